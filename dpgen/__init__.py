@@ -1,0 +1,60 @@
+"""dpgen: learns from private images once, under a stated (epsilon, delta), then makes as many synthetic images as anyone wants.
+
+    >>> from dpgen import DPSAD, Budget, open_images  # doctest: +SKIP
+    >>> generator = DPSAD(budget=Budget(epsilon=10, delta=1e-5)).fit(open_images("xrays/"))  # doctest: +SKIP
+    >>> images = generator.sample(10_000)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dpgen.data.images import Images, PublicFacts
+    from dpgen.data.private import PrivateDataset, open_images
+    from dpgen.generator import PrivateGenerator, load
+    from dpgen.methods.dp_sad import DPSAD, DPSADSettings
+    from dpgen.methods.dpdm import DPDM, DPDMSettings
+    from dpgen.privacy.accounting import Budget
+    from dpgen.privacy.ledger import BudgetExceeded
+    from dpgen.workplace import Hardware
+
+# Names are imported when first used: `import dpgen` costs milliseconds, torch and diffusers seconds.
+_HOMES = {
+    "DPSAD": "dpgen.methods.dp_sad",
+    "DPSADSettings": "dpgen.methods.dp_sad",
+    "DPDM": "dpgen.methods.dpdm",
+    "DPDMSettings": "dpgen.methods.dpdm",
+    "Budget": "dpgen.privacy.accounting",
+    "BudgetExceeded": "dpgen.privacy.ledger",
+    "Hardware": "dpgen.workplace",
+    "Images": "dpgen.data.images",
+    "PrivateDataset": "dpgen.data.private",
+    "PrivateGenerator": "dpgen.generator",
+    "PublicFacts": "dpgen.data.images",
+    "load": "dpgen.generator",
+    "open_images": "dpgen.data.private",
+}
+
+__all__ = [
+    "DPDM",
+    "DPSAD",
+    "Budget",
+    "BudgetExceeded",
+    "DPDMSettings",
+    "DPSADSettings",
+    "Hardware",
+    "Images",
+    "PrivateDataset",
+    "PrivateGenerator",
+    "PublicFacts",
+    "load",
+    "open_images",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dpgen' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

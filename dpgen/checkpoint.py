@@ -1,0 +1,94 @@
+"""Where a long loop is: tensors and numbers, replaced on disk in one step, nothing pickled."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from dpgen.networks.ema import EMA
+from dpgen.privacy.ledger import canonical, replace_durably
+
+
+class Checkpoints:
+    """Named states in one folder. After a kill, the last whole state of each name is there.
+
+    Args:
+        folder: made with mode 0700.
+        seconds: how often `due` says yes; 0 means after every step.
+    """
+
+    def __init__(self, folder: Path, seconds: float = 15.0) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.chmod(folder, 0o700)
+        self._folder, self._seconds, self._last = folder, seconds, time.monotonic()
+
+    def due(self) -> bool:
+        if time.monotonic() - self._last < self._seconds:
+            return False
+        self._last = time.monotonic()
+        return True
+
+    def save(self, name: str, tensors: Mapping[str, Tensor], **numbers: Any) -> None:
+        """Replaces the state ``name`` by these tensors and JSON numbers, whole or not at all."""
+        whole = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
+        content = save(whole, metadata={"numbers": canonical(numbers)})
+        replace_durably(self._folder / f"{name}.safetensors", content, mode=0o600)
+
+    def load(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The state ``name`` and its numbers; None where there is none yet."""
+        path = self._folder / f"{name}.safetensors"
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                return tensors, json.loads(file.metadata()["numbers"])
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"checkpoint {path} is damaged ({error}): start a new run folder"
+            ) from None
+
+
+@dataclass
+class TrainingState:
+    """Everything that moves in a training loop, by name."""
+
+    modules: dict[str, nn.Module | EMA] = field(default_factory=dict)
+    optimizers: dict[str, torch.optim.Optimizer] = field(default_factory=dict)
+    generators: dict[str, torch.Generator] = field(default_factory=dict)
+
+    def tensors(self) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for name, module in self.modules.items():
+            found |= {f"module.{name}.{key}": value for key, value in module.state_dict().items()}
+        for name, optimizer in self.optimizers.items():
+            for index, moments in optimizer.state_dict()["state"].items():
+                found |= {f"optimizer.{name}.{index}.{key}": v for key, v in moments.items()}
+        for name, generator in self.generators.items():
+            found[f"generator.{name}"] = generator.get_state()
+        return found
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        for name, module in self.modules.items():
+            module.load_state_dict(part(f"module.{name}."))
+        for name, optimizer in self.optimizers.items():
+            moments: dict[int, dict[str, Tensor]] = {}
+            for key, value in part(f"optimizer.{name}.").items():
+                index, moment = key.split(".", 1)
+                moments.setdefault(int(index), {})[moment] = value
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        for name, generator in self.generators.items():
+            generator.set_state(tensors[f"generator.{name}"])

@@ -1,0 +1,134 @@
+"""WebDataset shards: tar files of pairs, a picture (png, jpg) and its label (cls, or json with "label")."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+import numpy as np
+
+from dpgen.data.location import Located
+from dpgen.data.pictures import decode_picture
+from dpgen.data.records import Records, as_labels, numbered_classes
+
+PICTURE_SUFFIXES = {"png", "jpg", "jpeg"}
+LABEL_FORMS = {"cls": "a whole number", "json": "JSON"}
+BLOCK = 512
+
+
+@dataclass
+class Pair:
+    """What one key of a shard holds: where its picture lies (offset, size) and its label."""
+
+    key: str
+    picture: tuple[int, int] | None = None
+    labels: dict[str, int] = field(default_factory=dict)
+
+
+def archive_records(located: Located) -> Records:
+    """Records of tar shards in the order of file name and position, read where they lie, never extracted.
+
+    Class names come from dataset.json beside the shards, else they are the numbers up to the greatest
+    label. Other members of a key, such as captions, belong to no record and are passed over.
+    """
+    chosen = {file.path for file in located.chosen}
+    places: list[tuple[Path, str, int, int]] = []
+    labels: list[int | None] = []
+    greatest: list[int] = []
+    for file in located.files:
+        for pair in read_pairs(file.path):
+            label = pair.labels.get("cls", pair.labels.get("json"))
+            if label is not None:
+                greatest.append(label)
+            if file.path in chosen and pair.picture is not None:
+                places.append((file.path, pair.key, *pair.picture))
+                labels.append(label)
+
+    def name_of(index: int) -> str:
+        return f"{places[index][0]}: {places[index][1]}"
+
+    def decode(index: int) -> np.ndarray:
+        path, _, offset, size = places[index]
+        with path.open("rb") as shard:
+            shard.seek(offset)
+            return decode_picture(shard.read(size), name_of(index))
+
+    missing = [label is None for label in labels]
+    if any(missing) and not all(missing):
+        raise ValueError(
+            f"{name_of(missing.index(True))} must have a label, .cls or .json, like the other records"
+        )
+    if all(missing):
+        return Records(
+            "webdataset",
+            np.zeros(len(places), np.int64),
+            located.class_names or ("all",),
+            decode,
+            name_of,
+        )
+    names = located.class_names or numbered_classes(np.array(greatest), str(located.root))
+    return Records("webdataset", as_labels(labels, str(located.root)), names, decode, name_of)
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """The keys of one shard in order. A cut shard, a link, a device and a name that leaves the folder are errors."""
+    pairs: dict[str, Pair] = {}
+    end = 0
+    try:
+        with tarfile.open(path, "r:") as archive, path.open("rb") as raw:
+            for member in archive:
+                name = PurePosixPath(member.name)
+                if name.is_absolute() or ".." in name.parts:
+                    raise ValueError(f"{path} must hold relative names only, got {member.name!r}")
+                if member.issparse() or not (member.isfile() or member.isdir()):
+                    raise ValueError(
+                        f"{path} must hold plain files only, {member.name!r} is a link or a device"
+                    )
+                end = member.offset_data + -(-member.size // BLOCK) * BLOCK
+                stem, _, suffix = name.name.partition(".")
+                if member.isdir() or not stem:
+                    continue
+                key = str(name.with_name(stem))
+                pair = pairs.setdefault(key, Pair(key))
+                _add(pair, suffix.lower(), member, raw, path)
+            # tarfile takes a damaged header or a cut for the end: the end is a block of zeros.
+            raw.seek(end)
+            if raw.read(BLOCK) != bytes(BLOCK):
+                raise ValueError(
+                    f"{path} is damaged or truncated behind byte {end}: no end of archive there"
+                )
+    except (tarfile.TarError, EOFError) as error:
+        raise ValueError(f"{path} is damaged or truncated: {error}") from error
+    for pair in pairs.values():
+        if pair.picture is None and pair.labels:
+            raise ValueError(f"{path}: {pair.key} has a label and no picture (png, jpg)")
+    return list(pairs.values())
+
+
+def _add(pair: Pair, suffix: str, member: tarfile.TarInfo, raw: BinaryIO, path: Path) -> None:
+    if suffix in PICTURE_SUFFIXES:
+        if pair.picture is not None:
+            raise ValueError(f"{path}: {pair.key} must have one picture, got two")
+        pair.picture = (member.offset_data, member.size)
+    if suffix not in ("cls", "json"):
+        return
+    raw.seek(member.offset_data)
+    data = raw.read(member.size)
+    try:
+        value = int(data) if suffix == "cls" else json.loads(data)
+    except ValueError:
+        raise ValueError(
+            f"{path}: {member.name} must be {LABEL_FORMS[suffix]}, got {data[:40]!r}"
+        ) from None
+    if suffix == "json":
+        if not isinstance(value, dict) or "label" not in value:
+            return
+        value = value["label"]
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(
+                f"{path}: {member.name} must have a whole number as label, got {value!r}"
+            )
+    pair.labels[suffix] = value

@@ -1,0 +1,34 @@
+"""A folder of pictures: one sub-folder per class, or none and no classes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dpgen.data.location import CLASS_LIST, Located
+from dpgen.data.pictures import decode_picture
+from dpgen.data.records import Records
+
+
+def folder_records(located: Located) -> Records:
+    """Records in the order of class folder and file name; classes in that of sorted folder names.
+
+    Where dataset.json lists the classes, as in a set written here, its order holds, and a listed
+    class may be without a folder.
+    """
+    found = sorted({file.class_name for file in located.files if file.class_name is not None})
+    names = located.class_names or tuple(found) or ("all",)
+    for name in found:
+        if name not in names:
+            raise ValueError(
+                f"{located.root / name} must be a class that {CLASS_LIST} lists, got {names}"
+            )
+    number = {name: i for i, name in enumerate(names)}
+    paths = [file.path for file in located.chosen]
+    labels = np.array([number.get(file.class_name, 0) for file in located.chosen], np.int64)
+    return Records(
+        kind="folder",
+        labels=labels,
+        class_names=names,
+        decode_fn=lambda i: decode_picture(paths[i].read_bytes(), str(paths[i])),
+        name_fn=lambda i: str(paths[i]),
+    )

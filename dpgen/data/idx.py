@@ -1,0 +1,129 @@
+"""IDX, the format of MNIST: a header of big-endian sizes, then bytes; as it is or gzipped."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from dpgen.data.location import DataFile, Located
+from dpgen.data.records import (
+    Records,
+    array_records,
+    as_labels,
+    image_layout,
+    numbered_classes,
+    require_memory,
+)
+
+
+def idx_records(located: Located) -> Records:
+    """Reads pairs of images and labels files; the classes are "0" up to the greatest label of any split.
+
+    The pixels are held whole: IDX is a format of small sets.
+    """
+    pairs = _pairs(located)
+    chosen = {file.path for file in located.chosen}
+    labels = {image: as_labels(read_idx(label), str(label)) for image, label in pairs}
+    pixels, kept = [], []
+    for image, label in pairs:
+        if image not in chosen:
+            continue
+        array = read_idx(image)
+        if array.ndim not in (3, 4):
+            raise ValueError(
+                f"{image} must hold (N, H, W) or (N, H, W, C), got shape {array.shape}"
+            )
+        array = array[..., None] if array.ndim == 3 else array
+        if len(array) != len(labels[image]):
+            raise ValueError(
+                f"{image} must have one label per image, got {len(array)} images and "
+                f"{len(labels[image])} labels in {label.name}"
+            )
+        if len(array):
+            image_layout(array.shape, str(image))
+        if pixels and array.shape[1:] != pixels[0].shape[1:]:
+            raise ValueError(
+                f"{image} must have the shape of the other split, got {array.shape[1:]}"
+            )
+        pixels.append(array)
+        kept.append(labels[image])
+    names = numbered_classes(np.concatenate(list(labels.values())), str(located.root))
+    whole = pixels[0] if len(pixels) == 1 else np.concatenate(pixels)
+    return array_records("idx", whole, np.concatenate(kept), names, str(located.root))
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """Reads one IDX file of unsigned bytes; a file shorter or longer than its header says is an error."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path) if packed else path.open("rb") as file:
+            head = file.read(4)
+            if len(head) < 4 or head[:2] != b"\0\0":
+                raise ValueError(f"{path} must begin with an IDX header, got {head.hex(' ')!r}")
+            if head[2] != 8:
+                raise ValueError(
+                    f"{path} must hold unsigned bytes (IDX type 8), got type {head[2]}"
+                )
+            sizes = file.read(4 * head[3])
+            if len(sizes) < 4 * head[3]:
+                raise ValueError(f"{path} is truncated within its header")
+            shape = struct.unpack(f">{head[3]}I", sizes)
+            promised = math.prod(shape)
+            require_memory(promised, path, "is the header damaged?")
+            data = file.read(promised + 1)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path} is damaged or truncated: {error}") from error
+    if len(data) != promised:
+        amount = "more" if len(data) > promised else f"only {len(data)}"
+        raise ValueError(f"{path} must hold the {promised} bytes its header promises, got {amount}")
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _pairs(located: Located) -> list[tuple[Path, Path]]:
+    """Each images file with the labels file of the same name; a lone images file finds its labels beside it."""
+    files = list(located.files)
+    if len(files) == 1:
+        beside = _label_name(files[0].path.name)
+        files += [
+            DataFile(path, "")
+            for path in sorted(located.root.iterdir())
+            if _plain(path.name) == _plain(beside)
+        ]
+    images: dict[str, Path] = {}
+    labels: dict[str, Path] = {}
+    for file in files:
+        name = _plain(file.path.name)
+        side = labels if "label" in name else images
+        key = f"{file.split}/{name}"
+        if key in side:
+            raise ValueError(f"{file.path} and {side[key].name} are the same file twice: keep one")
+        side[key] = file.path
+    pairs = [(path, labels.pop(_label_name(key), None)) for key, path in images.items()]
+    for path, label in pairs:
+        if label is None:
+            raise ValueError(
+                f"{path} needs its labels beside it, {_label_name(path.name)}: not found"
+            )
+    if labels or not pairs:
+        lone = next(iter(labels.values()))
+        raise ValueError(f"{lone} needs its images beside it: not found")
+    splits = [file.split for file in files if file.path in dict(pairs)]
+    if len(splits) > len(set(splits)):
+        raise ValueError(
+            f"{located.root} must hold one images file per split, got {sorted(p.name for p, _ in pairs)}"
+        )
+    return pairs
+
+
+def _plain(name: str) -> str:
+    return name.removesuffix(".gz").replace(".idx", "-idx")
+
+
+def _label_name(name: str) -> str:
+    return name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")

@@ -1,0 +1,197 @@
+"""Data sets that are Python objects: an Images, a torch Dataset, a Hugging Face dataset."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dpgen.data.images import Images, to_uint8
+from dpgen.data.location import Split
+from dpgen.data.pictures import CHANNELS, as_array
+from dpgen.data.records import (
+    Records,
+    array_records,
+    as_labels,
+    as_pixels,
+    image_layout,
+    numbered_classes,
+)
+
+N_REPEATED = 8  # records that are fetched twice, to notice a random transform
+KEPT_BYTES = 2**30  # images up to here are kept from the pass that collects the labels
+
+Item = Callable[[int], tuple[object, object]]  # position to (image, label or None)
+
+
+def images_records(images: Images, value_range: tuple[float, float] | None) -> Records:
+    """Records of an ``Images``; its pixels are rounded to uint8. Labels all zero mean no classes."""
+    if value_range is not None:
+        raise ValueError(
+            "value_range does not go with Images, whose pixels lie in [-1, 1]: leave it out"
+        )
+    pixels, labels = images
+    if not (isinstance(pixels, torch.Tensor) and pixels.ndim == 4 and pixels.is_floating_point()):
+        raise ValueError("images.pixels must be a float tensor (N, C, H, W) in [-1, 1]")
+    if not isinstance(labels, torch.Tensor):
+        raise ValueError(f"images.labels must be an int64 tensor (N,), got {type(labels).__name__}")
+    if len(pixels) and not -1 <= pixels.min() <= pixels.max() <= 1:  # false for NaN too
+        raise ValueError(
+            f"images.pixels must be numbers in [-1, 1], got {pixels.min():g}..{pixels.max():g}: scale them first"
+        )
+    array = to_uint8(pixels).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    if len(array):
+        image_layout(array.shape, "images.pixels, channels last,")
+    found = as_labels(labels.cpu().numpy(), "images")
+    names = numbered_classes(found, "images") if found.any() else ("all",)
+    return array_records("images", array, found, names, "images")
+
+
+def object_records(dataset: Any, split: Split, value_range: tuple[float, float] | None) -> Records:  # noqa: ANN401
+    """Records of a map-style torch ``Dataset`` or a Hugging Face dataset (or a mapping of its splits).
+
+    A data set has no splits of its own here and serves all alike; a mapping is asked for the split by name.
+    Float tensors need their value range. A data set that returns another image the second time is refused.
+    """
+    if isinstance(dataset, Mapping):
+        dataset = _of_split(dataset, split)
+    word = type(dataset).__name__
+    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+        raise ValueError(
+            f"data must be a path, an Images, or a data set with len and index, got {word}"
+        )
+    if not len(dataset):
+        raise ValueError(f"{word} must hold at least one record, got none")
+    hugging_face = isinstance(getattr(dataset, "features", None), Mapping)
+    item_fn, names = _hugging_face(dataset) if hugging_face else _torch(dataset)
+    kind = "huggingface" if hugging_face else "torch"
+
+    def name_of(index: int) -> str:
+        return f"{word} record {index}"
+
+    def decode(index: int) -> np.ndarray:
+        return item_pixels(item_fn(index)[0], name_of(index), value_range)
+
+    for index in range(min(N_REPEATED, len(dataset))):
+        if not np.array_equal(decode(index), decode(index)):
+            raise ValueError(
+                f"{name_of(index)} must be the same image every time, got two: remove the random transform"
+            )
+    first = decode(0)
+    fits = len(dataset) * first.size <= KEPT_BYTES
+    pixels = np.empty((len(dataset), *first.shape), np.uint8) if fits else None
+    found: list[object] = []
+    for index in range(len(dataset)):
+        item, label = item_fn(index)
+        found.append(label)
+        if pixels is not None:
+            array = item_pixels(item, name_of(index), value_range)
+            if array.shape == first.shape:
+                pixels[index] = array
+            else:
+                pixels = None
+    labelled = [label is not None for label in found]
+    if any(labelled) != all(labelled):
+        raise ValueError(
+            f"{name_of(labelled.index(False))} must have a label like the other records, got none"
+        )
+    if not all(labelled):
+        return Records(
+            kind, np.zeros(len(found), np.int64), names or ("all",), decode, name_of, pixels
+        )
+    labels = as_labels([_whole(label, name_of(i)) for i, label in enumerate(found)], word)
+    return Records(kind, labels, names or numbered_classes(labels, word), decode, name_of, pixels)
+
+
+def item_pixels(item: object, name: str, value_range: tuple[float, float] | None) -> np.ndarray:
+    """One image as uint8 (H, W, C): a Pillow image, a (C, H, W) or (H, W) tensor, a (H, W, C) or (H, W) array."""
+    if isinstance(item, Image.Image):
+        if value_range is not None:
+            raise ValueError(f"value_range is for float arrays, {name} is a picture: leave it out")
+        if item.mode not in CHANNELS or "transparency" in item.info:
+            raise ValueError(
+                f"{name} must be grey or RGB without alpha, 8 bits, got mode {item.mode}: convert it"
+            )
+        return as_array(item.convert(CHANNELS[item.mode]))
+    if isinstance(item, torch.Tensor):
+        array = item.detach().cpu().numpy()
+        array = array.transpose(1, 2, 0) if array.ndim == 3 else array
+    elif isinstance(item, np.ndarray):
+        array = item
+    else:
+        raise ValueError(
+            f"{name} must be a Pillow image, a tensor or an array, got {type(item).__name__}"
+        )
+    array = array[..., None] if array.ndim == 2 else array
+    if array.ndim != 3:
+        raise ValueError(f"{name} must have two or three axes, got shape {array.shape}")
+    image_layout(array.shape, name)
+    return np.ascontiguousarray(as_pixels(array, name, value_range))
+
+
+def _whole(label: object, name: str) -> int:
+    try:
+        return operator.index(label.item() if isinstance(label, torch.Tensor) else label)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}: the label must be a whole number, got {label!r}") from None
+
+
+def _of_split(splits: Mapping[str, Any], split: Split) -> Any:  # noqa: ANN401
+    if split in splits:
+        return splits[split]
+    if split == "all" and len(splits) == 1:
+        return next(iter(splits.values()))
+    raise ValueError(
+        f"split must be one of the data set's {sorted(splits)}, got {split!r}: name one"
+    )
+
+
+def _torch(dataset: Any) -> tuple[Item, tuple[str, ...] | None]:  # noqa: ANN401
+    """Items of a torch data set; its classes are named where it names them, as torchvision's do."""
+
+    def item_of(index: int) -> tuple[object, object]:
+        item = dataset[index]
+        if not isinstance(item, (tuple, list)):
+            return item, None
+        if len(item) != 2:
+            raise ValueError(
+                f"record {index} must be an image or (image, label), got {len(item)} values"
+            )
+        return item[0], item[1]
+
+    classes = getattr(dataset, "classes", None)
+    named = (
+        isinstance(classes, (list, tuple)) and classes and all(isinstance(c, str) for c in classes)
+    )
+    return item_of, tuple(classes) if named else None
+
+
+def _hugging_face(dataset: Any) -> tuple[Item, tuple[str, ...] | None]:  # noqa: ANN401
+    """Items of a Hugging Face data set: its Image column, and its ClassLabel column if it has one."""
+    kinds = {name: type(feature).__name__ for name, feature in dataset.features.items()}
+    image = _only_column(kinds, "Image", "image")
+    label = _only_column(kinds, "ClassLabel", "label")
+    if image is None:
+        raise ValueError(f"the data set must have an Image column, got {kinds}")
+    if label is None and "label" in kinds:
+        label = "label"
+    names = getattr(dataset.features[label], "names", None) if label else None
+
+    def item_of(index: int) -> tuple[object, object]:
+        item = dataset[index]
+        return item[image], None if label is None else item[label]
+
+    return item_of, tuple(names) if names else None
+
+
+def _only_column(kinds: Mapping[str, str], kind: str, preferred: str) -> str | None:
+    columns = [name for name, found in kinds.items() if found == kind]
+    if len(columns) > 1 and preferred not in columns:
+        raise ValueError(
+            f"the data set must have one {kind} column, got {columns}: rename one to {preferred!r}"
+        )
+    return preferred if preferred in columns else next(iter(columns), None)

@@ -1,0 +1,176 @@
+"""Parquet in the Hugging Face image layout: `image` is {bytes, path}, `label` a number with names in the metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dpgen.data.location import Located
+from dpgen.data.pictures import decode_picture
+from dpgen.data.records import Records, as_labels, numbered_classes, require_memory
+
+
+def pyarrow_parquet() -> Any:  # noqa: ANN401
+    """The module pyarrow.parquet; the error without it names the extra."""
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ValueError("Parquet needs pyarrow: pip install 'dpgen[parquet]'") from error
+    return pyarrow.parquet
+
+
+def parquet_records(located: Located) -> Records:
+    """Records of Parquet files; the class names are those of the schema, else the numbers up to the greatest label.
+
+    The encoded pictures are held in memory: row groups cannot be read one record at a time. Larger
+    sets belong in a folder or in tar shards.
+    """
+    import pyarrow as pa
+
+    parquet = pyarrow_parquet()
+    pictures: list[Any] = []
+    owners: list[tuple[str, int]] = []
+    labels: list[np.ndarray] = []
+    all_labels: list[np.ndarray] = []
+    known: tuple[str | None, tuple[str, ...] | None] | None = None
+    chosen = {file.path for file in located.chosen}
+    for data_file in located.files:
+        path = data_file.path
+        try:
+            with parquet.ParquetFile(path) as file:
+                image, label, names = _columns(file.schema_arrow, str(path))
+                if known is None:
+                    known = (label, names)
+                if known != (label, names):
+                    raise ValueError(
+                        f"{path} must have the label column and class names of the other files"
+                    )
+                taken = ([image] if path in chosen else []) + ([label] if label else [])
+                require_memory(
+                    _unpacked(file, taken), path, "export it as a folder or as tar shards"
+                )
+                table = file.read(columns=taken)
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise ValueError(f"{path} is damaged or truncated: {error}") from error
+        found = np.zeros(table.num_rows, np.int64)
+        if label:
+            found = _labels(table.column(label), str(path))
+            all_labels.append(found)
+        if path in chosen:
+            column = table.column(image).combine_chunks()
+            column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+            pictures.append(column)
+            labels.append(found)
+            owners.append((str(path), len(found)))
+    label, names = known or (None, None)
+    if names is None:
+        whole = np.concatenate(all_labels) if all_labels else None
+        names = ("all",) if whole is None else numbered_classes(whole, str(located.root))
+    starts = np.cumsum([0] + [n for _, n in owners])
+
+    def place(index: int) -> tuple[int, int]:
+        part = int(np.searchsorted(starts, index, side="right")) - 1
+        return part, index - int(starts[part])
+
+    def name_of(index: int) -> str:
+        part, row = place(index)
+        return f"{owners[part][0]} record {row}"
+
+    def decode(index: int) -> np.ndarray:
+        part, row = place(index)
+        item = pictures[part][row].as_py()
+        data = item["bytes"] if isinstance(item, dict) else item
+        if data is None:
+            raise ValueError(
+                f"{name_of(index)} must hold the bytes of its picture, got none: embed the files"
+            )
+        return decode_picture(data, name_of(index))
+
+    return Records("parquet", np.concatenate(labels), names, decode, name_of)
+
+
+def image_schema(class_names: tuple[str, ...]) -> Any:  # noqa: ANN401
+    """The Arrow schema by which Hugging Face `datasets` sees an Image and a ClassLabel."""
+    import pyarrow as pa
+
+    features = {
+        "image": {"_type": "Image"},
+        "label": {"names": list(class_names), "_type": "ClassLabel"},
+    }
+    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    return pa.schema([("image", picture), ("label", pa.int64())], metadata=metadata)
+
+
+def picture_table(
+    schema: Any, pictures: Iterable[bytes], names: Sequence[str], labels: np.ndarray
+) -> Any:  # noqa: ANN401
+    """Encoded pictures and their labels as an Arrow table."""
+    import pyarrow as pa
+
+    rows = [{"bytes": data, "path": name} for data, name in zip(pictures, names, strict=True)]
+    columns = [pa.array(rows, schema.field("image").type), pa.array(labels, pa.int64())]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _columns(schema: Any, name: str) -> tuple[str, str | None, tuple[str, ...] | None]:  # noqa: ANN401
+    """The image column, the label column or None, and the class names or None."""
+    import pyarrow as pa
+
+    metadata = (schema.metadata or {}).get(b"huggingface")
+    try:
+        features = json.loads(metadata)["info"]["features"] if metadata else {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{name}: the Hugging Face metadata of its schema cannot be read: {error}"
+        ) from error
+    types = {
+        key: (value or {}).get("_type")
+        for key, value in features.items()
+        if isinstance(value, dict)
+    }
+    images = [key for key, kind in types.items() if kind == "Image"] or [
+        field.name
+        for field in schema
+        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
+    ]
+    labels = [key for key, kind in types.items() if kind == "ClassLabel"] or [
+        field.name for field in schema if field.name == "label"
+    ]
+    image, label = _one(images, "image", name), _one(labels, "label", name)
+    if image is None or image not in schema.names:
+        raise ValueError(f"{name} must have an image column of {{bytes, path}}, got {schema.names}")
+    names = features.get(label, {}).get("names") if label else None
+    return image, label, tuple(names) if names else None
+
+
+def _one(columns: list[str], preferred: str, name: str) -> str | None:
+    if preferred in columns:
+        return preferred
+    if len(columns) > 1:
+        raise ValueError(
+            f"{name} must have one {preferred} column, got {columns}: rename one to {preferred!r}"
+        )
+    return columns[0] if columns else None
+
+
+def _labels(column: Any, name: str) -> np.ndarray:  # noqa: ANN401
+    if column.null_count:
+        raise ValueError(f"{name}: every record must have a label, got {column.null_count} without")
+    return as_labels(column.to_numpy(), name)
+
+
+def _unpacked(file: Any, columns: list[str]) -> int:  # noqa: ANN401
+    """Bytes of these columns in memory, from the footer."""
+    total = 0
+    for group in range(file.metadata.num_row_groups):
+        chunks = file.metadata.row_group(group)
+        for i in range(chunks.num_columns):
+            if chunks.column(i).path_in_schema.split(".")[0] in columns:
+                total += chunks.column(i).total_uncompressed_size
+    return total

@@ -1,0 +1,265 @@
+"""Private images behind two doors. There is no length, no index and no iteration; nothing comes out but released values.
+
+`PrivateDataset.release` answers a `NoisySum`, `PrivateDataset.steps` a `NoisySGD`. Both insist on a charge in the data set's
+ledger before the first record is touched. Methods never see a record: they hand in functions of one record and get noised
+sums back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpgen.data.images import PublicFacts, to_float
+from dpgen.data.location import Split
+from dpgen.data.sources import Source, open_source
+from dpgen.privacy.accounting import Budget, round_up
+from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.ledger import PrivacyLedger, replace_durably
+from dpgen.privacy.mechanisms import NoisyStep, NoisySGD, NoisySum
+from dpgen.privacy.plan import Plan, Stage
+
+
+def home() -> Path:
+    """Where this installation keeps its key and its ledgers: ``$DPGEN_HOME``, else ``~/.local/state/dpgen``."""
+    return Path(os.environ.get("DPGEN_HOME") or Path.home() / ".local" / "state" / "dpgen")
+
+
+def installation_key() -> bytes:
+    """The secret under which data sets are fingerprinted, drawn once: without it nobody can test whether a record is in one."""
+    path = home() / "key"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        partial = path.with_name(f".key.{os.getpid()}.partial")
+        replace_durably(partial, secrets.token_bytes(32), mode=0o600)
+        try:
+            os.link(partial, path)  # the first of two racing processes wins, both read the same key
+        except FileExistsError:
+            pass
+        partial.unlink()
+    return path.read_bytes()
+
+
+def fingerprint(source: Source, key: bytes) -> str:
+    """Identity of a data set: HMAC over the sorted HMACs of its decoded records and labels, before any resize.
+
+    The same images in another order or another lossless format are the same data set. A grown data set is another one.
+    """
+    marks = []
+    for pixels, label in source.raw_records():
+        head = f"{pixels.shape}:{label}:".encode()
+        marks.append(hmac.digest(key, head + np.ascontiguousarray(pixels).tobytes(), "sha256"))
+    return hmac.new(key, b"".join(sorted(marks)), hashlib.sha256).hexdigest()
+
+
+class _Records:
+    """Rows by slot, as mechanisms read them. A label outside the declared classes makes a record count as nothing."""
+
+    def __init__(self, source: Source, facts: PublicFacts) -> None:
+        self._source, self._n_classes = source, facts.n_classes
+        self.n_slots = len(source)
+
+    def read(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        pixels, labels = self._source.read(slots)
+        valid = (labels >= 0) & (labels < self._n_classes)
+        return to_float(pixels), torch.where(valid, labels, 0), valid
+
+
+class PrivateDataset:
+    """Private records, their public facts and their ledger.
+
+    Args:
+        source: the records.
+        facts: what may be known about them; ``None`` declares what the source's headers say.
+        ledger: a ledger file to use instead of the one found by the data set's fingerprint.
+        limit: the most that this data set may ever spend; ``None`` takes the budget of its first run.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        facts: PublicFacts | None = None,
+        ledger: Path | None = None,
+        limit: Budget | None = None,
+    ) -> None:
+        declared = PublicFacts(source.shape, source.class_names, len(source))
+        self._facts = facts or declared
+        if self._facts.shape != source.shape:
+            raise ValueError(
+                f"the facts say shape {self._facts.shape}, the data have {source.shape}: "
+                "resize with --size and --channels, or correct the facts"
+            )
+        if self._facts.n_classes < len(source.class_names):
+            raise ValueError(
+                f"the facts name {self._facts.n_classes} classes, the data {len(source.class_names)}"
+            )
+        self._source, self._ledger_path, self._limit = source, ledger, limit
+        self._ledger: PrivacyLedger | None = None
+        self._run: tuple[str, StageKeys] | None = None
+
+    @property
+    def public(self) -> bool:
+        """True only for data that everyone has: its ledger then lies in the run folder and the certificate says so."""
+        return self._source.public
+
+    @property
+    def facts(self) -> PublicFacts:
+        return self._facts
+
+    @property
+    def ledger(self) -> PrivacyLedger:
+        if self._ledger is None:
+            raise RuntimeError("PrivateDataset.open_ledger comes first")
+        return self._ledger
+
+    def open_ledger(self, limit: Budget, folder: Path) -> None:
+        """Finds the ledger of this data set; writes nothing.
+
+        Args:
+            limit: of a new ledger, unless the data set was opened with a limit of its own.
+            folder: where the ledger of public data lies.
+        """
+        path = self._ledger_path
+        if path is None and self.public:
+            path = folder / "public-ledger.jsonl"
+        elif path is None:
+            path = home() / "ledgers" / f"{fingerprint(self._source, installation_key())}.jsonl"
+        ledger = PrivacyLedger.open(
+            path,
+            adjacency=self._facts.adjacency,
+            facts=self._facts.to_dict(),
+            limit=self._limit or limit,
+        )
+        known = PublicFacts.from_dict(ledger.facts)
+        if known != self._facts:
+            # The first facts stay: a count that follows the data would publish it, run after run.
+            if self._facts.origin == "stated" or (known.shape, known.class_names) != (
+                self._facts.shape,
+                self._facts.class_names,
+            ):
+                raise ValueError(
+                    f"the ledger {path} holds other facts for this data set: {known.to_dict()}; "
+                    "leave --facts away to use them"
+                )
+            self._facts = known
+        self._ledger = ledger
+
+    def begin(self, run: str, keys: StageKeys, plan: Plan) -> None:
+        """Charges every stage of ``plan`` to the data set, all or none, before anything is read.
+
+        Args:
+            run: id of the run; a run that was charged before pays nothing again.
+            keys: the run's secret keys; they must belong to this data set.
+            plan: what the run will do.
+        """
+        if plan.adjacency != self._facts.adjacency:
+            raise ValueError(f"the plan is for {plan.adjacency}, the data set for {self._facts.adjacency}")
+        keys.bind(self.ledger.dataset)
+        for stage in plan.stages:
+            if not self.ledger.holds(run, stage.charge):
+                keys.create(stage.charge.plan)
+        self.ledger.charge(run, [stage.charge for stage in plan.stages])
+        self._run = (run, keys)
+
+    def account(self) -> dict[str, Any]:
+        """What the data set's whole ledger says, for the privacy statement."""
+        lines = self.ledger.lines()
+        return {
+            "name": lines[0]["dataset"],
+            "ledger": "run folder (public data)" if self.public else "installation",
+            "runs": len({line["run"] for line in lines if line["kind"] == "charge"}),
+            "total_epsilon": round_up(self.ledger.spent()),
+            "limit": {"epsilon": self.ledger.limit.epsilon, "delta": self.ledger.limit.delta},
+        }
+
+    def _enter(self, label: str, mechanism: NoisySGD | NoisySum) -> tuple[str, StageKeys, str]:
+        """The check behind both doors: this very mechanism was charged to this run under this name."""
+        if self._run is None:
+            raise RuntimeError("no record is touched before PrivateDataset.begin has charged the run")
+        run, keys = self._run
+        charge = Stage(label, mechanism).charge
+        self.ledger.charge(run, [charge])
+        return run, keys, charge.plan
+
+    def release(self, mechanism: NoisySum, *, label: str) -> dict[str, Tensor]:
+        """The noised sum over all records of a clipped statistic: one release."""
+        run, keys, plan = self._enter(label, mechanism)
+        tables = mechanism.release(_Records(self._source, self._facts), keys.noise(plan))
+        self.ledger.executed(run, label, plan, 0, 1)
+        return tables
+
+    def steps(
+        self,
+        mechanism: NoisySGD,
+        *,
+        label: str,
+        start: int = 0,
+        micro_batch: int = 16,
+        device: torch.device | str = "cpu",
+    ) -> Iterator[NoisyStep]:
+        """Noisy gradient steps ``start`` to ``mechanism.n_steps - 1``.
+
+        Args:
+            label: the name the stage was charged by.
+            start: the first step to run; a resumed stage starts behind the steps its checkpoint holds, and a step run again
+                gives the same answer again.
+            micro_batch: records whose gradients are held at once; changes memory and speed, not the result.
+            device: where gradients are computed.
+        """
+        run, keys, plan = self._enter(label, mechanism)
+        noise = keys.noise(plan)
+        records = _Records(self._source, self._facts)
+        if start:
+            self.ledger.executed(run, label, plan, 0, start)
+        done = start
+        try:
+            for step in mechanism.steps(
+                records, noise, start=start, micro_batch=micro_batch, device=torch.device(device)
+            ):
+                yield step
+                done = step.index + 1
+        finally:
+            if done > start:
+                self.ledger.executed(run, label, plan, start, done)
+
+    def finish(self, label: str, mechanism: NoisySGD | NoisySum) -> None:
+        """Deletes the key of a stage whose release is saved: from here on it can never be repeated."""
+        if self._run is not None:
+            self._run[1].forget(Stage(label, mechanism).charge.plan)
+
+
+
+def open_images(
+    location: str | Path | Any,
+    *,
+    split: Split = "train",
+    size: int | None = None,
+    channels: int | None = None,
+    value_range: tuple[float, float] | None = None,
+    facts: PublicFacts | None = None,
+    ledger: str | Path | None = None,
+    limit: Budget | None = None,
+) -> PrivateDataset:
+    """Opens private images.
+
+    Args:
+        location: an embedded name (``digits``), a path to IDX, npz, Parquet, WebDataset or a folder of images, a torch Dataset, a
+            Hugging Face dataset, or an `Images`.
+        split: which records: train, test or all.
+        size: short side and crop, in pixels, of data of mixed sizes.
+        channels: 1 or 3 converts.
+        value_range: (low, high) of float arrays.
+        facts, ledger, limit: as for `PrivateDataset`.
+    """
+    source = open_source(location, split=split, size=size, channels=channels, value_range=value_range)
+    return PrivateDataset(source, facts=facts, ledger=Path(ledger) if ledger else None, limit=limit)

@@ -1,0 +1,184 @@
+"""Records as a reader finds them: labels at hand, pixels decoded one at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpgen.data.images import check_class_names
+
+MAX_CLASSES = (
+    65_536  # numbered classes are listed by name; a stray label of 2**40 must not fill the memory
+)
+SCALING_BYTES = 2**26  # floats are scaled in pieces: their float64 copy is eight times the pixels
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of one location in a fixed order, before any resize.
+
+    Guarantees: labels are valid for ``class_names``; there is at least one record.
+
+    Args:
+        kind: the format, as printed.
+        labels: (N,), int64.
+        class_names: one name per class, in label order.
+        decode_fn: position to uint8 (H, W, C), C 1 or 3.
+        name_fn: position to the words that name the record in a message.
+        pixels: all records at once, uint8 (N, H, W, C), where the format holds them so; else None.
+        public: True for the embedded data sets only.
+    """
+
+    kind: str
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    decode_fn: Callable[[int], np.ndarray]
+    name_fn: Callable[[int], str]
+    pixels: np.ndarray | None = None
+    public: bool = False
+
+    def __post_init__(self) -> None:
+        if not len(self.labels):
+            raise ValueError(f"the {self.kind} data must hold at least one record, got none")
+        check_class_names(self.class_names)
+        check_labels(self.labels, len(self.class_names), self.kind)
+
+
+def array_records(
+    kind: str, pixels: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], name: str
+) -> Records:
+    """Records that one array holds, uint8 (N, H, W, C)."""
+    if len(pixels) != len(labels):
+        raise ValueError(
+            f"{name} must hold one label per image, got {len(pixels)} images and {len(labels)} labels"
+        )
+    return Records(
+        kind,
+        labels,
+        class_names,
+        lambda i: np.asarray(pixels[i]),
+        lambda i: f"{name} record {i}",
+        pixels,
+    )
+
+
+def as_labels(values: object, name: str) -> np.ndarray:
+    """The labels as int64 (N,); anything but whole numbers of at least 0 is refused."""
+    labels = np.asarray(values)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name}: labels must be whole numbers of shape (N,), got {labels.dtype} {labels.shape}"
+        )
+    if labels.dtype == np.uint64 and len(labels) and labels.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name}: labels must fit int64, got {labels.max()}")
+    labels = labels.astype(np.int64)
+    check_labels(labels, None, name)
+    return labels
+
+
+def check_labels(labels: np.ndarray, n_classes: int | None, name: str) -> None:
+    """Refuses a label outside 0..n_classes - 1, naming the first record that has one."""
+    bad = labels < 0 if n_classes is None else (labels < 0) | (labels >= n_classes)
+    if bad.any():
+        first = int(np.argmax(bad))
+        rule = "at least 0" if n_classes is None else f"in 0..{n_classes - 1}"
+        raise ValueError(f"{name}: labels must be {rule}, got {labels[first]} at record {first}")
+
+
+def numbered_classes(labels: np.ndarray, name: str) -> tuple[str, ...]:
+    """The class list of bare numbers: "0" up to the greatest label found."""
+    n_classes = int(labels.max(initial=0)) + 1
+    if n_classes > MAX_CLASSES:
+        raise ValueError(
+            f"{name}: labels without class names must be below {MAX_CLASSES}, got {n_classes - 1}"
+        )
+    return tuple(str(i) for i in range(n_classes))
+
+
+def image_layout(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
+    """Checks the shape of channels-last images, (..., H, W, C), and returns it."""
+    if min(shape, default=0) < 1:
+        raise ValueError(f"{name} must hold at least one pixel, got shape {shape}")
+    if shape[-1] in (2, 4):
+        raise ValueError(
+            f"{name} has {shape[-1]} channels, the last one alpha; records have 1 or 3 channels: drop the alpha channel"
+        )
+    if shape[-1] not in (1, 3):
+        cure = (
+            "move the channels last, transpose(0, 2, 3, 1)"
+            if shape[-3] in (1, 3)
+            else "keep 1 or 3"
+        )
+        raise ValueError(
+            f"{name} must have 1 or 3 channels as its last axis, got shape {shape}: {cure}"
+        )
+    return shape
+
+
+def as_pixels(array: Any, name: str, value_range: tuple[float, float] | None) -> np.ndarray:  # noqa: ANN401
+    """The array as uint8, same shape.
+
+    Floats are scaled by u = round((v - low) / (high - low) * 255) and refused without a range,
+    when NaN and when outside it. Other integers are refused: which of their values is white is anyone's guess.
+
+    Args:
+        array: uint8 or float, any shape.
+        name: the words that name the array in a message.
+        value_range: (low, high), the values of black and white; for floats only.
+    """
+    if array.dtype == np.uint8:
+        if value_range is not None:
+            raise ValueError(
+                f"value_range is for float arrays, {name} is uint8: leave --value-range out"
+            )
+        return array
+    if array.dtype.kind != "f":
+        raise ValueError(
+            f"{name} must be uint8 or float, got {array.dtype}: scale it to 0..255 and store it as uint8"
+        )
+    if value_range is None:
+        raise ValueError(
+            f"{name} is {array.dtype}: say which values are black and white with --value-range LOW,HIGH"
+        )
+    low, high = value_range
+    flat = array.reshape(-1)
+    scaled = np.empty(flat.shape, np.uint8)
+    piece = SCALING_BYTES // 8
+    for start in range(0, len(flat), piece):
+        values = flat[start : start + piece].astype(np.float64)
+        inside = (values >= low) & (values <= high)
+        if not inside.all():
+            bad = values[~inside][0]
+            where = "a number" if np.isnan(bad) else f"in value_range [{low:g}, {high:g}]"
+            raise ValueError(f"{name}: every pixel must be {where}, got {bad:g}")
+        scaled[start : start + piece] = np.rint((values - low) / (high - low) * 255)
+    return scaled.reshape(array.shape)
+
+
+def check_value_range(value_range: tuple[float, float] | None) -> None:
+    """Refuses a range that is not two finite numbers, low before high."""
+    if value_range is None:
+        return
+    if (
+        len(value_range) != 2
+        or not np.isfinite(value_range).all()
+        or value_range[0] >= value_range[1]
+    ):
+        raise ValueError(
+            f"value_range must be two finite numbers LOW,HIGH with LOW < HIGH, got {value_range}"
+        )
+
+
+def require_memory(n_bytes: int, path: Path, cure: str) -> None:
+    """Refuses a file whose content, held whole, exceeds the machine's memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if n_bytes > memory:
+        raise ValueError(
+            f"{path} holds {n_bytes / 2**30:.1f} GiB once unpacked and must fit into memory, "
+            f"{memory / 2**30:.1f} GiB: {cure}"
+        )

@@ -1,0 +1,218 @@
+"""Sources: records of any supported format behind one interface, uint8, in a fixed order."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, get_args, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpgen.data.digits import digits_records
+from dpgen.data.folders import folder_records
+from dpgen.data.idx import idx_records
+from dpgen.data.images import Images, to_float
+from dpgen.data.location import Split, locate
+from dpgen.data.npz import npz_records
+from dpgen.data.objects import images_records, object_records
+from dpgen.data.pictures import fit_picture
+from dpgen.data.records import Records, check_value_range
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+CACHE_BYTES = 2**30  # decoded records are kept up to here; larger sets are decoded at every read
+EMBEDDED = ("digits",)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Records of one data set, all of one shape, in a fixed order.
+
+    kind: the format they came in.
+    shape: (C, H, W) of what ``read`` returns.
+    class_names: one name per class, in label order; ``("all",)`` without classes.
+    public: True only for the embedded data sets.
+    """
+
+    kind: str
+    shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    public: bool
+
+    def __len__(self) -> int:
+        """The number of records."""
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
+        """The records at these positions: uint8 (B, C, H, W) after the public resize, int64 (B,)."""
+
+    def raw_records(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Every record as decoded, uint8 (H, W, C) before any resize, with its label: the data set's identity."""
+
+
+def open_source(
+    location: str | Path | Dataset | Images,
+    *,
+    split: Split = "all",
+    size: int | None = None,
+    channels: int | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> Source:
+    """Opens a data set and decodes every record once, so that bad data fail here and not at hour three.
+
+    Args:
+        location: the name ``digits``, a path (``./digits`` is a path), an ``Images``, a torch ``Dataset``
+            of (image, label) or image, or a Hugging Face dataset.
+        split: which records; what has no splits serves ``train`` and ``test`` alike.
+        size: short side to this many pixels (antialiased bicubic), then the centre square; None: as they are.
+        channels: 1 or 3 converts; None: as they are.
+        value_range: (low, high), the values of black and white in float arrays; uint8 data refuse it.
+    """
+    if split not in get_args(Split):
+        raise ValueError(f"split must be train, test or all, got {split!r}")
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise ValueError(f"size must be a whole number of pixels of at least 1, got {size!r}")
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels must be 1 or 3, got {channels!r}")
+    check_value_range(value_range)
+    return RecordSource(_records(location, split, value_range), size, channels)
+
+
+def read_images(
+    location: str | Path | Dataset | Images,
+    *,
+    split: Split = "all",
+    size: int | None = None,
+    channels: int | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> Images:
+    """Reads a whole set as ``Images``: references of an evaluation, synthetic sets. Arguments as ``open_source``."""
+    source = open_source(
+        location, split=split, size=size, channels=channels, value_range=value_range
+    )
+    pixels, labels = source.read(range(len(source)))
+    return Images(to_float(pixels), labels)
+
+
+class RecordSource:
+    """The ``Source`` over any reader's records.
+
+    Guarantees: every record was decoded once at construction, so ``read`` fails only if files change
+    or vanish. What comes out of ``read`` is kept up to 1 GiB, and decoded again at every read beyond.
+
+    Args:
+        records: what a reader found.
+        size: side of the square, in pixels, or None.
+        channels: 1, 3 or None.
+    """
+
+    def __init__(self, records: Records, size: int | None, channels: int | None) -> None:
+        self.kind, self.public, self.class_names = records.kind, records.public, records.class_names
+        self._records, self._size, self._channels = records, size, channels
+        raw = records.decode_fn(0)
+        first = fit_picture(raw, size, channels)
+        height, width, depth = first.shape
+        self.shape = (depth, height, width)
+        self._unchanged = first is raw  # what read returns is what was decoded, for every record
+        if records.pixels is not None and self._unchanged:
+            self._cache: np.ndarray | None = records.pixels
+            return
+        fits = len(records.labels) * first.size <= CACHE_BYTES
+        self._cache = np.empty((len(records.labels), *first.shape), np.uint8) if fits else None
+        for i in range(len(records.labels)):
+            raw = records.decode_fn(i)
+            fitted = fit_picture(raw, size, channels)
+            self._check_shape(fitted, i)
+            self._unchanged &= fitted is raw
+            if self._cache is not None:
+                self._cache[i] = fitted
+
+    def __len__(self) -> int:
+        return len(self._records.labels)
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
+        """The records at these positions: uint8 (B, C, H, W), int64 (B,); no position is an empty batch."""
+        chosen = np.asarray(indices)
+        if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
+            raise ValueError(
+                f"indices must be whole numbers, (B,), got {chosen.dtype} {chosen.shape}"
+            )
+        chosen = chosen.astype(np.int64)
+        if chosen.size and not 0 <= chosen.min() <= chosen.max() < len(self):
+            raise IndexError(
+                f"indices must lie in 0..{len(self) - 1}, got {chosen.min()}..{chosen.max()}"
+            )
+        depth, height, width = self.shape
+        if self._cache is not None:
+            pixels = np.asarray(self._cache[chosen])
+        else:
+            pixels = np.empty((len(chosen), height, width, depth), np.uint8)
+            for position, index in enumerate(chosen.tolist()):
+                raw = self._records.decode_fn(index)
+                fitted = fit_picture(raw, self._size, self._channels)
+                self._check_shape(fitted, index)
+                pixels[position] = fitted
+        batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+        return batch, torch.from_numpy(self._records.labels[chosen])
+
+    def raw_records(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Every record as decoded, uint8 (H, W, C), with its label, in order."""
+        kept = self._cache is not None and self._unchanged
+        for i, label in enumerate(self._records.labels.tolist()):
+            yield (np.asarray(self._cache[i]) if kept else self._records.decode_fn(i)), label
+
+    def _check_shape(self, pixels: np.ndarray, index: int) -> None:
+        height, width, depth = pixels.shape
+        if (depth, height, width) == self.shape:
+            return
+        name = self._records.name_fn(index)
+        if depth != self.shape[0]:
+            raise ValueError(
+                f"{name} must have {self.shape[0]} channels like the first record, got {depth}: use --channels 1 or 3"
+            )
+        raise ValueError(
+            f"{name} must be {self.shape[1]}x{self.shape[2]} like the first record, got {height}x{width}: "
+            "give all one size with --size"
+        )
+
+
+def _records(location: object, split: Split, value_range: tuple[float, float] | None) -> Records:
+    if isinstance(location, Images):
+        return images_records(location, value_range)
+    if not isinstance(location, (str, Path)):
+        return object_records(location, split, value_range)
+    if location in EMBEDDED:
+        _refuse_value_range(value_range, "digits")
+        return digits_records(split)
+    path = Path(location)
+    if not path.exists():
+        near = difflib.get_close_matches(str(location), EMBEDDED, n=1)
+        hint = (
+            f"did you mean {near[0]!r}?"
+            if near
+            else f"name a file, a folder, or {EMBEDDED[0]!r}, the embedded set"
+        )
+        raise FileNotFoundError(f"no data at {str(location)!r}: {hint}")
+    located = locate(path, split)
+    if located.kind == "npz":
+        return npz_records(located, value_range)
+    _refuse_value_range(value_range, located.kind)
+    if located.kind == "parquet":
+        from dpgen.data.parquet import parquet_records
+
+        return parquet_records(located)
+    if located.kind == "webdataset":
+        from dpgen.data.archives import archive_records
+
+        return archive_records(located)
+    return {"idx": idx_records, "folder": folder_records}[located.kind](located)
+
+
+def _refuse_value_range(value_range: tuple[float, float] | None, kind: str) -> None:
+    if value_range is not None:
+        raise ValueError(
+            f"value_range is for float arrays, {kind} data are 8-bit: leave --value-range out"
+        )

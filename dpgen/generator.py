@@ -1,0 +1,330 @@
+"""PrivateGenerator: learns once from private images under a budget, then samples for ever.
+
+    generator = DPSAD(budget=Budget(epsilon=10, delta=1e-5)).fit(open_images("xrays/"))
+    images = generator.sample(10_000)
+    generator.save("run/");  generator = dpgen.load("run/")
+"""
+
+from __future__ import annotations
+
+import abc
+import json
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dpgen.data.images import Images, PublicFacts
+from dpgen.data.private import PrivateDataset
+from dpgen.data.sources import open_source
+from dpgen.networks.denoiser import Denoiser, DenoiserConfig
+from dpgen.privacy.accounting import Budget
+from dpgen.privacy.certificate import read_statement, sha256_file, statement_of
+from dpgen.privacy.ledger import canonical, digest, replace_durably
+from dpgen.privacy.plan import Plan
+from dpgen.run_folder import RunFolder
+from dpgen.settings import from_dict
+from dpgen.workplace import Hardware, Workplace
+from samplers.types import Sampler
+
+CONFIG_SCHEMA = "dpgen-config/1"
+BLOCK = 256  # images drawn under one seed: how many are asked for, and on how many processes, changes no image
+
+
+class NotFitted(ValueError):
+    """The generator has learned nothing yet: call fit() or load()."""
+
+
+class PrivateGenerator(abc.ABC):
+    """The common interface of all methods.
+
+    A method is a class with `id`, `Settings` and the four abstract members. The constructor takes hyper-parameters and a
+    budget, no data; public facts come with the data.
+
+    Args:
+        budget: the most that `fit` may spend.
+        settings: the method's own dataclass; fields left ``None`` are filled in from the facts.
+    """
+
+    id: ClassVar[str]
+    Settings: ClassVar[type]
+
+    budget: Budget
+    settings: Any
+    facts: PublicFacts | None = None
+    folder: Path | None = None
+    networks: Mapping[str, Denoiser]
+
+    @abc.abstractmethod
+    def resolve(self, facts: PublicFacts) -> Any:
+        """The settings with every ``None`` filled in for these facts."""
+
+    @abc.abstractmethod
+    def plan(self, facts: PublicFacts) -> Plan:
+        """Everything that `fit` will charge, from public facts alone."""
+
+    @abc.abstractmethod
+    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> dict[str, Denoiser]:
+        """Runs the plan; returns the released networks by file name, the one to sample from as ``model``."""
+
+    @abc.abstractmethod
+    def default_sampler(self) -> Sampler: ...
+
+    @property
+    @abc.abstractmethod
+    def theorem(self) -> str:
+        """What proves the guarantee of this mode."""
+
+    @property
+    def mechanism_id(self) -> str:
+        return f"{self.id}/{self.settings.mode}"
+
+    def fit(
+        self,
+        data: PrivateDataset | Images | str | Path | Any,
+        *,
+        out: str | Path | None = None,
+        seed: int | None = None,
+        hardware: Hardware | None = None,
+        show: bool = False,
+    ) -> Self:
+        """Learns from private records, charging exactly `plan` to their ledger before the first touch.
+
+        Args:
+            data: what `open_images` returned, or anything it takes.
+            out: run folder, made here; an unfinished run of the same configuration in it is resumed and pays nothing again,
+                a finished one is loaded. ``None`` works in a temporary folder until `save`.
+            seed: of the public randomness (initial weights, distillation); drawn and recorded when ``None``. Private
+                randomness never comes from it.
+            show: progress bars on standard error.
+
+        Raises:
+            BudgetExceeded: the data set's ledger has no room for the plan; nothing was read.
+        """
+        hardware = hardware or Hardware()
+        if not isinstance(data, PrivateDataset):
+            data = PrivateDataset(open_source(data))
+        folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="dpgen-"))
+        if seed is None:
+            seed = _held_seed(folder)
+        data.open_ledger(self.budget, folder / "checkpoint")
+        self.facts = data.facts
+        self.budget.check_records(data.facts.n_records)
+        self.settings = self.resolve(data.facts)
+        config = self._config(seed)
+        if (folder / "privacy.json").exists() or (folder / "notice.json").exists():
+            if json.loads((folder / "config.json").read_text()) != config:
+                raise ValueError(f"the run folder {folder} holds a finished run of another configuration: choose another")
+            return self._restore(folder)
+        plan = self.plan(data.facts)
+        run = RunFolder(folder, digest(config))
+        try:
+            data.begin(run.id, run.keys, plan)
+        except ValueError:
+            if run.fresh:
+                run.discard()
+            raise
+        replace_durably(folder / "config.json", canonical(config).encode())
+        work = Workplace(run, hardware.accelerator(), hardware.micro_batch, seed, show)
+        self.networks = {
+            name: network.cpu().eval().requires_grad_(False) for name, network in self._learn(data, plan, work).items()
+        }
+        self.folder = folder
+        self._release(data, plan, run, config)
+        return self
+
+    def _config(self, seed: int) -> dict[str, Any]:
+        return {
+            "schema": CONFIG_SCHEMA,
+            "method": self.id,
+            "version": version("dpgen"),
+            "budget": asdict(self.budget),
+            "seed": seed,
+            "settings": _plain(asdict(self.settings)),
+        }
+
+    def _release(self, data: PrivateDataset, plan: Plan, run: RunFolder, config: dict[str, Any]) -> None:
+        """Writes what may leave the house; the privacy statement last, and only then forgets keys and checkpoints."""
+        folder = run.path
+        lines = data.ledger.lines_of(run.id)
+        replace_durably(folder / "config.json", canonical(config).encode())
+        replace_durably(folder / "facts.json", canonical(data.facts.to_dict()).encode())
+        replace_durably(folder / "ledger.jsonl", "".join(canonical(line) + "\n" for line in lines).encode())
+        for name, network in self.networks.items():
+            partial = folder / f".{name}.partial"
+            save_file(network.state_dict(), partial, metadata={"denoiser": canonical(_plain(asdict(network.config)))})
+            partial.replace(folder / f"{name}.safetensors")
+        self._preview(folder / "preview.png")
+        covered = sorted(p for p in folder.iterdir() if p.is_file() and p.name != "privacy.json")
+        statement = statement_of(
+            "model",
+            lines=lines,
+            delta=self.budget.delta,
+            mechanism={
+                "id": self.mechanism_id,
+                "theorem": self.theorem,
+                "stages": {stage.label: stage.mechanism.settings for stage in plan.stages},
+            },
+            files={path.name: sha256_file(path) for path in covered},
+            data_set=data.account(),
+        )
+        replace_durably(folder / "privacy.json", json.dumps(statement, indent=1).encode())
+        run.finish()
+
+    def _preview(self, path: Path) -> None:
+        from dpgen.evaluation.grid import save_grid
+
+        facts = self._facts
+        labels = torch.arange(facts.n_classes).repeat(10)[: max(20, 10 * min(facts.n_classes, 10))]
+        images = self.sample(len(labels), labels=labels, generator=torch.Generator().manual_seed(0))
+        save_grid(images, path, n_classes=facts.n_classes)
+
+    @property
+    def privacy(self) -> dict[str, Any]:
+        """The privacy statement of the fitted model."""
+        if self.folder is None:
+            raise NotFitted(f"{type(self).__name__}.privacy needs fit() or load() first")
+        return read_statement(self.folder)
+
+    @property
+    def _facts(self) -> PublicFacts:
+        if self.facts is None or not getattr(self, "networks", None):
+            raise NotFitted(f"{type(self).__name__}.sample needs fit() or load() first")
+        return self.facts
+
+    def sample(
+        self,
+        n: int,
+        *,
+        labels: Tensor | None = None,
+        sampler: Sampler | None = None,
+        generator: torch.Generator | None = None,
+        guidance: float = 0.0,
+    ) -> Images:
+        """``n`` synthetic images. Free, any number of times, deterministic given its generator.
+
+        Args:
+            n: how many, at least 1.
+            labels: (n,) int64; ``None`` gives image i the class ``i % n_classes``.
+            sampler: from `samplers`; ``None`` takes the method's own.
+            generator: ``None`` draws a fresh seed.
+            guidance: weight of classifier-free guidance.
+        """
+        blocks = list(self.sample_blocks(n, labels=labels, sampler=sampler, generator=generator, guidance=guidance))
+        return Images(torch.cat([b.pixels for b in blocks]), torch.cat([b.labels for b in blocks]))
+
+    def sample_blocks(
+        self,
+        n: int,
+        *,
+        labels: Tensor | None = None,
+        sampler: Sampler | None = None,
+        generator: torch.Generator | None = None,
+        guidance: float = 0.0,
+        device: torch.device | str = "cpu",
+    ) -> Iterator[Images]:
+        """The images of `sample`, 256 at a time: what the writers take."""
+        facts = self._facts
+        if n < 1:
+            raise ValueError(f"n must be at least 1, got {n}")
+        if labels is None:
+            labels = torch.arange(n) % facts.n_classes
+        if labels.shape != (n,) or labels.min() < 0 or labels.max() >= facts.n_classes:
+            raise ValueError(f"labels must be {n} numbers in [0, {facts.n_classes - 1}], got {tuple(labels.shape)}")
+        generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
+        seed = int(torch.randint(2**62, (), generator=generator))
+        yield from draw_blocks(self.networks["model"], labels, sampler or self.default_sampler(), seed, guidance, device)
+
+    def save(self, path: str | Path) -> None:
+        """Copies the fitted run to ``path``, which must be absent or empty."""
+        target = Path(path)
+        if self.folder is None:
+            raise NotFitted(f"{type(self).__name__}.save needs fit() or load() first")
+        if target.exists() and any(target.iterdir()):
+            raise ValueError(f"the folder {target} is not empty: choose another")
+        partial = target.with_name(f".{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(self.folder, partial)
+        if target.exists():
+            target.rmdir()
+        partial.replace(target)
+
+    def _restore(self, folder: Path) -> Self:
+        self.folder = folder
+        self.facts = PublicFacts.from_dict(json.loads((folder / "facts.json").read_text()))
+        self.settings = self.resolve(self.facts)
+        self.networks = {path.stem: load_denoiser(path) for path in sorted(folder.glob("*.safetensors"))}
+        return self
+
+
+def draw_blocks(
+    network: Denoiser,
+    labels: Tensor,
+    sampler: Sampler,
+    seed: int,
+    guidance: float = 0.0,
+    device: torch.device | str = "cpu",
+) -> Iterator[Images]:
+    """Samples for ``labels``, `BLOCK` at a time, block k from its own seed."""
+    network = network.to(device)
+    for block, first in enumerate(range(0, len(labels), BLOCK)):
+        part = labels[first : first + BLOCK].to(device)
+        rng = torch.Generator().manual_seed((seed + block * 0x9E3779B97F4A7C15) % 2**63)
+        # The whole block's noise, whatever of it is wanted: how many are asked for changes no image.
+        noise = torch.randn(BLOCK, *network.config.shape, generator=rng)[: len(part)].to(device)
+        own = torch.Generator(device=device).manual_seed(rng.initial_seed() ^ 1)
+        with torch.no_grad():
+            pixels = sampler(network.score_fn(part, guidance), noise, generator=own)
+        yield Images(pixels.float().clamp(-1, 1).cpu(), part.cpu())
+
+
+def load_denoiser(path: Path) -> Denoiser:
+    """A released network from its safetensors file. Raises ValueError when a weight is not a number."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        config = DenoiserConfig.from_dict(json.loads(file.metadata()["denoiser"]))
+    network = Denoiser(config)
+    weights = load_file(path)
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{path}: weight {name} is not finite")
+    network.load_state_dict(weights)
+    return network.eval().requires_grad_(False)
+
+
+def load(path: str | Path) -> PrivateGenerator:
+    """The generator of a finished run folder."""
+    from dpgen.methods import find
+
+    folder = Path(path)
+    read_statement(folder)
+    config = json.loads((folder / "config.json").read_text())
+    if config.get("schema") != CONFIG_SCHEMA:
+        raise ValueError(f"{folder / 'config.json'} has schema {config.get('schema')!r}, this version reads {CONFIG_SCHEMA}")
+    method = find(config["method"])
+    settings = from_dict(method.Settings, config["settings"])
+    return method(budget=Budget(**config["budget"]), settings=settings)._restore(folder)
+
+
+def _held_seed(folder: Path) -> int:
+    """The seed of the run that ``folder`` holds, so that a resume needs none; else a fresh one."""
+    config = folder / "config.json"
+    if config.exists():
+        return int(json.loads(config.read_text())["seed"])
+    return secrets.randbits(31)
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, as JSON will give them back."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,62 @@
+"""DPDM: a diffusion model trained by DP-SGD with noise multiplicity; the baseline, and the teacher of DP-SAD.
+
+Dockhorn, Cao, Vahdat, Kreis: "Differentially Private Diffusion Models", TMLR 2023, arXiv 2210.09929.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dpgen.data.images import PublicFacts
+from dpgen.data.private import PrivateDataset
+from dpgen.generator import PrivateGenerator
+from dpgen.networks.denoiser import Denoiser
+from dpgen.privacy.accounting import Budget
+from dpgen.privacy.plan import Plan
+from dpgen.stages import teacher
+from dpgen.stages.teacher import TeacherSettings
+from dpgen.workplace import Workplace
+from samplers import Sampler, make_sampler
+
+
+@dataclass(frozen=True)
+class DPDMSettings:
+    """Settings of DPDM: those of its private stages, and how its samples are drawn.
+
+    Args:
+        mode: "dpsgd", the only one.
+        sampling_steps: noise levels of the default sampler (Heun: two evaluations each).
+    """
+
+    mode: str = "dpsgd"
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    sampling_steps: int = 18
+
+    def __post_init__(self) -> None:
+        if self.mode != "dpsgd":
+            raise ValueError(f"mode of dpdm must be 'dpsgd', got {self.mode!r}")
+
+
+class DPDM(PrivateGenerator):
+    """Class-conditional diffusion under (epsilon, delta)-DP: warm start, DP-SGD, any sampler."""
+
+    id = "dpdm"
+    Settings = DPDMSettings
+    theorem = "B1 (Poisson-subsampled Gaussian, composed) with an un-sampled Gaussian release"
+
+    def __init__(self, *, budget: Budget, settings: DPDMSettings | None = None) -> None:
+        self.budget, self.settings = budget, settings or DPDMSettings()
+
+    def resolve(self, facts: PublicFacts) -> DPDMSettings:
+        s = self.settings
+        return DPDMSettings(s.mode, teacher.resolve(s.teacher, facts), s.sampling_steps)
+
+    def plan(self, facts: PublicFacts) -> Plan:
+        return teacher.plan(self.resolve(facts).teacher, facts, self.budget)
+
+    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> dict[str, Denoiser]:
+        network, _ = teacher.train(self.settings.teacher, data.facts, data, plan, work)
+        return {"model": network}
+
+    def default_sampler(self) -> Sampler:
+        return make_sampler("heun", n_steps=self.settings.sampling_steps, sigma_min=0.02, sigma_max=20.0)

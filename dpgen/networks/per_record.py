@@ -1,0 +1,36 @@
+"""The rule every privately trained network keeps: an output belongs to one record.
+
+A layer that mixes the records of a batch (batch normalisation above all) lets one record change the
+gradients of the others, and then clipping each record's gradient bounds nothing. Layers whose
+statistics stay inside one record (GroupNorm, LayerNorm) are fine, and so is dropout.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+__all__ = ["require_per_record"]
+
+
+def require_per_record(module: nn.Module) -> None:
+    """Raises when a layer of ``module`` carries statistics from one record to another.
+
+    Guarantees: no BatchNorm passes (SyncBatchNorm and the lazy ones included, in eval mode too: a
+    later ``train()`` would wake it) and no InstanceNorm with running statistics. It knows a list of
+    layers and proves nothing about code it has not seen: a network of your own also deserves the
+    test that record i's output stays the same when record j changes.
+
+    Args:
+        module: the network about to be trained on private records.
+    """
+    for name, layer in module.named_modules():
+        tracks = isinstance(layer, _InstanceNorm) and layer.track_running_stats
+        if isinstance(layer, _BatchNorm) or tracks:
+            raise ValueError(
+                f"module must keep records apart, got {type(layer).__name__} at "
+                f"{name or 'the top level'!r}, which shares statistics between records, so "
+                "clipping bounds nothing: use nn.GroupNorm, or InstanceNorm without running "
+                "statistics"
+            )

@@ -1,0 +1,62 @@
+"""The secrets of a run on disk: one key per private stage, in a folder that only its owner can read.
+
+A key is written before its stage is charged and deleted once the stage's release is saved. While it exists, a killed stage can
+be resumed and repeats its own draws. When it is gone, the stage can never be repeated: a charged stage without a key is
+refused, because fresh draws would be a second release under one charge.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dpgen.privacy.ledger import LedgerError, replace_durably
+from dpgen.privacy.noise import KEY_BYTES, KeyedNoise, new_key
+
+
+class StageKeys:
+    """The keys of one run.
+
+    Args:
+        folder: where they lie; made with mode 0700.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.chmod(folder, 0o700)
+        self._folder = folder
+
+    def bind(self, dataset: str) -> None:
+        """Ties the run to one data set, the first it is begun on: a key never serves two."""
+        path = self._folder / "dataset"
+        if not path.exists():
+            replace_durably(path, dataset.encode(), mode=0o600)
+        if path.read_text() != dataset:
+            raise LedgerError(
+                "this run was begun on other data (or they changed since): give it the data it "
+                "was begun on, or start a new run folder"
+            )
+
+    def _path(self, plan: str) -> Path:
+        return self._folder / f"{plan}.key"
+
+    def create(self, plan: str) -> None:
+        """Draws the key of a stage that has not been charged yet."""
+        if not self._path(plan).exists():
+            replace_durably(self._path(plan), new_key(), mode=0o600)
+
+    def noise(self, plan: str) -> KeyedNoise:
+        """The stage's noise source. Raises LedgerError when its key is gone."""
+        try:
+            key = self._path(plan).read_bytes()
+        except FileNotFoundError:
+            raise LedgerError(
+                "the secret key of this stage is gone, so it cannot be repeated without spending twice: "
+                "start a new run folder, it will be charged anew"
+            ) from None
+        if len(key) != KEY_BYTES:
+            raise LedgerError(f"the key file {self._path(plan)} is damaged: start a new run folder")
+        return KeyedNoise(key, plan)
+
+    def forget(self, plan: str) -> None:
+        self._path(plan).unlink(missing_ok=True)

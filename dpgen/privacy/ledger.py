@@ -1,0 +1,326 @@
+"""The append-only account of one data set: what may be spent, what was charged, what ran.
+
+A line is written and on disk (fsync) before the touch it pays for, so a crash can over-count and never under-count. Lines are
+chained by SHA-256: an edited, reordered or dropped line breaks the chain. A head file beside the ledger remembers how long it
+was, so a ledger rolled back to an earlier state is refused too. This is integrity, not authenticity: whoever rewrites all of
+it, head included, is not caught.
+
+Charges take a file lock: of two trainings that race for the last of a budget, one is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dp_accounting.dp_event import DpEvent
+
+from dpgen.privacy.accounting import (
+    Adjacency,
+    Budget,
+    check_adjacency,
+    compose,
+    epsilon_of,
+    event_from_json,
+    event_to_json,
+    leaves,
+    round_up,
+)
+
+SCHEMA = "dpgen-ledger/1"
+GENESIS = "0" * 64
+
+
+class LedgerError(ValueError):
+    """The ledger on disk is not what this package wrote, or belongs to other data."""
+
+
+class BudgetExceeded(ValueError):
+    """The charge would exceed the limit of the data set. Nothing was recorded, no record was touched."""
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value: what is hashed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def plan_hash(label: str, event: DpEvent, settings: dict[str, Any]) -> str:
+    """Identity of one priced stage: its name, its event and every number that shapes what it computes."""
+    return digest({"label": label, "event": event_to_json(event), "settings": settings})
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One stage of one run, as it stands in the ledger."""
+
+    label: str
+    plan: str
+    event: DpEvent
+
+
+def chain(lines: Sequence[dict[str, Any]], previous: str) -> list[dict[str, Any]]:
+    """Links new lines behind the line whose hash is ``previous``."""
+    linked = []
+    for line in lines:
+        line = {**line, "prev": previous}
+        previous = digest(line)
+        linked.append({**line, "hash": previous})
+    return linked
+
+
+def parse_lines(text: str, source: str) -> list[dict[str, Any]]:
+    """Reads ledger lines and checks each line's own hash. `check_chain` checks that none is missing."""
+    lines = []
+    for number, row in enumerate(text.splitlines(), start=1):
+        try:
+            line = json.loads(row)
+            body = {key: value for key, value in line.items() if key != "hash"}
+            intact = line["hash"] == digest(body) and line["schema"] == SCHEMA
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+            raise LedgerError(f"{source}, line {number}: not a ledger line ({type(error).__name__})") from None
+        if not intact:
+            raise LedgerError(f"{source}, line {number}: changed since it was written (its hash does not match)")
+        lines.append(line)
+    return lines
+
+
+def check_chain(lines: Sequence[dict[str, Any]], source: str) -> None:
+    previous = GENESIS
+    for number, line in enumerate(lines, start=1):
+        if line["prev"] != previous:
+            raise LedgerError(f"{source}, line {number}: a line before it is missing or was moved (the chain is broken)")
+        previous = line["hash"]
+
+
+class PrivacyLedger:
+    """The ledger of one data set, a JSON Lines file.
+
+    Args:
+        path: the file. It is created with its first line by `open`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._head = path.with_name(path.name + ".head")
+        self._opening: dict[str, Any] | None = None
+
+    @classmethod
+    def open(cls, path: Path, *, adjacency: Adjacency, facts: dict[str, Any], limit: Budget) -> PrivacyLedger:
+        """The ledger at ``path``; where there is none, one that the first charge will begin with these facts and this limit.
+
+        An existing ledger keeps its own facts and limit. A new one gets a random name, which is what released files call the
+        data set by: a hash of records would tell something about them. Raises LedgerError when the ledger was kept under the
+        other neighbouring relation: the two cannot be added up.
+        """
+        check_adjacency(adjacency)
+        ledger = cls(path)
+        ledger._opening = {
+            "kind": "open",
+            "dataset": secrets.token_hex(8),
+            "adjacency": adjacency,
+            "facts": facts,
+            "limit": {"epsilon": limit.epsilon, "delta": limit.delta},
+        }
+        if ledger.adjacency != adjacency:
+            raise LedgerError(
+                f"ledger {path} was opened with adjacency {ledger.adjacency!r}, this run asks for {adjacency!r}: "
+                f"the two do not add up; use --adjacency {ledger.adjacency}"
+            )
+        return ledger
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[list[dict[str, Any]]]:
+        """Holds the ledger alone and yields its verified lines."""
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(self.path.with_name(self.path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield self._read()
+        finally:
+            os.close(lock)
+
+    def _read(self) -> list[dict[str, Any]]:
+        text = self.path.read_bytes().decode() if self.path.exists() else ""
+        # A torn last line was never acknowledged, so nothing was touched on its account; `_append` overwrites it.
+        lines = parse_lines(text[: text.rfind("\n") + 1], str(self.path))
+        check_chain(lines, str(self.path))
+        if self._head.exists():
+            head = json.loads(self._head.read_text())
+            if len(lines) < head["lines"] or [GENESIS, *(line["hash"] for line in lines)][head["lines"]] != head["hash"]:
+                raise LedgerError(
+                    f"ledger {self.path} has {len(lines)} lines but once had {head['lines']}: it was truncated or rolled "
+                    "back. Restore it from a backup; what it no longer shows was spent all the same"
+                )
+        elif lines:
+            raise LedgerError(f"ledger {self.path} has lost its head file {self._head.name}: restore it from a backup")
+        if lines and lines[0]["kind"] != "open":
+            raise LedgerError(f"ledger {self.path} does not begin with an open line")
+        return lines
+
+    def _append(self, lines: list[dict[str, Any]], bodies: Sequence[dict[str, Any]]) -> None:
+        """Writes, flushes, and only then returns. The caller holds the lock."""
+        if not lines:
+            # From its first line on, a ledger without a head is one that lost it.
+            self._write_head(0, GENESIS)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        previous = lines[-1]["hash"] if lines else GENESIS
+        new = chain([{"schema": SCHEMA, "time": now, **body} for body in bodies], previous)
+        text = "".join(canonical(line) + "\n" for line in new).encode()
+        whole = sum(len((canonical(line) + "\n").encode()) for line in lines)
+        with open(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600), "r+b") as file:
+            file.truncate(whole)
+            file.seek(whole)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        lines.extend(new)
+        self._write_head(len(lines), lines[-1]["hash"])
+
+    def _write_head(self, lines: int, last: str) -> None:
+        replace_durably(self._head, canonical({"lines": lines, "hash": last}).encode(), mode=0o600)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Every line, verified; before the first charge, the opening line that it will write."""
+        if self.path.exists() or self._head.exists():
+            with self._locked() as lines:
+                if lines:
+                    return lines
+        if self._opening is None:
+            raise LedgerError(f"ledger {self.path} is missing")
+        return [self._opening]
+
+    @property
+    def dataset(self) -> str:
+        return str(self.lines()[0]["dataset"])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return dict(self.lines()[0]["facts"])
+
+    @property
+    def limit(self) -> Budget:
+        return _limit(self.lines())
+
+    def holds(self, run: str, charge: Charge) -> bool:
+        """Whether this stage of this run is charged already."""
+        key = (run, charge.label, charge.plan)
+        return any(
+            line["kind"] == "charge" and (line["run"], line["label"], line["plan"]) == key for line in self.lines()
+        )
+
+    @property
+    def adjacency(self) -> Adjacency:
+        return self.lines()[0]["adjacency"]  # type: ignore[no-any-return]
+
+    def spent(self) -> float:
+        """Epsilon of everything ever charged, at the delta of the limit."""
+        lines = self.lines()
+        return epsilon_of(_charged(lines), _limit(lines).delta, lines[0]["adjacency"])
+
+    def charge(self, run: str, charges: Sequence[Charge]) -> None:
+        """Charges stages of a run, all or none, before their first touch.
+
+        A stage that stands there already under the same run and plan is not charged again: a resume pays nothing. The same
+        run and label under another plan is refused: what was paid for is not what would run.
+        Raises BudgetExceeded, and writes nothing, when the total would exceed the limit.
+        """
+        with self._locked() as lines:
+            opening = [] if lines else [self._opening]
+            if None in opening:
+                raise LedgerError(f"ledger {self.path} is missing")
+            held = {line["label"]: line["plan"] for line in lines if line["kind"] == "charge" and line["run"] == run}
+            for charge in charges:
+                if held.get(charge.label, charge.plan) != charge.plan:
+                    raise LedgerError(
+                        f"stage {charge.label!r} of run {run[:12]} was charged for another plan: "
+                        "the configuration changed since. Start a new run folder"
+                    )
+            new = [charge for charge in charges if charge.label not in held]
+            if not new:
+                return
+            limit, adjacency = _limit([*opening, *lines]), [*opening, *lines][0]["adjacency"]
+            total = compose([_charged(lines), *(charge.event for charge in new)])
+            epsilon = epsilon_of(total, limit.delta, adjacency)
+            if epsilon > limit.epsilon:
+                before = epsilon_of(_charged(lines), limit.delta, adjacency)
+                raise BudgetExceeded(
+                    f"this data set has a limit of epsilon = {limit.epsilon:g} at delta = {limit.delta:g}; "
+                    f"{round_up(before):g} is spent, and with this run it would be {round_up(epsilon):g}. "
+                    f"Nothing was read. The limit is raised, on record, by: dpgen ledger --raise EPSILON --ledger {self.path}"
+                )
+            self._append(
+                lines,
+                [
+                    *opening,
+                    *(
+                        {"kind": "charge", "run": run, "label": c.label, "plan": c.plan, "event": event_to_json(c.event)}
+                        for c in new
+                    ),
+                ],
+            )
+
+    def executed(self, run: str, label: str, plan: str, start: int, stop: int) -> None:
+        """Notes that releases ``start`` to ``stop - 1`` of a charged stage were made. A replayed span is noted again as it ran."""
+        with self._locked() as lines:
+            charged = [
+                leaf.steps
+                for line in lines
+                if line["kind"] == "charge" and (line["run"], line["label"], line["plan"]) == (run, label, plan)
+                for leaf in leaves(event_from_json(line["event"]))
+            ]
+            if stop > sum(charged):
+                raise LedgerError(f"stage {label!r} ran {stop} releases but {sum(charged)} were charged")
+            body = {"kind": "executed", "run": run, "label": label, "plan": plan, "start": start, "stop": stop}
+            self._append(lines, [body])
+
+    def raise_limit(self, limit: Budget) -> None:
+        """Sets a higher limit, on record. A limit is never lowered below what was spent."""
+        with self._locked() as lines:
+            current = _limit(lines)
+            if limit.epsilon < current.epsilon or limit.delta != current.delta:
+                raise ValueError(
+                    f"the limit must rise and keep its delta = {current.delta:g}: it is epsilon = {current.epsilon:g}, "
+                    f"got epsilon = {limit.epsilon:g}, delta = {limit.delta:g}"
+                )
+            self._append(lines, [{"kind": "limit", "limit": {"epsilon": limit.epsilon, "delta": limit.delta}}])
+
+    def lines_of(self, run: str) -> list[dict[str, Any]]:
+        """The lines of one run, the open line first: the copy that a run folder holds."""
+        return [line for line in self.lines() if line["kind"] == "open" or line.get("run") == run]
+
+
+def _limit(lines: Sequence[dict[str, Any]]) -> Budget:
+    latest = [line["limit"] for line in lines if line["kind"] in ("open", "limit")][-1]
+    return Budget(latest["epsilon"], latest["delta"])
+
+
+def _charged(lines: Sequence[dict[str, Any]]) -> DpEvent:
+    return compose(event_from_json(line["event"]) for line in lines if line["kind"] == "charge")
+
+
+def replace_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Writes ``content`` to ``path`` in one step: after a crash the old or the new file is there, whole."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with open(os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,80 @@
+"""The folder of one training run while it runs: its identity, its keys, its checkpoints.
+
+All of it lies under ``RUN/checkpoint`` (mode 0700) and goes when the run is finished.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from dpgen.checkpoint import Checkpoints
+from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.ledger import canonical, replace_durably
+
+RUN_SCHEMA = "dpgen-run/1"
+
+
+class RunFolder:
+    """An unfinished run.
+
+    Args:
+        path: the run folder. It must be absent, empty, or an unfinished run of the same
+            configuration.
+        configuration: hash of the resolved settings; a run begun under another one is refused.
+    """
+
+    def __init__(self, path: Path, configuration: str) -> None:
+        self.path, self._private = path, path / "checkpoint"
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"the run folder must be a folder, {path} is a file")
+        state = self._private / "run.json"
+        if path.exists() and any(path.iterdir()) and not state.exists():
+            raise ValueError(
+                f"the run folder must be empty or an unfinished run, {path} is neither: "
+                "choose another folder"
+            )
+        self._private.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.chmod(self._private, 0o700)
+        self._lock = os.open(self._private / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise ValueError(
+                f"the run folder {path} is in use by another training: wait for it, "
+                "or choose another folder"
+            ) from None
+        self.fresh = not state.exists()
+        if self.fresh:
+            fresh = {
+                "schema": RUN_SCHEMA,
+                "id": secrets.token_hex(16),
+                "configuration": configuration,
+            }
+            replace_durably(state, canonical(fresh).encode(), mode=0o600)
+        held = json.loads(state.read_text())
+        if held["configuration"] != configuration:
+            os.close(self._lock)
+            raise ValueError(
+                f"the run folder {path} holds an unfinished run of another configuration: "
+                "resume it with its own settings, or choose another folder"
+            )
+        self.id: str = held["id"]
+        self.keys = StageKeys(self._private / "keys")
+        self.checkpoints = Checkpoints(self._private / "state")
+
+    def discard(self) -> None:
+        """Undoes a run that was refused before it began."""
+        self.finish()
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
+
+    def finish(self) -> None:
+        """Deletes keys and checkpoints: the released files are in place."""
+        os.close(self._lock)
+        shutil.rmtree(self._private)

@@ -1,0 +1,74 @@
+"""Strict settings: frozen dataclasses in and out of plain dictionaries, nested by field.
+
+An unknown key is an error that names the nearest known one; nothing is dropped, nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
+
+T = TypeVar("T")
+
+
+def nearest(key: str, known: list[str]) -> str:
+    found = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    return f"the nearest is {found[0]!r}" if found else "there is none"
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
+    """Builds the dataclass ``cls`` from a dictionary, nested dataclasses from nested dictionaries."""
+    hints = get_type_hints(cls)
+    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    resolved: dict[str, Any] = {}
+    for key, value in values.items():
+        where = f"{path}{key}"
+        if key not in known:
+            raise ValueError(f"unknown setting {where!r}: {nearest(key, known)}")
+        resolved[key] = _convert(hints[key], value, where)
+    return cls(**resolved)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    options = hint.__args__ if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and type(None) in options:
+        return None
+    for option in options:
+        if is_dataclass(option) and isinstance(value, Mapping):
+            return from_dict(option, value, f"{where}.")  # type: ignore[arg-type]
+        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if option is int and isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if option in (str, bool) and isinstance(value, option):
+            return value
+        if getattr(option, "__origin__", None) is tuple and isinstance(value, list | tuple):
+            return tuple(value)
+    names = " or ".join(getattr(o, "__name__", str(o)) for o in options)
+    raise ValueError(f"setting {where!r} must be {names}, got {value!r}")
+
+
+def parse_assignment(text: str) -> tuple[list[str], Any]:
+    """``a.b=3`` as (["a", "b"], 3): the value in TOML, or a bare word."""
+    import tomllib
+
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ValueError(f"--set takes name=value, got {text!r}")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    return key.strip().split("."), parsed
+
+
+def assign(values: dict[str, Any], keys: list[str], value: Any) -> None:
+    """Sets ``values[a][b] = value``, making the dictionaries between."""
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise ValueError(f"--set {'.'.join(keys)}: {key!r} is a value, not a group of settings")
+    values[keys[-1]] = value

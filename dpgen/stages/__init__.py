@@ -1,0 +1,1 @@
+"""What several methods share and what touches records: one file, one priced stage."""

@@ -1,0 +1,56 @@
+"""What a training loop is given beside the data: where it computes, where it saves, what its public randomness is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+
+from dpgen.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and how a run computes. Changes speed and rounding, never the plan.
+
+    Args:
+        device: "auto" (a GPU where there is one) or "cpu".
+        precision: "no" (float32) or "bf16"; clipping, sums and noise stay in float64 either way.
+        micro_batch: records whose gradients are held at once.
+    """
+
+    device: str = "auto"
+    precision: str = "no"
+    micro_batch: int = 16
+
+    def __post_init__(self) -> None:
+        if self.device not in ("auto", "cpu"):
+            raise ValueError(f"device must be auto or cpu, got {self.device!r}")
+        if self.precision not in ("no", "bf16"):
+            raise ValueError(f"precision must be no or bf16, got {self.precision!r}")
+        if self.micro_batch < 1:
+            raise ValueError(f"micro_batch must be at least 1, got {self.micro_batch}")
+
+    def accelerator(self) -> Accelerator:
+        accelerator = Accelerator(cpu=self.device == "cpu", mixed_precision=self.precision)
+        if accelerator.num_processes > 1:
+            raise ValueError(
+                f"training runs in one process, got {accelerator.num_processes}: start it without a launcher"
+            )
+        return accelerator
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What a method's training loop is given beside the data."""
+
+    run: RunFolder
+    accelerator: Accelerator
+    micro_batch: int
+    seed: int
+    show: bool
+
+    def generator(self, purpose: int) -> torch.Generator:
+        """A CPU generator of public randomness; each purpose has its own stream."""
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + purpose) % 2**63)

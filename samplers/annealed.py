@@ -1,0 +1,97 @@
+"""The driver: a transport, a kernel, or both, down a ladder of noise levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samplers.levels import check_ladder
+from samplers.parametrization import broadcast, denoised_from_score
+from samplers.types import Info, Kernel, Levels, Observer, ScoreFn, Transport
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """A `Sampler`: at every positive level the kernel, then the transport to the next level.
+
+    A transport alone is DDIM or Heun, a kernel alone is annealed Langevin or Hamiltonian sampling,
+    both are a predictor-corrector sampler. Without a transport a sample of one level starts the
+    next as it is, and the last level is followed by the denoising step ``x + sigma^2 score``.
+
+    Guarantees: as exact as its parts. A kernel that reaches p_sigma exactly at each level gives
+    p_sigma exactly before the last step. The given ``x`` is not changed, the state keeps its shape,
+    dtype and device, and all randomness comes from ``generator``.
+
+    Args:
+        levels: the ladder.
+        transport: carries from level to level.
+        kernel: leaves each level invariant.
+        n_kernel_steps: kernel moves at each positive level, at least 1.
+
+    Reference: Song and Ermon (2019), arXiv 1907.05600, algorithm 1 (kernel); Karras et al. (2022),
+    arXiv 2206.00364, algorithm 1 (transport); Song et al. (2021), arXiv 2011.13456, algorithm 1
+    (both; there the kernel skips the first level).
+    """
+
+    levels: Levels
+    transport: Transport | None = None
+    kernel: Kernel[Any] | None = None
+    n_kernel_steps: int = 1
+
+    def __post_init__(self) -> None:
+        check_ladder(self.levels())
+        if self.transport is None and self.kernel is None:
+            raise ValueError("Annealed needs a transport, a kernel or both, got neither")
+        if self.n_kernel_steps < 1:
+            raise ValueError(f"n_kernel_steps must be at least 1, got {self.n_kernel_steps}")
+        if self.kernel is None and self.n_kernel_steps != 1:
+            raise ValueError(f"n_kernel_steps = {self.n_kernel_steps} needs a kernel, got none")
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        score_fn: ScoreFn,
+        x: Tensor,
+        *,
+        generator: torch.Generator,
+        observe: Observer | None = None,
+    ) -> Tensor:
+        """Samples, (B, *S), with the shape, dtype and device of ``x``.
+
+        Args:
+            score_fn: called without gradients; sigma comes as () on the device of ``x``, at least
+                float32.
+            x: unit noise, (B, *S), floating point. Its dtype is that of the state: for a network in
+                half precision give float32 and let ``score_fn`` cast.
+            generator: of any device; one on the CPU gives the same noise wherever ``x`` lies.
+            observe: called after every move, of kernel and transport, with ``(x, sigma, info)``.
+        """
+        if not x.is_floating_point() or x.ndim == 0:
+            raise ValueError(
+                f"x must be floating point of shape (B, *S), got {x.dtype} {tuple(x.shape)}"
+            )
+        look = observe or _ignore
+        sigmas = self.levels().to(x.device, torch.promote_types(x.dtype, torch.float32))
+        x = (x * broadcast(sigmas[0], x)).to(x.dtype)
+        for sigma, sigma_next in pairwise(sigmas):
+            if self.kernel is not None:
+                state = self.kernel.init(score_fn, x, sigma, generator=generator)
+                for _ in range(self.n_kernel_steps):
+                    state, info = self.kernel.step(score_fn, state, sigma, generator=generator)
+                    look(state.x, sigma, info)
+                x = state.x
+            if self.transport is not None:
+                x = self.transport.step(score_fn, x, sigma, sigma_next, generator=generator)
+                look(x, sigma_next, Info())
+        if self.transport is None:
+            x = denoised_from_score(score_fn(x, sigmas[-2]), x, sigmas[-2])
+            look(x, sigmas[-1], Info())
+        return x
+
+
+def _ignore(x: Tensor, sigma: Tensor, info: Info) -> None:
+    """The observer that does not look."""

@@ -1,0 +1,17 @@
+"""Unit noise from a generator, for a state of any dtype on any device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def unit_noise(x: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Standard normal noise with the shape and device of ``x``, at least float32.
+
+    Drawn on the generator's own device and then moved, so that a CPU generator gives the same
+    noise wherever ``x`` lies.
+    """
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=dtype)
+    return noise.to(x.device)

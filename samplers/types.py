@@ -1,0 +1,117 @@
+r"""The vocabulary of this package: a score, and the two contracts behind the word "sampler".
+
+Noise is variance exploding everywhere, ``x_sigma = x_0 + sigma z``, and ``p_sigma`` is the law of
+``x_sigma``. A `Transport` carries p_sigma to p_sigma_next, a `Kernel` leaves p_sigma invariant, and
+a `Sampler` turns unit noise into samples with either or both.
+
+A complete transport: denoise fully, then add fresh noise (Song et al. 2023, arXiv 2303.01469,
+algorithm 1). It lands on a point mass, as every transport must.
+
+    >>> from dataclasses import dataclass
+    >>> import torch
+    >>> from samplers import Annealed, Karras, denoised_from_score, unit_noise
+    >>> @dataclass(frozen=True)
+    ... class Renoise:
+    ...     def step(self, score_fn, x, sigma, sigma_next, *, generator):
+    ...         denoised = denoised_from_score(score_fn(x, sigma), x, sigma)
+    ...         return denoised + sigma_next * unit_noise(x, generator=generator)
+    >>> def point_mass(x, sigma):
+    ...     return (3.0 - x) / sigma**2
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> sampler = Annealed(Karras(4), Renoise())
+    >>> sampler(point_mass, torch.randn(2, 1, generator=generator), generator=generator).round()
+    tensor([[3.],
+            [3.]])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+ScoreFn = Callable[[Tensor, Tensor], Tensor]
+"""``(x (B, *S), sigma () or (B,)) -> grad log p_sigma(x), (B, *S)``.
+
+sigma is positive and on the device of x. Samplers call it without gradients: an energy network
+opens ``torch.enable_grad()`` itself."""
+
+LogDensityFn = Callable[[Tensor, Tensor], Tensor]
+"""``(x (B, *S), sigma () or (B,)) -> log p_sigma(x) up to a constant of sigma, (B,)``."""
+
+
+class Info(NamedTuple):
+    """What a move has to say about itself; looked at, never carried on.
+
+    Args:
+        acceptance: Metropolis acceptance probability in [0, 1], (B,); None for an unadjusted move.
+        energy_error: change of the Hamiltonian over the move, (B,); None where there is none.
+    """
+
+    acceptance: Tensor | None = None
+    energy_error: Tensor | None = None
+
+
+Observer = Callable[[Tensor, Tensor, Info], None]
+"""``(x (B, *S), sigma (), info)``: called after every move, with x from (about) p_sigma."""
+
+
+class State(Protocol):
+    """What a kernel carries from step to step: the position and, for instance, its score."""
+
+    @property
+    def x(self) -> Tensor:
+        """The position, (B, *S)."""
+
+
+S = TypeVar("S", bound=State)
+
+
+class Levels(Protocol):
+    """A ladder of noise levels."""
+
+    def __call__(self) -> Tensor:
+        """The levels, float64, (n_levels + 1,): finite, strictly descending, the last one 0."""
+
+
+class Kernel(Protocol[S]):
+    """Leaves p_sigma invariant, at a sigma that is positive."""
+
+    def init(self, score_fn: ScoreFn, x: Tensor, sigma: Tensor, *, generator: torch.Generator) -> S:
+        """The state at position ``x``; what it adds to x (a momentum) is drawn from its own law."""
+
+    def step(
+        self, score_fn: ScoreFn, state: S, sigma: Tensor, *, generator: torch.Generator
+    ) -> tuple[S, Info]:
+        """One move; the position keeps shape, dtype and device, the given state stays as it is."""
+
+
+class Transport(Protocol):
+    """Carries x ~ p_sigma to x' ~ p_sigma_next, where ``sigma > sigma_next >= 0``."""
+
+    def step(
+        self,
+        score_fn: ScoreFn,
+        x: Tensor,
+        sigma: Tensor,
+        sigma_next: Tensor,
+        *,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """One move; shape, dtype and device of ``x`` are kept. Both sigmas are () or (B,)."""
+
+
+class Sampler(Protocol):
+    """Noise in, samples out."""
+
+    def __call__(
+        self,
+        score_fn: ScoreFn,
+        x: Tensor,
+        *,
+        generator: torch.Generator,
+        observe: Observer | None = None,
+    ) -> Tensor:
+        """Samples from p_0, (B, *S); ``x`` is *unit* noise, which the sampler scales itself."""

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad
+
+from dpgen.networks import PRESETS, Denoiser, DenoiserConfig
+from dpgen.networks.denoiser import coefficients
+
+CONFIG = DenoiserConfig((2, 8, 8), 3, (8, 16), 1, (1,), 4, sigma_data=0.7, n_reserved=2)
+SIGMAS = torch.tensor([1e-4, 0.01, 0.7, 3.0, 80.0], dtype=torch.float64)
+
+
+def trained_denoiser(config: DenoiserConfig = CONFIG) -> Denoiser:
+    """A denoiser in float64 whose last convolution is no longer zero."""
+    generator = torch.Generator().manual_seed(1)
+    denoiser = Denoiser(config).double()
+    with torch.no_grad():
+        for parameter in denoiser.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(0.05 * noise)
+    return denoiser
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> Denoiser:
+    return trained_denoiser()
+
+
+@pytest.fixture
+def draw() -> Callable[..., Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def test_network_input_has_unit_variance() -> None:
+    c = coefficients(SIGMAS, 0.7)
+    torch.testing.assert_close(c.input**2 * (SIGMAS**2 + 0.7**2), torch.ones_like(SIGMAS))
+
+
+def test_network_target_has_unit_variance() -> None:
+    # The target is (x_0 - c_skip (x_0 + sigma z)) / c_out.
+    c = coefficients(SIGMAS, 0.7)
+    variance = ((1 - c.skip) ** 2 * 0.7**2 + c.skip**2 * SIGMAS**2) / c.out**2
+    torch.testing.assert_close(variance, torch.ones_like(SIGMAS))
+
+
+def test_skip_weight_minimises_what_the_network_must_add() -> None:
+    # Karras et al., equation 122: c_out as a function of c_skip has its minimum at c_skip.
+    skip = coefficients(SIGMAS, 0.7).skip.requires_grad_()
+    (slope,) = torch.autograd.grad(((1 - skip) ** 2 * 0.7**2 + skip**2 * SIGMAS**2).sum(), skip)
+    assert slope.abs().max() < 1e-12 * SIGMAS.max() ** 2
+
+
+def test_clean_images_pass_unchanged_as_sigma_vanishes(
+    denoiser: Denoiser, draw: Callable[..., Tensor]
+) -> None:
+    x, labels = draw(3, 2, 8, 8), torch.tensor([0, 1, 2])
+    error = [
+        (denoiser(x, torch.full((3,), sigma, dtype=torch.float64), labels) - x).abs().max()
+        for sigma in (1e-5, 1e-6)
+    ]
+    # c_out is linear in sigma.
+    assert error[0] < 1e-4
+    assert error[1] < 0.2 * error[0]
+
+
+def test_untrained_denoiser_knows_the_score_of_a_gaussian(
+    draw: Callable[..., Tensor],
+) -> None:
+    x, labels = draw(5, 2, 8, 8), torch.zeros(5, dtype=torch.int64)
+    score = Denoiser(CONFIG).double().score_fn(labels)(x, SIGMAS)
+    torch.testing.assert_close(
+        score, -x / (SIGMAS**2 + 0.7**2)[:, None, None, None], rtol=1e-6, atol=0
+    )
+
+
+def test_score_is_the_denoising_direction(denoiser: Denoiser, draw: Callable[..., Tensor]) -> None:
+    x, labels = draw(5, 2, 8, 8), torch.tensor([0, 1, 2, 3, 5])
+    expected = (denoiser(x, SIGMAS, labels) - x) / SIGMAS[:, None, None, None] ** 2
+    torch.testing.assert_close(denoiser.score_fn(labels)(x, SIGMAS), expected)
+
+
+def test_score_takes_one_sigma_for_all(denoiser: Denoiser, draw: Callable[..., Tensor]) -> None:
+    x, labels = draw(4, 2, 8, 8), torch.tensor([0, 1, 2, 3])
+    score_fn = denoiser.score_fn(labels, guidance=0.5)
+    sigma = torch.tensor(0.3, dtype=torch.float64)
+    torch.testing.assert_close(score_fn(x, sigma), score_fn(x, sigma.expand(4)))
+
+
+def test_guidance_extrapolates_from_the_null_score(
+    denoiser: Denoiser, draw: Callable[..., Tensor]
+) -> None:
+    x, labels, sigma = draw(3, 2, 8, 8), torch.tensor([0, 1, 2]), SIGMAS[1:4]
+    conditional = denoiser.score_fn(labels)(x, sigma)
+    null = denoiser.score_fn(torch.full((3,), denoiser.null_label))(x, sigma)
+    assert not torch.allclose(conditional, null)
+    torch.testing.assert_close(denoiser.score_fn(labels, guidance=0.0)(x, sigma), conditional)
+    torch.testing.assert_close(denoiser.score_fn(labels, guidance=-1.0)(x, sigma), null)
+    torch.testing.assert_close(
+        denoiser.score_fn(labels, guidance=2.0)(x, sigma), 3 * conditional - 2 * null
+    )
+
+
+def test_a_label_reaches_only_its_own_embedding_row(
+    denoiser: Denoiser, draw: Callable[..., Tensor]
+) -> None:
+    x, sigma = draw(1, 2, 8, 8), SIGMAS[2:3]
+    name = "unet.class_embedding.weight"
+    for label in (1, denoiser.null_label, denoiser.null_label + 2):
+
+        def loss(weight: Tensor, label: int = label) -> Tensor:
+            return (
+                functional_call(denoiser, {name: weight}, (x, sigma, torch.tensor([label])))
+                .square()
+                .sum()
+            )
+
+        rows = grad(loss)(denoiser.get_parameter(name)).norm(dim=1) > 0
+        assert rows.nonzero().flatten().tolist() == [label]
+
+
+def test_embedding_has_classes_then_null_then_reserved(denoiser: Denoiser) -> None:
+    assert denoiser.null_label == denoiser.n_classes == 3
+    assert denoiser.get_parameter("unet.class_embedding.weight").shape[0] == 3 + 1 + 2
+
+
+def test_output_keeps_the_dtype_of_the_images(draw: Callable[..., Tensor]) -> None:
+    denoiser = trained_denoiser().float()
+    x, labels = draw(3, 2, 8, 8), torch.tensor([0, 1, 2])
+    wide = denoiser(x, SIGMAS[1:4], labels)
+    assert wide.dtype == torch.float64
+    half = denoiser(x.bfloat16(), SIGMAS[1:4], labels)
+    assert half.dtype == torch.bfloat16
+    # bfloat16 keeps 8 bits; the difference is that of its input and output rounding.
+    assert (half - wide).norm() < 2**-7 * wide.norm()
+
+
+@pytest.mark.parametrize(
+    ("preset", "shape", "n_levels", "attention"),
+    [
+        ("tiny", (1, 8, 8), 2, (1,)),
+        ("small", (1, 28, 28), 3, (2,)),
+        ("small", (3, 32, 32), 3, (2,)),
+        ("base", (3, 64, 64), 4, (2, 3)),
+        ("base", (3, 256, 256), 6, (4, 5)),
+        ("base", (3, 64, 32), 4, (2, 3)),
+    ],
+)
+def test_presets_fit_their_images(
+    preset: str, shape: tuple[int, int, int], n_levels: int, attention: tuple[int, ...]
+) -> None:
+    config = DenoiserConfig.preset(preset, shape, 10)
+    assert len(config.block_out_channels) == n_levels
+    assert config.attention_levels == attention
+
+
+def test_preset_sizes_stay_what_the_defaults_were_chosen_for() -> None:
+    shapes = {"tiny": (1, 8, 8), "small": (1, 28, 28)}
+    bounds = {"tiny": (50e3, 300e3), "small": (0.5e6, 1.5e6)}
+    for name, (low, high) in bounds.items():
+        denoiser = Denoiser(DenoiserConfig.preset(name, shapes[name], 10))
+        assert low < sum(parameter.numel() for parameter in denoiser.parameters()) < high
+
+
+def test_sides_that_cannot_be_halved_are_refused_and_presets_named() -> None:
+    with pytest.raises(ValueError, match=r"divisible by 4 .* 28x30.* tiny .* small .* base"):
+        DenoiserConfig.preset("small", (1, 28, 30), 10)
+    with pytest.raises(ValueError, match="divisible by 8 for 4 levels, got 28x28"):
+        DenoiserConfig((1, 28, 28), 10, (8, 8, 8, 8), 1, (), 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shape": (0, 8, 8)}, "shape must be"),
+        ({"n_classes": 0}, "n_classes must be at least 1"),
+        ({"block_out_channels": ()}, "block_out_channels must name"),
+        ({"block_out_channels": (8, 18)}, "multiples of norm_groups 4"),
+        ({"layers_per_block": 0}, "layers_per_block must be"),
+        ({"norm_groups": 0}, "norm_groups must be"),
+        ({"attention_levels": (2,)}, r"attention_levels must lie in \[0, 2\)"),
+        ({"sigma_data": 0.0}, "sigma_data must be positive"),
+        ({"n_reserved": -1}, "n_reserved must be"),
+    ],
+)
+def test_impossible_numbers_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(CONFIG, **change)  # type: ignore[arg-type]
+
+
+def test_unknown_preset_is_refused() -> None:
+    with pytest.raises(ValueError, match="preset must be one of tiny, small, base, got 'smal'"):
+        DenoiserConfig.preset("smal", (1, 28, 28), 10)
+    assert set(PRESETS) == {"tiny", "small", "base"}
+
+
+def test_configuration_survives_json() -> None:
+    assert DenoiserConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(CONFIG)))) == CONFIG
+    with pytest.raises(ValueError, match="no key 'n_class'; the nearest is 'n_classes'"):
+        DenoiserConfig.from_dict({**dataclasses.asdict(CONFIG), "n_class": 3})
+
+
+def test_wrong_shapes_and_labels_are_refused(denoiser: Denoiser) -> None:
+    x, labels = torch.zeros(2, 2, 8, 8), torch.tensor([0, 1])
+    with pytest.raises(ValueError, match=r"x must have shape \(B, 2, 8, 8\), got \(2, 2, 8, 9\)"):
+        denoiser(torch.zeros(2, 2, 8, 9), torch.ones(2), labels)
+    with pytest.raises(ValueError, match=r"must have shape \(2,\), got \(\) and \(2,\)"):
+        denoiser(x, torch.tensor(1.0), labels)
+    with pytest.raises(ValueError, match=r"must have shape \(2,\), got \(2,\) and \(1,\)"):
+        denoiser.score_fn(torch.tensor([0]))(x, torch.tensor(1.0))
+    with pytest.raises(ValueError, match=r"labels must lie in \[0, 6\), got 0 to 6"):
+        denoiser.score_fn(torch.tensor([0, 6]))
+    with pytest.raises(ValueError, match="labels must be int64"):
+        denoiser.score_fn(torch.tensor([0.0, 1.0]))
+
+
+def test_scoring_leaves_the_labels_alone(denoiser: Denoiser) -> None:
+    labels = torch.tensor([0, 1])
+    denoiser.score_fn(labels, guidance=1.0)(torch.zeros(2, 2, 8, 8).double(), torch.tensor(1.0))
+    assert labels.tolist() == [0, 1]

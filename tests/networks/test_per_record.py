@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from dpgen.networks import NETWORKS, require_per_record
+
+SHAPE = (2, 8, 8)
+N_CLASSES = 3
+N_RECORDS = 4
+# A denoiser with attention on both levels of attention and convolution: "base" at 16 pixels.
+SHAPES = {"denoiser-small": (1, 16, 16), "denoiser-base": (1, 16, 16)}
+
+
+def build(name: str) -> nn.Module:
+    """The network in float64 with every weight moved, so that none of its gradients is zero."""
+    generator = torch.Generator().manual_seed(2)
+    module = NETWORKS[name].build(SHAPES.get(name, SHAPE), N_CLASSES).double()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(0.05 * noise)
+    return module
+
+
+def inputs(name: str, seed: int = 3) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    channels, height, width = SHAPES.get(name, SHAPE)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(N_RECORDS, *shape, generator=generator, dtype=torch.float64)
+
+    made = {
+        "image": normal(channels, height, width),
+        "pair": normal(2 * channels, height, width),
+        "sigma": normal().exp(),
+        "label": torch.randint(N_CLASSES + 1, (N_RECORDS,), generator=generator),
+    }
+    return tuple(made[kind] for kind in NETWORKS[name].inputs)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+def test_vectorised_gradients_equal_a_loop_over_records(
+    name: str, layout: torch.memory_format
+) -> None:
+    module = build(name).to(memory_format=layout)
+    records = tuple(t.contiguous(memory_format=layout) if t.ndim == 4 else t for t in inputs(name))
+    parameters = {key: value.detach() for key, value in module.named_parameters()}
+
+    def loss(parameters: dict[str, Tensor], *record: Tensor) -> Tensor:
+        output = functional_call(module, parameters, tuple(t[None] for t in record))
+        return output.square().sum()
+
+    vectorised = vmap(grad(loss), in_dims=(None, *(0 for _ in records)))(parameters, *records)
+    for i in range(N_RECORDS):
+        module.zero_grad()
+        module(*(t[i : i + 1] for t in records)).square().sum().backward()
+        for key, parameter in module.named_parameters():
+            expected = parameter.grad
+            assert expected is not None, key
+            difference = (vectorised[key][i] - expected).norm()
+            assert difference <= 1e-9 * expected.norm() + 1e-12, key
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_output_does_not_depend_on_another_record(name: str) -> None:
+    module, one, other = build(name), inputs(name), inputs(name, seed=4)
+    # Record 0 stays, all others change.
+    mixed = tuple(torch.cat([a[:1], b[1:]]) for a, b in zip(one, other, strict=True))
+    before, after = module(*one), module(*mixed)
+    torch.testing.assert_close(after[0], before[0], rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(after[1], before[1])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_input_matters(name: str) -> None:
+    module, one, other = build(name), inputs(name), inputs(name, seed=4)
+    for k in range(len(one)):
+        changed = [*one[:k], other[k], *one[k + 1 :]]
+        assert not torch.allclose(module(*changed), module(*one)), NETWORKS[name].inputs[k]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_registered_networks_keep_records_apart(name: str) -> None:
+    module = NETWORKS[name].build(SHAPES.get(name, SHAPE), N_CLASSES)
+    require_per_record(module)
+    assert not [layer for layer in module.modules() if "BatchNorm" in type(layer).__name__]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.BatchNorm1d(4),
+        nn.BatchNorm2d(4, track_running_stats=False),
+        nn.BatchNorm3d(4).eval(),
+        nn.SyncBatchNorm(4),
+        nn.LazyBatchNorm2d(),
+        nn.InstanceNorm2d(4, track_running_stats=True),
+    ],
+)
+def test_layers_that_mix_records_are_refused_by_name(layer: nn.Module) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(layer))
+    with pytest.raises(ValueError, match=f"{type(layer).__name__} at '1.0'.*GroupNorm"):
+        require_per_record(module)
+
+
+def test_layers_that_stay_inside_a_record_pass() -> None:
+    require_per_record(
+        nn.Sequential(
+            nn.GroupNorm(2, 4), nn.LayerNorm(4), nn.InstanceNorm2d(4), nn.Dropout(), nn.Linear(4, 4)
+        )
+    )
+
+
+def test_the_top_level_itself_is_checked() -> None:
+    with pytest.raises(ValueError, match="BatchNorm2d at 'the top level'"):
+        require_per_record(nn.BatchNorm2d(4))

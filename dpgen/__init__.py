@@ -1,8 +1,8 @@
 """dpgen: learns from private images once, under a stated (epsilon, delta), then makes as many synthetic images as anyone wants.
 
-    >>> from dpgen import DPSAD, Budget, open_images  # doctest: +SKIP
-    >>> generator = DPSAD(budget=Budget(epsilon=10, delta=1e-5)).fit(open_images("xrays/"))  # doctest: +SKIP
-    >>> images = generator.sample(10_000)  # doctest: +SKIP
+>>> from dpgen import DPSAD, Budget, open_images  # doctest: +SKIP
+>>> generator = DPSAD(budget=Budget(epsilon=10, delta=1e-5)).fit(open_images("xrays/"))  # doctest: +SKIP
+>>> images = generator.sample(10_000)  # doctest: +SKIP
 """
 
 from __future__ import annotations

@@ -4,36 +4,46 @@ r"""Stochastic adversarial distillation: a few-step student from a released teac
 data, so what it does is post-processing of the teacher (theorem A3 of the design): any number of
 steps, any choice among students, costs nothing.
 
-At each step ONE random noise level r of the student's own ladder stands for the whole chain:
+At each step ONE random noise level r of the student's own ladder stands for the whole chain. The
+student answers x_s = D_student(x_r, sigma_r, y), and there are two ways to ask:
 
-    x_r = x_0 + sigma_r z,   x_t = D_teacher(x_r, sigma_r, y),   x_s = D_student(x_r, sigma_r, y)
-    L   = MSE(x_t, x_s) + MSE(x_0, x_s) + lambda L_adv
+    paired  x_r = x_0 + (sigma_r / sigma_0) (sigma_0 z - x_0), where z is the very noise that the
+            teacher turned into x_0: the straight line that a perfect student walks down its ladder.
+            The teacher's answer there is the end of its own long path, x_t = x_0
+    fresh   x_r = x_0 + sigma_r z with z drawn anew, and x_t = D_teacher(x_r, sigma_r, y): as published
+
+    L = w(sigma_r) (MSE(x_t, x_s) + MSE(x_0, x_s)) + lambda L_adv        (counted once where x_t = x_0)
 
 The discriminator sees teacher and student side by side in random order, C(x_t, x_s) or C(x_s, x_t),
-and learns which it was; the student is trained to make it wrong.
+and learns which it was; the student is trained to make it wrong. With its own noise x_0 is a function
+of x_r, so a student of few steps keeps the teacher's variety; with fresh noise it can only learn a
+mean of many x_0.
 
 Reference: Liu, Wang, Ge (2024), "Learning Differentially Private Diffusion Models via Stochastic
 Adversarial Distillation", arXiv 2408.14738; x_0 here is teacher-made where the paper has a private
-image, which is what makes the stage free.
+image, which is what makes the stage free. Pairs: Luhman and Luhman (2021), arXiv 2101.02388; straight
+lines between them: Liu, Gong, Liu (2022), "Flow Straight and Fast", arXiv 2209.03003.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from dpgen.checkpoint import Checkpoints, TrainingState
-from dpgen.data.images import Images
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.discriminator import Discriminator
 from dpgen.networks.ema import EMA
 from dpgen.progress import progress_bar
-from samplers.levels import Karras
+from samplers import DDIM, Annealed, Explicit, Karras
 
 LABEL = "student"
 
@@ -51,22 +61,28 @@ class Distillation:
         pool_size: teacher-made images to learn from.
         ema_decay: of the student's averaged weights.
         sigma_min, sigma_max: ends of the student's ladder of noise levels.
+        teacher_steps: steps of the teacher's path per step of the student.
+        pairing: "paired" or "fresh", as above.
     """
 
     n_steps: int = 4
-    n_iterations: int = 1000
+    n_iterations: int = 400
     batch_size: int = 128
-    learning_rate: float = 3e-4
-    adversarial_weight: float = 0.05
-    pool_size: int = 8192
+    learning_rate: float = 1e-3
+    adversarial_weight: float = 0.1
+    pool_size: int = 4000
     ema_decay: float = 0.99
     sigma_min: float = 0.2
-    sigma_max: float = 5.0
+    sigma_max: float = 10.0
+    teacher_steps: int = 3
+    pairing: str = "paired"
 
     def __post_init__(self) -> None:
         if self.n_steps not in (1, 2, 4, 8):
             raise ValueError(f"n_steps of the student must be 1, 2, 4 or 8, got {self.n_steps}")
-        for name in ("n_iterations", "batch_size", "pool_size"):
+        if self.pairing not in ("paired", "fresh"):
+            raise ValueError(f"pairing must be paired or fresh, got {self.pairing!r}")
+        for name in ("n_iterations", "batch_size", "pool_size", "teacher_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.learning_rate > 0:
@@ -78,14 +94,61 @@ class Distillation:
         self.levels  # noqa: B018  a ladder that cannot be built must not be configured
 
     @property
-    def levels(self) -> Karras:
+    def levels(self) -> Explicit:
         """The student's ladder, for training and for sampling."""
-        return Karras(self.n_steps, sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+        if self.n_steps == 1:
+            return Explicit((self.sigma_max, 0.0))
+        ladder = Karras(self.n_steps, sigma_min=self.sigma_min, sigma_max=self.sigma_max)()
+        return Explicit(tuple(ladder.tolist()))
+
+    @property
+    def path(self) -> Explicit:
+        """The teacher's ladder: every interval of the student's, cut geometrically."""
+        rungs = list(self.levels.sigmas[:-1])
+        fine: list[float] = []
+        # The last interval ends at 0, which no geometric cut reaches: aim a fifth below its start.
+        for high, low in pairwise([*rungs, rungs[-1] / 5 if self.n_steps > 1 else 0.04]):
+            cuts = self.teacher_steps * (1 if self.n_steps > 1 else 4)
+            fine += [high * (low / high) ** (k / cuts) for k in range(cuts)]
+        return Explicit((*fine, 0.0))
+
+
+class Pairs(NamedTuple):
+    """Noise, and the images that the teacher turned it into.
+
+    noise: (M, C, H, W), unit normal; images: (M, C, H, W), in [-1, 1]; labels: (M,).
+    """
+
+    noise: Tensor
+    images: Tensor
+    labels: Tensor
+
+
+def draw_pairs(
+    teacher: Denoiser,
+    settings: Distillation,
+    *,
+    generator: torch.Generator,
+    device: torch.device,
+    show: bool,
+) -> Pairs:
+    """Images that the teacher makes of fresh noise down its long path (DDIM), the classes in turn."""
+    teacher = teacher.to(device).eval()
+    labels = torch.arange(settings.pool_size) % teacher.n_classes
+    noise = torch.randn(len(labels), *teacher.config.shape, generator=generator)
+    sampler, images = Annealed(settings.path, DDIM()), []
+    with progress_bar("teacher's images", settings.pool_size, show=show) as advance:
+        for z, y in zip(noise.split(256), labels.split(256), strict=True):
+            score_fn = teacher.score_fn(y.to(device))
+            images.append(sampler(score_fn, z.to(device), generator=generator).clamp(-1, 1).cpu())
+            for _ in y:
+                advance()
+    return Pairs(noise, torch.cat(images), labels)
 
 
 def distil(
     teacher: Denoiser,
-    pool: Images,
+    pool: Pairs,
     settings: Distillation,
     *,
     generator: torch.Generator,
@@ -97,7 +160,7 @@ def distil(
 
     Args:
         teacher: released weights; left as it is.
-        pool: images that the teacher made, on the CPU.
+        pool: what `draw_pairs` made, on the CPU.
         generator: CPU generator of all randomness of this stage.
     """
     device = accelerator.device
@@ -107,7 +170,9 @@ def distil(
         torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
         discriminator = Discriminator(teacher.config.shape, teacher.n_classes).to(device)
     ema = EMA(student, settings.ema_decay, warm_up=True)
-    student_adam = torch.optim.Adam(student.parameters(), lr=settings.learning_rate, betas=(0.5, 0.99))
+    student_adam = torch.optim.Adam(
+        student.parameters(), lr=settings.learning_rate, betas=(0.5, 0.99)
+    )
     judge_adam = torch.optim.Adam(
         discriminator.parameters(), lr=settings.learning_rate, betas=(0.5, 0.99)
     )
@@ -122,22 +187,33 @@ def distil(
         tensors, numbers = held
         start = int(numbers["step"])
         state.load(tensors)
+    sigma_data = teacher.config.sigma_data
     ladder = settings.levels()[:-1].float()
+    fresh = settings.pairing == "fresh"
     with progress_bar("student (distil)", settings.n_iterations, show=show, done=start) as advance:
         for step in range(start, settings.n_iterations):
+            decay = 0.5 * (1 + math.cos(math.pi * step / settings.n_iterations))
+            for group in student_adam.param_groups:
+                group["lr"] = settings.learning_rate * decay
             rows = torch.randint(len(pool.labels), (settings.batch_size,), generator=generator)
             rung = torch.randint(len(ladder), (settings.batch_size,), generator=generator)
-            noise = torch.randn(pool.pixels[rows].shape, generator=generator)
             swap = torch.rand(settings.batch_size, generator=generator) < 0.5
-            x0, y, sigma, noise, swap = (
-                t.to(device) for t in (pool.pixels[rows], pool.labels[rows], ladder[rung], noise, swap)
-            )
-            x_r = x0 + sigma[:, None, None, None] * noise
+            x0, sigma, y = pool.images[rows], ladder[rung], pool.labels[rows]
+            if fresh:
+                step_out = torch.randn(x0.shape, generator=generator)
+            else:
+                step_out = pool.noise[rows] - x0 / ladder[0]
+            x_r = x0 + sigma[:, None, None, None] * step_out
+            x0, x_r, sigma, y, swap = (t.to(device) for t in (x0, x_r, sigma, y, swap))
             with accelerator.autocast():
                 with torch.no_grad():
-                    x_t = teacher(x_r, sigma, y).float()
+                    x_t = teacher(x_r, sigma, y).float() if fresh else x0
                 x_s = student(x_r, sigma, y).float()
-            loss = mse_loss(x_s, x_t) + mse_loss(x_s, x0)
+            weight = ((sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2).clamp(max=10)
+            square = (x_s - x0).square().flatten(1).mean(1)
+            if fresh:
+                square = square + (x_s - x_t).square().flatten(1).mean(1)
+            loss = (weight * square).mean()
             if settings.adversarial_weight > 0:
                 with accelerator.autocast():
                     judged = discriminator(side_by_side(x_t, x_s.detach(), swap), sigma, y).float()

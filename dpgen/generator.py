@@ -1,8 +1,8 @@
 """PrivateGenerator: learns once from private images under a budget, then samples for ever.
 
-    generator = DPSAD(budget=Budget(epsilon=10, delta=1e-5)).fit(open_images("xrays/"))
-    images = generator.sample(10_000)
-    generator.save("run/");  generator = dpgen.load("run/")
+generator = DPSAD(budget=Budget(epsilon=10, delta=1e-5)).fit(open_images("xrays/"))
+images = generator.sample(10_000)
+generator.save("run/");  generator = dpgen.load("run/")
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from dpgen.privacy.ledger import canonical, digest, replace_durably
 from dpgen.privacy.plan import Plan
 from dpgen.run_folder import RunFolder
 from dpgen.settings import from_dict
-from dpgen.workplace import Hardware, Workplace
+from dpgen.workplace import Hardware, Rehearsal, Workplace
 from samplers.types import Sampler
 
 CONFIG_SCHEMA = "dpgen-config/1"
@@ -70,6 +70,10 @@ class PrivateGenerator(abc.ABC):
     @abc.abstractmethod
     def plan(self, facts: PublicFacts) -> Plan:
         """Everything that `fit` will charge, from public facts alone."""
+
+    @abc.abstractmethod
+    def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
+        """Time and memory of `fit`, from a few steps on random images; reads no record."""
 
     @abc.abstractmethod
     def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> dict[str, Denoiser]:
@@ -122,7 +126,9 @@ class PrivateGenerator(abc.ABC):
         config = self._config(seed)
         if (folder / "privacy.json").exists() or (folder / "notice.json").exists():
             if json.loads((folder / "config.json").read_text()) != config:
-                raise ValueError(f"the run folder {folder} holds a finished run of another configuration: choose another")
+                raise ValueError(
+                    f"the run folder {folder} holds a finished run of another configuration: choose another"
+                )
             return self._restore(folder)
         plan = self.plan(data.facts)
         run = RunFolder(folder, digest(config))
@@ -135,7 +141,8 @@ class PrivateGenerator(abc.ABC):
         replace_durably(folder / "config.json", canonical(config).encode())
         work = Workplace(run, hardware.accelerator(), hardware.micro_batch, seed, show)
         self.networks = {
-            name: network.cpu().eval().requires_grad_(False) for name, network in self._learn(data, plan, work).items()
+            name: network.cpu().eval().requires_grad_(False)
+            for name, network in self._learn(data, plan, work).items()
         }
         self.folder = folder
         self._release(data, plan, run, config)
@@ -151,16 +158,24 @@ class PrivateGenerator(abc.ABC):
             "settings": _plain(asdict(self.settings)),
         }
 
-    def _release(self, data: PrivateDataset, plan: Plan, run: RunFolder, config: dict[str, Any]) -> None:
+    def _release(
+        self, data: PrivateDataset, plan: Plan, run: RunFolder, config: dict[str, Any]
+    ) -> None:
         """Writes what may leave the house; the privacy statement last, and only then forgets keys and checkpoints."""
         folder = run.path
         lines = data.ledger.lines_of(run.id)
         replace_durably(folder / "config.json", canonical(config).encode())
         replace_durably(folder / "facts.json", canonical(data.facts.to_dict()).encode())
-        replace_durably(folder / "ledger.jsonl", "".join(canonical(line) + "\n" for line in lines).encode())
+        replace_durably(
+            folder / "ledger.jsonl", "".join(canonical(line) + "\n" for line in lines).encode()
+        )
         for name, network in self.networks.items():
             partial = folder / f".{name}.partial"
-            save_file(network.state_dict(), partial, metadata={"denoiser": canonical(_plain(asdict(network.config)))})
+            save_file(
+                network.state_dict(),
+                partial,
+                metadata={"denoiser": canonical(_plain(asdict(network.config)))},
+            )
             partial.replace(folder / f"{name}.safetensors")
         self._preview(folder / "preview.png")
         covered = sorted(p for p in folder.iterdir() if p.is_file() and p.name != "privacy.json")
@@ -218,7 +233,11 @@ class PrivateGenerator(abc.ABC):
             generator: ``None`` draws a fresh seed.
             guidance: weight of classifier-free guidance.
         """
-        blocks = list(self.sample_blocks(n, labels=labels, sampler=sampler, generator=generator, guidance=guidance))
+        blocks = list(
+            self.sample_blocks(
+                n, labels=labels, sampler=sampler, generator=generator, guidance=guidance
+            )
+        )
         return Images(torch.cat([b.pixels for b in blocks]), torch.cat([b.labels for b in blocks]))
 
     def sample_blocks(
@@ -238,10 +257,19 @@ class PrivateGenerator(abc.ABC):
         if labels is None:
             labels = torch.arange(n) % facts.n_classes
         if labels.shape != (n,) or labels.min() < 0 or labels.max() >= facts.n_classes:
-            raise ValueError(f"labels must be {n} numbers in [0, {facts.n_classes - 1}], got {tuple(labels.shape)}")
+            raise ValueError(
+                f"labels must be {n} numbers in [0, {facts.n_classes - 1}], got {tuple(labels.shape)}"
+            )
         generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
         seed = int(torch.randint(2**62, (), generator=generator))
-        yield from draw_blocks(self.networks["model"], labels, sampler or self.default_sampler(), seed, guidance, device)
+        yield from draw_blocks(
+            self.networks["model"],
+            labels,
+            sampler or self.default_sampler(),
+            seed,
+            guidance,
+            device,
+        )
 
     def save(self, path: str | Path) -> None:
         """Copies the fitted run to ``path``, which must be absent or empty."""
@@ -261,7 +289,9 @@ class PrivateGenerator(abc.ABC):
         self.folder = folder
         self.facts = PublicFacts.from_dict(json.loads((folder / "facts.json").read_text()))
         self.settings = self.resolve(self.facts)
-        self.networks = {path.stem: load_denoiser(path) for path in sorted(folder.glob("*.safetensors"))}
+        self.networks = {
+            path.stem: load_denoiser(path) for path in sorted(folder.glob("*.safetensors"))
+        }
         return self
 
 
@@ -309,7 +339,9 @@ def load(path: str | Path) -> PrivateGenerator:
     read_statement(folder)
     config = json.loads((folder / "config.json").read_text())
     if config.get("schema") != CONFIG_SCHEMA:
-        raise ValueError(f"{folder / 'config.json'} has schema {config.get('schema')!r}, this version reads {CONFIG_SCHEMA}")
+        raise ValueError(
+            f"{folder / 'config.json'} has schema {config.get('schema')!r}, this version reads {CONFIG_SCHEMA}"
+        )
     method = find(config["method"])
     settings = from_dict(method.Settings, config["settings"])
     return method(budget=Budget(**config["budget"]), settings=settings)._restore(folder)

@@ -6,11 +6,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 @contextmanager
-def progress_bar(label: str, total: int, *, show: bool, done: int = 0) -> Iterator[Callable[[], None]]:
+def progress_bar(
+    label: str, total: int, *, show: bool, done: int = 0
+) -> Iterator[Callable[[], None]]:
     """Yields a function to call once per unit of work.
 
     The bar shows counts that are public constants of the configuration and nothing that was computed from records.

@@ -22,7 +22,7 @@ class Hardware:
 
     device: str = "auto"
     precision: str = "no"
-    micro_batch: int = 16
+    micro_batch: int = 32
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu"):
@@ -54,3 +54,13 @@ class Workplace:
     def generator(self, purpose: int) -> torch.Generator:
         """A CPU generator of public randomness; each purpose has its own stream."""
         return torch.Generator().manual_seed((self.seed * 1_000_003 + purpose) % 2**63)
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a run would take on this machine, from a few steps on random images."""
+
+    seconds: float
+    memory_bytes: int
+    n_parameters: int
+    device: str

@@ -4,5 +4,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Networks in tests are tiny: one thread is as fast, and many times faster on a busy machine, where
+# threads of torch spin while they wait for each other.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 bash scripts/setup.sh dev
 exec .venv/bin/python -m pytest "$@"

@@ -1,1 +1,1 @@
-"""Images, where they come from and how they are written: sources, public facts, private records, synthetic sets."""
+"""Images: their sources, public facts, private records, synthetic sets."""

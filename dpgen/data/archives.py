@@ -1,4 +1,4 @@
-"""WebDataset shards: tar files of pairs, a picture (png, jpg) and its label (cls, or json with "label")."""
+"""WebDataset shards: tar files of pairs, a picture (png, jpg) and its label (cls, json)."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ class Pair:
 
 
 def archive_records(located: Located) -> Records:
-    """Records of tar shards in the order of file name and position, read where they lie, never extracted.
+    """Records of tar shards, in the order of file name and position, never extracted.
 
-    Class names come from dataset.json beside the shards, else they are the numbers up to the greatest
-    label. Other members of a key, such as captions, belong to no record and are passed over.
+    Class names come from dataset.json beside the shards, else they are the numbers up to the
+    greatest label. Other members of a key, such as captions, belong to no record and are passed
+    over.
     """
     chosen = {file.path for file in located.chosen}
     places: list[tuple[Path, str, int, int]] = []
@@ -59,7 +60,8 @@ def archive_records(located: Located) -> Records:
     missing = [label is None for label in labels]
     if any(missing) and not all(missing):
         raise ValueError(
-            f"{name_of(missing.index(True))} must have a label, .cls or .json, like the other records"
+            f"{name_of(missing.index(True))} must have a label, .cls or .json, like the other "
+            "records"
         )
     if all(missing):
         return Records(
@@ -74,7 +76,10 @@ def archive_records(located: Located) -> Records:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """The keys of one shard in order. A cut shard, a link, a device and a name that leaves the folder are errors."""
+    """The keys of one shard in order.
+
+    A cut shard, a link, a device and a name that leaves the folder are errors.
+    """
     pairs: dict[str, Pair] = {}
     end = 0
     try:

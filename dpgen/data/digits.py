@@ -1,4 +1,4 @@
-"""The embedded data set: 1,797 handwritten digits of 8x8 pixels that come with scikit-learn; public."""
+"""The embedded, public data set: 1,797 handwritten digits of 8x8 pixels, from scikit-learn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ TEST_RECORDS = 360
 def digits_records(split: Literal["train", "test", "all"]) -> Records:
     """The digits, uint8 (N, 8, 8, 1) with u = round(v * 255 / 16): 1,437 to train, 360 to test.
 
-    The split is stratified and drawn, not every fifth record: the stored order cycles through the classes.
+    The split is stratified and drawn, not every fifth record: the stored order cycles through
+    the classes.
 
     Source: E. Alpaydin and C. Kaynak (1998), UCI "Optical Recognition of Handwritten Digits".
     """

@@ -9,17 +9,17 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from dpgen.data.images import Images, check_class_names, to_uint8
-from dpgen.data.layouts import LAYOUTS, Pieces, Shard, check_folder_names, class_list
+from dpgen.data.blocks import Pieces, checked_blocks, cut_blocks
+from dpgen.data.images import Images, check_class_names
+from dpgen.data.layouts import LAYOUTS, Shard, check_folder_names, class_list
 from dpgen.data.location import CLASS_LIST
-from dpgen.data.records import check_labels
 
 Format = Literal["folder", "npz", "parquet", "webdataset"]
 
@@ -34,16 +34,16 @@ def write_images(
     n_images: int,
     class_names: Sequence[str],
     shard_size: int = 10_000,
-    certificate: Mapping[str, Any] | None = None,
+    certificate: Mapping[str, Any] | Callable[[Path], Mapping[str, Any]] | None = None,
     certificate_name: Literal["privacy.json", "notice.json"] = "privacy.json",
     documents: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Writes images with their labels and returns the folder.
 
-    Guarantees: ``out`` appears whole and on the disk, in one rename, or not at all; until then the set lies
-    in ``.NAME.partial`` beside it, which the next writer of the same name clears. Two writers of one name
-    exclude each other. What ``open_source`` reads back equals what was given, after rounding to uint8; in the
-    folder format ordered by class name. Nothing but data is written as a picture.
+    Guarantees: ``out`` appears whole and on the disk, in one rename, or not at all; until then it
+    lies in ``.NAME.partial`` beside it, which the next writer of that name clears. Two writers of
+    one name exclude each other. What ``open_source`` reads back equals what was given, after
+    rounding to uint8; in the folder format ordered by class name.
 
     Args:
         blocks: the images in order, any number at a time, one shape throughout.
@@ -52,26 +52,33 @@ def write_images(
         n_images: how many images the blocks hold together.
         class_names: one per class, in label order; ``("all",)`` without classes.
         shard_size: images per file, where a file holds many.
-        certificate: what goes into ``certificate_name`` as JSON.
+        certificate: what goes into ``certificate_name`` as JSON; a function gets the folder with all
+            other files in it, so that it can state their hashes.
         certificate_name: ``privacy.json`` or, for what is not certified, ``notice.json``.
-        documents: further files by name: json, jsonl, md, txt or toml.
+        documents: further files by name, json, jsonl, md, txt or toml.
     """
     names = tuple(class_names)
     _check_arguments(format, n_images, names, shard_size, certificate_name, documents or {})
     texts = dict(documents or {})
-    if certificate is not None:
-        texts[certificate_name] = (
-            json.dumps(certificate, indent=2, ensure_ascii=False) + "\n"
-        ).encode()
     if LAYOUTS[format].lists_classes:
         texts[CLASS_LIST] = class_list(names)
     target = Path(os.path.realpath(out))
     with _partial(target) as partial:
         _write_shards(
-            _checked(blocks, n_images, len(names)), partial, format, n_images, names, shard_size
+            checked_blocks(blocks, n_images, len(names)),
+            partial,
+            format,
+            n_images,
+            names,
+            shard_size,
         )
         for name, data in texts.items():
             (partial / name).write_bytes(data)
+        if certificate is not None:
+            stated = certificate(partial) if callable(certificate) else certificate
+            text = json.dumps(stated, indent=2, ensure_ascii=False) + "\n"
+            (partial / certificate_name).write_bytes(text.encode())
+            texts[certificate_name] = b""
         _sync(partial, every_file=format == "folder", documents=texts)
         try:
             os.rename(partial, target)
@@ -98,7 +105,7 @@ def _write_shards(
     _check_space(folder, n_images * LAYOUTS[format].image_bytes_fn(int(np.prod(shape))))
     n_shards = -(-n_images // shard_size)
     digits = max(6, len(str(n_images - 1)))
-    cut = _cut(itertools.chain([first], blocks), shard_size)
+    cut = cut_blocks(itertools.chain([first], blocks), shard_size)
     for number, group in itertools.groupby(cut, key=lambda piece: piece[0]):
         start = number * shard_size
         n_here = min(shard_size, n_images - start)
@@ -106,51 +113,9 @@ def _write_shards(
         LAYOUTS[format].write_fn(shard, ((pixels, labels) for _, pixels, labels in group))
 
 
-def _checked(blocks: Iterable[Images], n_images: int, n_classes: int) -> Pieces:
-    """The blocks as uint8 (B, H, W, C) and labels, refused when they are not what was announced."""
-    shape, n_seen = None, 0
-    for pixels, labels in blocks:
-        if pixels.ndim != 4 or pixels.shape[1] not in (1, 3) or labels.shape != pixels.shape[:1]:
-            raise ValueError(
-                "blocks must hold pixels (B, C, H, W) with 1 or 3 channels and as many labels, "
-                f"got {tuple(pixels.shape)} and {tuple(labels.shape)}"
-            )
-        shape = shape or tuple(pixels.shape[1:])
-        if tuple(pixels.shape[1:]) != shape:
-            raise ValueError(
-                f"blocks must have one shape, got {shape} and {tuple(pixels.shape[1:])}"
-            )
-        found = labels.cpu().numpy().astype(np.int64)
-        check_labels(found, n_classes, f"the block at image {n_seen}")
-        n_seen += len(found)
-        if n_seen > n_images:
-            break
-        if len(found):
-            yield to_uint8(pixels).permute(0, 2, 3, 1).contiguous().cpu().numpy(), found
-    if n_seen != n_images:
-        amount = "more" if n_seen > n_images else n_seen
-        raise ValueError(f"blocks must hold n_images = {n_images} images, got {amount}")
-
-
-def _cut(blocks: Pieces, shard_size: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """The same images with the number of their shard, cut where a block crosses from one shard to the next."""
-    n_seen = 0
-    for pixels, labels in blocks:
-        start = 0
-        while start < len(labels):
-            n_here = min(len(labels) - start, shard_size - n_seen % shard_size)
-            yield (
-                n_seen // shard_size,
-                pixels[start : start + n_here],
-                labels[start : start + n_here],
-            )
-            start += n_here
-            n_seen += n_here
-
-
 @contextmanager
 def _partial(target: Path) -> Iterator[Path]:
-    """An empty ``.NAME.partial`` beside the target, held under a lock that the kernel frees with the process."""
+    """An empty ``.NAME.partial`` beside the target, under a lock that ends with the process."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
     lock = target.with_name(f".{target.name}.partial.lock")
@@ -163,7 +128,6 @@ def _partial(target: Path) -> Iterator[Path]:
             yield partial
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-            lock.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -178,7 +142,10 @@ def _locked(lock: Path, target: Path) -> Iterator[None]:
                 ) from None
             # Its last holder may have removed the file between our opening and our lock.
             if _same(lock, file.fileno()):
-                yield
+                try:
+                    yield
+                finally:
+                    lock.unlink()
                 return
 
 
@@ -193,6 +160,10 @@ def check_empty(target: Path) -> None:
     """Refuses a target that exists and is not an empty folder."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"{target} must be absent or an empty folder: choose an empty folder")
+    if os.path.ismount(target):
+        raise ValueError(
+            f"{target} is a mount point, which cannot be renamed to: choose a folder in it"
+        )
 
 
 def _check_space(folder: Path, n_bytes: int) -> None:
@@ -200,7 +171,8 @@ def _check_space(folder: Path, n_bytes: int) -> None:
     if n_bytes > free:
         raise OSError(
             errno.ENOSPC,
-            f"the images need up to {n_bytes / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free: make space",
+            f"the images need up to {n_bytes / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free: "
+            "make space",
             str(folder.parent),
         )
 
@@ -232,8 +204,8 @@ def _check_arguments(
     for name in documents:
         if not _DOCUMENT.fullmatch(name) or name in (CLASS_LIST, certificate_name):
             raise ValueError(
-                f"documents must be plain json, jsonl, md, txt or toml files besides {CLASS_LIST} and "
-                f"{certificate_name}, got {name!r}"
+                f"documents must be plain json, jsonl, md, txt or toml files besides {CLASS_LIST} "
+                f"and {certificate_name}, got {name!r}"
             )
 
 

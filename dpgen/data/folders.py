@@ -24,7 +24,10 @@ def folder_records(located: Located) -> Records:
             )
     number = {name: i for i, name in enumerate(names)}
     paths = [file.path for file in located.chosen]
-    labels = np.array([number.get(file.class_name, 0) for file in located.chosen], np.int64)
+    labels = np.array(
+        [0 if file.class_name is None else number[file.class_name] for file in located.chosen],
+        np.int64,
+    )
     return Records(
         kind="folder",
         labels=labels,

@@ -22,14 +22,15 @@ from dpgen.data.records import (
 
 
 def idx_records(located: Located) -> Records:
-    """Reads pairs of images and labels files; the classes are "0" up to the greatest label of any split.
+    """Reads pairs of images and labels files; classes are "0" to the greatest label of any split.
 
     The pixels are held whole: IDX is a format of small sets.
     """
     pairs = _pairs(located)
     chosen = {file.path for file in located.chosen}
     labels = {image: as_labels(read_idx(label), str(label)) for image, label in pairs}
-    pixels, kept = [], []
+    pixels: list[np.ndarray] = []
+    kept: list[np.ndarray] = []
     for image, label in pairs:
         if image not in chosen:
             continue
@@ -58,7 +59,7 @@ def idx_records(located: Located) -> Records:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Reads one IDX file of unsigned bytes; a file shorter or longer than its header says is an error."""
+    """Reads one IDX file of unsigned bytes, exactly as long as its header says."""
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     try:
@@ -86,7 +87,7 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def _pairs(located: Located) -> list[tuple[Path, Path]]:
-    """Each images file with the labels file of the same name; a lone images file finds its labels beside it."""
+    """Each images file with its labels file; a lone images file finds its labels beside it."""
     files = list(located.files)
     if len(files) == 1:
         beside = _label_name(files[0].path.name)
@@ -104,19 +105,22 @@ def _pairs(located: Located) -> list[tuple[Path, Path]]:
         if key in side:
             raise ValueError(f"{file.path} and {side[key].name} are the same file twice: keep one")
         side[key] = file.path
-    pairs = [(path, labels.pop(_label_name(key), None)) for key, path in images.items()]
-    for path, label in pairs:
+    pairs = []
+    for key, path in images.items():
+        label = labels.pop(_label_name(key), None)
         if label is None:
             raise ValueError(
                 f"{path} needs its labels beside it, {_label_name(path.name)}: not found"
             )
+        pairs.append((path, label))
     if labels or not pairs:
         lone = next(iter(labels.values()))
         raise ValueError(f"{lone} needs its images beside it: not found")
     splits = [file.split for file in files if file.path in dict(pairs)]
     if len(splits) > len(set(splits)):
         raise ValueError(
-            f"{located.root} must hold one images file per split, got {sorted(p.name for p, _ in pairs)}"
+            f"{located.root} must hold one images file per split, got "
+            f"{sorted(p.name for p, _ in pairs)}"
         )
     return pairs
 

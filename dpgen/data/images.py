@@ -31,17 +31,19 @@ class Images(NamedTuple):
 
 @dataclass(frozen=True)
 class PublicFacts:
-    """What may be known about private records without spending: every rate and denominator comes from here.
+    """What may be known about private records without spending.
 
-    Guarantees: an instance is valid; no field was computed from pixels.
+    Every rate and denominator comes from here. Guarantees: an instance is valid.
 
     Args:
         shape: (C, H, W) of every record; C is 1 or 3.
         class_names: one name per class, in label order; ``("all",)`` when there are no classes.
         n_records: the declared number of records, at least 1.
-        adjacency: whether neighbouring data sets differ by adding or removing one unit's records or by replacing them.
-        max_records_per_unit: the most records one protected unit (a person) contributes, at least 1.
-        origin: ``stated`` in a facts file, or ``declared`` public by whoever runs the program on headers it read.
+        adjacency: whether neighbouring data sets differ by adding or removing one unit's records
+            or by replacing them.
+        max_records_per_unit: the most records of one protected unit (a person), at least 1.
+        origin: ``stated`` in a facts file, or ``declared`` public by whoever runs the program on
+            headers it read.
     """
 
     shape: tuple[int, int, int]
@@ -94,7 +96,8 @@ class PublicFacts:
         """Reads the facts strictly: an unknown key is an error that names the nearest known one.
 
         Args:
-            table: ``shape`` and ``n_records``, and any other field; without ``class_names`` there are no classes.
+            table: ``shape`` and ``n_records``, and any other field; without ``class_names`` there
+                are no classes.
         """
         known = [field.name for field in fields(cls)]
         for key in table:

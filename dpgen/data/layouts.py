@@ -17,11 +17,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from dpgen.data.location import CLASS_LIST, CLASS_LIST_SCHEMA
+from dpgen.data.blocks import Pieces
+from dpgen.data.location import CLASS_LIST_SCHEMA
 from dpgen.data.npz import npy_header
 from dpgen.data.pictures import encode_png
-
-Pieces = Iterator[tuple[np.ndarray, np.ndarray]]  # uint8 (B, H, W, C) and int64 (B,), in order
 
 BLOCK_BYTES = 4096  # what a file system gives a file at least
 TAR_BYTES = 512
@@ -54,7 +53,10 @@ class Shard:
 
 
 def write_folder(shard: Shard, pieces: Pieces) -> None:
-    """``<class>/000000.png``, numbered through the whole set. The caller syncs: a call per file takes minutes."""
+    """``<class>/000000.png``, numbered through the whole set.
+
+    The caller syncs: a call per file takes minutes.
+    """
     for index, pixels, label in _numbered(shard, pieces):
         path = shard.folder / shard.class_names[label] / f"{index:0{shard.digits}d}.png"
         path.parent.mkdir(exist_ok=True)
@@ -62,8 +64,10 @@ def write_folder(shard: Shard, pieces: Pieces) -> None:
 
 
 def write_npz(shard: Shard, pieces: Pieces) -> None:
-    """``images-00000.npz``: ``images`` uint8 NHWC, ``labels`` int64, ``class_names`` text; uncompressed, so that
-    a reader can map it."""
+    """``images-00000.npz``: ``images`` uint8 NHWC, ``labels`` int64, ``class_names`` text.
+
+    Uncompressed, so that a reader can map it.
+    """
     labels = []
     with _synced(shard.folder / f"images-{shard.number:05d}.npz") as file:
         with zipfile.ZipFile(file, "w") as archive:
@@ -81,7 +85,7 @@ def write_npz(shard: Shard, pieces: Pieces) -> None:
 
 
 def write_parquet(shard: Shard, pieces: Pieces) -> None:
-    """``train-00000-of-00002.parquet`` in the Hugging Face layout: `image` {bytes, path}, `label` a ClassLabel."""
+    """``train-00000-of-00002.parquet``: `image` {bytes, path} and `label`, a ClassLabel."""
     from dpgen.data.parquet import image_schema, picture_table, pyarrow_parquet
 
     schema = image_schema(shard.class_names)
@@ -107,7 +111,7 @@ def write_webdataset(shard: Shard, pieces: Pieces) -> None:
 
 @dataclass(frozen=True)
 class Layout:
-    """A format: its writer, the most bytes an image takes on disk, and whether names stand in dataset.json."""
+    """A format: its writer, an image's most bytes on disk, if dataset.json lists the classes."""
 
     write_fn: Callable[[Shard, Pieces], None]
     image_bytes_fn: Callable[[int], int]
@@ -137,7 +141,7 @@ def class_list(class_names: tuple[str, ...]) -> bytes:
 
 
 def check_folder_names(class_names: tuple[str, ...]) -> None:
-    """Refuses class names that cannot be folder names on every system, or that two folders would share."""
+    """Refuses class names that cannot be folder names on every system, or would share one."""
     seen: dict[str, str] = {}
     cure = "rename the class, or choose another format than folder"
     for name in class_names:
@@ -150,7 +154,8 @@ def check_folder_names(class_names: tuple[str, ...]) -> None:
         folded = unicodedata.normalize("NFC", name).casefold()
         if folded in seen:
             raise ValueError(
-                f"class_names must differ in more than case, got {seen[folded]!r} and {name!r}: {cure}"
+                f"class_names must differ in more than case, got {seen[folded]!r} and {name!r}: "
+                f"{cure}"
             )
         seen[folded] = name
     if {"train", "test"} <= set(class_names):

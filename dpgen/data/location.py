@@ -1,4 +1,4 @@
-"""Where data lie: the files of a location, their kind found from content, and the split each belongs to."""
+"""Where data lie: the files of a location, their kind, found from content, and their splits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SPLIT_WORD = {"train": "train", "test": "test", "t10k": "test"}
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file of a location: the split it belongs to ("" for none) and, in an image folder, its class."""
+    """One file of a location, its split ("" for none) and, in an image folder, its class."""
 
     path: Path
     split: str
@@ -39,9 +39,10 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Located:
-    """The data files of one location, all of one kind, in a fixed order, and those of the split asked for.
+    """The data files of one location, all of one kind, in order, and those of the split chosen.
 
-    Class lists are taken from ``files``, records from ``chosen``: a label means the same in every split.
+    Class lists are taken from ``files``, records from ``chosen``: a label means the same in every
+    split.
     """
 
     kind: str
@@ -54,8 +55,8 @@ class Located:
 def locate(path: Path, split: Split) -> Located:
     """Finds the data files under a path, a file or a folder, and their kind.
 
-    Files that are no data (a README, privacy.json) and hidden files are passed over; a file named like data
-    that is none is an error, and so are two kinds in one folder.
+    Files that are no data (a README, privacy.json) and hidden files are passed over; a file named
+    like data that is none is an error, and so are two kinds in one folder.
     """
     if path.is_file():
         kind = _kind(path)
@@ -74,7 +75,7 @@ def locate(path: Path, split: Split) -> Located:
 
 
 def read_class_list(path: Path) -> tuple[str, ...] | None:
-    """The class names, in label order, that a set written here lists in dataset.json; None without the file."""
+    """The class names, in label order, that dataset.json lists; None without the file."""
     if not path.is_file():
         return None
     try:
@@ -84,7 +85,8 @@ def read_class_list(path: Path) -> tuple[str, ...] | None:
     schema = table.get("schema") if isinstance(table, dict) else None
     if schema != CLASS_LIST_SCHEMA:
         raise ValueError(
-            f"{path} must have the schema {CLASS_LIST_SCHEMA!r}, got {schema!r}: rename it if it is another tool's"
+            f"{path} must have the schema {CLASS_LIST_SCHEMA!r}, got {schema!r}: rename it if it "
+            "is another tool's"
         )
     names = table.get("class_names")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -135,7 +137,8 @@ def _scan_level(folder: Path) -> tuple[str, list[DataFile]]:
         )
     if found and inner:
         raise ValueError(
-            f"{folder} must hold data files or sub-folders, got {data[0].name} and {inner[0].name}/: move one away"
+            f"{folder} must hold data files or sub-folders, got {data[0].name} and "
+            f"{inner[0].name}/: move one away"
         )
     if found:
         return found[0], [DataFile(entry, "", None) for entry in data]
@@ -164,7 +167,7 @@ def _class_files(folder: Path) -> list[DataFile]:
 
 
 def _named_split(name: str, kind: str) -> str:
-    """train-00000.npz is of split train; IDX names may carry a prefix (emnist-letters-train-images)."""
+    """train-00000.npz is of split train; IDX names may have a prefix, emnist-letters-train-..."""
     start = r"(?:^|[-_.])" if kind == "idx" else r"^"
     found = re.search(start + r"(train|test|t10k)(?=[-_.]|$)", name)
     return _SPLIT_WORD[found[1]] if found else ""
@@ -187,7 +190,7 @@ def _choose(files: list[DataFile], split: Split, path: Path) -> list[DataFile]:
 
 
 def _kind(path: Path) -> str | None:
-    """The kind of a file from its first bytes; None if it is no data. Named like data, it must be data."""
+    """The kind of a file from its first bytes; None if it is no data and not named like it."""
     try:
         kind = _kind_from_content(path)
     except (EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:

@@ -1,22 +1,30 @@
-"""NumPy archives: `images` (or `arr_0`), `labels` and `class_names`, in one file or in shards; never a pickle."""
+"""NumPy archives of `images` (or `arr_0`), `labels`, `class_names`, in shards; never a pickle."""
 
 from __future__ import annotations
 
 import bisect
 import io
+import itertools
 import math
 import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
 from dpgen.data.location import Located
-from dpgen.data.records import Records, array_records, as_labels, as_pixels, image_layout
-from dpgen.data.records import numbered_classes, require_memory
+from dpgen.data.records import (
+    Records,
+    array_records,
+    as_labels,
+    as_pixels,
+    image_layout,
+    numbered_classes,
+    require_memory,
+)
 
 MAPPED_BYTES = 2**30  # images above this stay on disk where the archive stores them uncompressed
 IMAGE_KEYS = ("images", "arr_0")
@@ -25,7 +33,7 @@ LABEL_KEYS = ("labels", "arr_1")
 
 @dataclass(frozen=True)
 class Shard:
-    """What one archive holds; ``labels`` and ``class_names`` may be missing, ``pixels`` is uint8 (N, H, W, C)."""
+    """What one archive holds: ``pixels`` uint8 (N, H, W, C), ``labels`` int64 (N,), if any."""
 
     path: Path
     pixels: np.ndarray | None
@@ -50,30 +58,29 @@ def npz_records(located: Located, value_range: tuple[float, float] | None) -> Re
             raise ValueError(
                 f"{shard.path} and {first.path.name}: one has labels and the other has none"
             )
-    names = first.class_names
-    if names is None and first.labels is not None:
-        names = numbered_classes(
-            np.concatenate([shard.labels for shard in shards]), str(located.root)
-        )
-    shards = [shard for shard in shards if shard.pixels is not None]
+    root = str(located.root)
+    found = [shard.labels for shard in shards if shard.labels is not None]
+    names = first.class_names or (numbered_classes(np.concatenate(found), root) if found else None)
+    arrays: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
     for shard in shards:
-        if shard.pixels.shape[1:] != shards[0].pixels.shape[1:]:
-            raise ValueError(f"{shard.path} must have the image shape of {shards[0].path.name}")
-    if first.labels is None:
-        labels = np.zeros(sum(len(shard.pixels) for shard in shards), np.int64)
-    else:
-        labels = np.concatenate([shard.labels for shard in shards])
-    arrays, root = [shard.pixels for shard in shards], str(located.root)
-    if len(arrays) == 1 or sum(array.nbytes for array in arrays) <= MAPPED_BYTES:
+        if shard.pixels is None:
+            continue
+        if arrays and shard.pixels.shape[1:] != arrays[0].shape[1:]:
+            raise ValueError(f"{shard.path} must have the image shape of the other archives")
+        arrays.append(shard.pixels)
+        labels.append(np.zeros(len(shard.pixels), int) if shard.labels is None else shard.labels)
+    kept = np.concatenate(labels)
+    if len(arrays) == 1 or sum(a.nbytes for a in arrays) <= MAPPED_BYTES:
         whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        return array_records("npz", whole, labels, names or ("all",), root)
-    starts = np.cumsum([0] + [len(array) for array in arrays]).tolist()
+        return array_records("npz", whole, kept, names or ("all",), root)
+    ends = list(itertools.accumulate(len(array) for array in arrays))
 
     def decode(index: int) -> np.ndarray:
-        shard = bisect.bisect_right(starts, index) - 1
-        return np.asarray(arrays[shard][index - starts[shard]])
+        shard = bisect.bisect_right(ends, index)
+        return np.asarray(arrays[shard][index - ends[shard]])  # counted from the shard's end
 
-    return Records("npz", labels, names or ("all",), decode, lambda i: f"{root} record {i}")
+    return Records("npz", kept, names or ("all",), decode, lambda i: f"{root} record {i}")
 
 
 def read_shard(path: Path, value_range: tuple[float, float] | None, with_pixels: bool) -> Shard:
@@ -86,7 +93,8 @@ def read_shard(path: Path, value_range: tuple[float, float] | None, with_pixels:
             labels = [key for key in LABEL_KEYS if key in names]
             if len(images) != 1 or len(labels) > 1 or unknown:
                 raise ValueError(
-                    f"{path} must hold images or arr_0, and at most labels and class_names, got {sorted(names)}"
+                    f"{path} must hold images or arr_0, and at most labels and class_names, got "
+                    f"{sorted(names)}"
                 )
             found = as_labels(_read(archive, labels[0], path), str(path)) if labels else None
             classes = _read(archive, "class_names", path) if "class_names" in names else None
@@ -99,7 +107,8 @@ def read_shard(path: Path, value_range: tuple[float, float] | None, with_pixels:
         )
     if found is not None and pixels is not None and len(found) != len(pixels):
         raise ValueError(
-            f"{path} must hold one label per image, got {len(pixels)} images and {len(found)} labels"
+            f"{path} must hold one label per image, got {len(pixels)} images and {len(found)} "
+            "labels"
         )
     return Shard(path, pixels, found, None if classes is None else tuple(classes.tolist()))
 
@@ -126,7 +135,8 @@ def _read(archive: zipfile.ZipFile, key: str, path: Path) -> np.ndarray:
         start, promised = file.tell(), math.prod(shape) * dtype.itemsize
         if info.file_size - start != promised:
             raise ValueError(
-                f"{path}: {key} must hold the {promised} bytes its header promises, got {info.file_size - start}"
+                f"{path}: {key} must hold the {promised} bytes its header promises, got "
+                f"{info.file_size - start}"
             )
         if promised > MAPPED_BYTES and info.compress_type == zipfile.ZIP_STORED and not fortran:
             while file.read(2**24):  # to the end: there the zip checksum is compared
@@ -139,7 +149,7 @@ def _read(archive: zipfile.ZipFile, key: str, path: Path) -> np.ndarray:
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _read_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
     try:
         version = np.lib.format.read_magic(file)
         read = {
@@ -155,11 +165,11 @@ def _read_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.d
 
 
 def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
-    """Where the bytes of a stored member begin: after its local header, whose name and extra lengths vary."""
+    """Where the bytes of a stored member begin: after a local header of varying length."""
     with path.open("rb") as file:
         file.seek(info.header_offset + 26)
-        n_name, n_extra = struct.unpack("<HH", file.read(4))
-    return info.header_offset + 30 + n_name + n_extra
+        lengths = struct.unpack("<HH", file.read(4))
+    return info.header_offset + 30 + int(sum(lengths))
 
 
 def npy_header(shape: tuple[int, ...], dtype: str) -> bytes:

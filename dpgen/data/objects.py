@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dpgen.data.images import Images, to_uint8
 from dpgen.data.location import Split
@@ -29,7 +29,7 @@ Item = Callable[[int], tuple[object, object]]  # position to (image, label or No
 
 
 def images_records(images: Images, value_range: tuple[float, float] | None) -> Records:
-    """Records of an ``Images``; its pixels are rounded to uint8. Labels all zero mean no classes."""
+    """Records of an ``Images``, rounded to uint8; labels all zero mean no classes."""
     if value_range is not None:
         raise ValueError(
             "value_range does not go with Images, whose pixels lie in [-1, 1]: leave it out"
@@ -41,7 +41,8 @@ def images_records(images: Images, value_range: tuple[float, float] | None) -> R
         raise ValueError(f"images.labels must be an int64 tensor (N,), got {type(labels).__name__}")
     if len(pixels) and not -1 <= pixels.min() <= pixels.max() <= 1:  # false for NaN too
         raise ValueError(
-            f"images.pixels must be numbers in [-1, 1], got {pixels.min():g}..{pixels.max():g}: scale them first"
+            f"images.pixels must be numbers in [-1, 1], got {pixels.min():g}..{pixels.max():g}: "
+            "scale them first"
         )
     array = to_uint8(pixels).permute(0, 2, 3, 1).contiguous().cpu().numpy()
     if len(array):
@@ -52,10 +53,11 @@ def images_records(images: Images, value_range: tuple[float, float] | None) -> R
 
 
 def object_records(dataset: Any, split: Split, value_range: tuple[float, float] | None) -> Records:  # noqa: ANN401
-    """Records of a map-style torch ``Dataset`` or a Hugging Face dataset (or a mapping of its splits).
+    """Records of a map-style torch ``Dataset``, a Hugging Face dataset or a mapping of its splits.
 
-    A data set has no splits of its own here and serves all alike; a mapping is asked for the split by name.
-    Float tensors need their value range. A data set that returns another image the second time is refused.
+    A data set has no splits of its own here and serves all alike; a mapping is asked for the split
+    by name. Float tensors need their value range. A data set that returns another image the second
+    time is refused.
     """
     if isinstance(dataset, Mapping):
         dataset = _of_split(dataset, split)
@@ -79,7 +81,8 @@ def object_records(dataset: Any, split: Split, value_range: tuple[float, float] 
     for index in range(min(N_REPEATED, len(dataset))):
         if not np.array_equal(decode(index), decode(index)):
             raise ValueError(
-                f"{name_of(index)} must be the same image every time, got two: remove the random transform"
+                f"{name_of(index)} must be the same image every time, got two: remove the random "
+                "transform"
             )
     first = decode(0)
     fits = len(dataset) * first.size <= KEPT_BYTES
@@ -108,15 +111,19 @@ def object_records(dataset: Any, split: Split, value_range: tuple[float, float] 
 
 
 def item_pixels(item: object, name: str, value_range: tuple[float, float] | None) -> np.ndarray:
-    """One image as uint8 (H, W, C): a Pillow image, a (C, H, W) or (H, W) tensor, a (H, W, C) or (H, W) array."""
+    """One image as uint8 (H, W, C).
+
+    Takes a Pillow image, a (C, H, W) or (H, W) tensor, a (H, W, C) or (H, W) array.
+    """
     if isinstance(item, Image.Image):
         if value_range is not None:
             raise ValueError(f"value_range is for float arrays, {name} is a picture: leave it out")
         if item.mode not in CHANNELS or "transparency" in item.info:
             raise ValueError(
-                f"{name} must be grey or RGB without alpha, 8 bits, got mode {item.mode}: convert it"
+                f"{name} must be grey or RGB without alpha, 8 bits, got mode {item.mode}: convert "
+                "it"
             )
-        return as_array(item.convert(CHANNELS[item.mode]))
+        return as_array(ImageOps.exif_transpose(item).convert(CHANNELS[item.mode]))
     if isinstance(item, torch.Tensor):
         array = item.detach().cpu().numpy()
         array = array.transpose(1, 2, 0) if array.ndim == 3 else array
@@ -135,7 +142,8 @@ def item_pixels(item: object, name: str, value_range: tuple[float, float] | None
 
 def _whole(label: object, name: str) -> int:
     try:
-        return operator.index(label.item() if isinstance(label, torch.Tensor) else label)
+        value: Any = label.item() if isinstance(label, torch.Tensor) else label
+        return operator.index(value)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{name}: the label must be a whole number, got {label!r}") from None
 
@@ -164,14 +172,13 @@ def _torch(dataset: Any) -> tuple[Item, tuple[str, ...] | None]:  # noqa: ANN401
         return item[0], item[1]
 
     classes = getattr(dataset, "classes", None)
-    named = (
-        isinstance(classes, (list, tuple)) and classes and all(isinstance(c, str) for c in classes)
-    )
-    return item_of, tuple(classes) if named else None
+    if not isinstance(classes, (list, tuple)) or not all(isinstance(c, str) for c in classes):
+        return item_of, None
+    return item_of, tuple(classes) or None
 
 
 def _hugging_face(dataset: Any) -> tuple[Item, tuple[str, ...] | None]:  # noqa: ANN401
-    """Items of a Hugging Face data set: its Image column, and its ClassLabel column if it has one."""
+    """Items of a Hugging Face data set: its Image column and, if any, its ClassLabel column."""
     kinds = {name: type(feature).__name__ for name, feature in dataset.features.items()}
     image = _only_column(kinds, "Image", "image")
     label = _only_column(kinds, "ClassLabel", "label")

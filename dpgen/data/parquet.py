@@ -1,7 +1,9 @@
-"""Parquet in the Hugging Face image layout: `image` is {bytes, path}, `label` a number with names in the metadata."""
+"""Parquet in the Hugging Face layout: `image` is {bytes, path}, `label` a number with a name."""
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -23,67 +25,57 @@ def pyarrow_parquet() -> Any:  # noqa: ANN401
 
 
 def parquet_records(located: Located) -> Records:
-    """Records of Parquet files; the class names are those of the schema, else the numbers up to the greatest label.
+    """Records of Parquet files; classes as the schema names them, else numbered.
 
     The encoded pictures are held in memory: row groups cannot be read one record at a time. Larger
     sets belong in a folder or in tar shards.
     """
+    parquet = pyarrow_parquet()
     import pyarrow as pa
 
-    parquet = pyarrow_parquet()
-    pictures: list[Any] = []
-    owners: list[tuple[str, int]] = []
+    parts: list[tuple[Any, str, int]] = []  # pictures, their file, the row of the first of them
     labels: list[np.ndarray] = []
     all_labels: list[np.ndarray] = []
     known: tuple[str | None, tuple[str, ...] | None] | None = None
     chosen = {file.path for file in located.chosen}
-    for data_file in located.files:
-        path = data_file.path
+    for path in (file.path for file in located.files):
         try:
             with parquet.ParquetFile(path) as file:
                 image, label, names = _columns(file.schema_arrow, str(path))
-                if known is None:
-                    known = (label, names)
-                if known != (label, names):
-                    raise ValueError(
-                        f"{path} must have the label column and class names of the other files"
-                    )
                 taken = ([image] if path in chosen else []) + ([label] if label else [])
-                require_memory(
-                    _unpacked(file, taken), path, "export it as a folder or as tar shards"
-                )
+                cure = "export it as a folder or as tar shards"
+                require_memory(_unpacked(file, taken), path, cure)
                 table = file.read(columns=taken)
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise ValueError(f"{path} is damaged or truncated: {error}") from error
-        found = np.zeros(table.num_rows, np.int64)
-        if label:
-            found = _labels(table.column(label), str(path))
-            all_labels.append(found)
+        known = known or (label, names)
+        if known != (label, names):
+            raise ValueError(
+                f"{path} must have the label column and class names of the other files"
+            )
+        found = _labels(table.column(label), str(path)) if label else np.zeros(len(table), np.int64)
+        all_labels.append(found)
         if path in chosen:
-            column = table.column(image).combine_chunks()
-            column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-            pictures.append(column)
             labels.append(found)
-            owners.append((str(path), len(found)))
-    label, names = known or (None, None)
-    if names is None:
-        whole = np.concatenate(all_labels) if all_labels else None
-        names = ("all",) if whole is None else numbered_classes(whole, str(located.root))
-    starts = np.cumsum([0] + [n for _, n in owners])
-
-    def place(index: int) -> tuple[int, int]:
-        part = int(np.searchsorted(starts, index, side="right")) - 1
-        return part, index - int(starts[part])
+            row = 0
+            for chunk in table.column(image).chunks:
+                parts.append((chunk, str(path), row))
+                row += len(chunk)
+    ends = list(itertools.accumulate(len(chunk) for chunk, _, _ in parts))
+    if names is None and label:
+        names = numbered_classes(np.concatenate(all_labels), str(located.root))
 
     def name_of(index: int) -> str:
-        part, row = place(index)
-        return f"{owners[part][0]} record {row}"
+        part = bisect.bisect_right(ends, index)
+        chunk, path, row = parts[part]
+        return f"{path} record {row + index - (ends[part] - len(chunk))}"
 
     def decode(index: int) -> np.ndarray:
-        part, row = place(index)
-        item = pictures[part][row].as_py()
+        part = bisect.bisect_right(ends, index)
+        chunk = parts[part][0]
+        item = chunk[index - (ends[part] - len(chunk))].as_py()
         data = item["bytes"] if isinstance(item, dict) else item
         if data is None:
             raise ValueError(
@@ -91,7 +83,7 @@ def parquet_records(located: Located) -> Records:
             )
         return decode_picture(data, name_of(index))
 
-    return Records("parquet", np.concatenate(labels), names, decode, name_of)
+    return Records("parquet", np.concatenate(labels), names or ("all",), decode, name_of)
 
 
 def image_schema(class_names: tuple[str, ...]) -> Any:  # noqa: ANN401
@@ -108,7 +100,10 @@ def image_schema(class_names: tuple[str, ...]) -> Any:  # noqa: ANN401
 
 
 def picture_table(
-    schema: Any, pictures: Iterable[bytes], names: Sequence[str], labels: np.ndarray
+    schema: Any,  # noqa: ANN401
+    pictures: Iterable[bytes],
+    names: Sequence[str],
+    labels: np.ndarray,
 ) -> Any:  # noqa: ANN401
     """Encoded pictures and their labels as an Arrow table."""
     import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Pictures, PNG and JPEG: decoding that refuses what it would have to guess, encoding, public resizing."""
+"""Pictures, PNG and JPEG: decoding that never guesses, encoding, public resizing."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def as_array(picture: Image.Image) -> np.ndarray:
 
 
 def _check_png(data: bytes, name: str) -> None:
-    """Walks the chunks: Pillow reads 16-bit RGB as 8 bits in silence and does not check the pixels' checksums."""
+    """Walks the chunks: Pillow cuts 16-bit RGB to 8 bits in silence and skips pixel checksums."""
     position, ended = len(PNG_MAGIC), False
     while not ended:
         head = data[position : position + 8]

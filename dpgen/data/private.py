@@ -1,8 +1,9 @@
-"""Private images behind two doors. There is no length, no index and no iteration; nothing comes out but released values.
+"""Private images behind two doors. There is no length, no index and no iteration; nothing comes out
+but released values.
 
-`PrivateDataset.release` answers a `NoisySum`, `PrivateDataset.steps` a `NoisySGD`. Both insist on a charge in the data set's
-ledger before the first record is touched. Methods never see a record: they hand in functions of one record and get noised
-sums back.
+`PrivateDataset.release` answers a `NoisySum`, `PrivateDataset.steps` a `NoisySGD`. Both insist on a
+charge in the data set's ledger before the first record is touched. Methods never see a record: they
+hand in functions of one record and get noised sums back.
 """
 
 from __future__ import annotations
@@ -22,37 +23,48 @@ from torch import Tensor
 from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.location import Split
 from dpgen.data.sources import Source, open_source
-from dpgen.privacy.accounting import Budget, round_up
+from dpgen.privacy.accounting import Adjacency, Budget, round_up
+from dpgen.privacy.certificate import executed_releases
 from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.ledger import PrivacyLedger, replace_durably
-from dpgen.privacy.mechanisms import NoisyStep, NoisySGD, NoisySum
+from dpgen.privacy.ledger import LedgerError, PrivacyLedger, replace_durably
+from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum
+from dpgen.privacy.noise import KEY_BYTES
 from dpgen.privacy.plan import Plan, Stage
 
 
 def home() -> Path:
-    """Where this installation keeps its key and its ledgers: ``$DPGEN_HOME``, else ``~/.local/state/dpgen``."""
+    """Where this installation keeps its key and its ledgers: ``$DPGEN_HOME``, else
+    ``~/.local/state/dpgen``.
+    """
     return Path(os.environ.get("DPGEN_HOME") or Path.home() / ".local" / "state" / "dpgen")
 
 
 def installation_key() -> bytes:
-    """The secret under which data sets are fingerprinted, drawn once: without it nobody can test whether a record is in one."""
+    """The secret under which data sets are fingerprinted, drawn once: without it nobody can test
+    whether a record is in one.
+    """
     path = home() / "key"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
         partial = path.with_name(f".key.{os.getpid()}.partial")
-        replace_durably(partial, secrets.token_bytes(32), mode=0o600)
+        replace_durably(partial, secrets.token_bytes(KEY_BYTES), mode=0o600)
         try:
             os.link(partial, path)  # the first of two racing processes wins, both read the same key
         except FileExistsError:
             pass
         partial.unlink()
-    return path.read_bytes()
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise LedgerError(f"the installation key {path} is damaged: restore it from a backup")
+    return key
 
 
 def fingerprint(source: Source, key: bytes) -> str:
-    """Identity of a data set: HMAC over the sorted HMACs of its decoded records and labels, before any resize.
+    """Identity of a data set: HMAC over the sorted HMACs of its decoded records and labels, before
+    any resize.
 
-    The same images in another order or another lossless format are the same data set. A grown data set is another one.
+    The same images in another order or another lossless format are the same data set. A grown data
+    set is another one.
     """
     marks = []
     for pixels, label in source.raw_records():
@@ -62,7 +74,9 @@ def fingerprint(source: Source, key: bytes) -> str:
 
 
 class _Records:
-    """Rows by slot, as mechanisms read them. A label outside the declared classes makes a record count as nothing."""
+    """Rows by slot, as mechanisms read them. A label outside the declared classes makes a record
+    count as nothing.
+    """
 
     def __init__(self, source: Source, facts: PublicFacts) -> None:
         self._source, self._n_classes = source, facts.n_classes
@@ -81,7 +95,8 @@ class PrivateDataset:
         source: the records.
         facts: what may be known about them; ``None`` declares what the source's headers say.
         ledger: a ledger file to use instead of the one found by the data set's fingerprint.
-        limit: the most that this data set may ever spend; ``None`` takes the budget of its first run.
+        limit: the most that this data set may ever spend; ``None`` takes the budget of its first
+            run.
     """
 
     def __init__(
@@ -89,10 +104,11 @@ class PrivateDataset:
         source: Source,
         *,
         facts: PublicFacts | None = None,
+        adjacency: Adjacency = "add_remove",
         ledger: Path | None = None,
         limit: Budget | None = None,
     ) -> None:
-        declared = PublicFacts(source.shape, source.class_names, len(source))
+        declared = PublicFacts(source.shape, source.class_names, len(source), adjacency)
         self._facts = facts or declared
         if self._facts.shape != source.shape:
             raise ValueError(
@@ -103,13 +119,17 @@ class PrivateDataset:
             raise ValueError(
                 f"the facts name {self._facts.n_classes} classes, the data {len(source.class_names)}"
             )
-        self._source, self._ledger_path, self._limit = source, ledger, limit
+        self._source, self._ledger_path, self.limit = source, ledger, limit
         self._ledger: PrivacyLedger | None = None
         self._run: tuple[str, StageKeys] | None = None
+        self._entered: set[str] = set()
+        self._mark: str | None = None
 
     @property
     def public(self) -> bool:
-        """True only for data that everyone has: its ledger then lies in the run folder and the certificate says so."""
+        """True only for data that everyone has: its ledger then lies in the run folder and the
+        certificate says so.
+        """
         return self._source.public
 
     @property
@@ -122,6 +142,13 @@ class PrivateDataset:
             raise RuntimeError("PrivateDataset.open_ledger comes first")
         return self._ledger
 
+    def _identity(self) -> str:
+        """The fingerprint; public data, which have nothing to hide, need none."""
+        if self._mark is None:
+            public = self.public
+            self._mark = "public" if public else fingerprint(self._source, installation_key())
+        return self._mark
+
     def open_ledger(self, limit: Budget, folder: Path) -> None:
         """Finds the ledger of this data set; writes nothing.
 
@@ -133,12 +160,12 @@ class PrivateDataset:
         if path is None and self.public:
             path = folder / "public-ledger.jsonl"
         elif path is None:
-            path = home() / "ledgers" / f"{fingerprint(self._source, installation_key())}.jsonl"
+            path = home() / "ledgers" / f"{self._identity()}.jsonl"
         ledger = PrivacyLedger.open(
             path,
             adjacency=self._facts.adjacency,
             facts=self._facts.to_dict(),
-            limit=self._limit or limit,
+            limit=self.limit or limit,
         )
         known = PublicFacts.from_dict(ledger.facts)
         if known != self._facts:
@@ -163,13 +190,16 @@ class PrivateDataset:
             plan: what the run will do.
         """
         if plan.adjacency != self._facts.adjacency:
-            raise ValueError(f"the plan is for {plan.adjacency}, the data set for {self._facts.adjacency}")
-        keys.bind(self.ledger.dataset)
+            raise ValueError(
+                f"the plan is for {plan.adjacency}, the data set for {self._facts.adjacency}"
+            )
+        # Records too: under --ledger, one ledger may be given to data that changed since.
+        keys.bind(f"{run} {self.ledger.dataset} {self._identity()}")
         for stage in plan.stages:
             if not self.ledger.holds(run, stage.charge):
                 keys.create(stage.charge.plan)
         self.ledger.charge(run, [stage.charge for stage in plan.stages])
-        self._run = (run, keys)
+        self._run, self._entered = (run, keys), set()
 
     def account(self) -> dict[str, Any]:
         """What the data set's whole ledger says, for the privacy statement."""
@@ -183,12 +213,26 @@ class PrivateDataset:
         }
 
     def _enter(self, label: str, mechanism: NoisySGD | NoisySum) -> tuple[str, StageKeys, str]:
-        """The check behind both doors: this very mechanism was charged to this run under this name."""
+        """The check behind both doors: this very mechanism was charged to this run under this name,
+        and is asked once.
+        """
         if self._run is None:
-            raise RuntimeError("no record is touched before PrivateDataset.begin has charged the run")
+            raise RuntimeError(
+                "no record is touched before PrivateDataset.begin has charged the run"
+            )
         run, keys = self._run
         charge = Stage(label, mechanism).charge
-        self.ledger.charge(run, [charge])
+        if not self.ledger.holds(run, charge):
+            raise LedgerError(
+                f"stage {label!r} is not what was charged to run {run[:12]}: "
+                "only stages of the plan that begin was given are answered"
+            )
+        if charge.plan in self._entered:
+            # The same noise on another question: their difference would have none.
+            raise RuntimeError(
+                f"stage {label!r} was asked already: a second answer is a second release"
+            )
+        self._entered.add(charge.plan)
         return run, keys, charge.plan
 
     def release(self, mechanism: NoisySum, *, label: str) -> dict[str, Tensor]:
@@ -211,9 +255,10 @@ class PrivateDataset:
 
         Args:
             label: the name the stage was charged by.
-            start: the first step to run; a resumed stage starts behind the steps its checkpoint holds, and a step run again
-                gives the same answer again.
-            micro_batch: records whose gradients are held at once; changes memory and speed, not the result.
+            start: the first step to run; a resumed stage starts behind the steps its checkpoint
+                holds, and a step run again gives the same answer again.
+            micro_batch: records whose gradients are held at once; changes memory and speed, not the
+                result.
             device: where gradients are computed.
         """
         run, keys, plan = self._enter(label, mechanism)
@@ -226,40 +271,56 @@ class PrivateDataset:
             for step in mechanism.steps(
                 records, noise, start=start, micro_batch=micro_batch, device=torch.device(device)
             ):
-                yield step
+                # Before it is handed out: whoever stops in the middle may have its answer.
                 done = step.index + 1
+                yield step
         finally:
             if done > start:
                 self.ledger.executed(run, label, plan, start, done)
 
     def finish(self, label: str, mechanism: NoisySGD | NoisySum) -> None:
-        """Deletes the key of a stage whose release is saved: from here on it can never be repeated."""
-        if self._run is not None:
-            self._run[1].forget(Stage(label, mechanism).charge.plan)
-
+        """Deletes the key of a stage whose release is saved: from here on it can never be repeated.
+        """
+        if self._run is None:
+            return
+        run, keys = self._run
+        plan = Stage(label, mechanism).charge.plan
+        if executed_releases(self.ledger.lines_of(run)).get(label, 0) < mechanism.n_releases:
+            # A kill came between the last checkpoint and its note.
+            self.ledger.executed(run, label, plan, 0, mechanism.n_releases)
+        keys.forget(plan)
 
 
 def open_images(
-    location: str | Path | Any,
+    location: str | Path | Any,  # noqa: ANN401
     *,
     split: Split = "train",
     size: int | None = None,
     channels: int | None = None,
     value_range: tuple[float, float] | None = None,
     facts: PublicFacts | None = None,
+    adjacency: Adjacency = "add_remove",
     ledger: str | Path | None = None,
     limit: Budget | None = None,
 ) -> PrivateDataset:
     """Opens private images.
 
     Args:
-        location: an embedded name (``digits``), a path to IDX, npz, Parquet, WebDataset or a folder of images, a torch Dataset, a
-            Hugging Face dataset, or an `Images`.
+        location: an embedded name (``digits``), a path to IDX, npz, Parquet, WebDataset or a folder
+            of images, a torch Dataset, a Hugging Face dataset, or an `Images`.
         split: which records: train, test or all.
         size: short side and crop, in pixels, of data of mixed sizes.
         channels: 1 or 3 converts.
         value_range: (low, high) of float arrays.
         facts, ledger, limit: as for `PrivateDataset`.
     """
-    source = open_source(location, split=split, size=size, channels=channels, value_range=value_range)
-    return PrivateDataset(source, facts=facts, ledger=Path(ledger) if ledger else None, limit=limit)
+    source = open_source(
+        location, split=split, size=size, channels=channels, value_range=value_range
+    )
+    return PrivateDataset(
+        source,
+        facts=facts,
+        adjacency=adjacency,
+        ledger=Path(ledger) if ledger else None,
+        limit=limit,
+    )

@@ -55,7 +55,8 @@ def array_records(
     """Records that one array holds, uint8 (N, H, W, C)."""
     if len(pixels) != len(labels):
         raise ValueError(
-            f"{name} must hold one label per image, got {len(pixels)} images and {len(labels)} labels"
+            f"{name} must hold one label per image, got {len(pixels)} images and {len(labels)} "
+            "labels"
         )
     return Records(
         kind,
@@ -104,27 +105,25 @@ def image_layout(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
     """Checks the shape of channels-last images, (..., H, W, C), and returns it."""
     if min(shape, default=0) < 1:
         raise ValueError(f"{name} must hold at least one pixel, got shape {shape}")
-    if shape[-1] in (2, 4):
-        raise ValueError(
-            f"{name} has {shape[-1]} channels, the last one alpha; records have 1 or 3 channels: drop the alpha channel"
-        )
-    if shape[-1] not in (1, 3):
-        cure = (
-            "move the channels last, transpose(0, 2, 3, 1)"
-            if shape[-3] in (1, 3)
-            else "keep 1 or 3"
-        )
-        raise ValueError(
-            f"{name} must have 1 or 3 channels as its last axis, got shape {shape}: {cure}"
-        )
-    return shape
+    if shape[-1] in (1, 3):
+        return shape
+    if len(shape) > 2 and shape[-3] in (1, 3):
+        cure = "move the channels last, as transpose(0, 2, 3, 1) does"
+    elif shape[-1] in (2, 4):
+        cure = "drop the alpha channel"
+    else:
+        cure = "keep 1 or 3 of them"
+    raise ValueError(
+        f"{name} must have 1 or 3 channels on its last axis, got shape {shape}: {cure}"
+    )
 
 
 def as_pixels(array: Any, name: str, value_range: tuple[float, float] | None) -> np.ndarray:  # noqa: ANN401
     """The array as uint8, same shape.
 
     Floats are scaled by u = round((v - low) / (high - low) * 255) and refused without a range,
-    when NaN and when outside it. Other integers are refused: which of their values is white is anyone's guess.
+    when NaN and when outside it. Other integers are refused: which of their values is white is
+    anyone's guess.
 
     Args:
         array: uint8 or float, any shape.
@@ -136,14 +135,16 @@ def as_pixels(array: Any, name: str, value_range: tuple[float, float] | None) ->
             raise ValueError(
                 f"value_range is for float arrays, {name} is uint8: leave --value-range out"
             )
-        return array
+        return np.asarray(array)
     if array.dtype.kind != "f":
         raise ValueError(
-            f"{name} must be uint8 or float, got {array.dtype}: scale it to 0..255 and store it as uint8"
+            f"{name} must be uint8 or float, got {array.dtype}: scale it to 0..255 and store it "
+            "as uint8"
         )
     if value_range is None:
         raise ValueError(
-            f"{name} is {array.dtype}: say which values are black and white with --value-range LOW,HIGH"
+            f"{name} is {array.dtype}: say which values are black and white with --value-range "
+            "LOW,HIGH"
         )
     low, high = value_range
     flat = array.reshape(-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -47,29 +47,30 @@ class Source(Protocol):
         """The number of records."""
 
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
-        """The records at these positions: uint8 (B, C, H, W) after the public resize, int64 (B,)."""
+        """Records by position: uint8 (B, C, H, W) after the public resize, int64 (B,)."""
 
     def raw_records(self) -> Iterator[tuple[np.ndarray, int]]:
-        """Every record as decoded, uint8 (H, W, C) before any resize, with its label: the data set's identity."""
+        """Every record as decoded, uint8 (H, W, C) before any resize, with its label."""
 
 
 def open_source(
-    location: str | Path | Dataset | Images,
+    location: str | Path | Dataset[Any] | Images,
     *,
     split: Split = "all",
     size: int | None = None,
     channels: int | None = None,
     value_range: tuple[float, float] | None = None,
 ) -> Source:
-    """Opens a data set and decodes every record once, so that bad data fail here and not at hour three.
+    """Opens a data set and decodes every record once: bad data fail here, not at hour three.
 
     Args:
-        location: the name ``digits``, a path (``./digits`` is a path), an ``Images``, a torch ``Dataset``
-            of (image, label) or image, or a Hugging Face dataset.
+        location: the name ``digits``, a path (``./digits`` is a path), an ``Images``, a torch
+            ``Dataset`` of (image, label) or image, or a Hugging Face dataset.
         split: which records; what has no splits serves ``train`` and ``test`` alike.
-        size: short side to this many pixels (antialiased bicubic), then the centre square; None: as they are.
+        size: short side to this many pixels (antialiased bicubic), then the centre square; None:
+            as they are.
         channels: 1 or 3 converts; None: as they are.
-        value_range: (low, high), the values of black and white in float arrays; uint8 data refuse it.
+        value_range: (low, high), black and white in float arrays; uint8 data refuse it.
     """
     if split not in get_args(Split):
         raise ValueError(f"split must be train, test or all, got {split!r}")
@@ -82,14 +83,14 @@ def open_source(
 
 
 def read_images(
-    location: str | Path | Dataset | Images,
+    location: str | Path | Dataset[Any] | Images,
     *,
     split: Split = "all",
     size: int | None = None,
     channels: int | None = None,
     value_range: tuple[float, float] | None = None,
 ) -> Images:
-    """Reads a whole set as ``Images``: references of an evaluation, synthetic sets. Arguments as ``open_source``."""
+    """Reads a whole set as ``Images``, for public use; arguments as ``open_source``."""
     source = open_source(
         location, split=split, size=size, channels=channels, value_range=value_range
     )
@@ -100,8 +101,8 @@ def read_images(
 class RecordSource:
     """The ``Source`` over any reader's records.
 
-    Guarantees: every record was decoded once at construction, so ``read`` fails only if files change
-    or vanish. What comes out of ``read`` is kept up to 1 GiB, and decoded again at every read beyond.
+    Guarantees: every record was decoded once at construction, so ``read`` fails only if files
+    change or vanish. What ``read`` returns is kept up to 1 GiB, beyond it is decoded every time.
 
     Args:
         records: what a reader found.
@@ -134,7 +135,7 @@ class RecordSource:
         return len(self._records.labels)
 
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
-        """The records at these positions: uint8 (B, C, H, W), int64 (B,); no position is an empty batch."""
+        """Records by position: uint8 (B, C, H, W), int64 (B,); no position is an empty batch."""
         chosen = np.asarray(indices)
         if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
             raise ValueError(
@@ -160,9 +161,9 @@ class RecordSource:
 
     def raw_records(self) -> Iterator[tuple[np.ndarray, int]]:
         """Every record as decoded, uint8 (H, W, C), with its label, in order."""
-        kept = self._cache is not None and self._unchanged
+        kept = self._cache if self._unchanged else None
         for i, label in enumerate(self._records.labels.tolist()):
-            yield (np.asarray(self._cache[i]) if kept else self._records.decode_fn(i)), label
+            yield (self._records.decode_fn(i) if kept is None else np.asarray(kept[i])), label
 
     def _check_shape(self, pixels: np.ndarray, index: int) -> None:
         height, width, depth = pixels.shape
@@ -171,10 +172,12 @@ class RecordSource:
         name = self._records.name_fn(index)
         if depth != self.shape[0]:
             raise ValueError(
-                f"{name} must have {self.shape[0]} channels like the first record, got {depth}: use --channels 1 or 3"
+                f"{name} must have {self.shape[0]} channels like the first record, got {depth}: "
+                "use --channels 1 or 3"
             )
         raise ValueError(
-            f"{name} must be {self.shape[1]}x{self.shape[2]} like the first record, got {height}x{width}: "
+            f"{name} must be {self.shape[1]}x{self.shape[2]} like the first record, got "
+            f"{height}x{width}: "
             "give all one size with --size"
         )
 

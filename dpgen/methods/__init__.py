@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import importlib
+from typing import NamedTuple
 
 from dpgen.settings import nearest
 
+
+class Method(NamedTuple):
+    """Where a method lives, and what each of its modes guarantees. The first mode is the default."""
+
+    home: str
+    summary: str
+    modes: dict[str, str]
+
+
 METHODS = {
-    "dp-sad": "dpgen.methods.dp_sad:DPSAD",
-    "dpdm": "dpgen.methods.dpdm:DPDM",
+    "dp-sad": Method(
+        "dpgen.methods.dp_sad:DPSAD",
+        "private diffusion teacher, distilled into a student of 1 to 8 steps",
+        {
+            "sealed": "(epsilon, delta)-DP: Gaussian warm start and DP-SGD teacher are charged, the "
+            "student sees only what they released"
+        },
+    ),
+    "dpdm": Method(
+        "dpgen.methods.dpdm:DPDM",
+        "diffusion model trained by DP-SGD with noise multiplicity; the baseline",
+        {"dpsgd": "(epsilon, delta)-DP: Gaussian warm start and DP-SGD are charged"},
+    ),
 }
 
 
@@ -16,5 +37,5 @@ def find(method: str) -> type:
     """The class of a method id. Raises ValueError naming the nearest known id."""
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: {nearest(method, list(METHODS))}")
-    module, name = METHODS[method].split(":")
+    module, name = METHODS[method].home.split(":")
     return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
-
-from dpgen.data.images import Images, PublicFacts
+from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
-from dpgen.distillation import Distillation, distil
-from dpgen.generator import PrivateGenerator, draw_blocks
+from dpgen.distillation import Distillation, Pairs, distil, draw_pairs
+from dpgen.generator import PrivateGenerator
 from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.plan import Plan
-from dpgen.progress import progress_bar
 from dpgen.stages import teacher
+from dpgen.stages.rehearsal import rehearse
 from dpgen.stages.teacher import TeacherSettings
-from dpgen.workplace import Workplace
-from samplers import DDIM, Annealed, Sampler, make_sampler
+from dpgen.workplace import Hardware, Rehearsal, Workplace
+from samplers import DDIM, Annealed, Sampler
 
 
 @dataclass(frozen=True)
@@ -33,13 +31,11 @@ class DPSADSettings:
         mode: "sealed", the only one.
         teacher: the private stages.
         student: the distillation.
-        teacher_sampling_steps: noise levels per teacher-made image (Heun: two evaluations each).
     """
 
     mode: str = "sealed"
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     student: Distillation = field(default_factory=Distillation)
-    teacher_sampling_steps: int = 18
 
     def __post_init__(self) -> None:
         if self.mode != "sealed":
@@ -58,44 +54,43 @@ class DPSAD(PrivateGenerator):
 
     def resolve(self, facts: PublicFacts) -> DPSADSettings:
         s = self.settings
-        return DPSADSettings(s.mode, teacher.resolve(s.teacher, facts), s.student, s.teacher_sampling_steps)
+        return DPSADSettings(s.mode, teacher.resolve(s.teacher, facts), s.student)
 
     def plan(self, facts: PublicFacts) -> Plan:
         return teacher.plan(self.resolve(facts).teacher, facts, self.budget)
 
+    def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
+        return rehearse(self.resolve(facts).teacher, facts, hardware, self.settings.student)
+
     def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> dict[str, Denoiser]:
-        network, _ = teacher.train(self.settings.teacher, data.facts, data, plan, work)
-        student = self._distil(network, data.facts, work)
+        network = teacher.train(self.settings.teacher, data.facts, data, plan, work)
+        student = self._distil(network, work)
         return {"model": student, "teacher": network}
 
-    def _distil(self, network: Denoiser, facts: PublicFacts, work: Workplace) -> Denoiser:
+    def _distil(self, network: Denoiser, work: Workplace) -> Denoiser:
         """The stage without data: a released teacher in, a student out."""
-        s = self.settings.student
-        held = work.run.checkpoints.load("pool")
+        s, checkpoints = self.settings.student, work.run.checkpoints
+        held = checkpoints.load("pairs")
         if held is None:
-            labels = torch.arange(s.pool_size) % facts.n_classes
-            blocks = []
-            with progress_bar("teacher's images", s.pool_size, show=work.show) as advance:
-                for block in draw_blocks(network, labels, self.teacher_sampler(), work.seed, device=work.accelerator.device):
-                    blocks.append(block)
-                    for _ in range(len(block.labels)):
-                        advance()
-            pool = Images(torch.cat([b.pixels for b in blocks]), torch.cat([b.labels for b in blocks]))
-            work.run.checkpoints.save("pool", pool._asdict())
+            pairs = draw_pairs(
+                network,
+                s,
+                generator=work.generator(2),
+                device=work.accelerator.device,
+                show=work.show,
+            )
+            checkpoints.save("pairs", pairs._asdict())
         else:
-            pool = Images(**held[0])
+            pairs = Pairs(**held[0])
         return distil(
             network,
-            pool,
+            pairs,
             s,
-            generator=work.generator(2),
-            checkpoints=work.run.checkpoints,
+            generator=work.generator(3),
+            checkpoints=checkpoints,
             accelerator=work.accelerator,
             show=work.show,
         )
-
-    def teacher_sampler(self) -> Sampler:
-        return make_sampler("heun", n_steps=self.settings.teacher_sampling_steps, sigma_min=0.02, sigma_max=20.0)
 
     def default_sampler(self) -> Sampler:
         return Annealed(self.settings.student.levels, transport=DDIM(eta=0.0))

@@ -14,8 +14,9 @@ from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.plan import Plan
 from dpgen.stages import teacher
+from dpgen.stages.rehearsal import rehearse
 from dpgen.stages.teacher import TeacherSettings
-from dpgen.workplace import Workplace
+from dpgen.workplace import Hardware, Rehearsal, Workplace
 from samplers import Sampler, make_sampler
 
 
@@ -54,9 +55,14 @@ class DPDM(PrivateGenerator):
     def plan(self, facts: PublicFacts) -> Plan:
         return teacher.plan(self.resolve(facts).teacher, facts, self.budget)
 
+    def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
+        return rehearse(self.resolve(facts).teacher, facts, hardware)
+
     def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> dict[str, Denoiser]:
-        network, _ = teacher.train(self.settings.teacher, data.facts, data, plan, work)
+        network = teacher.train(self.settings.teacher, data.facts, data, plan, work)
         return {"model": network}
 
     def default_sampler(self) -> Sampler:
-        return make_sampler("heun", n_steps=self.settings.sampling_steps, sigma_min=0.02, sigma_max=20.0)
+        return make_sampler(
+            "heun", n_steps=self.settings.sampling_steps, sigma_min=0.02, sigma_max=20.0
+        )

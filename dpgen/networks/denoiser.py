@@ -8,7 +8,8 @@ Noise is variance exploding, ``x = x_0 + sigma z``. The network F never meets ra
     c_in   = 1 / sqrt(sigma^2 + sigma_data^2)
     c_noise = ln(sigma) / 4
 
-and ``(D - x) / sigma^2`` is its score. The last convolution starts at zero, so an untrained
+and ``(D - x) / sigma^2`` is its score. With a prior, the exact denoiser of a released Gaussian
+stands in the place of ``c_skip x``. The last convolution starts at zero, so an untrained
 denoiser is exactly the posterior mean for data from N(0, sigma_data^2 I).
 
 Reference: Karras, Aittala, Aila, Laine (2022), "Elucidating the Design Space of Diffusion-Based
@@ -24,7 +25,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from dpgen import _torchvision
+from dpgen.cosines import Cosines
 from dpgen.networks.denoiser_config import PRESETS, DenoiserConfig
+from dpgen.networks.gaussian import GaussianDenoiser
 
 if TYPE_CHECKING:
     from samplers.types import ScoreFn
@@ -93,6 +96,14 @@ class Denoiser(nn.Module):
             up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attends[::-1]),
             norm_num_groups=config.norm_groups,
             num_class_embeds=config.n_embeddings,
+            add_attention=bool(config.attention_levels),
+        )
+        self.prior = (
+            GaussianDenoiser(
+                Cosines(config.shape, config.prior_bands), config.n_classes, config.sigma_data
+            )
+            if config.prior_bands
+            else None
         )
         for parameter in self.unet.get_submodule("conv_out").parameters():
             nn.init.zeros_(parameter)
@@ -131,7 +142,8 @@ class Denoiser(nn.Module):
         (f,) = self.unet(
             (scale * x).to(dtype), c.noise.to(dtype), class_labels=labels, return_dict=False
         )
-        return (skip * x + out * f.to(wide)).to(x.dtype)
+        start = skip * x if self.prior is None else self.prior(x.to(wide), sigma.to(wide), labels)
+        return (start + out * f.to(wide)).to(x.dtype)
 
     def score_fn(self, labels: Tensor, guidance: float = 0.0) -> ScoreFn:
         """The score ``(D - x) / sigma^2``, with labels and guidance closed over.

@@ -27,7 +27,7 @@ class Preset(NamedTuple):
 
 
 PRESETS = {
-    "tiny": Preset((16, 32), 1, 8, 8, 4, "8x8"),
+    "tiny": Preset((16, 32), 1, 8, 8, 0, "8x8"),
     "small": Preset((32, 64, 64), 1, 8, 14, 8, "28x28 and 32x32"),
     "base": Preset((32, 64, 128, 128), 1, 8, 16, 16, "64x64 and larger"),
 }
@@ -42,11 +42,13 @@ class DenoiserConfig:
         n_classes: number of classes, at least 1 (1: no classes).
         block_out_channels: channels of each level, finest first; multiples of ``norm_groups``.
         layers_per_block: residual blocks per level on the way down.
-        attention_levels: levels with self-attention, ascending; 0 is full resolution. The block in
-            the middle, at the coarsest level, has it in any case.
+        attention_levels: levels with self-attention, ascending; 0 is full resolution. With any, the
+            block in the middle has it too.
         norm_groups: groups of every GroupNorm.
         sigma_data: standard deviation of the data in [-1, 1]: a public constant (EDM's 0.5), never
             measured on private records.
+        prior_bands: cosines (u + v below this, per channel) of the Gaussian denoiser that the network
+            corrects; 0: none, the network stands on EDM's skip connection.
         n_reserved: embedding rows after the null class that no label in training uses; an audit
             gives them to its canaries.
     """
@@ -59,6 +61,7 @@ class DenoiserConfig:
     norm_groups: int
     sigma_data: float = 0.5
     n_reserved: int = 0
+    prior_bands: int = 0
 
     def __post_init__(self) -> None:
         n_levels = len(self.block_out_channels)
@@ -91,8 +94,9 @@ class DenoiserConfig:
             )
         if not self.sigma_data > 0:
             raise ValueError(f"sigma_data must be positive, got {self.sigma_data}")
-        if self.n_reserved < 0:
-            raise ValueError(f"n_reserved must be at least 0, got {self.n_reserved}")
+        for name in ("n_reserved", "prior_bands"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
     @property
     def n_embeddings(self) -> int:
@@ -108,6 +112,7 @@ class DenoiserConfig:
         *,
         sigma_data: float = 0.5,
         n_reserved: int = 0,
+        prior_bands: int = 0,
     ) -> Self:
         """The configuration that ``PRESETS[name]`` gives images of ``shape``."""
         if name not in PRESETS:
@@ -128,6 +133,7 @@ class DenoiserConfig:
             norm_groups=preset.norm_groups,
             sigma_data=sigma_data,
             n_reserved=n_reserved,
+            prior_bands=prior_bands,
         )
 
     @classmethod

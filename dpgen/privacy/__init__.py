@@ -1,1 +1,3 @@
-"""What is spent and how: accounting, ledger, noise, clipping, mechanisms, certificate. Imports nothing else of dpgen."""
+"""What is spent and how: accounting, ledger, noise, clipping, mechanisms, certificate. Imports
+nothing else of dpgen.
+"""

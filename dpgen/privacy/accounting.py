@@ -1,13 +1,16 @@
 """From what ran to epsilon: events, the accountant of record, calibration.
 
-An event says what touched the records: a Gaussian mechanism with ``noise_multiplier = std / bound``, where ``bound`` is the
-largest l2 norm that one record contributes to the sum, run ``steps`` times, each on a Poisson sample of the records (``rate``)
-or on all of them (``rate = 1``). The accountant knows the neighbouring relation: under ``add_remove`` the sum moves by at most
-``bound``, under ``replace_one`` by at most ``2 * bound``, so one event serves both relations and none is ever converted by hand.
+An event says what touched the records: a Gaussian mechanism with ``noise_multiplier = std /
+bound``, where ``bound`` is the largest l2 norm that one record contributes to the sum, run
+``steps`` times, each on a Poisson sample of the records (``rate``) or on all of them (``rate =
+1``). The accountant knows the neighbouring relation: under ``add_remove`` the sum moves by at most
+``bound``, under ``replace_one`` by at most ``2 * bound``, so one event serves both relations and
+none is ever converted by hand.
 
-The number of record is the pessimistic privacy loss distribution of `dp_accounting` (Koskela et al. 2020; Doroshenko et al. 2022):
-an upper bound on epsilon at every discretisation. `second_opinion` asks Opacus' Renyi accountant, another code base and another
-theorem. Its bound is looser and must never be the smaller one.
+The number of record is the pessimistic privacy loss distribution of `dp_accounting` (Koskela et al.
+2020; Doroshenko et al. 2022): an upper bound on epsilon at every discretisation. `second_opinion`
+asks Opacus' Renyi accountant, another code base and another theorem. Its bound is looser and must
+never be the smaller one.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ RELATIONS = {
 }
 ACCOUNTANT = "dp_accounting.pld.PLDAccountant, pessimistic"
 FINEST_INTERVAL = 1e-5
-# Below this the loss distribution needs more memory than a machine has, and epsilon is in the hundreds: infinity is the honest bound.
+# Below this the loss distribution needs more memory than a machine has, and epsilon is in the
+# hundreds: infinity is the honest bound.
 SMALLEST_MULTIPLIER = 0.05
 
 
@@ -42,7 +46,9 @@ class UnsupportedEvent(ValueError):
 
 def check_adjacency(adjacency: str) -> None:
     if adjacency not in get_args(Adjacency):
-        raise ValueError(f"adjacency must be one of {', '.join(get_args(Adjacency))}, got {adjacency!r}")
+        raise ValueError(
+            f"adjacency must be one of {', '.join(get_args(Adjacency))}, got {adjacency!r}"
+        )
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,8 @@ class Budget:
 
     Args:
         epsilon: privacy loss, greater than 0.
-        delta: probability mass the loss may exceed epsilon by, in (0, 1); must lie below 1 / n_records.
+        delta: probability mass the loss may exceed epsilon by, in (0, 1); must lie below 1 /
+            n_records.
     """
 
     epsilon: float
@@ -78,7 +85,9 @@ def default_delta(n_records: int) -> float:
 
 @dataclass(frozen=True)
 class GaussianLeaf:
-    """``steps`` Gaussian mechanisms on Poisson samples: the only thing that ever touches a record in this package."""
+    """``steps`` Gaussian mechanisms on Poisson samples: the only thing that ever touches a record
+    in this package.
+    """
 
     rate: float
     noise_multiplier: float
@@ -88,7 +97,9 @@ class GaussianLeaf:
         if not 0 < self.rate <= 1:
             raise ValueError(f"rate must lie in (0, 1], got {self.rate}")
         if not (math.isfinite(self.noise_multiplier) and self.noise_multiplier > 0):
-            raise ValueError(f"noise_multiplier must be greater than 0, got {self.noise_multiplier}")
+            raise ValueError(
+                f"noise_multiplier must be greater than 0, got {self.noise_multiplier}"
+            )
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
             raise ValueError(f"steps must be a whole number greater than 0, got {self.steps!r}")
 
@@ -101,7 +112,9 @@ class GaussianLeaf:
 
 
 def leaves(event: DpEvent, steps: int = 1) -> list[GaussianLeaf]:
-    """The Gaussian mechanisms an event is composed of, equal ones added up. Refuses every other event by name."""
+    """The Gaussian mechanisms an event is composed of, equal ones added up. Refuses every other
+    event by name.
+    """
     found: dict[tuple[float, float], int] = {}
 
     def visit(event: DpEvent, steps: int) -> None:
@@ -127,8 +140,12 @@ def leaves(event: DpEvent, steps: int = 1) -> list[GaussianLeaf]:
 
 
 def compose(events: Iterable[DpEvent]) -> DpEvent:
-    """All of ``events``, one after the other, each free to depend on what the earlier ones released."""
-    return dp_event.ComposedDpEvent([leaf.event for leaf in leaves(dp_event.ComposedDpEvent(list(events)))])
+    """All of ``events``, one after the other, each free to depend on what the earlier ones
+    released.
+    """
+    return dp_event.ComposedDpEvent(
+        [leaf.event for leaf in leaves(dp_event.ComposedDpEvent(list(events)))]
+    )
 
 
 def event_to_json(event: DpEvent) -> list[dict[str, Any]]:
@@ -150,13 +167,21 @@ def event_from_json(rows: list[dict[str, Any]]) -> DpEvent:
     parts = []
     for row in rows:
         if not isinstance(row, dict) or set(row) != {"type", "rate", "noise_multiplier", "steps"}:
-            raise UnsupportedEvent(f"an event has the keys type, rate, noise_multiplier, steps; got {row!r:.200}")
+            raise UnsupportedEvent(
+                f"an event has the keys type, rate, noise_multiplier, steps; got {row!r:.200}"
+            )
         numbers = (row["rate"], row["noise_multiplier"])
         if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
-            raise UnsupportedEvent(f"rate and noise_multiplier must be numbers, got {numbers!r:.200}")
+            raise UnsupportedEvent(
+                f"rate and noise_multiplier must be numbers, got {numbers!r:.200}"
+            )
         if row["type"] != ("gaussian" if row["rate"] == 1 else "poisson_sampled_gaussian"):
-            raise UnsupportedEvent(f"unknown event type {row['type']!r:.100} at rate {row['rate']!r:.100}")
-        parts.append(GaussianLeaf(float(row["rate"]), float(row["noise_multiplier"]), row["steps"]).event)
+            raise UnsupportedEvent(
+                f"unknown event type {row['type']!r:.100} at rate {row['rate']!r:.100}"
+            )
+        parts.append(
+            GaussianLeaf(float(row["rate"]), float(row["noise_multiplier"]), row["steps"]).event
+        )
     return dp_event.ComposedDpEvent(parts)
 
 
@@ -170,8 +195,8 @@ def _pld(event: DpEvent, adjacency: Adjacency, interval: float) -> PLDAccountant
 def epsilon_of(event: DpEvent, delta: float, adjacency: Adjacency) -> float:
     """The epsilon that ``event`` spends at ``delta``: an upper bound, tight to about 0.1 %.
 
-    The discretisation interval starts at 1e-4 and is halved until epsilon moves by less than 0.1 %, down to 1e-5; every
-    value on the way is an upper bound, so the smallest is returned.
+    The discretisation interval starts at 1e-4 and is halved until epsilon moves by less than 0.1 %,
+    down to 1e-5; every value on the way is an upper bound, so the smallest is returned.
     """
     check_adjacency(adjacency)
     if not leaves(event):
@@ -204,20 +229,29 @@ def delta_of(event: DpEvent, epsilon: float, adjacency: Adjacency) -> float:
 
 
 def second_opinion(event: DpEvent, delta: float, adjacency: Adjacency) -> float | None:
-    """Opacus' Renyi bound on the same event, or None where Opacus has no theorem (Poisson sampling under replace-one)."""
+    """Opacus' Renyi bound on the same event, or None where Opacus has no theorem (Poisson sampling
+    under replace-one).
+    """
     from opacus.accountants.analysis import rdp
 
     found = leaves(event)
     if adjacency == "replace_one" and any(leaf.rate < 1 for leaf in found):
         return None
     scale = 2.0 if adjacency == "replace_one" else 1.0
-    orders = [1 + x / 10 for x in range(1, 100)] + [float(x) for x in range(12, 64)] + [128.0, 256.0, 512.0]
+    orders = (
+        [1 + x / 10 for x in range(1, 100)]
+        + [float(x) for x in range(12, 64)]
+        + [128.0, 256.0, 512.0]
+    )
     total = 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for leaf in found:
             total = total + rdp.compute_rdp(
-                q=leaf.rate, noise_multiplier=leaf.noise_multiplier / scale, steps=leaf.steps, orders=orders
+                q=leaf.rate,
+                noise_multiplier=leaf.noise_multiplier / scale,
+                steps=leaf.steps,
+                orders=orders,
             )
         epsilon, _ = rdp.get_privacy_spent(orders=orders, rdp=total, delta=delta)
     return float(epsilon)
@@ -231,21 +265,31 @@ def round_up(epsilon: float, digits: int = 3) -> float:
 
 
 def gaussian_delta(epsilon: float, mu: float) -> float:
-    """delta(epsilon) of the un-sampled Gaussian mechanism with sensitivity / std = mu (Balle and Wang 2018, Theorem 8)."""
+    """delta(epsilon) of the un-sampled Gaussian mechanism with sensitivity / std = mu (Balle and
+    Wang 2018, Theorem 8).
+    """
     return float(ndtr(mu / 2 - epsilon / mu) - math.exp(epsilon + log_ndtr(-mu / 2 - epsilon / mu)))
 
 
 def gaussian_mu(budget: Budget) -> float:
-    """The largest mu whose un-sampled Gaussian mechanism stays within ``budget``, rounded down in the 6th digit."""
-    root = brentq(lambda mu: gaussian_delta(budget.epsilon, mu) - budget.delta, 1e-6, 1e3, xtol=1e-12)
+    """The largest mu whose un-sampled Gaussian mechanism stays within ``budget``, rounded down in
+    the 6th digit.
+    """
+    root = brentq(
+        lambda mu: gaussian_delta(budget.epsilon, mu) - budget.delta, 1e-6, 1e3, xtol=1e-12
+    )
     return float(root) * (1 - 1e-6)
 
 
-def calibrate(make_event: Callable[[float], DpEvent], budget: Budget, adjacency: Adjacency) -> float:
-    """The smallest noise multiplier x (to about 0.1 %) at which ``make_event(x)`` spends at most ``budget``.
+def calibrate(
+    make_event: Callable[[float], DpEvent], budget: Budget, adjacency: Adjacency
+) -> float:
+    """The smallest noise multiplier x (to about 0.1 %) at which ``make_event(x)`` spends at most
+    ``budget``.
 
-    Guarantee: ``epsilon_of(make_event(x), budget.delta, adjacency) <= budget.epsilon``, by the accountant that prints, after x was
-    rounded up to 5 digits. ``make_event`` must not spend more as x grows.
+    Guarantee: ``epsilon_of(make_event(x), budget.delta, adjacency) <= budget.epsilon``, by the
+    accountant that prints, after x was rounded up to 5 digits. ``make_event`` must not spend more
+    as x grows.
     """
     check_adjacency(adjacency)
     if epsilon_of(make_event(1e6), budget.delta, adjacency) > budget.epsilon:
@@ -261,12 +305,14 @@ def calibrate(make_event: Callable[[float], DpEvent], budget: Budget, adjacency:
         spent = float(_pld(event, adjacency, interval).get_epsilon(budget.delta))
         return math.log(max(spent, 1e-12) / budget.epsilon) if math.isfinite(spent) else 50.0
 
-    # A coarse root first: at 1e-3 the accountant is about ten times faster and still an upper bound.
+    # A coarse root first: at 1e-3 the accountant is about ten times faster and still an upper
+    # bound.
     low, high = math.log(SMALLEST_MULTIPLIER), math.log(2.0)
     while excess(high, 1e-3) > 0:
         low, high = high, high + math.log(4)
     guess = brentq(excess, low, high, args=(1e-3,), xtol=1e-2) if excess(low, 1e-3) > 0 else low
-    # Then secant steps in log-log, where epsilon(noise) is nearly straight, at the interval that the printing accountant settles at.
+    # Then secant steps in log-log, where epsilon(noise) is nearly straight, at the interval that
+    # the printing accountant settles at.
     _, interval = _settle(make_event(math.exp(guess)), budget.delta, adjacency)
     aim = -2e-4
     points = [(guess, excess(guess, interval)), (guess + 0.02, excess(guess + 0.02, interval))]

@@ -1,8 +1,9 @@
 """The privacy statement beside every model and every synthetic set, and the check of it.
 
-`statement_of` derives everything it says about privacy from ledger lines: the events that were charged, priced by the
-accountant of record at one delta. `verify` computes it all again from the file and compares: epsilon from the events, with the
-second accountant beside it, every file by its hash, every ledger line by its own.
+`statement_of` derives everything it says about privacy from ledger lines: the events that were
+charged, priced by the accountant of record at one delta. `verify` computes it all again from the
+file and compares: epsilon from the events, with the second accountant beside it, every file by its
+hash, every ledger line by its own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dp_accounting.dp_event import DpEvent
 from dpgen.privacy.accounting import (
     ACCOUNTANT,
     Adjacency,
+    Budget,
     check_adjacency,
     compose,
     delta_of,
@@ -32,7 +34,7 @@ from dpgen.privacy.accounting import (
     round_up,
     second_opinion,
 )
-from dpgen.privacy.ledger import digest, parse_lines
+from dpgen.privacy.ledger import digest, parse_lines, plan_hash
 
 SCHEMA = "dpgen-privacy/1"
 NOTICE_SCHEMA = "dpgen-notice/1"
@@ -53,8 +55,11 @@ class CertificateError(ValueError):
 
 def sentence(kind: str, epsilon: float, delta: float, adjacency: Adjacency) -> str:
     """The guarantee in one sentence; never an epsilon without delta, relation and unit."""
+    # `:g` rounds to nearest, and a smaller delta would be a stronger claim.
+    stated = round_up(delta, 6)
     return (
-        f"This {kind.replace('_', ' ')} satisfies ({epsilon:g}, {delta:g})-differential privacy in the central model, "
+        f"This {kind.replace('_', ' ')} satisfies ({epsilon:g}, {stated:g})-differential "
+        f"privacy in the central model, "
         f"with respect to {PHRASES[adjacency]} (image and label) of the training data."
     )
 
@@ -73,6 +78,18 @@ def executed_releases(lines: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return {label: len(steps) for label, steps in spans.items()}
 
 
+def releases_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Releases per stage: how many were charged, how many were made."""
+    charged: dict[str, int] = {}
+    for line in lines:
+        if line["kind"] == "charge":
+            n = sum(leaf.steps for leaf in leaves(event_from_json(line["event"])))
+            charged[line["label"]] = charged.get(line["label"], 0) + n
+    executed = executed_releases(lines)
+    labels = [*charged, *(label for label in executed if label not in charged)]
+    return {k: {"charged": charged.get(k, 0), "executed": executed.get(k, 0)} for k in labels}
+
+
 def accounting_of(event: DpEvent, delta: float, adjacency: Adjacency) -> dict[str, Any]:
     """What `verify` can compute again: guarantee and how it was counted."""
     epsilon = round_up(epsilon_of(event, delta, adjacency))
@@ -89,7 +106,9 @@ def accounting_of(event: DpEvent, delta: float, adjacency: Adjacency) -> dict[st
             "adjacency": adjacency,
             "unit": "record",
             "mu_gdp": None if mu is None else round_up(mu, 5),
-            "profile": [[e, round_up(delta_of(event, e, adjacency))] for e in (epsilon / 4, epsilon / 2)],
+            "profile": [
+                [e, round_up(delta_of(event, e, adjacency))] for e in (epsilon / 4, epsilon / 2)
+            ],
             "covers": "all iterates of the private stages and all later sampling",
         },
         "accounting": {
@@ -128,20 +147,14 @@ def statement_of(
     opened = lines[0]
     adjacency: Adjacency = opened["adjacency"]
     computed = accounting_of(charged_event(lines), delta, adjacency)
-    charged = {
-        line["label"]: sum(leaf.steps for leaf in leaves(event_from_json(line["event"])))
-        for line in lines
-        if line["kind"] == "charge"
-    }
-    executed = executed_releases(lines)
-    return {
+    statement = {
         "schema": SCHEMA,
         "artifact": {"kind": kind, "files": dict(files), "created": _now(), "parents": []},
         "statement": sentence(kind, computed["guarantee"]["epsilon"], delta, adjacency),
         "verified": "proven",
         "mechanism": {**mechanism, "version": version("dpgen")},
         **computed,
-        "releases": {label: {"charged": n, "executed": executed.get(label, 0)} for label, n in charged.items()},
+        "releases": releases_of(lines),
         "facts": opened["facts"],
         "implementation": {
             "sampling": "Poisson, secret coins",
@@ -150,25 +163,40 @@ def statement_of(
             "noise": "float64 Box-Muller from a SHAKE-256 stream, key drawn by the operating system per stage",
             "caveats": list(CAVEATS),
         },
-        "data_access": [{"what": "shape, class names, number of records", "how": opened["facts"]["origin"], "event": None}],
+        "data_access": [
+            {
+                "what": "shape, class names, number of records",
+                "how": opened["facts"]["origin"],
+                "event": None,
+            }
+        ],
         "data_set": dict(data_set),
     }
+    return {**statement, "sha256": digest(statement)}
 
 
-def inherited(parent: Mapping[str, Any], *, files: Mapping[str, Any], synthetic: Mapping[str, Any]) -> dict[str, Any]:
-    """The statement of a synthetic set: its model's numbers, whatever the number of samples (post-processing)."""
+def inherited(
+    parent: Mapping[str, Any], *, files: Mapping[str, Any], synthetic: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The statement of a synthetic set: its model's numbers, whatever the number of samples
+    (post-processing).
+    """
     guarantee = parent["guarantee"]
-    return {
-        **{key: value for key, value in parent.items() if key not in ("artifact", "statement")},
+    own = ("artifact", "statement", "sha256")
+    statement = {
+        **{key: value for key, value in parent.items() if key not in own},
         "artifact": {
             "kind": "synthetic_dataset",
             "files": dict(files),
             "created": _now(),
             "parents": [digest(parent)],
         },
-        "statement": sentence("synthetic_dataset", guarantee["epsilon"], guarantee["delta"], guarantee["adjacency"]),
+        "statement": sentence(
+            "synthetic_dataset", guarantee["epsilon"], guarantee["delta"], guarantee["adjacency"]
+        ),
         "synthetic_dataset": dict(synthetic),
     }
+    return {**statement, "sha256": digest(statement)}
 
 
 @dataclass(frozen=True)
@@ -181,20 +209,31 @@ class Check:
 
 
 def read_statement(folder: Path) -> dict[str, Any]:
-    """The ``privacy.json`` of a run or a synthetic set. Raises CertificateError with the reason when there is none to trust."""
+    """The ``privacy.json`` of a run or a synthetic set. Raises CertificateError with the reason
+    when there is none to trust.
+    """
     notice = folder / "notice.json"
     if notice.exists():
-        raise CertificateError(f"{folder} carries a notice, not a certificate: its privacy claim is not verified ({notice})")
+        raise CertificateError(
+            f"{folder} carries a notice, not a certificate: "
+            f"its privacy claim is not verified ({notice})"
+        )
     path = folder / "privacy.json"
     if not folder.is_dir() or not path.exists():
-        raise CertificateError(f"{folder} is neither a finished run nor a synthetic set: it has no privacy.json")
+        raise CertificateError(
+            f"{folder} is neither a finished run nor a synthetic set: it has no privacy.json"
+        )
     if path.stat().st_size > LARGEST_STATEMENT:
-        raise CertificateError(f"{path} has {path.stat().st_size} bytes, a statement has at most {LARGEST_STATEMENT}")
+        raise CertificateError(
+            f"{path} has {path.stat().st_size} bytes, a statement has at most {LARGEST_STATEMENT}"
+        )
     try:
         statement = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise CertificateError(f"{path} is not JSON ({error})") from None
-    schema = statement.get("schema") if isinstance(statement, dict) else None
+    if not isinstance(statement, dict):
+        raise CertificateError(f"{path} holds no statement")
+    schema = statement.get("schema")
     if schema != SCHEMA:
         raise CertificateError(f"{path} has schema {schema!r:.60}, this version reads {SCHEMA}")
     return statement
@@ -203,11 +242,16 @@ def read_statement(folder: Path) -> dict[str, Any]:
 def verify(folder: Path) -> list[Check]:
     """Every check of the statement in ``folder``; it holds when all passed.
 
-    Integrity, not authenticity: a careful forger who rewrites statement, ledger and files consistently is not caught.
+    Integrity, not authenticity: a careful forger who rewrites statement, ledger and files
+    consistently is not caught.
     """
     statement = read_statement(folder)
     try:
         return list(_checks(folder, statement))
+    except CertificateError:
+        raise
+    except (ValueError, OSError) as error:
+        raise CertificateError(f"{folder}: {error}") from None
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise CertificateError(f"{folder / 'privacy.json'} lacks or misplaces {error}") from None
 
@@ -215,6 +259,7 @@ def verify(folder: Path) -> list[Check]:
 def _checks(folder: Path, statement: dict[str, Any]) -> list[Check]:
     guarantee, accounting = statement["guarantee"], statement["accounting"]
     check_adjacency(guarantee["adjacency"])
+    Budget(guarantee["epsilon"], guarantee["delta"]).check_records(statement["facts"]["n_records"])
     event = event_from_json(accounting["events"])
     exact = epsilon_of(event, guarantee["delta"], guarantee["adjacency"])
     epsilon = round_up(exact)
@@ -227,30 +272,71 @@ def _checks(folder: Path, statement: dict[str, Any]) -> list[Check]:
     ]
     other = second_opinion(event, guarantee["delta"], guarantee["adjacency"])
     if other is None:
-        checks.append(Check("second accountant", True, "Opacus has no theorem for this relation: not cross-checked"))
+        checks.append(
+            Check(
+                "second accountant",
+                True,
+                "Opacus has no theorem for this relation: not cross-checked",
+            )
+        )
     else:
-        # A Renyi bound is never tighter than the loss distribution it bounds; a smaller one means that one of the two is wrong.
-        checks.append(Check("second accountant", other >= exact * (1 - 1e-3), f"Opacus' Renyi bound is {other:.4g}"))
+        # A Renyi bound is never tighter than the loss distribution it bounds; a smaller one means
+        # that one of the two is wrong.
+        checks.append(
+            Check(
+                "second accountant",
+                other >= exact * (1 - 1e-3),
+                f"Opacus' Renyi bound is {other:.4g}",
+            )
+        )
+    body = {key: value for key, value in statement.items() if key != "sha256"}
+    whole = digest(body) == statement["sha256"]
+    checks.append(
+        Check("statement", whole, "as written" if whole else "changed since it was written")
+    )
     kind = statement["artifact"]["kind"]
     worded = sentence(kind, guarantee["epsilon"], guarantee["delta"], guarantee["adjacency"])
     checks.append(Check("wording", statement["statement"] == worded, worded))
     recomputed = accounting_of(event, guarantee["delta"], guarantee["adjacency"])["guarantee"]
-    checks.append(Check("other forms of the guarantee", recomputed == guarantee, "mu and profile recomputed"))
+    checks.append(
+        Check("other forms of the guarantee", recomputed == guarantee, "mu and profile recomputed")
+    )
     over = [label for label, n in statement["releases"].items() if n["executed"] > n["charged"]]
-    checks.append(Check("executed at most what was charged", not over, ", ".join(over) or "every stage"))
+    checks.append(
+        Check("executed at most what was charged", not over, ", ".join(over) or "every stage")
+    )
     if kind == "synthetic_dataset":
         stated, found = statement["artifact"]["files"], tree_hash(folder)
-        checks.append(Check("files", found == stated, f"{found['count']} files, {stated['count']} stated; contents "
-                            + ("as stated" if found == stated else "or names differ")))
+        checks.append(
+            Check(
+                "files",
+                found == stated,
+                f"{found['count']} files, {stated['count']} stated; contents "
+                + ("as stated" if found == stated else "or names differ"),
+            )
+        )
     else:
         checks += _file_checks(folder, statement["artifact"]["files"])
-        lines = parse_lines((folder / "ledger.jsonl").read_text(encoding="utf-8"), str(folder / "ledger.jsonl"))
+        lines = parse_lines(
+            (folder / "ledger.jsonl").read_text(encoding="utf-8"), str(folder / "ledger.jsonl")
+        )
         same = event_to_json(charged_event(lines)) == accounting["events"]
-        checks.append(Check("ledger lines", same, f"{len(lines)} lines, each with its own hash, charge these events"))
-        executed = {label: n["executed"] for label, n in statement["releases"].items()}
-        noted = executed_releases(lines)
-        agree = all(noted.get(label, 0) == n for label, n in executed.items())
-        checks.append(Check("releases in the ledger", agree, f"{sum(noted.values())} releases noted"))
+        same = same and lines[0]["adjacency"] == guarantee["adjacency"]
+        same = same and lines[0]["facts"] == statement["facts"]
+        seen = f"{len(lines)} lines, each with its own hash, charge these events"
+        checks.append(Check("ledger lines", same, seen))
+        stages = statement["mechanism"]["stages"]
+        priced = {x["label"]: x for x in lines if x["kind"] == "charge"}
+        same = set(priced) == set(stages) and all(
+            x["plan"] == plan_hash(label, event_from_json(x["event"]), stages[label])
+            for label, x in priced.items()
+        )
+        checks.append(
+            Check("settings of the stages", same, "as charged" if same else "not as charged")
+        )
+        agree = releases_of(lines) == statement["releases"]
+        noted = sum(executed_releases(lines).values())
+        checks.append(Check("releases in the ledger", agree, f"{noted} releases noted"))
     return checks
 
 
@@ -268,7 +354,13 @@ def _file_checks(folder: Path, files: Mapping[str, str]) -> list[Check]:
     present = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     wrong += [f"{name} is not covered" for name in sorted(present - known)]
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-    return [Check("files", not wrong, "; ".join(wrong[:3]) + more if wrong else f"{len(files)} files as stated")]
+    return [
+        Check(
+            "files",
+            not wrong,
+            "; ".join(wrong[:3]) + more if wrong else f"{len(files)} files as stated",
+        )
+    ]
 
 
 def sha256_file(path: Path) -> str:

@@ -1,9 +1,12 @@
-"""The sum of per-record gradients, each clipped to a norm: the only place where many records become one number.
+"""The sum of per-record gradients, each clipped to a norm: the only place where many records become
+one number.
 
-Guarantee: whatever the records, the loss and the parameters, adding or removing one record changes the returned sum by at
-most ``clip_norm`` in l2. Each record's gradient is its own (`torch.func.vmap` over a function of one record, so that no layer's
-batch handling can mix records), it is scaled by a factor computed from it alone, and sums run in float64 with the norm held at
-``clip_norm / (1 + 1e-5)``, a margin above any rounding of up to 2**20 records. A gradient with a NaN or an infinity counts as
+Guarantee: whatever the records, the loss and the parameters, adding or removing one record changes
+the returned sum by at most ``clip_norm`` in l2. Each record's gradient is its own
+(`torch.func.vmap` over a function of one record, so that no layer's batch handling can mix
+records), it is scaled by a factor computed from it alone, and sums run in float64 with the norm
+held at ``clip_norm / (1 + 1e-5)``, a margin above the worst rounding of 2**17 records added one by
+one, and of 2**20 added in micro-batches of 128 or more. A gradient with a NaN or an infinity counts as
 zero, silently: an error would be an un-noised bit about one record.
 """
 
@@ -16,11 +19,13 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-# Held by every clip in this package so that float64 rounding cannot carry a sum past its declared sensitivity.
+# Held by every clip in this package so that float64 rounding cannot carry a sum past its declared
+# sensitivity.
 MARGIN = 1 + 1e-5
 
 Parameters = dict[str, Tensor]
-LossFn = Callable[..., Tensor]  # (parameters, *one record and its draws, no batch dimension) -> scalar
+# (parameters, *one record and its draws, no batch dimension) -> scalar
+LossFn = Callable[..., Tensor]
 
 
 def clip_factors(norms: Tensor, clip_norm: float) -> Tensor:
@@ -46,7 +51,8 @@ def add_clipped(
 
     Args:
         total: float64, one tensor per parameter.
-        loss_fn: the loss of one record: ``loss_fn(parameters, *record)``, scalar; sees no batch dimension.
+        loss_fn: the loss of one record: ``loss_fn(parameters, *record)``, scalar; sees no batch
+            dimension.
         parameters: the tensors to differentiate by.
         batch: tensors of equal first dimension B.
         valid: (B,) bool; a record marked False contributes zero.

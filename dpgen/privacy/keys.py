@@ -1,8 +1,10 @@
-"""The secrets of a run on disk: one key per private stage, in a folder that only its owner can read.
+"""The secrets of a run on disk: one key per private stage, in a folder that only its owner can
+read.
 
-A key is written before its stage is charged and deleted once the stage's release is saved. While it exists, a killed stage can
-be resumed and repeats its own draws. When it is gone, the stage can never be repeated: a charged stage without a key is
-refused, because fresh draws would be a second release under one charge.
+A key is written before its stage is charged and deleted once the stage's release is saved. While it
+exists, a killed stage can be resumed and repeats its own draws. When it is gone, the stage can
+never be repeated: a charged stage without a key is refused, because fresh draws would be a second
+release under one charge.
 """
 
 from __future__ import annotations
@@ -26,12 +28,14 @@ class StageKeys:
         os.chmod(folder, 0o700)
         self._folder = folder
 
-    def bind(self, dataset: str) -> None:
-        """Ties the run to one data set, the first it is begun on: a key never serves two."""
-        path = self._folder / "dataset"
+    def bind(self, owner: str) -> None:
+        """Ties the keys to the first owner they are begun with, a run on a data set: a key never
+        serves two.
+        """
+        path = self._folder / "owner"
         if not path.exists():
-            replace_durably(path, dataset.encode(), mode=0o600)
-        if path.read_text() != dataset:
+            replace_durably(path, owner.encode(), mode=0o600)
+        if path.read_text() != owner:
             raise LedgerError(
                 "this run was begun on other data (or they changed since): give it the data it "
                 "was begun on, or start a new run folder"

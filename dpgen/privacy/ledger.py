@@ -1,9 +1,10 @@
 """The append-only account of one data set: what may be spent, what was charged, what ran.
 
-A line is written and on disk (fsync) before the touch it pays for, so a crash can over-count and never under-count. Lines are
-chained by SHA-256: an edited, reordered or dropped line breaks the chain. A head file beside the ledger remembers how long it
-was, so a ledger rolled back to an earlier state is refused too. This is integrity, not authenticity: whoever rewrites all of
-it, head included, is not caught.
+A line is written and on disk (fsync) before the touch it pays for, so a crash can over-count and
+never under-count. Lines are chained by SHA-256: an edited, reordered or dropped line breaks the
+chain. A head file beside the ledger remembers how long it was, so a ledger rolled back to an
+earlier state is refused too. This is integrity, not authenticity: whoever rewrites all of it, head
+included, is not caught.
 
 Charges take a file lock: of two trainings that race for the last of a budget, one is refused.
 """
@@ -45,20 +46,26 @@ class LedgerError(ValueError):
 
 
 class BudgetExceeded(ValueError):
-    """The charge would exceed the limit of the data set. Nothing was recorded, no record was touched."""
+    """The charge would exceed the limit of the data set. Nothing was recorded, no record was
+    touched.
+    """
 
 
-def canonical(value: Any) -> str:
+def canonical(value: object) -> str:
     """The one JSON text of a value: what is hashed."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def plan_hash(label: str, event: DpEvent, settings: dict[str, Any]) -> str:
-    """Identity of one priced stage: its name, its event and every number that shapes what it computes."""
+    """Identity of one priced stage: its name, its event and every number that shapes what it
+    computes.
+    """
     return digest({"label": label, "event": event_to_json(event), "settings": settings})
 
 
@@ -82,17 +89,27 @@ def chain(lines: Sequence[dict[str, Any]], previous: str) -> list[dict[str, Any]
 
 
 def parse_lines(text: str, source: str) -> list[dict[str, Any]]:
-    """Reads ledger lines and checks each line's own hash. `check_chain` checks that none is missing."""
+    """Reads ledger lines and checks each line's own hash; `check_chain`, that none is missing."""
     lines = []
-    for number, row in enumerate(text.splitlines(), start=1):
+    # Not splitlines: a class name may hold a character that Python takes for the end of a line.
+    rows = text.split("\n")
+    if rows.pop():
+        raise LedgerError(f"{source}: the last line is torn")
+    for number, row in enumerate(rows, start=1):
         try:
             line = json.loads(row)
             body = {key: value for key, value in line.items() if key != "hash"}
-            intact = line["hash"] == digest(body) and line["schema"] == SCHEMA
+            # Canonical text too: `_append` finds the end of the file by writing the lines again.
+            intact = line["hash"] == digest(body) and canonical(line) == row
+            intact = intact and line["schema"] == SCHEMA
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-            raise LedgerError(f"{source}, line {number}: not a ledger line ({type(error).__name__})") from None
+            raise LedgerError(
+                f"{source}, line {number}: not a ledger line ({type(error).__name__})"
+            ) from None
         if not intact:
-            raise LedgerError(f"{source}, line {number}: changed since it was written (its hash does not match)")
+            raise LedgerError(
+                f"{source}, line {number}: changed since it was written (its hash does not match)"
+            )
         lines.append(line)
     return lines
 
@@ -101,7 +118,10 @@ def check_chain(lines: Sequence[dict[str, Any]], source: str) -> None:
     previous = GENESIS
     for number, line in enumerate(lines, start=1):
         if line["prev"] != previous:
-            raise LedgerError(f"{source}, line {number}: a line before it is missing or was moved (the chain is broken)")
+            raise LedgerError(
+                f"{source}, line {number}: a line before it is missing or was moved "
+                "(the chain is broken)"
+            )
         previous = line["hash"]
 
 
@@ -118,11 +138,15 @@ class PrivacyLedger:
         self._opening: dict[str, Any] | None = None
 
     @classmethod
-    def open(cls, path: Path, *, adjacency: Adjacency, facts: dict[str, Any], limit: Budget) -> PrivacyLedger:
-        """The ledger at ``path``; where there is none, one that the first charge will begin with these facts and this limit.
+    def open(
+        cls, path: Path, *, adjacency: Adjacency, facts: dict[str, Any], limit: Budget
+    ) -> PrivacyLedger:
+        """The ledger at ``path``; where there is none, one that the first charge will begin with
+        these facts and this limit.
 
-        An existing ledger keeps its own facts and limit. A new one gets a random name, which is what released files call the
-        data set by: a hash of records would tell something about them. Raises LedgerError when the ledger was kept under the
+        An existing ledger keeps its own facts and limit. A new one gets a random name, which is
+        what released files call the data set by: a hash of records would tell something about them.
+        Raises LedgerError when the ledger was kept under the
         other neighbouring relation: the two cannot be added up.
         """
         check_adjacency(adjacency)
@@ -145,7 +169,11 @@ class PrivacyLedger:
     def _locked(self) -> Iterator[list[dict[str, Any]]]:
         """Holds the ledger alone and yields its verified lines."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(self.path.with_name(self.path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        lock = os.open(
+            self.path.with_name(self.path.name + ".lock"),
+            os.O_CREAT | os.O_RDWR | os.O_CLOEXEC,
+            0o600,
+        )
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield self._read()
@@ -153,22 +181,36 @@ class PrivacyLedger:
             os.close(lock)
 
     def _read(self) -> list[dict[str, Any]]:
-        text = self.path.read_bytes().decode() if self.path.exists() else ""
-        # A torn last line was never acknowledged, so nothing was touched on its account; `_append` overwrites it.
-        lines = parse_lines(text[: text.rfind("\n") + 1], str(self.path))
+        text = self.path.read_bytes() if self.path.exists() else b""
+        # A torn last line was never acknowledged, so nothing was touched on its account; `_append`
+        # overwrites it. It may end inside a character: cut before decoding.
+        lines = parse_lines(text[: text.rfind(b"\n") + 1].decode(errors="replace"), str(self.path))
         check_chain(lines, str(self.path))
         if self._head.exists():
-            head = json.loads(self._head.read_text())
-            if len(lines) < head["lines"] or [GENESIS, *(line["hash"] for line in lines)][head["lines"]] != head["hash"]:
+            n_lines, last = self._read_head()
+            hashes = [GENESIS, *(line["hash"] for line in lines)]
+            if len(lines) < n_lines or hashes[n_lines] != last:
                 raise LedgerError(
-                    f"ledger {self.path} has {len(lines)} lines but once had {head['lines']}: it was truncated or rolled "
-                    "back. Restore it from a backup; what it no longer shows was spent all the same"
+                    f"ledger {self.path} has {len(lines)} lines but once had {n_lines}: "
+                    "it was truncated or rolled back. Restore it from a backup; what it no longer shows was spent all the same"
                 )
         elif lines:
-            raise LedgerError(f"ledger {self.path} has lost its head file {self._head.name}: restore it from a backup")
+            raise LedgerError(
+                f"ledger {self.path} has lost its head file {self._head.name}: "
+                "restore it from a backup"
+            )
         if lines and lines[0]["kind"] != "open":
             raise LedgerError(f"ledger {self.path} does not begin with an open line")
         return lines
+
+    def _read_head(self) -> tuple[int, str]:
+        try:
+            head = json.loads(self._head.read_text())
+            return int(head["lines"]), str(head["hash"])
+        except (ValueError, KeyError, TypeError):
+            raise LedgerError(
+                f"the head file {self._head} is damaged: restore it from a backup"
+            ) from None
 
     def _append(self, lines: list[dict[str, Any]], bodies: Sequence[dict[str, Any]]) -> None:
         """Writes, flushes, and only then returns. The caller holds the lock."""
@@ -198,9 +240,12 @@ class PrivacyLedger:
             with self._locked() as lines:
                 if lines:
                     return lines
+        return [self._first_line()]
+
+    def _first_line(self) -> dict[str, Any]:
         if self._opening is None:
             raise LedgerError(f"ledger {self.path} is missing")
-        return [self._opening]
+        return self._opening
 
     @property
     def dataset(self) -> str:
@@ -218,7 +263,8 @@ class PrivacyLedger:
         """Whether this stage of this run is charged already."""
         key = (run, charge.label, charge.plan)
         return any(
-            line["kind"] == "charge" and (line["run"], line["label"], line["plan"]) == key for line in self.lines()
+            line["kind"] == "charge" and (line["run"], line["label"], line["plan"]) == key
+            for line in self.lines()
         )
 
     @property
@@ -233,15 +279,18 @@ class PrivacyLedger:
     def charge(self, run: str, charges: Sequence[Charge]) -> None:
         """Charges stages of a run, all or none, before their first touch.
 
-        A stage that stands there already under the same run and plan is not charged again: a resume pays nothing. The same
+        A stage that stands there already under the same run and plan is not charged again: a resume
+        pays nothing. The same
         run and label under another plan is refused: what was paid for is not what would run.
         Raises BudgetExceeded, and writes nothing, when the total would exceed the limit.
         """
         with self._locked() as lines:
-            opening = [] if lines else [self._opening]
-            if None in opening:
-                raise LedgerError(f"ledger {self.path} is missing")
-            held = {line["label"]: line["plan"] for line in lines if line["kind"] == "charge" and line["run"] == run}
+            opening = [] if lines else [self._first_line()]
+            held = {
+                line["label"]: line["plan"]
+                for line in lines
+                if line["kind"] == "charge" and line["run"] == run
+            }
             for charge in charges:
                 if held.get(charge.label, charge.plan) != charge.plan:
                     raise LedgerError(
@@ -266,36 +315,61 @@ class PrivacyLedger:
                 [
                     *opening,
                     *(
-                        {"kind": "charge", "run": run, "label": c.label, "plan": c.plan, "event": event_to_json(c.event)}
+                        {
+                            "kind": "charge",
+                            "run": run,
+                            "label": c.label,
+                            "plan": c.plan,
+                            "event": event_to_json(c.event),
+                        }
                         for c in new
                     ),
                 ],
             )
 
     def executed(self, run: str, label: str, plan: str, start: int, stop: int) -> None:
-        """Notes that releases ``start`` to ``stop - 1`` of a charged stage were made. A replayed span is noted again as it ran."""
+        """Notes that releases ``start`` to ``stop - 1`` of a charged stage were made. A replayed
+        span is noted again as it ran.
+        """
         with self._locked() as lines:
             charged = [
                 leaf.steps
                 for line in lines
-                if line["kind"] == "charge" and (line["run"], line["label"], line["plan"]) == (run, label, plan)
+                if line["kind"] == "charge"
+                and (line["run"], line["label"], line["plan"]) == (run, label, plan)
                 for leaf in leaves(event_from_json(line["event"]))
             ]
+            if not 0 <= start < stop:
+                raise ValueError(f"start must lie in [0, stop = {stop}), got {start}")
             if stop > sum(charged):
-                raise LedgerError(f"stage {label!r} ran {stop} releases but {sum(charged)} were charged")
-            body = {"kind": "executed", "run": run, "label": label, "plan": plan, "start": start, "stop": stop}
+                raise LedgerError(
+                    f"stage {label!r} ran {stop} releases but {sum(charged)} were charged"
+                )
+            body = {
+                "kind": "executed",
+                "run": run,
+                "label": label,
+                "plan": plan,
+                "start": start,
+                "stop": stop,
+            }
             self._append(lines, [body])
 
     def raise_limit(self, limit: Budget) -> None:
         """Sets a higher limit, on record. A limit is never lowered below what was spent."""
         with self._locked() as lines:
+            if not lines:
+                raise LedgerError(f"ledger {self.path} is missing")
             current = _limit(lines)
             if limit.epsilon < current.epsilon or limit.delta != current.delta:
                 raise ValueError(
                     f"the limit must rise and keep its delta = {current.delta:g}: it is epsilon = {current.epsilon:g}, "
                     f"got epsilon = {limit.epsilon:g}, delta = {limit.delta:g}"
                 )
-            self._append(lines, [{"kind": "limit", "limit": {"epsilon": limit.epsilon, "delta": limit.delta}}])
+            self._append(
+                lines,
+                [{"kind": "limit", "limit": {"epsilon": limit.epsilon, "delta": limit.delta}}],
+            )
 
     def lines_of(self, run: str) -> list[dict[str, Any]]:
         """The lines of one run, the open line first: the copy that a run folder holds."""
@@ -312,9 +386,13 @@ def _charged(lines: Sequence[dict[str, Any]]) -> DpEvent:
 
 
 def replace_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Writes ``content`` to ``path`` in one step: after a crash the old or the new file is there, whole."""
+    """Writes ``content`` to ``path`` in one step: after a crash the old or the new file is there,
+    whole.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with open(os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
+    with open(
+        os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, mode), "wb"
+    ) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

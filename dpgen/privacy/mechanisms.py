@@ -1,16 +1,19 @@
-"""Computations on all records with a private output. One object owns sampler, clip, noise and event.
+"""Computations on all records with a private output. One object owns sampler, clip, noise and
+event.
 
-What is accounted cannot differ from what runs, because both are read off the same fields. Fields are public numbers; records,
-keys and functions are arguments. Neither mechanism ever learns how many records there are: rates and denominators are
-constants of the configuration.
+What is accounted cannot differ from what runs, because both are read off the same fields. Fields
+are public numbers; records, keys and functions are arguments. Neither mechanism ever learns how
+many records there are: rates and denominators are constants of the configuration.
 
-    ``NoisySGD``  Poisson sample, per-record clipped gradients, Gaussian noise: DP-SGD (Abadi et al. 2016, Algorithm 1, with
-                  the sampling its analysis assumes).
-    ``NoisySum``  one Gaussian release of a sum of clipped per-record statistics (Balle and Wang 2018).
+    ``NoisySGD``  Poisson sample, per-record clipped gradients, Gaussian noise: DP-SGD (Abadi et al.
+                  2016, Algorithm 1, with the sampling its analysis assumes).
+    ``NoisySum``  one Gaussian release of a sum of clipped per-record statistics (Balle and Wang
+    2018).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -39,24 +42,28 @@ class Records(Protocol):
 
 def _positive(**values: float) -> None:
     for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name} must be greater than 0, got {value}")
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be a number greater than 0, got {value}")
 
 
 @dataclass(frozen=True)
 class NoisySGD:
-    """``n_steps`` noisy gradients, each the noised sum of clipped per-record gradients of a Poisson sample.
+    """``n_steps`` noisy gradients, each the noised sum of clipped per-record gradients of a Poisson
+    sample.
 
-    Sensitivity: adding or removing one record moves a step's sum by at most ``clip_norm``, whatever the records; replacing one
-    by at most twice that, which the accountant knows. An empty sample is a step like any other: it releases noise. A
-    non-finite gradient contributes zero. Theorem: privacy loss is dominated by the ``n_steps``-fold Poisson-subsampled
-    Gaussian of this rate and multiplier (Mironov et al. 2019; Zhu, Dong and Wang 2022 for adaptive composition).
+    Sensitivity: adding or removing one record moves a step's sum by at most ``clip_norm``, whatever
+    the records; replacing one by at most twice that, which the accountant knows. An empty sample is
+    a step like any other: it releases noise. A non-finite gradient contributes zero. Theorem:
+    privacy loss is dominated by the ``n_steps``-fold Poisson-subsampled Gaussian of this rate and
+    multiplier (Mironov et al. 2019; Zhu, Dong and Wang 2022 for adaptive composition).
 
     Args:
-        rate: probability with which each record enters a step, in (0, 1], the same constant for every data set.
+        rate: probability with which each record enters a step, in (0, 1], the same constant for
+            every data set.
         n_steps: number of releases.
         noise_multiplier: standard deviation of the noise on the sum, in units of ``clip_norm``.
-        n_records: the public, declared size of the data set; with ``rate`` it sets the constant denominator.
+        n_records: the public, declared size of the data set; with ``rate`` it sets the constant
+            denominator.
         clip_norm: the largest l2 norm one record contributes.
     """
 
@@ -97,8 +104,16 @@ class NoisySGD:
         return {"mechanism": "NoisySGD", **asdict(self)}
 
     def steps(
-        self, records: Records, noise: NoiseSource, *, start: int, micro_batch: int, device: torch.device
+        self,
+        records: Records,
+        noise: NoiseSource,
+        *,
+        start: int,
+        micro_batch: int,
+        device: torch.device,
     ) -> Iterator[NoisyStep]:
+        if not 0 <= start <= self.n_steps:
+            raise ValueError(f"start must lie in [0, n_steps = {self.n_steps}], got {start}")
         for index in range(start, self.n_steps):
             slots = noise.coins(records.n_slots, self.rate, release=index)
             yield NoisyStep(self, index, slots, records, noise, micro_batch, device)
@@ -126,43 +141,62 @@ class NoisyStep:
         """The noised sum of clipped gradients over the constant expected batch size, float32.
 
         Args:
-            loss_fn: loss of one record: ``loss_fn(parameters, pixels (C, H, W), label (), draws)``, scalar.
-            draw_fn: the random numbers of one record at this step, from a generator of its own; arrays whose shapes must
-                not depend on the record.
+            loss_fn: loss of one record: ``loss_fn(parameters, pixels (C, H, W), label (), draws)``,
+                scalar.
+            draw_fn: the random numbers of one record at this step, from a generator of its own;
+                arrays whose shapes must not depend on the record.
             parameters: released tensors to differentiate by.
         """
         if self._answered:
-            raise RuntimeError("NoisyStep.gradient answers once: a second answer would be a second release")
+            raise RuntimeError(
+                "NoisyStep.gradient answers once: a second answer would be a second release"
+            )
         self._answered = True
         total = zero_sum(parameters)
         for first in range(0, len(self._slots), self._micro_batch):
-            self._add(total, self._slots[first : first + self._micro_batch], loss_fn, draw_fn, parameters)
+            self._add(
+                total, self._slots[first : first + self._micro_batch], loss_fn, draw_fn, parameters
+            )
         m = self._mechanism
         return {
-            name: (self._noise.add(part, m.noise_std, release=self.index, name=name) / m.expected_batch).float()
+            name: (
+                self._noise.add(part, m.noise_std, release=self.index, name=name) / m.expected_batch
+            ).float()
             for name, part in total.items()
         }
 
     def _add(
-        self, total: Parameters, slots: np.ndarray, loss_fn: LossFn, draw_fn: DrawFn, parameters: Parameters
+        self,
+        total: Parameters,
+        slots: np.ndarray,
+        loss_fn: LossFn,
+        draw_fn: DrawFn,
+        parameters: Parameters,
     ) -> None:
         pixels, labels, valid = self._records.read(slots)
         rows = [draw_fn(self._noise.draws(int(slot), release=self.index)) for slot in slots]
         draws = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
-        # Every micro-batch has the same shape: rounding inside a kernel must not tell how many records were drawn.
+        # Every micro-batch has the same shape: rounding inside a kernel must not tell how many
+        # records were drawn.
         missing = self._micro_batch - len(slots)
         if missing:
-            pixels, labels, valid = (torch.cat([t, t[:1].expand(missing, *t.shape[1:])]) for t in (pixels, labels, valid))
-            draws = {k: torch.cat([t, t[:1].expand(missing, *t.shape[1:])]) for k, t in draws.items()}
+            pixels, labels, valid = (
+                torch.cat([t, t[:1].expand(missing, *t.shape[1:])]) for t in (pixels, labels, valid)
+            )
+            draws = {
+                k: torch.cat([t, t[:1].expand(missing, *t.shape[1:])]) for k, t in draws.items()
+            }
             valid = valid & (torch.arange(self._micro_batch) < len(slots))
-        move = {"device": self._device, "non_blocking": True}
-        batch = (pixels.to(**move), labels.to(**move), {k: t.to(**move) for k, t in draws.items()})
-        add_clipped(total, loss_fn, parameters, batch, valid.to(self._device), self._mechanism.clip_norm)
+        device = self._device
+        batch = (pixels.to(device), labels.to(device), {k: t.to(device) for k, t in draws.items()})
+        clip_norm = self._mechanism.clip_norm
+        add_clipped(total, loss_fn, parameters, batch, valid.to(device), clip_norm)
 
 
 @dataclass(frozen=True)
 class Block:
-    """One named part of a record's statistic: ``values[i]`` is added to row ``rows[i]`` of its table.
+    """One named part of a record's statistic: ``values[i]`` is added to row ``rows[i]`` of its
+    table.
 
     Args:
         values: (B, D).
@@ -174,9 +208,11 @@ class Block:
 
 
 class Statistic(Protocol):
-    """What each record contributes to a NoisySum: a frozen dataclass of public numbers that is also a function.
+    """What each record contributes to a NoisySum: a frozen dataclass of public numbers that is also
+    a function.
 
-    It treats each record by itself; `NoisySum` clips the blocks of a record, as one vector, to ``bound``.
+    It treats each record by itself; `NoisySum` clips the blocks of a record, as one vector, to
+    ``bound``.
     """
 
     @property
@@ -197,9 +233,10 @@ class Statistic(Protocol):
 class NoisySum:
     """One Gaussian release of the sum over all records of a clipped statistic.
 
-    Sensitivity: a record's blocks, taken together as one vector, are clipped to ``bound``, so adding or removing it moves the
-    release by at most ``bound`` and replacing it by at most twice that, which the accountant knows. A non-finite statistic
-    contributes zero. Every real coordinate of every table gets noise, also rows that no record sits in.
+    Sensitivity: a record's blocks, taken together as one vector, are clipped to ``bound``, so
+    adding or removing it moves the release by at most ``bound`` and replacing it by at most twice
+    that, which the accountant knows. A non-finite statistic contributes zero. Every real coordinate
+    of every table gets noise, also rows that no record sits in.
 
     Args:
         statistic: what a record contributes.
@@ -239,19 +276,31 @@ class NoisySum:
             "statistic": self.statistic.settings,
         }
 
-    def release(self, records: Records, noise: NoiseSource, *, micro_batch: int = 256) -> dict[str, Tensor]:
+    def release(
+        self, records: Records, noise: NoiseSource, *, micro_batch: int = 256
+    ) -> dict[str, Tensor]:
         """The noisy tables, (n_rows, D) float64 each."""
-        tables = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in self.statistic.tables.items()}
+        tables = {
+            name: torch.zeros(shape, dtype=torch.float64)
+            for name, shape in self.statistic.tables.items()
+        }
         for first in range(0, records.n_slots, micro_batch):
             slots = np.arange(first, min(first + micro_batch, records.n_slots))
             self._add(tables, *records.read(slots))
-        return {name: noise.add(table, self.noise_std, release=0, name=name) for name, table in tables.items()}
+        return {
+            name: noise.add(table, self.noise_std, release=0, name=name)
+            for name, table in tables.items()
+        }
 
-    def _add(self, tables: dict[str, Tensor], pixels: Tensor, labels: Tensor, valid: Tensor) -> None:
+    def _add(
+        self, tables: dict[str, Tensor], pixels: Tensor, labels: Tensor, valid: Tensor
+    ) -> None:
         blocks = self.statistic(pixels, labels)
         squares = torch.stack([b.values.double().square().sum(1) for b in blocks.values()])
         factors = clip_factors(squares.sum(0).sqrt(), self.statistic.bound) * valid
         for name, block in blocks.items():
             # Zero times infinity is NaN: drop such records, do not scale them.
             finite = torch.where(factors[:, None] > 0, block.values.double(), 0.0)
-            tables[name].index_add_(0, block.rows, factors[:, None] * finite)
+            part = torch.zeros_like(tables[name])
+            # A table of the micro-batch first: short sums of long ones, so rounding stays small.
+            tables[name] += part.index_add_(0, block.rows, factors[:, None] * finite)

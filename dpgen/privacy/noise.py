@@ -1,12 +1,15 @@
 """Secret randomness of a private stage, from one 32-byte key that the operating system drew.
 
-Everything random that meets a record comes from here: the Poisson coins, the noise, and every per-record draw (noise levels,
-diffusion noise, dropped labels). A published seed would let an adversary recompute it all. Each stream is
-``SHAKE-256(key, plan, purpose, release, name)``, so streams of two releases, tensors or stages never share a word, and a step
-that is repeated after a kill draws exactly what it drew before: the same answer again, not a second one.
+Everything random that meets a record comes from here: the Poisson coins, the noise, and every
+per-record draw (noise levels, diffusion noise, dropped labels). A published seed would let an
+adversary recompute it all. Each stream is
+``SHAKE-256(key, plan, purpose, release, name)``, so streams of two releases, tensors or stages
+never share a word, and a step
+that is repeated after a kill draws exactly what it drew before: the same answer again, not a second
+one.
 
-The streams are float64: 53-bit uniforms, Box-Muller normals. They are not the exact normal law over the reals; the
-certificate says so.
+The streams are float64: 53-bit uniforms, Box-Muller normals. They are not the exact normal law over
+the reals; the certificate says so.
 """
 
 from __future__ import annotations
@@ -29,10 +32,14 @@ class NoiseSource(Protocol):
         """``total + N(0, std**2)``, float64, of the shape of ``total``."""
 
     def coins(self, n: int, rate: float, *, release: int) -> np.ndarray:
-        """Slots of the Poisson sample: each of ``0 .. n - 1`` independently with probability ``rate``, ascending int64."""
+        """Slots of the Poisson sample: each of ``0 .. n - 1`` independently with probability
+        ``rate``, ascending int64.
+        """
 
     def draws(self, slot: int, *, release: int) -> np.random.Generator:
-        """The generator of one record's own draws at one release, independent of every other record's."""
+        """The generator of one record's own draws at one release, independent of every other
+        record's.
+        """
 
 
 def new_key() -> bytes:
@@ -51,12 +58,19 @@ class KeyedNoise:
         if len(key) != KEY_BYTES:
             raise ValueError(f"key must have {KEY_BYTES} bytes, got {len(key)}")
         self._key, self._plan = key, plan
-        # Per-record draws need speed, not a stream of their own each: Philox is counter based, so (slot, release) in the
-        # counter gives disjoint streams under one secret key (Salmon et al. 2011).
+        # Per-record draws need speed, not a stream of their own each: Philox is counter based, so
+        # (slot, release) in the counter gives disjoint streams under one secret key (Salmon et al.
+        # 2011).
         self._draw_key = np.frombuffer(self._bytes(16, "draws", 0, ""), dtype=np.uint64)
 
     def _bytes(self, n: int, purpose: str, release: int, name: str) -> bytes:
-        parts = (self._key, self._plan.encode(), purpose.encode(), str(release).encode(), name.encode())
+        parts = (
+            self._key,
+            self._plan.encode(),
+            purpose.encode(),
+            str(release).encode(),
+            name.encode(),
+        )
         # Lengths in front make the concatenation injective.
         return hashlib.shake_256(b"".join(len(p).to_bytes(8, "big") + p for p in parts)).digest(n)
 
@@ -68,7 +82,9 @@ class KeyedNoise:
     def add(self, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
         n = total.numel()
         uniforms = self._uniforms(2 * ((n + 1) // 2), "noise", release, name).reshape(2, -1)
-        radius = np.sqrt(-2.0 * np.log1p(-uniforms[0]))  # 1 - u lies in (0, 1]: the logarithm is finite
+        radius = np.sqrt(
+            -2.0 * np.log1p(-uniforms[0])
+        )  # 1 - u lies in (0, 1]: the logarithm is finite
         angle = 2.0 * np.pi * uniforms[1]
         normals = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:n]
         noise = torch.from_numpy(normals).reshape(total.shape).to(total.device)
@@ -78,6 +94,7 @@ class KeyedNoise:
         return np.flatnonzero(self._uniforms(n, "coins", release, "") < rate)
 
     def draws(self, slot: int, *, release: int) -> np.random.Generator:
-        # The low words of the counter run; the high words are the address, so streams stay disjoint for 2**128 draws.
+        # The low words of the counter run; the high words are the address, so streams stay disjoint
+        # for 2**128 draws.
         counter = np.array([0, 0, slot, release], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=self._draw_key, counter=counter))

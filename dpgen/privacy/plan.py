@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dp_accounting.dp_event import DpEvent
@@ -14,6 +16,7 @@ from dpgen.privacy.accounting import (
     compose,
     epsilon_of,
     gaussian_mu,
+    round_up,
 )
 from dpgen.privacy.ledger import Charge, plan_hash
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
@@ -56,31 +59,44 @@ class Plan:
 
 
 def split_budget(
-    budget: Budget, adjacency: Adjacency, *, warm_start_share: float, rate: float, n_steps: int
-) -> tuple[float | None, float | None]:
-    """Noise multipliers of a one-shot Gaussian release and of DP-SGD that together spend ``budget``.
+    budget: Budget,
+    adjacency: Adjacency,
+    *,
+    shares: Sequence[float],
+    rate: float,
+    n_steps: int,
+) -> tuple[list[float], float | None]:
+    """Noise multipliers of one-shot Gaussian releases and of DP-SGD that together spend ``budget``.
 
-    The release gets ``warm_start_share`` of mu**2, the exact composition scale of Gaussians; what is left over is found by
-    calibrating the composed event, so nothing is lost to the split.
+    Each release gets its share of mu**2, the exact composition scale of Gaussians; DP-SGD gets what
+    is left over, found by calibrating the composed event, so nothing is lost to the split.
 
     Args:
-        warm_start_share: share of mu**2, in [0, 1]; 0 leaves the release out, 1 leaves DP-SGD out.
+        shares: of the releases, each greater than 0, at most 1 in all; 1 in all leaves DP-SGD out.
         rate, n_steps: of the DP-SGD.
 
     Returns:
-        (multiplier of the release or None, multiplier of DP-SGD or None).
+        (multipliers of the releases, multiplier of DP-SGD or None).
     """
-    if not 0 <= warm_start_share <= 1:
-        raise ValueError(f"warm_start_share must lie in [0, 1], got {warm_start_share}")
-    if n_steps < 0 or (n_steps == 0 and warm_start_share < 1):
-        raise ValueError(f"n_steps must be at least 1 unless warm_start_share is 1, got {n_steps}")
-    if warm_start_share == 1:
-        return calibrate(lambda x: GaussianLeaf(1.0, x, 1).event, budget, adjacency), None
-    if warm_start_share == 0:
-        return None, calibrate(lambda x: GaussianLeaf(rate, x, n_steps).event, budget, adjacency)
+    total = math.fsum(shares)
+    if any(not share > 0 for share in shares) or total > 1 + 1e-9:
+        raise ValueError(f"shares must be greater than 0 and at most 1 in all, got {list(shares)}")
+    if n_steps < 0 or (n_steps == 0 and total < 1 - 1e-9):
+        raise ValueError(f"n_steps must be at least 1 unless the shares add up to 1, got {n_steps}")
+
+    def releases(scale: float) -> list[float]:
+        return [round_up(scale / math.sqrt(share), 5) for share in shares]
+
+    def priced(scale: float) -> list[DpEvent]:
+        return [GaussianLeaf(1.0, multiplier, 1).event for multiplier in releases(scale)]
+
+    if total >= 1 - 1e-9:
+        scale = calibrate(lambda x: compose(priced(x)), budget, adjacency)
+        return releases(scale), None
     sensitivity = 2.0 if adjacency == "replace_one" else 1.0
-    release = sensitivity / (warm_start_share**0.5 * gaussian_mu(budget))
-    release = float(f"{release * (1 + 1e-4):.5g}")
-    warm = GaussianLeaf(1.0, release, 1).event
-    sgd = calibrate(lambda x: compose([warm, GaussianLeaf(rate, x, n_steps).event]), budget, adjacency)
-    return release, sgd
+    scale = sensitivity / gaussian_mu(budget)
+    fixed = priced(scale)
+    sgd = calibrate(
+        lambda x: compose([*fixed, GaussianLeaf(rate, x, n_steps).event]), budget, adjacency
+    )
+    return releases(scale), sgd

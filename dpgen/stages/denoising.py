@@ -37,8 +37,8 @@ LABEL = "teacher"
 class NoiseLevels:
     """The law of training noise levels: ln sigma ~ N(mean, std^2) (EDM's P_mean, P_std), and how many draws a record gets."""
 
-    mean: float = -1.2
-    std: float = 1.2
+    mean: float = -0.4
+    std: float = 1.3
     n_draws: int = 8
     label_drop: float = 0.1
 
@@ -68,12 +68,16 @@ def record_loss(denoiser: Denoiser, accelerator: Accelerator) -> LossFn:
     """The loss of one record as a function of the parameters: what NoisyStep differentiates."""
     sigma_data = denoiser.config.sigma_data
 
-    def loss(parameters: Parameters, pixels: Tensor, label: Tensor, draws: dict[str, Tensor]) -> Tensor:
+    def loss(
+        parameters: Parameters, pixels: Tensor, label: Tensor, draws: dict[str, Tensor]
+    ) -> Tensor:
         sigma = draws["sigma"]
         label = torch.where(draws["drop"], denoiser.null_label, label)
         noisy = pixels[None] + sigma[:, None, None, None] * draws["noise"]
         with accelerator.autocast():
-            denoised = functional_call(denoiser, parameters, (noisy, sigma, label.expand(sigma.shape[0])))
+            denoised = functional_call(
+                denoiser, parameters, (noisy, sigma, label.expand(sigma.shape[0]))
+            )
         weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
         return (weight * (denoised.float() - pixels[None]).square().flatten(1).mean(1)).mean()
 
@@ -100,7 +104,9 @@ def pretrain(
     """
     device = accelerator.device
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps, eta_min=learning_rate / 20)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, n_steps, eta_min=learning_rate / 20
+    )
     ema = EMA(denoiser, ema_decay)
     sigma_data = denoiser.config.sigma_data
     with progress_bar("pre-train on release", n_steps, show=show) as advance:
@@ -110,7 +116,9 @@ def pretrain(
             noise = torch.randn(pixels.shape, generator=generator)
             drop = torch.rand(batch_size, generator=generator) < levels.label_drop
             labels = torch.where(drop, denoiser.null_label, labels)
-            pixels, labels, sigma, noise = (t.to(device) for t in (pixels, labels, log_sigma.exp(), noise))
+            pixels, labels, sigma, noise = (
+                t.to(device) for t in (pixels, labels, log_sigma.exp(), noise)
+            )
             with accelerator.autocast():
                 denoised = denoiser(pixels + sigma[:, None, None, None] * noise, sigma, labels)
             weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2

@@ -1,42 +1,40 @@
-r"""What the warm start asks of the records: class-wise sums, counts and second moments, in one release.
+r"""What the warm start asks of the records: class-wise sums and counts, then second moments around the released means.
 
-A record x with label y, centred at a public constant c, contributes to row y of two tables
+Two Gaussian releases, the second adaptive. A record x with label y, c a public grey, B low-frequency cosines:
 
-    first   (x - c, r)                       r > 0 counts the record
-    second  w sym(B'(x - c) (x - c)'B)       B: orthonormal low-frequency cosines (DCT-II)
+    means    row y:  (x - c, r)                     clipped to R, so norm at most sqrt(R^2 + r^2)
+    spread   row y:  sym(b b'), b = B'(x - c - m_y) clipped to Q, so norm at most Q^2
 
-where sym stacks the upper triangle of a symmetric matrix, off-diagonal entries times sqrt(2), so that its norm is the
-matrix's Frobenius norm. With ||x - c|| clipped to R the whole vector has norm at most sqrt(R^2 + r^2 + w^2 R^4): the bound.
-Classes cost nothing, a record sits in one of them.
+where m_y are the *released* class means and sym stacks the upper triangle of a symmetric matrix, off-diagonal entries times
+sqrt(2), so that its norm is the matrix's Frobenius norm. Classes cost nothing, a record sits in one of them. Moments around
+released means are worth a second release: residuals are half as long squared as records, and so is the noise (measured).
 
-Source: warm-start block of the design, privacy.md section 3.3.
+Source: warm-start block of the design, privacy.md section 3.3; adaptive composition of Gaussians is exact (F3).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from dpgen.privacy.mechanisms import Block
+from dpgen.cosines import Cosines
 
 
 @dataclass(frozen=True)
-class ClassMoments:
-    """The statistic of the warm start, all of it public numbers.
+class ClassMeans:
+    """Class-wise sums of centred pixels, and counts.
 
     Args:
         shape: (C, H, W).
-        n_classes: rows of both tables.
-        centre: the grey value, in [-1, 1], that pixels are centred at.
+        n_classes: rows of the table.
+        centre: c, in [-1, 1].
         radius: R, the largest norm of a centred record.
         count_weight: r, how strongly counts are measured.
-        second_weight: norm of the second-moment block relative to R: w = second_weight / R.
-        bands: second moments are taken of the cosines with u + v < bands, per channel.
     """
 
     shape: tuple[int, int, int]
@@ -44,64 +42,93 @@ class ClassMoments:
     centre: float
     radius: float
     count_weight: float
-    second_weight: float
-    bands: int
 
     def __post_init__(self) -> None:
-        for name in ("radius", "count_weight", "second_weight", "bands"):
+        for name in ("radius", "count_weight"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be greater than 0, got {getattr(self, name)}")
 
     @property
-    def n_pixels(self) -> int:
-        return math.prod(self.shape)
-
-    @cached_property
-    def basis(self) -> Tensor:
-        """B, (n_pixels, m) float64, orthonormal columns, slow cosines first."""
-        return cosines(self.shape, self.bands)
-
-    @property
     def bound(self) -> float:
-        return math.sqrt(self.radius**2 + self.count_weight**2 + (self.second_weight * self.radius) ** 2)
+        return math.hypot(self.radius, self.count_weight)
 
     @property
     def tables(self) -> dict[str, tuple[int, int]]:
-        m = self.basis.shape[1]
-        return {"first": (self.n_classes, self.n_pixels + 1), "second": (self.n_classes, m * (m + 1) // 2)}
+        return {"sums": (self.n_classes, math.prod(self.shape) + 1)}
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"name": "ClassMoments", **asdict(self), "shape": list(self.shape)}
+        return {
+            "name": "ClassMeans",
+            "shape": list(self.shape),
+            "n_classes": self.n_classes,
+            "centre": self.centre,
+            "radius": self.radius,
+            "count_weight": self.count_weight,
+        }
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> dict[str, Block]:
-        x = pixels.flatten(1).double() - self.centre
-        norms = x.norm(dim=1, keepdim=True)
-        x = x * (self.radius / norms.clamp_min(1e-12)).clamp(max=1)
+        x = shorten(pixels.flatten(1).double() - self.centre, self.radius)
         counts = torch.full((len(x), 1), self.count_weight, dtype=torch.float64)
-        projected = x @ self.basis
-        second = (self.second_weight / self.radius) * stack(projected[:, :, None] * projected[:, None, :])
-        return {"first": Block(torch.cat([x, counts], 1), labels), "second": Block(second, labels)}
+        return {"sums": Block(torch.cat([x, counts], 1), labels)}
 
 
-def cosines(shape: tuple[int, int, int], bands: int) -> Tensor:
-    """Orthonormal two-dimensional cosines (DCT-II) with u + v < bands, channel by channel, (C H W, m)."""
-    channels, height, width = shape
-    rows, columns = _dct(height), _dct(width)
-    pairs = sorted(
-        ((u, v) for u in range(height) for v in range(width) if u + v < bands),
-        key=lambda pair: (pair[0] ** 2 + pair[1] ** 2, pair),
-    )
-    plane = torch.stack([torch.outer(rows[u], columns[v]).flatten() for u, v in pairs], 1)
-    return torch.block_diag(*[plane] * channels)
+@dataclass(frozen=True)
+class ClassSpread:
+    """Class-wise second moments around released class means, in a basis of cosines.
+
+    Args:
+        cosines: the basis.
+        n_classes: rows of the table.
+        radius: Q, the largest norm of a record's residual in the basis.
+        means: the released class means, (K, C H W): a result of an earlier release, not a setting.
+    """
+
+    cosines: Cosines
+    n_classes: int
+    radius: float
+    means: Tensor | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.radius > 0:
+            raise ValueError(f"radius must be greater than 0, got {self.radius}")
+
+    def around(self, means: Tensor) -> Self:
+        return replace(self, means=means)
+
+    @property
+    def bound(self) -> float:
+        return self.radius**2
+
+    @property
+    def tables(self) -> dict[str, tuple[int, int]]:
+        m = self.cosines.n_coefficients
+        return {"squares": (self.n_classes, m * (m + 1) // 2)}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {
+            "name": "ClassSpread",
+            "shape": list(self.cosines.shape),
+            "bands": self.cosines.bands,
+            "n_classes": self.n_classes,
+            "radius": self.radius,
+        }
+
+    def __call__(self, pixels: Tensor, labels: Tensor) -> dict[str, Block]:
+        if self.means is None:
+            raise RuntimeError(
+                "ClassSpread measures around released means: call around(means) first"
+            )
+        b = shorten(
+            self.cosines.analyse(pixels.flatten(1).double() - self.means[labels]), self.radius
+        )
+        return {"squares": Block(stack(b[:, :, None] * b[:, None, :]), labels)}
 
 
-def _dct(n: int) -> Tensor:
-    """The orthonormal DCT-II matrix, (frequency, position)."""
-    k = torch.arange(n, dtype=torch.float64)
-    matrix = torch.cos(math.pi / n * (k[None] + 0.5) * k[:, None]) * math.sqrt(2 / n)
-    matrix[0] /= math.sqrt(2)
-    return matrix
+def shorten(x: Tensor, radius: float) -> Tensor:
+    """Rows of x, (B, D), clipped to norm ``radius``."""
+    return x * (radius / x.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1)
 
 
 def stack(symmetric: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ def test_the_law_of_a_gaussian_converges_with_order_one(
     eta: float, affine_law: Callable[..., tuple[float, float]]
 ) -> None:
     def variance_at_the_end(n_levels: int) -> float:
-        sigmas = Geometric(n_levels, sigma_min=0.05, sigma_max=10.0)().tolist()[:-1]
+        sigmas: list[float] = Geometric(n_levels, sigma_min=0.05, sigma_max=10.0)().tolist()[:-1]
         variance = 0.5 + sigmas[0] ** 2
         for s, s_next in zip(sigmas, sigmas[1:], strict=False):
             gain, std = affine_law(DDIM(eta), variance=0.5, sigma=s, sigma_next=s_next)

@@ -151,7 +151,7 @@ def test_the_law_of_a_churned_gaussian_converges_with_order_two(
     affine_law: Callable[..., tuple[float, float]],
 ) -> None:
     def variance_at_the_end(n_levels: int) -> float:
-        sigmas = Geometric(n_levels, sigma_min=0.05, sigma_max=10.0)().tolist()[:-1]
+        sigmas: list[float] = Geometric(n_levels, sigma_min=0.05, sigma_max=10.0)().tolist()[:-1]
         transport = Heun.edm(n_levels - 1, s_churn=6.4, s_min=0.0, s_noise=1.0)
         variance = 0.5 + sigmas[0] ** 2
         for s, s_next in zip(sigmas, sigmas[1:], strict=False):

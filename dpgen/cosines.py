@@ -1,0 +1,72 @@
+"""Low-frequency cosines of images: a public orthonormal basis in which pictures are compact."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Cosines:
+    """The two-dimensional DCT-II coefficients with u + v < bands, per channel, slow ones first.
+
+    Guarantee: orthonormal, so `analyse` never lengthens a vector and is the inverse of `synthesise`
+    on what that returns; with ``bands >= H + W - 1`` both are rotations.
+
+    Args:
+        shape: (C, H, W) of the images.
+        bands: how many diagonals of the spectrum are kept.
+    """
+
+    shape: tuple[int, int, int]
+    bands: int
+
+    def __post_init__(self) -> None:
+        if self.bands < 1:
+            raise ValueError(f"bands must be at least 1, got {self.bands}")
+
+    @cached_property
+    def _matrices(self) -> tuple[Tensor, Tensor]:
+        return _dct(self.shape[1]), _dct(self.shape[2])
+
+    @cached_property
+    def _kept(self) -> tuple[Tensor, Tensor]:
+        """Vertical and horizontal frequencies, (m / C,) each, by rising u^2 + v^2."""
+        _, height, width = self.shape
+        pairs = [(u, v) for u in range(height) for v in range(width) if u + v < self.bands]
+        pairs.sort(key=lambda pair: (pair[0] ** 2 + pair[1] ** 2, pair))
+        return tuple(torch.tensor(pairs).T)  # type: ignore[return-value]
+
+    @property
+    def n_coefficients(self) -> int:
+        return self.shape[0] * len(self._kept[0])
+
+    def analyse(self, x: Tensor) -> Tensor:
+        """Coefficients (..., m) of flat images (..., C H W), float64; the channels of a frequency side by side."""
+        rows, columns = self._matrices
+        c, h, w = self.shape
+        spectrum = rows @ x.double().unflatten(-1, (c, h, w)) @ columns.T
+        u, v = self._kept
+        return rearrange(spectrum[..., u, v], "... c m -> ... (m c)")
+
+    def synthesise(self, coefficients: Tensor) -> Tensor:
+        """The flat images (..., C H W) that have these coefficients and no others."""
+        rows, columns = self._matrices
+        c, h, w = self.shape
+        u, v = self._kept
+        spectrum = coefficients.new_zeros(*coefficients.shape[:-1], c, h, w)
+        spectrum[..., u, v] = rearrange(coefficients, "... (m c) -> ... c m", c=c)
+        return (rows.T.to(spectrum) @ spectrum @ columns.to(spectrum)).flatten(-3)
+
+
+def _dct(n: int) -> Tensor:
+    """The orthonormal DCT-II matrix, (frequency, position), float64."""
+    k = torch.arange(n, dtype=torch.float64)
+    matrix = torch.cos(math.pi / n * (k[None] + 0.5) * k[:, None]) * math.sqrt(2 / n)
+    matrix[0] /= math.sqrt(2)
+    return matrix

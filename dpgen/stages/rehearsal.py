@@ -1,0 +1,87 @@
+"""What a run would take: a few steps of each loop on random images, timed on this machine."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from dpgen.data.images import PublicFacts
+from dpgen.distillation import Distillation
+from dpgen.networks.denoiser import Denoiser
+from dpgen.privacy.clipping import add_clipped, zero_sum
+from dpgen.stages.denoising import NoiseLevels, record_loss
+from dpgen.stages.teacher import TeacherSettings, untrained
+from dpgen.workplace import Hardware, Rehearsal
+
+
+def rehearse(
+    settings: TeacherSettings,
+    facts: PublicFacts,
+    hardware: Hardware,
+    student: Distillation | None = None,
+) -> Rehearsal:
+    """Times one private micro-batch and one public training step; the rest is arithmetic.
+
+    Args:
+        settings: resolved.
+        student: the distillation that follows, if any.
+    """
+    accelerator = hardware.accelerator()
+    device = accelerator.device
+    denoiser = untrained(settings, facts, seed=0).to(device)
+    parameters = {name: p.detach() for name, p in denoiser.named_parameters()}
+    draw_fn = NoiseLevels(n_draws=settings.n_draws).draw_fn(facts.shape)
+    rows = [draw_fn(np.random.default_rng(i)) for i in range(hardware.micro_batch)]
+    draws = {k: torch.from_numpy(np.stack([row[k] for row in rows])).to(device) for k in rows[0]}
+    pixels = torch.zeros(hardware.micro_batch, *facts.shape, device=device)
+    labels = torch.zeros(hardware.micro_batch, dtype=torch.int64, device=device)
+    valid = torch.ones(hardware.micro_batch, dtype=torch.bool, device=device)
+    loss_fn = record_loss(denoiser, accelerator)
+
+    def private() -> None:
+        total = zero_sum(parameters)
+        add_clipped(total, loss_fn, parameters, (pixels, labels, draws), valid, settings.clip_norm)
+
+    micro_batches = settings.n_steps * math.ceil(settings.batch / hardware.micro_batch)
+    seconds = 0.0
+    if settings.warm_start_share < 1:
+        seconds += micro_batches * _seconds(private, device)
+    evaluations = settings.pretrain_steps * settings.pretrain_batch * 3
+    if student is not None:
+        # A training step costs about three forward passes of the student and two of the discriminator.
+        evaluations += student.n_iterations * student.batch_size * 5
+        evaluations += student.pool_size * student.path.n_levels
+    batch = max(1, min(64, hardware.micro_batch * settings.n_draws))
+    seconds += evaluations / batch * _seconds(lambda: _forward(denoiser, facts, batch), device)
+    memory = (
+        torch.cuda.max_memory_allocated()
+        if device.type == "cuda"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
+    n_parameters = sum(p.numel() for p in parameters.values())
+    return Rehearsal(seconds, memory, n_parameters, "GPU" if device.type == "cuda" else "CPU")
+
+
+def _forward(denoiser: Denoiser, facts: PublicFacts, batch: int) -> None:
+    device = next(denoiser.parameters()).device
+    with torch.no_grad():
+        denoiser(
+            torch.zeros(batch, *facts.shape, device=device),
+            torch.ones(batch, device=device),
+            torch.zeros(batch, dtype=torch.int64, device=device),
+        )
+
+
+def _seconds(step: Callable[[], None], device: torch.device) -> float:
+    """Seconds of one call: the second one, the first pays for warming up."""
+    for _ in range(2):
+        start = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    return time.perf_counter() - start

@@ -1,0 +1,106 @@
+"""From a trained run to a synthetic data set on disk, with its privacy statement."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dpgen.data.export import check_empty, write_images
+from dpgen.data.images import Images
+from dpgen.evaluation.grid import save_grid
+from dpgen.generator import BLOCK, load
+from dpgen.privacy.certificate import inherited, tree_hash
+from dpgen.progress import progress_bar
+from samplers import make_sampler
+
+
+def synthesise(
+    run: Path,
+    n_images: int,
+    out: Path,
+    *,
+    layout: str = "folder",
+    preview: Path | None = None,
+    seed: int | None = None,
+    sampler: str | None = None,
+    steps: int = 50,
+    guidance: float = 0.0,
+    device: str = "auto",
+    show: bool = False,
+) -> dict[str, Any]:
+    """Writes ``n_images`` samples of the run to ``out`` and returns their privacy statement.
+
+    The statement is the model's: post-processing costs nothing, however many images are drawn.
+
+    Args:
+        layout: folder, npz, parquet or webdataset.
+        preview: where to write a picture of a few images.
+        seed: of the sampling; drawn and recorded when ``None``.
+        sampler, steps: a sampler by name and its number of steps; ``None`` takes the method's own.
+    """
+    check_empty(out)
+    if preview is not None and preview.suffix.lower() != ".png":
+        raise ValueError(f"--preview must end in .png, got {preview.name!r}")
+    generator = load(run)
+    facts = generator.facts
+    assert facts is not None
+    seed = secrets.randbits(31) if seed is None else seed
+    chosen = (
+        generator.default_sampler()
+        if sampler is None
+        else make_sampler(sampler, n_steps=steps, sigma_min=0.02, sigma_max=20.0)
+    )
+    where = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu"
+    blocks = generator.sample_blocks(
+        n_images,
+        sampler=chosen,
+        generator=torch.Generator().manual_seed(seed),
+        guidance=guidance,
+        device=where,
+    )
+    first: list[Images] = []
+    statement: dict[str, Any] = {}
+
+    def certificate(folder: Path) -> dict[str, Any]:
+        statement.update(
+            inherited(
+                generator.privacy,
+                files=tree_hash(folder),
+                synthetic={
+                    "samples": n_images,
+                    "labels": "uniform",
+                    "filters": "none",
+                    "sampler": repr(chosen),
+                    "guidance": guidance,
+                    "seed": seed,
+                    "format": layout,
+                },
+            )
+        )
+        return statement
+
+    with progress_bar("sampling", -(-n_images // BLOCK), show=show) as advance:
+
+        def counted() -> Iterator[Images]:
+            for block in blocks:
+                if not first:
+                    first.append(block)
+                yield block
+                advance()
+
+        write_images(
+            counted(),
+            out,
+            format=layout,  # type: ignore[arg-type]
+            n_images=n_images,
+            class_names=facts.class_names,
+            certificate=certificate,
+        )
+    if preview is not None:
+        shown = 10 * min(facts.n_classes, 10)
+        save_grid(Images(*(t[:shown] for t in first[0])), preview, n_classes=facts.n_classes)
+    return statement

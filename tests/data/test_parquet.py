@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dpgen.data.pictures import encode_png
+from dpgen.data.sources import open_source
+
+pa = pytest.importorskip("pyarrow", reason="Parquet needs the extra `parquet`")
+pq = pytest.importorskip("pyarrow.parquet")
+
+FEATURES = {
+    "img": {"_type": "Image"},
+    "label": {"names": ["cat", "dog"], "_type": "ClassLabel"},
+}
+
+
+def write(
+    path: Path,
+    values: list[int],
+    labels: list[int | None] | None,
+    features: object = FEATURES,
+    image: str = "img",
+) -> None:
+    pictures = [
+        {"bytes": encode_png(np.full((4, 4, 1), value, np.uint8)), "path": None} for value in values
+    ]
+    columns = {
+        image: pa.array(pictures, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    }
+    if labels is not None:
+        columns["label"] = pa.array(labels)
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})} if features else None
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), path)
+
+
+def test_records_and_class_names_are_those_of_the_schema(tmp_path: Path) -> None:
+    write(tmp_path / "train-00000-of-00002.parquet", [1, 2], [1, 0])
+    write(tmp_path / "train-00001-of-00002.parquet", [3], [1])
+    write(tmp_path / "test-00000-of-00001.parquet", [4], [0])
+    source = open_source(tmp_path, split="train")
+    pixels, labels = source.read([2, 0, 1])
+    assert source.class_names == ("cat", "dog")
+    assert pixels[:, 0, 0, 0].tolist() == [3, 1, 2]
+    assert labels.tolist() == [1, 1, 0]
+    assert open_source(tmp_path, split="test").read([0])[0].unique().tolist() == [4]
+
+
+def test_files_without_metadata_have_numbered_classes(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", [1, 2], [0, 3], None, "image")
+    assert open_source(tmp_path).class_names == ("0", "1", "2", "3")
+    write(tmp_path / "a.parquet", [1, 2], None, None, "image")
+    assert open_source(tmp_path).class_names == ("all",)
+
+
+def test_a_split_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "train-0.parquet", [1], [0])
+    with pytest.raises(ValueError, match="no test split, only train"):
+        open_source(tmp_path, split="test")
+
+
+def test_labels_outside_the_schema_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", [1, 2], [0, 2])
+    with pytest.raises(ValueError, match="in 0..1, got 2 at record 1"):
+        open_source(tmp_path)
+
+
+def test_missing_labels_and_pictures_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", [1, 2], [0, None])
+    with pytest.raises(ValueError, match="label, got 1 without"):
+        open_source(tmp_path)
+    empty = pa.array([{"bytes": None, "path": "x.png"}])
+    pq.write_table(
+        pa.table({"image": empty.cast(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))}),
+        tmp_path / "a.parquet",
+    )
+    with pytest.raises(ValueError, match="record 0 must hold the bytes"):
+        open_source(tmp_path)
+
+
+def test_files_that_disagree_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", [1], [0])
+    write(tmp_path / "b.parquet", [1], [0], None)
+    with pytest.raises(ValueError, match="b.parquet must have the label column and class names"):
+        open_source(tmp_path)
+
+
+def test_a_table_without_pictures_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="image column"):
+        open_source(tmp_path)
+
+
+def test_a_cut_file_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write(path, [1, 2], [0, 1])
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ValueError, match="a.parquet is damaged or truncated"):
+        open_source(tmp_path)
+
+
+def test_without_pyarrow_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a.parquet", [1], [0])
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ValueError, match=r"dpgen\[parquet\]"):
+        open_source(tmp_path)

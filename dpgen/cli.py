@@ -111,8 +111,9 @@ _data = _options(
     click.option("--facts", metavar="FILE", type=click.Path(path_type=Path),
                  help="TOML file of public facts: shape, class_names, n_records. Without it the data's own "
                  "headers are declared public by whoever runs this."),
-    click.option("--adjacency", type=click.Choice(["add_remove", "replace_one"]), default="add_remove",
-                 show_default=True, help="What neighbouring data sets differ by."),
+    click.option("--adjacency", type=click.Choice(["add_remove", "replace_one"]),
+                 help="What neighbouring data sets differ by: a record more or less (the default), or "
+                 "another record in its place."),
 )  # fmt: skip
 
 _budget = _options(
@@ -181,7 +182,7 @@ def plan(method: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401
 def train(method: str, out: Path, seed: int | None, quiet: bool, **given: Any) -> None:  # noqa: ANN401
     """Learn from private images under a budget. Run it again to resume: it never spends twice."""
     generator, _ = _configured(method, given)
-    data = _open(given)
+    data = _open({**given, "quiet": quiet})
     generator.budget = _with_delta(generator.budget, given["delta"], data.facts.n_records)
     if not data.public and data.facts.origin == "declared":
         facts = data.facts
@@ -381,20 +382,23 @@ def _open(given: dict[str, Any]) -> Any:  # noqa: ANN401
     from dpgen.data.images import PublicFacts
     from dpgen.data.private import open_images
     from dpgen.privacy.accounting import Budget, default_delta
+    from dpgen.progress import progress_bar
 
     if given["data"] is None:
         raise ValueError("--data is missing: name `digits` or a path")
     facts = PublicFacts.load(given["facts"]) if given["facts"] is not None else None
-    data = open_images(
-        given["data"],
-        split=given["split"],
-        size=given["size"],
-        channels=int(given["channels"]) if given["channels"] else None,
-        value_range=_value_range(given["value_range"]),
-        facts=facts,
-        adjacency=given["adjacency"],
-        ledger=given.get("ledger"),
-    )
+    with progress_bar("open data", 1, show=not given.get("quiet", True)) as advance:
+        data = open_images(
+            given["data"],
+            split=given["split"],
+            size=given["size"],
+            channels=int(given["channels"]) if given["channels"] else None,
+            value_range=_value_range(given["value_range"]),
+            facts=facts,
+            adjacency=given["adjacency"],
+            ledger=given.get("ledger"),
+        )
+        advance()
     if given.get("limit") is not None:
         delta = (
             given["delta"] if given["delta"] is not None else default_delta(data.facts.n_records)

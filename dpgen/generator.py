@@ -118,7 +118,8 @@ class PrivateGenerator(abc.ABC):
             data = PrivateDataset(open_source(data))
         folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="dpgen-"))
         if seed is None:
-            seed = _held_seed(folder)
+            held = RunFolder.seed_of(folder)
+            seed = secrets.randbits(31) if held is None else held
         data.open_ledger(self.budget, folder / "checkpoint")
         self.facts = data.facts
         self.budget.check_records(data.facts.n_records)
@@ -131,14 +132,13 @@ class PrivateGenerator(abc.ABC):
                 )
             return self._restore(folder)
         plan = self.plan(data.facts)
-        run = RunFolder(folder, digest(config))
+        run = RunFolder(folder, config)
         try:
             data.begin(run.id, run.keys, plan)
         except ValueError:
             if run.fresh:
                 run.discard()
             raise
-        replace_durably(folder / "config.json", canonical(config).encode())
         work = Workplace(run, hardware.accelerator(), hardware.micro_batch, seed, show)
         self.networks = {
             name: network.cpu().eval().requires_grad_(False)
@@ -345,14 +345,6 @@ def load(path: str | Path) -> PrivateGenerator:
     method = find(config["method"])
     settings = from_dict(method.Settings, config["settings"])
     return method(budget=Budget(**config["budget"]), settings=settings)._restore(folder)
-
-
-def _held_seed(folder: Path) -> int:
-    """The seed of the run that ``folder`` holds, so that a resume needs none; else a fresh one."""
-    config = folder / "config.json"
-    if config.exists():
-        return int(json.loads(config.read_text())["seed"])
-    return secrets.randbits(31)
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,9 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dpgen.checkpoint import Checkpoints
 from dpgen.privacy.keys import StageKeys
@@ -25,10 +27,10 @@ class RunFolder:
     Args:
         path: the run folder. It must be absent, empty, or an unfinished run of the same
             configuration.
-        configuration: hash of the resolved settings; a run begun under another one is refused.
+        configuration: the resolved settings; a run begun under other ones is refused.
     """
 
-    def __init__(self, path: Path, configuration: str) -> None:
+    def __init__(self, path: Path, configuration: Mapping[str, Any]) -> None:
         self.path, self._private = path, path / "checkpoint"
         if path.exists() and not path.is_dir():
             raise ValueError(f"the run folder must be a folder, {path} is a file")
@@ -54,11 +56,11 @@ class RunFolder:
             fresh = {
                 "schema": RUN_SCHEMA,
                 "id": secrets.token_hex(16),
-                "configuration": configuration,
+                "configuration": dict(configuration),
             }
             replace_durably(state, canonical(fresh).encode(), mode=0o600)
         held = json.loads(state.read_text())
-        if held["configuration"] != configuration:
+        if held["configuration"] != dict(configuration):
             os.close(self._lock)
             raise ValueError(
                 f"the run folder {path} holds an unfinished run of another configuration: "
@@ -67,6 +69,15 @@ class RunFolder:
         self.id: str = held["id"]
         self.keys = StageKeys(self._private / "keys")
         self.checkpoints = Checkpoints(self._private / "state")
+
+    @staticmethod
+    def seed_of(path: Path) -> int | None:
+        """The seed that the run in ``path`` was begun with, finished or not; None where there is no run."""
+        for held in (path / "checkpoint" / "run.json", path / "config.json"):
+            if held.exists():
+                content = json.loads(held.read_text())
+                return int(content.get("configuration", content)["seed"])
+        return None
 
     def discard(self) -> None:
         """Undoes a run that was refused before it began."""

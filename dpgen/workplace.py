@@ -38,6 +38,8 @@ class Hardware:
             raise ValueError(
                 f"training runs in one process, got {accelerator.num_processes}: start it without a launcher"
             )
+        if accelerator.device.type == "mps":
+            raise ValueError("device must add in float64, which mps cannot: take --device cpu")
         return accelerator
 
 

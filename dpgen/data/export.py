@@ -52,8 +52,8 @@ def write_images(
         n_images: how many images the blocks hold together.
         class_names: one per class, in label order; ``("all",)`` without classes.
         shard_size: images per file, where a file holds many.
-        certificate: what goes into ``certificate_name`` as JSON; a function gets the folder with all
-            other files in it, so that it can state their hashes.
+        certificate: what goes into ``certificate_name`` as JSON; a function gets the folder with
+            all other files in it, so that it can state their hashes.
         certificate_name: ``privacy.json`` or, for what is not certified, ``notice.json``.
         documents: further files by name, json, jsonl, md, txt or toml.
     """

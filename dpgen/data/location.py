@@ -193,7 +193,7 @@ def _kind(path: Path) -> str | None:
     """The kind of a file from its first bytes; None if it is no data and not named like it."""
     try:
         kind = _kind_from_content(path)
-    except (EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
+    except (EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ValueError(f"{path} is damaged or truncated: {error}") from error

@@ -99,7 +99,7 @@ def read_shard(path: Path, value_range: tuple[float, float] | None, with_pixels:
             found = as_labels(_read(archive, labels[0], path), str(path)) if labels else None
             classes = _read(archive, "class_names", path) if "class_names" in names else None
             pixels = _images(archive, images[0], path, value_range) if with_pixels else None
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged or truncated: {error}") from error
     if classes is not None and (classes.ndim != 1 or classes.dtype.kind != "U"):
         raise ValueError(

@@ -12,7 +12,7 @@ import numpy as np
 
 from dpgen.data.location import Located
 from dpgen.data.pictures import decode_picture
-from dpgen.data.records import Records, as_labels, numbered_classes, require_memory
+from dpgen.data.records import Records, as_labels, check_labels, numbered_classes, require_memory
 
 
 def pyarrow_parquet() -> Any:  # noqa: ANN401
@@ -44,9 +44,10 @@ def parquet_records(located: Located) -> Records:
                 image, label, names = _columns(file.schema_arrow, str(path))
                 taken = ([image] if path in chosen else []) + ([label] if label else [])
                 cure = "export it as a folder or as tar shards"
-                require_memory(_unpacked(file, taken), path, cure)
+                if path in chosen:
+                    require_memory(_unpacked(file), path, cure)
                 table = file.read(columns=taken)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise ValueError(f"{path} is damaged or truncated: {error}") from error
@@ -57,6 +58,8 @@ def parquet_records(located: Located) -> Records:
             )
         found = _labels(table.column(label), str(path)) if label else np.zeros(len(table), np.int64)
         all_labels.append(found)
+        if names:
+            check_labels(found, len(names), str(path))
         if path in chosen:
             labels.append(found)
             row = 0
@@ -160,12 +163,10 @@ def _labels(column: Any, name: str) -> np.ndarray:  # noqa: ANN401
     return as_labels(column.to_numpy(), name)
 
 
-def _unpacked(file: Any, columns: list[str]) -> int:  # noqa: ANN401
-    """Bytes of these columns in memory, from the footer."""
-    total = 0
-    for group in range(file.metadata.num_row_groups):
-        chunks = file.metadata.row_group(group)
-        for i in range(chunks.num_columns):
-            if chunks.column(i).path_in_schema.split(".")[0] in columns:
-                total += chunks.column(i).total_uncompressed_size
-    return total
+def _unpacked(file: Any) -> int:  # noqa: ANN401
+    """Bytes of a file in memory, from its footer.
+
+    Not per column: on a damaged footer pyarrow's ``RowGroupMetaData.column`` ends the process.
+    """
+    metadata = file.metadata
+    return sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))

@@ -104,12 +104,24 @@ class PrivateDataset:
         source: Source,
         *,
         facts: PublicFacts | None = None,
-        adjacency: Adjacency = "add_remove",
+        adjacency: Adjacency | None = None,
         ledger: Path | None = None,
         limit: Budget | None = None,
     ) -> None:
-        declared = PublicFacts(source.shape, source.class_names, len(source), adjacency)
+        declared = PublicFacts(
+            source.shape, source.class_names, len(source), adjacency or "add_remove"
+        )
         self._facts = facts or declared
+        if adjacency not in (None, self._facts.adjacency):
+            raise ValueError(
+                f"adjacency must be the one that the facts state, {self._facts.adjacency}, "
+                f"got {adjacency}: leave it away, or correct the facts"
+            )
+        if self._facts.max_records_per_unit != 1:
+            raise ValueError(
+                f"max_records_per_unit must be 1, got {self._facts.max_records_per_unit}: epsilon is "
+                "stated per record, and group accounting is not built yet"
+            )
         if self._facts.shape != source.shape:
             raise ValueError(
                 f"the facts say shape {self._facts.shape}, the data have {source.shape}: "
@@ -117,7 +129,8 @@ class PrivateDataset:
             )
         if self._facts.n_classes < len(source.class_names):
             raise ValueError(
-                f"the facts name {self._facts.n_classes} classes, the data {len(source.class_names)}"
+                f"the facts name {self._facts.n_classes} classes, the data "
+                f"{len(source.class_names)}"
             )
         self._source, self._ledger_path, self.limit = source, ledger, limit
         self._ledger: PrivacyLedger | None = None
@@ -279,8 +292,7 @@ class PrivateDataset:
                 self.ledger.executed(run, label, plan, start, done)
 
     def finish(self, label: str, mechanism: NoisySGD | NoisySum) -> None:
-        """Deletes the key of a stage whose release is saved: from here on it can never be repeated.
-        """
+        """Deletes the key of a stage whose release is saved: it can never be repeated from here."""
         if self._run is None:
             return
         run, keys = self._run
@@ -299,7 +311,7 @@ def open_images(
     channels: int | None = None,
     value_range: tuple[float, float] | None = None,
     facts: PublicFacts | None = None,
-    adjacency: Adjacency = "add_remove",
+    adjacency: Adjacency | None = None,
     ledger: str | Path | None = None,
     limit: Budget | None = None,
 ) -> PrivateDataset:

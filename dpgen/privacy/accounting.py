@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from dp_accounting import NeighboringRelation, dp_event
@@ -34,7 +35,6 @@ RELATIONS = {
     "replace_one": NeighboringRelation.REPLACE_ONE,
 }
 ACCOUNTANT = "dp_accounting.pld.PLDAccountant, pessimistic"
-FINEST_INTERVAL = 1e-5
 # Below this the loss distribution needs more memory than a machine has, and epsilon is in the
 # hundreds: infinity is the honest bound.
 SMALLEST_MULTIPLIER = 0.05
@@ -195,8 +195,9 @@ def _pld(event: DpEvent, adjacency: Adjacency, interval: float) -> PLDAccountant
 def epsilon_of(event: DpEvent, delta: float, adjacency: Adjacency) -> float:
     """The epsilon that ``event`` spends at ``delta``: an upper bound, tight to about 0.1 %.
 
-    The discretisation interval starts at 1e-4 and is halved until epsilon moves by less than 0.1 %,
-    down to 1e-5; every value on the way is an upper bound, so the smallest is returned.
+    The discretisation interval starts at 1e-3, goes to 1e-4 in any case, and is then halved until
+    epsilon moves by less than 0.1 %; every value on the way is an upper bound, so the smallest is
+    returned.
     """
     check_adjacency(adjacency)
     if not leaves(event):
@@ -206,16 +207,20 @@ def epsilon_of(event: DpEvent, delta: float, adjacency: Adjacency) -> float:
     return _settle(event, delta, adjacency)[0]
 
 
+# From one to the next every bound is finer; two neighbours that agree to 0.1 % settle the matter.
+INTERVALS = (1e-3, 1e-4, 5e-5, 2.5e-5, 1.25e-5)
+
+
 def _settle(event: DpEvent, delta: float, adjacency: Adjacency) -> tuple[float, float]:
     """The smallest upper bound on epsilon, and the coarsest interval that is within 0.1 % of it."""
-    interval = 1e-4
-    best = float(_pld(event, adjacency, interval).get_epsilon(delta))
-    while interval > FINEST_INTERVAL and 0 < best < math.inf:
-        finer = float(_pld(event, adjacency, interval / 2).get_epsilon(delta))
-        if best - finer <= 1e-3 * best:
-            return min(best, finer), interval
-        best, interval = min(best, finer), interval / 2
-    return best, interval
+    best = float(_pld(event, adjacency, INTERVALS[0]).get_epsilon(delta))
+    for coarse, fine in pairwise(INTERVALS):
+        finer = float(_pld(event, adjacency, fine).get_epsilon(delta))
+        settled = best - finer <= 1e-3 * best or not math.isfinite(best)
+        best = min(best, finer)
+        if settled:
+            return best, coarse
+    return best, INTERVALS[-1]
 
 
 def delta_of(event: DpEvent, epsilon: float, adjacency: Adjacency) -> float:
@@ -292,7 +297,11 @@ def calibrate(
     as x grows.
     """
     check_adjacency(adjacency)
-    if epsilon_of(make_event(1e6), budget.delta, adjacency) > budget.epsilon:
+    fixed = make_event(1e6)
+    if (
+        _pld(fixed, adjacency, INTERVALS[0]).get_epsilon(budget.delta) > budget.epsilon
+        and epsilon_of(fixed, budget.delta, adjacency) > budget.epsilon
+    ):
         raise ValueError(
             f"no noise multiplier keeps this plan within epsilon = {budget.epsilon:g}: "
             "what is fixed in it already spends more. Lower warm_start_share"
@@ -305,12 +314,16 @@ def calibrate(
         spent = float(_pld(event, adjacency, interval).get_epsilon(budget.delta))
         return math.log(max(spent, 1e-12) / budget.epsilon) if math.isfinite(spent) else 50.0
 
-    # A coarse root first: at 1e-3 the accountant is about ten times faster and still an upper
-    # bound.
-    low, high = math.log(SMALLEST_MULTIPLIER), math.log(2.0)
-    while excess(high, 1e-3) > 0:
-        low, high = high, high + math.log(4)
-    guess = brentq(excess, low, high, args=(1e-3,), xtol=1e-2) if excess(low, 1e-3) > 0 else low
+    # A coarse root first: at 1e-3 the accountant is ten times faster and still an upper bound.
+    high = math.log(2.0)
+    while excess(high, INTERVALS[0]) > 0:
+        high += math.log(4)
+    low = high
+    while excess(low, INTERVALS[0]) <= 0 and low > math.log(SMALLEST_MULTIPLIER):
+        low -= math.log(2)
+    guess = low
+    if excess(low, INTERVALS[0]) > 0:
+        guess = brentq(excess, low, high, args=(INTERVALS[0],), xtol=1e-2)
     # Then secant steps in log-log, where epsilon(noise) is nearly straight, at the interval that
     # the printing accountant settles at.
     _, interval = _settle(make_event(math.exp(guess)), budget.delta, adjacency)

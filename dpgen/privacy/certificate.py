@@ -160,7 +160,8 @@ def statement_of(
             "sampling": "Poisson, secret coins",
             "per_record": "vmap(grad), clipped over all parameters together, float64 sums",
             "nonfinite": "contributes zero",
-            "noise": "float64 Box-Muller from a SHAKE-256 stream, key drawn by the operating system per stage",
+            "noise": "float64 Box-Muller from a SHAKE-256 stream, key drawn by the operating "
+            "system per stage",
             "caveats": list(CAVEATS),
         },
         "data_access": [
@@ -267,7 +268,8 @@ def _checks(folder: Path, statement: dict[str, Any]) -> list[Check]:
         Check(
             "epsilon from the events",
             epsilon == guarantee["epsilon"],
-            f"stated {guarantee['epsilon']:g}, computed {epsilon:g} at delta = {guarantee['delta']:g}",
+            f"stated {guarantee['epsilon']:g}, computed {epsilon:g} at delta = "
+            f"{guarantee['delta']:g}",
         )
     ]
     other = second_opinion(event, guarantee["delta"], guarantee["adjacency"])

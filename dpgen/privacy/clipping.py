@@ -6,8 +6,8 @@ the returned sum by at most ``clip_norm`` in l2. Each record's gradient is its o
 (`torch.func.vmap` over a function of one record, so that no layer's batch handling can mix
 records), it is scaled by a factor computed from it alone, and sums run in float64 with the norm
 held at ``clip_norm / (1 + 1e-5)``, a margin above the worst rounding of 2**17 records added one by
-one, and of 2**20 added in micro-batches of 128 or more. A gradient with a NaN or an infinity counts as
-zero, silently: an error would be an un-noised bit about one record.
+one, and of 2**20 added in micro-batches of 128 or more. A gradient with a NaN or an infinity counts
+as zero, silently: an error would be an un-noised bit about one record.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def add_clipped(
     """
     per_record = vmap(grad(loss_fn), in_dims=(None,) + (0,) * len(batch), randomness="error")
     gradients = {name: g.double() for name, g in per_record(parameters, *batch).items()}
-    squares = torch.stack([g.flatten(1).square().sum(1) for g in gradients.values()])
+    squares = torch.stack([g.reshape(len(g), -1).square().sum(1) for g in gradients.values()])
     factors = clip_factors(squares.sum(0).sqrt(), clip_norm) * valid
     kept = factors > 0
     for name, g in gradients.items():

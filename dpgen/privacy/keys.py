@@ -55,7 +55,8 @@ class StageKeys:
             key = self._path(plan).read_bytes()
         except FileNotFoundError:
             raise LedgerError(
-                "the secret key of this stage is gone, so it cannot be repeated without spending twice: "
+                "the secret key of this stage is gone, so it cannot be repeated without "
+                "spending twice: "
                 "start a new run folder, it will be charged anew"
             ) from None
         if len(key) != KEY_BYTES:

@@ -160,7 +160,8 @@ class PrivacyLedger:
         }
         if ledger.adjacency != adjacency:
             raise LedgerError(
-                f"ledger {path} was opened with adjacency {ledger.adjacency!r}, this run asks for {adjacency!r}: "
+                f"ledger {path} was opened with adjacency {ledger.adjacency!r}, this run asks "
+                f"for {adjacency!r}: "
                 f"the two do not add up; use --adjacency {ledger.adjacency}"
             )
         return ledger
@@ -192,7 +193,8 @@ class PrivacyLedger:
             if len(lines) < n_lines or hashes[n_lines] != last:
                 raise LedgerError(
                     f"ledger {self.path} has {len(lines)} lines but once had {n_lines}: "
-                    "it was truncated or rolled back. Restore it from a backup; what it no longer shows was spent all the same"
+                    "it was truncated or rolled back. Restore it from a backup; what it no "
+                    "longer shows was spent all the same"
                 )
         elif lines:
             raise LedgerError(
@@ -306,9 +308,12 @@ class PrivacyLedger:
             if epsilon > limit.epsilon:
                 before = epsilon_of(_charged(lines), limit.delta, adjacency)
                 raise BudgetExceeded(
-                    f"this data set has a limit of epsilon = {limit.epsilon:g} at delta = {limit.delta:g}; "
-                    f"{round_up(before):g} is spent, and with this run it would be {round_up(epsilon):g}. "
-                    f"Nothing was read. The limit is raised, on record, by: dpgen ledger --raise EPSILON --ledger {self.path}"
+                    f"this data set has a limit of epsilon = {limit.epsilon:g} at delta = "
+                    f"{limit.delta:g}; "
+                    f"{round_up(before):g} is spent, and with this run it would be "
+                    f"{round_up(epsilon):g}. "
+                    "Nothing was read. The limit is raised, on record, by: dpgen ledger "
+                    f"--raise EPSILON --ledger {self.path}"
                 )
             self._append(
                 lines,
@@ -363,7 +368,8 @@ class PrivacyLedger:
             current = _limit(lines)
             if limit.epsilon < current.epsilon or limit.delta != current.delta:
                 raise ValueError(
-                    f"the limit must rise and keep its delta = {current.delta:g}: it is epsilon = {current.epsilon:g}, "
+                    f"the limit must rise and keep its delta = {current.delta:g}: it is "
+                    f"epsilon = {current.epsilon:g}, "
                     f"got epsilon = {limit.epsilon:g}, delta = {limit.delta:g}"
                 )
             self._append(

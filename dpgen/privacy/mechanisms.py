@@ -8,7 +8,7 @@ many records there are: rates and denominators are constants of the configuratio
     ``NoisySGD``  Poisson sample, per-record clipped gradients, Gaussian noise: DP-SGD (Abadi et al.
                   2016, Algorithm 1, with the sampling its analysis assumes).
     ``NoisySum``  one Gaussian release of a sum of clipped per-record statistics (Balle and Wang
-    2018).
+                  2018).
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def train(
     means, spread = plan.mechanism(warm_start.MEANS), plan.mechanism(warm_start.SPREAD)
     if means is not None and spread is not None:
         gaussians = warm_start.run(
-            data, means, spread, facts.n_records, s.blend, work.run.checkpoints
+            data, means, spread, facts.n_records, s.blend, work.run.checkpoints, show=work.show
         )
         assert denoiser.prior is not None
         denoiser.prior.set(*gaussians)

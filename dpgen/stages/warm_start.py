@@ -16,6 +16,7 @@ from torch import Tensor
 from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy.mechanisms import NoisySum
+from dpgen.progress import progress_bar
 from dpgen.cosines import Cosines
 from dpgen.stages.moments import ClassMeans, ClassSpread, unstack
 
@@ -41,6 +42,8 @@ def run(
     n_records: int,
     blend: float,
     checkpoints: Checkpoints,
+    *,
+    show: bool,
 ) -> ClassGaussians:
     """Both releases and the model they describe.
 
@@ -52,10 +55,10 @@ def run(
     statistic, around = means.statistic, spread.statistic
     if not isinstance(statistic, ClassMeans) or not isinstance(around, ClassSpread):
         raise TypeError("the warm start takes a NoisySum of ClassMeans and one of ClassSpread")
-    sums = _released(data, MEANS, means, checkpoints)["sums"]
+    sums = _released(data, MEANS, means, checkpoints, show)["sums"]
     centres, counts = class_means(sums, statistic, means.noise_std, n_records)
     spread = replace(spread, statistic=around.around(centres))
-    squares = _released(data, SPREAD, spread, checkpoints)["squares"]
+    squares = _released(data, SPREAD, spread, checkpoints, show)["squares"]
     covariances = class_covariances(squares, counts, spread.noise_std, n_records, blend)
     # What the basis leaves out is fine detail; a little of it keeps the model's support whole.
     complete = around.cosines.n_coefficients == math.prod(statistic.shape)
@@ -63,13 +66,16 @@ def run(
 
 
 def _released(
-    data: PrivateDataset, label: str, mechanism: NoisySum, checkpoints: Checkpoints
+    data: PrivateDataset, label: str, mechanism: NoisySum, checkpoints: Checkpoints, show: bool
 ) -> dict[str, Tensor]:
     """The noisy tables; from the checkpoint when they were released before a kill."""
     held = checkpoints.load(label)
     if held is None:
-        tables = data.release(mechanism, label=label)
-        checkpoints.save(label, tables)
+        # One release, one tick: a bar over records would count them.
+        with progress_bar(f"{label} (private)", 1, show=show) as advance:
+            tables = data.release(mechanism, label=label)
+            checkpoints.save(label, tables)
+            advance()
     else:
         tables = held[0]
     data.finish(label, mechanism)

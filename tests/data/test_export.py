@@ -158,6 +158,24 @@ def test_parquet_shows_an_image_and_a_class_label_to_hugging_face(tmp_path: Path
     assert open_source(out, split="train").read([22])[1].tolist() == [2]
 
 
+def test_a_certificate_may_state_what_the_other_files_are(tmp_path: Path) -> None:
+    def statement(folder: Path) -> dict[str, list[str]]:
+        return {"files": sorted(path.name for path in folder.iterdir())}
+
+    out = write_images(
+        [GOOD],
+        tmp_path / "s",
+        format="npz",
+        n_images=2,
+        class_names=("a", "b"),
+        certificate=statement,
+        certificate_name="notice.json",
+        documents={"facts.json": b"{}"},
+    )
+    stated = json.loads((out / "notice.json").read_text())
+    assert stated == {"files": ["facts.json", "images-00000.npz"]}
+
+
 def test_floats_are_rounded_as_everywhere(tmp_path: Path) -> None:
     pixels = torch.linspace(-1.2, 1.2, 70).reshape(1, 1, 7, 10)
     block = Images(pixels, torch.zeros(1, dtype=torch.int64))

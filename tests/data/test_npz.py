@@ -132,9 +132,9 @@ def test_a_flipped_bit_is_noticed_held_or_mapped(
 ) -> None:
     monkeypatch.setattr(npz, "MAPPED_BYTES", mapped_bytes)
     path = tmp_path / "a.npz"
-    np.savez(path, images=PIXELS)
+    np.savez(path, images=np.zeros((9, 100, 100), np.uint8))
     data = bytearray(path.read_bytes())
-    data[300] ^= 1
+    data[80_000] ^= 1
     path.write_bytes(data)
     with pytest.raises(ValueError, match="a.npz is damaged"):
         open_source(path)
@@ -145,6 +145,17 @@ def test_a_cut_archive_is_refused_by_name(tmp_path: Path) -> None:
     np.savez(path, images=PIXELS)
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(ValueError, match="a.npz is damaged or truncated"):
+        open_source(path)
+
+
+def test_an_encrypted_archive_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, images=PIXELS)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1  # the flag alone is enough
+    data[6] |= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="a.npz is damaged.*(encrypted|password)"):
         open_source(path)
 
 

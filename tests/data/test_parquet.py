@@ -65,20 +65,22 @@ def test_a_split_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_labels_outside_the_schema_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", [1, 2], [0, 2])
-    with pytest.raises(ValueError, match="in 0..1, got 2 at record 1"):
+    with pytest.raises(ValueError, match="a.parquet: labels must be in 0..1, got 2 at record 1"):
         open_source(tmp_path)
 
 
-def test_missing_labels_and_pictures_are_refused(tmp_path: Path) -> None:
+def test_missing_labels_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", [1, 2], [0, None])
     with pytest.raises(ValueError, match="label, got 1 without"):
         open_source(tmp_path)
-    empty = pa.array([{"bytes": None, "path": "x.png"}])
-    pq.write_table(
-        pa.table({"image": empty.cast(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))}),
-        tmp_path / "a.parquet",
-    )
-    with pytest.raises(ValueError, match="record 0 must hold the bytes"):
+
+
+def test_a_missing_picture_is_refused_by_file_and_row(tmp_path: Path) -> None:
+    data = encode_png(np.zeros((4, 4, 1), np.uint8))
+    rows = [{"bytes": data, "path": "a.png"}, {"bytes": None, "path": "b.png"}]
+    table = pa.table({"image": pa.array(rows)})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=1)
+    with pytest.raises(ValueError, match="a.parquet record 1 must hold the bytes"):
         open_source(tmp_path)
 
 

@@ -1,0 +1,349 @@
+"""Neighbour replay of the whole of `fit`: forced to one noisy transcript, two neighbours differ before
+the noise by at most what is declared, and in nothing that is released.
+
+The transcript is recorded on one data set and forced on its neighbour through the one place where
+randomness meets private sums. Coins, draws and noise come from the same keys, so every difference
+that is left was made by the one record.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dpgen.checkpoint import Checkpoints
+from dpgen.data.private import PrivateDataset
+from dpgen.privacy import certificate, keys, ledger
+from dpgen.privacy.certificate import verify
+from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.noise import KeyedNoise
+from dpgen.workplace import Hardware
+
+Key = tuple[str, int, str]  # plan hash of the stage, release, tensor
+N_RECORDS = 30  # slots that both neighbours have; the canary takes the next one
+
+WHITE, BLACK = np.full((8, 8), 255, np.uint8), np.zeros((8, 8), np.uint8)
+CHECKS = np.indices((8, 8)).sum(0).astype(np.uint8) % 2 * 255
+
+
+class World:
+    """What one run answered, before and after the noise, and everything else it let out."""
+
+    def __init__(self, forced: World | None) -> None:
+        self.forced = forced
+        self.before: dict[Key, Tensor] = {}
+        self.answers: dict[Key, Tensor] = {}
+        self.rates: dict[tuple[str, int], float] = {}
+        self.stds: dict[Key, float] = {}
+        self.coins: dict[tuple[str, int], list[int]] = {}
+        self.files: dict[str, bytes] = {}
+        self.checkpoints: list[tuple[str, dict[str, Tensor], dict[str, Any]]] = []
+        self.said = ""
+        self.labels: dict[str, str] = {}
+        self.bounds: dict[str, float] = {}
+        self.n_releases: dict[str, int] = {}
+
+
+class Transcript:
+    """A NoiseSource of production that records every answer and, in the second world, repeats the
+    first world's."""
+
+    def __init__(self, source: KeyedNoise, plan: str, world: World, canary: int) -> None:
+        self._source, self._plan, self._world, self._canary = source, plan, world, canary
+
+    def add(self, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
+        key, world = (self._plan, release, name), self._world
+        assert key not in world.before, "the noise of a release is drawn once"
+        world.before[key], world.stds[key] = total.clone(), std
+        answer = self._source.add(total, std, release=release, name=name)
+        if world.forced is not None:
+            answer = world.forced.answers[key].clone()
+        world.answers[key] = answer.clone()
+        return answer
+
+    def coins(self, n: int, rate: float, *, release: int) -> np.ndarray:
+        assert (self._plan, release) not in self._world.coins, "coins are tossed once"
+        chosen = set(self._source.coins(n, rate, release=release).tolist())
+        if release == 0 and self._canary < n:
+            chosen.add(self._canary)
+        self._world.rates[self._plan, release] = rate
+        self._world.coins[self._plan, release] = sorted(chosen)
+        return np.array(sorted(chosen), dtype=np.int64)
+
+    def draws(self, slot: int, *, release: int) -> np.random.Generator:
+        return self._source.draws(slot, release=release)
+
+
+class Noon(datetime):
+    """Every clock at noon: time of day is no function of the records."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:  # type: ignore[override] # noqa: ANN401
+        return datetime(2024, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def live(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    untrained: Callable[..., Any],
+    dataset: Callable[..., PrivateDataset],
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> Callable[..., World]:
+    """Runs `fit` in one world, every state saved, all random names alike."""
+
+    def run(
+        method: str,
+        source: Any,  # noqa: ANN401
+        *,
+        forced: World | None = None,
+        adjacency: str = "add_remove",
+        canary: int = N_RECORDS,
+    ) -> World:
+        world = World(forced)
+        home = tmp_path / secrets.token_hex(4)
+        data = dataset(source, adjacency)
+        names = iter(f"{i:032x}" for i in range(100))
+
+        def noise(stage_keys: StageKeys, plan: str) -> Transcript:
+            assert (stage_keys._folder / f"{plan}.key").exists()
+            return Transcript(KeyedNoise(b"k" * 32, plan), plan, world, canary)
+
+        def save(states: Checkpoints, name: str, tensors: dict[str, Tensor], **numbers: Any) -> None:  # noqa: ANN401
+            whole = {key: tensor.detach().clone() for key, tensor in tensors.items()}
+            world.checkpoints.append((name, whole, numbers))
+            write(states, name, tensors, **numbers)
+
+        write = Checkpoints.save
+        with monkeypatch.context() as patch:
+            patch.setenv("DPGEN_HOME", str(home / "home"))
+            patch.setattr(StageKeys, "noise", noise)
+            patch.setattr(Checkpoints, "due", lambda states: True)
+            patch.setattr(Checkpoints, "save", save)
+            patch.setattr(secrets, "token_hex", lambda n=None: next(names))
+            patch.setattr(ledger, "datetime", Noon)
+            patch.setattr(certificate, "datetime", Noon)
+            generator = untrained(method)
+            capfd.readouterr()
+            caplog.clear()
+            with caplog.at_level(logging.DEBUG):
+                generator.fit(
+                    data,
+                    out=home / "run",
+                    seed=1,
+                    hardware=Hardware("cpu", micro_batch=4),
+                    show=True,
+                )
+        out, err = capfd.readouterr()
+        world.said = re.sub(r"\d+:\d\d:\d\d|-:--:--", "TIME", out + err + caplog.text)
+        folder = home / "run"
+        world.files = {p.name: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+        for stage in generator.plan(data.facts).stages:
+            plan, mechanism = stage.charge.plan, stage.mechanism
+            world.labels[plan] = stage.label
+            world.n_releases[plan] = mechanism.n_releases
+            statistic = getattr(mechanism, "statistic", None)
+            world.bounds[plan] = mechanism.clip_norm if statistic is None else statistic.bound
+        assert all(check.passed for check in verify(folder)), verify(folder)
+        return world
+
+    return run
+
+
+def movements(one: World, other: World) -> dict[str, list[float]]:
+    """Per stage and release, how far one neighbour's sum lies from the other's, in units of the
+    bound, all tensors of the release taken together."""
+    assert one.before.keys() == other.before.keys()
+    squares: dict[tuple[str, int], float] = {}
+    for (plan, release, name), total in one.before.items():
+        gap = (total - other.before[plan, release, name]).square().sum().item()
+        squares[plan, release] = squares.get((plan, release), 0.0) + gap
+    found: dict[str, list[float]] = {}
+    for (plan, release), square in sorted(squares.items(), key=lambda item: item[0][1]):
+        found.setdefault(one.labels[plan], []).append(square**0.5 / one.bounds[plan])
+    return found
+
+
+def assert_released_alike(one: World, other: World) -> None:
+    """All that leaves the private stage is bit-equal: files, checkpoints, rates, output and log."""
+    assert one.rates == other.rates
+    assert one.stds == other.stds
+    assert one.files.keys() == other.files.keys()
+    different = [name for name in one.files if one.files[name] != other.files[name]]
+    assert different == []
+    assert one.said == other.said
+    assert [name for name, _, _ in one.checkpoints] == [name for name, _, _ in other.checkpoints]
+    for (name, tensors, numbers), (_, others, other_numbers) in zip(
+        one.checkpoints, other.checkpoints, strict=True
+    ):
+        assert numbers == other_numbers, name
+        assert tensors.keys() == others.keys(), name
+        assert all(torch.equal(tensors[key], others[key]) for key in tensors), name
+
+
+def assert_priced(world: World) -> None:
+    """The releases that happened are those of the plan, no more and no fewer, at its noise."""
+    happened: dict[str, set[int]] = {}
+    for plan, release, _ in world.before:
+        happened.setdefault(plan, set()).add(release)
+    assert happened == {plan: set(range(n)) for plan, n in world.n_releases.items()}
+
+
+@pytest.fixture
+def duplicate(records: Any) -> tuple[np.ndarray, int]:  # noqa: ANN401
+    return records.pixels[3], records.labels[3]
+
+
+CANARIES = {
+    "white": (WHITE, 0),
+    "black": (BLACK, 1),
+    "checks in a class of its own making": (CHECKS, 2),
+}
+
+
+def test_added_records_move_dp_sad_by_at_most_what_is_declared_and_show_in_nothing_released(
+    live: Callable[..., World],
+    records: Any,  # noqa: ANN401
+    duplicate: tuple[np.ndarray, int],
+) -> None:
+    without = live("dp-sad", records)
+    assert_priced(without)
+    reached: dict[str, float] = {}
+    for name, (pixels, label) in {**CANARIES, "duplicate": duplicate}.items():
+        world = live("dp-sad", records.plus(pixels, label), forced=without)
+        assert_released_alike(without, world)
+        moved = movements(without, world)
+        assert set(moved) == {"class means", "class spread", "teacher"}, name
+        for stage, values in moved.items():
+            assert max(values) <= 1.0, (name, stage)
+            reached[stage] = max(reached.get(stage, 0.0), *values)
+        assert moved["teacher"][0] > 0, "the canary's first coin is forced"
+    # Not vacuous: some neighbour uses up what every stage declares.
+    assert min(reached.values()) >= 0.99, reached
+
+
+def test_a_record_outside_the_declared_classes_moves_nothing_at_all(
+    live: Callable[..., World],
+    records: Any,  # noqa: ANN401
+) -> None:
+    without = live("dpdm", records)
+    for label in (3, 1_000, -1):
+        world = live("dpdm", records.plus(WHITE, label), forced=without)
+        assert_released_alike(without, world)
+        assert {max(values) for values in movements(without, world).values()} == {0.0}
+
+
+def test_a_removed_record_moves_dpdm_by_at_most_what_is_declared_and_shows_in_nothing_released(
+    live: Callable[..., World],
+    records: Any,  # noqa: ANN401
+) -> None:
+    with_canary = live("dpdm", records.plus(WHITE, 0))
+    assert_priced(with_canary)
+    world = live("dpdm", records, forced=with_canary)
+    assert_released_alike(with_canary, world)
+    moved = movements(with_canary, world)
+    assert all(max(values) <= 1.0 for values in moved.values())
+    assert all(max(values) >= 0.99 for values in moved.values()), moved
+
+
+@pytest.mark.parametrize("method", ["dp-sad", "dpdm"])
+def test_a_replaced_record_moves_a_release_by_at_most_twice_the_bound(
+    method: str,
+    live: Callable[..., World],
+    records: Any,  # noqa: ANN401
+) -> None:
+    base = records.but_last()
+    last = N_RECORDS - 1
+    first = live(method, base.plus(WHITE, 0), adjacency="replace_one", canary=last)
+    world = live(
+        method, base.plus(BLACK, 1), adjacency="replace_one", canary=last, forced=first
+    )
+    assert_released_alike(first, world)
+    moved = movements(first, world)
+    assert all(max(values) <= 2.0 for values in moved.values())
+    # Two records in two classes: their parts of a table are orthogonal, and together pass one bound.
+    assert max(moved["class means"]) > 1.2 and max(moved["class spread"]) > 1.2
+    assert first.coins == world.coins
+
+
+def test_the_records_of_neighbours_keep_their_own_coins(
+    live: Callable[..., World],
+    records: Any,  # noqa: ANN401
+) -> None:
+    without = live("dpdm", records)
+    world = live("dpdm", records.plus(WHITE, 0), forced=without)
+    assert without.coins.keys() == world.coins.keys()
+    for key, chosen in without.coins.items():
+        assert [slot for slot in world.coins[key] if slot < N_RECORDS] == chosen
+    assert any(N_RECORDS in chosen for chosen in world.coins.values())
+
+
+def test_every_stage_is_charged_before_the_first_record_is_read(
+    live: Callable[..., World],
+    records: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[list[str]] = []
+    charged: list[str] = []
+    charge = ledger.PrivacyLedger.charge
+
+    def watched(book: ledger.PrivacyLedger, run: str, charges: Any) -> None:  # noqa: ANN401
+        charge(book, run, charges)
+        charged.extend(line["label"] for line in book.lines() if line["kind"] == "charge")
+
+    monkeypatch.setattr(ledger.PrivacyLedger, "charge", watched)
+    source = records.plus(WHITE, 0)
+    source.on_read = lambda: seen.append(list(charged))
+    live("dp-sad", source)
+    assert len(seen) > 3
+    assert all(labels == ["class means", "class spread", "teacher"] for labels in seen)
+
+
+def test_every_read_of_a_record_belongs_to_a_charged_release(
+    live: Callable[..., World],
+    records: Any,  # noqa: ANN401
+) -> None:
+    read: list[np.ndarray] = []
+    source = records.plus(WHITE, 0)
+    plain = source.read
+    source.read = lambda rows: read.append(np.asarray(rows)) or plain(rows)
+    world = live("dp-sad", source)
+    batches = sum(-(-len(chosen) // 4) for chosen in world.coins.values())
+    # Two sums over all records, 31 of them in one piece, and the micro-batches of the coins.
+    assert len(read) == 2 + batches
+    assert sum(len(rows) for rows in read) == 2 * 31 + sum(map(len, world.coins.values()))
+
+
+def test_the_plan_is_a_function_of_the_facts_alone(
+    records: Any,  # noqa: ANN401
+    untrained: Callable[..., Any],
+    dataset: Callable[..., PrivateDataset],
+) -> None:
+    one, other = dataset(records), dataset(records.plus(WHITE, 0).plus(BLACK, 0))
+    for method in ("dp-sad", "dpdm"):
+        generator = untrained(method)
+        assert generator.plan(one.facts) == generator.plan(other.facts)
+        assert generator.resolve(one.facts) == generator.resolve(other.facts)
+        hashes = [stage.charge.plan for stage in generator.plan(one.facts).stages]
+        assert hashes == [stage.charge.plan for stage in generator.plan(other.facts).stages]
+
+
+def test_a_fresh_run_draws_a_fresh_key_for_every_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    drawn = []
+    new_key = keys.new_key
+    monkeypatch.setattr(keys, "new_key", lambda: drawn.append(new_key()) or drawn[-1])
+    for run in ("one", "two"):
+        for plan in ("p", "q"):
+            StageKeys(tmp_path / run).create(plan)
+    assert len(set(drawn)) == 4 and all(len(key) == 32 for key in drawn)

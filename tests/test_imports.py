@@ -1,0 +1,92 @@
+"""Imports run one way: the table of rooms is the architecture, and this keeps it true."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CORE = {"privacy", "cosines", "_torchvision", "progress", "settings"}
+ALLOWED: dict[str, set[str]] = {
+    "samplers": set(),
+    "privacy": set(),
+    "cosines": set(),
+    "_torchvision": set(),
+    "progress": set(),
+    "settings": set(),
+    "data": {"privacy"},
+    "networks": {"samplers", "cosines", "_torchvision"},
+    "checkpoint": {"networks", "privacy"},
+    "run_folder": {"checkpoint", "privacy"},
+    "workplace": {"run_folder"},
+    "distillation": {"checkpoint", "networks", "progress", "samplers"},
+    "stages": {"data", "networks", "checkpoint", "distillation", "workplace", *CORE},
+    "evaluation": {"data", "networks"},
+    "generator": {"data", "networks", "evaluation", "run_folder", "workplace", "samplers", *CORE},
+    "methods": {"generator", "stages", "distillation", "data", "networks", "workplace", "samplers", *CORE},
+    "synthesis": {"generator", "data", "evaluation", "samplers", *CORE},
+    "reports": {"generator", "data", "evaluation", "workplace", *CORE},
+    "cli": {"methods", "reports", "synthesis", "data", "workplace", *CORE},
+}  # fmt: skip
+LATE = {("generator", "methods")}  # `load` finds a class by its id when it is called
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return "samplers" if parts[0] == "samplers" else parts[1] if parts[1] != "__init__" else "dpgen"
+
+
+def imported_rooms(path: Path) -> set[tuple[str, bool]]:
+    """(room, whether at module level) of every import of ours."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and getattr(block.test, "id", "") == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in typing_only:
+            names = [node.module] + [f"{node.module}.{a.name}" for a in node.names if node.module == "dpgen"]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "samplers":
+                found.add(("samplers", node in tree.body))
+            elif parts[0] == "dpgen" and len(parts) > 1:
+                found.add((parts[1], node in tree.body))
+    return found
+
+
+FILES = sorted(p for folder in ("dpgen", "samplers") for p in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_room_imports_only_what_the_table_allows(path: Path) -> None:
+    here = room(path)
+    if here == "dpgen":
+        assert not imported_rooms(path), "the package itself imports lazily"
+        return
+    for there, at_module_level in imported_rooms(path):
+        late = (here, there) in LATE and not at_module_level
+        assert there == here or there in ALLOWED[here] or late, f"{here} must not import {there}"
+
+
+def test_methods_never_import_each_other() -> None:
+    for path in (ROOT / "dpgen" / "methods").glob("[a-z]*.py"):
+        imports = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)]
+        assert not [n.module for n in imports if (n.module or "").startswith("dpgen.methods")]
+
+
+def test_the_table_has_no_cycle() -> None:
+    done: set[str] = set()
+    while len(done) < len(ALLOWED):
+        ready = {name for name, needs in ALLOWED.items() if name not in done and needs <= done}
+        assert ready, f"a cycle among {sorted(set(ALLOWED) - done)}"
+        done |= ready

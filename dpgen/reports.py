@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dpgen.data.images import Images, PublicFacts
+from dpgen.data.images import Images, PublicFacts, to_float
 from dpgen.data.private import home
-from dpgen.data.sources import open_source, read_images
-from dpgen.evaluation.grid import save_grid
+from dpgen.data.sources import open_source
+from dpgen.evaluation.grid import save_panels
 from dpgen.evaluation.utility import Utility, UtilityProtocol, utility
 from dpgen.generator import PrivateGenerator
 from dpgen.privacy.accounting import Budget, event_to_json, round_up
@@ -150,9 +150,9 @@ def evaluation_report(
         channels=int(channels) if channels else None,  # type: ignore[arg-type]
     )
     pixels, labels = real_source.read(range(len(real_source)))
-    real = Images(pixels.float() / 127.5 - 1, labels)
+    real = Images(to_float(pixels), labels)
     protocol = UtilityProtocol(network=network)
-    loaded = {str(path): read_images(path) for path in sets}
+    loaded = {str(path): _synthetic(path, real_source.class_names) for path in sets}
     scores = {}
     with progress_bar("classifiers", len(sets) * seeds, show=not quiet) as advance:
         for name, images in loaded.items():
@@ -166,17 +166,20 @@ def evaluation_report(
                 advance()
             scores[name] = tuple(results)
     if preview is not None:
-        strips = [real, *loaded.values()]
-        n_classes = len(real_source.class_names)
-        rows = [Images(s.pixels[:2000], s.labels[:2000]) for s in strips]
-        save_grid(rows[-1] if len(rows) == 2 else _joined(rows), preview, n_classes=n_classes)
+        save_panels({"real": real, **loaded}, preview, len(real_source.class_names))
     return EvaluationReport(reference, split, protocol, scores, real_source.class_names)
 
 
-def _joined(parts: Sequence[Images]) -> Images:
-    import torch
-
-    return Images(torch.cat([p.pixels for p in parts]), torch.cat([p.labels for p in parts]))
+def _synthetic(path: Path, class_names: tuple[str, ...]) -> Images:
+    """A set whose labels mean what the reference's mean."""
+    source = open_source(path)
+    if source.class_names != class_names:
+        raise ValueError(
+            f"the classes of {path} are {', '.join(source.class_names)}, those of the reference "
+            f"{', '.join(class_names)}: they must be the same, in the same order"
+        )
+    pixels, labels = source.read(range(len(source)))
+    return Images(to_float(pixels), labels)
 
 
 def ledger_table(path: Path | None, raised: float | None) -> str:

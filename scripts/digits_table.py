@@ -2,8 +2,9 @@
 
     python scripts/digits_table.py --seeds 5 --out assets/digits.json
 
-Each row is the mean over seeds (training, sampling and classifier alike) with its standard error, of the accuracy on the 360
-held-out real digits of the default classifier of `dpgen evaluate`, trained on 10,000 samples.
+Each row is the mean over seeds (training, sampling and classifier alike) with its standard error,
+of the accuracy on the 360 held-out real digits of the default classifier of `dpgen evaluate`,
+trained on 10,000 samples.
 """
 
 from __future__ import annotations
@@ -73,12 +74,10 @@ def main() -> None:
             error = (
                 statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
             )
-            rows.append({"epsilon": stated, "delta": 1e-4, "set": name, "accuracy": statistics.mean(values),
-                         "standard_error": error, "values": values})  # fmt: skip
-            print(
-                f"epsilon {stated:g}  {name:20} {rows[-1]['accuracy']:.1f} +- {error:.1f} %",
-                flush=True,
-            )
+            mean = statistics.mean(values)
+            row = {"epsilon": stated, "delta": 1e-4, "set": name, "accuracy": mean}
+            rows.append({**row, "standard_error": error, "values": values})
+            print(f"epsilon {stated:g}  {name:20} {mean:.1f} +- {error:.1f} %", flush=True)
     if args.out:
         args.out.write_text(
             json.dumps({"protocol": asdict(protocol), "rows": rows}, indent=1) + "\n"

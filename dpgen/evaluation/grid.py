@@ -1,21 +1,23 @@
-"""Many images in one picture, a row per class."""
+"""Many images in one picture, a row per class; and several such grids side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from einops import rearrange, repeat
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from dpgen.data.images import Images, to_uint8
 
-__all__ = ["grid", "save_grid"]
+__all__ = ["grid", "save_grid", "save_panels"]
 
 MARGIN = 2  # pixels between two images, after magnification
 MARGIN_VALUE = 255
+TITLE_HEIGHT, PANEL_GAP = 30, 24  # pixels
 MAGNIFY_BELOW = 64  # images with a smaller longer side are magnified by a whole number up to it
 
 
@@ -79,3 +81,29 @@ def save_grid(images: Images, path: str | Path, n_classes: int, *, n_columns: in
         raise ValueError(f"path must end in .png (pictures without loss), got {path.name!r}")
     pixels = np.ascontiguousarray(grid(images, n_classes, n_columns=n_columns).numpy())
     Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(path)
+
+
+def save_panels(
+    panels: Mapping[str, Images], path: str | Path, n_classes: int, *, n_columns: int = 8
+) -> None:
+    """Writes one `grid` per entry, side by side under their names, to a PNG file.
+
+    Args:
+        panels: title and images; the same classes in each.
+        path: the file to write or replace; its folder exists.
+        n_classes: number of classes, 1 without classes.
+        n_columns: images per row of each panel.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"path must end in .png (pictures without loss), got {path.name!r}")
+    grids = [grid(images, n_classes, n_columns=n_columns).numpy() for images in panels.values()]
+    width = sum(g.shape[1] for g in grids) + PANEL_GAP * (len(grids) - 1)
+    picture = Image.new("RGB", (width, TITLE_HEIGHT + max(g.shape[0] for g in grids)), "white")
+    pen, left = ImageDraw.Draw(picture), 0
+    for title, g in zip(panels, grids, strict=True):
+        one = Image.fromarray(g.squeeze(-1) if g.shape[-1] == 1 else g)
+        picture.paste(one.convert("RGB"), (left, TITLE_HEIGHT))
+        pen.text((left + 4, 6), title, fill="black", font=ImageFont.load_default(16))
+        left += g.shape[1] + PANEL_GAP
+    picture.save(path)

@@ -16,7 +16,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.distillation import Distillation
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.dpdm import DPDM, DPDMSettings
-from dpgen.privacy import accounting
+from dpgen.privacy import accounting, certificate
 from dpgen.privacy.accounting import Adjacency, Budget
 from dpgen.stages.teacher import TeacherSettings
 
@@ -39,21 +39,25 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-_DISTRIBUTIONS: dict[str, Any] = {}
-_price = accounting._pld
+_ANSWERS: dict[str, Any] = {}
+
+
+def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
+    def ask(event: Any, *rest: Any) -> Any:  # noqa: ANN401
+        question = f"{function.__name__} {accounting.event_to_json(event)} {rest}"
+        if question not in _ANSWERS:
+            _ANSWERS[question] = function(event, *rest)
+        return _ANSWERS[question]
+
+    return ask
 
 
 @pytest.fixture(autouse=True)
 def remembering_accountant(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The accountant of production, which is asked the same question by every fit."""
-
-    def price(event: Any, adjacency: Adjacency, interval: float) -> Any:  # noqa: ANN401
-        question = f"{accounting.event_to_json(event)} {adjacency} {interval}"
-        if question not in _DISTRIBUTIONS:
-            _DISTRIBUTIONS[question] = _price(event, adjacency, interval)
-        return _DISTRIBUTIONS[question]
-
-    monkeypatch.setattr(accounting, "_pld", price)
+    """The accountants of production, which are asked the same questions by every fit."""
+    monkeypatch.setattr(accounting, "_pld", _remembered(accounting._pld))
+    opinion = _remembered(certificate.second_opinion)
+    monkeypatch.setattr(certificate, "second_opinion", opinion)
 
 
 class Records:

@@ -49,12 +49,13 @@ def norm(total: dict[str, Tensor]) -> float:
 
 
 def loop(network: nn.Module, records: tuple[Tensor, Tensor], clip_norm: float) -> dict[str, Tensor]:
-    """One record after the other, by plain backward."""
-    total = zero_sum(dict(network.named_parameters()))
+    """One record after the other, by plain autograd."""
+    leaves = {n: p.detach().clone().requires_grad_() for n, p in network.named_parameters()}
+    total = zero_sum({name: p.detach() for name, p in leaves.items()})
     for pixels, label in zip(*records, strict=True):
-        network.zero_grad()
-        loss_of(network)(dict(network.named_parameters()), pixels, label).backward()
-        gradients = {name: p.grad.double() for name, p in network.named_parameters()}
+        loss = loss_of(network)(leaves, pixels, label)
+        found = torch.autograd.grad(loss, list(leaves.values()))
+        gradients = {name: g.double() for name, g in zip(leaves, found, strict=True)}
         factor = min(1.0, clip_norm / MARGIN / norm(gradients))
         for name, g in gradients.items():
             total[name] += factor * g

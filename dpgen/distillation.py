@@ -91,6 +91,8 @@ class Distillation:
             raise ValueError(
                 f"adversarial_weight must be at least 0, got {self.adversarial_weight}"
             )
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
         self.levels  # noqa: B018  a ladder that cannot be built must not be configured
 
     @property

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -27,10 +28,15 @@ from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.privacy.accounting import Budget
-from dpgen.privacy.certificate import read_statement, sha256_file, statement_of
+from dpgen.privacy.certificate import (
+    CertificateError,
+    read_statement,
+    sha256_file,
+    statement_of,
+)
 from dpgen.privacy.ledger import canonical, digest, replace_durably
 from dpgen.privacy.plan import Plan
-from dpgen.run_folder import RunFolder
+from dpgen.run_folder import RunFolder, sweep
 from dpgen.settings import from_dict
 from dpgen.workplace import Hardware, Rehearsal, Workplace
 from samplers.types import Sampler
@@ -114,6 +120,7 @@ class PrivateGenerator(abc.ABC):
             BudgetExceeded: the data set's ledger has no room for the plan; nothing was read.
         """
         hardware = hardware or Hardware()
+        accelerator = hardware.accelerator()
         if not isinstance(data, PrivateDataset):
             data = PrivateDataset(open_source(data))
         folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="dpgen-"))
@@ -126,26 +133,35 @@ class PrivateGenerator(abc.ABC):
         self.settings = self.resolve(data.facts)
         config = self._config(seed)
         if (folder / "privacy.json").exists() or (folder / "notice.json").exists():
+            statement = checked_statement(folder)
             if json.loads((folder / "config.json").read_text()) != config:
                 raise ValueError(
-                    f"the run folder {folder} holds a finished run of another configuration: choose another"
+                    f"the run folder {folder} holds a finished run of another configuration: "
+                    "choose another folder"
                 )
-            return self._restore(folder)
+            # The ledger of public data went with the run; that of private data keeps its name.
+            if not data.public and statement["data_set"]["name"] != data.ledger.dataset:
+                raise ValueError(
+                    f"the run folder {folder} holds a finished run on other data: "
+                    "choose another folder"
+                )
+            sweep(folder)
+            return self._restore(folder, statement)
         plan = self.plan(data.facts)
-        run = RunFolder(folder, config)
-        try:
-            data.begin(run.id, run.keys, plan)
-        except ValueError:
-            if run.fresh:
-                run.discard()
-            raise
-        work = Workplace(run, hardware.accelerator(), hardware.micro_batch, seed, show)
-        self.networks = {
-            name: network.cpu().eval().requires_grad_(False)
-            for name, network in self._learn(data, plan, work).items()
-        }
-        self.folder = folder
-        self._release(data, plan, run, config)
+        with closing(RunFolder(folder, config)) as run:
+            try:
+                data.begin(run.id, run.keys, plan)
+            except ValueError:
+                if run.fresh:
+                    run.discard()
+                raise
+            work = Workplace(run, accelerator, hardware.micro_batch, seed, show)
+            self.networks = {
+                name: network.cpu().eval().requires_grad_(False)
+                for name, network in self._learn(data, plan, work).items()
+            }
+            self.folder = folder
+            self._release(data, plan, run, config)
         return self
 
     def _config(self, seed: int) -> dict[str, Any]:
@@ -163,6 +179,8 @@ class PrivateGenerator(abc.ABC):
     ) -> None:
         """Writes what may leave the house; the privacy statement last, and only then forgets keys and checkpoints."""
         folder = run.path
+        for partial in folder.glob(".*.partial"):
+            partial.unlink()  # left by a kill in the middle of a write
         lines = data.ledger.lines_of(run.id)
         replace_durably(folder / "config.json", canonical(config).encode())
         replace_durably(folder / "facts.json", canonical(data.facts.to_dict()).encode())
@@ -285,12 +303,14 @@ class PrivateGenerator(abc.ABC):
             target.rmdir()
         partial.replace(target)
 
-    def _restore(self, folder: Path) -> Self:
+    def _restore(self, folder: Path, statement: Mapping[str, Any]) -> Self:
         self.folder = folder
         self.facts = PublicFacts.from_dict(json.loads((folder / "facts.json").read_text()))
         self.settings = self.resolve(self.facts)
         self.networks = {
-            path.stem: load_denoiser(path) for path in sorted(folder.glob("*.safetensors"))
+            name.removesuffix(".safetensors"): load_denoiser(folder / name)
+            for name in sorted(statement["artifact"]["files"])
+            if name.endswith(".safetensors")
         }
         return self
 
@@ -331,12 +351,39 @@ def load_denoiser(path: Path) -> Denoiser:
     return network.eval().requires_grad_(False)
 
 
+def checked_statement(folder: Path) -> dict[str, Any]:
+    """The privacy statement of a finished run, itself and every file that it covers as written.
+
+    Raises CertificateError naming what was changed: such weights are not those that epsilon is of.
+    """
+    statement = read_statement(folder)
+    body = {key: value for key, value in statement.items() if key != "sha256"}
+    try:
+        artifact, whole = statement["artifact"], digest(body) == statement["sha256"]
+        kind, files = artifact["kind"], dict(artifact["files"])
+    except (KeyError, TypeError, ValueError):
+        raise CertificateError(f"{folder / 'privacy.json'} is no statement of a run") from None
+    if kind != "model":
+        raise CertificateError(f"{folder} holds a {kind.replace('_', ' ')}, not a trained run")
+    changed = [] if whole else ["privacy.json"]
+    for name, stated in files.items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file() or sha256_file(path) != stated:
+            changed.append(name)
+    if changed:
+        raise CertificateError(
+            f"{folder}: {', '.join(changed)} missing or changed since the statement was written: "
+            "restore the folder from a copy"
+        )
+    return statement
+
+
 def load(path: str | Path) -> PrivateGenerator:
-    """The generator of a finished run folder."""
+    """The generator of a finished run folder, every file of which is as its statement says."""
     from dpgen.methods import find
 
     folder = Path(path)
-    read_statement(folder)
+    statement = checked_statement(folder)
     config = json.loads((folder / "config.json").read_text())
     if config.get("schema") != CONFIG_SCHEMA:
         raise ValueError(
@@ -344,7 +391,9 @@ def load(path: str | Path) -> PrivateGenerator:
         )
     method = find(config["method"])
     settings = from_dict(method.Settings, config["settings"])
-    return method(budget=Budget(**config["budget"]), settings=settings)._restore(folder)
+    return method(budget=Budget(**config["budget"]), settings=settings)._restore(
+        folder, statement
+    )
 
 
 def _plain(value: Any) -> Any:

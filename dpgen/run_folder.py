@@ -82,10 +82,21 @@ class RunFolder:
     def discard(self) -> None:
         """Undoes a run that was refused before it began."""
         self.finish()
+        self.close()
         if not any(self.path.iterdir()):
             self.path.rmdir()
 
     def finish(self) -> None:
         """Deletes keys and checkpoints: the released files are in place."""
-        os.close(self._lock)
         shutil.rmtree(self._private)
+
+    def close(self) -> None:
+        """Lets another training have the folder; once is enough."""
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1
+
+
+def sweep(path: Path) -> None:
+    """Deletes what a kill at the very end of a run left beside its released files."""
+    shutil.rmtree(path / "checkpoint", ignore_errors=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dpgen.data.export import check_empty, write_images
+from dpgen.data.export import check_empty, check_space, write_images
 from dpgen.data.images import Images
 from dpgen.evaluation.grid import save_grid
 from dpgen.generator import BLOCK, load
@@ -48,6 +48,7 @@ def synthesise(
     generator = load(run)
     facts = generator.facts
     assert facts is not None
+    check_space(out, layout, n_images, facts.shape)  # type: ignore[arg-type]
     seed = secrets.randbits(31) if seed is None else seed
     chosen = (
         generator.default_sampler()

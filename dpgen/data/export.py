@@ -102,7 +102,7 @@ def _write_shards(
 ) -> None:
     first = next(blocks)
     shape = first[0].shape[1:]
-    _check_space(folder, n_images * LAYOUTS[format].image_bytes_fn(int(np.prod(shape))))
+    _check_space(folder, _needed(format, n_images, shape))  # type: ignore[arg-type]
     n_shards = -(-n_images // shard_size)
     digits = max(6, len(str(n_images - 1)))
     cut = cut_blocks(itertools.chain([first], blocks), shard_size)
@@ -164,6 +164,33 @@ def check_empty(target: Path) -> None:
         raise ValueError(
             f"{target} is a mount point, which cannot be renamed to: choose a folder in it"
         )
+
+
+def check_space(
+    out: str | Path,
+    format: Format,  # noqa: A002 - as in write_images
+    n_images: int,
+    shape: tuple[int, int, int],
+) -> None:
+    """Refuses, before anything is drawn or written, a set that the disk cannot hold.
+
+    Args:
+        out: the folder that will be made.
+        shape: (C, H, W) of the images.
+    """
+    folder = Path(os.path.realpath(out))
+    while not folder.exists():
+        folder = folder.parent
+    n_bytes, free = _needed(format, n_images, shape), shutil.disk_usage(folder).free
+    if n_bytes > free:
+        raise ValueError(
+            f"{n_images} images need up to {n_bytes / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are "
+            f"free at {folder}: make space, or choose another folder"
+        )
+
+
+def _needed(format: Format, n_images: int, shape: Sequence[int]) -> int:  # noqa: A002
+    return int(n_images * LAYOUTS[format].image_bytes_fn(int(np.prod(shape))))
 
 
 def _check_space(folder: Path, n_bytes: int) -> None:

@@ -119,8 +119,8 @@ class PrivateDataset:
             )
         if self._facts.max_records_per_unit != 1:
             raise ValueError(
-                f"max_records_per_unit must be 1, got {self._facts.max_records_per_unit}: epsilon is "
-                "stated per record, and group accounting is not built yet"
+                f"max_records_per_unit must be 1, got {self._facts.max_records_per_unit}: "
+                "epsilon is stated per record, and group accounting is not built yet"
             )
         if self._facts.shape != source.shape:
             raise ValueError(

@@ -47,6 +47,12 @@ NETWORKS = {
         lambda shape, n_classes: Denoiser(DenoiserConfig.preset("tiny", shape, n_classes)),
         ("image", "sigma", "label"),
     ),
+    "denoiser-with-prior": Network(
+        lambda shape, n_classes: Denoiser(
+            DenoiserConfig.preset("tiny", shape, n_classes, prior_bands=6)
+        ),
+        ("image", "sigma", "label"),
+    ),
     "denoiser-small": Network(
         lambda shape, n_classes: Denoiser(DenoiserConfig.preset("small", shape, n_classes)),
         ("image", "sigma", "label"),

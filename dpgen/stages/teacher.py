@@ -91,7 +91,31 @@ def resolve(settings: TeacherSettings, facts: PublicFacts) -> TeacherSettings:
         raise ValueError(
             f"batch must lie in [1, n_records = {facts.n_records}], got {filled.batch}"
         )
+    _check(filled)
+    _network(filled, facts)  # a shape that the network cannot take, before anything is paid
     return filled
+
+
+def _check(settings: TeacherSettings) -> None:
+    """Refuses what would only fail later, when the budget is spent."""
+    s = settings
+    for name, low in (("pretrain_steps", 0), ("pretrain_batch", 1), ("n_steps", 0), ("n_draws", 1)):
+        if getattr(s, name) < low:
+            raise ValueError(f"{name} must be at least {low}, got {getattr(s, name)}")
+    if not 0 < s.learning_rate < float("inf"):
+        raise ValueError(f"learning_rate must be a number greater than 0, got {s.learning_rate}")
+    if not 0 <= s.ema_decay < 1:
+        raise ValueError(f"ema_decay must lie in [0, 1), got {s.ema_decay}")
+    for name in ("warm_start_share", "blend"):
+        if not 0 <= getattr(s, name) <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {getattr(s, name)}")
+    if not 0 < s.means_share < 1:
+        raise ValueError(f"means_share must lie in (0, 1), got {s.means_share}")
+    if s.pretrain_steps > 0 and s.warm_start_share == 0:
+        raise ValueError(
+            f"pretrain_steps must be 0 without a warm start, got {s.pretrain_steps}: "
+            "raise warm_start_share"
+        )
 
 
 def plan(settings: TeacherSettings, facts: PublicFacts, budget: Budget) -> Plan:
@@ -159,15 +183,18 @@ def train(
 
 def untrained(settings: TeacherSettings, facts: PublicFacts, seed: int) -> Denoiser:
     """The network before it has learned anything, from public randomness."""
-    config = DenoiserConfig.preset(
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Denoiser(_network(settings, facts))
+
+
+def _network(settings: TeacherSettings, facts: PublicFacts) -> DenoiserConfig:
+    return DenoiserConfig.preset(
         settings.preset,
         facts.shape,
         facts.n_classes,
         prior_bands=settings.bands if settings.warm_start_share > 0 else 0,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return Denoiser(config)
 
 
 def _pretrain(

@@ -144,7 +144,7 @@ def test_output_keeps_the_dtype_of_the_images(draw: Callable[..., Tensor]) -> No
 @pytest.mark.parametrize(
     ("preset", "shape", "n_levels", "attention"),
     [
-        ("tiny", (1, 8, 8), 2, (1,)),
+        ("tiny", (1, 8, 8), 2, ()),
         ("small", (1, 28, 28), 3, (2,)),
         ("small", (3, 32, 32), 3, (2,)),
         ("base", (3, 64, 64), 4, (2, 3)),

@@ -86,9 +86,9 @@ def rows(vectors: Sequence[Sequence[float]] | Tensor, labels: Sequence[int] | No
 def linear_loss(
     parameters: Mapping[str, Tensor], pixels: Tensor, label: Tensor, draws: Mapping[str, Tensor]
 ) -> Tensor:
-    """Linear in the parameters: the gradient is x itself for ``w`` and 10 x by class for ``table``."""
+    """Linear in the parameters: the gradient is x for ``w`` and 10 x, by class, for ``table``."""
     x = pixels.flatten()
-    chosen = parameters["table"][label]
+    chosen = parameters["table"].index_select(0, label[None])[0]
     return (parameters["w"] * x).sum() + 10 * (chosen * x).sum() + 0 * draws["z"].sum()
 
 
@@ -102,11 +102,13 @@ def parameters() -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Echo:
-    """The statistic that hands records on as they are, in two blocks: nothing bounds it but the clip."""
+    """The statistic that hands records on as they are: nothing bounds it but the clip."""
 
     bound: float = 2.0
     n_classes: int = 2
-    tables: dict[str, tuple[int, int]] = field(default_factory=lambda: {"own": (2, 3), "all": (1, 3)})
+    tables: dict[str, tuple[int, int]] = field(
+        default_factory=lambda: {"own": (2, 3), "all": (1, 3)}
+    )
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -299,7 +299,8 @@ def test_a_delta_that_could_publish_a_record_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epsilon", "delta"), [(0, 1e-5), (-1, 1e-5), (math.nan, 1e-5), (math.inf, 1e-5), (1, 0), (1, 1)]
+    ("epsilon", "delta"),
+    [(0, 1e-5), (-1, 1e-5), (math.nan, 1e-5), (math.inf, 1e-5), (1, 0), (1, 1)],
 )
 def test_a_budget_that_is_none_is_refused(epsilon: float, delta: float) -> None:
     with pytest.raises(ValueError, match=r"epsilon must|delta must"):

@@ -71,9 +71,7 @@ def test_an_odd_number_of_coordinates_gets_noise_on_every_one(keyed: KeyedNoise)
     "other",
     ["release", "name", "plan", "key"],
 )
-def test_two_releases_tensors_plans_and_keys_share_no_noise(
-    other: str, keyed: KeyedNoise
-) -> None:
+def test_two_releases_tensors_plans_and_keys_share_no_noise(other: str, keyed: KeyedNoise) -> None:
     n = 200_000
     first = noise_of(keyed, n)
     second = {
@@ -148,9 +146,7 @@ def test_a_key_of_another_length_is_refused(key: bytes) -> None:
         KeyedNoise(key, "plan")
 
 
-def coins_of(
-    keyed: KeyedNoise, n: int, rate: float, steps: int, first: int = 0
-) -> np.ndarray:
+def coins_of(keyed: KeyedNoise, n: int, rate: float, steps: int, first: int = 0) -> np.ndarray:
     """(steps, n) bool: which slot is in which step."""
     table = np.zeros((steps, n), bool)
     for step in range(steps):

@@ -1,0 +1,135 @@
+"""A small data set whose every read is seen, tiny settings, and an accountant that remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dpgen.data.images import PublicFacts
+from dpgen.data.private import PrivateDataset
+from dpgen.distillation import Distillation
+from dpgen.methods.dp_sad import DPSAD, DPSADSettings
+from dpgen.methods.dpdm import DPDM, DPDMSettings
+from dpgen.privacy import accounting, certificate
+from dpgen.privacy.accounting import Adjacency, Budget
+from dpgen.stages.teacher import TeacherSettings
+
+BUDGET = Budget(0.3, 1e-3)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Networks this small spend their time waiting for threads; and one thread has one rounding."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installation of its own: key and ledgers."""
+    monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+_ANSWERS: dict[str, Any] = {}
+
+
+def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
+    def ask(event: Any, *rest: Any) -> Any:  # noqa: ANN401
+        question = f"{function.__name__} {accounting.event_to_json(event)} {rest}"
+        if question not in _ANSWERS:
+            _ANSWERS[question] = function(event, *rest)
+        return _ANSWERS[question]
+
+    return ask
+
+
+@pytest.fixture
+def remembering_accountant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The accountants of production, which are asked the same questions by every fit."""
+    monkeypatch.setattr(accounting, "_pld", _remembered(accounting._pld))
+    opinion = _remembered(certificate.second_opinion)
+    monkeypatch.setattr(certificate, "second_opinion", opinion)
+
+
+class Records:
+    """A source of uint8 records that calls ``on_read`` before every read."""
+
+    kind, public = "test", False
+
+    def __init__(
+        self, pixels: np.ndarray, labels: Sequence[int], class_names: tuple[str, ...]
+    ) -> None:
+        self.pixels, self.labels, self.class_names = pixels, list(labels), class_names
+        self.shape: tuple[int, int, int] = (1, *pixels.shape[1:])
+        self.on_read: Callable[[], None] = lambda: None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
+        self.on_read()
+        rows = np.asarray(indices)
+        pixels = torch.from_numpy(self.pixels[rows][:, None].copy())
+        return pixels, torch.tensor([self.labels[i] for i in rows])
+
+    def raw_records(self) -> Iterator[tuple[np.ndarray, int]]:
+        for pixels, label in zip(self.pixels, self.labels, strict=True):
+            yield pixels[..., None], label
+
+    def plus(self, pixels: np.ndarray, label: int) -> Records:
+        """The neighbour with one more record, in the last slot."""
+        more = np.concatenate([self.pixels, pixels[None]])
+        return Records(more, [*self.labels, label], self.class_names)
+
+    def but_last(self) -> Records:
+        return Records(self.pixels[:-1], self.labels[:-1], self.class_names)
+
+
+@pytest.fixture(scope="session")
+def records() -> Records:
+    """Thirty images of 8x8 in three classes."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (30, 8, 8), dtype=np.uint8)
+    return Records(pixels, [i % 3 for i in range(30)], ("a", "b", "c"))
+
+
+@pytest.fixture(scope="session")
+def dataset() -> Callable[..., PrivateDataset]:
+    """Private data with stated facts: 30 records, whatever the source holds."""
+
+    def make(source: Records, adjacency: Adjacency = "add_remove") -> PrivateDataset:
+        facts = PublicFacts((1, 8, 8), ("a", "b", "c"), 30, adjacency, origin="stated")
+        return PrivateDataset(source, facts=facts, adjacency=adjacency)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def untrained() -> Callable[..., DPSAD | DPDM]:
+    """A method by its id with tiny settings: warm start, three private steps, three public ones."""
+
+    def make(method: str, **teacher: Any) -> DPSAD | DPDM:  # noqa: ANN401
+        own = {
+            "warm_start_share": 0.5,
+            "n_steps": 3,
+            "n_draws": 2,
+            "batch": 15,
+            "bands": 4,
+            "clip_norm": 0.05,
+        }
+        settings = TeacherSettings(**(own | teacher))
+        if method == "dpdm":
+            return DPDM(budget=BUDGET, settings=DPDMSettings(teacher=settings, sampling_steps=2))
+        student = Distillation(n_steps=2, n_iterations=3, pool_size=20, batch_size=10)
+        return DPSAD(budget=BUDGET, settings=DPSADSettings(teacher=settings, student=student))
+
+    return make

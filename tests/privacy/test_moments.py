@@ -1,0 +1,107 @@
+"""What the warm start's statistics owe to privacy; what they are good for is tested elsewhere."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dpgen.cosines import Cosines
+from dpgen.privacy.mechanisms import NoisySum, Statistic
+from dpgen.stages.moments import ClassMeans, ClassSpread, stack, unstack
+
+Kit = Any  # what conftest.py shares
+
+SHAPE = (1, 4, 4)
+
+
+def pixels(n: int = 6, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return 2 * torch.rand(n, *SHAPE, generator=generator) - 1
+
+
+def statistics() -> dict[str, Statistic]:
+    spread = ClassSpread(Cosines(SHAPE, 3), n_classes=2, radius=0.8)
+    means = 0.3 * torch.randn(2, 16, generator=torch.Generator().manual_seed(1)).double()
+    return {
+        "means": ClassMeans(SHAPE, 2, centre=-0.4, radius=1.5, count_weight=0.5),
+        "spread": spread.around(means),
+    }
+
+
+def lengths(statistic: Statistic, images: Tensor, labels: Tensor) -> Tensor:
+    """Norm of each record's blocks, as one vector."""
+    blocks = statistic(images, labels).values()
+    return sum(b.values.double().square().sum(1) for b in blocks).sqrt()  # type: ignore[union-attr]
+
+
+def test_stack_is_an_isometry_and_unstack_its_inverse() -> None:
+    a = torch.randn(5, 4, 4, generator=torch.Generator().manual_seed(0)).double()
+    symmetric = a + a.mT
+    stacked = stack(symmetric)
+    assert stacked.shape == (5, 10)
+    torch.testing.assert_close(stacked.norm(dim=1), symmetric.flatten(1).norm(dim=1))
+    torch.testing.assert_close(unstack(stacked), symmetric)
+
+
+@pytest.mark.parametrize("name", list(statistics()))
+def test_no_record_exceeds_the_declared_bound_and_extreme_ones_reach_it(name: str) -> None:
+    """So the clip of the release moves the last 1e-5 only, and the scale of unstack is right."""
+    statistic = statistics()[name]
+    images = torch.cat([pixels(200), torch.ones(1, *SHAPE), -torch.ones(1, *SHAPE)])
+    found = lengths(statistic, images, torch.arange(202) % 2)
+    assert (found <= statistic.bound * (1 + 1e-6)).all()
+    assert found.max() >= statistic.bound * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("name", list(statistics()))
+def test_a_records_blocks_do_not_depend_on_the_other_records(name: str) -> None:
+    statistic = statistics()[name]
+    labels = torch.tensor([0, 1, 1, 0, 1, 0])
+    whole = statistic(pixels(), labels)
+    for i in range(6):
+        alone = statistic(pixels()[i : i + 1], labels[i : i + 1])
+        for block_name, block in alone.items():
+            torch.testing.assert_close(whole[block_name].values[i], block.values[0])
+            assert whole[block_name].rows[i] == block.rows[0] == labels[i]
+
+
+@pytest.mark.parametrize("name", list(statistics()))
+def test_the_release_moves_by_at_most_its_bound_and_reaches_it(name: str, kit: Kit) -> None:
+    """The production release, noise off: random neighbours and the two extreme images."""
+    mechanism = NoisySum(statistics()[name], 2.0)
+    base, labels = pixels(), torch.tensor([0, 1, 1, 0, 1, 0])
+
+    def total(images: Tensor, classes: Tensor) -> Tensor:
+        noise = kit.Silent()
+        mechanism.release(
+            kit.Rows(images, classes, torch.ones(len(images), dtype=torch.bool)), noise
+        )
+        return noise.sum()
+
+    before = total(base, labels)
+    reached = 0.0
+    for image in [*pixels(20, 5), torch.ones(SHAPE), -torch.ones(SHAPE), base[0]]:
+        for label in (0, 1):
+            after = total(
+                torch.cat([base, image[None]]), torch.cat([labels, torch.tensor([label])])
+            )
+            reached = max(reached, float((after - before).norm()))
+    assert 0.99 * mechanism.statistic.bound <= reached <= mechanism.statistic.bound
+
+
+def test_counts_and_sums_share_the_bound_they_declare() -> None:
+    means = statistics()["means"]
+    assert means.bound == pytest.approx(math.hypot(1.5, 0.5))
+    block = means(torch.full((1, *SHAPE), -0.4), torch.tensor([1]))["sums"]
+    torch.testing.assert_close(block.values[0, -1], torch.tensor(0.5, dtype=torch.float64))
+
+
+def test_the_spread_is_taken_around_released_means_only() -> None:
+    bare = ClassSpread(Cosines(SHAPE, 3), n_classes=2, radius=0.8)
+    with pytest.raises(RuntimeError, match="around released means"):
+        bare(pixels(), torch.zeros(6, dtype=torch.int64))
+    assert bare.settings == statistics()["spread"].settings

@@ -1,0 +1,491 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dpgen.data.images import PublicFacts
+from dpgen.data.private import PrivateDataset, fingerprint, installation_key
+from dpgen.privacy import ledger as ledger_module
+from dpgen.privacy.accounting import Budget, leaves
+from dpgen.privacy.certificate import executed_releases
+from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.ledger import BudgetExceeded, LedgerError, parse_lines
+from dpgen.privacy.mechanisms import NoisySGD, NoisySum
+from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.plan import Plan, Stage
+
+Kit = Any  # what conftest.py shares
+
+N_STEPS = 6
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doors do not depend on how the accountant counts: steps / 100 stand for epsilon."""
+
+    def price(event: Any, delta: float, adjacency: str) -> float:  # noqa: ANN401
+        return sum(leaf.steps for leaf in leaves(event)) / 100
+
+    monkeypatch.setattr(ledger_module, "epsilon_of", price)
+
+
+def sgd(**changes: Any) -> NoisySGD:  # noqa: ANN401
+    numbers = {"rate": 0.5, "n_steps": N_STEPS, "noise_multiplier": 1.0, "n_records": 20}
+    return NoisySGD(**(numbers | changes))
+
+
+def plan(kit: Kit, **changes: Any) -> Plan:  # noqa: ANN401
+    stages = (Stage("means", NoisySum(kit.Echo(), 4.0)), Stage("teacher", sgd(**changes)))
+    return Plan(stages, "add_remove")
+
+
+def begun(
+    kit: Kit,
+    folder: Path,
+    *,
+    source: Any = None,  # noqa: ANN401
+    run: str = "run",
+    **changes: Any,  # noqa: ANN401
+) -> PrivateDataset:
+    data = kit.dataset(source or kit.source(), folder)
+    data.begin(run, StageKeys(folder / "keys"), plan(kit, **changes))
+    return data
+
+
+def descend(
+    kit: Kit,
+    data: PrivateDataset,
+    *,
+    start: int = 0,
+    stop: int = N_STEPS,
+    w: dict[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Gradient descent from step ``start``, killed before step ``stop`` is asked for."""
+    w = w or kit.parameters()
+    if start == stop:
+        return w
+    for step in data.steps(sgd(), label="teacher", start=start, micro_batch=4):
+        gradient = step.gradient(kit.linear_loss, kit.no_draws, w)
+        w = {name: value - 0.1 * gradient[name] for name, value in w.items()}
+        if step.index + 1 == stop:
+            break
+    return w
+
+
+def release(data: PrivateDataset, kit: Kit) -> dict[str, Tensor]:  # noqa: ANN401
+    return data.release(NoisySum(kit.Echo(), 4.0), label="means")
+
+
+def test_there_is_no_way_in_but_the_doors(kit: Kit, tmp_path: Path) -> None:
+    data = kit.dataset(kit.source(), tmp_path)
+    for way_in in (len, iter, list, lambda d: d[0]):
+        with pytest.raises(TypeError):
+            way_in(data)
+
+
+def test_no_record_is_read_before_the_run_is_charged(kit: Kit, tmp_path: Path) -> None:
+    source = kit.source()
+    data = kit.dataset(source, tmp_path)
+    with pytest.raises(RuntimeError, match="no record is touched before"):
+        release(data, kit)
+    with pytest.raises(RuntimeError, match="no record is touched before"):
+        descend(kit, data)
+    assert source.reads == []
+
+
+def test_the_charge_is_on_disk_before_the_first_record_is_read(kit: Kit, tmp_path: Path) -> None:
+    source = kit.source()
+    data = kit.dataset(source, tmp_path)
+    seen: list[set[str]] = []
+
+    def look() -> None:
+        text = data.ledger.path.read_text()
+        lines = parse_lines(text, "ledger")
+        seen.append({line["label"] for line in lines if line["kind"] == "charge"})
+
+    source.on_read = look
+    data.begin("run", StageKeys(tmp_path / "keys"), plan(kit))
+    assert seen == []
+    release(data, kit)
+    descend(kit, data)
+    assert len(seen) > 3
+    assert all(labels == {"means", "teacher"} for labels in seen)
+
+
+def test_a_budget_without_room_reads_and_writes_nothing(kit: Kit, tmp_path: Path) -> None:
+    source = kit.source()
+    data = kit.dataset(source, tmp_path, limit=Budget(0.069, 1e-5))
+    with pytest.raises(BudgetExceeded):
+        data.begin("run", StageKeys(tmp_path / "keys"), plan(kit))
+    with pytest.raises(RuntimeError, match="no record is touched before"):
+        release(data, kit)
+    assert source.reads == []
+    assert not data.ledger.path.exists()
+
+
+def test_releases_in_the_kernel_are_those_in_the_ledger_and_in_the_event(
+    kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T10: counted in the noise kernel and at the reader, not in the doors."""
+    added: list[tuple[float, int, str]] = []
+    real = KeyedNoise.add
+
+    def add(self: KeyedNoise, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
+        added.append((std, release, name))
+        return real(self, total, std, release=release, name=name)
+
+    monkeypatch.setattr(KeyedNoise, "add", add)
+    source = kit.source()
+    data = begun(kit, tmp_path, source=source)
+    release(data, kit)
+    reads_of_release = sum(map(len, source.reads))
+    descend(kit, data)
+    assert reads_of_release == len(source)
+    lines = data.ledger.lines_of("run")
+    assert executed_releases(lines) == {"means": 1, "teacher": N_STEPS}
+    by_event = {leaf.rate: leaf for leaf in leaves(plan(kit).event)}
+    assert by_event[1.0].steps == 1
+    assert by_event[0.5].steps == N_STEPS
+    means = [(4.0 * 2.0, 0, name) for name in ("own", "all")]
+    teacher = [(1.0, i, name) for i in range(N_STEPS) for name in ("w", "table")]
+    assert added == means + teacher
+
+
+def test_the_step_reads_the_records_of_its_coins_and_no_other(kit: Kit, tmp_path: Path) -> None:
+    source = kit.source()
+    data = begun(kit, tmp_path, source=source)
+    noise = StageKeys(tmp_path / "keys").noise(Stage("teacher", sgd()).charge.plan)
+    for step in data.steps(sgd(), label="teacher", micro_batch=3):
+        source.reads.clear()
+        step.gradient(kit.linear_loss, kit.no_draws, kit.parameters())
+        expected = noise.coins(20, 0.5, release=step.index).tolist()
+        assert [i for read in source.reads for i in read] == expected
+
+
+@pytest.mark.parametrize("killed_at", range(N_STEPS + 1))
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_run_that_is_killed_and_resumed_gives_the_same_answer_and_pays_once(
+    killed_at: int, lost: int, kit: Kit, tmp_path: Path
+) -> None:
+    """Killed after any step; the checkpoint is of that step or of the one before."""
+    whole = descend(kit, begun(kit, tmp_path))
+    held = max(killed_at - lost, 0)
+    data = begun(kit, tmp_path)
+    w = descend(kit, data, stop=held)
+    if killed_at > held:
+        data = begun(kit, tmp_path)
+        descend(kit, data, start=held, stop=killed_at, w=w)
+    resumed = begun(kit, tmp_path)
+    w = descend(kit, resumed, start=held, w=w)
+    for name, value in whole.items():
+        assert torch.equal(w[name], value)
+    lines = resumed.ledger.lines()
+    assert [line["label"] for line in lines if line["kind"] == "charge"] == ["means", "teacher"]
+    assert executed_releases(lines)["teacher"] == N_STEPS
+
+
+def test_a_release_that_is_repeated_after_a_kill_is_the_same(kit: Kit, tmp_path: Path) -> None:
+    first = release(begun(kit, tmp_path), kit)
+    again = release(begun(kit, tmp_path), kit)
+    for name, table in first.items():
+        assert torch.equal(again[name], table)
+
+
+def test_two_runs_of_one_plan_share_no_noise_under_one_public_seed(
+    kit: Kit, tmp_path: Path
+) -> None:
+    found = []
+    with torch.random.fork_rng():
+        for run in ("one", "two"):
+            torch.manual_seed(0)
+            np.random.seed(0)
+            data = begun(kit, tmp_path / run, run=run)
+            found.append((release(data, kit)["own"], descend(kit, data)["w"]))
+    for a, b in zip(*found, strict=True):
+        assert not torch.isin(a, b).any()
+
+
+def test_a_stage_answers_once_per_begin(kit: Kit, tmp_path: Path) -> None:
+    """The same noise on another question: the difference of two answers would have none."""
+    data = begun(kit, tmp_path)
+    release(data, kit)
+    with pytest.raises(RuntimeError, match="second answer is a second release"):
+        release(data, kit)
+    descend(kit, data, stop=2)
+    with pytest.raises(RuntimeError, match="second answer is a second release"):
+        descend(kit, data, start=2)
+
+
+def test_a_step_that_was_handed_out_counts_as_made(kit: Kit, tmp_path: Path) -> None:
+    """Whoever stops after an answer has it, whether or not the next step is asked for."""
+    data = begun(kit, tmp_path)
+    descend(kit, data, stop=2)
+    assert executed_releases(data.ledger.lines())["teacher"] == 2
+
+
+def test_a_stage_whose_key_is_gone_is_refused_before_a_record_is_read(
+    kit: Kit, tmp_path: Path
+) -> None:
+    data = begun(kit, tmp_path)
+    descend(kit, data)
+    data.finish("teacher", sgd())
+    source = kit.source()
+    resumed = begun(kit, tmp_path, source=source)
+    with pytest.raises(LedgerError, match="key of this stage is gone"):
+        descend(kit, resumed)
+    assert source.reads == []
+
+
+def test_a_finished_stage_was_executed_as_charged_though_a_kill_took_the_note(
+    kit: Kit, tmp_path: Path
+) -> None:
+    data = begun(kit, tmp_path)
+    data.finish("teacher", sgd())
+    data.finish("teacher", sgd())
+    lines = data.ledger.lines()
+    assert executed_releases(lines) == {"teacher": N_STEPS}
+    assert sum(line["kind"] == "executed" for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rate": 0.4},
+        {"n_steps": 7},
+        {"n_steps": 5},
+        {"noise_multiplier": 0.9},
+        {"clip_norm": 2.0},
+        {"n_records": 21},
+    ],
+)
+def test_a_resume_under_another_plan_is_refused_and_reads_nothing(
+    change: dict[str, Any], kit: Kit, tmp_path: Path
+) -> None:
+    descend(kit, begun(kit, tmp_path), stop=2)
+    source = kit.source()
+    with pytest.raises(LedgerError, match="charged for another plan"):
+        begun(kit, tmp_path, source=source, **change)
+    data = begun(kit, tmp_path, source=source)
+    with pytest.raises(LedgerError, match="not what was charged"):
+        next(iter(data.steps(sgd(**change), label="teacher")))
+    assert source.reads == []
+    assert sum(line["kind"] == "charge" for line in data.ledger.lines()) == 2
+
+
+def test_a_mechanism_that_is_not_in_the_plan_is_refused_and_charges_nothing(
+    kit: Kit, tmp_path: Path
+) -> None:
+    source = kit.source()
+    data = begun(kit, tmp_path, source=source)
+    before = data.ledger.path.read_bytes()
+    with pytest.raises(LedgerError, match="not what was charged"):
+        data.release(NoisySum(kit.Echo(), 4.0), label="other")
+    with pytest.raises(LedgerError, match="not what was charged"):
+        data.release(NoisySum(kit.Echo(bound=3.0), 4.0), label="means")
+    with pytest.raises(LedgerError, match="not what was charged"):
+        next(iter(data.steps(sgd(), label="means")))
+    assert source.reads == []
+    assert data.ledger.path.read_bytes() == before
+
+
+def changed(kit: Kit, how: str) -> Any:  # noqa: ANN401
+    source = kit.source()
+    if how == "pixel":
+        source.pixels[3, 0, 0, 0] ^= 1
+    elif how == "label":
+        source.labels[3] = 1 - source.labels[3]
+    elif how == "grown":
+        return kit.source(21)
+    elif how == "shrunk":
+        source = kit.ArraySource(source.pixels[:-1], source.labels[:-1], source.class_names)
+    return source
+
+
+@pytest.mark.parametrize("how", ["pixel", "label", "grown", "shrunk"])
+@pytest.mark.parametrize("own_ledger", [False, True])
+def test_a_resume_on_other_data_is_refused_and_reads_nothing(
+    how: str, own_ledger: bool, kit: Kit, tmp_path: Path
+) -> None:
+    """Also when --ledger gives the changed data the old ledger."""
+    path = tmp_path / "own.jsonl" if own_ledger else None
+
+    def begin(source: Any) -> PrivateDataset:  # noqa: ANN401
+        facts = PublicFacts((1, 1, 3), ("a", "b"), 20, origin="stated")
+        data = kit.dataset(source, tmp_path, facts=facts, ledger=path)
+        data.begin("run", StageKeys(tmp_path / "keys"), plan(kit))
+        return data
+
+    descend(kit, begin(kit.source()), stop=2)
+    other = changed(kit, how)
+    with pytest.raises(LedgerError, match="begun on other data"):
+        begin(other)
+    assert other.reads == []
+    begin(kit.source())
+
+
+def test_keys_of_one_run_do_not_serve_another(kit: Kit, tmp_path: Path) -> None:
+    begun(kit, tmp_path, run="one")
+    with pytest.raises(LedgerError, match="begun on other data"):
+        begun(kit, tmp_path, run="two")
+
+
+def test_a_plan_of_the_other_relation_is_refused(kit: Kit, tmp_path: Path) -> None:
+    data = kit.dataset(kit.source(), tmp_path)
+    with pytest.raises(ValueError, match="the plan is for replace_one"):
+        data.begin("run", StageKeys(tmp_path / "keys"), replace(plan(kit), adjacency="replace_one"))
+
+
+def test_the_fingerprint_is_of_the_records_whatever_their_order(kit: Kit) -> None:
+    key = bytes(32)
+    source = kit.source()
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
+    shuffled = kit.ArraySource(source.pixels[order], source.labels[order], source.class_names)
+    assert fingerprint(shuffled, key) == fingerprint(source, key)
+    marks = {fingerprint(changed(kit, how), key) for how in ("pixel", "label", "grown", "shrunk")}
+    assert len({*marks, fingerprint(source, key), fingerprint(source, bytes(31) + b"1")}) == 6
+
+
+def test_one_data_set_has_one_ledger_across_runs(kit: Kit, tmp_path: Path, home: Path) -> None:
+    for run in ("one", "two"):
+        begun(kit, tmp_path / run, run=run)
+    (path,) = (home / "ledgers").glob("*.jsonl")
+    assert kit.dataset(kit.source(), tmp_path).ledger.path == path
+    assert kit.dataset(kit.source(21), tmp_path).ledger.path != path
+    assert kit.dataset(kit.source(), tmp_path).account()["runs"] == 2
+    assert kit.dataset(kit.source(), tmp_path).account()["total_epsilon"] == pytest.approx(
+        0.14, rel=0.01
+    )
+
+
+def test_the_installation_key_is_drawn_once_and_for_its_owner_only(home: Path) -> None:
+    key = installation_key()
+    assert installation_key() == key
+    assert len(key) == 32
+    assert (home / "key").stat().st_mode & 0o077 == 0
+    (home / "key").write_bytes(key[:5])
+    with pytest.raises(LedgerError, match="damaged"):
+        installation_key()
+
+
+def test_released_lines_hold_neither_keys_nor_a_hash_of_the_records(
+    kit: Kit, tmp_path: Path
+) -> None:
+    source = kit.source()
+    data = begun(kit, tmp_path, source=source)
+    release(data, kit)
+    text = json.dumps([data.ledger.lines_of("run"), data.account(), data.facts.to_dict()])
+    keys = [path.read_bytes().hex() for path in (tmp_path / "keys").glob("*.key")]
+    assert len(keys) == 2
+    for secret in (*keys, fingerprint(source, installation_key()), installation_key().hex()):
+        assert secret not in text
+
+
+def test_a_label_out_of_range_counts_as_nothing_and_says_nothing(kit: Kit, tmp_path: Path) -> None:
+    source = kit.source()
+    without = kit.ArraySource(source.pixels[:-2], source.labels[:-2], source.class_names)
+    source.labels[-1], source.labels[-2] = 7, -3
+
+    def total(records: Any) -> Tensor:  # noqa: ANN401
+        from dpgen.data.private import _Records
+
+        noise = kit.Silent()
+        facts = PublicFacts((1, 1, 3), ("a", "b"), 20)
+        NoisySum(kit.Echo(), 1.0).release(_Records(records, facts), noise)
+        return noise.sum()
+
+    torch.testing.assert_close(total(source), total(without))
+
+
+def test_rates_follow_the_stated_facts_and_not_the_number_of_records(
+    kit: Kit, tmp_path: Path
+) -> None:
+    """T7: a record more or less changes no public number."""
+    facts = PublicFacts((1, 1, 3), ("a", "b"), 20, origin="stated")
+    seen = [kit.dataset(kit.source(n), tmp_path / str(n), facts=facts).facts for n in (19, 20, 21)]
+    assert seen[0] == seen[1] == seen[2] == facts
+
+
+def test_the_first_facts_of_a_data_set_stay(kit: Kit, tmp_path: Path) -> None:
+    """Under one ledger a count that follows the data would publish it, run after run."""
+    path = tmp_path / "own.jsonl"
+    data = kit.dataset(kit.source(20), tmp_path, ledger=path)
+    data.begin("run", StageKeys(tmp_path / "keys"), plan(kit))
+    assert kit.dataset(kit.source(21), tmp_path, ledger=path).facts.n_records == 20
+    stated = PublicFacts((1, 1, 3), ("a", "b"), 21, origin="stated")
+    with pytest.raises(ValueError, match="holds other facts"):
+        kit.dataset(kit.source(21), tmp_path, ledger=path, facts=stated)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        (PublicFacts((1, 3, 1), ("a", "b"), 20), "shape"),
+        (PublicFacts((1, 1, 3), ("a",), 20), "name 1 classes"),
+    ],
+)
+def test_facts_that_the_data_contradict_are_refused(
+    facts: PublicFacts, message: str, kit: Kit
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        PrivateDataset(kit.source(), facts=facts)
+
+
+def test_a_unit_of_several_records_is_refused_as_long_as_nothing_prices_it(kit: Kit) -> None:
+    facts = PublicFacts((1, 1, 3), ("a", "b"), 20, max_records_per_unit=2)
+    with pytest.raises(ValueError, match="max_records_per_unit must be 1"):
+        PrivateDataset(kit.source(), facts=facts)
+
+
+def test_a_relation_is_never_replaced_in_silence_by_that_of_the_facts(kit: Kit) -> None:
+    facts = PublicFacts((1, 1, 3), ("a", "b"), 20)
+    with pytest.raises(ValueError, match="adjacency must be"):
+        PrivateDataset(kit.source(), facts=facts, adjacency="replace_one")
+    assert PrivateDataset(kit.source(), facts=facts).facts.adjacency == "add_remove"
+    declared = PrivateDataset(kit.source(), adjacency="replace_one").facts
+    assert declared.adjacency == "replace_one"
+
+
+def test_public_data_keep_their_ledger_in_the_run_folder(
+    kit: Kit, tmp_path: Path, home: Path
+) -> None:
+    class Public(kit.ArraySource):  # type: ignore[misc, name-defined]
+        public = True
+
+    s = kit.source()
+    for folder in ("one", "two"):
+        source = Public(s.pixels, s.labels, s.class_names)
+        data = begun(kit, tmp_path / folder, source=source, run=folder)
+        assert data.ledger.path.parent == tmp_path / folder
+        assert data.account()["ledger"] == "run folder (public data)"
+        assert data.account()["runs"] == 1
+    assert not home.exists()
+
+
+def test_the_noised_answer_is_the_sum_plus_the_noise_of_the_stage_key(
+    kit: Kit, tmp_path: Path
+) -> None:
+    """An independent reading of the whole path: records, coins, clip, noise, denominator."""
+    source = kit.source()
+    data = begun(kit, tmp_path, source=source)
+    noise = StageKeys(tmp_path / "keys").noise(Stage("teacher", sgd()).charge.plan)
+    compute: Callable[[Tensor], Tensor] = lambda x: x * (1 / x.norm()).clamp(max=1)  # noqa: E731
+    for step in data.steps(sgd(), label="teacher", micro_batch=4):
+        out = step.gradient(kit.linear_loss, kit.no_draws, kit.parameters())
+        expected = torch.zeros(9, dtype=torch.float64)
+        for slot in noise.coins(20, 0.5, release=step.index):
+            x = source.pixels[slot].flatten().double() / 127.5 - 1
+            g = torch.zeros(3, 3, dtype=torch.float64)
+            g[0], g[1 + int(source.labels[slot])] = x, 10 * x
+            expected += compute(g.flatten())
+        parts = {"w": expected[:3], "table": expected[3:].reshape(2, 3)}
+        for name, part in parts.items():
+            noised = noise.add(part, 1.0, release=step.index, name=name) / 10
+            torch.testing.assert_close(out[name].double(), noised, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,106 @@
+"""One run, one folder, one process: begun empty, held alone, gone when finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dpgen.run_folder import RunFolder, sweep
+
+CONFIG = {"seed": 5, "method": "m"}
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def test_a_new_run_has_an_identity_of_its_own_behind_a_closed_door(tmp_path: Path) -> None:
+    one, other = RunFolder(tmp_path / "a", CONFIG), RunFolder(tmp_path / "b", CONFIG)
+    assert one.fresh and other.fresh
+    assert one.id != other.id and len(one.id) == 32
+    private = tmp_path / "a" / "checkpoint"
+    assert mode(private) == mode(private / "keys") == mode(private / "state") == 0o700
+    assert mode(private / "run.json") == 0o600
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["checkpoint"]
+
+
+def test_an_unfinished_run_is_found_again_under_its_own_configuration_only(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run", CONFIG)
+    run.close()
+    again = RunFolder(tmp_path / "run", CONFIG)
+    assert again.id == run.id and not again.fresh
+    again.close()
+    with pytest.raises(ValueError, match="unfinished run of another configuration"):
+        RunFolder(tmp_path / "run", CONFIG | {"seed": 6})
+    # The refusal let go of the folder.
+    assert RunFolder(tmp_path / "run", CONFIG).id == run.id
+
+
+def test_a_folder_in_use_is_refused_also_across_processes(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run", CONFIG)
+    with pytest.raises(ValueError, match="in use by another training"):
+        RunFolder(tmp_path / "run", CONFIG)
+    code = (
+        "import sys; from pathlib import Path; from dpgen.run_folder import RunFolder\n"
+        f"try: RunFolder(Path(sys.argv[1]), {CONFIG!r})\n"
+        "except ValueError as error: print(error)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True, check=True
+    )
+    assert "in use by another training" in said.stdout
+    run.close()
+    run.close()
+    assert not RunFolder(tmp_path / "run", CONFIG).fresh
+
+
+def test_what_is_neither_empty_nor_a_run_is_left_alone(tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine").write_text("mine")
+    with pytest.raises(ValueError, match="must be empty or an unfinished run"):
+        RunFolder(full, CONFIG)
+    assert [p.name for p in full.iterdir()] == ["mine"]
+    with pytest.raises(ValueError, match="must be a folder"):
+        RunFolder(full / "mine", CONFIG)
+
+
+def test_a_finished_run_keeps_what_was_released_and_nothing_else(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run", CONFIG)
+    run.keys.create("plan")
+    (tmp_path / "run" / "model").write_text("released")
+    run.finish()
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["model"]
+
+
+def test_a_run_that_was_refused_leaves_no_folder_but_spares_what_is_in_it(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "run", CONFIG).discard()
+    assert not (tmp_path / "run").exists()
+    run = RunFolder(tmp_path / "run", CONFIG)
+    (tmp_path / "run" / "mine").write_text("mine")
+    run.discard()
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["mine"]
+
+
+def test_the_seed_of_a_run_is_read_from_it_finished_or_not(tmp_path: Path) -> None:
+    assert RunFolder.seed_of(tmp_path / "run") is None
+    RunFolder(tmp_path / "run", CONFIG).close()
+    assert RunFolder.seed_of(tmp_path / "run") == 5
+    finished = tmp_path / "finished"
+    finished.mkdir()
+    (finished / "config.json").write_text(json.dumps({"seed": 7}))
+    assert RunFolder.seed_of(finished) == 7
+
+
+def test_sweeping_takes_the_checkpoints_alone(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "run", CONFIG).close()
+    (tmp_path / "run" / "model").write_text("released")
+    sweep(tmp_path / "run")
+    sweep(tmp_path / "run")
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["model"]

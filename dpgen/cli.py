@@ -29,37 +29,35 @@ class _Program(click.Group):
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
         try:
             return super().invoke(ctx)
-        except (
-            ValueError,
-            FileNotFoundError,
-            PermissionError,
-            NotADirectoryError,
-            IsADirectoryError,
-        ) as error:
-            status, text = REFUSED, str(error)
-        except (MemoryError, OSError) as error:
-            cure = (
-                "make space, then run the same command again"
-                if _disk_full(error)
-                else "then run it again"
-            )
-            status, text = (
-                MACHINE_FAILED,
-                f"the machine failed ({error or 'out of memory'}): {cure}",
-            )
-        except KeyboardInterrupt:
-            status, text = (
-                INTERRUPTED,
-                "interrupted; the same command goes on where this one stopped",
-            )
-        if ctx.params.get("verbose"):
-            traceback.print_exc()
+        except (ValueError, OSError, MemoryError, KeyboardInterrupt) as error:
+            if ctx.params.get("verbose"):
+                traceback.print_exc()
+            status, text = _outcome(error)
         click.echo(f"dpgen: {text}", err=True)
         ctx.exit(status)
 
 
-def _disk_full(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno == errno.ENOSPC
+_INPUT_ERRORS = (
+    ValueError,
+    FileNotFoundError,
+    PermissionError,
+    NotADirectoryError,
+    IsADirectoryError,
+)
+
+
+def _outcome(error: BaseException) -> tuple[int, str]:
+    """The exit status of an error, and the line that says it."""
+    if isinstance(error, _INPUT_ERRORS):
+        return REFUSED, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "interrupted; the same command goes on where this one stopped"
+    again = "run the same command again"
+    if isinstance(error, MemoryError):
+        return MACHINE_FAILED, f"out of memory: lower --micro-batch or free some, then {again}"
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    cure = f"make space, then {again}" if full else again
+    return MACHINE_FAILED, f"the machine failed ({error}): {cure}"
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -280,6 +278,9 @@ def evaluate(sets: tuple[Path, ...], reference: str, json_file: Path | None, **g
     """
     from dpgen.reports import evaluation_report
 
+    for option, file in (("--json", json_file), ("--preview", given["preview"])):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise ValueError(f"{option} {file}: there is no folder {file.absolute().parent}")
     report = evaluation_report(sets, reference, **given)
     if json_file is not None:
         from dpgen.privacy.ledger import replace_durably

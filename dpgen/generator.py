@@ -148,6 +148,7 @@ class PrivateGenerator(abc.ABC):
             sweep(folder)
             return self._restore(folder, statement)
         plan = self.plan(data.facts)
+        self.default_sampler()  # settings that it refuses, it refuses before anything is paid
         with closing(RunFolder(folder, config)) as run:
             try:
                 data.begin(run.id, run.keys, plan)

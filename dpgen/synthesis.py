@@ -45,6 +45,8 @@ def synthesise(
     check_empty(out)
     if preview is not None and preview.suffix.lower() != ".png":
         raise ValueError(f"--preview must end in .png, got {preview.name!r}")
+    if preview is not None and not preview.absolute().parent.is_dir():
+        raise ValueError(f"--preview {preview}: there is no folder {preview.absolute().parent}")
     generator = load(run)
     facts = generator.facts
     assert facts is not None

@@ -206,13 +206,20 @@ class PrivateDataset:
             raise ValueError(
                 f"the plan is for {plan.adjacency}, the data set for {self._facts.adjacency}"
             )
-        # Records too: under --ledger, one ledger may be given to data that changed since.
-        keys.bind(f"{run} {self.ledger.dataset} {self._identity()}")
+        keys.check(self._owner(run))
         for stage in plan.stages:
             if not self.ledger.holds(run, stage.charge):
                 keys.create(stage.charge.plan)
         self.ledger.charge(run, [stage.charge for stage in plan.stages])
+        # After the charge, which settles the ledger's name, and before the first touch.
+        keys.bind(self._owner(run))
         self._run, self._entered = (run, keys), set()
+
+    def _owner(self, run: str) -> str:
+        """Whom the keys serve. Records too: under --ledger, one ledger may be given to data that
+        changed since.
+        """
+        return f"{run} {self.ledger.dataset} {self._identity()}"
 
     def account(self) -> dict[str, Any]:
         """What the data set's whole ledger says, for the privacy statement."""

@@ -28,14 +28,19 @@ class StageKeys:
         os.chmod(folder, 0o700)
         self._folder = folder
 
+    @property
+    def _owner(self) -> Path:
+        return self._folder / "owner"
+
     def bind(self, owner: str) -> None:
-        """Ties the keys to the first owner they are begun with, a run on a data set: a key never
-        serves two.
-        """
-        path = self._folder / "owner"
-        if not path.exists():
-            replace_durably(path, owner.encode(), mode=0o600)
-        if path.read_text() != owner:
+        """Ties the keys to their owner, a run on a data set, for good: a key never serves two."""
+        if not self._owner.exists():
+            replace_durably(self._owner, owner.encode(), mode=0o600)
+        self.check(owner)
+
+    def check(self, owner: str) -> None:
+        """Raises LedgerError when the keys are tied to another owner."""
+        if self._owner.exists() and self._owner.read_text() != owner:
             raise LedgerError(
                 "this run was begun on other data (or they changed since): give it the data it "
                 "was begun on, or start a new run folder"

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from dpgen.networks import NETWORKS, require_per_record
+from dpgen.privacy.clipping import MARGIN, add_clipped, zero_sum
 
 SHAPE = (2, 8, 8)
 N_CLASSES = 3
@@ -119,3 +120,31 @@ def test_layers_that_stay_inside_a_record_pass() -> None:
 def test_the_top_level_itself_is_checked() -> None:
     with pytest.raises(ValueError, match="BatchNorm2d at 'the top level'"):
         require_per_record(nn.BatchNorm2d(4))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+def test_the_clipped_sum_equals_a_loop_over_records(name: str, layout: torch.memory_format) -> None:
+    module = build(name).to(memory_format=layout)
+    records = tuple(t.contiguous(memory_format=layout) if t.ndim == 4 else t for t in inputs(name))
+    parameters = {key: value.detach() for key, value in module.named_parameters()}
+
+    def loss(parameters: dict[str, Tensor], *record: Tensor) -> Tensor:
+        output = functional_call(module, parameters, tuple(t[None] for t in record))
+        return output.square().sum()
+
+    alone = []
+    for i in range(N_RECORDS):
+        module.zero_grad()
+        module(*(t[i : i + 1] for t in records)).square().sum().backward()
+        alone.append({key: p.grad.clone() for key, p in module.named_parameters()})
+    norms = [sum(float(g.square().sum()) for g in record.values()) ** 0.5 for record in alone]
+    clip_norm = sorted(norms)[N_RECORDS // 2]  # some records are clipped, some are not
+    total = zero_sum(parameters)
+    valid = torch.ones(N_RECORDS, dtype=torch.bool)
+    add_clipped(total, loss, parameters, records, valid, clip_norm)
+    for key, summed in total.items():
+        factors = [min(1.0, clip_norm / MARGIN / norm) for norm in norms]
+        looped = sum(f * record[key] for f, record in zip(factors, alone, strict=True))
+        torch.testing.assert_close(summed, looped, rtol=1e-9, atol=1e-9 * clip_norm)

@@ -59,6 +59,18 @@ def test_keys_serve_one_owner(tmp_path: Path) -> None:
     for other in ("run on other data", "other run on data", ""):
         with pytest.raises(LedgerError, match="begun on other data"):
             StageKeys(tmp_path / "keys").bind(other)
+        with pytest.raises(LedgerError, match="begun on other data"):
+            StageKeys(tmp_path / "keys").check(other)
+    StageKeys(tmp_path / "keys").check("run on data")
+
+
+def test_checking_an_owner_ties_nothing(tmp_path: Path) -> None:
+    keys = StageKeys(tmp_path / "keys")
+    keys.check("one")
+    keys.check("two")
+    keys.bind("three")
+    with pytest.raises(LedgerError, match="begun on other data"):
+        keys.check("one")
 
 
 def test_nobody_else_can_read_a_key(tmp_path: Path) -> None:

@@ -331,6 +331,32 @@ def test_a_resume_on_other_data_is_refused_and_reads_nothing(
     begin(kit.source())
 
 
+@pytest.mark.parametrize("door", ["create", "bind"])
+def test_a_run_killed_before_it_was_bound_begins_again_and_pays_once(
+    door: str, kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger's name is random until the first charge: only then are keys tied to it."""
+
+    def killed(self: StageKeys, text: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageKeys, door, killed)
+        with pytest.raises(KeyboardInterrupt):
+            begun(kit, tmp_path)
+    data = begun(kit, tmp_path)
+    descend(kit, data)
+    assert sum(line["kind"] == "charge" for line in data.ledger.lines()) == 2
+
+
+def test_other_data_are_not_charged_for_a_run_that_is_refused(kit: Kit, tmp_path: Path) -> None:
+    begun(kit, tmp_path)
+    other = kit.dataset(kit.source(21), tmp_path)
+    with pytest.raises(LedgerError, match="begun on other data"):
+        other.begin("run", StageKeys(tmp_path / "keys"), plan(kit))
+    assert not other.ledger.path.exists()
+
+
 def test_keys_of_one_run_do_not_serve_another(kit: Kit, tmp_path: Path) -> None:
     begun(kit, tmp_path, run="one")
     with pytest.raises(LedgerError, match="begun on other data"):

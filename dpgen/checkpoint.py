@@ -38,7 +38,7 @@ class Checkpoints:
         self._last = time.monotonic()
         return True
 
-    def save(self, name: str, tensors: Mapping[str, Tensor], **numbers: Any) -> None:
+    def save(self, name: str, tensors: Mapping[str, Tensor], **numbers: Any) -> None:  # noqa: ANN401
         """Replaces the state ``name`` by these tensors and JSON numbers, whole or not at all."""
         whole = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
         content = save(whole, metadata={"numbers": canonical(numbers)})

@@ -103,15 +103,17 @@ _data = _options(
     click.option("--data", metavar="DATA", help="The private images: `digits` or a path."),
     click.option("--split", type=click.Choice(["train", "test", "all"]), default="train",
                  show_default=True, help="Which of them, where the data have splits."),
-    click.option("--size", type=int, metavar="PIXELS", help="Resize the short side and crop the centre square."),
-    click.option("--channels", type=click.Choice(["1", "3"]), help="Convert to grey (1) or RGB (3)."),
+    click.option("--size", type=int, metavar="PIXELS",
+                 help="Resize the short side and crop the centre square."),
+    click.option("--channels", type=click.Choice(["1", "3"]),
+                 help="Convert to grey (1) or RGB (3)."),
     click.option("--value-range", metavar="LOW,HIGH", help="Black and white of float arrays."),
     click.option("--facts", metavar="FILE", type=click.Path(path_type=Path),
-                 help="TOML file of public facts: shape, class_names, n_records. Without it the data's own "
-                 "headers are declared public by whoever runs this."),
+                 help="TOML file of public facts: shape, class_names, n_records. Without it the "
+                 "data's own headers are declared public by whoever runs this."),
     click.option("--adjacency", type=click.Choice(["add_remove", "replace_one"]),
-                 help="What neighbouring data sets differ by: a record more or less (the default), or "
-                 "another record in its place."),
+                 help="What neighbouring data sets differ by: a record more or less (the "
+                 "default), or another record in its place."),
 )  # fmt: skip
 
 _budget = _options(
@@ -144,7 +146,8 @@ _quiet = click.option("-q", "--quiet", is_flag=True, help="No progress bars.")
 def plan(method: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401
     """The price and the settings of a run, before any record is read.
 
-    Says what each stage will charge, and estimates time and memory from a rehearsal on random images.
+    Says what each stage will charge, and estimates time and memory from a rehearsal on random
+    images.
     """
     generator, facts = _configured(method, given)
     if facts is None:
@@ -174,7 +177,8 @@ def plan(method: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401
     type=click.Path(path_type=Path),
     help="Ledger file instead of the one of this data set.",
 )
-@click.option("--limit", type=float, metavar="EPSILON", help="Most that this data set may ever spend; default: "
+@click.option("--limit", type=float, metavar="EPSILON",
+              help="Most that this data set may ever spend; default: "
               "the budget of its first run.")  # fmt: skip
 @_quiet
 def train(method: str, out: Path, seed: int | None, quiet: bool, **given: Any) -> None:  # noqa: ANN401
@@ -195,7 +199,8 @@ def train(method: str, out: Path, seed: int | None, quiet: bool, **given: Any) -
         click.echo(f"{out} is finished already; nothing was charged", err=True)
     click.echo(generator.privacy["statement"])
     click.echo(
-        f"model {out / 'model.safetensors'}, picture {out / 'preview.png'}, statement {out / 'privacy.json'}"
+        f"model {out / 'model.safetensors'}, picture {out / 'preview.png'}, "
+        f"statement {out / 'privacy.json'}"
     )
 
 
@@ -230,8 +235,8 @@ def train(method: str, out: Path, seed: int | None, quiet: bool, **given: Any) -
 @click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True)
 @_quiet
 def sample(
-    run: Path, n_images: int, out: Path, layout: str, preview: Path | None, seed: int | None, sampler: str | None,
-    steps: int, guidance: float, device: str, quiet: bool,
+    run: Path, n_images: int, out: Path, layout: str, preview: Path | None, seed: int | None,
+    sampler: str | None, steps: int, guidance: float, device: str, quiet: bool,
 ) -> None:  # fmt: skip
     """Make a synthetic data set from a trained RUN. Costs no privacy, any number of times."""
     from dpgen.synthesis import synthesise
@@ -364,7 +369,8 @@ def _configured(method: str, given: dict[str, Any]) -> tuple[Any, Any]:
             raise ValueError(f"--config {given['config']} must be TOML: {error}") from None
     for text in given["assignments"]:
         assign(values, *parse_assignment(text))
-    # A placeholder delta until the facts are known; `Budget` checks both numbers now, before any data are opened.
+    # A placeholder delta until the facts are known; `Budget` checks both numbers now, before any
+    # data are opened.
     budget = Budget(given["epsilon"], given["delta"] if given["delta"] is not None else 1e-9)
     generator = kind(budget=budget, settings=from_dict(kind.Settings, values))
     facts = PublicFacts.load(given["facts"]) if given["facts"] is not None else None

@@ -1,4 +1,4 @@
-r"""Stochastic adversarial distillation: a few-step student from a released teacher. No record is near.
+r"""Stochastic adversarial distillation: a few-step student from a released teacher, no data.
 
 `distil` receives a released network and images that this network made. It has no handle on private
 data, so what it does is post-processing of the teacher (theorem A3 of the design): any number of
@@ -10,19 +10,20 @@ student answers x_s = D_student(x_r, sigma_r, y), and there are two ways to ask:
     paired  x_r = x_0 + (sigma_r / sigma_0) (sigma_0 z - x_0), where z is the very noise that the
             teacher turned into x_0: the straight line that a perfect student walks down its ladder.
             The teacher's answer there is the end of its own long path, x_t = x_0
-    fresh   x_r = x_0 + sigma_r z with z drawn anew, and x_t = D_teacher(x_r, sigma_r, y): as published
+    fresh   x_r = x_0 + sigma_r z with z drawn anew, x_t = D_teacher(x_r, sigma_r, y), as in
+            the paper
 
-    L = w(sigma_r) (MSE(x_t, x_s) + MSE(x_0, x_s)) + lambda L_adv        (counted once where x_t = x_0)
+    L = w(sigma_r) (MSE(x_t, x_s) + MSE(x_0, x_s)) + lambda L_adv    (counted once if x_t = x_0)
 
 The discriminator sees teacher and student side by side in random order, C(x_t, x_s) or C(x_s, x_t),
-and learns which it was; the student is trained to make it wrong. With its own noise x_0 is a function
-of x_r, so a student of few steps keeps the teacher's variety; with fresh noise it can only learn a
-mean of many x_0.
+and learns which it was; the student is trained to make it wrong. With its own noise x_0 is a
+function of x_r, so a student of few steps keeps the teacher's variety; with fresh noise it can only
+learn a mean of many x_0.
 
 Reference: Liu, Wang, Ge (2024), "Learning Differentially Private Diffusion Models via Stochastic
 Adversarial Distillation", arXiv 2408.14738; x_0 here is teacher-made where the paper has a private
-image, which is what makes the stage free. Pairs: Luhman and Luhman (2021), arXiv 2101.02388; straight
-lines between them: Liu, Gong, Liu (2022), "Flow Straight and Fast", arXiv 2209.03003.
+image, which is what makes the stage free. Pairs: Luhman and Luhman (2021), arXiv 2101.02388;
+straight lines between them: Liu, Gong, Liu (2022), "Flow Straight and Fast", arXiv 2209.03003.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def draw_pairs(
     device: torch.device,
     show: bool,
 ) -> Pairs:
-    """Images that the teacher makes of fresh noise down its long path (DDIM), the classes in turn."""
+    """Images that the teacher makes of fresh noise down its long path (DDIM), class by class."""
     teacher = teacher.to(device).eval()
     labels = torch.arange(settings.pool_size) % teacher.n_classes
     noise = torch.randn(len(labels), *teacher.config.shape, generator=generator)
@@ -239,7 +240,7 @@ def distil(
 
 
 def side_by_side(teacher: Tensor, student: Tensor, swap: Tensor) -> Tensor:
-    """C(x_t, x_s) along the channels, (B, 2 C, H, W); the other way round where ``swap`` (B,) is True."""
+    """C(x_t, x_s) along the channels, (B, 2 C, H, W); C(x_s, x_t) where ``swap`` (B,) is True."""
     swap = swap[:, None, None, None]
     first, second = torch.where(swap, student, teacher), torch.where(swap, teacher, student)
     return torch.cat([first, second], dim=1)

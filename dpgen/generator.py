@@ -42,7 +42,8 @@ from dpgen.workplace import Hardware, Rehearsal, Workplace
 from samplers.types import Sampler
 
 CONFIG_SCHEMA = "dpgen-config/1"
-BLOCK = 256  # images drawn under one seed: how many are asked for, and on how many processes, changes no image
+# Images drawn under one seed: how many are asked for, and on how many processes, changes no image.
+BLOCK = 256
 
 
 class NotFitted(ValueError):
@@ -52,8 +53,8 @@ class NotFitted(ValueError):
 class PrivateGenerator(abc.ABC):
     """The common interface of all methods.
 
-    A method is a class with `id`, `Settings` and the four abstract members. The constructor takes hyper-parameters and a
-    budget, no data; public facts come with the data.
+    A method is a class with `id`, `Settings` and the four abstract members. The constructor takes
+    hyper-parameters and a budget, no data; public facts come with the data.
 
     Args:
         budget: the most that `fit` may spend.
@@ -70,7 +71,7 @@ class PrivateGenerator(abc.ABC):
     networks: Mapping[str, Denoiser]
 
     @abc.abstractmethod
-    def resolve(self, facts: PublicFacts) -> Any:
+    def resolve(self, facts: PublicFacts) -> Any:  # noqa: ANN401
         """The settings with every ``None`` filled in for these facts."""
 
     @abc.abstractmethod
@@ -83,7 +84,7 @@ class PrivateGenerator(abc.ABC):
 
     @abc.abstractmethod
     def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> dict[str, Denoiser]:
-        """Runs the plan; returns the released networks by file name, the one to sample from as ``model``."""
+        """Runs the plan; returns the networks to release by file name, ``model`` to sample from."""
 
     @abc.abstractmethod
     def default_sampler(self) -> Sampler: ...
@@ -99,21 +100,22 @@ class PrivateGenerator(abc.ABC):
 
     def fit(
         self,
-        data: PrivateDataset | Images | str | Path | Any,
+        data: PrivateDataset | Images | str | Path | Any,  # noqa: ANN401
         *,
         out: str | Path | None = None,
         seed: int | None = None,
         hardware: Hardware | None = None,
         show: bool = False,
     ) -> Self:
-        """Learns from private records, charging exactly `plan` to their ledger before the first touch.
+        """Learns from private records; `plan` is charged to their ledger before the first touch.
 
         Args:
             data: what `open_images` returned, or anything it takes.
-            out: run folder, made here; an unfinished run of the same configuration in it is resumed and pays nothing again,
-                a finished one is loaded. ``None`` works in a temporary folder until `save`.
-            seed: of the public randomness (initial weights, distillation); drawn and recorded when ``None``. Private
-                randomness never comes from it.
+            out: run folder, made here; an unfinished run of the same configuration in it is resumed
+                and pays nothing again, a finished one is loaded. ``None`` works in a temporary
+                folder until `save`.
+            seed: of the public randomness (initial weights, distillation); drawn and recorded when
+                ``None``. Private randomness never comes from it.
             show: progress bars on standard error.
 
         Raises:
@@ -178,7 +180,7 @@ class PrivateGenerator(abc.ABC):
     def _release(
         self, data: PrivateDataset, plan: Plan, run: RunFolder, config: dict[str, Any]
     ) -> None:
-        """Writes what may leave the house; the privacy statement last, and only then forgets keys and checkpoints."""
+        """Writes what may leave the house, the privacy statement last; then forgets the keys."""
         folder = run.path
         for partial in folder.glob(".*.partial"):
             partial.unlink()  # left by a kill in the middle of a write
@@ -277,7 +279,8 @@ class PrivateGenerator(abc.ABC):
             labels = torch.arange(n) % facts.n_classes
         if labels.shape != (n,) or labels.min() < 0 or labels.max() >= facts.n_classes:
             raise ValueError(
-                f"labels must be {n} numbers in [0, {facts.n_classes - 1}], got {tuple(labels.shape)}"
+                f"labels must be {n} numbers in [0, {facts.n_classes - 1}], "
+                f"got {tuple(labels.shape)}"
             )
         generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
         seed = int(torch.randint(2**62, (), generator=generator))
@@ -329,7 +332,8 @@ def draw_blocks(
     for block, first in enumerate(range(0, len(labels), BLOCK)):
         part = labels[first : first + BLOCK].to(device)
         rng = torch.Generator().manual_seed((seed + block * 0x9E3779B97F4A7C15) % 2**63)
-        # The whole block's noise, whatever of it is wanted: how many are asked for changes no image.
+        # The whole block's noise, whatever of it is wanted: how many are asked for changes no
+        # image.
         noise = torch.randn(BLOCK, *network.config.shape, generator=rng)[: len(part)].to(device)
         own = torch.Generator(device=device).manual_seed(rng.initial_seed() ^ 1)
         with torch.no_grad():
@@ -338,7 +342,7 @@ def draw_blocks(
 
 
 def load_denoiser(path: Path) -> Denoiser:
-    """A released network from its safetensors file. Raises ValueError when a weight is not a number."""
+    """A released network from its safetensors file. Refuses weights that are no numbers."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
@@ -388,7 +392,8 @@ def load(path: str | Path) -> PrivateGenerator:
     config = json.loads((folder / "config.json").read_text())
     if config.get("schema") != CONFIG_SCHEMA:
         raise ValueError(
-            f"{folder / 'config.json'} has schema {config.get('schema')!r}, this version reads {CONFIG_SCHEMA}"
+            f"{folder / 'config.json'} has schema {config.get('schema')!r}, "
+            f"this version reads {CONFIG_SCHEMA}"
         )
     method = find(config["method"])
     settings = from_dict(method.Settings, config["settings"])
@@ -397,7 +402,7 @@ def load(path: str | Path) -> PrivateGenerator:
     )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:  # noqa: ANN401
     """Tuples as lists, as JSON will give them back."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

@@ -1,4 +1,4 @@
-"""What the command line prints: plans, evaluations, ledgers; as tables of text and as plain dictionaries."""
+"""What the command line prints: plans, evaluations, ledgers; as text and as dictionaries."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ class PlanReport:
     def text(self) -> str:
         f, relation = self.facts, self.facts.adjacency.replace("_", " or ")
         lines = [
-            f"{self.method} on {f.n_records} records of {f.shape[0]}x{f.shape[1]}x{f.shape[2]} in {f.n_classes} classes",
-            f"spends epsilon = {self.epsilon:g} of {self.budget.epsilon:g} at delta = {self.budget.delta:g} "
+            f"{self.method} on {f.n_records} records of "
+            f"{f.shape[0]}x{f.shape[1]}x{f.shape[2]} in {f.n_classes} classes",
+            f"spends epsilon = {self.epsilon:g} of {self.budget.epsilon:g} at "
+            f"delta = {self.budget.delta:g} "
             f"({relation} one record); nothing was charged",
             "",
             f"{'stage':14}{'releases':>9}{'rate':>9}{'noise / bound':>15}",
@@ -107,7 +109,8 @@ class EvaluationReport:
         width = max(12, *(len(name) + 2 for name in self.sets))
         first = next(iter(self.sets.values()))[0]
         lines = [
-            f"Accuracy on {first.n_test} real images ({self.reference}, {self.split}) of a {self.protocol.network} "
+            f"Accuracy on {first.n_test} real images ({self.reference}, {self.split}) of a "
+            f"{self.protocol.network} "
             f"trained on synthetic images only",
             "",
             f"{'set':{width}}{'images':>8}{'accuracy':>16}   weakest class",
@@ -199,7 +202,8 @@ def ledger_table(path: Path | None, raised: float | None) -> str:
         runs = len({line["run"] for line in lines if line["kind"] == "charge"})
         facts = PublicFacts.from_dict(ledger.facts)
         rows.append(
-            f"{ledger.dataset:18}{round_up(ledger.spent()):>8g}{limit.epsilon:>8g}{limit.delta:>9g}{runs:>6}  "
+            f"{ledger.dataset:18}{round_up(ledger.spent()):>8g}{limit.epsilon:>8g}"
+            f"{limit.delta:>9g}{runs:>6}  "
             f"{facts.n_records}, {facts.shape}  {file}"
         )
     return "\n".join(rows)

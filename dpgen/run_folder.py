@@ -72,7 +72,7 @@ class RunFolder:
 
     @staticmethod
     def seed_of(path: Path) -> int | None:
-        """The seed that the run in ``path`` was begun with, finished or not; None where there is no run."""
+        """The seed that the run in ``path`` was begun with, finished or not; None without a run."""
         for held in (path / "checkpoint" / "run.json", path / "config.json"):
             if held.exists():
                 content = json.loads(held.read_text())

@@ -20,7 +20,7 @@ def nearest(key: str, known: list[str]) -> str:
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
-    """Builds the dataclass ``cls`` from a dictionary, nested dataclasses from nested dictionaries."""
+    """Builds the dataclass ``cls`` from a dictionary, nested ones from nested dictionaries."""
     hints = get_type_hints(cls)
     known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
     resolved: dict[str, Any] = {}
@@ -32,7 +32,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
     return cls(**resolved)
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
+def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     options = hint.__args__ if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in options:
         return None
@@ -65,7 +65,7 @@ def parse_assignment(text: str) -> tuple[list[str], Any]:
     return key.strip().split("."), parsed
 
 
-def assign(values: dict[str, Any], keys: list[str], value: Any) -> None:
+def assign(values: dict[str, Any], keys: list[str], value: Any) -> None:  # noqa: ANN401
     """Sets ``values[a][b] = value``, making the dictionaries between."""
     for key in keys[:-1]:
         values = values.setdefault(key, {})

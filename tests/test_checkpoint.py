@@ -16,7 +16,8 @@ from dpgen.networks.ema import EMA
 
 
 class Loop:
-    """A network under Adam with averaged weights and noise of its own: all that a state must hold."""
+    """A network under Adam with averaged weights and noise of its own: all that a state must hold.
+    """
 
     def __init__(self) -> None:
         torch.manual_seed(0)
@@ -89,7 +90,10 @@ def test_a_save_replaces_the_last_one_whole(tmp_path: Path) -> None:
     assert {k: v.tolist() for k, v in found[0].items()} == {"x": [5.0, 5.0]}
     transposed = states.load("b")
     assert transposed is not None and transposed[0]["x"].tolist() == [[0, 3], [1, 4], [2, 5]]
-    assert sorted(p.name for p in (tmp_path / "state").iterdir()) == ["a.safetensors", "b.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "state").iterdir()) == [
+        "a.safetensors",
+        "b.safetensors",
+    ]
 
 
 def test_two_names_of_one_tensor_are_both_saved(tmp_path: Path) -> None:
@@ -125,7 +129,9 @@ def test_a_damaged_state_is_an_error_that_says_what_to_do(tmp_path: Path, damage
             "no numbers": save({"x": torch.zeros(1)}),
         }[damage]
     )
-    with pytest.raises(ValueError, match=r"checkpoint .*a\.safetensors is damaged .*new run folder"):
+    with pytest.raises(
+        ValueError, match=r"checkpoint .*a\.safetensors is damaged .*new run folder"
+    ):
         states.load("a")
 
 

@@ -40,9 +40,7 @@ def test_coefficients_are_those_of_scipy(shape: tuple[int, int, int], bands: int
     # Whatever their order, channel by channel they are the same numbers.
     by_channel = found.unflatten(-1, (-1, shape[0])).mT
     expected = np.stack([spectrum[..., u, v] for u, v in kept], -1)
-    np.testing.assert_allclose(
-        np.sort(by_channel.numpy(), -1), np.sort(expected, -1), atol=1e-12
-    )
+    np.testing.assert_allclose(np.sort(by_channel.numpy(), -1), np.sort(expected, -1), atol=1e-12)
     # Slow ones first: the first is the mean, times the root of the number of pixels.
     mean = x.reshape(-1, shape[0], height * width).mean(-1) * (height * width) ** 0.5
     torch.testing.assert_close(by_channel[..., 0], mean)

@@ -183,7 +183,10 @@ def test_only_a_trained_run_is_loaded(tmp_path: Path) -> None:
         load(tmp_path / "absent")
     other = tmp_path / "set"
     other.mkdir()
-    statement = {"schema": "dpgen-privacy/1", "artifact": {"kind": "synthetic_dataset", "files": {}}}
+    statement = {
+        "schema": "dpgen-privacy/1",
+        "artifact": {"kind": "synthetic_dataset", "files": {}},
+    }
     for text, message in (
         (statement | {"sha256": ""}, "holds a synthetic dataset, not a trained run"),
         ({"schema": "dpgen-privacy/1"}, "no statement of a run"),

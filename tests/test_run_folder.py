@@ -52,7 +52,10 @@ def test_a_folder_in_use_is_refused_also_across_processes(tmp_path: Path) -> Non
         "except ValueError as error: print(error)"
     )
     said = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "in use by another training" in said.stdout
     run.close()

@@ -1,4 +1,6 @@
-"""Settings are strict: what goes in comes out, anything else is an error that names the nearest key."""
+"""Settings are strict: what goes in comes out, anything else is an error that names the nearest
+key.
+"""
 
 from __future__ import annotations
 

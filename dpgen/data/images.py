@@ -39,9 +39,9 @@ class PublicFacts:
         shape: (C, H, W) of every record; C is 1 or 3.
         class_names: one name per class, in label order; ``("all",)`` when there are no classes.
         n_records: the declared number of records, at least 1.
-        adjacency: whether neighbouring data sets differ by adding or removing one unit's records
-            or by replacing them.
-        max_records_per_unit: the most records of one protected unit (a person), at least 1.
+        adjacency: whether neighbouring data sets differ by adding or removing one record, or by
+            replacing one.
+        max_records_per_unit: the most records of one protected unit (a person), 1: groups are not priced.
         origin: ``stated`` in a facts file, or ``declared`` public by whoever runs the program on
             headers it read.
     """

@@ -71,11 +71,18 @@ def charged_event(lines: Sequence[Mapping[str, Any]]) -> DpEvent:
 
 def executed_releases(lines: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Releases made per stage: the union of the spans that were noted."""
-    spans: dict[str, set[int]] = {}
+    spans: dict[str, list[tuple[int, int]]] = {}
     for line in lines:
         if line["kind"] == "executed":
-            spans.setdefault(line["label"], set()).update(range(line["start"], line["stop"]))
-    return {label: len(steps) for label, steps in spans.items()}
+            spans.setdefault(line["label"], []).append((line["start"], line["stop"]))
+    counts: dict[str, int] = {}
+    for label, noted in spans.items():
+        reached, count = 0, 0
+        for start, stop in sorted(noted):
+            count += max(0, stop - max(start, reached))
+            reached = max(reached, stop)
+        counts[label] = count
+    return counts
 
 
 def releases_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:

@@ -1,13 +1,15 @@
 r"""The private teacher: a diffusion model trained by DP-SGD with noise multiplicity.
 
-Per record the EDM loss is averaged over J draws of noise level and noise *before* its gradient is clipped, so sensitivity does
-not depend on J, while the variance of the clipped gradient falls with it. The label is dropped once per record and step.
+Per record the EDM loss is averaged over J draws of noise level and noise *before* its gradient is
+clipped, so sensitivity does not depend on J, while the variance of the clipped gradient falls with
+it. The label is dropped once per record and step.
 
     l(x, y; theta) = 1/J sum_j lambda(sigma_j) || D(x + sigma_j z_j, sigma_j, y') - x ||^2 / (C H W)
     lambda(sigma) = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2,   ln sigma ~ N(P_mean, P_std^2)
 
-Reference: Dockhorn, Cao, Vahdat, Kreis (2023), "Differentially Private Diffusion Models", arXiv 2210.09929, section 3;
-Karras et al. (2022), arXiv 2206.00364, equation 8 for the loss. Privacy: theorem B1 of the design, DP-SGD on a loss of one record.
+Reference: Dockhorn, Cao, Vahdat, Kreis (2023), "Differentially Private Diffusion Models", arXiv
+2210.09929, section 3; Karras et al. (2022), arXiv 2206.00364, equation 8 for the loss. Privacy:
+theorem B1 of the design, DP-SGD on a loss of one record.
 """
 
 from __future__ import annotations
@@ -35,7 +37,10 @@ LABEL = "teacher"
 
 @dataclass(frozen=True)
 class NoiseLevels:
-    """The law of training noise levels: ln sigma ~ N(mean, std^2) (EDM's P_mean, P_std), and how many draws a record gets."""
+    """The law of training noise levels, ln sigma ~ N(mean, std^2), and a record's draws of it.
+
+    Source: EDM's P_mean and P_std.
+    """
 
     mean: float = -0.4
     std: float = 1.3
@@ -97,7 +102,7 @@ def pretrain(
     accelerator: Accelerator,
     show: bool,
 ) -> None:
-    """Fits the denoiser to samples of a released model, in place: post-processing, no record is near.
+    """Fits the denoiser, in place, to samples of a released model: post-processing.
 
     Args:
         sample_fn: (n, generator) -> pixels (n, C, H, W), labels (n,), on the CPU.

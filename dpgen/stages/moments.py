@@ -1,15 +1,20 @@
-r"""What the warm start asks of the records: class-wise sums and counts, then second moments around the released means.
+r"""What the warm start asks of the records: class-wise sums and counts, then second moments around
+the released means.
 
-Two Gaussian releases, the second adaptive. A record x with label y, c a public grey, B low-frequency cosines:
+Two Gaussian releases, the second adaptive. A record x with label y, c a public grey, B
+low-frequency cosines:
 
     means    row y:  (x - c, r)                     clipped to R, so norm at most sqrt(R^2 + r^2)
     spread   row y:  sym(b b'), b = B'(x - c - m_y) clipped to Q, so norm at most Q^2
 
-where m_y are the *released* class means and sym stacks the upper triangle of a symmetric matrix, off-diagonal entries times
-sqrt(2), so that its norm is the matrix's Frobenius norm. Classes cost nothing, a record sits in one of them. Moments around
-released means are worth a second release: residuals are half as long squared as records, and so is the noise (measured).
+where m_y are the *released* class means and sym stacks the upper triangle of a symmetric matrix,
+off-diagonal entries times sqrt(2), so that its norm is the matrix's Frobenius norm. Classes cost
+nothing, a record sits in one of them. Moments around
+released means are worth a second release: residuals are half as long squared as records, and so is
+the noise (measured).
 
-Source: warm-start block of the design, privacy.md section 3.3; adaptive composition of Gaussians is exact (F3).
+Source: warm-start block of the design, privacy.md section 3.3; adaptive composition of Gaussians is
+exact (F3).
 """
 
 from __future__ import annotations
@@ -21,8 +26,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from dpgen.privacy.mechanisms import Block
 from dpgen.cosines import Cosines
+from dpgen.privacy.mechanisms import Block
 
 
 @dataclass(frozen=True)
@@ -135,15 +140,20 @@ def stack(symmetric: Tensor) -> Tensor:
     """(..., m, m) symmetric to (..., m (m + 1) / 2), an isometry."""
     m = symmetric.shape[-1]
     i, j = torch.triu_indices(m, m)
-    return symmetric[..., i, j] * torch.where(i == j, 1.0, math.sqrt(2)).to(symmetric)
+    return symmetric[..., i, j] * _scales(i, j, symmetric)
 
 
 def unstack(stacked: Tensor) -> Tensor:
     """The inverse of `stack`."""
     m = round((math.sqrt(8 * stacked.shape[-1] + 1) - 1) / 2)
     i, j = torch.triu_indices(m, m)
-    values = stacked / torch.where(i == j, 1.0, math.sqrt(2)).to(stacked)
+    values = stacked / _scales(i, j, stacked)
     out = stacked.new_zeros(*stacked.shape[:-1], m, m)
     out[..., i, j] = values
     out[..., j, i] = values
     return out
+
+
+def _scales(i: Tensor, j: Tensor, like: Tensor) -> Tensor:
+    """1 on the diagonal, sqrt(2) off it, in the precision of ``like``."""
+    return 1 + (math.sqrt(2) - 1) * (i != j).to(like)

@@ -53,7 +53,8 @@ def rehearse(
         seconds += micro_batches * _seconds(private, device)
     evaluations = settings.pretrain_steps * settings.pretrain_batch * 3
     if student is not None:
-        # A training step costs about three forward passes of the student and two of the discriminator.
+        # A training step costs about three forward passes of the student and two of the
+        # discriminator.
         evaluations += student.n_iterations * student.batch_size * 5
         evaluations += student.pool_size * student.path.n_levels
     batch = max(1, min(64, hardware.micro_batch * settings.n_draws))

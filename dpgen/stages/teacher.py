@@ -1,4 +1,6 @@
-"""The private teacher as a whole: warm start, pre-training on it, DP-SGD. What `dpdm` releases and `dp-sad` distils."""
+"""The private teacher as a whole: warm start, pre-training on it, DP-SGD. What `dpdm` releases and
+`dp-sad` distils.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from dpgen.cosines import Cosines
 from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.networks.denoiser import PRESETS, Denoiser, DenoiserConfig
@@ -16,7 +19,6 @@ from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan, Stage, split_budget
 from dpgen.stages import denoising, warm_start
 from dpgen.stages.denoising import NoiseLevels
-from dpgen.cosines import Cosines
 from dpgen.stages.moments import ClassMeans, ClassSpread
 from dpgen.workplace import Workplace
 
@@ -27,8 +29,10 @@ class TeacherSettings:
 
     Args:
         preset: size of the network: tiny (8x8), small (28-32), base (64 and up).
-        warm_start_share: share of mu^2 that the warm start gets, in [0, 1]; 0 leaves it out, 1 leaves DP-SGD out.
-        means_share: share of the warm start's mu^2 that class means get, in (0, 1); the spread gets the rest.
+        warm_start_share: share of mu^2 that the warm start gets, in [0, 1]; 0 leaves it out, 1
+            leaves DP-SGD out.
+        means_share: share of the warm start's mu^2 that class means get, in (0, 1); the spread gets
+            the rest.
         bands: second moments are taken of the cosines with u + v < bands.
         blend: weight of a class's own covariance against the pooled one.
         pretrain_steps: training steps on images drawn from the release.
@@ -56,18 +60,19 @@ class TeacherSettings:
 
 
 DEFAULTS = {
-    # tiny: chosen on splits within the 1,437 training digits (five folds); the held-out ones were not looked at.
+    # tiny: chosen on splits within the 1,437 training digits (five folds); the held-out ones were
+    # not looked at.
     "tiny": {
-        "warm_start_share": 0.9, "bands": 15, "pretrain_steps": 0, "batch": 144, "n_steps": 40, "n_draws": 8,
-        "learning_rate": 3e-4, "ema_decay": 0.9,
+        "warm_start_share": 0.9, "bands": 15, "pretrain_steps": 0, "batch": 144,
+        "n_steps": 40, "n_draws": 8, "learning_rate": 3e-4, "ema_decay": 0.9,
     },
     "small": {
-        "warm_start_share": 0.1, "bands": 12, "pretrain_steps": 0, "batch": 4096, "n_steps": 2000, "n_draws": 16,
-        "learning_rate": 3e-4, "ema_decay": 0.999,
+        "warm_start_share": 0.1, "bands": 12, "pretrain_steps": 0, "batch": 4096,
+        "n_steps": 2000, "n_draws": 16, "learning_rate": 3e-4, "ema_decay": 0.999,
     },
     "base": {
-        "warm_start_share": 0.1, "bands": 8, "pretrain_steps": 0, "batch": 4096, "n_steps": 2000, "n_draws": 16,
-        "learning_rate": 3e-4, "ema_decay": 0.999,
+        "warm_start_share": 0.1, "bands": 8, "pretrain_steps": 0, "batch": 4096,
+        "n_steps": 2000, "n_draws": 16, "learning_rate": 3e-4, "ema_decay": 0.999,
     },
 }  # fmt: skip
 
@@ -140,7 +145,9 @@ def plan(settings: TeacherSettings, facts: PublicFacts, budget: Budget) -> Plan:
 def statistics(
     settings: TeacherSettings, facts: PublicFacts
 ) -> list[tuple[str, ClassMeans | ClassSpread]]:
-    """The warm start's statistics, with radii at which most images of this many pixels are not clipped."""
+    """The warm start's statistics, with radii at which most images of this many pixels are not
+    clipped.
+    """
     scale = (facts.shape[0] * facts.shape[1] * facts.shape[2] / 64) ** 0.5
     means = ClassMeans(
         facts.shape, facts.n_classes, centre=-0.4, radius=6.0 * scale, count_weight=scale

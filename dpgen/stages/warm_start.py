@@ -1,7 +1,8 @@
 """The warm start: a class-conditional Gaussian model of images from two noisy releases of moments.
 
-What follows the releases sees released tables and public numbers only and is post-processing: class means are shrunk towards
-the common mean by the known noise (empirical Bayes, per frequency), covariances are denoised by the known noise law.
+What follows the releases sees released tables and public numbers only and is post-processing: class
+means are shrunk towards the common mean by the known noise (empirical Bayes, per frequency),
+covariances are denoised by the known noise law.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import torch
 from torch import Tensor
 
 from dpgen.checkpoint import Checkpoints
+from dpgen.cosines import Cosines
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy.mechanisms import NoisySum
 from dpgen.progress import progress_bar
-from dpgen.cosines import Cosines
 from dpgen.stages.moments import ClassMeans, ClassSpread, unstack
 
 MEANS, SPREAD = "class means", "class spread"
@@ -85,7 +86,8 @@ def _released(
 def class_means(
     sums: Tensor, statistic: ClassMeans, noise: float, n_records: int
 ) -> tuple[Tensor, Tensor]:
-    """Class means (K, D) and class counts (K,) from noisy sums, shrunk by what the noise is known to add.
+    """Class means (K, D) and class counts (K,) from noisy sums, shrunk by what the noise is known
+    to add.
 
     Reference: Efron and Morris (1973), empirical Bayes estimation of several normal means.
     """
@@ -98,7 +100,8 @@ def class_means(
     own, common = sums[:, :-1] / counts[:, None], sums[:, :-1].sum(0) / n_records
     if n_classes == 1:
         return common[None] + statistic.centre, counts
-    # Deviations of the classes from the common mean, by frequency: signal falls with frequency, noise does not.
+    # Deviations of the classes from the common mean, by frequency: signal falls with frequency,
+    # noise does not.
     _, height, width = statistic.shape
     cosines = Cosines(statistic.shape, height + width - 1)
     deviations = cosines.analyse(own - common)
@@ -135,11 +138,11 @@ def class_covariances(
 def denoise(matrix: Tensor, noise: float) -> Tensor:
     """A covariance from a symmetric matrix with noise of std ``noise`` per stacked coordinate.
 
-    Eigenvalues above the edge of the noise are shrunk by what noise adds to them, the others dropped; the trace they lose is
-    given back evenly.
+    Eigenvalues above the edge of the noise are shrunk by what noise adds to them, the others
+    dropped; the trace they lose is given back evenly.
 
-    Reference: Gavish and Donoho (2017), "Optimal shrinkage of singular values", equation 7, with the edge of a symmetric matrix
-    whose off-diagonal entries have std ``noise / sqrt(2)``.
+    Reference: Gavish and Donoho (2017), "Optimal shrinkage of singular values", equation 7, with
+    the edge of a symmetric matrix whose off-diagonal entries have std ``noise / sqrt(2)``.
     """
     m = len(matrix)
     values, vectors = torch.linalg.eigh(matrix)

@@ -1,4 +1,6 @@
-"""Every test here runs on one thread, in an installation of its own, with accountants that remember."""
+"""Every test here runs on one thread, in an installation of its own, with accountants that
+remember.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Neighbour replay of the whole of `fit`: forced to one noisy transcript, two neighbours differ before
+"""Neighbour replay of the whole of `fit`: forced to one noisy transcript, two neighbours differ
+before
 the noise by at most what is declared, and in nothing that is released.
 
 The transcript is recorded on one data set and forced on its neighbour through the one place where
@@ -120,7 +121,9 @@ def live(
             assert (stage_keys._folder / f"{plan}.key").exists()
             return Transcript(KeyedNoise(b"k" * 32, plan), plan, world, canary)
 
-        def save(states: Checkpoints, name: str, tensors: dict[str, Tensor], **numbers: Any) -> None:  # noqa: ANN401
+        def save(
+            states: Checkpoints, name: str, tensors: dict[str, Tensor], **numbers: Any  # noqa: ANN401
+        ) -> None:  # noqa: ANN401
             whole = {key: tensor.detach().clone() for key, tensor in tensors.items()}
             world.checkpoints.append((name, whole, numbers))
             write(states, name, tensors, **numbers)
@@ -170,7 +173,7 @@ def movements(one: World, other: World) -> dict[str, list[float]]:
         gap = (total - other.before[plan, release, name]).square().sum().item()
         squares[plan, release] = squares.get((plan, release), 0.0) + gap
     found: dict[str, list[float]] = {}
-    for (plan, release), square in sorted(squares.items(), key=lambda item: item[0][1]):
+    for (plan, _), square in sorted(squares.items(), key=lambda item: item[0][1]):
         found.setdefault(one.labels[plan], []).append(square**0.5 / one.bounds[plan])
     return found
 
@@ -270,13 +273,12 @@ def test_a_replaced_record_moves_a_release_by_at_most_twice_the_bound(
     base = records.but_last()
     last = N_RECORDS - 1
     first = live(method, base.plus(WHITE, 0), adjacency="replace_one", canary=last)
-    world = live(
-        method, base.plus(BLACK, 1), adjacency="replace_one", canary=last, forced=first
-    )
+    world = live(method, base.plus(BLACK, 1), adjacency="replace_one", canary=last, forced=first)
     assert_released_alike(first, world)
     moved = movements(first, world)
     assert all(max(values) <= 2.0 for values in moved.values())
-    # Two records in two classes: their parts of a table are orthogonal, and together pass one bound.
+    # Two records in two classes: their parts of a table are orthogonal, and together pass one
+    # bound.
     assert max(moved["class means"]) > 1.2 and max(moved["class spread"]) > 1.2
     assert first.coins == world.coins
 
@@ -298,7 +300,7 @@ def test_every_read_belongs_to_a_release_that_was_charged_before(
     source = records.plus(WHITE, 0)
     plain = source.read
     source.read = lambda rows: read.append((len(rows), list(charged))) or plain(rows)
-    world = live("dpdm", source)
+    world = live("dp-sad", source)
     assert all(labels == ["class means", "class spread", "teacher"] for _, labels in read)
     # Two sums over all 31 records, in one piece, and the micro-batches of four that coins chose.
     batches = sum(-(-len(chosen) // 4) for chosen in world.coins.values())
@@ -320,7 +322,9 @@ def test_the_plan_is_a_function_of_the_facts_alone(
         assert hashes == [stage.charge.plan for stage in generator.plan(other.facts).stages]
 
 
-def test_a_fresh_run_draws_a_fresh_key_for_every_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_fresh_run_draws_a_fresh_key_for_every_stage(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     drawn = []
     new_key = keys.new_key
     monkeypatch.setattr(keys, "new_key", lambda: drawn.append(new_key()) or drawn[-1])

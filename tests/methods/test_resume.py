@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from dpgen import distillation, generator
+from dpgen import generator
 from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
 from dpgen.methods import dp_sad
@@ -32,7 +32,8 @@ SEED = 11
 
 @pytest.fixture(autouse=True)
 def fixed_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same key in both worlds; the plan hash still separates the stages. States at every step."""
+    """The same key in both worlds; the plan hash still separates the stages. States at every step.
+    """
     monkeypatch.setattr("dpgen.privacy.keys.new_key", lambda: b"k" * 32)
     monkeypatch.setattr(Checkpoints, "due", lambda states: True)
 
@@ -186,18 +187,7 @@ PUBLIC = {
 }
 
 
-KNOWN = {
-    "keys drawn, nothing charged": pytest.mark.xfail(
-        strict=True,
-        raises=LedgerError,
-        reason="keys are bound to the ledger's name, which is drawn anew until the first charge",
-    )
-}
-
-
-@pytest.mark.parametrize(
-    "point", [pytest.param(p, marks=KNOWN.get(p, ())) for p in [*PRIVATE, *PUBLIC]]
-)
+@pytest.mark.parametrize("point", [*PRIVATE, *PUBLIC])
 def test_a_run_killed_and_resumed_ends_in_the_weights_of_an_uninterrupted_one_and_pays_once(
     point: str,
     fit: Callable[..., Any],
@@ -242,9 +232,7 @@ def ledger_lines(home: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def unfinished(
-    fit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def unfinished(fit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run killed after its second private step."""
     folder = tmp_path / "run"
 
@@ -264,7 +252,9 @@ def test_a_step_that_is_made_again_gives_the_same_answer_again(
     repeated = []
     plain = KeyedNoise.add
 
-    def watched(noise: KeyedNoise, total: torch.Tensor, std: float, *, release: int, name: str) -> torch.Tensor:
+    def watched(
+        noise: KeyedNoise, total: torch.Tensor, std: float, *, release: int, name: str
+    ) -> torch.Tensor:
         answer = plain(noise, total, std, release=release, name=name)
         key = (noise._plan, release, name)
         if key in answers:

@@ -1,6 +1,7 @@
 """The student is post-processing of the released teacher: without the data it comes out the same.
 
-Stage two runs with the data within reach, with data that raise at every touch, and in a process that
+Stage two runs with the data within reach, with data that raise at every touch, and in a process
+that
 has nothing but the teacher's file. The weights are equal to the bit.
 """
 
@@ -53,8 +54,10 @@ teacher.load_state_dict(load_file("teacher.safetensors"))
 def generator(purpose):
     return torch.Generator().manual_seed((seed * 1_000_003 + purpose) % 2**63)
 
-pairs = draw_pairs(teacher.eval(), settings, generator=generator(2), device=torch.device("cpu"), show=False)
-student = distil(teacher, pairs, settings, generator=generator(3), checkpoints=Checkpoints(Path("state")),
+pairs = draw_pairs(teacher.eval(), settings, generator=generator(2), device=torch.device("cpu"),
+show=False)
+student = distil(teacher, pairs, settings, generator=generator(3),
+checkpoints=Checkpoints(Path("state")),
                  accelerator=Accelerator(cpu=True), show=False)
 near = [name for name in sys.modules if name.startswith("dpgen.data")]
 print(json.dumps({"sha256": hashlib.sha256(save(student.state_dict())).hexdigest(), "near": near}))
@@ -83,7 +86,9 @@ def trained(
     dataset: Callable[..., PrivateDataset],
     records: Any,  # noqa: ANN401
 ) -> Callable[..., Run]:
-    """Trains DP-SAD under fixed keys; ``poisoned`` makes every touch of the data in stage two raise."""
+    """Trains DP-SAD under fixed keys; ``poisoned`` makes every touch of the data in stage two
+    raise.
+    """
     monkeypatch.setattr("dpgen.privacy.keys.new_key", lambda: b"k" * 32)
 
     def train(name: str, *, poisoned: bool) -> Run:
@@ -214,5 +219,7 @@ def test_the_teacher_is_left_as_it_was_released(trained: Callable[..., Run]) -> 
     generator = dpgen.load(run.folder)
     assert fingerprint(generator.networks["teacher"].state_dict()) == run.teacher
     assert not any(p.requires_grad for p in generator.networks["teacher"].parameters())
-    assert torch.equal(generator.sample(2, generator=torch.Generator().manual_seed(0)).pixels,
-                       generator.sample(2, generator=torch.Generator().manual_seed(0)).pixels)
+    assert torch.equal(
+        generator.sample(2, generator=torch.Generator().manual_seed(0)).pixels,
+        generator.sample(2, generator=torch.Generator().manual_seed(0)).pixels,
+    )

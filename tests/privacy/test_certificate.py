@@ -233,6 +233,13 @@ def test_a_statement_that_fits_itself_but_not_its_ledger_is_seen(
     assert not holds(run)
 
 
+def test_a_changed_epsilon_fails_the_check_of_epsilon(run: Path) -> None:
+    for value in (0.1, 99.0):
+        rewrite(run, edited(read_statement(run), ("guarantee", "epsilon"), value), seal=True)
+        failed = {check.name for check in verify(run) if not check.passed}
+        assert "epsilon from the events" in failed
+
+
 def test_changing_leaving_out_or_adding_a_file_is_seen(run: Path) -> None:
     for name in ("model.safetensors", "facts.json", "ledger.jsonl"):
         path = run / name

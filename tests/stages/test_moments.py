@@ -26,7 +26,8 @@ def spread() -> ClassSpread:
 
 
 def worst_records() -> tuple[Tensor, Tensor]:
-    """Ten thousand records of every kind: uniform, corners of the cube, flat, nearly at a centre."""
+    """Ten thousand records of every kind: uniform, corners of the cube, flat, nearly at a centre.
+    """
     generator = torch.Generator().manual_seed(0)
     quarter = N_PAIRS // 4
     uniform = 2 * torch.rand(quarter, *SHAPE, generator=generator) - 1
@@ -123,7 +124,8 @@ def test_stacking_keeps_every_distance_and_is_undone() -> None:
 
 
 def test_noise_of_one_size_on_the_stack_is_smaller_off_the_diagonal() -> None:
-    """So that a symmetric matrix under isotropic stacked noise is a Gaussian orthogonal ensemble."""
+    """So that a symmetric matrix under isotropic stacked noise is a Gaussian orthogonal ensemble.
+    """
     n = 20_000
     noise = torch.randn(n, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     variance = unstack(noise).square().mean(0)

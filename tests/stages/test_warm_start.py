@@ -1,4 +1,6 @@
-"""From noisy sums to a Gaussian model: the truth where there is no noise, and no more than noise allows."""
+"""From noisy sums to a Gaussian model: the truth where there is no noise, and no more than noise
+allows.
+"""
 
 from __future__ import annotations
 
@@ -171,7 +173,7 @@ def test_many_records_and_little_noise_recover_the_law_in_two_releases_that_are_
     means = NoisySum(means_statistic(), 0.02)
     spread = NoisySum(ClassSpread(Cosines(SHAPE, 7), K, radius=20.0), 0.05)
     states = Checkpoints(tmp_path)
-    found = warm_start.run(data, means, spread, n, 1.0, states)  # type: ignore[arg-type]
+    found = warm_start.run(data, means, spread, n, 1.0, states, show=False)  # type: ignore[arg-type]
     mean, covariance = law()
     # Six standard errors of a mean over 20,000 records.
     worst = covariance.diagonal(dim1=1, dim2=2).max().sqrt().item() / math.sqrt(n / K)
@@ -183,7 +185,7 @@ def test_many_records_and_little_noise_recover_the_law_in_two_releases_that_are_
     assert found.rest == 0.0, "every coefficient is in the basis"
     assert data.asked == data.finished == [warm_start.MEANS, warm_start.SPREAD]
     # Asked again after a kill, nothing is released again and the model is the same.
-    again = warm_start.run(data, means, spread, n, 1.0, states)  # type: ignore[arg-type]
+    again = warm_start.run(data, means, spread, n, 1.0, states, show=False)  # type: ignore[arg-type]
     assert data.asked == [warm_start.MEANS, warm_start.SPREAD] and len(data.finished) == 4
     assert torch.equal(again.means, found.means)
     assert torch.equal(again.covariances, found.covariances)
@@ -196,7 +198,7 @@ def test_a_basis_that_is_not_whole_leaves_a_little_for_the_rest(tmp_path: Path) 
     data = Quiet(300)
     means = NoisySum(means_statistic(), 0.02)
     spread = NoisySum(ClassSpread(Cosines(SHAPE, 3), K, radius=20.0), 0.05)
-    found = warm_start.run(data, means, spread, 300, 0.5, Checkpoints(tmp_path))  # type: ignore[arg-type]
+    found = warm_start.run(data, means, spread, 300, 0.5, Checkpoints(tmp_path), show=False)  # type: ignore[arg-type]
     assert found.rest == 0.1 and found.covariances.shape == (K, 6, 6)
 
 
@@ -204,4 +206,4 @@ def test_the_two_mechanisms_do_not_change_places(tmp_path: Path) -> None:
     means = NoisySum(means_statistic(), 1.0)
     spread = NoisySum(ClassSpread(Cosines(SHAPE, 3), K, radius=1.0), 1.0)
     with pytest.raises(TypeError, match="a NoisySum of ClassMeans and one of ClassSpread"):
-        warm_start.run(Quiet(3), spread, means, 3, 0.5, Checkpoints(tmp_path))  # type: ignore[arg-type]
+        warm_start.run(Quiet(3), spread, means, 3, 0.5, Checkpoints(tmp_path), show=False)  # type: ignore[arg-type]

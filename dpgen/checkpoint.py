@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from dpgen.networks.ema import EMA
-from dpgen.privacy.ledger import canonical, replace_durably
+from dpgen.privacy.chain import canonical, replace_durably
 
 
 class Checkpoints:

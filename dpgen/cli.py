@@ -288,7 +288,7 @@ def evaluate(sets: tuple[Path, ...], reference: str, json_file: Path | None, **g
             raise ValueError(f"{option} {file}: there is no folder {file.absolute().parent}")
     report = evaluation_report(sets, reference, **given)
     if json_file is not None:
-        from dpgen.privacy.ledger import replace_durably
+        from dpgen.privacy.chain import replace_durably
 
         replace_durably(json_file, json.dumps(report.to_dict(), indent=1).encode())
     click.echo(report.text())

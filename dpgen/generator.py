@@ -20,22 +20,22 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from dpgen.data.images import Images, PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
-from dpgen.networks.denoiser import Denoiser, DenoiserConfig
+from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import (
-    CertificateError,
     read_statement,
     sha256_file,
     statement_of,
 )
-from dpgen.privacy.ledger import canonical, digest, replace_durably
+from dpgen.privacy.chain import canonical, replace_durably
 from dpgen.privacy.plan import Plan
+from dpgen.released import _plain, checked_statement, load_denoiser
 from dpgen.run_folder import RunFolder, sweep
 from dpgen.settings import from_dict
 from dpgen.workplace import Hardware, Rehearsal, Workplace
@@ -341,48 +341,6 @@ def draw_blocks(
         yield Images(pixels.float().clamp(-1, 1).cpu(), part.cpu())
 
 
-def load_denoiser(path: Path) -> Denoiser:
-    """A released network from its safetensors file. Refuses weights that are no numbers."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        config = DenoiserConfig.from_dict(json.loads(file.metadata()["denoiser"]))
-    network = Denoiser(config)
-    weights = load_file(path)
-    for name, tensor in weights.items():
-        if not torch.isfinite(tensor).all():
-            raise ValueError(f"{path}: weight {name} is not finite")
-    network.load_state_dict(weights)
-    return network.eval().requires_grad_(False)
-
-
-def checked_statement(folder: Path) -> dict[str, Any]:
-    """The privacy statement of a finished run, itself and every file that it covers as written.
-
-    Raises CertificateError naming what was changed: such weights are not those that epsilon is of.
-    """
-    statement = read_statement(folder)
-    body = {key: value for key, value in statement.items() if key != "sha256"}
-    try:
-        artifact, whole = statement["artifact"], digest(body) == statement["sha256"]
-        kind, files = artifact["kind"], dict(artifact["files"])
-    except (KeyError, TypeError, ValueError):
-        raise CertificateError(f"{folder / 'privacy.json'} is no statement of a run") from None
-    if kind != "model":
-        raise CertificateError(f"{folder} holds a {kind.replace('_', ' ')}, not a trained run")
-    changed = [] if whole else ["privacy.json"]
-    for name, stated in files.items():
-        path = folder / name
-        if Path(name).name != name or not path.is_file() or sha256_file(path) != stated:
-            changed.append(name)
-    if changed:
-        raise CertificateError(
-            f"{folder}: {', '.join(changed)} missing or changed since the statement was written: "
-            "restore the folder from a copy"
-        )
-    return statement
-
-
 def load(path: str | Path) -> PrivateGenerator:
     """The generator of a finished run folder, every file of which is as its statement says."""
     from dpgen.methods import find
@@ -397,13 +355,4 @@ def load(path: str | Path) -> PrivateGenerator:
         )
     method = find(config["method"])
     settings = from_dict(method.Settings, config["settings"])
-    return method(budget=Budget(**config["budget"]), settings=settings)._restore(
-        folder, statement
-    )
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401
-    """Tuples as lists, as JSON will give them back."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+    return method(budget=Budget(**config["budget"]), settings=settings)._restore(folder, statement)

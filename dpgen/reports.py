@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dpgen.data.identity import home
 from dpgen.data.images import Images, PublicFacts, to_float
-from dpgen.data.private import home
 from dpgen.data.sources import open_source
 from dpgen.evaluation.grid import save_panels
 from dpgen.evaluation.utility import Utility, UtilityProtocol, utility
 from dpgen.generator import PrivateGenerator
-from dpgen.privacy.accounting import Budget, event_to_json, round_up
+from dpgen.privacy.accounting import Budget, round_up
+from dpgen.privacy.events import event_to_json
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.progress import progress_bar
 from dpgen.workplace import Hardware, Rehearsal

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.checkpoint import Checkpoints
+from dpgen.privacy.chain import canonical, replace_durably
 from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.ledger import canonical, replace_durably
 
 RUN_SCHEMA = "dpgen-run/1"
 

@@ -44,7 +44,7 @@ _ANSWERS: dict[str, Any] = {}
 
 def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
     def ask(event: Any, *rest: Any) -> Any:  # noqa: ANN401
-        question = f"{function.__name__} {accounting.event_to_json(event)} {rest}"
+        question = f"{function.__name__} {event!r} {rest}"
         if question not in _ANSWERS:
             _ANSWERS[question] = function(event, *rest)
         return _ANSWERS[question]

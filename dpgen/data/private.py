@@ -8,10 +8,6 @@ hand in functions of one record and get noised sums back.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,57 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpgen.data.identity import fingerprint, home, installation_key
 from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.location import Split
 from dpgen.data.sources import Source, open_source
 from dpgen.privacy.accounting import Adjacency, Budget, round_up
 from dpgen.privacy.certificate import executed_releases
+from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.ledger import LedgerError, PrivacyLedger, replace_durably
+from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum
-from dpgen.privacy.noise import KEY_BYTES
 from dpgen.privacy.plan import Plan, Stage
-
-
-def home() -> Path:
-    """Where this installation keeps its key and its ledgers: ``$DPGEN_HOME``, else
-    ``~/.local/state/dpgen``.
-    """
-    return Path(os.environ.get("DPGEN_HOME") or Path.home() / ".local" / "state" / "dpgen")
-
-
-def installation_key() -> bytes:
-    """The secret under which data sets are fingerprinted, drawn once: without it nobody can test
-    whether a record is in one.
-    """
-    path = home() / "key"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        partial = path.with_name(f".key.{os.getpid()}.partial")
-        replace_durably(partial, secrets.token_bytes(KEY_BYTES), mode=0o600)
-        try:
-            os.link(partial, path)  # the first of two racing processes wins, both read the same key
-        except FileExistsError:
-            pass
-        partial.unlink()
-    key = path.read_bytes()
-    if len(key) != KEY_BYTES:
-        raise LedgerError(f"the installation key {path} is damaged: restore it from a backup")
-    return key
-
-
-def fingerprint(source: Source, key: bytes) -> str:
-    """Identity of a data set: HMAC over the sorted HMACs of its decoded records and labels, before
-    any resize.
-
-    The same images in another order or another lossless format are the same data set. A grown data
-    set is another one.
-    """
-    marks = []
-    for pixels, label in source.raw_records():
-        head = f"{pixels.shape}:{label}:".encode()
-        marks.append(hmac.digest(key, head + np.ascontiguousarray(pixels).tobytes(), "sha256"))
-    return hmac.new(key, b"".join(sorted(marks)), hashlib.sha256).hexdigest()
 
 
 class _Records:

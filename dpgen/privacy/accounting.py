@@ -1,11 +1,8 @@
-"""From what ran to epsilon: events, the accountant of record, calibration.
+"""From events to epsilon: the accountant of record, a second one, calibration.
 
-An event says what touched the records: a Gaussian mechanism with ``noise_multiplier = std /
-bound``, where ``bound`` is the largest l2 norm that one record contributes to the sum, run
-``steps`` times, each on a Poisson sample of the records (``rate``) or on all of them (``rate =
-1``). The accountant knows the neighbouring relation: under ``add_remove`` the sum moves by at most
-``bound``, under ``replace_one`` by at most ``2 * bound``, so one event serves both relations and
-none is ever converted by hand.
+The accountant knows the neighbouring relation: under ``add_remove`` a sum moves by at most the bound
+of an event, under ``replace_one`` by at most twice that, so one event serves both relations and none
+is ever converted by hand.
 
 The number of record is the pessimistic privacy loss distribution of `dp_accounting` (Koskela et al.
 2020; Doroshenko et al. 2022): an upper bound on epsilon at every discretisation. `second_opinion`
@@ -17,17 +14,19 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from dp_accounting import NeighboringRelation, dp_event
+from dp_accounting import NeighboringRelation
 from dp_accounting.dp_event import DpEvent
 from dp_accounting.pld import PLDAccountant
 from scipy.optimize import brentq
 from scipy.special import log_ndtr, ndtr
+
+from dpgen.privacy.events import leaves
 
 Adjacency = Literal["add_remove", "replace_one"]
 RELATIONS = {
@@ -38,10 +37,6 @@ ACCOUNTANT = "dp_accounting.pld.PLDAccountant, pessimistic"
 # Below this the loss distribution needs more memory than a machine has, and epsilon is in the
 # hundreds: infinity is the honest bound.
 SMALLEST_MULTIPLIER = 0.05
-
-
-class UnsupportedEvent(ValueError):
-    """An event that no proof in this package covers."""
 
 
 def check_adjacency(adjacency: str) -> None:
@@ -81,108 +76,6 @@ class Budget:
 
 def default_delta(n_records: int) -> float:
     return min(1e-5, 1 / (10 * n_records))
-
-
-@dataclass(frozen=True)
-class GaussianLeaf:
-    """``steps`` Gaussian mechanisms on Poisson samples: the only thing that ever touches a record
-    in this package.
-    """
-
-    rate: float
-    noise_multiplier: float
-    steps: int
-
-    def __post_init__(self) -> None:
-        if not 0 < self.rate <= 1:
-            raise ValueError(f"rate must lie in (0, 1], got {self.rate}")
-        if not (math.isfinite(self.noise_multiplier) and self.noise_multiplier > 0):
-            raise ValueError(
-                f"noise_multiplier must be greater than 0, got {self.noise_multiplier}"
-            )
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(f"steps must be a whole number greater than 0, got {self.steps!r}")
-
-    @property
-    def event(self) -> DpEvent:
-        event: DpEvent = dp_event.GaussianDpEvent(self.noise_multiplier)
-        if self.rate < 1:
-            event = dp_event.PoissonSampledDpEvent(self.rate, event)
-        return event if self.steps == 1 else dp_event.SelfComposedDpEvent(event, self.steps)
-
-
-def leaves(event: DpEvent, steps: int = 1) -> list[GaussianLeaf]:
-    """The Gaussian mechanisms an event is composed of, equal ones added up. Refuses every other
-    event by name.
-    """
-    found: dict[tuple[float, float], int] = {}
-
-    def visit(event: DpEvent, steps: int) -> None:
-        match event:
-            case dp_event.GaussianDpEvent():
-                key = (1.0, float(event.noise_multiplier))
-                found[key] = found.get(key, 0) + steps
-            case dp_event.PoissonSampledDpEvent(event=dp_event.GaussianDpEvent() as inner):
-                key = (float(event.sampling_probability), float(inner.noise_multiplier))
-                found[key] = found.get(key, 0) + steps
-            case dp_event.SelfComposedDpEvent():
-                visit(event.event, steps * event.count)
-            case dp_event.ComposedDpEvent():
-                for part in event.events:
-                    visit(part, steps)
-            case dp_event.NoOpDpEvent():
-                pass
-            case _:
-                raise UnsupportedEvent(f"no proof in this package covers the event {event}")
-
-    visit(event, steps)
-    return [GaussianLeaf(rate, multiplier, n) for (rate, multiplier), n in found.items()]
-
-
-def compose(events: Iterable[DpEvent]) -> DpEvent:
-    """All of ``events``, one after the other, each free to depend on what the earlier ones
-    released.
-    """
-    return dp_event.ComposedDpEvent(
-        [leaf.event for leaf in leaves(dp_event.ComposedDpEvent(list(events)))]
-    )
-
-
-def event_to_json(event: DpEvent) -> list[dict[str, Any]]:
-    return [
-        {
-            "type": "gaussian" if leaf.rate == 1 else "poisson_sampled_gaussian",
-            "rate": leaf.rate,
-            "noise_multiplier": leaf.noise_multiplier,
-            "steps": leaf.steps,
-        }
-        for leaf in leaves(event)
-    ]
-
-
-def event_from_json(rows: list[dict[str, Any]]) -> DpEvent:
-    """The inverse of `event_to_json`. An unknown type or key is refused, never guessed."""
-    if not isinstance(rows, list):
-        raise UnsupportedEvent(f"events must be a list, got {type(rows).__name__}")
-    parts = []
-    for row in rows:
-        if not isinstance(row, dict) or set(row) != {"type", "rate", "noise_multiplier", "steps"}:
-            raise UnsupportedEvent(
-                f"an event has the keys type, rate, noise_multiplier, steps; got {row!r:.200}"
-            )
-        numbers = (row["rate"], row["noise_multiplier"])
-        if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
-            raise UnsupportedEvent(
-                f"rate and noise_multiplier must be numbers, got {numbers!r:.200}"
-            )
-        if row["type"] != ("gaussian" if row["rate"] == 1 else "poisson_sampled_gaussian"):
-            raise UnsupportedEvent(
-                f"unknown event type {row['type']!r:.100} at rate {row['rate']!r:.100}"
-            )
-        parts.append(
-            GaussianLeaf(float(row["rate"]), float(row["noise_multiplier"]), row["steps"]).event
-        )
-    return dp_event.ComposedDpEvent(parts)
 
 
 def _pld(event: DpEvent, adjacency: Adjacency, interval: float) -> PLDAccountant:

@@ -25,16 +25,14 @@ from dpgen.privacy.accounting import (
     Adjacency,
     Budget,
     check_adjacency,
-    compose,
     delta_of,
     epsilon_of,
-    event_from_json,
-    event_to_json,
-    leaves,
     round_up,
     second_opinion,
 )
-from dpgen.privacy.ledger import digest, parse_lines, plan_hash
+from dpgen.privacy.chain import digest, parse_lines
+from dpgen.privacy.events import compose, event_from_json, event_to_json, leaves
+from dpgen.privacy.ledger import plan_hash
 
 SCHEMA = "dpgen-privacy/1"
 NOTICE_SCHEMA = "dpgen-notice/1"

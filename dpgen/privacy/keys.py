@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dpgen.privacy.ledger import LedgerError, replace_durably
+from dpgen.privacy.chain import LedgerError, replace_durably
 from dpgen.privacy.noise import KEY_BYTES, KeyedNoise, new_key
 
 

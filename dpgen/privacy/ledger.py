@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import secrets
@@ -25,41 +24,25 @@ from typing import Any
 
 from dp_accounting.dp_event import DpEvent
 
-from dpgen.privacy.accounting import (
-    Adjacency,
-    Budget,
-    check_adjacency,
-    compose,
-    epsilon_of,
-    event_from_json,
-    event_to_json,
-    leaves,
-    round_up,
+from dpgen.privacy.accounting import Adjacency, Budget, check_adjacency, epsilon_of, round_up
+from dpgen.privacy.chain import (
+    GENESIS,
+    SCHEMA,
+    LedgerError,
+    canonical,
+    chain,
+    check_chain,
+    digest,
+    parse_lines,
+    replace_durably,
 )
-
-SCHEMA = "dpgen-ledger/1"
-GENESIS = "0" * 64
-
-
-class LedgerError(ValueError):
-    """The ledger on disk is not what this package wrote, or belongs to other data."""
+from dpgen.privacy.events import compose, event_from_json, event_to_json, leaves
 
 
 class BudgetExceeded(ValueError):
     """The charge would exceed the limit of the data set. Nothing was recorded, no record was
     touched.
     """
-
-
-def canonical(value: object) -> str:
-    """The one JSON text of a value: what is hashed."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-
-
-def digest(value: object) -> str:
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def plan_hash(label: str, event: DpEvent, settings: dict[str, Any]) -> str:
@@ -76,53 +59,6 @@ class Charge:
     label: str
     plan: str
     event: DpEvent
-
-
-def chain(lines: Sequence[dict[str, Any]], previous: str) -> list[dict[str, Any]]:
-    """Links new lines behind the line whose hash is ``previous``."""
-    linked = []
-    for line in lines:
-        line = {**line, "prev": previous}
-        previous = digest(line)
-        linked.append({**line, "hash": previous})
-    return linked
-
-
-def parse_lines(text: str, source: str) -> list[dict[str, Any]]:
-    """Reads ledger lines and checks each line's own hash; `check_chain`, that none is missing."""
-    lines = []
-    # Not splitlines: a class name may hold a character that Python takes for the end of a line.
-    rows = text.split("\n")
-    if rows.pop():
-        raise LedgerError(f"{source}: the last line is torn")
-    for number, row in enumerate(rows, start=1):
-        try:
-            line = json.loads(row)
-            body = {key: value for key, value in line.items() if key != "hash"}
-            # Canonical text too: `_append` finds the end of the file by writing the lines again.
-            intact = line["hash"] == digest(body) and canonical(line) == row
-            intact = intact and line["schema"] == SCHEMA
-        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-            raise LedgerError(
-                f"{source}, line {number}: not a ledger line ({type(error).__name__})"
-            ) from None
-        if not intact:
-            raise LedgerError(
-                f"{source}, line {number}: changed since it was written (its hash does not match)"
-            )
-        lines.append(line)
-    return lines
-
-
-def check_chain(lines: Sequence[dict[str, Any]], source: str) -> None:
-    previous = GENESIS
-    for number, line in enumerate(lines, start=1):
-        if line["prev"] != previous:
-            raise LedgerError(
-                f"{source}, line {number}: a line before it is missing or was moved "
-                "(the chain is broken)"
-            )
-        previous = line["hash"]
 
 
 class PrivacyLedger:
@@ -389,22 +325,3 @@ def _limit(lines: Sequence[dict[str, Any]]) -> Budget:
 
 def _charged(lines: Sequence[dict[str, Any]]) -> DpEvent:
     return compose(event_from_json(line["event"]) for line in lines if line["kind"] == "charge")
-
-
-def replace_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Writes ``content`` to ``path`` in one step: after a crash the old or the new file is there,
-    whole.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with open(
-        os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, mode), "wb"
-    ) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -23,8 +23,8 @@ import torch
 from dp_accounting.dp_event import DpEvent
 from torch import Tensor
 
-from dpgen.privacy.accounting import GaussianLeaf
 from dpgen.privacy.clipping import LossFn, Parameters, add_clipped, clip_factors, zero_sum
+from dpgen.privacy.events import GaussianLeaf
 from dpgen.privacy.noise import NoiseSource
 
 DrawFn = Callable[[np.random.Generator], Mapping[str, np.ndarray]]

@@ -22,7 +22,8 @@ from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
 from dpgen.methods import dp_sad
 from dpgen.privacy.certificate import CertificateError, executed_releases, releases_of, verify
-from dpgen.privacy.ledger import LedgerError, PrivacyLedger, parse_lines
+from dpgen.privacy.chain import LedgerError, parse_lines
+from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.workplace import Hardware
 

@@ -13,20 +13,22 @@ from dpgen.privacy import accounting
 from dpgen.privacy.accounting import (
     Adjacency,
     Budget,
-    GaussianLeaf,
-    UnsupportedEvent,
     calibrate,
-    compose,
     default_delta,
     delta_of,
     epsilon_of,
-    event_from_json,
-    event_to_json,
     gaussian_delta,
     gaussian_mu,
-    leaves,
     round_up,
     second_opinion,
+)
+from dpgen.privacy.events import (
+    GaussianLeaf,
+    UnsupportedEvent,
+    compose,
+    event_from_json,
+    event_to_json,
+    leaves,
 )
 
 DELTA = 1e-5

@@ -12,14 +12,7 @@ from typing import Any
 import pytest
 
 from dpgen.privacy import certificate
-from dpgen.privacy.accounting import (
-    Adjacency,
-    Budget,
-    GaussianLeaf,
-    compose,
-    epsilon_of,
-    event_to_json,
-)
+from dpgen.privacy.accounting import Adjacency, Budget, epsilon_of
 from dpgen.privacy.certificate import (
     CertificateError,
     accounting_of,
@@ -33,8 +26,9 @@ from dpgen.privacy.certificate import (
     tree_hash,
     verify,
 )
+from dpgen.privacy.chain import canonical, digest
+from dpgen.privacy.events import GaussianLeaf, compose, event_to_json
 from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.ledger import canonical, digest
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan, Stage
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.ledger import LedgerError
 
 
 def first_coins(keys: StageKeys, plan: str) -> list[int]:

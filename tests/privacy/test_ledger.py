@@ -12,20 +12,18 @@ from typing import Any
 import pytest
 
 from dpgen.privacy import ledger as module
-from dpgen.privacy.accounting import Budget, GaussianLeaf, epsilon_of, leaves
-from dpgen.privacy.ledger import (
+from dpgen.privacy.accounting import Budget, epsilon_of
+from dpgen.privacy.chain import (
     GENESIS,
-    BudgetExceeded,
-    Charge,
     LedgerError,
-    PrivacyLedger,
     canonical,
     chain,
     check_chain,
     digest,
     parse_lines,
-    plan_hash,
 )
+from dpgen.privacy.events import GaussianLeaf, leaves
+from dpgen.privacy.ledger import BudgetExceeded, Charge, PrivacyLedger, plan_hash
 
 # Names that are no ASCII, and hold what Python takes for the end of a line.
 FACTS = {"class_names": ["\u00e9t\u00e9", "a\u2028b\x85c"], "n_records": 100}
@@ -391,7 +389,8 @@ RACER = """
 import math, sys
 from pathlib import Path
 from dpgen.privacy import ledger as module
-from dpgen.privacy.accounting import Budget, GaussianLeaf, leaves
+from dpgen.privacy.accounting import Budget
+from dpgen.privacy.events import GaussianLeaf, leaves
 module.epsilon_of = lambda e, d, a: sum(x.steps for x in leaves(e)) / 1
 path, name = Path(sys.argv[1]), sys.argv[2]
 ledger = module.PrivacyLedger.open(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.privacy.accounting import leaves
+from dpgen.privacy.events import leaves
 from dpgen.privacy.mechanisms import Block, NoisySGD, NoisyStep, NoisySum, Records
 from dpgen.privacy.noise import KeyedNoise, NoiseSource
 

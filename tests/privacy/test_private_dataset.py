@@ -11,13 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from dpgen.data.identity import fingerprint, installation_key
 from dpgen.data.images import PublicFacts
-from dpgen.data.private import PrivateDataset, fingerprint, installation_key
+from dpgen.data.private import PrivateDataset
 from dpgen.privacy import ledger as ledger_module
-from dpgen.privacy.accounting import Budget, leaves
+from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import executed_releases
+from dpgen.privacy.chain import LedgerError, parse_lines
+from dpgen.privacy.events import leaves
 from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.ledger import BudgetExceeded, LedgerError, parse_lines
+from dpgen.privacy.ledger import BudgetExceeded
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.plan import Plan, Stage

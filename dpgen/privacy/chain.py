@@ -1,0 +1,98 @@
+"""Lines chained by SHA-256, and files replaced in one step: what a ledger is written with.
+
+An edited, reordered or dropped line breaks the chain. This is integrity, not authenticity: whoever
+rewrites all of it is not caught.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+SCHEMA = "dpgen-ledger/1"
+GENESIS = "0" * 64
+
+
+class LedgerError(ValueError):
+    """The ledger on disk is not what this package wrote, or belongs to other data."""
+
+
+def canonical(value: object) -> str:
+    """The one JSON text of a value: what is hashed."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def digest(value: object) -> str:
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def chain(lines: Sequence[dict[str, Any]], previous: str) -> list[dict[str, Any]]:
+    """Links new lines behind the line whose hash is ``previous``."""
+    linked = []
+    for line in lines:
+        line = {**line, "prev": previous}
+        previous = digest(line)
+        linked.append({**line, "hash": previous})
+    return linked
+
+
+def parse_lines(text: str, source: str) -> list[dict[str, Any]]:
+    """Reads ledger lines and checks each line's own hash; `check_chain`, that none is missing."""
+    lines = []
+    # Not splitlines: a class name may hold a character that Python takes for the end of a line.
+    rows = text.split("\n")
+    if rows.pop():
+        raise LedgerError(f"{source}: the last line is torn")
+    for number, row in enumerate(rows, start=1):
+        try:
+            line = json.loads(row)
+            body = {key: value for key, value in line.items() if key != "hash"}
+            # Canonical text too: `_append` finds the end of the file by writing the lines again.
+            intact = line["hash"] == digest(body) and canonical(line) == row
+            intact = intact and line["schema"] == SCHEMA
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+            raise LedgerError(
+                f"{source}, line {number}: not a ledger line ({type(error).__name__})"
+            ) from None
+        if not intact:
+            raise LedgerError(
+                f"{source}, line {number}: changed since it was written (its hash does not match)"
+            )
+        lines.append(line)
+    return lines
+
+
+def check_chain(lines: Sequence[dict[str, Any]], source: str) -> None:
+    previous = GENESIS
+    for number, line in enumerate(lines, start=1):
+        if line["prev"] != previous:
+            raise LedgerError(
+                f"{source}, line {number}: a line before it is missing or was moved "
+                "(the chain is broken)"
+            )
+        previous = line["hash"]
+
+
+def replace_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Writes ``content`` to ``path`` in one step: after a crash the old or the new file is there,
+    whole.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with open(
+        os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, mode), "wb"
+    ) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,7 +1,8 @@
-"""dpgen: learns from private images once, under a stated (epsilon, delta), then makes as many synthetic images as anyone wants.
+"""dpgen: learns from private images once under differential privacy, then samples for ever.
 
 >>> from dpgen import DPSAD, Budget, open_images  # doctest: +SKIP
->>> generator = DPSAD(budget=Budget(epsilon=10, delta=1e-5)).fit(open_images("xrays/"))  # doctest: +SKIP
+>>> generator = DPSAD(budget=Budget(epsilon=10, delta=1e-5))  # doctest: +SKIP
+>>> generator.fit(open_images("xrays/"))  # doctest: +SKIP
 >>> images = generator.sample(10_000)  # doctest: +SKIP
 """
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from dpgen.privacy.ledger import BudgetExceeded
     from dpgen.workplace import Hardware
 
-# Names are imported when first used: `import dpgen` costs milliseconds, torch and diffusers seconds.
+# Names are imported when first used: `import dpgen` costs milliseconds, torch and diffusers cost
+# seconds.
 _HOMES = {
     "DPSAD": "dpgen.methods.dp_sad",
     "DPSADSettings": "dpgen.methods.dp_sad",
@@ -54,7 +56,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> Any:  # noqa: ANN401
     if name not in _HOMES:
         raise AttributeError(f"module 'dpgen' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -47,7 +47,7 @@ class Cosines:
         return self.shape[0] * len(self._kept[0])
 
     def analyse(self, x: Tensor) -> Tensor:
-        """Coefficients (..., m) of flat images (..., C H W), float64; the channels of a frequency side by side."""
+        """Coefficients (..., m), float64, of flat images (..., C H W); channels run fastest."""
         rows, columns = self._matrices
         c, h, w = self.shape
         spectrum = rows @ x.double().unflatten(-1, (c, h, w)) @ columns.T

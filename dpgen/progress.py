@@ -22,7 +22,7 @@ def progress_bar(
 ) -> Iterator[Callable[[], None]]:
     """Yields a function to call once per unit of work.
 
-    The bar shows counts that are public constants of the configuration and nothing that was computed from records.
+    The bar shows counts that are public constants of the configuration, nothing from records.
     """
     if not show:
         yield lambda: None

@@ -1,4 +1,4 @@
-"""What a training loop is given beside the data: where it computes, where it saves, what its public randomness is."""
+"""What a training loop is given beside the data: where it computes and saves, what seeds it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Hardware:
         accelerator = Accelerator(cpu=self.device == "cpu", mixed_precision=self.precision)
         if accelerator.num_processes > 1:
             raise ValueError(
-                f"training runs in one process, got {accelerator.num_processes}: start it without a launcher"
+                f"training runs in one process, got {accelerator.num_processes}: "
+                "start it without a launcher"
             )
         if accelerator.device.type == "mps":
             raise ValueError("device must add in float64, which mps cannot: take --device cpu")

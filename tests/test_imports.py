@@ -25,8 +25,12 @@ ALLOWED: dict[str, set[str]] = {
     "stages": {"data", "networks", "checkpoint", "distillation", "workplace", *CORE},
     "evaluation": {"data", "networks"},
     "released": {"networks", *CORE},
-    "generator": {"released", "data", "networks", "evaluation", "run_folder", "workplace", "samplers", *CORE},
-    "methods": {"generator", "stages", "distillation", "data", "networks", "workplace", "samplers", *CORE},
+    "generator": {
+        "released", "data", "networks", "evaluation", "run_folder", "workplace", "samplers", *CORE
+    },
+    "methods": {
+        "generator", "stages", "distillation", "data", "networks", "workplace", "samplers", *CORE
+    },
     "synthesis": {"generator", "data", "evaluation", "samplers", *CORE},
     "reports": {"generator", "data", "evaluation", "workplace", *CORE},
     "cli": {"methods", "reports", "synthesis", "data", "workplace", *CORE},
@@ -51,7 +55,8 @@ def imported_rooms(path: Path) -> set[tuple[str, bool]]:
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and id(node) not in typing_only:
-            names = [node.module] + [f"{node.module}.{a.name}" for a in node.names if node.module == "dpgen"]
+            inner = [f"dpgen.{a.name}" for a in node.names if node.module == "dpgen"]
+            names = [node.module, *inner]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         else:
@@ -81,8 +86,9 @@ def test_a_room_imports_only_what_the_table_allows(path: Path) -> None:
 
 def test_methods_never_import_each_other() -> None:
     for path in (ROOT / "dpgen" / "methods").glob("[a-z]*.py"):
-        imports = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)]
-        assert not [n.module for n in imports if (n.module or "").startswith("dpgen.methods")]
+        nodes = ast.walk(ast.parse(path.read_text()))
+        modules = [n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)]
+        assert not [module for module in modules if module.startswith("dpgen.methods")]
 
 
 def test_the_table_has_no_cycle() -> None:

@@ -1,4 +1,4 @@
-"""Which data set this is, without saying what is in it: fingerprints under a key that stays home."""
+"""Which data set this is, without saying what is in it: fingerprints under a secret key."""
 
 from __future__ import annotations
 

@@ -41,7 +41,8 @@ class PublicFacts:
         n_records: the declared number of records, at least 1.
         adjacency: whether neighbouring data sets differ by adding or removing one record, or by
             replacing one.
-        max_records_per_unit: the most records of one protected unit (a person), 1: groups are not priced.
+        max_records_per_unit: the most records of one protected unit (a person); 1, as groups are
+            not priced.
         origin: ``stated`` in a facts file, or ``declared`` public by whoever runs the program on
             headers it read.
     """

@@ -9,7 +9,7 @@ from dpgen.settings import nearest
 
 
 class Method(NamedTuple):
-    """Where a method lives, and what each of its modes guarantees. The first mode is the default."""
+    """Where a method lives, and what each of its modes guarantees; the first is the default."""
 
     home: str
     summary: str
@@ -21,8 +21,8 @@ METHODS = {
         "dpgen.methods.dp_sad:DPSAD",
         "private diffusion teacher, distilled into a student of 1 to 8 steps",
         {
-            "sealed": "(epsilon, delta)-DP: Gaussian warm start and DP-SGD teacher are charged, the "
-            "student sees only what they released"
+            "sealed": "(epsilon, delta)-DP: Gaussian warm start and DP-SGD teacher are charged, "
+            "the student sees only what they released"
         },
     ),
     "dpdm": Method(

@@ -1,8 +1,9 @@
-"""DP-SAD, mode ``sealed``: a private teacher, then stochastic adversarial distillation into a few-step student, for free.
+"""DP-SAD, mode ``sealed``: a private teacher, then a student distilled from it for free.
 
-Liu, Wang, Ge: "Learning Differentially Private Diffusion Models via Stochastic Adversarial Distillation", ECCV 2024,
-arXiv 2408.14738. The published flow trains the teacher without protection and noises the student's gradients; every one of those
-gradients moves with the teacher, so that bound does not hold. Here the teacher is private and the student sees nothing else.
+Liu, Wang, Ge: "Learning Differentially Private Diffusion Models via Stochastic Adversarial
+Distillation", ECCV 2024, arXiv 2408.14738. The published flow trains the teacher without protection
+and noises the student's gradients; every one of those gradients moves with the teacher, so that
+bound does not hold. Here the teacher is private and the student sees nothing else.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ class DPSAD(PrivateGenerator):
 
     id = "dp-sad"
     Settings = DPSADSettings
-    theorem = "A3 (post-processing of a DP teacher) on B1 (Poisson-subsampled Gaussian) with an un-sampled Gaussian release"
+    theorem = (
+        "A3 (post-processing of a DP teacher) on B1 (Poisson-subsampled Gaussian) "
+        "with un-sampled Gaussian releases"
+    )
 
     def __init__(self, *, budget: Budget, settings: DPSADSettings | None = None) -> None:
         self.budget, self.settings = budget, settings or DPSADSettings()

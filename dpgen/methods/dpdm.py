@@ -1,6 +1,7 @@
-"""DPDM: a diffusion model trained by DP-SGD with noise multiplicity; the baseline, and the teacher of DP-SAD.
+"""DPDM: diffusion trained by DP-SGD with noise multiplicity; baseline, and teacher of DP-SAD.
 
-Dockhorn, Cao, Vahdat, Kreis: "Differentially Private Diffusion Models", TMLR 2023, arXiv 2210.09929.
+Dockhorn, Cao, Vahdat, Kreis: "Differentially Private Diffusion Models", TMLR 2023,
+arXiv 2210.09929.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ class DenoiserConfig:
         norm_groups: groups of every GroupNorm.
         sigma_data: standard deviation of the data in [-1, 1]: a public constant (EDM's 0.5), never
             measured on private records.
-        prior_bands: cosines (u + v below this, per channel) of the Gaussian denoiser that the network
-            corrects; 0: none, the network stands on EDM's skip connection.
+        prior_bands: cosines (u + v below this, per channel) of the Gaussian denoiser that the
+            network corrects; 0: none, the network stands on EDM's skip connection.
         n_reserved: embedding rows after the null class that no label in training uses; an audit
             gives them to its canaries.
     """

@@ -2,12 +2,13 @@ r"""The exact denoiser of a class-conditional Gaussian: what a network's correct
 
 For x_0 ~ N(m_y, B C_y B' + rho^2 (I - B B')) with B low-frequency cosines and C_y = U diag(v) U',
 
-    D(x, sigma, y) = m_y + f d + B U ((v / (v + sigma^2) - f) * U'B'd),   d = x - m_y,  f = rho^2 / (rho^2 + sigma^2)
+    D(x, sigma, y) = m_y + f d + B U ((v / (v + sigma^2) - f) * U'B'd)
+    d = x - m_y,   f = rho^2 / (rho^2 + sigma^2)
 
-is the posterior mean of x_0 given x = x_0 + sigma z. Fed with *released* moments it is free, and a network that starts at
-zero on top of it starts where the release ends and has only the rest to learn.
+is the posterior mean of x_0 given x = x_0 + sigma z. Fed with *released* moments it is free, and a
+network that starts at zero on top of it starts where the release ends and has only the rest to do.
 
-Source: residual enhancement in the reading of methods.md section 2 (Liu et al. 2024, arXiv 2305.10662).
+Source: residual enhancement (Liu et al. 2024, arXiv 2305.10662), over a private Gaussian.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dpgen.cosines import Cosines
 
 
 class GaussianDenoiser(nn.Module):
-    """D of the class-conditional Gaussian. The null class is the Gaussian with the mixture's mean and covariance.
+    """D of the class-conditional Gaussian; the null class has the mixture's mean and covariance.
 
     Starts as N(0, sigma_data^2 I) for every class; `set` gives it released moments.
 
@@ -61,11 +62,11 @@ class GaussianDenoiser(nn.Module):
         self.rest.fill_(max(rest, 1e-3) ** 2)
 
     def _analyse(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to coefficients (B, m), the channels of a frequency side by side, as in `Cosines`."""
+        """(B, C, H, W) to coefficients (B, m), channels running fastest, as in `Cosines`."""
         return torch.einsum("bcd,dk->bkc", x.flatten(2), self.basis).flatten(1)
 
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
-        """The posterior mean, (B, C, H, W), of noisy images x at levels sigma (B,) for labels (B,)."""
+        """The posterior mean (B, C, H, W) of noisy images x at levels sigma (B,), labels (B,)."""
         rows = labels.clamp(max=self.n_classes)
         means = self.means[rows].to(x)
         d = x.flatten(2) - means

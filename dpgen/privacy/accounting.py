@@ -1,8 +1,8 @@
 """From events to epsilon: the accountant of record, a second one, calibration.
 
-The accountant knows the neighbouring relation: under ``add_remove`` a sum moves by at most the bound
-of an event, under ``replace_one`` by at most twice that, so one event serves both relations and none
-is ever converted by hand.
+The accountant knows the neighbouring relation: under ``add_remove`` a sum moves by at most the
+bound of an event, under ``replace_one`` by at most twice that, so one event serves both relations
+and none is ever converted by hand.
 
 The number of record is the pessimistic privacy loss distribution of `dp_accounting` (Koskela et al.
 2020; Doroshenko et al. 2022): an upper bound on epsilon at every discretisation. `second_opinion`

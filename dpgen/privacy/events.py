@@ -1,8 +1,9 @@
 """What touched the records, as values: Gaussian mechanisms on Poisson samples, composed.
 
-An event says what ran: a Gaussian mechanism with ``noise_multiplier = std / bound``, where ``bound``
-is the largest l2 norm that one record contributes to the sum, run ``steps`` times, each on a Poisson
-sample of the records (``rate``) or on all of them (``rate = 1``). Accountants interpret events.
+An event says what ran: a Gaussian mechanism with ``noise_multiplier = std / bound``, where
+``bound`` is the largest l2 norm that one record contributes to the sum, run ``steps`` times, each
+on a Poisson sample of the records (``rate``) or on all of them (``rate = 1``). Accountants
+interpret events.
 """
 
 from __future__ import annotations

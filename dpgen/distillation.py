@@ -17,8 +17,9 @@ student answers x_s = D_student(x_r, sigma_r, y), and there are two ways to ask:
 
 The discriminator sees teacher and student side by side in random order, C(x_t, x_s) or C(x_s, x_t),
 and learns which it was; the student is trained to make it wrong. With its own noise x_0 is a
-function of x_r, so a student of few steps keeps the teacher's variety; with fresh noise it can only
-learn a mean of many x_0.
+function of x_r, so a student of one step keeps the teacher's variety, where with fresh noise it can
+only learn a mean of many x_0. From two steps on, fresh noise stays closer to the teacher (digits at
+epsilon 1, one split within the training records, four steps: 91 % fresh, 85 to 88 % paired).
 
 Reference: Liu, Wang, Ge (2024), "Learning Differentially Private Diffusion Models via Stochastic
 Adversarial Distillation", arXiv 2408.14738; x_0 here is teacher-made where the paper has a private
@@ -63,20 +64,20 @@ class Distillation:
         ema_decay: of the student's averaged weights.
         sigma_min, sigma_max: ends of the student's ladder of noise levels.
         teacher_steps: steps of the teacher's path per step of the student.
-        pairing: "paired" or "fresh", as above.
+        pairing: "fresh" or "paired", as above.
     """
 
     n_steps: int = 4
-    n_iterations: int = 400
+    n_iterations: int = 150
     batch_size: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-4
     adversarial_weight: float = 0.1
     pool_size: int = 4000
     ema_decay: float = 0.99
     sigma_min: float = 0.2
     sigma_max: float = 10.0
     teacher_steps: int = 3
-    pairing: str = "paired"
+    pairing: str = "fresh"
 
     def __post_init__(self) -> None:
         if self.n_steps not in (1, 2, 4, 8):

@@ -148,7 +148,7 @@ def pool_of(teacher: Denoiser, own: Distillation) -> Pairs:
 def test_paired_states_lie_on_the_line_from_the_image_to_its_own_noise(
     teacher: Denoiser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = settings(n_iterations=6)
+    own = settings(n_iterations=6, pairing="paired")
     pool, top = pool_of(teacher, own), own.sigma_max
     seen = Seen(monkeypatch)
     make(teacher, pool, own, tmp_path)
@@ -239,7 +239,10 @@ def test_the_global_generator_is_neither_read_nor_moved(teacher: Denoiser, tmp_p
 
 def test_a_student_learns_its_pairs(teacher: Denoiser, tmp_path: Path) -> None:
     """One pair, no adversary: the student's answer at the top comes to the image."""
-    own = settings(n_steps=1, n_iterations=40, pool_size=1, adversarial_weight=0.0, ema_decay=0.5)
+    own = settings(
+        n_steps=1, n_iterations=40, pool_size=1, adversarial_weight=0.0, ema_decay=0.5,
+        learning_rate=1e-3, pairing="paired",
+    )  # fmt: skip
     pool = pool_of(teacher, own)
     images = pool.images.clone().uniform_(-0.5, 0.5, generator=seeded(8))
     pool = pool._replace(images=images)

@@ -207,3 +207,26 @@ def test_the_two_mechanisms_do_not_change_places(tmp_path: Path) -> None:
     spread = NoisySum(ClassSpread(Cosines(SHAPE, 3), K, radius=1.0), 1.0)
     with pytest.raises(TypeError, match="a NoisySum of ClassMeans and one of ClassSpread"):
         warm_start.run(Quiet(3), spread, means, 3, 0.5, Checkpoints(tmp_path), show=False)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("n", [3, 7, 64])
+def test_smoothing_is_the_least_squares_quadratic_of_the_logarithm(n: int) -> None:
+    spectrum = torch.rand(n, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+    x = torch.linspace(-1, 1, n, dtype=torch.float64)
+    design = torch.stack([torch.ones_like(x), x, x**2], 1)
+    target = (spectrum + 0.02 * spectrum.mean() + 1e-4).log()
+    expected = design @ torch.linalg.lstsq(design, target[:, None]).solution
+    torch.testing.assert_close(warm_start._smooth(spectrum), expected[:, 0].exp())
+
+
+def test_means_are_the_same_bits_wherever_their_memory_lies() -> None:
+    """A resumed run asks the second release around them; other bits would be another question."""
+    truth, _ = law()
+    sums = torch.cat([truth * 10, torch.full((K, 1), 10.0)], 1)
+    found, held = set(), []
+    for size in range(1, 2000):
+        held.append(torch.empty(size))  # moves what is allocated next
+        means, _ = class_means(sums.clone(), means_statistic(), 0.5, 30)
+        found.add(means.numpy().tobytes())
+        held = held[-20:]
+    assert len(found) == 1

@@ -12,6 +12,8 @@ trap 'status=$?; (( status == 0 )) || say "stopped while $step (exit $status); \
 run this again to go on, or rm -r $out to start afresh"' EXIT
 
 bash scripts/setup.sh
+# The digits have 8x8 pixels: a second thread waits more than it works.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 dpgen=.venv/bin/dpgen
 mkdir -p "$out"
 

@@ -35,7 +35,7 @@ from dpgen.privacy.certificate import (
 )
 from dpgen.privacy.chain import canonical, replace_durably
 from dpgen.privacy.plan import Plan
-from dpgen.released import _plain, checked_statement, load_denoiser
+from dpgen.released import checked_statement, load_denoiser, plain
 from dpgen.run_folder import RunFolder, sweep
 from dpgen.settings import from_dict
 from dpgen.workplace import Hardware, Rehearsal, Workplace
@@ -174,7 +174,7 @@ class PrivateGenerator(abc.ABC):
             "version": version("dpgen"),
             "budget": asdict(self.budget),
             "seed": seed,
-            "settings": _plain(asdict(self.settings)),
+            "settings": plain(asdict(self.settings)),
         }
 
     def _release(
@@ -195,7 +195,7 @@ class PrivateGenerator(abc.ABC):
             save_file(
                 network.state_dict(),
                 partial,
-                metadata={"denoiser": canonical(_plain(asdict(network.config)))},
+                metadata={"denoiser": canonical(plain(asdict(network.config)))},
             )
             partial.replace(folder / f"{name}.safetensors")
         self._preview(folder / "preview.png")

@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.privacy.certificate import (
     CertificateError,
+    intact,
     read_statement,
     sha256_file,
 )
-from dpgen.privacy.chain import digest
 
 
 def load_denoiser(path: Path) -> Denoiser:
@@ -40,9 +40,8 @@ def checked_statement(folder: Path) -> dict[str, Any]:
     Raises CertificateError naming what was changed: such weights are not those that epsilon is of.
     """
     statement = read_statement(folder)
-    body = {key: value for key, value in statement.items() if key != "sha256"}
     try:
-        artifact, whole = statement["artifact"], digest(body) == statement["sha256"]
+        artifact, whole = statement["artifact"], intact(statement)
         kind, files = artifact["kind"], dict(artifact["files"])
     except (KeyError, TypeError, ValueError):
         raise CertificateError(f"{folder / 'privacy.json'} is no statement of a run") from None
@@ -61,8 +60,8 @@ def checked_statement(folder: Path) -> dict[str, Any]:
     return statement
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
+def plain(value: Any) -> Any:  # noqa: ANN401
     """Tuples as lists, as JSON will give them back."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -31,11 +31,10 @@ from dpgen.privacy.accounting import (
     second_opinion,
 )
 from dpgen.privacy.chain import digest, parse_lines
-from dpgen.privacy.events import compose, event_from_json, event_to_json, leaves
-from dpgen.privacy.ledger import plan_hash
+from dpgen.privacy.events import event_from_json, event_to_json, leaves
+from dpgen.privacy.ledger import charged_event, plan_hash
 
 SCHEMA = "dpgen-privacy/1"
-NOTICE_SCHEMA = "dpgen-notice/1"
 LARGEST_STATEMENT = 1 << 20  # bytes; a real one has a few thousand
 CAVEATS = (
     "proof in real arithmetic: floating-point side channels are not covered",
@@ -60,11 +59,6 @@ def sentence(kind: str, epsilon: float, delta: float, adjacency: Adjacency) -> s
         f"privacy in the central model, "
         f"with respect to {PHRASES[adjacency]} (image and label) of the training data."
     )
-
-
-def charged_event(lines: Sequence[Mapping[str, Any]]) -> DpEvent:
-    """All that these ledger lines charge, composed."""
-    return compose(event_from_json(line["event"]) for line in lines if line["kind"] == "charge")
 
 
 def executed_releases(lines: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -205,6 +199,12 @@ def inherited(
     return {**statement, "sha256": digest(statement)}
 
 
+def intact(statement: Mapping[str, Any]) -> bool:
+    """Whether a statement is as it was sealed."""
+    body = {key: value for key, value in statement.items() if key != "sha256"}
+    return digest(body) == statement["sha256"]
+
+
 @dataclass(frozen=True)
 class Check:
     """One thing that was looked at, and what was seen."""
@@ -296,8 +296,7 @@ def _checks(folder: Path, statement: dict[str, Any]) -> list[Check]:
                 f"Opacus' Renyi bound is {other:.4g}",
             )
         )
-    body = {key: value for key, value in statement.items() if key != "sha256"}
-    whole = digest(body) == statement["sha256"]
+    whole = intact(statement)
     checks.append(
         Check("statement", whole, "as written" if whole else "changed since it was written")
     )

@@ -16,7 +16,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -212,7 +212,7 @@ class PrivacyLedger:
     def spent(self) -> float:
         """Epsilon of everything ever charged, at the delta of the limit."""
         lines = self.lines()
-        return epsilon_of(_charged(lines), _limit(lines).delta, lines[0]["adjacency"])
+        return epsilon_of(charged_event(lines), _limit(lines).delta, lines[0]["adjacency"])
 
     def charge(self, run: str, charges: Sequence[Charge]) -> None:
         """Charges stages of a run, all or none, before their first touch.
@@ -239,10 +239,10 @@ class PrivacyLedger:
             if not new:
                 return
             limit, adjacency = _limit([*opening, *lines]), [*opening, *lines][0]["adjacency"]
-            total = compose([_charged(lines), *(charge.event for charge in new)])
+            total = compose([charged_event(lines), *(charge.event for charge in new)])
             epsilon = epsilon_of(total, limit.delta, adjacency)
             if epsilon > limit.epsilon:
-                before = epsilon_of(_charged(lines), limit.delta, adjacency)
+                before = epsilon_of(charged_event(lines), limit.delta, adjacency)
                 raise BudgetExceeded(
                     f"this data set has a limit of epsilon = {limit.epsilon:g} at delta = "
                     f"{limit.delta:g}; "
@@ -323,5 +323,6 @@ def _limit(lines: Sequence[dict[str, Any]]) -> Budget:
     return Budget(latest["epsilon"], latest["delta"])
 
 
-def _charged(lines: Sequence[dict[str, Any]]) -> DpEvent:
+def charged_event(lines: Sequence[Mapping[str, Any]]) -> DpEvent:
+    """All that these ledger lines charge, composed."""
     return compose(event_from_json(line["event"]) for line in lines if line["kind"] == "charge")

@@ -41,7 +41,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from dpgen.checkpoint import Checkpoints, TrainingState
-from dpgen.networks.denoiser import Denoiser
+from dpgen.networks.denoiser import Denoiser, loss_weight
 from dpgen.networks.discriminator import Discriminator
 from dpgen.networks.ema import EMA
 from dpgen.progress import progress_bar
@@ -213,7 +213,7 @@ def distil(
                 with torch.no_grad():
                     x_t = teacher(x_r, sigma, y).float() if fresh else x0
                 x_s = student(x_r, sigma, y).float()
-            weight = ((sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2).clamp(max=10)
+            weight = loss_weight(sigma, sigma_data).clamp(max=10)
             square = (x_s - x0).square().flatten(1).mean(1)
             if fresh:
                 square = square + (x_s - x_t).square().flatten(1).mean(1)

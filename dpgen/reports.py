@@ -49,7 +49,8 @@ class PlanReport:
         for stage in self.stages:
             for leaf in stage["events"]:
                 lines.append(
-                    f"{stage['label']:14}{leaf['steps']:>9}{leaf['rate']:>9.4g}{leaf['noise_multiplier']:>15.5g}"
+                    f"{stage['label']:14}{leaf['steps']:>9}{leaf['rate']:>9.4g}"
+                    f"{leaf['noise_multiplier']:>15.5g}"
                 )
         r = self.rehearsal
         lines += [

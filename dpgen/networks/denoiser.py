@@ -32,7 +32,7 @@ from dpgen.networks.gaussian import GaussianDenoiser
 if TYPE_CHECKING:
     from samplers.types import ScoreFn
 
-__all__ = ["PRESETS", "Coefficients", "Denoiser", "DenoiserConfig", "coefficients"]
+__all__ = ["PRESETS", "Coefficients", "Denoiser", "DenoiserConfig", "coefficients", "loss_weight"]
 
 
 class Coefficients(NamedTuple):
@@ -64,6 +64,14 @@ def coefficients(sigma: Tensor, sigma_data: float) -> Coefficients:
         input=total.rsqrt(),
         noise=sigma.log() / 4,
     )
+
+
+def loss_weight(sigma: Tensor, sigma_data: float) -> Tensor:
+    """lambda(sigma) = 1 / c_out^2, under which every noise level's loss starts at one.
+
+    Reference: Karras et al. (2022), Table 1, "loss weighting".
+    """
+    return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
 
 
 class Denoiser(nn.Module):

@@ -159,7 +159,8 @@ def round_up(epsilon: float, digits: int = 3) -> float:
     """``epsilon`` to ``digits`` significant digits, never smaller than it is: what is printed."""
     if not math.isfinite(epsilon):
         return epsilon
-    return float(Context(prec=digits, rounding=ROUND_CEILING).create_decimal(Decimal(repr(epsilon))))
+    upwards = Context(prec=digits, rounding=ROUND_CEILING)
+    return float(upwards.create_decimal(Decimal(repr(epsilon))))
 
 
 def gaussian_delta(epsilon: float, mu: float) -> float:

@@ -25,7 +25,7 @@ from torch.func import functional_call
 
 from dpgen.checkpoint import Checkpoints, TrainingState
 from dpgen.data.private import PrivateDataset
-from dpgen.networks.denoiser import Denoiser
+from dpgen.networks.denoiser import Denoiser, loss_weight
 from dpgen.networks.ema import EMA
 from dpgen.networks.per_record import require_per_record
 from dpgen.privacy.clipping import LossFn, Parameters
@@ -83,7 +83,7 @@ def record_loss(denoiser: Denoiser, accelerator: Accelerator) -> LossFn:
             denoised = functional_call(
                 denoiser, parameters, (noisy, sigma, label.expand(sigma.shape[0]))
             )
-        weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+        weight = loss_weight(sigma, sigma_data)
         return (weight * (denoised.float() - pixels[None]).square().flatten(1).mean(1)).mean()
 
     return loss
@@ -126,7 +126,7 @@ def pretrain(
             )
             with accelerator.autocast():
                 denoised = denoiser(pixels + sigma[:, None, None, None] * noise, sigma, labels)
-            weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+            weight = loss_weight(sigma, sigma_data)
             loss = (weight * (denoised.float() - pixels).square().flatten(1).mean(1)).mean()
             optimizer.zero_grad()
             accelerator.backward(loss)

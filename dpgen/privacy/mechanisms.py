@@ -46,6 +46,22 @@ def _positive(**values: float) -> None:
             raise ValueError(f"{name} must be a number greater than 0, got {value}")
 
 
+def _filled(
+    pixels: Tensor, labels: Tensor, valid: Tensor, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A micro-batch of ``size`` rows, the added ones invalid: every one has the same shape, so
+    that rounding inside a kernel does not tell how many records there are.
+    """
+    real = torch.arange(size) < len(valid)
+    return _extended(pixels, size), _extended(labels, size), _extended(valid, size) & real
+
+
+def _extended(rows: Tensor, size: int) -> Tensor:
+    """The first row again behind the last, until there are ``size``."""
+    missing = size - len(rows)
+    return torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])]) if missing else rows
+
+
 @dataclass(frozen=True)
 class NoisySGD:
     """``n_steps`` noisy gradients, each the noised sum of clipped per-record gradients of a Poisson
@@ -176,17 +192,8 @@ class NoisyStep:
         pixels, labels, valid = self._records.read(slots)
         rows = [draw_fn(self._noise.draws(int(slot), release=self.index)) for slot in slots]
         draws = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
-        # Every micro-batch has the same shape: rounding inside a kernel must not tell how many
-        # records were drawn.
-        missing = self._micro_batch - len(slots)
-        if missing:
-            pixels, labels, valid = (
-                torch.cat([t, t[:1].expand(missing, *t.shape[1:])]) for t in (pixels, labels, valid)
-            )
-            draws = {
-                k: torch.cat([t, t[:1].expand(missing, *t.shape[1:])]) for k, t in draws.items()
-            }
-            valid = valid & (torch.arange(self._micro_batch) < len(slots))
+        pixels, labels, valid = _filled(pixels, labels, valid, self._micro_batch)
+        draws = {name: _extended(t, self._micro_batch) for name, t in draws.items()}
         device = self._device
         batch = (pixels.to(device), labels.to(device), {k: t.to(device) for k, t in draws.items()})
         clip_norm = self._mechanism.clip_norm
@@ -286,7 +293,7 @@ class NoisySum:
         }
         for first in range(0, records.n_slots, micro_batch):
             slots = np.arange(first, min(first + micro_batch, records.n_slots))
-            self._add(tables, *records.read(slots))
+            self._add(tables, *_filled(*records.read(slots), micro_batch))
         return {
             name: noise.add(table, self.noise_std, release=0, name=name)
             for name, table in tables.items()

@@ -19,6 +19,7 @@ from dpgen.cosines import Cosines
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy.mechanisms import NoisySum
 from dpgen.progress import progress_bar
+from dpgen.stages.counts import shrunk_counts
 from dpgen.stages.moments import ClassMeans, ClassSpread, unstack
 
 MEANS, SPREAD = "class means", "class spread"
@@ -91,12 +92,8 @@ def class_means(
 
     Reference: Efron and Morris (1973), empirical Bayes estimation of several normal means.
     """
-    n_classes = statistic.n_classes
-    expected, count_noise = n_records / n_classes, noise / statistic.count_weight
-    counts = sums[:, -1] / statistic.count_weight
-    spread = ((counts - expected).square().mean() - count_noise**2).clamp_min(0)
-    counts = expected + (counts - expected) * spread / (spread + count_noise**2)
-    counts = counts.clamp_min(0.1 * expected)
+    n_classes, r = statistic.n_classes, statistic.count_weight
+    counts = shrunk_counts(sums[:, -1] / r, noise / r, n_records)
     own, common = sums[:, :-1] / counts[:, None], sums[:, :-1].sum(0) / n_records
     if n_classes == 1:
         return common[None] + statistic.centre, counts

@@ -349,3 +349,18 @@ def sum_sum_wide(kit: Kit, records: Records) -> Tensor:  # noqa: ANN401
     noise = kit.Silent()
     NoisySum(kit.Echo(bound=C), 2.0).release(records, noise)
     return noise.sum()
+
+
+@pytest.mark.parametrize("n", [1, 4, 6])
+def test_the_statistic_of_a_noisy_sum_always_sees_batches_of_one_size(n: int, kit: Kit) -> None:
+    """Rounding inside a kernel goes with the shape of its input; it must not tell the number of
+    records."""
+    seen: list[int] = []
+
+    class Watched(kit.Echo):  # type: ignore[misc]
+        def __call__(self, pixels: Tensor, labels: Tensor) -> Any:  # noqa: ANN401
+            seen.append(len(pixels))
+            return super().__call__(pixels, labels)
+
+    NoisySum(Watched(bound=C), 2.0).release(kit.rows(BASE[:1] * n), kit.Silent(), micro_batch=4)
+    assert set(seen) == {4}

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from dpgen.cosines import Cosines
+from dpgen.fourier import FourierFeatures
 from dpgen.privacy.mechanisms import NoisySum, Statistic
+from dpgen.stages.embedding import ClassEmbeddings
 from dpgen.stages.moments import ClassMeans, ClassSpread, stack, unstack
 
 Kit = Any  # what conftest.py shares
@@ -23,12 +25,27 @@ def pixels(n: int = 6, seed: int = 0) -> Tensor:
     return 2 * torch.rand(n, *SHAPE, generator=generator) - 1
 
 
+class Doubled:
+    """A feature map that keeps no bound of its own."""
+
+    n_features = 16
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"name": "Doubled"}
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        return 2 * pixels.flatten(1)
+
+
 def statistics() -> dict[str, Statistic]:
     spread = ClassSpread(Cosines(SHAPE, 3), n_classes=2, radius=0.8)
     means = 0.3 * torch.randn(2, 16, generator=torch.Generator().manual_seed(1)).double()
     return {
         "means": ClassMeans(SHAPE, 2, centre=-0.4, radius=1.5, count_weight=0.5),
         "spread": spread.around(means),
+        "embeddings": ClassEmbeddings(FourierFeatures(16, 5, (0.5,)), 2, count_weight=0.5),
+        "long features": ClassEmbeddings(Doubled(), 2, count_weight=0.5),
     }
 
 

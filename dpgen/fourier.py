@@ -1,0 +1,71 @@
+r"""Random Fourier features: a public map under which inner products are Gaussian kernels.
+
+    phi(x) = (cos(w_j . x), sin(w_j . x))_j / sqrt(m),   w_j ~ N(0, I / b_j^2)
+    phi(x) . phi(x')  ->  mean over bandwidths b of exp(-||x - x'||^2 / (2 b^2))
+
+Every phi(x) has norm exactly 1, whatever x: a record's contribution needs no clip.
+
+Reference: Rahimi and Recht (2007), "Random Features for Large-Scale Kernel Machines".
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FourierFeatures:
+    """phi of flat vectors, with frequencies from a public seed.
+
+    Args:
+        n_inputs: D, the length of a vector.
+        n_frequencies: m; there are 2 m features.
+        bandwidths: b in units of sqrt(D), each taken by an equal share of the frequencies.
+        seed: of the frequencies.
+    """
+
+    n_inputs: int
+    n_frequencies: int
+    bandwidths: tuple[float, ...]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("n_inputs", "n_frequencies"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.bandwidths or any(not 0 < b < math.inf for b in self.bandwidths):
+            raise ValueError(f"bandwidths must be positive numbers, got {self.bandwidths}")
+
+    @property
+    def n_features(self) -> int:
+        return 2 * self.n_frequencies
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {
+            "name": "FourierFeatures",
+            "n_inputs": self.n_inputs,
+            "n_frequencies": self.n_frequencies,
+            "bandwidths": list(self.bandwidths),
+            "seed": self.seed,
+        }
+
+    @cached_property
+    def frequencies(self) -> Tensor:
+        """The w_j as rows, (m, D), float64."""
+        generator = torch.Generator().manual_seed(self.seed)
+        w = torch.randn(self.n_frequencies, self.n_inputs, generator=generator, dtype=torch.float64)
+        index = torch.arange(self.n_frequencies) % len(self.bandwidths)
+        b = torch.tensor(self.bandwidths, dtype=torch.float64)[index] * math.sqrt(self.n_inputs)
+        return w / b[:, None]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, 2 m), in float64 for float64 input, else in float32."""
+        angles = x.flatten(1) @ self.frequencies.to(x).T
+        return torch.cat([angles.cos(), angles.sin()], 1) / math.sqrt(self.n_frequencies)

@@ -1,0 +1,94 @@
+r"""What the sketch asks of the records: class-wise sums of a bounded feature map, and counts.
+
+    embedding   row y:  (phi(x), r),   ||phi(x)|| at most 1, so norm at most sqrt(1 + r^2)
+
+A kernel mean embedding of every class, released once. phi is public or made of earlier releases
+only. Classes cost nothing, a record sits in one of them; replacing a record moves the table by at
+most twice the norm, which the accountant knows.
+
+Source: Harder, Adamczewski, Park (2021), "DP-MERF: Differentially Private Mean Embeddings with
+Random Features", arXiv 2002.11603, with the sensitivity of a sum; privacy.md section 3.3.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from dpgen.privacy.mechanisms import Block
+from dpgen.stages.counts import shrunk_counts
+
+
+class FeatureMap(Protocol):
+    """Features of single images: a public function, or one made of released values."""
+
+    @property
+    def n_features(self) -> int: ...
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The public numbers that define the map, for the charge."""
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(B, C, H, W) in [-1, 1] -> (B, n_features), each row from its own image alone."""
+
+
+@dataclass(frozen=True)
+class ClassEmbeddings:
+    """Class-wise sums of features clipped to norm 1, and counts.
+
+    Args:
+        features: the feature map phi.
+        n_classes: rows of the table.
+        count_weight: r, how strongly counts are measured.
+    """
+
+    features: FeatureMap
+    n_classes: int
+    count_weight: float = 0.15
+
+    def __post_init__(self) -> None:
+        if not self.count_weight > 0:
+            raise ValueError(f"count_weight must be greater than 0, got {self.count_weight}")
+
+    @property
+    def bound(self) -> float:
+        return math.hypot(1.0, self.count_weight)
+
+    @property
+    def tables(self) -> dict[str, tuple[int, int]]:
+        return {"sums": (self.n_classes, self.features.n_features + 1)}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {
+            "name": "ClassEmbeddings",
+            "features": self.features.settings,
+            "n_classes": self.n_classes,
+            "count_weight": self.count_weight,
+        }
+
+    def __call__(self, pixels: Tensor, labels: Tensor) -> dict[str, Block]:
+        phi = self.features(pixels).double()
+        phi = phi / phi.norm(dim=1, keepdim=True).clamp_min(1.0)
+        counts = torch.full((len(phi), 1), self.count_weight, dtype=torch.float64)
+        return {"sums": Block(torch.cat([phi, counts], 1), labels)}
+
+
+def class_embeddings(
+    sums: Tensor, statistic: ClassEmbeddings, noise: float, n_records: int
+) -> tuple[Tensor, Tensor]:
+    """Mean embeddings (K, D) and counts (K,) of the classes, float64, from noisy sums.
+
+    Args:
+        sums: the released table.
+        noise: standard deviation of its noise.
+        n_records: the public, declared number of records.
+    """
+    r = statistic.count_weight
+    counts = shrunk_counts(sums[:, -1] / r, noise / r, n_records)
+    return sums[:, :-1] / counts[:, None], counts

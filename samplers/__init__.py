@@ -15,7 +15,15 @@ torch only; knows no images, labels or privacy. Noise is variance exploding, ``x
 
 from samplers.annealed import Annealed
 from samplers.ddim import DDIM
+from samplers.hamiltonian import Hamiltonian, HamiltonianState
 from samplers.heun import Heun
+from samplers.langevin import (
+    Langevin,
+    LangevinState,
+    UnderdampedLangevin,
+    UnderdampedState,
+)
+from samplers.leapfrog import Phase, leapfrog
 from samplers.levels import Explicit, Geometric, Karras, check_ladder
 from samplers.noise import unit_noise
 from samplers.parametrization import (
@@ -49,20 +57,28 @@ __all__ = [
     "Annealed",
     "Explicit",
     "Geometric",
+    "Hamiltonian",
+    "HamiltonianState",
     "Heun",
     "Info",
     "Karras",
     "Kernel",
+    "Langevin",
+    "LangevinState",
     "Levels",
     "LogDensityFn",
     "Observer",
+    "Phase",
     "Sampler",
     "ScoreFn",
     "State",
     "Transport",
+    "UnderdampedLangevin",
+    "UnderdampedState",
     "alphas_cumprod_from_sigma",
     "check_ladder",
     "denoised_from_score",
+    "leapfrog",
     "make_sampler",
     "noise_from_score",
     "score_from_denoised",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from samplers.levels import check_ladder
+from samplers.noise import unit_noise
 from samplers.parametrization import broadcast, denoised_from_score
 from samplers.types import Info, Kernel, Levels, Observer, ScoreFn, Transport
 
@@ -22,6 +23,10 @@ class Annealed:
     both are a predictor-corrector sampler. Without a transport a sample of one level starts the
     next as it is, and the last level is followed by the denoising step ``x + sigma^2 score``.
 
+    Only the position goes from level to level. At each of them the kernel begins anew: it draws its
+    momentum, whose law does not depend on the level, and asks for the score at the new sigma. So a
+    persistent momentum persists within a level, over ``n_kernel_steps`` of at least 2.
+
     Guarantees: as exact as its parts. A kernel that reaches p_sigma exactly at each level gives
     p_sigma exactly before the last step. The given ``x`` is not changed, the state keeps its shape,
     dtype and device, and all randomness comes from ``generator``.
@@ -31,6 +36,8 @@ class Annealed:
         transport: carries from level to level.
         kernel: leaves each level invariant.
         n_kernel_steps: kernel moves at each positive level, at least 1.
+        denoise: whether a kernel alone ends with the denoising step; otherwise it gives a sample of
+            the lowest positive level. A transport steps to 0 in its own way.
 
     Reference: Song and Ermon (2019), arXiv 1907.05600, algorithm 1 (kernel); Karras et al. (2022),
     arXiv 2206.00364, algorithm 1 (transport); Song et al. (2021), arXiv 2011.13456, algorithm 1
@@ -41,6 +48,7 @@ class Annealed:
     transport: Transport | None = None
     kernel: Kernel[Any] | None = None
     n_kernel_steps: int = 1
+    denoise: bool = True
 
     def __post_init__(self) -> None:
         check_ladder(self.levels())
@@ -50,6 +58,21 @@ class Annealed:
             raise ValueError(f"n_kernel_steps must be at least 1, got {self.n_kernel_steps}")
         if self.kernel is None and self.n_kernel_steps != 1:
             raise ValueError(f"n_kernel_steps = {self.n_kernel_steps} needs a kernel, got none")
+        if self.transport is not None and not self.denoise:
+            raise ValueError("denoise = False needs a kernel alone, a transport ends at 0")
+
+    @property
+    def n_evaluations(self) -> int:
+        """Calls of the score in one call of this sampler, or of `refine`, whatever the batch."""
+        n_levels = len(self.levels()) - 1
+        count = 0
+        if self.kernel is not None:
+            count += n_levels * self.kernel.n_evaluations(self.n_kernel_steps)
+        if self.transport is not None:
+            count += self.transport.n_evaluations(n_levels)
+        elif self.denoise:
+            count += 1
+        return count
 
     @torch.no_grad()
     def __call__(
@@ -70,13 +93,51 @@ class Annealed:
             generator: of any device; one on the CPU gives the same noise wherever ``x`` lies.
             observe: called after every move, of kernel and transport, with ``(x, sigma, info)``.
         """
+        sigmas = self._sigmas(x)
+        x = (x * broadcast(sigmas[0], x)).to(x.dtype)
+        return self._descend(score_fn, x, sigmas, generator, observe or _ignore)
+
+    @torch.no_grad()
+    def refine(
+        self,
+        score_fn: ScoreFn,
+        x: Tensor,
+        *,
+        generator: torch.Generator,
+        observe: Observer | None = None,
+    ) -> Tensor:
+        """Samples that start from clean proposals: ``x + sigma z`` at the first level, then down.
+
+        Give it a ladder that begins at a medium sigma: that is the size of what may change.
+        Proposals from p_0 are at p_sigma exactly; of other ones remains what the noise leaves, and
+        what the kernel at the first levels does not forget.
+
+        Args:
+            x: clean proposals, (B, *S), floating point; the rest is as in a call.
+
+        Reference: Meng et al. (2022), "SDEdit", arXiv 2108.01073, algorithm 1.
+        """
+        sigmas = self._sigmas(x)
+        z = unit_noise(x, generator=generator)
+        x = (x + broadcast(sigmas[0], x) * z).to(x.dtype)
+        return self._descend(score_fn, x, sigmas, generator, observe or _ignore)
+
+    def _sigmas(self, x: Tensor) -> Tensor:
         if not x.is_floating_point() or x.ndim == 0:
             raise ValueError(
                 f"x must be floating point of shape (B, *S), got {x.dtype} {tuple(x.shape)}"
             )
-        look = observe or _ignore
-        sigmas = self.levels().to(x.device, torch.promote_types(x.dtype, torch.float32))
-        x = (x * broadcast(sigmas[0], x)).to(x.dtype)
+        return self.levels().to(x.device, torch.promote_types(x.dtype, torch.float32))
+
+    def _descend(
+        self,
+        score_fn: ScoreFn,
+        x: Tensor,
+        sigmas: Tensor,
+        generator: torch.Generator,
+        look: Observer,
+    ) -> Tensor:
+        """From x at the first of ``sigmas``."""
         for sigma, sigma_next in pairwise(sigmas):
             if self.kernel is not None:
                 state = self.kernel.init(score_fn, x, sigma, generator=generator)
@@ -87,7 +148,7 @@ class Annealed:
             if self.transport is not None:
                 x = self.transport.step(score_fn, x, sigma, sigma_next, generator=generator)
                 look(x, sigma_next, Info())
-        if self.transport is None:
+        if self.transport is None and self.denoise:
             x = denoised_from_score(score_fn(x, sigmas[-2]), x, sigmas[-2])
             look(x, sigmas[-1], Info())
         return x

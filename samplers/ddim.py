@@ -40,6 +40,10 @@ class DDIM:
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta must lie in [0, 1], got {self.eta}")
 
+    def n_evaluations(self, n_levels: int) -> int:
+        """Calls of the score down a ladder of ``n_levels`` positive levels."""
+        return n_levels
+
     def step(
         self,
         score_fn: ScoreFn,

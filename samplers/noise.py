@@ -1,4 +1,4 @@
-"""Unit noise from a generator, for a state of any dtype on any device."""
+"""Random numbers from a generator, for a state of any dtype on any device."""
 
 from __future__ import annotations
 
@@ -15,3 +15,11 @@ def unit_noise(x: Tensor, *, generator: torch.Generator) -> Tensor:
     dtype = torch.promote_types(x.dtype, torch.float32)
     noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=dtype)
     return noise.to(x.device)
+
+
+def uniform(x: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Numbers uniform in [0, 1), one for each item of ``x``, (B,), drawn as in `unit_noise`."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return torch.rand(len(x), generator=generator, device=generator.device, dtype=dtype).to(
+        x.device
+    )

@@ -7,32 +7,87 @@ from difflib import get_close_matches
 
 from samplers.annealed import Annealed
 from samplers.ddim import DDIM
+from samplers.hamiltonian import Hamiltonian
 from samplers.heun import Heun
+from samplers.langevin import Langevin, UnderdampedLangevin
 from samplers.levels import Karras
-from samplers.types import Transport
 
-SAMPLERS: dict[str, tuple[Callable[..., Transport], tuple[str, ...]]] = {
-    # name: transport from (n_steps, options), options beside rho
-    "ddim": (lambda n_steps, **options: DDIM(**options), ("eta",)),
-    "ddpm": (lambda n_steps, **options: DDIM(eta=1.0), ()),
-    "heun": (lambda n_steps, **options: Heun(), ()),
-    "edm": (Heun.edm, ("s_churn", "s_min", "s_max", "s_noise")),
+
+def _ddim(levels: Karras, **options: float) -> Annealed:
+    return Annealed(levels, DDIM(**options))
+
+
+def _ddpm(levels: Karras) -> Annealed:
+    return Annealed(levels, DDIM(eta=1.0))
+
+
+def _heun(levels: Karras) -> Annealed:
+    return Annealed(levels, Heun())
+
+
+def _edm(levels: Karras, **options: float) -> Annealed:
+    return Annealed(levels, Heun.edm(levels.n_levels, **options))
+
+
+def _langevin(
+    levels: Karras, n_kernel_steps: int = 5, step_size: float = Langevin.step_size
+) -> Annealed:
+    return Annealed(levels, None, Langevin(step_size), n_kernel_steps)
+
+
+def _underdamped(levels: Karras, n_kernel_steps: int = 4, **options: float) -> Annealed:
+    return Annealed(levels, None, UnderdampedLangevin(**options), n_kernel_steps)
+
+
+def _hamiltonian(
+    levels: Karras,
+    n_kernel_steps: int = 1,
+    step_size: float = Hamiltonian.step_size,
+    n_leapfrog: int = Hamiltonian.n_leapfrog,
+    persistence: float = Hamiltonian.persistence,
+) -> Annealed:
+    if persistence != 0 and n_kernel_steps == 1:
+        raise ValueError(f"persistence = {persistence} needs n_kernel_steps of at least 2, got 1")
+    return Annealed(levels, None, Hamiltonian(step_size, n_leapfrog, persistence), n_kernel_steps)
+
+
+def _predictor_corrector(
+    levels: Karras,
+    n_kernel_steps: int = 1,
+    eta: float = DDIM.eta,
+    step_size: float = Langevin.step_size,
+) -> Annealed:
+    return Annealed(levels, DDIM(eta), Langevin(step_size), n_kernel_steps)
+
+
+SAMPLERS: dict[str, tuple[Callable[..., Annealed], tuple[str, ...]]] = {
+    # name: sampler from (levels, options), options beside rho
+    "ddim": (_ddim, ("eta",)),
+    "ddpm": (_ddpm, ()),
+    "heun": (_heun, ()),
+    "edm": (_edm, ("s_churn", "s_min", "s_max", "s_noise")),
+    "langevin": (_langevin, ("step_size", "n_kernel_steps")),
+    "underdamped": (_underdamped, ("step_size", "friction", "n_kernel_steps")),
+    "hamiltonian": (_hamiltonian, ("step_size", "n_leapfrog", "persistence", "n_kernel_steps")),
+    "predictor-corrector": (_predictor_corrector, ("eta", "step_size", "n_kernel_steps")),
 }
 
 
 def make_sampler(
     name: str, *, n_steps: int, sigma_min: float, sigma_max: float, **options: float
 ) -> Annealed:
-    """The named transport down a Karras ladder.
+    """The named sampler down a Karras ladder.
 
-    `ddim` (options: eta), `ddpm` (ddim with eta 1), `heun` (no churn), `edm` (Heun with churn;
-    options: s_churn, s_min, s_max, s_noise). All take rho, of the ladder. Defaults are those of
-    `DDIM`, `Heun.edm` and `Karras`.
+    Transports: `ddim` (options: eta), `ddpm` (ddim with eta 1), `heun` (no churn), `edm` (Heun with
+    churn; options: s_churn, s_min, s_max, s_noise). Kernels, unadjusted, with a last denoising
+    step: `langevin` (step_size), `underdamped` (step_size, friction), `hamiltonian` (step_size,
+    n_leapfrog, persistence). Both: `predictor-corrector`, DDIM and Langevin (eta, step_size).
+    Kernels take n_kernel_steps, all take rho, of the ladder.
 
     Args:
         name: a key of `SAMPLERS`.
-        n_steps: number of steps, at least 1; the score is evaluated ``n_steps`` times by ddim and
-            ddpm, ``2 n_steps - 1`` times by heun and edm.
+        n_steps: number of levels, at least 1. `Annealed.n_evaluations` says how often the score is
+            evaluated then.
         sigma_min, sigma_max: the smallest positive level and the first one.
     """
     if name not in SAMPLERS:
@@ -43,8 +98,7 @@ def make_sampler(
         if option not in known:
             raise ValueError(f"options of {name} are {', '.join(known)}, {_got(option, known)}")
     ladder = {"rho": options.pop("rho")} if "rho" in options else {}
-    levels = Karras(n_steps, sigma_min=sigma_min, sigma_max=sigma_max, **ladder)
-    return Annealed(levels, make(n_steps, **options))
+    return make(Karras(n_steps, sigma_min=sigma_min, sigma_max=sigma_max, **ladder), **options)
 
 
 def _got(name: str, known: Iterable[str]) -> str:

@@ -15,6 +15,8 @@ algorithm 1). It lands on a point mass, as every transport must.
     ...     def step(self, score_fn, x, sigma, sigma_next, *, generator):
     ...         denoised = denoised_from_score(score_fn(x, sigma), x, sigma)
     ...         return denoised + sigma_next * unit_noise(x, generator=generator)
+    ...     def n_evaluations(self, n_levels):
+    ...         return n_levels
     >>> def point_mass(x, sigma):
     ...     return (3.0 - x) / sigma**2
     >>> generator = torch.Generator().manual_seed(0)
@@ -47,11 +49,15 @@ class Info(NamedTuple):
 
     Args:
         acceptance: Metropolis acceptance probability in [0, 1], (B,); None for an unadjusted move.
-        energy_error: change of the Hamiltonian over the move, (B,); None where there is none.
+        energy_error: change of the Hamiltonian over the proposed move, (B,); None where it is not
+            known.
+        rejected: the items that stayed where they were, because Metropolis' rule said so or because
+            their proposal was not finite, (B,) bool; None where nothing is ever rejected.
     """
 
     acceptance: Tensor | None = None
     energy_error: Tensor | None = None
+    rejected: Tensor | None = None
 
 
 Observer = Callable[[Tensor, Tensor, Info], None]
@@ -87,6 +93,9 @@ class Kernel(Protocol[S]):
     ) -> tuple[S, Info]:
         """One move; the position keeps shape, dtype and device, the given state stays as it is."""
 
+    def n_evaluations(self, n_steps: int) -> int:
+        """Calls of the score by one `init` and ``n_steps`` steps."""
+
 
 class Transport(Protocol):
     """Carries x ~ p_sigma to x' ~ p_sigma_next, where ``sigma > sigma_next >= 0``."""
@@ -101,6 +110,9 @@ class Transport(Protocol):
         generator: torch.Generator,
     ) -> Tensor:
         """One move; shape, dtype and device of ``x`` are kept. Both sigmas are () or (B,)."""
+
+    def n_evaluations(self, n_levels: int) -> int:
+        """Calls of the score by ``n_levels`` steps, the last of them to 0."""
 
 
 class Sampler(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 
 import pytest
@@ -12,13 +13,26 @@ from samplers import (
     DDIM,
     Annealed,
     Explicit,
+    Hamiltonian,
     Heun,
     Info,
     Karras,
+    Langevin,
     LogDensityFn,
     Sampler,
     ScoreFn,
+    UnderdampedLangevin,
 )
+
+
+def score_fn(x: Tensor, sigma: Tensor) -> Tensor:
+    return -(x - 0.5) / (2 + sigma**2)
+
+
+def log_density_fn(x: Tensor, sigma: Tensor) -> Tensor:
+    d = math.prod(x.shape[1:])
+    return -((x.float() - 0.5) ** 2).reshape(len(x), d).sum(1) / (2 + sigma**2) / 2
+
 
 LEVELS = Karras(5, sigma_min=0.1, sigma_max=8.0)
 SAMPLERS: list[Annealed] = [
@@ -28,11 +42,19 @@ SAMPLERS: list[Annealed] = [
     Annealed(LEVELS, Heun(churn=0.2, s_noise=1.01)),
     Annealed(Explicit((3.0, 0.0)), DDIM(eta=0.5)),
 ]
-every_sampler = pytest.mark.parametrize("sampler", SAMPLERS)
-
-
-def score_fn(x: Tensor, sigma: Tensor) -> Tensor:
-    return -(x - 0.5) / (2 + sigma**2)
+KERNELS: list[Annealed] = [
+    Annealed(LEVELS, None, Langevin(0.5), 2),
+    Annealed(LEVELS, None, UnderdampedLangevin(0.5), 2),
+    Annealed(LEVELS, None, Hamiltonian(0.5, 2, 0.5), 2),
+    Annealed(LEVELS, DDIM(), Langevin(0.5)),
+]
+ADJUSTED: list[Annealed] = [
+    Annealed(LEVELS, None, Langevin(1.5, log_density_fn), 2),
+    Annealed(LEVELS, None, Hamiltonian(1.5, 2, 0.5, 1.0, log_density_fn), 2),
+]
+every_transport = pytest.mark.parametrize("sampler", SAMPLERS)
+every_unadjusted = pytest.mark.parametrize("sampler", SAMPLERS + KERNELS)
+every_sampler = pytest.mark.parametrize("sampler", SAMPLERS + KERNELS + ADJUSTED)
 
 
 def _noise(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -59,7 +81,7 @@ def test_shape_and_dtype_are_kept_at_every_level(
     assert set(seen) == {(torch.Size(shape), dtype)} == {(x.shape, x.dtype)}
 
 
-@every_sampler
+@every_unadjusted
 def test_half_precision_follows_single_precision_to_its_rounding(sampler: Sampler) -> None:
     x = _noise((64, 4), torch.bfloat16)
     difference = _run(sampler, x).float() - _run(sampler, x.float())
@@ -73,7 +95,7 @@ def test_the_same_generator_gives_the_same_samples(sampler: Sampler) -> None:
     assert torch.equal(_run(sampler, x), _run(sampler, x))
 
 
-@pytest.mark.parametrize("sampler", [SAMPLERS[1], SAMPLERS[3]])
+@pytest.mark.parametrize("sampler", [SAMPLERS[1], SAMPLERS[3], *KERNELS, *ADJUSTED])
 def test_another_generator_gives_other_samples(sampler: Sampler) -> None:
     x = _noise((4, 3))
     assert not torch.allclose(_run(sampler, x, seed=2), _run(sampler, x, seed=3))
@@ -100,7 +122,7 @@ def test_the_given_noise_is_left_as_it_is_and_no_graph_is_kept(sampler: Sampler)
     assert not samples.requires_grad
 
 
-@every_sampler
+@every_transport
 def test_transports_leave_their_input_as_it_is(sampler: Annealed) -> None:
     x, sigma, sigma_next = _noise((4, 3)), torch.tensor(2.0), torch.tensor(1.0)
     before = (x.clone(), sigma.clone(), sigma_next.clone())
@@ -123,7 +145,7 @@ def test_samplers_are_values_that_survive_a_copy(sampler: Sampler) -> None:
 
 
 def test_info_says_nothing_by_default() -> None:
-    assert Info() == (None, None)
+    assert Info() == (None, None, None)
 
 
 @pytest.mark.parametrize("sigma", [torch.tensor(0.7), torch.tensor([0.1, 0.7, 3.0])])

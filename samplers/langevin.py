@@ -1,0 +1,196 @@
+r"""Langevin kernels: overdamped, without momentum, and underdamped, with friction.
+
+With ``h = step_size sigma`` and n, z ~ N(0, I):
+
+    overdamped    x <- x + h^2 / 2 score(x) + h z
+
+    underdamped   p <- p + h / 2 score(x)                           B
+                  x <- x + h / 2 p                                  A
+                  p <- c p + sqrt(1 - c^2) n,  c = exp(-g step_size)    O
+                  x <- x + h / 2 p                                  A
+                  p <- p + h / 2 score(x)                           B
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from samplers.metropolis import all_finite, choose, decide, kinetic_energy, log_density_at
+from samplers.noise import unit_noise
+from samplers.step_size import check_step_size, step_length
+from samplers.types import Info, LogDensityFn, ScoreFn
+
+
+class LangevinState(NamedTuple):
+    """A position, and what Metropolis' rule has to know there.
+
+    Args:
+        x: position, (B, *S).
+        score, log_density: at ``x``, (B, *S) and (B,), at least float32; None for the unadjusted
+            kernel, which asks for the score when it moves.
+    """
+
+    x: Tensor
+    score: Tensor | None = None
+    log_density: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Langevin:
+    """The overdamped kernel; one evaluation of the score a step, one more at the start if adjusted.
+
+    Stationary law, with ``log_density_fn`` (MALA): p_sigma exactly, at any step size. Without it
+    (ULA): within O(step_size^2) of p_sigma; in a Gaussian direction of curvature k the variance is
+    ``1 / k / (1 - h^2 k / 4)``. In half precision the position is rounded after every move. An item
+    whose proposal is not finite stays where it is, in both.
+
+    It is `Hamiltonian` with one leapfrog step and no persistence, less an evaluation at the start.
+
+    Args:
+        step_size: standard deviation of the noise of one step as a fraction of sigma, in (0, 2);
+            `samplers.step_size` says why. Song and Ermon's alpha is ``(step_size sigma)^2``.
+        log_density_fn: makes the kernel Metropolis-adjusted; one call a step, one at the start.
+            ``score_fn`` has to be its gradient.
+
+    Reference: Roberts and Tweedie (1996), "Exponential convergence of Langevin distributions and
+    their discrete approximations", sections 1.4.1 and 1.4.2; Song and Ermon (2019), arXiv
+    1907.05600, equation 4.
+    """
+
+    step_size: float = 0.5
+    log_density_fn: LogDensityFn | None = None
+
+    def __post_init__(self) -> None:
+        check_step_size(self.step_size)
+
+    def n_evaluations(self, n_steps: int) -> int:
+        """Calls of the score by `init` and ``n_steps`` steps."""
+        return n_steps + (self.log_density_fn is not None)
+
+    @torch.no_grad()
+    def init(
+        self, score_fn: ScoreFn, x: Tensor, sigma: Tensor, *, generator: torch.Generator
+    ) -> LangevinState:
+        """The state at ``x``; draws nothing."""
+        if self.log_density_fn is None:
+            return LangevinState(x)
+        return LangevinState(
+            x, _score(score_fn, x, sigma), log_density_at(self.log_density_fn, x, sigma)
+        )
+
+    @torch.no_grad()
+    def step(
+        self, score_fn: ScoreFn, state: LangevinState, sigma: Tensor, *, generator: torch.Generator
+    ) -> tuple[LangevinState, Info]:
+        """One move."""
+        x, h = state.x, step_length(self.step_size, sigma, state.x)
+        z = unit_noise(x, generator=generator)
+        score = _score(score_fn, x, sigma) if state.score is None else state.score
+        proposal = (x + h**2 / 2 * score + h * z).to(x.dtype)
+        if self.log_density_fn is None:
+            taken, info = decide(all_finite(proposal), None, generator=generator)
+            return LangevinState(choose(taken, proposal, x)), info
+        assert state.log_density is not None, "the state is of a kernel without log_density_fn"
+        score_there = _score(score_fn, proposal, sigma)
+        log_density = log_density_at(self.log_density_fn, proposal, sigma)
+        # The way back from the proposal needs the noise -z_there: z is a momentum after half a
+        # kick, and the ratio of the two Gaussian proposal densities is that of kinetic energies.
+        z_there = z + h / 2 * (score + score_there)
+        energy_error = state.log_density - log_density + kinetic_energy(z_there) - kinetic_energy(z)
+        finite = all_finite(proposal, score_there) & log_density.isfinite()
+        taken, info = decide(finite, energy_error, generator=generator)
+        moved = LangevinState(
+            choose(taken, proposal, x),
+            choose(taken, score_there, score),
+            choose(taken, log_density, state.log_density),
+        )
+        return moved, info
+
+
+class UnderdampedState(NamedTuple):
+    """Where a move starts.
+
+    Args:
+        x: position, (B, *S).
+        momentum, score: (B, *S), at least float32; the score is the one at ``x``.
+    """
+
+    x: Tensor
+    momentum: Tensor
+    score: Tensor
+
+
+@dataclass(frozen=True)
+class UnderdampedLangevin:
+    """The underdamped kernel, split as BAOAB; one evaluation a step, one more at the start.
+
+    Stationary law: ``p_sigma(x) N(p; 0, I)`` up to O(step_size^2), and on a Gaussian p_sigma(x) is
+    exact at any step size; only the momentum, which is thrown away, is too narrow, of variance
+    ``1 - h^2 k / 4`` in a direction of curvature k. Unadjusted; the adjusted one is `Hamiltonian`
+    with one leapfrog step and ``persistence = exp(-friction step_size)``. An item whose move is not
+    finite stays where it is and turns back.
+
+    Args:
+        step_size: length of a step as a fraction of sigma, in (0, 2); `samplers.step_size` says
+            why.
+        friction: rate g at which the momentum is forgotten, in units of 1 / sigma, positive and
+            finite; 2 damps a direction of scale sigma critically, a wider one asks for less.
+
+    Reference: Leimkuhler and Matthews (2013), "Rational construction of stochastic numerical
+    methods for molecular sampling", arXiv 1203.5428 (BAOAB).
+    """
+
+    step_size: float = 0.5
+    friction: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_step_size(self.step_size)
+        if not 0 < self.friction < math.inf:
+            raise ValueError(f"friction must be finite and greater than 0, got {self.friction}")
+
+    def n_evaluations(self, n_steps: int) -> int:
+        """Calls of the score by `init` and ``n_steps`` steps."""
+        return 1 + n_steps
+
+    @torch.no_grad()
+    def init(
+        self, score_fn: ScoreFn, x: Tensor, sigma: Tensor, *, generator: torch.Generator
+    ) -> UnderdampedState:
+        """The state at ``x``; the momentum is drawn from N(0, I)."""
+        return UnderdampedState(x, unit_noise(x, generator=generator), _score(score_fn, x, sigma))
+
+    @torch.no_grad()
+    def step(
+        self,
+        score_fn: ScoreFn,
+        state: UnderdampedState,
+        sigma: Tensor,
+        *,
+        generator: torch.Generator,
+    ) -> tuple[UnderdampedState, Info]:
+        """One move: B A O A B."""
+        h, decay = step_length(self.step_size, sigma, state.x), self.friction * self.step_size
+        fresh = math.sqrt(-math.expm1(-2 * decay)) * unit_noise(state.x, generator=generator)
+        kicked = state.momentum + h / 2 * state.score
+        drawn = math.exp(-decay) * kicked + fresh
+        proposal = (state.x + h / 2 * (kicked + drawn)).to(state.x.dtype)
+        score = _score(score_fn, proposal, sigma)
+        momentum = drawn + h / 2 * score
+        # A score that is not finite is in the momentum.
+        taken, info = decide(all_finite(proposal, momentum), None, generator=generator)
+        moved = UnderdampedState(
+            choose(taken, proposal, state.x),
+            choose(taken, momentum, -state.momentum),
+            choose(taken, score, state.score),
+        )
+        return moved, info
+
+
+def _score(score_fn: ScoreFn, x: Tensor, sigma: Tensor) -> Tensor:
+    """The score, at least float32."""
+    return score_fn(x, sigma).to(torch.promote_types(x.dtype, torch.float32))

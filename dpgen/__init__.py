@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dpgen.generator import PrivateGenerator, load
     from dpgen.methods.dp_sad import DPSAD, DPSADSettings
     from dpgen.methods.dpdm import DPDM, DPDMSettings
+    from dpgen.methods.pge import PGE, PGESettings
     from dpgen.privacy.accounting import Budget
     from dpgen.privacy.ledger import BudgetExceeded
     from dpgen.workplace import Hardware
@@ -28,6 +29,8 @@ _HOMES = {
     "DPSADSettings": "dpgen.methods.dp_sad",
     "DPDM": "dpgen.methods.dpdm",
     "DPDMSettings": "dpgen.methods.dpdm",
+    "PGE": "dpgen.methods.pge",
+    "PGESettings": "dpgen.methods.pge",
     "Budget": "dpgen.privacy.accounting",
     "BudgetExceeded": "dpgen.privacy.ledger",
     "Hardware": "dpgen.workplace",
@@ -42,12 +45,14 @@ _HOMES = {
 __all__ = [
     "DPDM",
     "DPSAD",
+    "PGE",
     "Budget",
     "BudgetExceeded",
     "DPDMSettings",
     "DPSADSettings",
     "Hardware",
     "Images",
+    "PGESettings",
     "PrivateDataset",
     "PrivateGenerator",
     "PublicFacts",

@@ -17,33 +17,36 @@ from contextlib import closing
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from dpgen.data.images import Images, PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
+from dpgen.drawing import draw_blocks
 from dpgen.networks.denoiser import Denoiser
+from dpgen.networks.proposer import Proposer
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import (
+    CERTIFICATE,
+    NOTICE,
+    CertificateError,
     read_statement,
     sha256_file,
-    statement_of,
 )
-from dpgen.privacy.chain import canonical, replace_durably
+from dpgen.privacy.chain import replace_durably
+from dpgen.privacy.notice import Claim, UnverifiedClaim, notice_of, read_notice
 from dpgen.privacy.plan import Plan
-from dpgen.released import checked_statement, load_denoiser, plain
+from dpgen.privacy.statement import statement_of
+from dpgen.released import checked_notice, checked_statement, load_network, plain, write_files
 from dpgen.run_folder import RunFolder, sweep
 from dpgen.settings import from_dict
 from dpgen.workplace import Hardware, Rehearsal, Workplace
 from samplers.types import Sampler
 
 CONFIG_SCHEMA = "dpgen-config/1"
-# Images drawn under one seed: how many are asked for, and on how many processes, changes no image.
-BLOCK = 256
 
 
 class NotFitted(ValueError):
@@ -53,8 +56,9 @@ class NotFitted(ValueError):
 class PrivateGenerator(abc.ABC):
     """The common interface of all methods.
 
-    A method is a class with `id`, `Settings` and the four abstract members. The constructor takes
-    hyper-parameters and a budget, no data; public facts come with the data.
+    A method is a class with `id`, `Settings` and the abstract members. The constructor takes
+    hyper-parameters and a budget, no data; public facts come with the data. A mode among
+    `unverified_modes` has `claim` and `_learn_unverified` in place of `plan` and `_learn`.
 
     Args:
         budget: the most that `fit` may spend.
@@ -63,12 +67,13 @@ class PrivateGenerator(abc.ABC):
 
     id: ClassVar[str]
     Settings: ClassVar[type]
+    unverified_modes: ClassVar[frozenset[str]] = frozenset()
 
     budget: Budget
     settings: Any
     facts: PublicFacts | None = None
     folder: Path | None = None
-    networks: Mapping[str, Denoiser]
+    networks: Mapping[str, nn.Module]
 
     @abc.abstractmethod
     def resolve(self, facts: PublicFacts) -> Any:  # noqa: ANN401
@@ -83,8 +88,39 @@ class PrivateGenerator(abc.ABC):
         """Time and memory of `fit`, from a few steps on random images; reads no record."""
 
     @abc.abstractmethod
-    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> dict[str, Denoiser]:
+    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> Mapping[str, nn.Module]:
         """Runs the plan; returns the networks to release by file name, ``model`` to sample from."""
+
+    def check_allowed(self, allow_unverified: bool) -> None:
+        """Raises UnverifiedClaim when the mode has no guarantee and nobody allowed that."""
+        if not (self.certified or allow_unverified):
+            raise UnverifiedClaim(
+                f"{self.mechanism_id} has no privacy guarantee, its published claim is not "
+                "verified: --allow-unverified (allow_unverified=True) runs it all the same, for "
+                "study, and writes a notice instead of a certificate"
+            )
+
+    def _require_certified(self) -> None:
+        """For `plan`: an empty plan would be a price of zero."""
+        if not self.certified:
+            raise UnverifiedClaim(
+                f"{self.mechanism_id} has no plan: nothing that it does is priced"
+            )
+
+    def claim(self, facts: PublicFacts) -> Claim:
+        """What the paper claims for this mode, and its worst case, from public facts alone."""
+        raise ValueError(f"{self.mechanism_id} has a guarantee, which plan() prices")
+
+    def _learn_unverified(
+        self, data: PrivateDataset, claim: Claim, work: Workplace
+    ) -> Mapping[str, nn.Module]:
+        """As `_learn`, for a mode without a verified claim."""
+        raise ValueError(f"{self.mechanism_id} has a guarantee and is not trained without one")
+
+    @property
+    def certified(self) -> bool:
+        """Whether what this mode releases carries a certificate; the others carry a notice."""
+        return self.settings.mode not in self.unverified_modes
 
     @abc.abstractmethod
     def default_sampler(self) -> Sampler: ...
@@ -106,6 +142,7 @@ class PrivateGenerator(abc.ABC):
         seed: int | None = None,
         hardware: Hardware | None = None,
         show: bool = False,
+        allow_unverified: bool = False,
     ) -> Self:
         """Learns from private records; `plan` is charged to their ledger before the first touch.
 
@@ -117,10 +154,14 @@ class PrivateGenerator(abc.ABC):
             seed: of the public randomness (initial weights, distillation); drawn and recorded when
                 ``None``. Private randomness never comes from it.
             show: progress bars on standard error.
+            allow_unverified: runs a mode whose privacy claim is not verified; what it releases
+                carries a notice and never a certificate.
 
         Raises:
             BudgetExceeded: the data set's ledger has no room for the plan; nothing was read.
+            UnverifiedClaim: the mode has no guarantee, and ``allow_unverified`` is False.
         """
+        self.check_allowed(allow_unverified)
         hardware = hardware or Hardware()
         accelerator = hardware.accelerator()
         if not isinstance(data, PrivateDataset):
@@ -135,7 +176,7 @@ class PrivateGenerator(abc.ABC):
         self.settings = self.resolve(data.facts)
         config = self._config(seed)
         if (folder / "privacy.json").exists() or (folder / "notice.json").exists():
-            statement = checked_statement(folder)
+            statement = checked_statement(folder) if self.certified else checked_notice(folder)
             if json.loads((folder / "config.json").read_text()) != config:
                 raise ValueError(
                     f"the run folder {folder} holds a finished run of another configuration: "
@@ -149,22 +190,29 @@ class PrivateGenerator(abc.ABC):
                 )
             sweep(folder)
             return self._restore(folder, statement)
-        plan = self.plan(data.facts)
+        promise = self.plan(data.facts) if self.certified else self.claim(data.facts)
         self.default_sampler()  # settings that it refuses, it refuses before anything is paid
         with closing(RunFolder(folder, config)) as run:
             try:
-                data.begin(run.id, run.keys, plan)
+                if isinstance(promise, Plan):
+                    data.begin(run.id, run.keys, promise)
+                else:
+                    data.begin_unverified(run.id, run.keys, promise)
             except ValueError:
                 if run.fresh:
                     run.discard()
                 raise
             work = Workplace(run, accelerator, hardware.micro_batch, seed, show)
+            if isinstance(promise, Plan):
+                learned = self._learn(data, promise, work)
+            else:
+                learned = self._learn_unverified(data, promise, work)
             self.networks = {
                 name: network.cpu().eval().requires_grad_(False)
-                for name, network in self._learn(data, plan, work).items()
+                for name, network in learned.items()
             }
             self.folder = folder
-            self._release(data, plan, run, config)
+            self._release(data, promise, run, config)
         return self
 
     def _config(self, seed: int) -> dict[str, Any]:
@@ -178,41 +226,29 @@ class PrivateGenerator(abc.ABC):
         }
 
     def _release(
-        self, data: PrivateDataset, plan: Plan, run: RunFolder, config: dict[str, Any]
+        self, data: PrivateDataset, promise: Plan | Claim, run: RunFolder, config: dict[str, Any]
     ) -> None:
-        """Writes what may leave the house, the privacy statement last; then forgets the keys."""
-        folder = run.path
-        for partial in folder.glob(".*.partial"):
-            partial.unlink()  # left by a kill in the middle of a write
+        """Writes what may leave the house, certificate or notice last; then forgets the keys."""
+        folder, facts = run.path, data.facts.to_dict()
         lines = data.ledger.lines_of(run.id)
-        replace_durably(folder / "config.json", canonical(config).encode())
-        replace_durably(folder / "facts.json", canonical(data.facts.to_dict()).encode())
-        replace_durably(
-            folder / "ledger.jsonl", "".join(canonical(line) + "\n" for line in lines).encode()
-        )
-        for name, network in self.networks.items():
-            partial = folder / f".{name}.partial"
-            save_file(
-                network.state_dict(),
-                partial,
-                metadata={"denoiser": canonical(plain(asdict(network.config)))},
-            )
-            partial.replace(folder / f"{name}.safetensors")
+        write_files(folder, config, facts, lines, self.networks)
         self._preview(folder / "preview.png")
-        covered = sorted(p for p in folder.iterdir() if p.is_file() and p.name != "privacy.json")
-        statement = statement_of(
-            "model",
-            lines=lines,
-            delta=self.budget.delta,
-            mechanism={
-                "id": self.mechanism_id,
-                "theorem": self.theorem,
-                "stages": {stage.label: stage.mechanism.settings for stage in plan.stages},
-            },
-            files={path.name: sha256_file(path) for path in covered},
-            data_set=data.account(),
-        )
-        replace_durably(folder / "privacy.json", json.dumps(statement, indent=1).encode())
+        covered = sorted(p for p in folder.iterdir() if p.is_file() and p.name != CERTIFICATE)
+        files = {path.name: sha256_file(path) for path in covered}
+        if isinstance(promise, Claim):
+            notice = notice_of(promise, files=files, facts=facts, data_set=data.account())
+            replace_durably(folder / NOTICE, json.dumps(notice, indent=1).encode())
+        else:
+            stages = {stage.label: stage.mechanism.settings for stage in promise.stages}
+            statement = statement_of(
+                "model",
+                lines=lines,
+                delta=self.budget.delta,
+                mechanism={"id": self.mechanism_id, "theorem": self.theorem, "stages": stages},
+                files=files,
+                data_set=data.account(),
+            )
+            replace_durably(folder / CERTIFICATE, json.dumps(statement, indent=1).encode())
         run.finish()
 
     def _preview(self, path: Path) -> None:
@@ -225,10 +261,17 @@ class PrivateGenerator(abc.ABC):
 
     @property
     def privacy(self) -> dict[str, Any]:
-        """The privacy statement of the fitted model."""
+        """The privacy statement of the fitted model. Raises CertificateError when it has none."""
         if self.folder is None:
             raise NotFitted(f"{type(self).__name__}.privacy needs fit() or load() first")
         return read_statement(self.folder)
+
+    @property
+    def notice(self) -> dict[str, Any]:
+        """What a model without a guarantee says; CertificateError for one that has it."""
+        if self.folder is None:
+            raise NotFitted(f"{type(self).__name__}.notice needs fit() or load() first")
+        return read_notice(self.folder)
 
     @property
     def _facts(self) -> PublicFacts:
@@ -285,13 +328,18 @@ class PrivateGenerator(abc.ABC):
         generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
         seed = int(torch.randint(2**62, (), generator=generator))
         yield from draw_blocks(
-            self.networks["model"],
+            cast(Denoiser, self.networks["model"]),
             labels,
             sampler or self.default_sampler(),
             seed,
             guidance,
             device,
+            self._proposer() if sampler is None else None,
         )
+
+    def _proposer(self) -> Proposer | None:
+        """Where the default sampler starts: at proposals, or at noise, as here."""
+        return None
 
     def save(self, path: str | Path) -> None:
         """Copies the fitted run to ``path``, which must be absent or empty."""
@@ -312,41 +360,32 @@ class PrivateGenerator(abc.ABC):
         self.facts = PublicFacts.from_dict(json.loads((folder / "facts.json").read_text()))
         self.settings = self.resolve(self.facts)
         self.networks = {
-            name.removesuffix(".safetensors"): load_denoiser(folder / name)
+            name.removesuffix(".safetensors"): load_network(folder / name)
             for name in sorted(statement["artifact"]["files"])
             if name.endswith(".safetensors")
         }
         return self
 
 
-def draw_blocks(
-    network: Denoiser,
-    labels: Tensor,
-    sampler: Sampler,
-    seed: int,
-    guidance: float = 0.0,
-    device: torch.device | str = "cpu",
-) -> Iterator[Images]:
-    """Samples for ``labels``, `BLOCK` at a time, block k from its own seed."""
-    network = network.to(device)
-    for block, first in enumerate(range(0, len(labels), BLOCK)):
-        part = labels[first : first + BLOCK].to(device)
-        rng = torch.Generator().manual_seed((seed + block * 0x9E3779B97F4A7C15) % 2**63)
-        # The whole block's noise, whatever of it is wanted: how many are asked for changes no
-        # image.
-        noise = torch.randn(BLOCK, *network.config.shape, generator=rng)[: len(part)].to(device)
-        own = torch.Generator(device=device).manual_seed(rng.initial_seed() ^ 1)
-        with torch.no_grad():
-            pixels = sampler(network.score_fn(part, guidance), noise, generator=own)
-        yield Images(pixels.float().clamp(-1, 1).cpu(), part.cpu())
+def load(path: str | Path, *, allow_unverified: bool = False) -> PrivateGenerator:
+    """The generator of a finished run folder, every file of which is as its statement says.
 
+    Args:
+        allow_unverified: loads a run that carries a notice instead of a certificate, too.
 
-def load(path: str | Path) -> PrivateGenerator:
-    """The generator of a finished run folder, every file of which is as its statement says."""
+    Raises:
+        UnverifiedClaim: the run has no guarantee, and ``allow_unverified`` is False.
+    """
     from dpgen.methods import find
 
     folder = Path(path)
-    statement = checked_statement(folder)
+    noticed = (folder / NOTICE).exists()
+    if noticed and not allow_unverified:
+        raise UnverifiedClaim(
+            f"{folder} carries a notice, not a certificate: its privacy claim is not verified; "
+            "--allow-unverified (allow_unverified=True) uses it all the same"
+        )
+    statement = checked_notice(folder) if noticed else checked_statement(folder)
     config = json.loads((folder / "config.json").read_text())
     if config.get("schema") != CONFIG_SCHEMA:
         raise ValueError(
@@ -355,4 +394,7 @@ def load(path: str | Path) -> PrivateGenerator:
         )
     method = find(config["method"])
     settings = from_dict(method.Settings, config["settings"])
-    return method(budget=Budget(**config["budget"]), settings=settings)._restore(folder, statement)
+    generator = method(budget=Budget(**config["budget"]), settings=settings)
+    if generator.certified == noticed:
+        raise CertificateError(f"{folder} does not hold what mode {settings.mode!r} releases")
+    return generator._restore(folder, statement)  # type: ignore[no-any-return]

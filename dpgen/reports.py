@@ -14,10 +14,14 @@ from dpgen.evaluation.grid import save_panels
 from dpgen.evaluation.utility import Utility, UtilityProtocol, utility
 from dpgen.generator import PrivateGenerator
 from dpgen.privacy.accounting import Budget, round_up
+from dpgen.privacy.charges import n_runs
 from dpgen.privacy.events import event_to_json
 from dpgen.privacy.ledger import PrivacyLedger
+from dpgen.privacy.notice import Claim, sentences
 from dpgen.progress import progress_bar
 from dpgen.workplace import Hardware, Rehearsal
+
+LONG = 3600.0  # seconds of training, from which on a plan names the way without a GPU
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,32 @@ class PlanReport:
             f"about {duration(r.seconds)} and {r.memory_bytes / 2**30:.1f} GiB on this {r.device} "
             f"({r.n_parameters:,} parameters; from a rehearsal on random images)",
         ]
+        if r.device == "CPU" and r.seconds > LONG and not self.method.endswith("/sketch"):
+            lines.append("there is no GPU here: pge --set mode=sketch takes minutes on a CPU")
         return "\n".join(lines)
 
 
-def plan_report(generator: PrivateGenerator, facts: PublicFacts, hardware: Hardware) -> PlanReport:
+@dataclass(frozen=True)
+class ClaimReport:
+    """What is claimed of a mode without a guarantee, and what is true."""
+
+    claim: Claim
+    facts: PublicFacts
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"certified": False, **self.claim.to_dict(), "facts": self.facts.to_dict()}
+
+    def text(self) -> str:
+        lines = sentences(self.claim.to_dict())
+        return "\n".join([*lines, "nothing was charged; train needs --allow-unverified"])
+
+
+def plan_report(
+    generator: PrivateGenerator, facts: PublicFacts, hardware: Hardware
+) -> PlanReport | ClaimReport:
     """The plan of a generator whose settings are resolved; reads nothing private."""
+    if not generator.certified:
+        return ClaimReport(generator.claim(facts), facts)
     plan = generator.plan(facts)
     stages = tuple(
         {"label": s.label, "events": event_to_json(s.mechanism.event), **s.mechanism.settings}
@@ -201,11 +226,10 @@ def ledger_table(path: Path | None, raised: float | None) -> str:
     for file in paths:
         ledger = PrivacyLedger(file)
         lines, limit = ledger.lines(), ledger.limit
-        runs = len({line["run"] for line in lines if line["kind"] == "charge"})
         facts = PublicFacts.from_dict(ledger.facts)
         rows.append(
             f"{ledger.dataset:18}{round_up(ledger.spent()):>8g}{limit.epsilon:>8g}"
-            f"{limit.delta:>9g}{runs:>6}  "
+            f"{limit.delta:>9g}{n_runs(lines):>6}  "
             f"{facts.n_records}, {facts.shape}  {file}"
         )
     return "\n".join(rows)

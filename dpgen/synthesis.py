@@ -11,9 +11,12 @@ import torch
 
 from dpgen.data.export import check_empty, check_space, write_images
 from dpgen.data.images import Images
+from dpgen.drawing import BLOCK
 from dpgen.evaluation.grid import save_grid
-from dpgen.generator import BLOCK, load
-from dpgen.privacy.certificate import inherited, tree_hash
+from dpgen.generator import load
+from dpgen.privacy.certificate import tree_hash
+from dpgen.privacy.notice import inherited_notice
+from dpgen.privacy.statement import inherited
 from dpgen.progress import progress_bar
 from samplers import make_sampler
 
@@ -31,15 +34,18 @@ def synthesise(
     guidance: float = 0.0,
     device: str = "auto",
     show: bool = False,
+    allow_unverified: bool = False,
 ) -> dict[str, Any]:
     """Writes ``n_images`` samples of the run to ``out`` and returns their privacy statement.
 
-    The statement is the model's: post-processing costs nothing, however many images are drawn.
+    The statement is the model's: post-processing costs nothing, however many images are drawn. Of a
+    run without a guarantee it is the model's notice.
 
     Args:
         layout: folder, npz, parquet or webdataset.
         preview: where to write a picture of a few images.
         seed: of the sampling; drawn and recorded when ``None``.
+        allow_unverified: takes a run that carries a notice instead of a certificate, too.
         sampler, steps: a sampler by name and its number of steps; ``None`` takes the method's own.
     """
     check_empty(out)
@@ -47,7 +53,7 @@ def synthesise(
         raise ValueError(f"--preview must end in .png, got {preview.name!r}")
     if preview is not None and not preview.absolute().parent.is_dir():
         raise ValueError(f"--preview {preview}: there is no folder {preview.absolute().parent}")
-    generator = load(run)
+    generator = load(run, allow_unverified=allow_unverified)
     facts = generator.facts
     assert facts is not None
     check_space(out, layout, n_images, facts.shape)  # type: ignore[arg-type]
@@ -69,20 +75,22 @@ def synthesise(
     statement: dict[str, Any] = {}
 
     def certificate(folder: Path) -> dict[str, Any]:
+        files, synthetic = (
+            tree_hash(folder),
+            {
+                "samples": n_images,
+                "labels": "uniform",
+                "filters": "none",
+                "sampler": repr(chosen),
+                "guidance": guidance,
+                "seed": seed,
+                "format": layout,
+            },
+        )
         statement.update(
-            inherited(
-                generator.privacy,
-                files=tree_hash(folder),
-                synthetic={
-                    "samples": n_images,
-                    "labels": "uniform",
-                    "filters": "none",
-                    "sampler": repr(chosen),
-                    "guidance": guidance,
-                    "seed": seed,
-                    "format": layout,
-                },
-            )
+            inherited(generator.privacy, files=files, synthetic=synthetic)
+            if generator.certified
+            else inherited_notice(generator.notice, files=files, synthetic=synthetic)
         )
         return statement
 
@@ -102,6 +110,7 @@ def synthesise(
             n_images=n_images,
             class_names=facts.class_names,
             certificate=certificate,
+            certificate_name="privacy.json" if generator.certified else "notice.json",
         )
     if preview is not None:
         shown = 10 * min(facts.n_classes, 10)

@@ -16,7 +16,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.distillation import Distillation
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.dpdm import DPDM, DPDMSettings
-from dpgen.privacy import accounting, certificate
+from dpgen.privacy import accounting, statement, verification
 from dpgen.privacy.accounting import Adjacency, Budget
 from dpgen.stages.teacher import TeacherSettings
 
@@ -56,8 +56,9 @@ def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
 def remembering_accountant(monkeypatch: pytest.MonkeyPatch) -> None:
     """The accountants of production, which are asked the same questions by every fit."""
     monkeypatch.setattr(accounting, "_pld", _remembered(accounting._pld))
-    opinion = _remembered(certificate.second_opinion)
-    monkeypatch.setattr(certificate, "second_opinion", opinion)
+    opinion = _remembered(accounting.second_opinion)
+    for module in (statement, verification):
+        monkeypatch.setattr(module, "second_opinion", opinion)
 
 
 class Records:

@@ -23,7 +23,7 @@ from PIL import Image
 from dpgen.cli import main
 from dpgen.data.sources import read_images
 from dpgen.methods.dp_sad import DPSAD
-from dpgen.privacy.certificate import verify
+from dpgen.privacy.verification import verify
 
 pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")
 
@@ -130,7 +130,12 @@ def test_methods_are_listed_with_what_they_guarantee() -> None:
     said = dpgen("methods").stdout
     assert "dp-sad" in said and "dpdm" in said and "(epsilon, delta)-DP" in said
     listed = json.loads(dpgen("methods", "--json").stdout)
-    assert set(listed) == {"dp-sad", "dpdm"} and "sealed" in listed["dp-sad"]["modes"]
+    assert set(listed) == {"dp-sad", "pge", "dpdm"}
+    assert "sealed" in listed["dp-sad"]["modes"] and "dpsgd" in listed["pge"]["modes"]
+    for method in listed.values():
+        for mode, promise in method["modes"].items():
+            assert promise.startswith("no guarantee" if mode == "paper" else "(epsilon, delta)-DP")
+            assert f"{mode}: {promise}" in said
 
 
 # --- refusals ------------------------------------------------------------------------------------
@@ -167,7 +172,17 @@ def test_methods_are_listed_with_what_they_guarantee() -> None:
             ["dp-sad", *BUDGET, "--set", "student.n_steps=3"],
             ["n_steps of the student must be 1, 2, 4 or 8, got 3"],
         ),
-        (["dp-sad", *BUDGET, "--set", "mode=paper"], ["mode of dp-sad must be 'sealed'"]),
+        (["dp-sad", *BUDGET, "--set", "mode=proper"], ["must be 'sealed' or 'paper'"]),
+        (["dp-sad", *BUDGET, "--set", "paper.batch=8"], ["paper.* are settings of mode paper"]),
+        (["pge", *BUDGET, "--set", "paper.batch=8"], ["paper.* are settings of mode paper"]),
+        (
+            ["dp-sad", *BUDGET, "--set", "mode=paper", "--set", "student.n_steps=1"],
+            ["student.* are settings of mode sealed"],
+        ),
+        (
+            ["pge", *BUDGET, "--set", "mode=paper", "--set", "teacher.n_steps=1"],
+            ["teacher.* are settings of mode dpsgd"],
+        ),
         (
             ["dp-sad", *BUDGET, "--set", "teacher.batch=41"],
             ["batch must lie in [1, n_records = 40], got 41"],

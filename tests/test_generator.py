@@ -13,8 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import dpgen
-from dpgen.generator import BLOCK, NotFitted, PrivateGenerator, load
-from dpgen.privacy.certificate import CertificateError, verify
+from dpgen.drawing import BLOCK
+from dpgen.generator import NotFitted, PrivateGenerator, load
+from dpgen.privacy.certificate import CertificateError
+from dpgen.privacy.notice import UnverifiedClaim
+from dpgen.privacy.verification import verify
+from dpgen.released import load_network
 from dpgen.workplace import Hardware
 
 pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")
@@ -175,7 +179,7 @@ def test_weights_that_are_no_numbers_are_refused(
 
     rewrite(path, poison)
     with pytest.raises(ValueError, match=r"weight unet\.conv_out\.bias is not finite"):
-        dpgen.generator.load_denoiser(path)
+        load_network(path)
 
 
 def test_only_a_trained_run_is_loaded(tmp_path: Path) -> None:
@@ -196,8 +200,10 @@ def test_only_a_trained_run_is_loaded(tmp_path: Path) -> None:
         with pytest.raises(CertificateError, match=message):
             load(other)
     (other / "notice.json").write_text("{}")
-    with pytest.raises(CertificateError, match="its privacy claim is not verified"):
+    with pytest.raises(UnverifiedClaim, match="its privacy claim is not verified"):
         load(other)
+    with pytest.raises(CertificateError, match="one of them is false"):
+        load(other, allow_unverified=True)
 
 
 def test_a_fit_that_fails_lets_go_of_the_run_folder(

@@ -8,32 +8,43 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CORE = {"privacy", "cosines", "_torchvision", "progress", "settings"}
+CORE = {"privacy", "cosines", "fourier", "gabor", "warps", "_torchvision", "progress", "settings"}
 ALLOWED: dict[str, set[str]] = {
     "samplers": set(),
     "privacy": set(),
     "cosines": set(),
+    "fourier": set(),
+    "gabor": set(),
+    "warps": set(),
     "_torchvision": set(),
     "progress": set(),
     "settings": set(),
     "data": {"privacy"},
-    "networks": {"samplers", "cosines", "_torchvision"},
+    "networks": {"samplers", "cosines", "fourier", "gabor", "warps", "_torchvision"},
+    "score_matching": {"samplers"},
+    "matching": {"networks", "progress", "warps"},
     "checkpoint": {"networks", "privacy"},
     "run_folder": {"checkpoint", "privacy"},
     "workplace": {"run_folder"},
     "distillation": {"checkpoint", "networks", "progress", "samplers"},
-    "stages": {"data", "networks", "checkpoint", "distillation", "workplace", *CORE},
+    "stages": {
+        "data", "networks", "checkpoint", "distillation", "matching", "score_matching", "workplace",
+        "samplers", *CORE,
+    },
     "evaluation": {"data", "networks"},
     "released": {"networks", *CORE},
+    "drawing": {"data", "networks", "samplers"},
     "generator": {
-        "released", "data", "networks", "evaluation", "run_folder", "workplace", "samplers", *CORE
+        "drawing", "released", "data", "networks", "evaluation", "run_folder", "workplace",
+        "samplers", *CORE,
     },
     "methods": {
         "generator", "stages", "distillation", "data", "networks", "workplace", "samplers", *CORE
     },
-    "synthesis": {"generator", "data", "evaluation", "samplers", *CORE},
+    "synthesis": {"generator", "drawing", "data", "evaluation", "samplers", *CORE},
     "reports": {"generator", "data", "evaluation", "workplace", *CORE},
-    "cli": {"methods", "reports", "synthesis", "data", "workplace", *CORE},
+    "commands": {"methods", "reports", "synthesis", "data", "workplace", *CORE},
+    "cli": {"commands", "privacy"},
 }  # fmt: skip
 LATE = {("generator", "methods")}  # `load` finds a class by its id when it is called
 

@@ -1,6 +1,9 @@
 """Private images behind two doors. There is no length, no index and no iteration; nothing comes out
 but released values.
 
+A third door, `PrivateDataset.unprotected_records`, is for the negative controls: it is locked
+unless the run was begun, and noted in the ledger, as one without a verified claim.
+
 `PrivateDataset.release` answers a `NoisySum`, `PrivateDataset.steps` a `NoisySGD`. Both insist on a
 charge in the data set's ledger before the first record is touched. Methods never see a record: they
 hand in functions of one record and get noised sums back.
@@ -21,11 +24,13 @@ from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.location import Split
 from dpgen.data.sources import Source, open_source
 from dpgen.privacy.accounting import Adjacency, Budget, round_up
-from dpgen.privacy.certificate import executed_releases
 from dpgen.privacy.chain import LedgerError
+from dpgen.privacy.charges import executed_releases, n_runs
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger
-from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum
+from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum, Records
+from dpgen.privacy.noise import NoiseSource
+from dpgen.privacy.notice import Claim
 from dpgen.privacy.plan import Plan, Stage
 
 
@@ -91,6 +96,7 @@ class PrivateDataset:
         self._source, self._ledger_path, self.limit = source, ledger, limit
         self._ledger: PrivacyLedger | None = None
         self._run: tuple[str, StageKeys] | None = None
+        self._unverified: tuple[StageKeys, Claim] | None = None
         self._entered: set[str] = set()
         self._mark: str | None = None
 
@@ -169,7 +175,39 @@ class PrivateDataset:
         self.ledger.charge(run, [stage.charge for stage in plan.stages])
         # After the charge, which settles the ledger's name, and before the first touch.
         keys.bind(self._owner(run))
-        self._run, self._entered = (run, keys), set()
+        self._run, self._unverified, self._entered = (run, keys), None, set()
+
+    def begin_unverified(self, run: str, keys: StageKeys, claim: Claim) -> None:
+        """Notes in the ledger, before anything is read, a run without a verified privacy claim.
+
+        From that line on what the data set has spent is infinite, and certified runs are refused.
+
+        Args:
+            run: id of the run; one that was begun before is refused, it is not resumed.
+            keys: the run's secret keys.
+            claim: what the run does.
+        """
+        self._run = self._unverified = None
+        keys.check(self._owner(run))
+        self.ledger.unverified(run, claim.mechanism)
+        keys.create(claim.plan)
+        keys.bind(self._owner(run))
+        self._unverified = (keys, claim)
+
+    def unprotected_records(self, claim: Claim) -> tuple[Records, NoiseSource]:
+        """The raw records, and the noise that a published mechanism puts on what it makes of them.
+
+        NOTHING HERE IS PRIVATE: for modes that carry a notice instead of a certificate. Opens once,
+        and only for the claim that `begin_unverified` has put on record.
+        """
+        if self._unverified is None or self._unverified[1] != claim:
+            raise RuntimeError(
+                "raw records are given to no run but one that PrivateDataset.begin_unverified has "
+                "noted in the ledger, and once"
+            )
+        keys, _ = self._unverified
+        self._unverified = None
+        return _Records(self._source, self._facts), keys.noise(claim.plan)
 
     def _owner(self, run: str) -> str:
         """Whom the keys serve. Records too: under --ledger, one ledger may be given to data that
@@ -183,7 +221,7 @@ class PrivateDataset:
         return {
             "name": lines[0]["dataset"],
             "ledger": "run folder (public data)" if self.public else "installation",
-            "runs": len({line["run"] for line in lines if line["kind"] == "charge"}),
+            "runs": n_runs(lines),
             "total_epsilon": round_up(self.ledger.spent()),
             "limit": {"epsilon": self.ledger.limit.epsilon, "delta": self.ledger.limit.delta},
         }

@@ -22,7 +22,20 @@ METHODS = {
         "private diffusion teacher, distilled into a student of 1 to 8 steps",
         {
             "sealed": "(epsilon, delta)-DP: Gaussian warm start and DP-SGD teacher are charged, "
-            "the student sees only what they released"
+            "the student sees only what they released",
+            "paper": "no guarantee: the published flow, a negative control; needs "
+            "--allow-unverified, carries a notice",
+        },
+    ),
+    "pge": Method(
+        "dpgen.methods.pge:PGE",
+        "score fitted by DP-SGD as a residual over a private Gaussian, Hamiltonian sampling",
+        {
+            "dpsgd": "(epsilon, delta)-DP: Gaussian warm start and DP-SGD are charged",
+            "sketch": "(epsilon, delta)-DP: a few Gaussian releases are charged, a score is fitted "
+            "to them for free; minutes on a CPU",
+            "paper": "no guarantee: the published flow, a negative control; needs "
+            "--allow-unverified, carries a notice",
         },
     ),
     "dpdm": Method(

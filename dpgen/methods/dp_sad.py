@@ -1,14 +1,15 @@
-"""DP-SAD, mode ``sealed``: a private teacher, then a student distilled from it for free.
+"""DP-SAD: mode ``sealed``, a private teacher, then a student distilled from it for free; and mode
+``paper``, the published flow, which has no guarantee and is kept as a negative control.
 
 Liu, Wang, Ge: "Learning Differentially Private Diffusion Models via Stochastic Adversarial
 Distillation", ECCV 2024, arXiv 2408.14738. The published flow trains the teacher without protection
 and noises the student's gradients; every one of those gradients moves with the teacher, so that
-bound does not hold. Here the teacher is private and the student sees nothing else.
+bound does not hold. In mode ``sealed`` the teacher is private and the student sees nothing else.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
@@ -16,12 +17,14 @@ from dpgen.distillation import Distillation, Pairs, distil, draw_pairs
 from dpgen.generator import PrivateGenerator
 from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.accounting import Budget
+from dpgen.privacy.notice import Claim
 from dpgen.privacy.plan import Plan
-from dpgen.stages import teacher
+from dpgen.stages import published_dp_sad, teacher
+from dpgen.stages.published_dp_sad import PaperSettings
 from dpgen.stages.rehearsal import rehearse
 from dpgen.stages.teacher import TeacherSettings
 from dpgen.workplace import Hardware, Rehearsal, Workplace
-from samplers import DDIM, Annealed, Sampler
+from samplers import DDIM, Annealed, Sampler, make_sampler
 
 
 @dataclass(frozen=True)
@@ -29,18 +32,31 @@ class DPSADSettings:
     """Settings of DP-SAD.
 
     Args:
-        mode: "sealed", the only one.
-        teacher: the private stages.
-        student: the distillation.
+        mode: "sealed", or "paper".
+        teacher: the private stages of mode sealed.
+        student: the distillation of mode sealed.
+        paper: the published flow, in mode paper only.
     """
 
     mode: str = "sealed"
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     student: Distillation = field(default_factory=Distillation)
+    paper: PaperSettings | None = None
 
     def __post_init__(self) -> None:
-        if self.mode != "sealed":
-            raise ValueError(f"mode of dp-sad must be 'sealed', got {self.mode!r}")
+        if self.mode not in ("sealed", "paper"):
+            raise ValueError(f"mode of dp-sad must be 'sealed' or 'paper', got {self.mode!r}")
+        if self.mode == "sealed" and self.paper is not None:
+            raise ValueError(
+                "paper.* are settings of mode paper: set mode=paper, or leave them"
+            )
+        if self.mode == "paper" and (self.teacher, self.student) != (
+            TeacherSettings(),
+            Distillation(),
+        ):
+            raise ValueError(
+                "teacher.* and student.* are settings of mode sealed: mode paper has paper.*"
+            )
 
 
 class DPSAD(PrivateGenerator):
@@ -48,6 +64,7 @@ class DPSAD(PrivateGenerator):
 
     id = "dp-sad"
     Settings = DPSADSettings
+    unverified_modes = frozenset({"paper"})
     theorem = (
         "A3 (post-processing of a DP teacher) on B1 (Poisson-subsampled Gaussian) "
         "with un-sampled Gaussian releases"
@@ -58,10 +75,21 @@ class DPSAD(PrivateGenerator):
 
     def resolve(self, facts: PublicFacts) -> DPSADSettings:
         s = self.settings
+        if s.mode == "paper":
+            paper = published_dp_sad.resolve(s.paper or PaperSettings(), facts)
+            return replace(s, paper=paper)
         return DPSADSettings(s.mode, teacher.resolve(s.teacher, facts), s.student)
 
     def plan(self, facts: PublicFacts) -> Plan:
+        self._require_certified()
         return teacher.plan(self.resolve(facts).teacher, facts, self.budget)
+
+    def claim(self, facts: PublicFacts) -> Claim:
+        if self.certified:
+            return super().claim(facts)
+        paper = self.resolve(facts).paper
+        assert paper is not None
+        return published_dp_sad.claim(paper, facts, self.budget)
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         return rehearse(self.resolve(facts).teacher, facts, hardware, self.settings.student)
@@ -70,6 +98,11 @@ class DPSAD(PrivateGenerator):
         network = teacher.train(self.settings.teacher, data.facts, data, plan, work)
         student = self._distil(network, work)
         return {"model": student, "teacher": network}
+
+    def _learn_unverified(
+        self, data: PrivateDataset, claim: Claim, work: Workplace
+    ) -> dict[str, Denoiser]:
+        return {"model": published_dp_sad.train(self.settings.paper, data.facts, data, claim, work)}
 
     def _distil(self, network: Denoiser, work: Workplace) -> Denoiser:
         """The stage without data: a released teacher in, a student out."""
@@ -97,4 +130,11 @@ class DPSAD(PrivateGenerator):
         )
 
     def default_sampler(self) -> Sampler:
+        if (paper := self.settings.paper) is not None:
+            return make_sampler(
+                "ddim",
+                n_steps=paper.sampling_steps,
+                sigma_min=paper.sigma_min,
+                sigma_max=paper.sigma_max,
+            )
         return Annealed(self.settings.student.levels, transport=DDIM(eta=0.0))

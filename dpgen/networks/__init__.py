@@ -53,6 +53,12 @@ NETWORKS = {
         ),
         ("image", "sigma", "label"),
     ),
+    "denoiser-fed-with-prior": Network(
+        lambda shape, n_classes: Denoiser(
+            DenoiserConfig.preset("tiny", shape, n_classes, prior_bands=6, prior_input=True)
+        ),
+        ("image", "sigma", "label"),
+    ),
     "denoiser-small": Network(
         lambda shape, n_classes: Denoiser(DenoiserConfig.preset("small", shape, n_classes)),
         ("image", "sigma", "label"),

@@ -8,12 +8,21 @@ Noise is variance exploding, ``x = x_0 + sigma z``. The network F never meets ra
     c_in   = 1 / sqrt(sigma^2 + sigma_data^2)
     c_noise = ln(sigma) / 4
 
-and ``(D - x) / sigma^2`` is its score. With a prior, the exact denoiser of a released Gaussian
-stands in the place of ``c_skip x``. The last convolution starts at zero, so an untrained
-denoiser is exactly the posterior mean for data from N(0, sigma_data^2 I).
+and ``(D - x) / sigma^2`` is its score. With a prior, the exact denoiser D_0 of a released Gaussian
+stands in the place of ``c_skip x``, and with ``prior_input`` the network is also told
+
+    F_0 = (D_0 - c_skip x) / c_out
+
+the answer with which a network without a prior would say D_0: where sigma is small the Gaussian's
+estimate of the noise (-sigma s_0), where sigma is large its estimate of the image. For data from
+that Gaussian it is the mean of EDM's training target given x, so by the identities of c_out its
+second moment is at most one at every sigma. This is residual enhancement,
+s = s_0 + g(x, s_0, sigma, y). The last convolution starts at zero, so an
+untrained denoiser is exactly its prior, or the posterior mean for data from N(0, sigma_data^2 I).
 
 Reference: Karras, Aittala, Aila, Laine (2022), "Elucidating the Design Space of Diffusion-Based
-Generative Models", arXiv 2206.00364, Table 1 (column "Ours") and appendix B.6.
+Generative Models", arXiv 2206.00364, Table 1 (column "Ours") and appendix B.6; Liu et al. (2024),
+arXiv 2305.10662, for residual enhancement (our reading).
 """
 
 from __future__ import annotations
@@ -96,7 +105,7 @@ class Denoiser(nn.Module):
         self.config = config
         self.unet: nn.Module = UNet2DModel(
             sample_size=config.shape[1:],
-            in_channels=config.shape[0],
+            in_channels=config.shape[0] * (2 if config.prior_input else 1),
             out_channels=config.shape[0],
             block_out_channels=config.block_out_channels,
             layers_per_block=config.layers_per_block,
@@ -146,11 +155,12 @@ class Denoiser(nn.Module):
         wide = torch.promote_types(x.dtype, torch.float32)
         c = coefficients(sigma.to(wide), self.config.sigma_data)
         skip, out, scale = (rearrange(a, "b -> b 1 1 1") for a in (c.skip, c.out, c.input))
-        dtype = next(self.unet.parameters()).dtype
-        (f,) = self.unet(
-            (scale * x).to(dtype), c.noise.to(dtype), class_labels=labels, return_dict=False
-        )
         start = skip * x if self.prior is None else self.prior(x.to(wide), sigma.to(wide), labels)
+        seen = scale * x
+        if self.config.prior_input:
+            seen = torch.cat([seen, (start - skip * x) / out], 1)
+        dtype = next(self.unet.parameters()).dtype
+        (f,) = self.unet(seen.to(dtype), c.noise.to(dtype), class_labels=labels, return_dict=False)
         return (start + out * f.to(wide)).to(x.dtype)
 
     def score_fn(self, labels: Tensor, guidance: float = 0.0) -> ScoreFn:

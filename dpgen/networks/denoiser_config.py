@@ -27,6 +27,7 @@ class Preset(NamedTuple):
 
 
 PRESETS = {
+    "quick": Preset((8, 16, 32), 1, 8, 14, 0, "28x28 and more, on a CPU"),
     "tiny": Preset((16, 32), 1, 8, 8, 0, "8x8"),
     "small": Preset((32, 64, 64), 1, 8, 14, 8, "28x28 and 32x32"),
     "base": Preset((32, 64, 128, 128), 1, 8, 16, 16, "64x64 and larger"),
@@ -49,6 +50,7 @@ class DenoiserConfig:
             measured on private records.
         prior_bands: cosines (u + v below this, per channel) of the Gaussian denoiser that the
             network corrects; 0: none, the network stands on EDM's skip connection.
+        prior_input: whether the network also sees what that Gaussian says, as C further channels.
         n_reserved: embedding rows after the null class that no label in training uses; an audit
             gives them to its canaries.
     """
@@ -62,6 +64,7 @@ class DenoiserConfig:
     sigma_data: float = 0.5
     n_reserved: int = 0
     prior_bands: int = 0
+    prior_input: bool = False
 
     def __post_init__(self) -> None:
         n_levels = len(self.block_out_channels)
@@ -97,6 +100,8 @@ class DenoiserConfig:
         for name in ("n_reserved", "prior_bands"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.prior_input and not self.prior_bands:
+            raise ValueError("prior_input needs a prior: prior_bands must be at least 1, got 0")
 
     @property
     def n_embeddings(self) -> int:
@@ -113,6 +118,7 @@ class DenoiserConfig:
         sigma_data: float = 0.5,
         n_reserved: int = 0,
         prior_bands: int = 0,
+        prior_input: bool = False,
     ) -> Self:
         """The configuration that ``PRESETS[name]`` gives images of ``shape``."""
         if name not in PRESETS:
@@ -134,6 +140,7 @@ class DenoiserConfig:
             sigma_data=sigma_data,
             n_reserved=n_reserved,
             prior_bands=prior_bands,
+            prior_input=prior_input,
         )
 
     @classmethod

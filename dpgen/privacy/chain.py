@@ -53,7 +53,8 @@ def parse_lines(text: str, source: str) -> list[dict[str, Any]]:
         try:
             line = json.loads(row)
             body = {key: value for key, value in line.items() if key != "hash"}
-            # Canonical text too: `_append` finds the end of the file by writing the lines again.
+            # Canonical text too: `LedgerFile.append` finds the end of the file by writing the
+            # lines again.
             intact = line["hash"] == digest(body) and canonical(line) == row
             intact = intact and line["schema"] == SCHEMA
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:

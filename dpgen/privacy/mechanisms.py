@@ -284,7 +284,7 @@ class NoisySum:
         }
 
     def release(
-        self, records: Records, noise: NoiseSource, *, micro_batch: int = 256
+        self, records: Records, noise: NoiseSource, *, micro_batch: int = 64
     ) -> dict[str, Tensor]:
         """The noisy tables, (n_rows, D) float64 each."""
         tables = {

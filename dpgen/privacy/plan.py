@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from dp_accounting.dp_event import DpEvent
 
 from dpgen.privacy.accounting import Adjacency, Budget, calibrate, epsilon_of, gaussian_mu, round_up
+from dpgen.privacy.charges import Charge, plan_hash
 from dpgen.privacy.events import GaussianLeaf, compose
-from dpgen.privacy.ledger import Charge, plan_hash
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 
 

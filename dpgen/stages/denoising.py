@@ -1,11 +1,14 @@
 r"""The private teacher: a diffusion model trained by DP-SGD with noise multiplicity.
 
-Per record the EDM loss is averaged over J draws of noise level and noise *before* its gradient is
-clipped, so sensitivity does not depend on J, while the variance of the clipped gradient falls with
-it. The label is dropped once per record and step.
+Per record a score matching loss is averaged over J draws of noise level, noise and projection
+*before* its gradient is clipped, so sensitivity does not depend on J, while the variance of the
+clipped gradient falls with it. The label is dropped once per record and step.
 
-    l(x, y; theta) = 1/J sum_j lambda(sigma_j) || D(x + sigma_j z_j, sigma_j, y') - x ||^2 / (C H W)
+    l(x, y; theta) = 1/J sum_j sigma_j^4 lambda(sigma_j) L(s(., y'), x, sigma_j, z_j, v_j) / (C H W)
     lambda(sigma) = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2,   ln sigma ~ N(P_mean, P_std^2)
+
+with s = (D - x) / sigma^2 and L a loss of `dpgen.score_matching`. For L = `denoising` this is the
+EDM loss, lambda ||D - x||^2 / (C H W); the others share its expected gradient.
 
 Reference: Dockhorn, Cao, Vahdat, Kreis (2023), "Differentially Private Diffusion Models", arXiv
 2210.09929, section 3; Karras et al. (2022), arXiv 2206.00364, equation 8 for the loss. Privacy:
@@ -14,6 +17,7 @@ theorem B1 of the design, DP-SGD on a loss of one record.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,14 +27,16 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.func import functional_call
 
+from dpgen import score_matching
 from dpgen.checkpoint import Checkpoints, TrainingState
 from dpgen.data.private import PrivateDataset
-from dpgen.networks.denoiser import Denoiser, loss_weight
+from dpgen.networks.denoiser import Denoiser, DenoiserConfig, loss_weight
 from dpgen.networks.ema import EMA
 from dpgen.networks.per_record import require_per_record
 from dpgen.privacy.clipping import LossFn, Parameters
 from dpgen.privacy.mechanisms import DrawFn, NoisySGD
 from dpgen.progress import progress_bar
+from samplers import score_from_denoised
 
 LABEL = "teacher"
 
@@ -55,38 +61,59 @@ class NoiseLevels:
         if not 0 <= self.label_drop < 1:
             raise ValueError(f"label_drop must lie in [0, 1), got {self.label_drop}")
 
-    def draw_fn(self, shape: tuple[int, int, int]) -> DrawFn:
-        """One record's random numbers for one step; shapes do not depend on the record."""
+    def draw_fn(self, shape: tuple[int, int, int], loss: str = "denoising") -> DrawFn:
+        """One record's random numbers for one step; shapes do not depend on the record.
+
+        Args:
+            shape: (C, H, W) of the records.
+            loss: a key of `dpgen.score_matching.LOSSES`; some take a projection for every draw.
+        """
+        projects = score_matching.find(loss).projects
 
         def draw(rng: np.random.Generator) -> dict[str, np.ndarray]:
             log_sigma = self.mean + self.std * rng.standard_normal(self.n_draws, dtype=np.float32)
-            return {
+            drawn = {
                 "sigma": np.exp(log_sigma).astype(np.float32),
                 "noise": rng.standard_normal((self.n_draws, *shape), dtype=np.float32),
                 "drop": np.asarray(rng.random() < self.label_drop),
             }
+            if projects:
+                drawn["projection"] = score_matching.signs(rng, (self.n_draws, *shape))
+            return drawn
 
         return draw
 
 
-def record_loss(denoiser: Denoiser, accelerator: Accelerator) -> LossFn:
-    """The loss of one record as a function of the parameters: what NoisyStep differentiates."""
-    sigma_data = denoiser.config.sigma_data
+def record_loss(denoiser: Denoiser, accelerator: Accelerator, loss: str = "denoising") -> LossFn:
+    """The loss of one record as a function of the parameters: what NoisyStep differentiates.
 
-    def loss(
+    Args:
+        loss: a key of `dpgen.score_matching.LOSSES`.
+    """
+    chosen = score_matching.find(loss)
+
+    def record(
         parameters: Parameters, pixels: Tensor, label: Tensor, draws: dict[str, Tensor]
     ) -> Tensor:
-        sigma = draws["sigma"]
         label = torch.where(draws["drop"], denoiser.null_label, label)
-        noisy = pixels[None] + sigma[:, None, None, None] * draws["noise"]
-        with accelerator.autocast():
-            denoised = functional_call(
-                denoiser, parameters, (noisy, sigma, label.expand(sigma.shape[0]))
-            )
-        weight = loss_weight(sigma, sigma_data)
-        return (weight * (denoised.float() - pixels[None]).square().flatten(1).mean(1)).mean()
 
-    return loss
+        def score_fn(x: Tensor, sigma: Tensor) -> Tensor:
+            with accelerator.autocast():
+                denoised = functional_call(denoiser, parameters, (x, sigma, label.expand(len(x))))
+            return score_from_denoised(denoised, x, sigma)
+
+        sigma, noise = draws["sigma"], draws["noise"]
+        weight = score_weight(sigma, denoiser.config)
+        return (weight * chosen(score_fn, pixels, sigma, noise, draws.get("projection"))).mean()
+
+    return record
+
+
+def score_weight(sigma: Tensor, config: DenoiserConfig) -> Tensor:
+    """``sigma^4 lambda(sigma) / (C H W)``: a loss of scores, weighted with it, starts near one at
+    every noise level.
+    """
+    return sigma**4 * loss_weight(sigma, config.sigma_data) / math.prod(config.shape)
 
 
 def pretrain(
@@ -113,7 +140,6 @@ def pretrain(
         optimizer, n_steps, eta_min=learning_rate / 20
     )
     ema = EMA(denoiser, ema_decay)
-    sigma_data = denoiser.config.sigma_data
     with progress_bar("pre-train on release", n_steps, show=show) as advance:
         for _ in range(n_steps):
             pixels, labels = sample_fn(batch_size, generator)
@@ -126,7 +152,7 @@ def pretrain(
             )
             with accelerator.autocast():
                 denoised = denoiser(pixels + sigma[:, None, None, None] * noise, sigma, labels)
-            weight = loss_weight(sigma, sigma_data)
+            weight = loss_weight(sigma, denoiser.config.sigma_data)
             loss = (weight * (denoised.float() - pixels).square().flatten(1).mean(1)).mean()
             optimizer.zero_grad()
             accelerator.backward(loss)
@@ -143,6 +169,7 @@ def train_teacher(
     mechanism: NoisySGD,
     levels: NoiseLevels,
     *,
+    loss: str,
     learning_rate: float,
     ema_decay: float,
     micro_batch: int,
@@ -167,8 +194,8 @@ def train_teacher(
         start = int(numbers["step"])
         state.load(tensors)
     if start < mechanism.n_steps:
-        loss_fn = record_loss(denoiser, accelerator)
-        draw_fn = levels.draw_fn(denoiser.config.shape)
+        loss_fn = record_loss(denoiser, accelerator, loss)
+        draw_fn = levels.draw_fn(denoiser.config.shape, loss)
         steps = data.steps(
             mechanism, label=LABEL, start=start, micro_batch=micro_batch, device=accelerator.device
         )

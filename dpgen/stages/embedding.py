@@ -73,7 +73,7 @@ class ClassEmbeddings:
         }
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> dict[str, Block]:
-        phi = self.features(pixels).double()
+        phi = self.features(pixels.double()).double()
         phi = phi / phi.norm(dim=1, keepdim=True).clamp_min(1.0)
         counts = torch.full((len(phi), 1), self.count_weight, dtype=torch.float64)
         return {"sums": Block(torch.cat([phi, counts], 1), labels)}

@@ -14,9 +14,14 @@ from dpgen.data.images import PublicFacts
 from dpgen.distillation import Distillation
 from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.clipping import add_clipped, zero_sum
+from dpgen.stages import sketch
 from dpgen.stages.denoising import NoiseLevels, record_loss
+from dpgen.stages.refit import RefitSettings
+from dpgen.stages.sketch import SketchSettings
 from dpgen.stages.teacher import TeacherSettings, untrained
 from dpgen.workplace import Hardware, Rehearsal
+
+CPU = torch.device("cpu")
 
 
 def rehearse(
@@ -35,13 +40,13 @@ def rehearse(
     device = accelerator.device
     denoiser = untrained(settings, facts, seed=0).to(device)
     parameters = {name: p.detach() for name, p in denoiser.named_parameters()}
-    draw_fn = NoiseLevels(n_draws=settings.n_draws).draw_fn(facts.shape)
+    draw_fn = NoiseLevels(n_draws=settings.n_draws).draw_fn(facts.shape, settings.loss)
     rows = [draw_fn(np.random.default_rng(i)) for i in range(hardware.micro_batch)]
     draws = {k: torch.from_numpy(np.stack([row[k] for row in rows])).to(device) for k in rows[0]}
     pixels = torch.zeros(hardware.micro_batch, *facts.shape, device=device)
     labels = torch.zeros(hardware.micro_batch, dtype=torch.int64, device=device)
     valid = torch.ones(hardware.micro_batch, dtype=torch.bool, device=device)
-    loss_fn = record_loss(denoiser, accelerator)
+    loss_fn = record_loss(denoiser, accelerator, settings.loss)
 
     def private() -> None:
         total = zero_sum(parameters)
@@ -59,13 +64,32 @@ def rehearse(
         evaluations += student.pool_size * student.path.n_levels
     batch = max(1, min(64, hardware.micro_batch * settings.n_draws))
     seconds += evaluations / batch * _seconds(lambda: _forward(denoiser, facts, batch), device)
+    return _found(seconds, sum(p.numel() for p in parameters.values()), device)
+
+
+def rehearse_sketch(
+    settings: SketchSettings, score: RefitSettings, facts: PublicFacts, hardware: Hardware
+) -> Rehearsal:
+    """Times one step of each round and of the score that is fitted to them."""
+    device = hardware.accelerator().device
+    seconds, n_parameters = sketch.rehearsed(settings, facts, lambda f: _seconds(f, CPU))
+    denoiser = Denoiser(score.network(facts)).to(device)
+    # A training step costs about three forward passes.
+    seconds += 3 * score.n_steps * _seconds(
+        lambda: _forward(denoiser, facts, score.batch_size), device
+    )
+    n_parameters += sum(p.numel() for p in denoiser.parameters())
+    return _found(seconds, n_parameters, device)
+
+
+def _found(seconds: float, n_parameters: int, device: torch.device) -> Rehearsal:
+    on_gpu = device.type == "cuda"
     memory = (
         torch.cuda.max_memory_allocated()
-        if device.type == "cuda"
+        if on_gpu
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
-    n_parameters = sum(p.numel() for p in parameters.values())
-    return Rehearsal(seconds, memory, n_parameters, "GPU" if device.type == "cuda" else "CPU")
+    return Rehearsal(seconds, memory, n_parameters, "GPU" if on_gpu else "CPU")
 
 
 def _forward(denoiser: Denoiser, facts: PublicFacts, batch: int) -> None:

@@ -18,9 +18,9 @@ from dpgen.checkpoint import Checkpoints
 from dpgen.cosines import Cosines
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy.mechanisms import NoisySum
-from dpgen.progress import progress_bar
 from dpgen.stages.counts import shrunk_counts
 from dpgen.stages.moments import ClassMeans, ClassSpread, unstack
+from dpgen.stages.release import released
 
 MEANS, SPREAD = "class means", "class spread"
 
@@ -57,31 +57,14 @@ def run(
     statistic, around = means.statistic, spread.statistic
     if not isinstance(statistic, ClassMeans) or not isinstance(around, ClassSpread):
         raise TypeError("the warm start takes a NoisySum of ClassMeans and one of ClassSpread")
-    sums = _released(data, MEANS, means, checkpoints, show)["sums"]
+    sums = released(data, MEANS, means, checkpoints, show)["sums"]
     centres, counts = class_means(sums, statistic, means.noise_std, n_records)
     spread = replace(spread, statistic=around.around(centres))
-    squares = _released(data, SPREAD, spread, checkpoints, show)["squares"]
+    squares = released(data, SPREAD, spread, checkpoints, show)["squares"]
     covariances = class_covariances(squares, counts, spread.noise_std, n_records, blend)
     # What the basis leaves out is fine detail; a little of it keeps the model's support whole.
     complete = around.cosines.n_coefficients == math.prod(statistic.shape)
     return ClassGaussians(centres, covariances, 0.0 if complete else 0.1)
-
-
-def _released(
-    data: PrivateDataset, label: str, mechanism: NoisySum, checkpoints: Checkpoints, show: bool
-) -> dict[str, Tensor]:
-    """The noisy tables; from the checkpoint when they were released before a kill."""
-    held = checkpoints.load(label)
-    if held is None:
-        # One release, one tick: a bar over records would count them.
-        with progress_bar(f"{label} (private)", 1, show=show) as advance:
-            tables = data.release(mechanism, label=label)
-            checkpoints.save(label, tables)
-            advance()
-    else:
-        tables = held[0]
-    data.finish(label, mechanism)
-    return tables
 
 
 def class_means(

@@ -24,10 +24,10 @@ from torch import Tensor
 
 from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy import certificate, keys, ledger
-from dpgen.privacy.certificate import verify
+from dpgen.privacy import keys, ledger, ledger_file, statement
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.verification import verify
 from dpgen.workplace import Hardware
 
 Key = tuple[str, int, str]  # plan hash of the stage, release, tensor
@@ -135,8 +135,8 @@ def live(
             patch.setattr(Checkpoints, "due", lambda states: True)
             patch.setattr(Checkpoints, "save", save)
             patch.setattr(secrets, "token_hex", lambda n=None: next(names))
-            patch.setattr(ledger, "datetime", Noon)
-            patch.setattr(certificate, "datetime", Noon)
+            patch.setattr(ledger_file, "datetime", Noon)
+            patch.setattr(statement, "datetime", Noon)
             generator = untrained(method)
             capfd.readouterr()
             caplog.clear()
@@ -281,6 +281,21 @@ def test_a_replaced_record_moves_a_release_by_at_most_twice_the_bound(
     # bound.
     assert max(moved["class means"]) > 1.2 and max(moved["class spread"]) > 1.2
     assert first.coins == world.coins
+
+
+def test_the_only_record_of_its_class_moves_dp_sad_by_no_more_than_any_other(
+    live: Callable[..., World],
+    records: Any,  # noqa: ANN401
+) -> None:
+    """The record that breaks the published flow (`test_paper.py`)."""
+    rows = [i for i, label in enumerate(records.labels) if label != 2]
+    rest = type(records)(records.pixels[rows], [records.labels[i] for i in rows], ("a", "b", "c"))
+    without = live("dp-sad", rest, canary=len(rows))
+    world = live("dp-sad", rest.plus(WHITE, 2), forced=without, canary=len(rows))
+    assert_released_alike(without, world)
+    moved = movements(without, world)
+    assert moved["teacher"][0] > 0, "the canary's first coin is forced"
+    assert all(max(values) <= 1.0 for values in moved.values())
 
 
 def test_every_read_belongs_to_a_release_that_was_charged_before(

@@ -21,10 +21,12 @@ from dpgen import generator
 from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
 from dpgen.methods import dp_sad
-from dpgen.privacy.certificate import CertificateError, executed_releases, releases_of, verify
+from dpgen.privacy.certificate import CertificateError
 from dpgen.privacy.chain import LedgerError, parse_lines
+from dpgen.privacy.charges import executed_releases, releases_of
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.verification import verify
 from dpgen.workplace import Hardware
 
 CHARGED = {"class means": 1, "class spread": 1, "teacher": 3}

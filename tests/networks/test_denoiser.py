@@ -141,6 +141,87 @@ def test_output_keeps_the_dtype_of_the_images(draw: Callable[..., Tensor]) -> No
     assert (half - wide).norm() < 2**-7 * wide.norm()
 
 
+FED = dataclasses.replace(CONFIG, prior_bands=15, prior_input=True)
+
+
+def with_moments(config: DenoiserConfig, mean: float, variance: float) -> Denoiser:
+    """A denoiser over N(mean, variance I), in float64 and its weights moved."""
+    denoiser, prior, d = trained_denoiser(config), Denoiser(config).prior, 2 * 8 * 8
+    assert denoiser.prior is not None and prior is not None
+    prior.set(torch.full((3, d), mean), variance * torch.eye(d).expand(3, d, d), variance**0.5)
+    denoiser.prior.load_state_dict(prior.state_dict())
+    return denoiser
+
+
+def test_a_fed_network_is_told_the_training_target_of_its_prior(
+    draw: Callable[..., Tensor],
+) -> None:
+    """c_skip x + c_out F_0 is the prior's image; the other channels are c_in x, as ever."""
+    denoiser, x, labels = with_moments(FED, -0.4, 0.3), draw(5, 2, 8, 8), torch.arange(5) % 3
+    seen: list[Tensor] = []
+    denoiser.unet.register_forward_pre_hook(lambda unet, args: seen.append(args[0]))
+    denoiser(x, SIGMAS, labels)
+    c = coefficients(SIGMAS, 0.7)
+    skip, out, scale = (a[:, None, None, None] for a in (c.skip, c.out, c.input))
+    assert denoiser.prior is not None
+    own, told = seen[0].chunk(2, 1)
+    torch.testing.assert_close(own, scale * x)
+    expected = denoiser.prior(x, SIGMAS, labels)
+    torch.testing.assert_close(skip * x + out * told, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("variance", [0.33, 1e-8])
+def test_what_a_fed_network_is_told_is_at_most_of_unit_scale_at_every_sigma(
+    variance: float, draw: Callable[..., Tensor]
+) -> None:
+    """Data of second moment sigma_data^2 from the prior itself: E[F_0^2] <= 1, and 1 where the
+    prior knows the image."""
+    mean = -((0.7**2 - variance) ** 0.5)
+    denoiser = with_moments(FED, mean, variance)
+    seen: list[Tensor] = []
+    denoiser.unet.register_forward_pre_hook(lambda unet, args: seen.append(args[0]))
+    for sigma in (1e-3, 0.1, 1.0, 80.0):
+        x = mean + variance**0.5 * draw(64, 2, 8, 8) + sigma * draw(64, 2, 8, 8)
+        denoiser(x, torch.full((64,), sigma).double(), torch.zeros(64, dtype=torch.int64))
+        second = seen.pop().chunk(2, 1)[1].square().mean().item()
+        # 8,192 squares of normal numbers: 6 standard errors are 0.094.
+        assert second < 1.1
+        assert variance > 0.1 or second > 0.9
+
+
+def test_a_fed_network_before_training_is_its_prior(draw: Callable[..., Tensor]) -> None:
+    denoiser = Denoiser(FED).double()
+    x, labels = draw(5, 2, 8, 8), torch.tensor([0, 1, 2, 3, 3])
+    assert denoiser.prior is not None
+    torch.testing.assert_close(denoiser(x, SIGMAS, labels), denoiser.prior(x, SIGMAS, labels))
+
+
+def test_feeding_the_prior_changes_what_a_trained_network_says(
+    draw: Callable[..., Tensor],
+) -> None:
+    denoiser, x, labels = with_moments(FED, -0.4, 0.3), draw(5, 2, 8, 8), torch.arange(5) % 3
+    before = denoiser(x, SIGMAS, labels)
+    with torch.no_grad():
+        denoiser.unet.get_parameter("conv_in.weight")[:, 2:].zero_()
+    assert not torch.allclose(denoiser(x, SIGMAS, labels), before)
+
+
+def test_a_configuration_of_before_prior_input_is_read_and_means_what_it_meant() -> None:
+    old = json.loads(json.dumps(dataclasses.asdict(CONFIG)))
+    del old["prior_input"]
+    config = DenoiserConfig.from_dict(old)
+    assert config == CONFIG and config.prior_input is False
+    shapes = {k: v.shape for k, v in Denoiser(config).state_dict().items()}
+    assert shapes["unet.conv_in.weight"] == (8, 2, 3, 3)
+    fed = Denoiser(dataclasses.replace(config, prior_bands=2, prior_input=True)).state_dict()
+    assert fed["unet.conv_in.weight"].shape == (8, 4, 3, 3)
+
+
+def test_a_network_without_a_prior_cannot_be_fed_one() -> None:
+    with pytest.raises(ValueError, match="prior_input needs a prior"):
+        dataclasses.replace(CONFIG, prior_input=True)
+
+
 @pytest.mark.parametrize(
     ("preset", "shape", "n_levels", "attention"),
     [
@@ -195,9 +276,9 @@ def test_impossible_numbers_are_refused(change: dict[str, object], message: str)
 
 
 def test_unknown_preset_is_refused() -> None:
-    with pytest.raises(ValueError, match="preset must be one of tiny, small, base, got 'smal'"):
+    with pytest.raises(ValueError, match="preset must be one of quick, tiny, small, base, got 'smal'"):
         DenoiserConfig.preset("smal", (1, 28, 28), 10)
-    assert set(PRESETS) == {"tiny", "small", "base"}
+    assert set(PRESETS) == {"quick", "tiny", "small", "base"}
 
 
 def test_configuration_survives_json() -> None:

@@ -11,26 +11,28 @@ from typing import Any
 
 import pytest
 
-from dpgen.privacy import certificate
+from dpgen.privacy import accounting, statement, verification
 from dpgen.privacy.accounting import Adjacency, Budget, epsilon_of
 from dpgen.privacy.certificate import (
     CertificateError,
-    accounting_of,
-    executed_releases,
-    inherited,
     read_statement,
-    releases_of,
-    sentence,
     sha256_file,
-    statement_of,
     tree_hash,
-    verify,
 )
 from dpgen.privacy.chain import canonical, digest
+from dpgen.privacy.charges import executed_releases, releases_of
 from dpgen.privacy.events import GaussianLeaf, compose, event_to_json
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan, Stage
+from dpgen.privacy.statement import (
+    accounting_of,
+    declaration,
+    inherited,
+    sentence,
+    statement_of,
+)
+from dpgen.privacy.verification import verify
 
 Kit = Any  # what conftest.py shares
 
@@ -41,8 +43,9 @@ DELTA = 1e-5
 def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every event is priced once: the real price, not the real patience."""
     for name in ("epsilon_of", "delta_of", "second_opinion"):
-        real = getattr(certificate, name)
-        monkeypatch.setattr(certificate, name, _remembering(name, real))
+        priced = _remembering(name, getattr(accounting, name))
+        for module in (statement, verification):
+            monkeypatch.setattr(module, name, priced, raising=False)
 
 
 PRICES: dict[str, Any] = {}
@@ -354,7 +357,7 @@ def test_the_profile_is_an_upper_bound_at_the_epsilons_it_names() -> None:
     event = GaussianLeaf(1.0, 3.0, 1).event
     guarantee = accounting_of(event, DELTA, "add_remove")["guarantee"]
     for epsilon, delta in guarantee["profile"]:
-        exact = certificate.delta_of(event, epsilon, "add_remove")
+        exact = accounting.delta_of(event, epsilon, "add_remove")
         assert exact <= delta <= exact * 1.02
         assert math.isfinite(epsilon)
 
@@ -364,3 +367,16 @@ def test_the_run_that_is_stated_is_within_the_limit_it_was_charged_to(run: Path,
     limit = Budget(**statement["data_set"]["limit"])
     assert limit == kit.LIMIT
     assert statement["guarantee"]["epsilon"] <= statement["data_set"]["total_epsilon"] + 1e-9
+
+
+def test_a_statement_says_who_declared_the_number_of_records_and_the_classes(run: Path) -> None:
+    statement = read_statement(run)
+    facts = statement["facts"]
+    assert "number of records (20)" in statement["declared"]
+    assert "list of classes (2)" in statement["declared"]
+    assert "declared public, as read from the data's own headers" in statement["declared"]
+    assert "does not cover them" in statement["declared"]
+    assert "stated in a facts file" in declaration({**facts, "origin": "stated"})
+    for other in ("They are private.", declaration({**facts, "n_records": 9})):
+        rewrite(run, edited(statement, ("declared",), other), seal=True)
+        assert not holds(run)

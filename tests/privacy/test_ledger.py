@@ -15,6 +15,7 @@ from dpgen.privacy import ledger as module
 from dpgen.privacy.accounting import Budget, epsilon_of
 from dpgen.privacy.chain import (
     GENESIS,
+    SCHEMA,
     LedgerError,
     canonical,
     chain,
@@ -22,8 +23,9 @@ from dpgen.privacy.chain import (
     digest,
     parse_lines,
 )
-from dpgen.privacy.events import GaussianLeaf, leaves
-from dpgen.privacy.ledger import BudgetExceeded, Charge, PrivacyLedger, plan_hash
+from dpgen.privacy.charges import Charge, charged_event, has_unverified, n_runs, plan_hash
+from dpgen.privacy.events import GaussianLeaf, compose, leaves
+from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
 
 # Names that are no ASCII, and hold what Python takes for the end of a line.
 FACTS = {"class_names": ["\u00e9t\u00e9", "a\u2028b\x85c"], "n_records": 100}
@@ -74,7 +76,7 @@ def test_what_is_spent_is_the_price_of_everything_ever_charged(path: Path) -> No
     ledger.charge("one", [charge("a", 8.0, 4), charge("b", 6.0, 1)])
     ledger.charge("two", [charge("a", 8.0, 4)])
     whole = [GaussianLeaf(1.0, 8.0, 8).event, GaussianLeaf(1.0, 6.0, 1).event]
-    expected = epsilon_of(module.compose(whole), 1e-5, "add_remove")
+    expected = epsilon_of(compose(whole), 1e-5, "add_remove")
     assert reopen(path).spent() == pytest.approx(expected, rel=1e-6)
 
 
@@ -347,7 +349,7 @@ def test_a_kill_at_any_system_call_never_loses_what_was_acknowledged(
         run = f"run {at}"
         ledger = reopen(path)
         with monkeypatch.context() as patch:
-            patch.setattr(module.os, call, interrupted)
+            patch.setattr(os, call, interrupted)
             try:
                 ledger.charge(run, [charge()])
                 survived = True
@@ -376,7 +378,7 @@ def test_the_line_is_on_disk_when_the_charge_returns(
         status = os.fstat(file)
         synced.append((status.st_ino, status.st_size))
 
-    monkeypatch.setattr(module.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     ledger = reopen(path)
     for run in ("one", "two"):
         ledger.charge(run, [charge()])
@@ -444,10 +446,96 @@ def test_a_copy_of_the_lines_of_one_run_holds_no_other_run(path: Path, cheap: No
 
 
 def test_a_line_that_is_none_is_refused_with_its_number() -> None:
-    line = canonical(chain([{"schema": module.SCHEMA, "kind": "open"}], GENESIS)[0])
+    line = canonical(chain([{"schema": SCHEMA, "kind": "open"}], GENESIS)[0])
     assert len(parse_lines(line + "\n", "x")) == 1
     for bad in ("", "{}", "[]", "null", "{", line[:-1], line.replace("open", "opem"), '{"hash":1}'):
         with pytest.raises(LedgerError, match="x, line 2"):
             parse_lines(f"{line}\n{bad}\n", "x")
     with pytest.raises(LedgerError, match="torn"):
         parse_lines(line, "x")
+
+
+def test_an_unverified_run_is_a_line_of_its_own_kind_and_spends_infinity(
+    path: Path, cheap: None
+) -> None:
+    ledger = reopen(path)
+    ledger.unverified("one", "x/paper")
+    lines = reopen(path).lines()
+    assert [line["kind"] for line in lines] == ["open", "unverified"]
+    assert (lines[1]["run"], lines[1]["mechanism"]) == ("one", "x/paper")
+    assert reopen(path).spent() == math.inf
+    reopen(path).unverified("two", "x/paper")
+    assert n_runs(reopen(path).lines()) == 2
+    assert [line["kind"] for line in reopen(path).lines_of("two")] == ["open", "unverified"]
+
+
+def test_certified_and_unverified_runs_never_share_a_ledger(
+    tmp_path: Path, path: Path, cheap: None
+) -> None:
+    reopen(path).charge("one", [charge()])
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match=r"holds certified runs.* --ledger FILE begins"):
+        reopen(path).unverified("two", "x/paper")
+    # Nor the run that is charged itself.
+    with pytest.raises(LedgerError, match="holds certified runs"):
+        reopen(path).unverified("one", "x/paper")
+    assert path.read_bytes() == before
+    other = tmp_path / "other.jsonl"
+    reopen(other).unverified("one", "x/paper")
+    before = other.read_bytes()
+    for run in ("one", "two"):
+        with pytest.raises(LedgerError, match=r"claim is not verified.* --ledger FILE begins"):
+            reopen(other).charge(run, [charge()])
+    with pytest.raises(LedgerError, match="claim is not verified"):
+        reopen(other, Budget(1e6, 1e-5)).charge("two", [])
+    assert other.read_bytes() == before
+
+
+def test_an_unverified_run_is_begun_once(path: Path, cheap: None) -> None:
+    reopen(path).unverified("one", "x/paper")
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match=r"was interrupted.* choose another run folder"):
+        reopen(path).unverified("one", "x/paper")
+    assert path.read_bytes() == before
+
+
+def test_lines_of_an_unverified_run_have_no_price(path: Path, cheap: None) -> None:
+    reopen(path).unverified("one", "x/paper")
+    with pytest.raises(LedgerError, match="has no price"):
+        charged_event(reopen(path).lines_of("one"))
+    assert has_unverified(reopen(path).lines()) and not has_unverified(reopen(path).lines()[:1])
+
+
+@pytest.mark.parametrize("unverified", [False, True])
+@pytest.mark.parametrize("what", ["facts", "adjacency"])
+def test_of_two_first_runs_with_other_facts_the_second_is_refused(
+    what: str, unverified: bool, path: Path, cheap: None
+) -> None:
+    """Both open a ledger that is not there yet; each has planned on its own facts."""
+    first = reopen(path)
+    changed = {"facts": {**FACTS, "n_records": 101}, "adjacency": "add_remove"}
+    if what == "adjacency":
+        changed = {"facts": FACTS, "adjacency": "replace_one"}
+    second = PrivacyLedger.open(path, limit=LIMIT, **changed)
+    first.charge("one", [charge()])
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match=f"with other {what}.* run the same command again"):
+        if unverified:
+            second.unverified("two", "x/paper")
+        else:
+            second.charge("two", [charge()])
+    assert path.read_bytes() == before
+    assert reopen(path).facts == FACTS
+
+
+def test_of_two_first_runs_with_the_same_facts_both_are_charged(path: Path, cheap: None) -> None:
+    first, second = reopen(path), reopen(path)
+    first.charge("one", [charge()])
+    second.charge("two", [charge()])
+    assert charges_in(path) == [("one", "teacher"), ("two", "teacher")]
+    # A ledger that was there keeps its own facts, whatever a later run would have declared.
+    later = PrivacyLedger.open(
+        path, adjacency="add_remove", facts={"n_records": 7}, limit=Budget(9.0, 1e-5)
+    )
+    later.charge("three", [charge()])
+    assert later.facts == FACTS and later.limit == LIMIT

@@ -12,17 +12,18 @@ import torch
 from torch import Tensor
 
 from dpgen.data.identity import fingerprint, installation_key
-from dpgen.data.images import PublicFacts
+from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy import ledger as ledger_module
 from dpgen.privacy.accounting import Budget
-from dpgen.privacy.certificate import executed_releases
 from dpgen.privacy.chain import LedgerError, parse_lines
+from dpgen.privacy.charges import executed_releases
 from dpgen.privacy.events import leaves
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import BudgetExceeded
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.notice import Claim, unbounded
 from dpgen.privacy.plan import Plan, Stage
 
 Kit = Any  # what conftest.py shares
@@ -518,3 +519,83 @@ def test_the_noised_answer_is_the_sum_plus_the_noise_of_the_stage_key(
         for name, part in parts.items():
             noised = noise.add(part, 1.0, release=step.index, name=name) / 10
             torch.testing.assert_close(out[name].double(), noised, rtol=1e-4, atol=1e-5)
+
+
+def paper(name: str = "x/paper") -> Claim:
+    return Claim(name, 1.0, "words", unbounded(1e-5), "Why. How.", "section 0", {"n_steps": 3})
+
+
+def test_raw_records_are_locked_until_the_ledger_says_that_the_run_is_unverified(
+    kit: Kit, tmp_path: Path
+) -> None:
+    source = kit.source()
+    data = kit.dataset(source, tmp_path)
+    with pytest.raises(RuntimeError, match="raw records are given to no run but"):
+        data.unprotected_records(paper())
+    seen: list[list[str]] = []
+    source.on_read = lambda: seen.append([line["kind"] for line in data.ledger.lines()])
+    data.begin_unverified("run", StageKeys(tmp_path / "keys"), paper())
+    assert source.reads == []
+    with pytest.raises(RuntimeError, match="raw records are given to no run but"):
+        data.unprotected_records(paper("y/paper"))
+    records, noise = data.unprotected_records(paper())
+    pixels, labels, valid = records.read(np.arange(records.n_slots))
+    assert torch.equal(pixels, to_float(source.pixels)) and torch.equal(labels, source.labels)
+    assert valid.all() and seen == [["open", "unverified"]]
+    # Once: the same noise on a second question would be none on their difference.
+    with pytest.raises(RuntimeError, match="and once"):
+        data.unprotected_records(paper())
+    answer = noise.add(torch.zeros(1000), 2.0, release=0, name="a")
+    assert abs(float(answer.std()) - 2) < 0.2
+
+
+def test_a_certified_run_never_reaches_the_raw_records(kit: Kit, tmp_path: Path) -> None:
+    mechanism = NoisySum(kit.Echo(), 6.0)
+    plan = Plan((Stage("means", mechanism),), "add_remove")
+    data = kit.dataset(kit.source(), tmp_path)
+    data.begin("run", StageKeys(tmp_path / "keys"), plan)
+    for attempt in (paper(), paper("means")):
+        with pytest.raises(RuntimeError, match="raw records are given to no run but"):
+            data.unprotected_records(attempt)
+    # Refused by the ledger, and the certified doors are then shut as well.
+    with pytest.raises(LedgerError, match="holds certified runs"):
+        data.begin_unverified("other", StageKeys(tmp_path / "others"), paper())
+    with pytest.raises(RuntimeError, match="raw records are given to no run but"):
+        data.unprotected_records(paper())
+    with pytest.raises(RuntimeError, match="no record is touched before"):
+        data.release(mechanism, label="means")
+
+
+def test_an_unverified_run_has_no_certified_door(kit: Kit, tmp_path: Path) -> None:
+    mechanism = NoisySum(kit.Echo(), 6.0)
+    data = kit.dataset(kit.source(), tmp_path)
+    data.begin_unverified("run", StageKeys(tmp_path / "keys"), paper())
+    with pytest.raises(RuntimeError, match="no record is touched before"):
+        data.release(mechanism, label="means")
+    plan = Plan((Stage("means", mechanism),), "add_remove")
+    with pytest.raises(LedgerError, match="claim is not verified"):
+        data.begin("run", StageKeys(tmp_path / "keys"), plan)
+    assert data.account()["total_epsilon"] == float("inf") and data.account()["runs"] == 1
+
+
+def test_a_certified_run_shuts_the_door_that_an_unverified_one_opened(
+    kit: Kit, tmp_path: Path
+) -> None:
+    plan = Plan((Stage("means", NoisySum(kit.Echo(), 6.0)),), "add_remove")
+    data = kit.dataset(kit.source(), tmp_path)
+    data.begin_unverified("run", StageKeys(tmp_path / "keys"), paper())
+    data._ledger_path = tmp_path / "own.jsonl"
+    data.open_ledger(kit.LIMIT, tmp_path)
+    data.begin("certified", StageKeys(tmp_path / "others"), plan)
+    with pytest.raises(RuntimeError, match="raw records are given to no run but"):
+        data.unprotected_records(paper())
+
+
+def test_keys_of_a_certified_run_do_not_serve_an_unverified_one(kit: Kit, tmp_path: Path) -> None:
+    plan = Plan((Stage("means", NoisySum(kit.Echo(), 6.0)),), "add_remove")
+    data = kit.dataset(kit.source(), tmp_path)
+    data.begin("run", StageKeys(tmp_path / "keys"), plan)
+    other = kit.dataset(kit.source(), tmp_path, ledger=tmp_path / "own.jsonl")
+    with pytest.raises(LedgerError, match="begun on other data"):
+        other.begin_unverified("run", StageKeys(tmp_path / "keys"), paper())
+    assert not (tmp_path / "own.jsonl").exists()

@@ -1,0 +1,84 @@
+"""From what was typed to a generator, its data and its hardware."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def configured(method: str, given: dict[str, Any]) -> tuple[Any, Any]:
+    """The generator with its settings, and the stated facts (None without a facts file)."""
+    import tomllib
+
+    from dpgen.data.images import PublicFacts
+    from dpgen.methods import find
+    from dpgen.privacy.accounting import Budget
+    from dpgen.settings import assign, from_dict, parse_assignment
+
+    kind = find(method)
+    values: dict[str, Any] = {}
+    if given["config"] is not None:
+        try:
+            values = tomllib.loads(given["config"].read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"--config {given['config']} must be TOML: {error}") from None
+    for text in given["assignments"]:
+        assign(values, *parse_assignment(text))
+    # A placeholder delta until the facts are known; `Budget` checks both numbers now, before any
+    # data are opened.
+    budget = Budget(given["epsilon"], given["delta"] if given["delta"] is not None else 1e-9)
+    generator = kind(budget=budget, settings=from_dict(kind.Settings, values))
+    facts = PublicFacts.load(given["facts"]) if given["facts"] is not None else None
+    return generator, facts
+
+
+def with_delta(budget: Any, delta: float | None, n_records: int) -> Any:  # noqa: ANN401
+    from dpgen.privacy.accounting import Budget, default_delta
+
+    chosen = Budget(budget.epsilon, delta if delta is not None else default_delta(n_records))
+    chosen.check_records(n_records)
+    return chosen
+
+
+def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
+    from dpgen.data.images import PublicFacts
+    from dpgen.data.private import open_images
+    from dpgen.privacy.accounting import Budget, default_delta
+    from dpgen.progress import progress_bar
+
+    if given["data"] is None:
+        raise ValueError("--data is missing: name `digits` or a path")
+    facts = PublicFacts.load(given["facts"]) if given["facts"] is not None else None
+    with progress_bar("open data", 1, show=not given.get("quiet", True)) as advance:
+        data = open_images(
+            given["data"],
+            split=given["split"],
+            size=given["size"],
+            channels=int(given["channels"]) if given["channels"] else None,
+            value_range=_value_range(given["value_range"]),
+            facts=facts,
+            adjacency=given["adjacency"],
+            ledger=given.get("ledger"),
+        )
+        advance()
+    if given.get("limit") is not None:
+        delta = (
+            given["delta"] if given["delta"] is not None else default_delta(data.facts.n_records)
+        )
+        data.limit = Budget(given["limit"], delta)
+    return data
+
+
+def _value_range(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--value-range takes LOW,HIGH as in 0,1; got {text!r}") from None
+    return low, high
+
+
+def hardware(given: dict[str, Any]) -> Any:  # noqa: ANN401
+    from dpgen.workplace import Hardware
+
+    return Hardware(given["device"], given["precision"], given["micro_batch"])

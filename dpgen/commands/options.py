@@ -1,0 +1,61 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def options(*chosen: Callable[..., Any]) -> Callable[..., Any]:
+    def apply(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(chosen):
+            command = option(command)
+        return command
+
+    return apply
+
+
+data_options = options(
+    click.option("--data", metavar="DATA", help="The private images: `digits` or a path."),
+    click.option("--split", type=click.Choice(["train", "test", "all"]), default="train",
+                 show_default=True, help="Which of them, where the data have splits."),
+    click.option("--size", type=int, metavar="PIXELS",
+                 help="Resize the short side and crop the centre square."),
+    click.option("--channels", type=click.Choice(["1", "3"]),
+                 help="Convert to grey (1) or RGB (3)."),
+    click.option("--value-range", metavar="LOW,HIGH", help="Black and white of float arrays."),
+    click.option("--facts", metavar="FILE", type=click.Path(path_type=Path),
+                 help="TOML file of public facts: shape, class_names, n_records. Without it the "
+                 "data's own headers are declared public by whoever runs this."),
+    click.option("--adjacency", type=click.Choice(["add_remove", "replace_one"]),
+                 help="What neighbouring data sets differ by: a record more or less (the "
+                 "default), or another record in its place."),
+)  # fmt: skip
+
+budget_options = options(
+    click.option("--epsilon", type=float, required=True, help="Privacy budget, greater than 0."),
+    click.option("--delta", type=float, help="Default: min(1e-5, 1 / (10 n_records))."),
+    click.option("--config", metavar="FILE", type=click.Path(path_type=Path),
+                 help="TOML file of method settings; --set goes over it."),
+    click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE",
+                 help="One method setting, as in teacher.n_steps=500. Repeat for more."),
+)  # fmt: skip
+
+hardware_options = options(
+    click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True,
+                 help="auto takes a GPU where there is one."),
+    click.option("--precision", type=click.Choice(["no", "bf16"]), default="no", show_default=True,
+                 help="Of the networks; clipping, sums and noise are float64 either way."),
+    click.option("--micro-batch", type=click.IntRange(1), default=32, show_default=True,
+                 help="Records whose gradients are held at once: memory against speed."),
+)  # fmt: skip
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of words.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress bars.")
+unverified_option = click.option(
+    "--allow-unverified",
+    is_flag=True,
+    help="Take a mode, or a run, that has no verified privacy claim; it gets a notice.",
+)

@@ -1,0 +1,107 @@
+"""`dpgen plan` and `dpgen train`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dpgen.commands.inputs import configured, hardware, open_data, with_delta
+from dpgen.commands.options import (
+    budget_options,
+    data_options,
+    hardware_options,
+    json_option,
+    quiet_option,
+    unverified_option,
+)
+
+
+@click.command()
+@click.argument("method")
+@data_options
+@budget_options
+@hardware_options
+@json_option
+def plan(method: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401
+    """The price and the settings of a run, before any record is read.
+
+    Says what each stage will charge, and estimates time and memory from a rehearsal on random
+    images. A mode without a guarantee says so, and what its worst case is.
+    """
+    generator, facts = configured(method, given)
+    if facts is None:
+        facts = open_data(given).facts
+    generator.budget = with_delta(generator.budget, given["delta"], facts.n_records)
+    generator.settings = generator.resolve(facts)
+    from dpgen.reports import plan_report
+
+    report = plan_report(generator, facts, hardware(given))
+    click.echo(json.dumps(report.to_dict(), indent=1) if as_json else report.text())
+
+
+@click.command()
+@click.argument("method")
+@data_options
+@budget_options
+@hardware_options
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Run folder to make, or to resume.",
+)
+@click.option("--seed", type=int, help="Of the public randomness; drawn and recorded by default.")
+@click.option(
+    "--ledger",
+    type=click.Path(path_type=Path),
+    help="Ledger file instead of the one of this data set.",
+)
+@click.option("--limit", type=float, metavar="EPSILON",
+              help="Most that this data set may ever spend; default: "
+              "the budget of its first run.")  # fmt: skip
+@unverified_option
+@quiet_option
+def train(
+    method: str, out: Path, seed: int | None, allow_unverified: bool, quiet: bool, **given: Any  # noqa: ANN401
+) -> None:  # fmt: skip
+    """Learn from private images under a budget. Run it again to resume: it never spends twice."""
+    generator, _ = configured(method, given)
+    generator.check_allowed(allow_unverified)
+    data = open_data({**given, "quiet": quiet})
+    generator.budget = with_delta(generator.budget, given["delta"], data.facts.n_records)
+    if not data.public and data.facts.origin == "declared":
+        facts = data.facts
+        click.echo(
+            f"declared public by you: {facts.n_records} records, shape {facts.shape}, "
+            f"{facts.n_classes} classes (--facts FILE states them instead)",
+            err=True,
+        )
+    finished = any((out / name).exists() for name in ("privacy.json", "notice.json"))
+    generator.fit(
+        data,
+        out=out,
+        seed=seed,
+        hardware=hardware(given),
+        show=not quiet,
+        allow_unverified=allow_unverified,
+    )
+    if finished:
+        click.echo(f"{out} is finished already; nothing was charged", err=True)
+    if generator.certified:
+        stated = [generator.privacy[name] for name in ("statement", "declared")]
+    else:
+        from dpgen.privacy.notice import sentences
+
+        stated = sentences(generator.notice)
+    click.echo("\n".join(stated))
+    click.echo(
+        f"model {out / 'model.safetensors'}, picture {out / 'preview.png'}, "
+        + (
+            f"statement {out / 'privacy.json'}"
+            if generator.certified
+            else f"notice {out / 'notice.json'}"
+        )
+    )

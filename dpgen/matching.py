@@ -1,0 +1,85 @@
+r"""Moment matching: a decoder is fitted to released mean embeddings of the classes. No data.
+
+For a feature map phi, released means T_y and images x_1 .. x_n of class y from the decoder, the
+mean over y of
+
+    1 / (n (n - 1)) sum_{i != j} phi(x_i) . phi(x_j)  -  2 / n sum_i phi(x_i) . T_y
+
+is, up to the constant ||T_y||^2, an unbiased estimate of the squared maximum mean discrepancy. Its
+first term leaves the diagonal out: with it, ||mean phi - T||^2 would also reward images that are
+all alike. Several feature maps add up. What `match` does is post-processing of the releases.
+
+Reference: Gretton et al. (2012), "A Kernel Two-Sample Test", lemma 6; Li, Swersky, Zemel (2015),
+"Generative Moment Matching Networks", arXiv 1502.02761.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dpgen.networks.decoder import Decoder
+from dpgen.networks.ema import EMA
+from dpgen.progress import progress_bar
+
+Embedding = tuple[Callable[[Tensor], Tensor], Tensor]
+"""A feature map, (B, C, H, W) -> (B, D), and the released means of its features, (K, D)."""
+
+
+def unbiased_mmd(features: Tensor, means: Tensor) -> Tensor:
+    """Mean over classes of the estimate above, scalar.
+
+    Args:
+        features: phi of n images of each class, (K, n, D), n at least 2.
+        means: T, (K, D).
+    """
+    n = features.shape[1]
+    if n < 2:
+        raise ValueError(f"features must be of at least 2 images a class, got {n}")
+    total = features.sum(1)
+    pairs = (total.square().sum(1) - features.square().sum((1, 2))) / (n * (n - 1))
+    return (pairs - 2 * (total * means).sum(1) / n).mean()
+
+
+def match(
+    decoder: Decoder,
+    embeddings: Sequence[Embedding],
+    *,
+    n_steps: int,
+    n_per_class: int,
+    learning_rate: float,
+    generator: torch.Generator,
+    show: bool,
+    title: str,
+) -> None:
+    """Fits the decoder, in place; ends with averaged weights.
+
+    Args:
+        generator: CPU generator of all randomness.
+    """
+    n_classes = decoder.config.n_classes
+    labels = torch.arange(n_classes).repeat_interleave(n_per_class)
+    targets = [(phi, means.float()) for phi, means in embeddings]
+    adam = torch.optim.Adam(decoder.parameters(), lr=learning_rate, betas=(0.9, 0.99))
+    ema = EMA(decoder, 0.995, warm_up=True)
+    with progress_bar(title, n_steps, show=show) as advance:
+        for step in range(n_steps):
+            decay = 0.02 + 0.49 * (1 + math.cos(math.pi * step / n_steps))
+            for group in adam.param_groups:
+                group["lr"] = learning_rate * min(1.0, (step + 1) / 50) * decay
+            z = torch.randn(len(labels), decoder.config.n_latents, generator=generator)
+            x = decoder(z, labels)
+            terms = [
+                unbiased_mmd(phi(x).unflatten(0, (n_classes, n_per_class)), means)
+                for phi, means in targets
+            ]
+            adam.zero_grad()
+            torch.stack(terms).sum().backward()
+            nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+            adam.step()
+            ema.update(decoder)
+            advance()
+    decoder.load_state_dict(ema.module.state_dict())

@@ -1,0 +1,103 @@
+"""The decoder: latents and labels in, images out, in one evaluation. What is fitted to a sketch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["Decoder", "DecoderConfig"]
+
+GROUPS = 4  # of every GroupNorm
+COARSEST = 8  # pixels of the longer side where convolutions begin, at most
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """All numbers of a decoder.
+
+    Args:
+        shape: (C, H, W) of the images.
+        n_classes: number of classes, at least 1.
+        n_latents: length of a latent.
+        width: units of the first layers.
+        channels: at the coarsest level; halved at each doubling of the sides, down to 8.
+    """
+
+    shape: tuple[int, int, int]
+    n_classes: int
+    n_latents: int = 20
+    width: int = 256
+    channels: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("n_classes", "n_latents", "width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.channels < 8 or self.channels % 8:
+            raise ValueError(f"channels must be a positive multiple of 8, got {self.channels}")
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise ValueError(f"shape must be (C, H, W), all positive, got {self.shape}")
+
+    @property
+    def n_doublings(self) -> int:
+        return max(1, math.ceil(math.log2(max(self.shape[1:]) / COARSEST)))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Reads what ``dataclasses.asdict`` gave, also after a journey through JSON."""
+        return cls(**{**values, "shape": tuple(values["shape"])})
+
+
+class Decoder(nn.Module):
+    """Dense layers, then transposed convolutions.
+
+    Guarantees: no statistic across images (GroupNorm only): an image depends on its own latent and
+    label alone.
+
+    Args:
+        config: the numbers.
+    """
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        n, width = config.n_doublings, config.width
+        coarse = [math.ceil(side / 2**n) for side in config.shape[1:]]
+        widths = [max(8, config.channels // 2**k) for k in range(n + 1)]
+        self.dense = nn.Sequential(
+            nn.Linear(config.n_latents + config.n_classes, width),
+            nn.LeakyReLU(0.1),
+            nn.Linear(width, width),
+            nn.LeakyReLU(0.1),
+            nn.Linear(width, widths[0] * math.prod(coarse)),
+            nn.LeakyReLU(0.1),
+            nn.Unflatten(1, (widths[0], *coarse)),
+        )
+        layers: list[nn.Module] = []
+        for wide, narrow in zip(widths, widths[1:], strict=False):
+            layers += [
+                nn.ConvTranspose2d(wide, narrow, 4, 2, 1),
+                nn.GroupNorm(GROUPS, narrow),
+                nn.LeakyReLU(0.1),
+            ]
+        self.convolutions = nn.Sequential(*layers, nn.Conv2d(widths[-1], config.shape[0], 3, 1, 1))
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Images (B, C, H, W) in (-1, 1) of latents (B, n_latents) and labels (B,)."""
+        _, height, width = self.config.shape
+        y = functional.one_hot(labels, self.config.n_classes).to(z)
+        x = self.convolutions(self.dense(torch.cat([z, 2 * y], 1)))
+        return torch.tanh(x[:, :, :height, :width] - 1)
+
+    @torch.no_grad()
+    def draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Images (N, C, H, W) of these classes; on the CPU."""
+        z = torch.randn(len(labels), self.config.n_latents, generator=generator)
+        parts = zip(z.split(1000), labels.split(1000), strict=True)
+        return torch.cat([self(a, b) for a, b in parts])

@@ -1,0 +1,101 @@
+"""A linear classifier of Gabor features: the private labeller as it is released."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from dpgen.gabor import GaborFeatures, unit
+
+__all__ = ["Axes", "Labeller", "LabellerConfig", "in_parts"]
+
+
+class Axes(NamedTuple):
+    """Principal axes of the features of released samples, short ones stretched.
+
+    centre: (D,); directions: (D, d).
+    """
+
+    centre: Tensor
+    directions: Tensor
+
+    @classmethod
+    def fitted(cls, features: Tensor, n_axes: int) -> Self:
+        """Of features (M, D); each axis divided by its variance to the power 3/8."""
+        centre = features.mean(0)
+        deviations = (features - centre).double()
+        values, vectors = torch.linalg.eigh(deviations.T @ deviations / len(deviations))
+        values, vectors = values.flip(0)[:n_axes].clamp_min(0), vectors.flip(1)[:, :n_axes]
+        stretch = (values + 1e-4 * values.sum()).pow(-0.375)
+        return cls(centre, (vectors * stretch).float())
+
+    def project(self, features: Tensor) -> Tensor:
+        """(B, D) -> (B, d), of norm one or zero."""
+        return unit((features - self.centre) @ self.directions)
+
+
+@dataclass(frozen=True)
+class LabellerConfig:
+    """All numbers of a labeller.
+
+    Args:
+        features: the public map.
+        n_classes: number of classes.
+        n_axes: d, how many axes of the features are looked at.
+    """
+
+    features: GaborFeatures
+    n_classes: int
+    n_axes: int
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Reads what ``dataclasses.asdict`` gave, also after a journey through JSON."""
+        features = {**values["features"], "shape": tuple(values["features"]["shape"])}
+        return cls(GaborFeatures(**features), values["n_classes"], values["n_axes"])
+
+
+class Labeller(nn.Module):
+    """Logits linear in the projected features; nothing in it is trained by gradients.
+
+    Args:
+        config: the numbers.
+    """
+
+    centre: Tensor
+    directions: Tensor
+    weights: Tensor
+    bias: Tensor
+
+    def __init__(self, config: LabellerConfig) -> None:
+        super().__init__()
+        self.config = config
+        n_features, d, k = config.features.n_features, config.n_axes, config.n_classes
+        self.register_buffer("centre", torch.zeros(n_features))
+        self.register_buffer("directions", torch.zeros(n_features, d))
+        self.register_buffer("weights", torch.zeros(d, k))
+        self.register_buffer("bias", torch.zeros(k))
+
+    def set(self, axes: Axes, weights: Tensor, bias: Tensor) -> None:
+        """Takes axes, weights (d, K) and bias (K,)."""
+        for name, value in (("weights", weights), ("bias", bias), *axes._asdict().items()):
+            getattr(self, name).copy_(value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, K) of images (B, C, H, W) in [-1, 1]; differentiable in them."""
+        features = self.config.features(x)
+        return Axes(self.centre, self.directions).project(features) @ self.weights + self.bias
+
+    def label(self, pixels: Tensor) -> Tensor:
+        """The most likely class of each image, (B,) int64."""
+        return in_parts(self, pixels).argmax(1)
+
+
+@torch.no_grad()
+def in_parts(function: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+    """``function`` of all images, 500 at a time."""
+    return torch.cat([function(part) for part in pixels.split(500)])

@@ -1,0 +1,90 @@
+"""The proposer: what a sketch releases. A decoder, small warps, and a labeller that may send images
+back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from dpgen.networks.decoder import Decoder, DecoderConfig
+from dpgen.networks.labeller import Labeller, LabellerConfig
+from dpgen.warps import warp
+
+__all__ = ["Proposer", "ProposerConfig"]
+
+ATTEMPTS = 8  # draws of an image that the labeller keeps sending back
+
+
+@dataclass(frozen=True)
+class ProposerConfig:
+    """All numbers of a proposer.
+
+    Args:
+        decoder: of its decoder.
+        warp: strength of the warps.
+        labeller: of its labeller; ``None``: it has none.
+    """
+
+    decoder: DecoderConfig
+    warp: float
+    labeller: LabellerConfig | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.decoder.shape
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Reads what ``dataclasses.asdict`` gave, also after a journey through JSON."""
+        held = values["labeller"]
+        return cls(
+            DecoderConfig.from_dict(values["decoder"]),
+            values["warp"],
+            None if held is None else LabellerConfig.from_dict(held),
+        )
+
+
+class Proposer(nn.Module):
+    """Images of wanted classes; with a labeller those that it agrees with, as far as eight draws
+    find them.
+
+    Args:
+        config: the numbers.
+    """
+
+    def __init__(self, config: ProposerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.decoder = Decoder(config.decoder)
+        self.labeller = None if config.labeller is None else Labeller(config.labeller)
+
+    @property
+    def n_classes(self) -> int:
+        return self.config.decoder.n_classes
+
+    def judged_by(self, labeller: Labeller) -> Proposer:
+        """The same decoder with a labeller."""
+        judged = Proposer(dataclasses.replace(self.config, labeller=labeller.config))
+        judged.decoder.load_state_dict(self.decoder.state_dict())
+        judged.labeller = labeller
+        return judged
+
+    @torch.no_grad()
+    def draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Images (N, C, H, W) in [-1, 1] of these classes, on the CPU."""
+        pixels = self._draw(labels, generator)
+        todo = torch.arange(len(labels))
+        for _ in range(ATTEMPTS if self.labeller is not None else 0):
+            todo = todo[self.labeller.label(pixels[todo]) != labels[todo]]  # type: ignore[union-attr]
+            if not len(todo):
+                break
+            pixels[todo] = self._draw(labels[todo], generator)
+        return pixels
+
+    def _draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        return warp(self.decoder.draw(labels, generator), self.config.warp, generator)

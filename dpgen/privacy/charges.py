@@ -1,0 +1,84 @@
+"""What ledger lines say: charges of stages, releases that were made, the limit in force.
+
+Functions of lines that are read already; `dpgen.privacy.ledger` reads and writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dp_accounting.dp_event import DpEvent
+
+from dpgen.privacy.accounting import Budget
+from dpgen.privacy.chain import LedgerError, digest
+from dpgen.privacy.events import compose, event_from_json, event_to_json, leaves
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One stage of one run, as it stands in the ledger."""
+
+    label: str
+    plan: str
+    event: DpEvent
+
+
+def plan_hash(label: str, event: DpEvent, settings: dict[str, Any]) -> str:
+    """Identity of one priced stage: its name, its event and every number that shapes what it
+    computes.
+    """
+    return digest({"label": label, "event": event_to_json(event), "settings": settings})
+
+
+def has_unverified(lines: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a run with a claim that is not verified is among these lines."""
+    return any(line["kind"] == "unverified" for line in lines)
+
+
+def n_runs(lines: Sequence[Mapping[str, Any]]) -> int:
+    """How many runs, certified or not, these lines are of."""
+    return len({line["run"] for line in lines if line["kind"] in ("charge", "unverified")})
+
+
+def charged_event(lines: Sequence[Mapping[str, Any]]) -> DpEvent:
+    """All that these ledger lines charge, composed. Raises LedgerError when a run among them has no
+    price.
+    """
+    if has_unverified(lines):
+        raise LedgerError("a run whose privacy claim is not verified has no price")
+    return compose(event_from_json(line["event"]) for line in lines if line["kind"] == "charge")
+
+
+def executed_releases(lines: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Releases made per stage: the union of the spans that were noted."""
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for line in lines:
+        if line["kind"] == "executed":
+            spans.setdefault(line["label"], []).append((line["start"], line["stop"]))
+    counts: dict[str, int] = {}
+    for label, noted in spans.items():
+        reached, count = 0, 0
+        for start, stop in sorted(noted):
+            count += max(0, stop - max(start, reached))
+            reached = max(reached, stop)
+        counts[label] = count
+    return counts
+
+
+def releases_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Releases per stage: how many were charged, how many were made."""
+    charged: dict[str, int] = {}
+    for line in lines:
+        if line["kind"] == "charge":
+            n = sum(leaf.steps for leaf in leaves(event_from_json(line["event"])))
+            charged[line["label"]] = charged.get(line["label"], 0) + n
+    executed = executed_releases(lines)
+    labels = [*charged, *(label for label in executed if label not in charged)]
+    return {k: {"charged": charged.get(k, 0), "executed": executed.get(k, 0)} for k in labels}
+
+
+def limit_of(lines: Sequence[dict[str, Any]]) -> Budget:
+    latest = [line["limit"] for line in lines if line["kind"] in ("open", "limit")][-1]
+    return Budget(latest["epsilon"], latest["delta"])

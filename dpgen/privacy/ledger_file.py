@@ -1,0 +1,113 @@
+"""The file of a ledger: chained lines, a lock, and a head file that remembers how long it was.
+
+A line is on disk (fsync) when `LedgerFile.append` returns. An edited, reordered or dropped line
+breaks the chain, and a file rolled back to an earlier state contradicts its head. This is
+integrity, not authenticity: whoever rewrites all of it, head included, is not caught.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dpgen.privacy.chain import (
+    GENESIS,
+    SCHEMA,
+    LedgerError,
+    canonical,
+    chain,
+    check_chain,
+    parse_lines,
+    replace_durably,
+)
+
+
+class LedgerFile:
+    """Lines in one JSON Lines file.
+
+    Args:
+        path: the file; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._head = path.with_name(path.name + ".head")
+
+    def exists(self) -> bool:
+        return self.path.exists() or self._head.exists()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[list[dict[str, Any]]]:
+        """Holds the ledger alone and yields its verified lines."""
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(
+            self.path.with_name(self.path.name + ".lock"),
+            os.O_CREAT | os.O_RDWR | os.O_CLOEXEC,
+            0o600,
+        )
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield self._read()
+        finally:
+            os.close(lock)
+
+    def _read(self) -> list[dict[str, Any]]:
+        text = self.path.read_bytes() if self.path.exists() else b""
+        # A torn last line was never acknowledged, so nothing was touched on its account; `append`
+        # overwrites it. It may end inside a character: cut before decoding.
+        lines = parse_lines(text[: text.rfind(b"\n") + 1].decode(errors="replace"), str(self.path))
+        check_chain(lines, str(self.path))
+        if self._head.exists():
+            n_lines, last = self._read_head()
+            hashes = [GENESIS, *(line["hash"] for line in lines)]
+            if len(lines) < n_lines or hashes[n_lines] != last:
+                raise LedgerError(
+                    f"ledger {self.path} has {len(lines)} lines but once had {n_lines}: "
+                    "it was truncated or rolled back. Restore it from a backup; what it no "
+                    "longer shows was spent all the same"
+                )
+        elif lines:
+            raise LedgerError(
+                f"ledger {self.path} has lost its head file {self._head.name}: "
+                "restore it from a backup"
+            )
+        if lines and lines[0]["kind"] != "open":
+            raise LedgerError(f"ledger {self.path} does not begin with an open line")
+        return lines
+
+    def _read_head(self) -> tuple[int, str]:
+        try:
+            head = json.loads(self._head.read_text())
+            return int(head["lines"]), str(head["hash"])
+        except (ValueError, KeyError, TypeError):
+            raise LedgerError(
+                f"the head file {self._head} is damaged: restore it from a backup"
+            ) from None
+
+    def append(self, lines: list[dict[str, Any]], bodies: Sequence[Mapping[str, Any]]) -> None:
+        """Writes, flushes, and only then returns. The caller holds the lock."""
+        if not lines:
+            # From its first line on, a ledger without a head is one that lost it.
+            self._write_head(0, GENESIS)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        previous = lines[-1]["hash"] if lines else GENESIS
+        new = chain([{"schema": SCHEMA, "time": now, **body} for body in bodies], previous)
+        text = "".join(canonical(line) + "\n" for line in new).encode()
+        whole = sum(len((canonical(line) + "\n").encode()) for line in lines)
+        with open(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600), "r+b") as file:
+            file.truncate(whole)
+            file.seek(whole)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        lines.extend(new)
+        self._write_head(len(lines), lines[-1]["hash"])
+
+    def _write_head(self, lines: int, last: str) -> None:
+        replace_durably(self._head, canonical({"lines": lines, "hash": last}).encode(), mode=0o600)

@@ -1,0 +1,210 @@
+"""What a mode whose privacy claim is not verified says instead of a certificate: ``notice.json``.
+
+A notice states two epsilons, the one that the paper's accounting claims and the worst case of what
+ran, and why they differ. No field of it is one of a certificate's, `verify` fails on it by design,
+and nothing can turn it into one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from scipy.optimize import brentq
+
+from dpgen.privacy.accounting import ACCOUNTANT, epsilon_of, gaussian_delta, round_up
+from dpgen.privacy.certificate import LARGEST_STATEMENT, NOTICE, CertificateError, intact
+from dpgen.privacy.chain import digest
+from dpgen.privacy.events import GaussianLeaf
+
+SCHEMA = "dpgen-notice/1"
+VERIFIED = "claim_not_verified"
+
+
+class UnverifiedClaim(ValueError):
+    """A mode without a verified privacy claim was asked for, and nobody allowed it."""
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    """The true price of a mechanism: what its own queries give away about one record.
+
+    Args:
+        mu: sensitivity over noise of the Gaussian that dominates it; infinite without noise.
+        epsilon: at ``delta``, between any two data sets; infinite where nothing bounds it.
+        accountant: what computed epsilon.
+    """
+
+    mu: float
+    epsilon: float
+    delta: float
+    accountant: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: _finite_or_word(value) for name, value in asdict(self).items()}
+
+
+def unbounded(delta: float) -> WorstCase:
+    """No epsilon holds: what is released moves with the records and has no noise on it."""
+    return WorstCase(math.inf, math.inf, delta, "none is needed")
+
+
+def gaussian_worst_case(mu: float, delta: float) -> WorstCase:
+    """The worst case of a Gaussian mechanism whose answer moves by ``mu`` times its noise between
+    any two data sets, so that the neighbouring relation makes no difference.
+
+    The accountant of record prices it where it can; above, the exact Gaussian curve does
+    (Balle and Wang 2018, Theorem 8), rounded up.
+    """
+    if not (math.isfinite(mu) and mu > 0):
+        raise ValueError(f"mu must be a number greater than 0, got {mu}")
+    mu = round_up(mu, 5)
+    epsilon = epsilon_of(GaussianLeaf(1.0, 1 / mu, 1).event, delta, "add_remove")
+    if math.isfinite(epsilon):
+        return WorstCase(mu, round_up(epsilon), delta, ACCOUNTANT)
+    top = mu * mu / 2 + 40 * mu  # 40 standard deviations of the loss above its mean
+    exact = brentq(lambda e: gaussian_delta(e, mu) - delta, 0.0, top, xtol=1e-9, rtol=1e-12)
+    return WorstCase(mu, round_up(float(exact)), delta, "exact Gaussian curve")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a paper claims for a mode, and what is true of it.
+
+    Args:
+        mechanism: id of method and mode.
+        claimed_epsilon: by the accounting of the paper, at the delta of ``worst_case``.
+        claimed_by: that accounting, in words.
+        worst_case: the true price.
+        reason: why the published argument fails, in two sentences.
+        reference: where that is proved.
+        settings: every number that shapes what runs.
+    """
+
+    mechanism: str
+    claimed_epsilon: float
+    claimed_by: str
+    worst_case: WorstCase
+    reason: str
+    reference: str
+    settings: Mapping[str, Any]
+
+    @property
+    def plan(self) -> str:
+        """Identity of the run's only stage, as a ledger hashes one."""
+        return digest({"mechanism": self.mechanism, "settings": dict(self.settings)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The heart of a notice, as JSON values."""
+        return {
+            "mechanism": {
+                "id": self.mechanism,
+                "version": version("dpgen"),
+                "settings": dict(self.settings),
+            },
+            "reason": self.reason,
+            "reference": self.reference,
+            "worst_case": self.worst_case.to_dict(),
+            "claimed": {
+                "epsilon": self.claimed_epsilon,
+                "delta": self.worst_case.delta,
+                "by": f"the paper's accounting, not verified: {self.claimed_by}",
+            },
+        }
+
+
+def sentences(noticed: Mapping[str, Any]) -> list[str]:
+    """What is printed of a notice, or of a claim's `to_dict`; neither number without the word that
+    qualifies it.
+    """
+    worst, claimed = noticed["worst_case"], noticed["claimed"]
+    return [
+        f"{noticed['mechanism']['id']} has no guarantee: its privacy claim is not verified",
+        f"worst case: epsilon = {_number(worst['epsilon'])} at delta = {worst['delta']:g}, "
+        f"mu = {_number(worst['mu'])}",
+        f"claimed: epsilon = {_number(claimed['epsilon'])} at delta = {claimed['delta']:g} "
+        f"by {claimed['by']}",
+        f"{noticed['reason']} ({noticed['reference']})",
+    ]
+
+
+def notice_of(
+    claim: Claim,
+    *,
+    files: Mapping[str, str],
+    facts: Mapping[str, Any],
+    data_set: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The notice of a model.
+
+    Args:
+        files: SHA-256 of every file that it covers.
+        facts: public facts of the records.
+        data_set: what the data set's ledger says.
+    """
+    notice = {
+        "schema": SCHEMA,
+        "verified": VERIFIED,
+        "notice": "no guarantee: nothing here bounds what these files give away about a record "
+        "but the worst case below",
+        "artifact": {"kind": "model", "files": dict(files), "created": _now(), "parents": []},
+        **claim.to_dict(),
+        "facts": dict(facts),
+        # Without its limit: there is none on what an unverified run gives away.
+        "data_set": {k: _finite_or_word(v) for k, v in data_set.items() if k != "limit"},
+    }
+    return {**notice, "sha256": digest(notice)}
+
+
+def inherited_notice(
+    parent: Mapping[str, Any], *, files: Mapping[str, Any], synthetic: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The notice of a synthetic set: its model's, word for word."""
+    notice = {
+        **{key: value for key, value in parent.items() if key not in ("artifact", "sha256")},
+        "artifact": {
+            "kind": "synthetic_dataset",
+            "files": dict(files),
+            "created": _now(),
+            "parents": [digest(parent)],
+        },
+        "synthetic_dataset": dict(synthetic),
+    }
+    return {**notice, "sha256": digest(notice)}
+
+
+def read_notice(folder: Path) -> dict[str, Any]:
+    """The ``notice.json`` of a run or a synthetic set, as it was sealed. Raises CertificateError
+    when there is none, or when a certificate lies beside it.
+    """
+    path = folder / NOTICE
+    if (folder / "privacy.json").exists():
+        raise CertificateError(f"{folder} holds a notice and a certificate: one of them is false")
+    try:
+        if path.stat().st_size > LARGEST_STATEMENT:
+            raise ValueError("it is too long")
+        notice = json.loads(path.read_text(encoding="utf-8"))
+        if notice["schema"] != SCHEMA or notice["verified"] != VERIFIED or not intact(notice):
+            raise ValueError("it was changed since it was written")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CertificateError(f"{path} is no notice ({error})") from None
+    return dict(notice)
+
+
+def _finite_or_word(value: Any) -> Any:  # noqa: ANN401
+    """JSON has no infinity."""
+    return "infinity" if isinstance(value, float) and math.isinf(value) else value
+
+
+def _number(value: Any) -> str:  # noqa: ANN401
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,136 @@
+r"""The private labeller: a linear classifier of fixed features, from one Gaussian release.
+
+    p = unit((g(x) - c) U)                      Gabor features, axes fitted on released samples
+    moments   row y:  cos(a) (p, r) / sqrt(1 + r^2)     one row:  sin(a) sym(p p')
+
+Both parts of a record together have norm at most 1. Class means and counts, and the second moment
+of all, are what linear discriminant analysis needs; the within-class covariance of the samples
+stands in for what the noise hides of it. Everything behind the release is free, and so is every
+label it gives.
+
+Reference: linear discriminant analysis, Fisher (1936); blend of the two covariances by empirical
+Bayes (Efron and Morris 1973). Moments: privacy.md section 3.3.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from dpgen.gabor import GaborFeatures
+from dpgen.networks.labeller import Axes, Labeller, LabellerConfig, in_parts
+from dpgen.privacy.mechanisms import Block
+from dpgen.stages.moments import stack, unstack
+
+LABEL = "label moments"
+COUNT_WEIGHT = 0.3
+ANGLE = math.pi / 4  # between class sums and second moment: half of mu^2 each
+FLOOR, NOISE_FLOOR = 0.05, 0.5  # of the covariance: share of its mean, share of its noise's norm
+
+
+@dataclass(frozen=True)
+class LabelMoments:
+    """Class-wise sums of unit features, counts, and one second moment.
+
+    Args:
+        features: the public map g.
+        n_classes: rows of the sums.
+        n_axes: d, the length of p.
+        axes: centre and directions, a result of earlier releases, not a setting.
+    """
+
+    features: GaborFeatures
+    n_classes: int
+    n_axes: int = 300
+    axes: Axes | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n_axes <= self.features.n_features:
+            raise ValueError(
+                f"n_axes must lie in [1, {self.features.n_features}], got {self.n_axes}"
+            )
+
+    def along(self, axes: Axes) -> Self:
+        return replace(self, axes=axes)
+
+    @property
+    def bound(self) -> float:
+        return 1.0
+
+    @property
+    def tables(self) -> dict[str, tuple[int, int]]:
+        d = self.n_axes
+        return {"sums": (self.n_classes, d + 1), "squares": (1, d * (d + 1) // 2)}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {
+            "name": "LabelMoments",
+            "features": self.features.settings,
+            "n_classes": self.n_classes,
+            "n_axes": self.n_axes,
+            "count_weight": COUNT_WEIGHT,
+            "angle": ANGLE,
+        }
+
+    def project(self, pixels: Tensor) -> Tensor:
+        """p, (B, d), of norm one or zero."""
+        if self.axes is None:
+            raise RuntimeError("LabelMoments needs axes of released samples: call along(axes)")
+        return self.axes.project(self.features(pixels))
+
+    def __call__(self, pixels: Tensor, labels: Tensor) -> dict[str, Block]:
+        p = self.project(pixels).double()
+        counts = torch.full((len(p), 1), COUNT_WEIGHT, dtype=torch.float64)
+        sums = torch.cat([p, counts], 1) * (math.cos(ANGLE) / math.hypot(1, COUNT_WEIGHT))
+        squares = stack(p[:, :, None] * p[:, None, :]) * math.sin(ANGLE)
+        return {"sums": Block(sums, labels), "squares": Block(squares, torch.zeros_like(labels))}
+
+
+def fit(
+    moments: LabelMoments,
+    tables: dict[str, Tensor],
+    noise: float,
+    samples: Tensor,
+    labels: Tensor,
+) -> Labeller:
+    """The discriminant from the released tables; free.
+
+    Args:
+        moments: the statistic that was released, with its axes.
+        tables: the release.
+        noise: standard deviation of its noise, per coordinate.
+        samples, labels: of the generator, (M, C, H, W) and (M,).
+    """
+    d, n_classes = moments.n_axes, moments.n_classes
+    sums = tables["sums"] / (math.cos(ANGLE) / math.hypot(1, COUNT_WEIGHT))
+    counts = (sums[:, -1] / COUNT_WEIGHT).clamp_min(noise / COUNT_WEIGHT)
+    total = counts.sum()
+    means, prior = sums[:, :-1] / counts[:, None], counts / total
+    released = unstack(tables["squares"][0]) / math.sin(ANGLE) / total - (means.T * prior) @ means
+    within = covariance_within(in_parts(moments.project, samples).double(), labels, n_classes)
+    std = noise / math.sin(ANGLE) / total  # of a diagonal entry; off the diagonal by sqrt(2) less
+    variance = std**2 * (0.5 + 0.5 / d)
+    misfit = ((released - within).square().mean() - variance).clamp_min(0)
+    blend = misfit / (misfit + variance)
+    values, vectors = torch.linalg.eigh(blend * released + (1 - blend) * within)
+    ridge = NOISE_FLOOR * blend * std * math.sqrt(2 * d) + FLOOR * within.trace() / d
+    weights = vectors @ (vectors.T @ means.T / (values.clamp_min(0) + ridge)[:, None])
+    assert moments.axes is not None
+    labeller = Labeller(LabellerConfig(moments.features, n_classes, d))
+    labeller.set(moments.axes, weights, prior.log() - 0.5 * (means.T * weights).sum(0))
+    return labeller
+
+
+def covariance_within(rows: Tensor, labels: Tensor, n_classes: int) -> Tensor:
+    """Covariance (d, d) of rows (M, d) around the means of their classes."""
+    centred = rows.clone()
+    for k in range(n_classes):
+        mine = labels == k
+        if mine.any():
+            centred[mine] -= rows[mine].mean(0)
+    return centred.T @ centred / len(rows)

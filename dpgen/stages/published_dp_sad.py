@@ -1,0 +1,272 @@
+r"""DP-SAD as published, for study: an unprotected teacher, a student with noise on its gradients.
+
+Teacher and discriminator learn from private images without protection. At each step ONE random
+noise level r stands for the whole chain; teacher and student answer the same question, the
+gradient of the loss of each sample by the student's *output* is clipped to norm C and noised, and
+the chain rule carries it to the weights.
+
+    L = MSE(x_t, x_s) + MSE(x_0, x_s) + lambda L_adv(Dis(C(x_t, x_s)))        x_r = x_0 + sigma_r z
+    g_i = clip_C(dL_i / dx_s,i) + N(0, (noise_multiplier C)^2),   theta gets sum_i g_i dx_s,i/dtheta
+
+The paper prices a step as one record's clipped gradient in a sample of B from N. But every g_i is a
+function of the teacher, which is a function of every record: one record moves all B of them, by up
+to 2 C each, sampled or not. The stacked vector moves by 2 C sqrt(B), nothing is amplified, and T
+steps are a Gaussian mechanism of mu = 2 sqrt(B T) / noise_multiplier between *any* two data sets.
+That holds when the questions are free of data. With x_r made from a private image, as published,
+dx_s/dtheta is a second function of that image with no noise on it: no epsilon holds.
+
+Reference: Liu, Wang, Ge (2024), arXiv 2408.14738, as reconstructed; the noise here is not divided
+by the number of noise levels, as it is there, which would only make it smaller.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from dpgen.data.images import Images, PublicFacts
+from dpgen.data.private import PrivateDataset
+from dpgen.distillation import side_by_side
+from dpgen.networks.denoiser import Denoiser, loss_weight
+from dpgen.networks.discriminator import Discriminator
+from dpgen.networks.ema import EMA
+from dpgen.privacy.accounting import Budget, calibrate, epsilon_of, round_up
+from dpgen.privacy.clipping import clip_factors
+from dpgen.privacy.events import GaussianLeaf
+from dpgen.privacy.noise import NoiseSource
+from dpgen.privacy.notice import Claim, gaussian_worst_case, unbounded
+from dpgen.progress import progress_bar
+from dpgen.stages import unprotected
+from dpgen.workplace import Workplace
+from samplers import Karras
+
+MECHANISM = "dp-sad/paper"
+QUERIES = "output gradients"
+CLAIMED_BY = "each step one Gaussian on a sample of the records, teacher and discriminator free"
+REASONS = {
+    "real": "The teacher and the discriminator have seen every record, so one record moves every "
+    "clipped gradient and not only its own. The student's input is made from a private image, so "
+    "the Jacobian that carries the noised gradient to the weights is itself un-noised.",
+    "noise": "The teacher and the discriminator have seen every record, so one record moves all "
+    "output gradients of a step, each by up to 2 C, whether it was sampled or not. Nothing is "
+    "amplified, and the bound holds between any two data sets.",
+}
+
+
+@dataclass(frozen=True)
+class PaperSettings:
+    """Settings of the published flow.
+
+    Args:
+        student_input: "real", as published (the student denoises private images), or "noise" (it
+            denoises images of its own: questions free of data).
+        preset: size of both networks; ``None`` takes the one for the shape.
+        teacher_steps: training steps of the unprotected teacher.
+        n_steps: T, steps of the student.
+        batch: B, questions a step.
+        clip_norm: C, of the gradient by one output.
+        learning_rate, ema_decay: of every network; of the averaged weights.
+        adversarial_weight: lambda, at least 0; 0 leaves the discriminator out.
+        n_levels, sigma_min, sigma_max: the grid that r is drawn from.
+        sampling_steps: of the default sampler.
+    """
+
+    student_input: str = "real"
+    preset: str | None = None
+    teacher_steps: int = 500
+    n_steps: int = 500
+    batch: int = 64
+    clip_norm: float = 0.1
+    learning_rate: float = 5e-4
+    ema_decay: float = 0.99
+    adversarial_weight: float = 1.0
+    n_levels: int = 500
+    sigma_min: float = 0.02
+    sigma_max: float = 20.0
+    sampling_steps: int = 18
+
+    def __post_init__(self) -> None:
+        if self.student_input not in REASONS:
+            raise ValueError(f"student_input must be real or noise, got {self.student_input!r}")
+        unprotected.check_positive(
+            self,
+            ("teacher_steps", "n_steps", "batch", "sampling_steps"),
+            ("clip_norm", "learning_rate"),
+        )
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
+        if not 0 <= self.adversarial_weight < math.inf:
+            raise ValueError(
+                f"adversarial_weight must be at least 0, got {self.adversarial_weight}"
+            )
+        self.ladder  # noqa: B018  a ladder that cannot be built must not be configured
+
+    @property
+    def ladder(self) -> Tensor:
+        """The noise levels of r, all positive."""
+        levels = Karras(self.n_levels, sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+        return levels()[:-1].float()
+
+
+def resolve(settings: PaperSettings, facts: PublicFacts) -> PaperSettings:
+    if not settings.batch <= facts.n_records:
+        raise ValueError(
+            f"paper.batch must lie in [1, n_records = {facts.n_records}], got {settings.batch}"
+        )
+    return replace(settings, preset=unprotected.preset_for(settings.preset, facts))
+
+
+def claim(settings: PaperSettings, facts: PublicFacts, budget: Budget) -> Claim:
+    """Noise that meets ``budget`` by the paper's accounting, and what that noise is worth."""
+    s, rate = settings, settings.batch / facts.n_records
+    multiplier = calibrate(
+        lambda x: GaussianLeaf(rate, x, s.n_steps).event, budget, facts.adjacency
+    )
+    claimed = GaussianLeaf(rate, multiplier, s.n_steps).event
+    worst = unbounded(budget.delta)
+    if s.student_input == "noise":
+        worst = gaussian_worst_case(query_mu(s, multiplier), budget.delta)
+    return Claim(
+        mechanism=MECHANISM,
+        claimed_epsilon=round_up(epsilon_of(claimed, budget.delta, facts.adjacency)),
+        claimed_by=CLAIMED_BY,
+        worst_case=worst,
+        reason=REASONS[s.student_input],
+        reference="privacy design, sections 2.1 and 2.3",
+        settings={**asdict(s), "noise_multiplier": multiplier, "rate": rate},
+    )
+
+
+def query_mu(settings: PaperSettings, noise_multiplier: float) -> float:
+    """Sensitivity over noise of all steps together: each moves by 2 C sqrt(B)."""
+    return 2 * math.sqrt(settings.batch * settings.n_steps) / noise_multiplier
+
+
+def train(
+    settings: PaperSettings,
+    facts: PublicFacts,
+    data: PrivateDataset,
+    claim: Claim,
+    work: Workplace,
+) -> Denoiser:
+    """Runs the published flow; returns the student."""
+    records, noise = data.unprotected_records(claim)
+    images = unprotected.read_all(records)
+    teacher = _teacher(settings, facts, images, work)
+    student = unprotected.untrained(str(settings.preset), facts, work.seed + 1)
+    std = float(claim.settings["noise_multiplier"]) * settings.clip_norm
+    _distil(settings, teacher, student.to(work.accelerator.device), images, noise, std, work)
+    return student
+
+
+def _teacher(
+    settings: PaperSettings, facts: PublicFacts, images: Images, work: Workplace
+) -> Denoiser:
+    device, ladder = work.accelerator.device, settings.ladder
+    network = unprotected.untrained(str(settings.preset), facts, work.seed).to(device)
+
+    def loss(x: Tensor, y: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+        rung = torch.randint(len(ladder), y.shape, generator=generator)
+        sigma = ladder[rung].to(device)
+        z = torch.randn(x.shape, generator=generator).to(device)
+        denoised = network(x + sigma[:, None, None, None] * z, sigma, y)
+        weight = loss_weight(sigma, network.config.sigma_data)
+        losses: Tensor = weight * (denoised - x).square().flatten(1).mean(1)
+        return losses
+
+    unprotected.fit(
+        network,
+        images,
+        loss,
+        n_steps=settings.teacher_steps,
+        batch=settings.batch,
+        learning_rate=settings.learning_rate,
+        ema_decay=settings.ema_decay,
+        generator=work.generator(1),
+        accelerator=work.accelerator,
+        name="teacher (unprotected)",
+        show=work.show,
+    )
+    return network.eval().requires_grad_(False)
+
+
+def _distil(
+    settings: PaperSettings,
+    teacher: Denoiser,
+    student: Denoiser,
+    images: Images,
+    noise: NoiseSource,
+    std: float,
+    work: Workplace,
+) -> None:
+    """Trains the student, in place, on noised gradients by its outputs."""
+    s, device, generator = settings, work.accelerator.device, work.generator(2)
+    with torch.random.fork_rng():
+        torch.manual_seed(work.seed + 2)
+        judge = Discriminator(teacher.config.shape, teacher.n_classes).to(device)
+    optimizer = torch.optim.Adam(student.parameters(), lr=s.learning_rate)
+    judge_adam = torch.optim.Adam(judge.parameters(), lr=s.learning_rate)
+    ema, ladder = EMA(student, s.ema_decay, warm_up=True), s.ladder
+    with progress_bar("student (published)", s.n_steps, show=work.show) as advance:
+        for step in range(s.n_steps):
+            x0, y = _start(s, student, images, generator, device)
+            sigma = ladder[torch.randint(len(ladder), (1,), generator=generator)].to(device)
+            sigma = sigma.expand(s.batch)
+            swap = (torch.rand(s.batch, generator=generator) < 0.5).to(device)
+            z = torch.randn(x0.shape, generator=generator).to(device)
+            x_r = x0 + sigma[:, None, None, None] * z
+            with torch.no_grad():
+                x_t = teacher(x_r, sigma, y)
+            x_s = student(x_r, sigma, y)
+            output = x_s.detach().requires_grad_()
+            loss = (x_t - output).square().flatten(1).mean(1)
+            if s.student_input == "real":
+                loss = loss + (x0 - output).square().flatten(1).mean(1)
+            if s.adversarial_weight > 0:
+                pair = side_by_side(x_t, output.detach(), swap)
+                told = binary_cross_entropy_with_logits(judge(pair, sigma, y), (~swap).float())
+                judge_adam.zero_grad()
+                told.backward()
+                judge_adam.step()
+                verdict = judge(side_by_side(x_t, output, swap), sigma, y)
+                loss = loss + s.adversarial_weight * binary_cross_entropy_with_logits(
+                    verdict, swap.float(), reduction="none"
+                )
+            (by_output,) = torch.autograd.grad(loss.sum(), output)
+            clipped = clip_rows(by_output, s.clip_norm)
+            answer = noise.add(clipped, std, release=step, name=QUERIES)
+            optimizer.zero_grad()
+            x_s.backward(answer.to(x_s) / s.batch)
+            optimizer.step()
+            ema.update(student)
+            advance()
+    student.load_state_dict(ema.module.state_dict())
+
+
+def _start(
+    settings: PaperSettings,
+    student: Denoiser,
+    images: Images,
+    generator: torch.Generator,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """What the student is asked about, before the noise: private images, or images of its own."""
+    if settings.student_input == "real":
+        return unprotected.batch_of(images, settings.batch, generator, device)[:2]
+    y = torch.randint(student.n_classes, (settings.batch,), generator=generator).to(device)
+    z = torch.randn(settings.batch, *student.config.shape, generator=generator).to(device)
+    sigma = torch.full((settings.batch,), settings.sigma_max, device=device)
+    with torch.no_grad():
+        return student(settings.sigma_max * z, sigma, y).clamp(-1, 1), y
+
+
+def clip_rows(gradients: Tensor, clip_norm: float) -> Tensor:
+    """Each row (B, *S) scaled to norm at most ``clip_norm``, float64; zero where not finite."""
+    rows = gradients.double()
+    factors = clip_factors(rows.flatten(1).norm(dim=1), clip_norm)
+    factors = factors.reshape(-1, *[1] * (rows.ndim - 1))
+    return torch.where(factors > 0, factors * rows, torch.zeros_like(rows))

@@ -1,0 +1,142 @@
+r"""PGE as published, for study: sliced score matching with randomised response on the projections.
+
+A public list of k projection vectors; each record has the index of one, drawn uniformly, and
+reports it by k-ary randomised response: the true index with probability e^eps / (e^eps + k - 1),
+every other one with 1 / (e^eps + k - 1). The score is then fitted to the raw images along the
+reported vectors, with nothing else between the images and the weights:
+
+    v'(ds/dx)v + (v's)^2 / 2   at x + sigma z,   v the reported vector
+
+The true index was drawn without looking at the record, so the reported one has the same law,
+uniform, whatever epsilon is: training has exactly the law of sliced score matching without privacy.
+
+Reference: Liu et al. (2024), "Private Gradient Estimation is Useful for Generative Modeling",
+arXiv 2305.10662, as reconstructed; loss: Song, Garg, Shi, Ermon (2020), arXiv 1905.07088.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpgen.data.images import PublicFacts
+from dpgen.data.private import PrivateDataset
+from dpgen.networks.denoiser import Denoiser
+from dpgen.privacy.accounting import Budget
+from dpgen.privacy.notice import Claim, unbounded
+from dpgen.score_matching import signs, sliced
+from dpgen.stages import unprotected
+from dpgen.workplace import Workplace
+
+MECHANISM = "pge/paper"
+CLAIMED_BY = "k-ary randomised response on each record's projection index"
+REASON = (
+    "The randomised index is drawn without looking at the record, so the reported one is uniform "
+    "whatever epsilon is, and training has the law of score matching without privacy. The images "
+    "themselves enter the loss with neither clip nor noise."
+)
+
+
+@dataclass(frozen=True)
+class PaperSettings:
+    """Settings of the published flow.
+
+    Args:
+        preset: size of the network; ``None`` takes the one for the shape.
+        n_projections: k, public projection vectors, at least 2.
+        n_steps: training steps.
+        batch: records a step.
+        learning_rate, ema_decay: of Adam; of the averaged weights.
+        sigma_min, sigma_max: ends of the noise levels, drawn log-uniformly.
+    """
+
+    preset: str | None = None
+    n_projections: int = 1024
+    n_steps: int = 500
+    batch: int = 64
+    learning_rate: float = 5e-4
+    ema_decay: float = 0.99
+    sigma_min: float = 0.1
+    sigma_max: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.n_projections < 2:
+            raise ValueError(f"n_projections must be at least 2, got {self.n_projections}")
+        unprotected.check_positive(self, ("n_steps", "batch"), ("learning_rate", "sigma_min"))
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
+        if not self.sigma_min < self.sigma_max < math.inf:
+            raise ValueError(
+                f"sigma_max must be greater than sigma_min = {self.sigma_min}, got {self.sigma_max}"
+            )
+
+
+def resolve(settings: PaperSettings, facts: PublicFacts) -> PaperSettings:
+    return replace(settings, preset=unprotected.preset_for(settings.preset, facts))
+
+
+def claim(settings: PaperSettings, facts: PublicFacts, budget: Budget) -> Claim:
+    """The budget, which randomised response claims to keep; and the truth."""
+    return Claim(
+        mechanism=MECHANISM,
+        claimed_epsilon=budget.epsilon,
+        claimed_by=CLAIMED_BY,
+        worst_case=unbounded(budget.delta),
+        reason=REASON,
+        reference="privacy design, section 3.1",
+        settings={**asdict(settings), "epsilon_of_response": budget.epsilon},
+    )
+
+
+def respond(truth: np.ndarray, k: int, epsilon: float, rng: np.random.Generator) -> np.ndarray:
+    """k-ary randomised response: the report of each true index in [0, k)."""
+    # e^eps / (e^eps + k - 1), which does not overflow.
+    keep = rng.random(len(truth)) < 1 / (1 + (k - 1) * math.exp(-epsilon))
+    other = (truth + rng.integers(1, k, len(truth))) % k
+    return np.where(keep, truth, other)
+
+
+def train(
+    settings: PaperSettings,
+    facts: PublicFacts,
+    data: PrivateDataset,
+    claim: Claim,
+    work: Workplace,
+) -> Denoiser:
+    """Runs the published flow; returns the network behind the score."""
+    s, device = settings, work.accelerator.device
+    records, _ = data.unprotected_records(claim)
+    images = unprotected.read_all(records)
+    network = unprotected.untrained(str(s.preset), facts, work.seed).to(device)
+    rng = np.random.default_rng(work.seed)
+    vectors = torch.from_numpy(signs(rng, (s.n_projections, *facts.shape))).float()
+    truth = rng.integers(0, s.n_projections, len(images.labels))
+    epsilon = float(claim.settings["epsilon_of_response"])
+    reported = torch.from_numpy(respond(truth, s.n_projections, epsilon, rng))
+    low, high = math.log(s.sigma_min), math.log(s.sigma_max)
+
+    def loss(x: Tensor, y: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+        sigma = (low + (high - low) * torch.rand(y.shape, generator=generator)).exp().to(device)
+        z = torch.randn(x.shape, generator=generator).to(device)
+        v = vectors[reported[rows]].to(device)
+        # sigma^2 weighs the noise levels alike, as in annealed score matching.
+        return sigma**2 * sliced(network.score_fn(y), x, sigma, z, v) / x[0].numel()
+
+    unprotected.fit(
+        network,
+        images,
+        loss,
+        n_steps=s.n_steps,
+        batch=s.batch,
+        learning_rate=s.learning_rate,
+        ema_decay=s.ema_decay,
+        generator=work.generator(1),
+        accelerator=work.accelerator,
+        name="score (unprotected)",
+        show=work.show,
+    )
+    return network.eval().requires_grad_(False)

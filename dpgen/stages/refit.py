@@ -1,0 +1,137 @@
+"""A score network fitted to a proposer's images: post-processing, as often as one likes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dpgen.cosines import Cosines
+from dpgen.data.images import PublicFacts
+from dpgen.networks.denoiser import Denoiser, DenoiserConfig
+from dpgen.networks.gaussian import GaussianDenoiser
+from dpgen.networks.proposer import Proposer
+from dpgen.progress import progress_bar
+from dpgen.stages.denoising import NoiseLevels, pretrain
+from dpgen.workplace import Workplace
+
+
+@dataclass(frozen=True)
+class RefitSettings:
+    """How a score network is fitted to samples.
+
+    Args:
+        preset: size of the network; ``None``: tiny up to 16 pixels, quick above.
+        bands: of the Gaussian that the network corrects: cosines with u + v < bands.
+        n_samples: images to learn from.
+        n_steps, batch_size, learning_rate: of the training (Adam).
+        ema_decay: of the averaged weights.
+    """
+
+    preset: str | None = None
+    bands: int = 12
+    n_samples: int = 20_000
+    n_steps: int = 600
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    ema_decay: float = 0.99
+
+    def __post_init__(self) -> None:
+        for name in ("bands", "n_samples", "n_steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be greater than 0, got {self.learning_rate}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
+
+    def network(self, facts: PublicFacts) -> DenoiserConfig:
+        """The numbers of the network; refuses a shape that it cannot take."""
+        preset = self.preset or ("tiny" if max(facts.shape[1:]) <= 16 else "quick")
+        return DenoiserConfig.preset(preset, facts.shape, facts.n_classes, prior_bands=self.bands)
+
+
+def pool(proposer: Proposer, n: int, work: Workplace, purpose: int) -> tuple[Tensor, Tensor]:
+    """Pixels (n, C, H, W) and labels (n,) of a proposer, with a progress bar."""
+    labels, parts = torch.arange(n) % proposer.n_classes, []
+    generator = work.generator(purpose)
+    with progress_bar("proposals", n, show=work.show) as advance:
+        for part in labels.split(500):
+            parts.append(proposer.draw(part, generator))
+            for _ in part:
+                advance()
+    return torch.cat(parts), labels
+
+
+def refit(
+    proposer: Proposer, settings: RefitSettings, facts: PublicFacts, work: Workplace
+) -> Denoiser:
+    """The score of a proposer's images at every noise level.
+
+    Args:
+        settings: numbers of network and training.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(work.seed)
+        denoiser = Denoiser(settings.network(facts)).to(work.accelerator.device)
+    fit_score(denoiser, proposer, settings, NoiseLevels(mean=-1.2, std=1.2), work)
+    return denoiser
+
+
+def fit_score(
+    denoiser: Denoiser,
+    proposer: Proposer,
+    settings: RefitSettings,
+    levels: NoiseLevels,
+    work: Workplace,
+) -> None:
+    """Gives a denoiser the moments of a proposer's images as its prior, if it has one, and trains
+    it on them, in place.
+
+    Args:
+        levels: the law of training noise levels.
+    """
+    s, checkpoints = settings, work.run.checkpoints
+    held = checkpoints.load("score")
+    if held is not None:
+        denoiser.load_state_dict(held[0])
+        return
+    pixels, labels = pool(proposer, s.n_samples, work, 400)
+    if denoiser.prior is not None:
+        bands = denoiser.config.prior_bands
+        describe(denoiser.prior, pixels, labels, Cosines(denoiser.config.shape, bands))
+
+    def draw(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        rows = torch.randint(len(labels), (n,), generator=generator)
+        return pixels[rows], labels[rows]
+
+    pretrain(
+        denoiser,
+        draw,
+        levels,
+        n_steps=s.n_steps,
+        batch_size=s.batch_size,
+        learning_rate=s.learning_rate,
+        ema_decay=s.ema_decay,
+        generator=work.generator(401),
+        accelerator=work.accelerator,
+        show=work.show,
+    )
+    checkpoints.save("score", denoiser.state_dict())
+
+
+def describe(gaussian: GaussianDenoiser, pixels: Tensor, labels: Tensor, cosines: Cosines) -> None:
+    """Gives a Gaussian denoiser the moments of images, class by class."""
+    means, covariances, outside = [], [], []
+    for k in range(gaussian.n_classes):
+        mine = pixels[labels == k].flatten(1).double()
+        mean = mine.mean(0)
+        coefficients = cosines.analyse(mine - mean)
+        means.append(mean)
+        covariance = coefficients.T @ coefficients / len(mine)
+        covariances.append(covariance + 1e-4 * torch.eye(len(covariance), dtype=torch.float64))
+        rest = (mine - mean).square().sum(1) - coefficients.square().sum(1)
+        outside.append(rest.mean() / max(1, mine.shape[1] - coefficients.shape[1]))
+    rest = float(torch.stack(outside).mean().clamp_min(0).sqrt())
+    gaussian.set(torch.stack(means), torch.stack(covariances), rest)

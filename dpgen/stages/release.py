@@ -1,0 +1,27 @@
+"""One noisy release, made once: from the checkpoint when it was made before a kill."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dpgen.checkpoint import Checkpoints
+from dpgen.data.private import PrivateDataset
+from dpgen.privacy.mechanisms import NoisySum
+from dpgen.progress import progress_bar
+
+
+def released(
+    data: PrivateDataset, label: str, mechanism: NoisySum, checkpoints: Checkpoints, show: bool
+) -> dict[str, Tensor]:
+    """The noisy tables. The stage's key is deleted once they are saved."""
+    held = checkpoints.load(label)
+    if held is None:
+        # One release, one tick: a bar over records would count them.
+        with progress_bar(f"{label} (private)", 1, show=show) as advance:
+            tables = data.release(mechanism, label=label)
+            checkpoints.save(label, tables)
+            advance()
+    else:
+        tables = held[0]
+    data.finish(label, mechanism)
+    return tables

@@ -1,0 +1,335 @@
+r"""The sketch: mean embeddings of the classes in a few releases, and a decoder fitted to them.
+
+    round 1     Fourier features of the pixels
+    round k     Fourier features of the hidden layers of a classifier trained on what the decoder
+                made after round k - 1
+
+Each round is one Gaussian release (`ClassEmbeddings`), adaptive, exactly mu-GDP in all. Between the
+rounds and after them nothing reads a record: the decoder is fitted to all released embeddings
+(`dpgen.matching`), at no cost and as long as one likes. With a share for the labeller
+(`dpgen.stages.labeller`) one more release tells which images look like their class.
+
+Reference: Harder et al. (2021), arXiv 2002.11603, for a generator fitted to a released embedding;
+privacy.md section 3.3.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch.nn import functional
+
+from dpgen.data.images import PublicFacts
+from dpgen.data.private import PrivateDataset
+from dpgen.fourier import FourierFeatures
+from dpgen.gabor import GaborFeatures
+from dpgen.matching import Embedding, match
+from dpgen.networks.decoder import Decoder, DecoderConfig
+from dpgen.networks.labeller import Axes, Labeller, in_parts
+from dpgen.networks.perceptual import HiddenFeatures, PerceptualNetwork
+from dpgen.networks.proposer import Proposer, ProposerConfig
+from dpgen.privacy.accounting import Budget
+from dpgen.privacy.mechanisms import NoisySum, Statistic
+from dpgen.privacy.plan import Plan, Stage, split_budget
+from dpgen.progress import progress_bar
+from dpgen.stages import labeller
+from dpgen.stages.embedding import ClassEmbeddings, class_embeddings
+from dpgen.stages.labeller import LabelMoments
+from dpgen.stages.release import released
+from dpgen.warps import warp
+from dpgen.workplace import Workplace
+
+
+@dataclass(frozen=True)
+class SketchSettings:
+    """How the sketch is made.
+
+    Args:
+        rounds: relative shares of mu^2 of the rounds, one or more.
+        n_steps: decoder steps of each round.
+        labeller_share: share of mu^2 of the labeller, in [0, 1); 0 leaves it out.
+        warp: strength of the small warps that drawn images go through, and what learns from them;
+            0 where images do not survive being turned or bent a little.
+        n_per_class: images of a class per step.
+        learning_rate: of the decoder (Adam).
+        n_frequencies, bandwidths: of the pixels' Fourier features, in units of sqrt(C H W).
+        n_hidden_frequencies, hidden_bandwidths: of each hidden layer's, in units of the distance
+            between samples.
+        n_samples: images that a classifier between the rounds is trained on.
+        classifier_steps: how long.
+    """
+
+    rounds: tuple[float, ...] = (0.6, 0.4)
+    n_steps: tuple[int, ...] = (1500, 1500)
+    labeller_share: float = 0.0
+    warp: float = 1.0
+    n_per_class: int = 40
+    learning_rate: float = 2.5e-3
+    n_frequencies: int = 1200
+    bandwidths: tuple[float, ...] = (0.21, 0.43, 0.86)
+    n_hidden_frequencies: int = 500
+    hidden_bandwidths: tuple[float, ...] = (0.4, 0.8, 1.6)
+    n_samples: int = 20_000
+    classifier_steps: int = 700
+
+    def __post_init__(self) -> None:
+        if not self.rounds or any(not share > 0 for share in self.rounds):
+            raise ValueError(f"rounds must be shares greater than 0, got {self.rounds}")
+        if len(self.n_steps) != len(self.rounds) or min(self.n_steps) < 1:
+            raise ValueError(
+                f"n_steps must be {len(self.rounds)} numbers of at least 1, one for each of the "
+                f"rounds, got {self.n_steps}"
+            )
+        if not 0 <= self.labeller_share < 1:
+            raise ValueError(f"labeller_share must lie in [0, 1), got {self.labeller_share}")
+        for name in ("n_frequencies", "n_hidden_frequencies", "n_samples", "classifier_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.n_per_class < 2:
+            raise ValueError(f"n_per_class must be at least 2, got {self.n_per_class}")
+        for name in ("warp", "learning_rate"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+
+    @property
+    def shares(self) -> list[float]:
+        """Of mu^2, round by round and then the labeller's; 1 in all."""
+        rounds = [x / math.fsum(self.rounds) * (1 - self.labeller_share) for x in self.rounds]
+        return rounds + ([self.labeller_share] if self.labeller_share > 0 else [])
+
+
+def label(k: int) -> str:
+    """The name that round k is charged by."""
+    return f"sketch {k + 1}"
+
+
+def statistics(settings: SketchSettings, facts: PublicFacts) -> list[tuple[str, Statistic]]:
+    """What is released, in order; public numbers only."""
+    s = settings
+    found: list[tuple[str, Statistic]] = []
+    pixels = FourierFeatures(math.prod(facts.shape), s.n_frequencies, s.bandwidths)
+    for k in range(len(s.rounds)):
+        features = (
+            HiddenFeatures(16, s.n_hidden_frequencies, s.hidden_bandwidths, 10 * k) if k else pixels
+        )
+        found.append((label(k), ClassEmbeddings(features, facts.n_classes)))
+    if s.labeller_share > 0:
+        gabor = GaborFeatures(facts.shape)
+        n_axes = min(300, gabor.n_features)
+        found.append((labeller.LABEL, LabelMoments(gabor, facts.n_classes, n_axes)))
+    return found
+
+
+def plan(settings: SketchSettings, facts: PublicFacts, budget: Budget) -> Plan:
+    """The releases and their prices."""
+    multipliers, _ = split_budget(
+        budget, facts.adjacency, shares=settings.shares, rate=1.0, n_steps=0
+    )
+    stages = [
+        Stage(name, NoisySum(statistic, multiplier))
+        for (name, statistic), multiplier in zip(
+            statistics(settings, facts), multipliers, strict=True
+        )
+    ]
+    return Plan(tuple(stages), facts.adjacency)
+
+
+def run(
+    settings: SketchSettings, facts: PublicFacts, data: PrivateDataset, plan: Plan, work: Workplace
+) -> Proposer:
+    """The rounds, the decoder that fits them all, and the labeller if it has a share. Resumes after
+    the last that was finished.
+    """
+    s, checkpoints = settings, work.run.checkpoints
+    decoder = untrained(facts, work.seed)
+    embeddings: list[Embedding] = []
+    network: PerceptualNetwork | None = None
+    for k in range(len(s.rounds)):
+        mechanism = _mechanism(plan, label(k))
+        statistic = mechanism.statistic
+        assert isinstance(statistic, ClassEmbeddings)
+        if isinstance(statistic.features, HiddenFeatures):
+            assert network is not None
+            features = _hidden(statistic.features, network, decoder, s, facts, k, work)
+            statistic = ClassEmbeddings(features, statistic.n_classes, statistic.count_weight)
+            mechanism = NoisySum(statistic, mechanism.noise_multiplier)
+        sums = released(data, label(k), mechanism, checkpoints, work.show)["sums"]
+        means, _ = class_embeddings(sums, statistic, mechanism.noise_std, facts.n_records)
+        embeddings.append((statistic.features, means))
+        network = _fitted(decoder, embeddings, s, facts, k, work)
+    proposer = Proposer(ProposerConfig(decoder.config, s.warp))
+    proposer.decoder.load_state_dict(decoder.state_dict())
+    if s.labeller_share > 0:
+        mechanism = _mechanism(plan, labeller.LABEL)
+        proposer = proposer.judged_by(_labeller(proposer, mechanism, s.n_samples, data, work))
+    return proposer.eval().requires_grad_(False)
+
+
+def untrained(facts: PublicFacts, seed: int) -> Decoder:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Decoder(DecoderConfig(facts.shape, facts.n_classes))
+
+
+def _mechanism(plan: Plan, name: str) -> NoisySum:
+    mechanism = plan.mechanism(name)
+    if not isinstance(mechanism, NoisySum):
+        raise TypeError(f"stage {name!r} of the sketch must be a NoisySum, got {mechanism!r}")
+    return mechanism
+
+
+def _fitted(
+    decoder: Decoder,
+    embeddings: list[Embedding],
+    settings: SketchSettings,
+    facts: PublicFacts,
+    k: int,
+    work: Workplace,
+) -> PerceptualNetwork:
+    """The decoder fitted to the rounds so far, in place, and a classifier of what it makes."""
+    s, name = settings, f"decoder {k + 1}"
+    generator = work.generator(100 + k)
+    network = PerceptualNetwork(facts.shape, facts.n_classes)
+    held = work.run.checkpoints.load(name)
+    if held is not None:
+        tensors = held[0]
+        decoder.load_state_dict(
+            {n.removeprefix("decoder."): t for n, t in tensors.items() if n.startswith("decoder.")}
+        )
+        network.load_state_dict(
+            {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
+        )
+        return network
+    match(
+        decoder,
+        embeddings,
+        n_steps=s.n_steps[k],
+        n_per_class=s.n_per_class,
+        learning_rate=s.learning_rate,
+        generator=generator,
+        show=work.show,
+        title=f"decoder, round {k + 1}",
+    )
+    if k + 1 < len(s.rounds):
+        _train(network, decoder, s, facts, generator, work.show)
+    state = {f"decoder.{n}": t for n, t in decoder.state_dict().items()}
+    state |= {f"network.{n}": t for n, t in network.state_dict().items()}
+    work.run.checkpoints.save(name, state)
+    return network
+
+
+def _train(
+    network: PerceptualNetwork,
+    decoder: Decoder,
+    settings: SketchSettings,
+    facts: PublicFacts,
+    generator: torch.Generator,
+    show: bool,
+) -> None:
+    """A classifier of the decoder's images, in place, from a public seed."""
+    s = settings
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        network.load_state_dict(PerceptualNetwork(facts.shape, facts.n_classes).state_dict())
+    labels = torch.arange(s.n_samples) % facts.n_classes
+    pixels = warp(decoder.draw(labels, generator), s.warp, generator)
+    adam = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, s.classifier_steps)
+    with progress_bar("features of samples", s.classifier_steps, show=show) as advance:
+        for _ in range(s.classifier_steps):
+            rows = torch.randint(len(labels), (128,), generator=generator)
+            loss = functional.cross_entropy(network(pixels[rows]), labels[rows])
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            schedule.step()
+            advance()
+
+
+def _hidden(
+    features: HiddenFeatures,
+    network: PerceptualNetwork,
+    decoder: Decoder,
+    settings: SketchSettings,
+    facts: PublicFacts,
+    k: int,
+    work: Workplace,
+) -> HiddenFeatures:
+    """The map of round k; from the checkpoint, so that a resumed round asks the same question."""
+    name = f"features {k + 1}"
+    held = work.run.checkpoints.load(name)
+    if held is None:
+        labels = torch.arange(2000) % facts.n_classes
+        generator = work.generator(200 + k)
+        samples = warp(decoder.draw(labels, generator), settings.warp, generator)
+        work.run.checkpoints.save(name, features.learned(network, samples).tensors())
+        held = work.run.checkpoints.load(name)
+        assert held is not None
+    return features.from_tensors(PerceptualNetwork(facts.shape, facts.n_classes), held[0])
+
+
+def _labeller(
+    proposer: Proposer, mechanism: NoisySum, n_samples: int, data: PrivateDataset, work: Workplace
+) -> Labeller:
+    moments, checkpoints = mechanism.statistic, work.run.checkpoints
+    assert isinstance(moments, LabelMoments)
+    labels = torch.arange(n_samples) % moments.n_classes
+    samples = proposer.draw(labels, work.generator(300))
+    held = checkpoints.load("axes")
+    if held is None:
+        axes = Axes.fitted(in_parts(moments.features, samples), moments.n_axes)
+        checkpoints.save("axes", axes._asdict())
+    else:
+        axes = Axes(**held[0])
+    moments = moments.along(axes)
+    mechanism = NoisySum(moments, mechanism.noise_multiplier)
+    tables = released(data, labeller.LABEL, mechanism, checkpoints, work.show)
+    return labeller.fit(moments, tables, mechanism.noise_std, samples, labels)
+
+
+def rehearsed(
+    settings: SketchSettings, facts: PublicFacts, seconds_of: Callable[[Callable[[], None]], float]
+) -> tuple[float, int]:
+    """Seconds of the sketch, from one micro-batch of each release and one step of each round on
+    random images, and the decoder's number of parameters.
+
+    Args:
+        seconds_of: times one call.
+    """
+    decoder, n = untrained(facts, 0), max(64, facts.n_classes)
+    labels = torch.arange(n) % facts.n_classes
+    pixels = decoder.draw(labels, torch.Generator().manual_seed(0))
+    network = PerceptualNetwork(facts.shape, facts.n_classes)
+    total, embeddings = 0.0, []
+    for k, (_, statistic) in enumerate(statistics(settings, facts)):
+        if isinstance(statistic, LabelMoments):
+            features = statistic.features(pixels)
+            statistic = statistic.along(Axes.fitted(features, statistic.n_axes))
+        elif isinstance(statistic.features, HiddenFeatures):
+            learned = statistic.features.learned(network, pixels)
+            statistic = ClassEmbeddings(learned, facts.n_classes)
+        total += facts.n_records / n * seconds_of(partial(statistic, pixels, labels))
+        if isinstance(statistic, ClassEmbeddings):
+            means = torch.zeros(facts.n_classes, statistic.features.n_features)
+            embeddings.append((statistic.features, means))
+            step = partial(_one_step, copy.deepcopy(decoder), list(embeddings), settings)
+            total += settings.n_steps[k] * seconds_of(step)
+    return total, sum(p.numel() for p in decoder.parameters())
+
+
+def _one_step(decoder: Decoder, embeddings: list[Embedding], settings: SketchSettings) -> None:
+    match(
+        decoder,
+        embeddings,
+        n_steps=1,
+        n_per_class=settings.n_per_class,
+        learning_rate=settings.learning_rate,
+        generator=torch.Generator().manual_seed(0),
+        show=False,
+        title="rehearsal",
+    )

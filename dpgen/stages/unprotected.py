@@ -1,0 +1,97 @@
+"""Training on raw records, without clip and without noise: what the published flows do.
+
+For modes whose privacy claim is not verified, the permanent negative controls, and for nothing
+else. What comes out of here is a plain function of private records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from dpgen.data.images import Images, PublicFacts
+from dpgen.networks.denoiser import PRESETS, Denoiser, DenoiserConfig
+from dpgen.networks.ema import EMA
+from dpgen.privacy.mechanisms import Records
+from dpgen.progress import progress_bar
+
+# (images, labels and rows of a batch, its generator) -> loss of each record, (B,)
+BatchLoss = Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]
+
+
+def preset_for(preset: str | None, facts: PublicFacts) -> str:
+    """The size of a network, from the public shape where none is named."""
+    side = max(facts.shape[1:])
+    name = preset or ("tiny" if side <= 16 else "small" if side <= 32 else "base")
+    if name not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+    DenoiserConfig.preset(name, facts.shape, facts.n_classes)  # a shape that it cannot take
+    return name
+
+
+def untrained(preset: str, facts: PublicFacts, seed: int) -> Denoiser:
+    """A network before it has learned anything, from public randomness."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Denoiser(DenoiserConfig.preset(preset, facts.shape, facts.n_classes))
+
+
+def read_all(records: Records) -> Images:
+    """Every record with a label among the declared classes, in memory."""
+    pixels, labels, valid = records.read(np.arange(records.n_slots))
+    if not valid.any():
+        raise ValueError("no record has a label among the declared classes")
+    return Images(pixels[valid], labels[valid])
+
+
+def batch_of(
+    images: Images, size: int, generator: torch.Generator, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Images and labels of rows drawn with replacement, and which rows (on the CPU)."""
+    rows = torch.randint(len(images.labels), (size,), generator=generator)
+    return images.pixels[rows].to(device), images.labels[rows].to(device), rows
+
+
+def fit(
+    network: Denoiser,
+    images: Images,
+    loss_fn: BatchLoss,
+    *,
+    n_steps: int,
+    batch: int,
+    learning_rate: float,
+    ema_decay: float,
+    generator: torch.Generator,
+    accelerator: Accelerator,
+    name: str,
+    show: bool,
+) -> None:
+    """Fits the network, in place, to raw records; ends with the averaged weights."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    ema = EMA(network, ema_decay, warm_up=True)
+    with progress_bar(name, n_steps, show=show) as advance:
+        for _ in range(n_steps):
+            x, y, rows = batch_of(images, batch, generator, accelerator.device)
+            loss = loss_fn(x, y, rows, generator).mean()
+            optimizer.zero_grad()
+            accelerator.backward(loss)
+            optimizer.step()
+            ema.update(network)
+            advance()
+    network.load_state_dict(ema.module.state_dict())
+
+
+def check_positive(settings: object, whole: tuple[str, ...], real: tuple[str, ...]) -> None:
+    """Refuses counts below 1 and numbers that are not greater than 0."""
+    for name in whole:
+        if getattr(settings, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(settings, name)}")
+    for name in real:
+        if not 0 < getattr(settings, name) < float("inf"):
+            raise ValueError(
+                f"{name} must be a number greater than 0, got {getattr(settings, name)}"
+            )

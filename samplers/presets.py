@@ -51,6 +51,16 @@ def _hamiltonian(
     return Annealed(levels, None, Hamiltonian(step_size, n_leapfrog, persistence), n_kernel_steps)
 
 
+def _ddim_hamiltonian(
+    levels: Karras,
+    n_kernel_steps: int = 1,
+    eta: float = DDIM.eta,
+    step_size: float = Hamiltonian.step_size,
+    n_leapfrog: int = Hamiltonian.n_leapfrog,
+) -> Annealed:
+    return Annealed(levels, DDIM(eta), Hamiltonian(step_size, n_leapfrog), n_kernel_steps)
+
+
 def _predictor_corrector(
     levels: Karras,
     n_kernel_steps: int = 1,
@@ -69,6 +79,10 @@ SAMPLERS: dict[str, tuple[Callable[..., Annealed], tuple[str, ...]]] = {
     "langevin": (_langevin, ("step_size", "n_kernel_steps")),
     "underdamped": (_underdamped, ("step_size", "friction", "n_kernel_steps")),
     "hamiltonian": (_hamiltonian, ("step_size", "n_leapfrog", "persistence", "n_kernel_steps")),
+    "ddim-hamiltonian": (
+        _ddim_hamiltonian,
+        ("eta", "step_size", "n_leapfrog", "n_kernel_steps"),
+    ),
     "predictor-corrector": (_predictor_corrector, ("eta", "step_size", "n_kernel_steps")),
 }
 
@@ -81,7 +95,8 @@ def make_sampler(
     Transports: `ddim` (options: eta), `ddpm` (ddim with eta 1), `heun` (no churn), `edm` (Heun with
     churn; options: s_churn, s_min, s_max, s_noise). Kernels, unadjusted, with a last denoising
     step: `langevin` (step_size), `underdamped` (step_size, friction), `hamiltonian` (step_size,
-    n_leapfrog, persistence). Both: `predictor-corrector`, DDIM and Langevin (eta, step_size).
+    n_leapfrog, persistence). Both: `predictor-corrector`, DDIM and Langevin (eta, step_size), and
+    `ddim-hamiltonian` (eta, step_size, n_leapfrog), which needs few levels.
     Kernels take n_kernel_steps, all take rho, of the ladder.
 
     Args:

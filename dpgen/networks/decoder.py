@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import torch
@@ -26,21 +27,22 @@ class DecoderConfig:
         n_classes: number of classes, at least 1.
         n_latents: length of a latent.
         width: units of the first layers.
-        channels: at the coarsest level; halved at each doubling of the sides, down to 8.
+        channels: at the coarsest level, at the next and so on; the last number serves all finer
+            levels. The finest level has pixels only.
     """
 
     shape: tuple[int, int, int]
     n_classes: int
     n_latents: int = 20
     width: int = 256
-    channels: int = 32
+    channels: tuple[int, ...] = (32, 24, 16)
 
     def __post_init__(self) -> None:
         for name in ("n_classes", "n_latents", "width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.channels < 8 or self.channels % 8:
-            raise ValueError(f"channels must be a positive multiple of 8, got {self.channels}")
+        if not self.channels or any(c < 1 or c % GROUPS for c in self.channels):
+            raise ValueError(f"channels must be multiples of {GROUPS}, got {self.channels}")
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ValueError(f"shape must be (C, H, W), all positive, got {self.shape}")
 
@@ -51,7 +53,8 @@ class DecoderConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Reads what ``dataclasses.asdict`` gave, also after a journey through JSON."""
-        return cls(**{**values, "shape": tuple(values["shape"])})
+        tuples = {key: tuple(values[key]) for key in ("shape", "channels")}
+        return cls(**{**values, **tuples})
 
 
 class Decoder(nn.Module):
@@ -69,7 +72,7 @@ class Decoder(nn.Module):
         self.config = config
         n, width = config.n_doublings, config.width
         coarse = [math.ceil(side / 2**n) for side in config.shape[1:]]
-        widths = [max(8, config.channels // 2**k) for k in range(n + 1)]
+        widths = [config.channels[min(k, len(config.channels) - 1)] for k in range(n)]
         self.dense = nn.Sequential(
             nn.Linear(config.n_latents + config.n_classes, width),
             nn.LeakyReLU(0.1),
@@ -80,13 +83,16 @@ class Decoder(nn.Module):
             nn.Unflatten(1, (widths[0], *coarse)),
         )
         layers: list[nn.Module] = []
-        for wide, narrow in zip(widths, widths[1:], strict=False):
+        for wide, narrow in pairwise(widths):
             layers += [
                 nn.ConvTranspose2d(wide, narrow, 4, 2, 1),
                 nn.GroupNorm(GROUPS, narrow),
                 nn.LeakyReLU(0.1),
             ]
-        self.convolutions = nn.Sequential(*layers, nn.Conv2d(widths[-1], config.shape[0], 3, 1, 1))
+        # Overlapping kernels straight to the pixels: features at full size would cost twice as much
+        # and fit no better (measured).
+        last = nn.ConvTranspose2d(widths[-1], config.shape[0], 4, 2, 1)
+        self.convolutions = nn.Sequential(*layers, last)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         """Images (B, C, H, W) in (-1, 1) of latents (B, n_latents) and labels (B,)."""

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from dpgen.data.images import PublicFacts
@@ -41,66 +41,11 @@ from dpgen.stages import labeller
 from dpgen.stages.embedding import ClassEmbeddings, class_embeddings
 from dpgen.stages.labeller import LabelMoments
 from dpgen.stages.release import released
+from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.warps import warp
 from dpgen.workplace import Workplace
 
-
-@dataclass(frozen=True)
-class SketchSettings:
-    """How the sketch is made.
-
-    Args:
-        rounds: relative shares of mu^2 of the rounds, one or more.
-        n_steps: decoder steps of each round.
-        labeller_share: share of mu^2 of the labeller, in [0, 1); 0 leaves it out.
-        warp: strength of the small warps that drawn images go through, and what learns from them;
-            0 where images do not survive being turned or bent a little.
-        n_per_class: images of a class per step.
-        learning_rate: of the decoder (Adam).
-        n_frequencies, bandwidths: of the pixels' Fourier features, in units of sqrt(C H W).
-        n_hidden_frequencies, hidden_bandwidths: of each hidden layer's, in units of the distance
-            between samples.
-        n_samples: images that a classifier between the rounds is trained on.
-        classifier_steps: how long.
-    """
-
-    rounds: tuple[float, ...] = (0.6, 0.4)
-    n_steps: tuple[int, ...] = (1500, 1500)
-    labeller_share: float = 0.0
-    warp: float = 1.0
-    n_per_class: int = 40
-    learning_rate: float = 2.5e-3
-    n_frequencies: int = 1200
-    bandwidths: tuple[float, ...] = (0.21, 0.43, 0.86)
-    n_hidden_frequencies: int = 500
-    hidden_bandwidths: tuple[float, ...] = (0.4, 0.8, 1.6)
-    n_samples: int = 20_000
-    classifier_steps: int = 700
-
-    def __post_init__(self) -> None:
-        if not self.rounds or any(not share > 0 for share in self.rounds):
-            raise ValueError(f"rounds must be shares greater than 0, got {self.rounds}")
-        if len(self.n_steps) != len(self.rounds) or min(self.n_steps) < 1:
-            raise ValueError(
-                f"n_steps must be {len(self.rounds)} numbers of at least 1, one for each of the "
-                f"rounds, got {self.n_steps}"
-            )
-        if not 0 <= self.labeller_share < 1:
-            raise ValueError(f"labeller_share must lie in [0, 1), got {self.labeller_share}")
-        for name in ("n_frequencies", "n_hidden_frequencies", "n_samples", "classifier_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.n_per_class < 2:
-            raise ValueError(f"n_per_class must be at least 2, got {self.n_per_class}")
-        for name in ("warp", "learning_rate"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-
-    @property
-    def shares(self) -> list[float]:
-        """Of mu^2, round by round and then the labeller's; 1 in all."""
-        rounds = [x / math.fsum(self.rounds) * (1 - self.labeller_share) for x in self.rounds]
-        return rounds + ([self.labeller_share] if self.labeller_share > 0 else [])
+__all__ = ["SketchSettings", "label", "plan", "rehearsed", "run", "statistics", "untrained"]
 
 
 def label(k: int) -> str:
@@ -190,21 +135,20 @@ def _fitted(
     facts: PublicFacts,
     k: int,
     work: Workplace,
-) -> PerceptualNetwork:
-    """The decoder fitted to the rounds so far, in place, and a classifier of what it makes."""
-    s, name = settings, f"decoder {k + 1}"
-    generator = work.generator(100 + k)
-    network = PerceptualNetwork(facts.shape, facts.n_classes)
+) -> PerceptualNetwork | None:
+    """The decoder fitted to the rounds so far, in place, and a classifier of what it makes, if
+    another round follows.
+    """
+    s, name, last = settings, f"decoder {k + 1}", k + 1 == len(settings.rounds)
     held = work.run.checkpoints.load(name)
     if held is not None:
-        tensors = held[0]
-        decoder.load_state_dict(
-            {n.removeprefix("decoder."): t for n, t in tensors.items() if n.startswith("decoder.")}
-        )
-        network.load_state_dict(
-            {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
-        )
+        decoder.load_state_dict(_part(held[0], "decoder."))
+        if last:
+            return None
+        network = _perceptual(facts, 0)
+        network.load_state_dict(_part(held[0], "network."))
         return network
+    generator = work.generator(100 + k)
     match(
         decoder,
         embeddings,
@@ -215,27 +159,35 @@ def _fitted(
         show=work.show,
         title=f"decoder, round {k + 1}",
     )
-    if k + 1 < len(s.rounds):
-        _train(network, decoder, s, facts, generator, work.show)
     state = {f"decoder.{n}": t for n, t in decoder.state_dict().items()}
-    state |= {f"network.{n}": t for n, t in network.state_dict().items()}
+    network = None if last else _trained(decoder, s, facts, generator, work.show)
+    if network is not None:
+        state |= {f"network.{n}": t for n, t in network.state_dict().items()}
     work.run.checkpoints.save(name, state)
     return network
 
 
-def _train(
-    network: PerceptualNetwork,
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _perceptual(facts: PublicFacts, seed: int) -> PerceptualNetwork:
+    """The network before it has learned anything, from a public seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return PerceptualNetwork(facts.shape, facts.n_classes)
+
+
+def _trained(
     decoder: Decoder,
     settings: SketchSettings,
     facts: PublicFacts,
     generator: torch.Generator,
     show: bool,
-) -> None:
-    """A classifier of the decoder's images, in place, from a public seed."""
+) -> PerceptualNetwork:
+    """A classifier of the decoder's images."""
     s = settings
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-        network.load_state_dict(PerceptualNetwork(facts.shape, facts.n_classes).state_dict())
+    network = _perceptual(facts, int(torch.randint(2**31, (), generator=generator)))
     labels = torch.arange(s.n_samples) % facts.n_classes
     pixels = warp(decoder.draw(labels, generator), s.warp, generator)
     adam = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
@@ -249,6 +201,7 @@ def _train(
             adam.step()
             schedule.step()
             advance()
+    return network
 
 
 def _hidden(
@@ -270,7 +223,7 @@ def _hidden(
         work.run.checkpoints.save(name, features.learned(network, samples).tensors())
         held = work.run.checkpoints.load(name)
         assert held is not None
-    return features.from_tensors(PerceptualNetwork(facts.shape, facts.n_classes), held[0])
+    return features.from_tensors(_perceptual(facts, 0), held[0])
 
 
 def _labeller(
@@ -304,7 +257,7 @@ def rehearsed(
     decoder, n = untrained(facts, 0), max(64, facts.n_classes)
     labels = torch.arange(n) % facts.n_classes
     pixels = decoder.draw(labels, torch.Generator().manual_seed(0))
-    network = PerceptualNetwork(facts.shape, facts.n_classes)
+    network = _perceptual(facts, 0)
     total, embeddings = 0.0, []
     for k, (_, statistic) in enumerate(statistics(settings, facts)):
         if isinstance(statistic, LabelMoments):

@@ -276,7 +276,8 @@ def test_impossible_numbers_are_refused(change: dict[str, object], message: str)
 
 
 def test_unknown_preset_is_refused() -> None:
-    with pytest.raises(ValueError, match="preset must be one of quick, tiny, small, base, got 'smal'"):
+    known = "quick, tiny, small, base"
+    with pytest.raises(ValueError, match=f"preset must be one of {known}, got 'smal'"):
         DenoiserConfig.preset("smal", (1, 28, 28), 10)
     assert set(PRESETS) == {"quick", "tiny", "small", "base"}
 

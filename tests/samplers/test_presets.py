@@ -32,6 +32,7 @@ KERNELS = {
     "underdamped": Annealed(LEVELS, None, UnderdampedLangevin(0.5, 1.0), 4),
     "hamiltonian": Annealed(LEVELS, None, Hamiltonian(0.5, 3), 1),
     "predictor-corrector": Annealed(LEVELS, DDIM(), Langevin(0.5), 1),
+    "ddim-hamiltonian": Annealed(LEVELS, DDIM(), Hamiltonian(0.5, 3), 1),
 }
 
 
@@ -67,6 +68,10 @@ def test_the_table_is_covered_by_these_tests() -> None:
             {"persistence": 0.6, "n_kernel_steps": 2},
             Annealed(LEVELS, None, Hamiltonian(persistence=0.6), 2),
         ),
+        ("ddim-hamiltonian", {"eta": 1.0}, Annealed(LEVELS, DDIM(1.0), Hamiltonian())),
+        ("ddim-hamiltonian", {"n_leapfrog": 1}, Annealed(LEVELS, DDIM(), Hamiltonian(0.5, 1))),
+        ("ddim-hamiltonian", {"step_size": 0.3}, Annealed(LEVELS, DDIM(), Hamiltonian(0.3))),
+        ("ddim-hamiltonian", {"n_kernel_steps": 2}, Annealed(LEVELS, DDIM(), Hamiltonian(), 2)),
         ("predictor-corrector", {"eta": 1.0}, Annealed(LEVELS, DDIM(1.0), Langevin())),
         ("predictor-corrector", {"step_size": 0.3}, Annealed(LEVELS, DDIM(), Langevin(0.3))),
         ("predictor-corrector", {"n_kernel_steps": 2}, Annealed(LEVELS, DDIM(), Langevin(), 2)),

@@ -1,0 +1,64 @@
+"""The settings of the sketch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SketchSettings:
+    """How the sketch is made.
+
+    Args:
+        rounds: relative shares of mu^2 of the rounds, one or more.
+        n_steps: decoder steps of each round.
+        labeller_share: share of mu^2 of the labeller, in [0, 1); 0 leaves it out.
+        warp: strength of the small warps that drawn images go through, and what learns from them;
+            0 where images do not survive being turned or bent a little.
+        n_per_class: images of a class per step.
+        learning_rate: of the decoder (Adam).
+        n_frequencies, bandwidths: of the pixels' Fourier features, in units of sqrt(C H W).
+        n_hidden_frequencies, hidden_bandwidths: of each hidden layer's, in units of the distance
+            between samples.
+        n_samples: images that a classifier between the rounds is trained on.
+        classifier_steps: how long.
+    """
+
+    rounds: tuple[float, ...] = (0.6, 0.4)
+    n_steps: tuple[int, ...] = (1500, 1500)
+    labeller_share: float = 0.0
+    warp: float = 1.0
+    n_per_class: int = 40
+    learning_rate: float = 2.5e-3
+    n_frequencies: int = 1200
+    bandwidths: tuple[float, ...] = (0.21, 0.43, 0.86)
+    n_hidden_frequencies: int = 500
+    hidden_bandwidths: tuple[float, ...] = (0.4, 0.8, 1.6)
+    n_samples: int = 20_000
+    classifier_steps: int = 700
+
+    def __post_init__(self) -> None:
+        if not self.rounds or any(not share > 0 for share in self.rounds):
+            raise ValueError(f"rounds must be shares greater than 0, got {self.rounds}")
+        if len(self.n_steps) != len(self.rounds) or min(self.n_steps) < 1:
+            raise ValueError(
+                f"n_steps must be {len(self.rounds)} numbers of at least 1, one for each of the "
+                f"rounds, got {self.n_steps}"
+            )
+        if not 0 <= self.labeller_share < 1:
+            raise ValueError(f"labeller_share must lie in [0, 1), got {self.labeller_share}")
+        for name in ("n_frequencies", "n_hidden_frequencies", "n_samples", "classifier_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.n_per_class < 2:
+            raise ValueError(f"n_per_class must be at least 2, got {self.n_per_class}")
+        for name in ("warp", "learning_rate"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+
+    @property
+    def shares(self) -> list[float]:
+        """Of mu^2, round by round and then the labeller's; 1 in all."""
+        rounds = [x / math.fsum(self.rounds) * (1 - self.labeller_share) for x in self.rounds]
+        return rounds + ([self.labeller_share] if self.labeller_share > 0 else [])

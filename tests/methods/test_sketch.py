@@ -1,0 +1,151 @@
+"""PGE mode sketch: neighbour replay of the whole fit, resuming, certificate, samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dpgen import PGE, Budget, PGESettings
+from dpgen.checkpoint import Checkpoints
+from dpgen.data.images import PublicFacts
+from dpgen.data.private import PrivateDataset
+from dpgen.drawing import BLOCK
+from dpgen.generator import load
+from dpgen.networks.proposer import Proposer
+from dpgen.privacy.verification import verify
+from dpgen.stages.refit import RefitSettings
+from dpgen.stages.sketch import SketchSettings
+from tests.methods import test_replay as replay
+
+live = replay.live
+STAGES = {"sketch": {"sketch 1", "sketch 2"}}
+STAGES["labelled"] = {*STAGES["sketch"], "label moments"}
+
+
+def tiny(name: str) -> PGE:
+    sketch = SketchSettings(
+        n_steps=(2, 2),
+        labeller_share=0.2 if name == "labelled" else 0.0,
+        n_per_class=4,
+        n_frequencies=12,
+        n_hidden_frequencies=6,
+        n_samples=60,
+        classifier_steps=2,
+    )
+    score = RefitSettings(bands=4, n_samples=40, n_steps=2, batch_size=8)
+    settings = PGESettings(mode="sketch", sketch=sketch, score=score)
+    return PGE(budget=Budget(3.0, 1e-3), settings=settings)
+
+
+@pytest.fixture
+def untrained() -> Callable[[str], PGE]:
+    """Tiny PGE in mode sketch by whether it has a labeller: what `live` fits."""
+    return tiny
+
+
+@pytest.mark.parametrize("name", list(STAGES))
+def test_an_added_record_moves_every_release_by_at_most_its_bound_and_shows_in_nothing_released(
+    name: str,
+    live: Callable[..., replay.World],
+    records: Any,  # noqa: ANN401
+) -> None:
+    without = live(name, records)
+    replay.assert_priced(without)
+    reached: dict[str, float] = {}
+    for pixels, label in replay.CANARIES.values():
+        world = live(name, records.plus(pixels, label), forced=without)
+        replay.assert_released_alike(without, world)
+        moved = replay.movements(without, world)
+        assert set(moved) == STAGES[name]
+        for stage, values in moved.items():
+            assert max(values) <= 1.0, stage
+            reached[stage] = max(reached.get(stage, 0.0), *values)
+    assert min(reached.values()) >= 0.99, reached
+
+
+def test_a_replaced_record_moves_every_release_by_at_most_twice_its_bound(
+    live: Callable[..., replay.World],
+    records: Any,  # noqa: ANN401
+) -> None:
+    base, last = records.but_last(), replay.N_RECORDS - 1
+    first = live("labelled", base.plus(replay.WHITE, 0), adjacency="replace_one", canary=last)
+    other = base.plus(replay.BLACK, 1)
+    world = live("labelled", other, adjacency="replace_one", canary=last, forced=first)
+    replay.assert_released_alike(first, world)
+    moved = replay.movements(first, world)
+    assert all(1.0 < max(values) <= 2.0 for values in moved.values()), moved
+
+
+class Stopped(Exception):
+    """The machine went down."""
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4, 5, 6, 7])
+def test_a_run_stopped_after_any_checkpoint_goes_on_to_the_same_networks_and_pays_once(
+    after: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dataset: Callable[..., PrivateDataset],
+    records: Any,  # noqa: ANN401
+) -> None:
+    """One key for all, so that a run that nothing stopped is the oracle."""
+    monkeypatch.setattr("dpgen.privacy.keys.new_key", lambda: b"k" * 32)
+    write, saved = Checkpoints.save, []
+    monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "oracle home"))
+    oracle = tiny("labelled").fit(dataset(records), out=tmp_path / "oracle", seed=1)
+    monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "home"))
+
+    def stopping(states: Checkpoints, name: str, *rest: Any, **numbers: Any) -> None:  # noqa: ANN401
+        write(states, name, *rest, **numbers)
+        saved.append(name)
+        if len(saved) == after:
+            raise Stopped
+
+    data = dataset(records)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", stopping)
+        with pytest.raises(Stopped):
+            tiny("labelled").fit(data, out=tmp_path / "run", seed=1)
+    generator = tiny("labelled").fit(dataset(records), out=tmp_path / "run", seed=1)
+    assert all(check.passed for check in verify(tmp_path / "run"))
+    assert generator.privacy["data_set"]["runs"] == 1
+    assert {k: v["executed"] for k, v in generator.privacy["releases"].items()} == dict.fromkeys(
+        STAGES["labelled"], 1
+    )
+    assert not list(tmp_path.rglob("*.key"))
+    for name, network in oracle.networks.items():
+        found = generator.networks[name].state_dict()
+        assert all(torch.equal(found[key], value) for key, value in network.state_dict().items())
+
+
+def test_what_is_loaded_draws_the_same_whole_blocks_whatever_their_number(
+    tmp_path: Path,
+    dataset: Callable[..., PrivateDataset],
+    records: Any,  # noqa: ANN401
+) -> None:
+    generator = tiny("labelled").fit(dataset(records), out=tmp_path / "run", seed=1)
+    again = load(tmp_path / "run")
+    assert isinstance(again.networks["proposals"], Proposer)
+    few = generator.sample(BLOCK, generator=torch.Generator().manual_seed(3))
+    many = again.sample(BLOCK + 10, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(few.pixels, many.pixels[:BLOCK], rtol=0, atol=1e-5)
+    assert torch.equal(few.labels, many.labels[:BLOCK])
+
+
+def test_every_share_of_the_budget_is_spent_and_no_more() -> None:
+    facts = PublicFacts((1, 8, 8), ("a", "b"), 1000)
+    for name in STAGES:
+        plan = tiny(name).plan(facts)
+        assert {stage.label for stage in plan.stages} == STAGES[name]
+        assert 2.99 <= plan.epsilon(1e-3) <= 3.0
+
+
+def test_settings_of_another_mode_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"sketch\.\* are settings of mode sketch"):
+        PGESettings(mode="dpsgd", sketch=SketchSettings())
+    with pytest.raises(ValueError, match="n_steps must be 2 numbers"):
+        SketchSettings(n_steps=(5,))

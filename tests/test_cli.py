@@ -206,7 +206,7 @@ def test_methods_are_listed_with_what_they_guarantee() -> None:
         ),
         (
             ["dp-sad", *BUDGET, "--set", "teacher.preset=huge"],
-            ["preset must be one of tiny, small, base, got 'huge'"],
+            ["preset must be one of quick, tiny, small, base, got 'huge'"],
         ),
         (["dp-sad", *BUDGET, "--set", "teacher.batch=0"], ["batch must lie in [1,"]),
         (["dp-sad", *BUDGET, "--set", "teacher.clip_norm=0"], ["clip_norm must be a number"]),

@@ -26,7 +26,9 @@ from dpgen.commands.options import quiet_option, unverified_option
     "--preview", type=click.Path(path_type=Path), help="Write a picture of a few images, by class."
 )
 @click.option("--seed", type=int, help="Default: a fresh one. Recorded either way.")
-@click.option("--sampler", help="ddim, ddpm, heun or edm; default: the method's own.")
+@click.option(
+    "--sampler", help="A name in samplers.SAMPLERS, as heun or hamiltonian; default: the method's."
+)
 @click.option(
     "--steps", type=click.IntRange(1), default=50, show_default=True, help="Of --sampler."
 )

@@ -334,11 +334,12 @@ class PrivateGenerator(abc.ABC):
             seed,
             guidance,
             device,
-            self._proposer() if sampler is None else None,
+            self.proposer if sampler in (None, self.default_sampler()) else None,
         )
 
-    def _proposer(self) -> Proposer | None:
-        """Where the default sampler starts: at proposals, or at noise, as here."""
+    @property
+    def proposer(self) -> Proposer | None:
+        """At whose images the default sampler starts; ``None``: at noise, like all others."""
         return None
 
     def save(self, path: str | Path) -> None:

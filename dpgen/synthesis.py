@@ -14,6 +14,7 @@ from dpgen.data.images import Images
 from dpgen.drawing import BLOCK
 from dpgen.evaluation.grid import save_grid
 from dpgen.generator import load
+from dpgen.networks.proposer import ATTEMPTS, Proposer
 from dpgen.privacy.certificate import tree_hash
 from dpgen.privacy.notice import inherited_notice
 from dpgen.privacy.statement import inherited
@@ -80,8 +81,9 @@ def synthesise(
             {
                 "samples": n_images,
                 "labels": "uniform",
-                "filters": "none",
+                "filters": filters(generator.proposer if sampler is None else None),
                 "sampler": repr(chosen),
+                "start": "noise" if sampler or generator.proposer is None else "proposals",
                 "guidance": guidance,
                 "seed": seed,
                 "format": layout,
@@ -116,3 +118,10 @@ def synthesise(
         shown = 10 * min(facts.n_classes, 10)
         save_grid(Images(*(t[:shown] for t in first[0])), preview, n_classes=facts.n_classes)
     return statement
+
+
+def filters(proposer: Proposer | None) -> str:
+    """What a reader of the set should know about images that were not taken."""
+    if proposer is None or proposer.labeller is None:
+        return "none"
+    return f"drawn again, up to {ATTEMPTS} times, when the private labeller saw another class"

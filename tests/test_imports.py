@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "methods": {
         "generator", "stages", "distillation", "data", "networks", "workplace", "samplers", *CORE
     },
-    "synthesis": {"generator", "drawing", "data", "evaluation", "samplers", *CORE},
+    "synthesis": {"generator", "drawing", "networks", "data", "evaluation", "samplers", *CORE},
     "reports": {"generator", "data", "evaluation", "workplace", *CORE},
     "commands": {"methods", "reports", "synthesis", "data", "workplace", *CORE},
     "cli": {"commands", "privacy"},

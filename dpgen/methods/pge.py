@@ -199,7 +199,9 @@ class PGE(PrivateGenerator):
             return {"model": refit(proposer, s.score, facts, work), "proposals": proposer}
         return {"model": teacher.train(s.teacher, facts, data, plan, work)}
 
-    def _proposer(self) -> Proposer | None:
+    @property
+    def proposer(self) -> Proposer | None:
+        """The sketch's decoder, in mode sketch unless the sampler's start is noise."""
         if self.settings.sampler.start != "proposals":
             return None
         return cast(Proposer, self.networks["proposals"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,22 @@ import torch
 
 from dpgen import PGE, Budget, PGESettings
 from dpgen.checkpoint import Checkpoints
-from dpgen.data.images import PublicFacts
+from dpgen.data.images import PublicFacts, to_uint8
 from dpgen.data.private import PrivateDataset
+from dpgen.data.sources import read_images
 from dpgen.drawing import BLOCK
 from dpgen.generator import load
 from dpgen.networks.proposer import Proposer
 from dpgen.privacy.verification import verify
 from dpgen.stages.refit import RefitSettings
 from dpgen.stages.sketch import SketchSettings
+from dpgen.synthesis import synthesise
+from samplers import DDIM, Annealed, Karras
 from tests.methods import test_replay as replay
 
 live = replay.live
 STAGES = {"sketch": {"sketch 1", "sketch 2"}}
+DDIM2 = Annealed(Karras(2, sigma_min=0.1, sigma_max=3.0), DDIM())
 STAGES["labelled"] = {*STAGES["sketch"], "label moments"}
 
 
@@ -134,6 +139,25 @@ def test_what_is_loaded_draws_the_same_whole_blocks_whatever_their_number(
     many = again.sample(BLOCK + 10, generator=torch.Generator().manual_seed(3))
     torch.testing.assert_close(few.pixels, many.pixels[:BLOCK], rtol=0, atol=1e-5)
     assert torch.equal(few.labels, many.labels[:BLOCK])
+
+
+def test_the_default_sampler_starts_at_proposals_given_or_not_and_in_files_too(
+    tmp_path: Path,
+    dataset: Callable[..., PrivateDataset],
+    records: Any,  # noqa: ANN401
+) -> None:
+    generator = tiny("labelled").fit(dataset(records), out=tmp_path / "run", seed=1)
+    rng = torch.Generator().manual_seed
+    silent = generator.sample(BLOCK, generator=rng(3))
+    given = generator.sample(BLOCK, generator=rng(3), sampler=generator.default_sampler())
+    assert torch.equal(silent.pixels, given.pixels)
+    synthesise(tmp_path / "run", BLOCK, tmp_path / "set", layout="npz", seed=3)
+    written = read_images(tmp_path / "set", split="all")
+    assert torch.equal(to_uint8(written.pixels), to_uint8(silent.pixels))
+    synthetic = json.loads((tmp_path / "set" / "privacy.json").read_text())["synthetic_dataset"]
+    assert synthetic["start"] == "proposals" and "labeller" in synthetic["filters"]
+    other = generator.sample(BLOCK, generator=rng(3), sampler=DDIM2)
+    assert not torch.allclose(other.pixels, silent.pixels, atol=1e-3)
 
 
 def test_every_share_of_the_budget_is_spent_and_no_more() -> None:

@@ -15,6 +15,7 @@ from dpgen.gabor import GaborFeatures
 from dpgen.networks.labeller import Axes
 from dpgen.networks.perceptual import HiddenFeatures, PerceptualNetwork
 from dpgen.privacy.mechanisms import NoisySum, Statistic
+from dpgen.stages import labeller
 from dpgen.stages.embedding import ClassEmbeddings
 from dpgen.stages.labeller import LabelMoments
 from dpgen.stages.moments import ClassMeans, ClassSpread, stack, unstack
@@ -177,3 +178,39 @@ def test_the_spread_is_taken_around_released_means_only() -> None:
     with pytest.raises(RuntimeError, match="around released means"):
         bare(pixels(), torch.zeros(6, dtype=torch.int64))
     assert bare.settings == statistics()["spread"].settings
+
+
+def test_a_charge_says_every_number_that_the_statistics_of_the_sketch_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another number is another plan hash: a resumed run cannot ask another question."""
+    features = FourierFeatures(16, 5, (0.5,))
+    embeddings = ClassEmbeddings(features, 2, count_weight=0.5)
+    for other in (
+        ClassEmbeddings(features, 3, count_weight=0.5),
+        ClassEmbeddings(features, 2, count_weight=0.4),
+        ClassEmbeddings(hidden(), 2, count_weight=0.5),
+        *(
+            ClassEmbeddings(changed, 2, count_weight=0.5)
+            for changed in (
+                FourierFeatures(17, 5, (0.5,)),
+                FourierFeatures(16, 6, (0.5,)),
+                FourierFeatures(16, 5, (0.6,)),
+                FourierFeatures(16, 5, (0.5,), seed=1),
+            )
+        ),
+    ):
+        assert other.settings != embeddings.settings
+    gabor = GaborFeatures(SHAPE, grid=2)
+    moments = LabelMoments(gabor, 2, 4)
+    before = moments.settings
+    for other_moments in (
+        LabelMoments(GaborFeatures(SHAPE, grid=3), 2, 4),
+        LabelMoments(gabor, 3, 4),
+        LabelMoments(gabor, 2, 5),
+    ):
+        assert other_moments.settings != before
+    for name in ("COUNT_WEIGHT", "ANGLE"):
+        with monkeypatch.context() as patch:
+            patch.setattr(labeller, name, 0.7)
+            assert moments.settings != before, name

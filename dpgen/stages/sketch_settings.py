@@ -53,6 +53,10 @@ class SketchSettings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.n_per_class < 2:
             raise ValueError(f"n_per_class must be at least 2, got {self.n_per_class}")
+        for name in ("bandwidths", "hidden_bandwidths"):
+            values = getattr(self, name)
+            if not values or any(not 0 < b < math.inf for b in values):
+                raise ValueError(f"{name} must be positive numbers, got {values}")
         for name in ("warp", "learning_rate"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")

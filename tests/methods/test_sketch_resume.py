@@ -15,6 +15,8 @@ from dpgen import PGE
 from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
 from dpgen.matching import match
+from dpgen.networks.labeller import Axes
+from dpgen.networks.perceptual import HiddenFeatures
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.verification import verify
 from dpgen.stages import sketch
@@ -161,3 +163,26 @@ def test_a_round_that_was_fitted_is_not_fitted_again(
     monkeypatch.setattr(sketch, "match", watched)
     fit("run")
     assert titles == ["decoder, round 2"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "owner", "made"),
+    [("sketch 2", HiddenFeatures, "learned"), ("label moments", Axes, "fitted")],
+)
+def test_a_question_that_was_written_down_is_not_made_up_again(
+    stage: str, owner: type, made: str, fit: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made again on another machine it would be another question under the same noise."""
+    with monkeypatch.context() as patch:
+        stop_before(patch, stage)
+        with pytest.raises(Stopped):
+            fit("run")
+
+    def again(*_: Any, **__: Any) -> Any:  # noqa: ANN401
+        raise AssertionError("the question was made up again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, made, again)
+        stop_before(patch, "score")
+        with pytest.raises(Stopped):
+            fit("run")

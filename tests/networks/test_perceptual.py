@@ -119,3 +119,8 @@ def test_samples_that_are_all_alike_give_features_that_are_still_numbers() -> No
     collapsed = BARE.learned(network(), images(1).expand(100, *SHAPE))
     found = collapsed(images()).double()
     assert torch.isfinite(found).all() and float(found.norm(dim=1).max()) <= 1 + 1e-6
+
+
+def test_no_two_layers_and_no_two_rounds_share_their_frequencies() -> None:
+    seeds = [m.seed for k in range(1, 4) for m in HiddenFeatures(16, 6, (1.0,), 10 * k)._maps]
+    assert len(set(seeds)) == 6

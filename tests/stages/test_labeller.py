@@ -101,3 +101,22 @@ def test_axes_are_needed_first_and_are_no_setting() -> None:
     assert NoisySum(bare, 1.0).settings == NoisySum(bare.along(axes), 1.0).settings
     with pytest.raises(ValueError, match="n_axes must lie in"):
         LabelMoments(GABOR, K, 10**6)
+
+
+def test_classes_of_unequal_size_have_unequal_priors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Again scikit-learn's discriminant, whose priors are the shares of the records."""
+    monkeypatch.setattr(labeller, "FLOOR", 0.0)
+    pixels, labels = images(600)
+    kept = (labels == 0) | (torch.arange(600) % 5 == 0)
+    pixels, labels = pixels[kept], labels[kept]
+    moments = LabelMoments(GABOR, K, D).along(Axes.fitted(in_parts(GABOR, pixels), D))
+    tables = {}
+    for name, block in moments(pixels, labels).items():
+        table = torch.zeros(moments.tables[name], dtype=torch.float64)
+        tables[name] = table.index_add_(0, block.rows, block.values)
+    ours = fit(moments, tables, 1e-9, pixels, labels)(pixels).double().numpy()
+    p = moments.project(pixels).double().numpy()
+    theirs = LinearDiscriminantAnalysis(solver="lsqr").fit(p, labels.numpy()).decision_function(p)
+    np.testing.assert_allclose(
+        ours[:, 1:] - ours[:, :1], theirs[:, 1:] - theirs[:, :1], rtol=2e-3, atol=2e-3
+    )

@@ -1,4 +1,5 @@
-"""Samples in blocks, each from a seed of its own: how many are asked for changes no image."""
+"""Samples in blocks, each from a seed of its own and drawn whole: how many are asked for changes no
+image, as long as the labels are those that nobody chose."""
 
 from __future__ import annotations
 
@@ -14,7 +15,13 @@ from dpgen.networks.proposer import Proposer
 from samplers import Annealed
 from samplers.types import Sampler
 
-BLOCK = 256  # images drawn under one seed
+BLOCK = 256  # images drawn under one seed, at most
+BLOCK_AREA = 256 * 64 * 64  # pixels of one colour in a block, at most
+
+
+def block_size(shape: tuple[int, int, int]) -> int:
+    """Images drawn under one seed: 256, fewer where a side is longer than 64, at least 4."""
+    return max(4, min(BLOCK, BLOCK_AREA // (shape[1] * shape[2])))
 
 
 def draw_blocks(
@@ -26,32 +33,35 @@ def draw_blocks(
     device: torch.device | str = "cpu",
     proposer: Proposer | None = None,
 ) -> Iterator[Images]:
-    """Samples for ``labels``, `BLOCK` at a time, block k from its own seed.
+    """Samples for ``labels``, `block_size` at a time, block k from its own seed.
+
+    The last block is drawn whole and cut. With labels of one's own, the images of a block depend on
+    all of its labels when a proposer sends some back.
 
     Args:
         proposer: draws the images at which a sampler that can `refine` starts, instead of noise.
     """
     network = network.to(device)
-    for block, first in enumerate(range(0, len(labels), BLOCK)):
-        part = labels[first : first + BLOCK].to(device)
+    shape = network.config.shape
+    size = block_size(shape)
+    for block, first in enumerate(range(0, len(labels), size)):
+        part = labels[first : first + size]
+        whole = _whole(part, first, size, network.n_classes)
         rng = torch.Generator().manual_seed((seed + block * 0x9E3779B97F4A7C15) % 2**63)
-        # The whole block's noise, whatever of it is wanted: how many are asked for changes no
-        # image.
-        noise = torch.randn(BLOCK, *network.config.shape, generator=rng)[: len(part)].to(device)
+        noise = torch.randn(size, *shape, generator=rng).to(device)
         own = torch.Generator(device=device).manual_seed(rng.initial_seed() ^ 1)
-        score_fn = network.score_fn(part, guidance)
+        score_fn = network.score_fn(whole.to(device), guidance)
         with torch.no_grad():
             if proposer is None:
                 pixels = sampler(score_fn, noise, generator=own)
             else:
-                start = proposer.draw(_whole(part.cpu(), first, network.n_classes), rng)
-                start = start[: len(part)].to(device)
+                start = proposer.draw(whole, rng).to(device)
                 pixels = cast(Annealed, sampler).refine(score_fn, start, generator=own)
-        yield Images(pixels.float().clamp(-1, 1).cpu(), part.cpu())
+        yield Images(pixels[: len(part)].float().clamp(-1, 1).cpu(), part)
 
 
-def _whole(labels: Tensor, first: int, n_classes: int) -> Tensor:
+def _whole(labels: Tensor, first: int, size: int, n_classes: int) -> Tensor:
     """The labels of a whole block, of which ``labels`` begin at image ``first``: going on as labels
     do that nobody chose."""
-    more = torch.arange(first + len(labels), first + BLOCK) % n_classes
+    more = torch.arange(first + len(labels), first + size) % n_classes
     return torch.cat([labels, more])

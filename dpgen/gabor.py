@@ -39,6 +39,11 @@ class GaborFeatures:
     largest_side: int = 32
 
     def __post_init__(self) -> None:
+        if min(self.shape[1:]) < 2:
+            raise ValueError(
+                f"edges need images of at least 2x2, got {self.shape[1]}x{self.shape[2]}: "
+                "leave the labeller out (labeller_share=0)"
+            )
         for name in ("grid", "largest_side"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -292,7 +292,8 @@ class PrivateGenerator(abc.ABC):
 
         Args:
             n: how many, at least 1.
-            labels: (n,) int64; ``None`` gives image i the class ``i % n_classes``.
+            labels: (n,) int64; ``None`` gives image i the class ``i % n_classes``, and then the
+                first images are the same however many are asked for.
             sampler: from `samplers`; ``None`` takes the method's own.
             generator: ``None`` draws a fresh seed.
             guidance: weight of classifier-free guidance.
@@ -314,7 +315,7 @@ class PrivateGenerator(abc.ABC):
         guidance: float = 0.0,
         device: torch.device | str = "cpu",
     ) -> Iterator[Images]:
-        """The images of `sample`, 256 at a time: what the writers take."""
+        """The images of `sample`, up to 256 at a time: what the writers take."""
         facts = self._facts
         if n < 1:
             raise ValueError(f"n must be at least 1, got {n}")

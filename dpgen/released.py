@@ -39,7 +39,16 @@ def write_files(
     lines: Sequence[Mapping[str, Any]],
     networks: Mapping[str, nn.Module],
 ) -> None:
-    """Everything in a run folder that a statement covers, but its picture: each file whole."""
+    """Everything in a run folder that a statement covers, but its picture: each file whole.
+
+    Refuses weights that are no numbers before anything is written.
+    """
+    for name, network in networks.items():
+        if (weight := not_finite(network.state_dict())) is not None:
+            raise ValueError(
+                f"{folder}: training ended with weight {weight} of {name} not finite; what it "
+                "spent stays spent: train in another folder, with a smaller learning rate"
+            )
     for partial in folder.glob(".*.partial"):
         partial.unlink()  # left by a kill in the middle of a write
     replace_durably(folder / "config.json", canonical(config).encode())
@@ -66,11 +75,15 @@ def load_network(path: Path) -> nn.Module:
     build, config = KINDS[kind]
     network = build(config.from_dict(json.loads(metadata[kind])))
     weights = load_file(path)
-    for name, tensor in weights.items():
-        if not torch.isfinite(tensor).all():
-            raise ValueError(f"{path}: weight {name} is not finite")
+    if (weight := not_finite(weights)) is not None:
+        raise ValueError(f"{path}: weight {weight} is not finite")
     network.load_state_dict(weights)
     return network.eval().requires_grad_(False)
+
+
+def not_finite(weights: Mapping[str, torch.Tensor]) -> str | None:
+    """The first weight that is infinite or no number; ``None``: there is none."""
+    return next((name for name, t in weights.items() if not torch.isfinite(t).all()), None)
 
 
 def checked_statement(folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 
 from dpgen.data.export import check_empty, check_space, write_images
 from dpgen.data.images import Images
-from dpgen.drawing import BLOCK
+from dpgen.drawing import block_size
 from dpgen.evaluation.grid import save_grid
 from dpgen.generator import load
 from dpgen.networks.proposer import ATTEMPTS, Proposer
@@ -96,7 +96,7 @@ def synthesise(
         )
         return statement
 
-    with progress_bar("sampling", -(-n_images // BLOCK), show=show) as advance:
+    with progress_bar("sampling", -(-n_images // block_size(facts.shape)), show=show) as advance:
 
         def counted() -> Iterator[Images]:
             for block in blocks:

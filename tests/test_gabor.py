@@ -119,3 +119,9 @@ def test_the_filters_are_fixed_and_the_settings_say_which() -> None:
 def test_numbers_below_one_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         GaborFeatures(SHAPE, **{name: 0})
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 1), (1, 1, 3)])
+def test_sides_of_one_pixel_have_no_edges_and_are_refused(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="at least 2x2"):
+        GaborFeatures(shape)

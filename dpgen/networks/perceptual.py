@@ -38,7 +38,7 @@ class PerceptualNetwork(nn.Module):
         width: channels of the first convolution.
     """
 
-    def __init__(self, shape: tuple[int, int, int], n_classes: int, *, width: int = 16) -> None:
+    def __init__(self, shape: tuple[int, int, int], n_classes: int, *, width: int) -> None:
         super().__init__()
         self.width = width
         self.convolutions = nn.Sequential(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from torch import Tensor
 from dpgen.gabor import GaborFeatures
 from dpgen.networks.labeller import Axes, Labeller, LabellerConfig, in_parts
 from dpgen.privacy.mechanisms import Block
+from dpgen.stages.counts import shrunk_counts
 from dpgen.stages.moments import stack, unstack
 
 LABEL = "label moments"
@@ -95,6 +96,7 @@ def fit(
     moments: LabelMoments,
     tables: dict[str, Tensor],
     noise: float,
+    n_records: int,
     samples: Tensor,
     labels: Tensor,
 ) -> Labeller:
@@ -104,26 +106,53 @@ def fit(
         moments: the statistic that was released, with its axes.
         tables: the release.
         noise: standard deviation of its noise, per coordinate.
+        n_records: the public, declared number of records.
         samples, labels: of the generator, (M, C, H, W) and (M,).
     """
     d, n_classes = moments.n_axes, moments.n_classes
-    sums = tables["sums"] / (math.cos(ANGLE) / math.hypot(1, COUNT_WEIGHT))
-    counts = (sums[:, -1] / COUNT_WEIGHT).clamp_min(noise / COUNT_WEIGHT)
-    total = counts.sum()
-    means, prior = sums[:, :-1] / counts[:, None], counts / total
-    released = unstack(tables["squares"][0]) / math.sin(ANGLE) / total - (means.T * prior) @ means
+    found = class_moments(moments, tables, noise, n_records)
     within = covariance_within(in_parts(moments.project, samples).double(), labels, n_classes)
-    std = noise / math.sin(ANGLE) / total  # of a diagonal entry; off the diagonal by sqrt(2) less
-    variance = std**2 * (0.5 + 0.5 / d)
-    misfit = ((released - within).square().mean() - variance).clamp_min(0)
-    blend = misfit / (misfit + variance)
-    values, vectors = torch.linalg.eigh(blend * released + (1 - blend) * within)
-    ridge = NOISE_FLOOR * blend * std * math.sqrt(2 * d) + FLOOR * within.trace() / d
+    misfit = ((found.covariance - within).square().mean() - found.variance).clamp_min(0)
+    blend = misfit / (misfit + found.variance)
+    values, vectors = torch.linalg.eigh(blend * found.covariance + (1 - blend) * within)
+    loudness = math.sqrt(2 * d) * noise / math.sin(ANGLE) / found.counts.sum()
+    ridge = NOISE_FLOOR * blend * loudness + FLOOR * within.trace() / d
+    means = found.means
     weights = vectors @ (vectors.T @ means.T / (values.clamp_min(0) + ridge)[:, None])
     assert moments.axes is not None
     labeller = Labeller(LabellerConfig(moments.features, n_classes, d))
+    prior = found.counts / found.counts.sum()
     labeller.set(moments.axes, weights, prior.log() - 0.5 * (means.T * weights).sum(0))
     return labeller
+
+
+class Moments(NamedTuple):
+    """What the tables say. counts (K,); means (K, d); covariance (d, d) around them; variance (),
+    what the noise gives an entry of it on average.
+    """
+
+    counts: Tensor
+    means: Tensor
+    covariance: Tensor
+    variance: Tensor
+
+
+def class_moments(
+    moments: LabelMoments, tables: dict[str, Tensor], noise: float, n_records: int
+) -> Moments:
+    """Counts, means and the covariance within classes, without the noise's known part in it."""
+    d, scale = moments.n_axes, math.cos(ANGLE) / math.hypot(1, COUNT_WEIGHT)
+    sums = tables["sums"] / scale
+    counts = shrunk_counts(sums[:, -1] / COUNT_WEIGHT, noise / scale / COUNT_WEIGHT, n_records)
+    means, prior = sums[:, :-1] / counts[:, None], counts / counts.sum()
+    # Noisy means have products too large by this: it is known, and taken out.
+    blur = (noise / scale / counts).square()
+    between = (means.T * prior) @ means - (prior * blur).sum() * torch.eye(d)
+    squares = unstack(tables["squares"][0]) / math.sin(ANGLE) / counts.sum()
+    std = noise / math.sin(ANGLE) / counts.sum()  # on the diagonal; off it by sqrt(2) less
+    lengths = (means.square().sum(1) - d * blur).clamp_min(0)
+    of_means = (prior**2 * blur * (2 * (d + 1) / d**2 * lengths + (d + 1) / d * blur)).sum()
+    return Moments(counts, means, squares - between, std**2 * (0.5 + 0.5 / d) + of_means)
 
 
 def covariance_within(rows: Tensor, labels: Tensor, n_classes: int) -> Tensor:

@@ -47,9 +47,19 @@ class RefitSettings:
             raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
 
     def network(self, facts: PublicFacts) -> DenoiserConfig:
-        """The numbers of the network; refuses a shape that it cannot take."""
+        """The numbers of the network; refuses facts that it cannot take."""
+        require_each_class("score.n_samples", self.n_samples, facts)
         preset = self.preset or ("tiny" if max(facts.shape[1:]) <= 16 else "quick")
         return DenoiserConfig.preset(preset, facts.shape, facts.n_classes, prior_bands=self.bands)
+
+
+def require_each_class(name: str, n_samples: int, facts: PublicFacts) -> None:
+    """Refuses fewer than two samples a class: no spread can be taken of them."""
+    if n_samples < 2 * facts.n_classes:
+        raise ValueError(
+            f"{name} must be at least 2 for each of {facts.n_classes} classes, "
+            f"{2 * facts.n_classes}, got {n_samples}"
+        )
 
 
 def pool(proposer: Proposer, n: int, work: Workplace, purpose: int) -> tuple[Tensor, Tensor]:

@@ -38,12 +38,15 @@ from dpgen.privacy.mechanisms import NoisySum, Statistic
 from dpgen.privacy.plan import Plan, Stage, split_budget
 from dpgen.progress import progress_bar
 from dpgen.stages import labeller
-from dpgen.stages.embedding import ClassEmbeddings, class_embeddings
+from dpgen.stages.embedding import ClassEmbeddings, FeatureMap, class_embeddings
 from dpgen.stages.labeller import LabelMoments
+from dpgen.stages.refit import require_each_class
 from dpgen.stages.release import released
 from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.warps import warp
 from dpgen.workplace import Workplace
+
+WIDTH = 16  # channels of the first convolution of the classifier between the rounds
 
 __all__ = ["SketchSettings", "label", "plan", "rehearsed", "run", "statistics", "untrained"]
 
@@ -54,14 +57,15 @@ def label(k: int) -> str:
 
 
 def statistics(settings: SketchSettings, facts: PublicFacts) -> list[tuple[str, Statistic]]:
-    """What is released, in order; public numbers only."""
+    """What is released, in order; public numbers only. Refuses facts that it cannot take."""
     s = settings
+    require_each_class("sketch.n_samples", s.n_samples, facts)
     found: list[tuple[str, Statistic]] = []
-    pixels = FourierFeatures(math.prod(facts.shape), s.n_frequencies, s.bandwidths)
+    pixels: FeatureMap = FourierFeatures(math.prod(facts.shape), s.n_frequencies, s.bandwidths)
     for k in range(len(s.rounds)):
-        features = (
-            HiddenFeatures(16, s.n_hidden_frequencies, s.hidden_bandwidths, 10 * k) if k else pixels
-        )
+        features: FeatureMap = pixels
+        if k > 0:
+            features = HiddenFeatures(WIDTH, s.n_hidden_frequencies, s.hidden_bandwidths, 10 * k)
         found.append((label(k), ClassEmbeddings(features, facts.n_classes)))
     if s.labeller_share > 0:
         gabor = GaborFeatures(facts.shape)
@@ -175,7 +179,7 @@ def _perceptual(facts: PublicFacts, seed: int) -> PerceptualNetwork:
     """The network before it has learned anything, from a public seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return PerceptualNetwork(facts.shape, facts.n_classes)
+        return PerceptualNetwork(facts.shape, facts.n_classes, width=WIDTH)
 
 
 def _trained(
@@ -242,7 +246,8 @@ def _labeller(
     moments = moments.along(axes)
     mechanism = NoisySum(moments, mechanism.noise_multiplier)
     tables = released(data, labeller.LABEL, mechanism, checkpoints, work.show)
-    return labeller.fit(moments, tables, mechanism.noise_std, samples, labels)
+    noise, n_records = mechanism.noise_std, data.facts.n_records
+    return labeller.fit(moments, tables, noise, n_records, samples, labels)
 
 
 def rehearsed(

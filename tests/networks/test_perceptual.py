@@ -23,7 +23,7 @@ def images(n: int = 5, seed: int = 0) -> Tensor:
 def network(seed: int = 0) -> PerceptualNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return PerceptualNetwork(SHAPE, K)
+        return PerceptualNetwork(SHAPE, K, width=16)
 
 
 FEATURES = BARE.learned(network(), images(100))

@@ -47,7 +47,7 @@ def hidden() -> HiddenFeatures:
     """Features of hidden layers as an earlier release would have left them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = PerceptualNetwork(SHAPE, 2)
+        network = PerceptualNetwork(SHAPE, 2, width=16)
     return HiddenFeatures(16, 5, (0.8,), 0).learned(network, pixels(100, 9))
 
 

@@ -14,7 +14,7 @@ from dpgen.gabor import GaborFeatures
 from dpgen.networks.labeller import Axes, in_parts
 from dpgen.privacy.mechanisms import NoisySum
 from dpgen.stages import labeller
-from dpgen.stages.labeller import LabelMoments, covariance_within, fit
+from dpgen.stages.labeller import LabelMoments, class_moments, covariance_within, fit
 
 SHAPE, K, D = (1, 8, 8), 3, 6
 GABOR = GaborFeatures(SHAPE, grid=4)
@@ -49,7 +49,7 @@ def test_without_noise_and_floor_it_is_scikit_learns_discriminant(
 ) -> None:
     monkeypatch.setattr(labeller, "FLOOR", 0.0)
     moments, tables, pixels, labels = released()
-    found = fit(moments, tables, 1e-9, pixels, labels)
+    found = fit(moments, tables, 1e-9, len(labels), pixels, labels)
     p = moments.project(pixels).double().numpy()
     # The pooled covariance over n, as ours; scikit-learn's default solver divides by n - K, which
     # changes no direction and only the scale of the logits.
@@ -74,23 +74,50 @@ def test_a_records_blocks_together_never_exceed_the_bound() -> None:
 def test_what_the_noise_hides_comes_from_the_samples() -> None:
     """Under overwhelming noise the covariance is that of the samples, and the weights follow it."""
     moments, tables, pixels, labels = released()
-    loud = {"sums": tables["sums"], "squares": tables["squares"] * 0 + 1e3}
     within = covariance_within(moments.project(pixels).double(), labels, K)
     ridge = labeller.FLOOR * within.trace() / D
-    found = fit(moments, {**loud, "squares": tables["squares"]}, 1e6, pixels, labels)
-    directions = torch.linalg.solve(
-        within + ridge * torch.eye(D, dtype=torch.float64), found_means(tables, noise=1e6).T
-    )
+    found = fit(moments, tables, 1e6, len(labels), pixels, labels)
+    means = class_moments(moments, tables, 1e6, len(labels)).means
+    directions = torch.linalg.solve(within + ridge * torch.eye(D, dtype=torch.float64), means.T)
     cosine = torch.nn.functional.cosine_similarity(found.weights.double(), directions, dim=0)
     assert float(cosine.min()) > 0.99
 
 
-def found_means(tables: dict[str, Tensor], noise: float) -> Tensor:
-    scale = math.cos(labeller.ANGLE) / math.hypot(1, labeller.COUNT_WEIGHT)
-    counts = (tables["sums"][:, -1] / scale / labeller.COUNT_WEIGHT).clamp_min(
-        noise / labeller.COUNT_WEIGHT
-    )
-    return tables["sums"][:, :-1] / scale / counts[:, None]
+@pytest.mark.parametrize("also_squares", [False, True])
+def test_what_the_noise_is_known_to_do_is_taken_out_and_the_rest_is_priced(
+    also_squares: bool,
+) -> None:
+    """Over many draws of the noise the covariance errs by nothing on average, and in the mean
+    square by the variance that is stated.
+    """
+    noise, n = 3.0, 2000
+    moments, tables, _, labels = released()
+    exact = class_moments(moments, tables, 0.0, len(labels))
+    generator = torch.Generator().manual_seed(2)
+    errors, stated = [], []
+    for _ in range(n):
+        loud = {
+            name: t + noise * torch.randn(t.shape, generator=generator, dtype=t.dtype)
+            for name, t in tables.items()
+        }
+        # The counts are given: shrinking them has a law of its own.
+        loud["sums"][:, -1] = tables["sums"][:, -1]
+        if not also_squares:
+            loud["squares"] = tables["squares"]
+        found = class_moments(moments, loud, noise, len(labels))
+        errors.append(found.covariance - exact.covariance)
+        stated.append(found.variance)
+    error, variance = torch.stack(errors), torch.stack(stated).mean()
+    traces = error.diagonal(dim1=1, dim2=2).sum(1)
+    assert abs(float(traces.mean())) < 4 * float(traces.std()) / n**0.5
+    if not also_squares:
+        variance = variance - class_variance(noise, len(labels))
+    assert float(error.square().mean()) == pytest.approx(float(variance), rel=0.1)
+
+
+def class_variance(noise: float, n_records: int) -> float:
+    """Of an entry of the second moment alone: diagonal entries have twice the others'."""
+    return (noise / math.sin(labeller.ANGLE) / n_records) ** 2 * (D + (D * D - D) / 2) / D**2
 
 
 def test_axes_are_needed_first_and_are_no_setting() -> None:
@@ -114,7 +141,7 @@ def test_classes_of_unequal_size_have_unequal_priors(monkeypatch: pytest.MonkeyP
     for name, block in moments(pixels, labels).items():
         table = torch.zeros(moments.tables[name], dtype=torch.float64)
         tables[name] = table.index_add_(0, block.rows, block.values)
-    ours = fit(moments, tables, 1e-9, pixels, labels)(pixels).double().numpy()
+    ours = fit(moments, tables, 1e-9, len(labels), pixels, labels)(pixels).double().numpy()
     p = moments.project(pixels).double().numpy()
     theirs = LinearDiscriminantAnalysis(solver="lsqr").fit(p, labels.numpy()).decision_function(p)
     np.testing.assert_allclose(

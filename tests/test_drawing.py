@@ -1,0 +1,57 @@
+"""Blocks: which image is drawn from which seed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from dpgen.data.images import Images
+from dpgen.drawing import BLOCK, block_size, draw_blocks
+from dpgen.networks.denoiser import Denoiser, DenoiserConfig
+from samplers import make_sampler
+
+SHAPE = (1, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def network() -> Denoiser:
+    torch.manual_seed(0)
+    network = Denoiser(DenoiserConfig.preset("tiny", SHAPE, 3)).requires_grad_(False)
+    for weight in network.parameters():  # some begin at zero: every one shall count
+        weight += 0.1 * torch.randn(weight.shape)
+    return network
+
+
+def drawn(network: Denoiser, labels: Tensor, name: str) -> Images:
+    sampler = make_sampler(name, n_steps=2, sigma_min=0.1, sigma_max=3.0)
+    blocks = list(draw_blocks(network, labels, sampler, seed=4))
+    return Images(torch.cat([b.pixels for b in blocks]), torch.cat([b.labels for b in blocks]))
+
+
+@pytest.mark.parametrize("name", ["ddpm", "langevin", "underdamped", "hamiltonian", "edm"])
+def test_how_many_are_asked_for_changes_no_image_of_a_stochastic_sampler(
+    network: Denoiser, name: str
+) -> None:
+    few = drawn(network, torch.arange(7) % 3, name)
+    more = drawn(network, torch.arange(BLOCK + 5) % 3, name)
+    assert torch.equal(few.pixels, more.pixels[:7])
+    assert torch.equal(few.labels, more.labels[:7])
+
+
+def test_labels_of_ones_own_change_no_other_image(network: Denoiser) -> None:
+    labels = torch.arange(20) % 3
+    other = labels.clone()
+    other[3] = (other[3] + 1) % 3
+    one, two = (drawn(network, rows, "hamiltonian").pixels for rows in (labels, other))
+    same = torch.arange(20) != 3
+    assert torch.equal(one[same], two[same])
+    assert not torch.allclose(one[3], two[3], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((1, 8, 8), 256), ((3, 64, 64), 256), ((3, 256, 256), 16), ((1, 1024, 1024), 4)],
+)
+def test_large_images_are_drawn_fewer_at_a_time(shape: tuple[int, int, int], size: int) -> None:
+    assert block_size(shape) == size

@@ -4,16 +4,17 @@ image, as long as the labels are those that nobody chose."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from dpgen.data.images import Images
 from dpgen.networks.denoiser import Denoiser
+from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
-from samplers import Annealed
-from samplers.types import Sampler
+from samplers import Annealed, Sampler, ScoreFn, posterior_guided
 
 BLOCK = 256  # images drawn under one seed, at most
 BLOCK_AREA = 256 * 64 * 64  # pixels of one colour in a block, at most
@@ -24,6 +25,21 @@ def block_size(shape: tuple[int, int, int]) -> int:
     return max(4, min(BLOCK, BLOCK_AREA // (shape[1] * shape[2])))
 
 
+class Judge(NamedTuple):
+    """A labeller, and the weight of its guidance."""
+
+    labeller: Labeller
+    weight: float
+
+    def tilted(self, score_fn: ScoreFn, labels: Tensor) -> ScoreFn:
+        """The score, guided towards images that the labeller takes for ``labels`` (B,)."""
+        labeller = self.labeller.to(labels.device)
+        return posterior_guided(
+            score_fn, lambda clean: -cross_entropy(labeller(clean), labels, reduction="none"),
+            self.weight,
+        )  # fmt: skip
+
+
 def draw_blocks(
     network: Denoiser,
     labels: Tensor,
@@ -32,6 +48,7 @@ def draw_blocks(
     guidance: float = 0.0,
     device: torch.device | str = "cpu",
     proposer: Proposer | None = None,
+    judge: Judge | None = None,
 ) -> Iterator[Images]:
     """Samples for ``labels``, `block_size` at a time, block k from its own seed.
 
@@ -40,6 +57,7 @@ def draw_blocks(
 
     Args:
         proposer: draws the images at which a sampler that can `refine` starts, instead of noise.
+        judge: tilts the score towards images that a labeller takes for their class.
     """
     network = network.to(device)
     shape = network.config.shape
@@ -51,6 +69,8 @@ def draw_blocks(
         noise = torch.randn(size, *shape, generator=rng).to(device)
         own = torch.Generator(device=device).manual_seed(rng.initial_seed() ^ 1)
         score_fn = network.score_fn(whole.to(device), guidance)
+        if judge is not None:
+            score_fn = judge.tilted(score_fn, whole.to(device))
         with torch.no_grad():
             if proposer is None:
                 pixels = sampler(score_fn, noise, generator=own)

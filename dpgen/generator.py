@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import json
+import math
 import secrets
 import shutil
 import tempfile
@@ -25,8 +26,9 @@ from torch import Tensor, nn
 from dpgen.data.images import Images, PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
-from dpgen.drawing import draw_blocks
+from dpgen.drawing import Judge, draw_blocks
 from dpgen.networks.denoiser import Denoiser
+from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import (
@@ -287,6 +289,7 @@ class PrivateGenerator(abc.ABC):
         sampler: Sampler | None = None,
         generator: torch.Generator | None = None,
         guidance: float = 0.0,
+        labeller_guidance: float = 0.0,
     ) -> Images:
         """``n`` synthetic images. Free, any number of times, deterministic given its generator.
 
@@ -297,11 +300,14 @@ class PrivateGenerator(abc.ABC):
             sampler: from `samplers`; ``None`` takes the method's own.
             generator: ``None`` draws a fresh seed.
             guidance: weight of classifier-free guidance.
+            labeller_guidance: weight of classifier guidance by the private labeller, if the
+                generator has one.
         """
         blocks = list(
             self.sample_blocks(
-                n, labels=labels, sampler=sampler, generator=generator, guidance=guidance
-            )
+                n, labels=labels, sampler=sampler, generator=generator, guidance=guidance,
+                labeller_guidance=labeller_guidance,
+            )  # fmt: skip
         )
         return Images(torch.cat([b.pixels for b in blocks]), torch.cat([b.labels for b in blocks]))
 
@@ -313,6 +319,7 @@ class PrivateGenerator(abc.ABC):
         sampler: Sampler | None = None,
         generator: torch.Generator | None = None,
         guidance: float = 0.0,
+        labeller_guidance: float = 0.0,
         device: torch.device | str = "cpu",
     ) -> Iterator[Images]:
         """The images of `sample`, up to 256 at a time: what the writers take."""
@@ -326,6 +333,17 @@ class PrivateGenerator(abc.ABC):
                 f"labels must be {n} numbers in [0, {facts.n_classes - 1}], "
                 f"got {tuple(labels.shape)}"
             )
+        for name, weight in (("guidance", guidance), ("labeller_guidance", labeller_guidance)):
+            if not math.isfinite(weight):
+                raise ValueError(f"{name} must be a finite number, got {weight}")
+        judge = None
+        if labeller_guidance != 0:
+            if self.labeller is None:
+                raise ValueError(
+                    f"labeller_guidance must be 0, got {labeller_guidance}: this generator has no "
+                    "labeller (mode sketch of pge has one with sketch.labeller_share above 0)"
+                )
+            judge = Judge(self.labeller, labeller_guidance)
         generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
         seed = int(torch.randint(2**62, (), generator=generator))
         yield from draw_blocks(
@@ -336,11 +354,17 @@ class PrivateGenerator(abc.ABC):
             guidance,
             device,
             self.proposer if sampler in (None, self.default_sampler()) else None,
+            judge,
         )
 
     @property
     def proposer(self) -> Proposer | None:
         """At whose images the default sampler starts; ``None``: at noise, like all others."""
+        return None
+
+    @property
+    def labeller(self) -> Labeller | None:
+        """What may guide a sampler; ``None``: this generator has not learned one."""
         return None
 
     def save(self, path: str | Path) -> None:

@@ -33,6 +33,7 @@ def synthesise(
     sampler: str | None = None,
     steps: int = 50,
     guidance: float = 0.0,
+    labeller_guidance: float = 0.0,
     device: str = "auto",
     show: bool = False,
     allow_unverified: bool = False,
@@ -47,6 +48,8 @@ def synthesise(
         preview: where to write a picture of a few images.
         seed: of the sampling; drawn and recorded when ``None``.
         allow_unverified: takes a run that carries a notice instead of a certificate, too.
+        guidance, labeller_guidance: weights, of classifier-free guidance and of the private
+            labeller's.
         sampler, steps: a sampler by name and its number of steps; ``None`` takes the method's own.
     """
     check_empty(out)
@@ -70,6 +73,7 @@ def synthesise(
         sampler=chosen,
         generator=torch.Generator().manual_seed(seed),
         guidance=guidance,
+        labeller_guidance=labeller_guidance,
         device=where,
     )
     first: list[Images] = []
@@ -85,6 +89,7 @@ def synthesise(
                 "sampler": repr(chosen),
                 "start": "noise" if sampler or generator.proposer is None else "proposals",
                 "guidance": guidance,
+                "labeller_guidance": labeller_guidance,
                 "seed": seed,
                 "format": layout,
             },

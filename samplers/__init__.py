@@ -15,6 +15,7 @@ torch only; knows no images, labels or privacy. Noise is variance exploding, ``x
 
 from samplers.annealed import Annealed
 from samplers.ddim import DDIM
+from samplers.guidance import classifier_guided, posterior_guided
 from samplers.hamiltonian import Hamiltonian, HamiltonianState
 from samplers.heun import Heun
 from samplers.langevin import (
@@ -77,10 +78,12 @@ __all__ = [
     "UnderdampedState",
     "alphas_cumprod_from_sigma",
     "check_ladder",
+    "classifier_guided",
     "denoised_from_score",
     "leapfrog",
     "make_sampler",
     "noise_from_score",
+    "posterior_guided",
     "score_from_denoised",
     "score_from_noise",
     "score_from_v",

@@ -163,6 +163,42 @@ def test_the_default_sampler_starts_at_proposals_given_or_not_and_in_files_too(
     assert not torch.allclose(other.pixels, silent.pixels, atol=1e-3)
 
 
+def test_guidance_by_the_labeller_raises_its_own_opinion_and_is_written_down(
+    tmp_path: Path,
+    dataset: Callable[..., PrivateDataset],
+    records: Any,  # noqa: ANN401
+) -> None:
+    generator = tiny("labelled").fit(dataset(records), out=tmp_path / "run", seed=1)
+    assert generator.labeller is not None
+    rng = torch.Generator().manual_seed
+
+    def opinion(weight: float) -> float:
+        drawn = generator.sample(60, generator=rng(3), sampler=DDIM2, labeller_guidance=weight)
+        logits = generator.labeller(drawn.pixels).log_softmax(1)
+        return float(logits.gather(1, drawn.labels[:, None]).mean())
+
+    # A small weight: a labeller of 40 records is loud, and steps are only first order.
+    less, none, more = (opinion(weight) for weight in (-1e-4, 0.0, 1e-4))
+    assert more - none > 1 and none - less > 1
+    assert more - none == pytest.approx(none - less, rel=0.3)
+    synthesise(tmp_path / "run", 5, tmp_path / "set", seed=3, labeller_guidance=2.0)
+    synthetic = json.loads((tmp_path / "set" / "privacy.json").read_text())["synthetic_dataset"]
+    assert synthetic["labeller_guidance"] == 2.0
+    with pytest.raises(ValueError, match="guidance must be a finite number, got nan"):
+        generator.sample(5, guidance=float("nan"))
+
+
+def test_guidance_by_a_labeller_that_is_not_there_is_refused(
+    tmp_path: Path,
+    dataset: Callable[..., PrivateDataset],
+    records: Any,  # noqa: ANN401
+) -> None:
+    tiny("sketch").fit(dataset(records), out=tmp_path / "bare", seed=1)
+    with pytest.raises(ValueError, match="labeller_guidance must be 0, got 2.0"):
+        synthesise(tmp_path / "bare", 5, tmp_path / "none", labeller_guidance=2.0)
+    assert not (tmp_path / "none").exists()
+
+
 def test_every_share_of_the_budget_is_spent_and_no_more() -> None:
     facts = PublicFacts((1, 8, 8), ("a", "b"), 1000)
     for name in STAGES:

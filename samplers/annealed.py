@@ -65,13 +65,15 @@ class Annealed:
     def n_evaluations(self) -> int:
         """Calls of the score in one call of this sampler, or of `refine`, whatever the batch."""
         n_levels = len(self.levels()) - 1
+        keeps = getattr(self.kernel, "keeps_score", False)
         count = 0
         if self.kernel is not None:
             count += n_levels * self.kernel.n_evaluations(self.n_kernel_steps)
         if self.transport is not None:
             count += self.transport.n_evaluations(n_levels)
+            count -= n_levels * (keeps and getattr(self.transport, "asks_at_start", False))
         elif self.denoise:
-            count += 1
+            count += not keeps
         return count
 
     @torch.no_grad()
@@ -138,6 +140,7 @@ class Annealed:
         look: Observer,
     ) -> Tensor:
         """From x at the first of ``sigmas``."""
+        ask = score_fn
         for sigma, sigma_next in pairwise(sigmas):
             if self.kernel is not None:
                 state = self.kernel.init(score_fn, x, sigma, generator=generator)
@@ -145,13 +148,24 @@ class Annealed:
                     state, info = self.kernel.step(score_fn, state, sigma, generator=generator)
                     look(state.x, sigma, info)
                 x = state.x
+                if getattr(self.kernel, "keeps_score", False):
+                    ask = _knowing(score_fn, x, sigma, state.score)
             if self.transport is not None:
-                x = self.transport.step(score_fn, x, sigma, sigma_next, generator=generator)
+                x = self.transport.step(ask, x, sigma, sigma_next, generator=generator)
                 look(x, sigma_next, Info())
         if self.transport is None and self.denoise:
-            x = denoised_from_score(score_fn(x, sigmas[-2]), x, sigmas[-2])
+            x = denoised_from_score(ask(x, sigma), x, sigma)
             look(x, sigmas[-1], Info())
         return x
+
+
+def _knowing(score_fn: ScoreFn, x: Tensor, sigma: Tensor, score: Tensor) -> ScoreFn:
+    """``score_fn``, which is not called where the score is known: at these very tensors."""
+
+    def ask(y: Tensor, level: Tensor) -> Tensor:
+        return score if y is x and level is sigma else score_fn(y, level)
+
+    return ask
 
 
 def _ignore(x: Tensor, sigma: Tensor, info: Info) -> None:

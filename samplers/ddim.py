@@ -40,6 +40,11 @@ class DDIM:
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta must lie in [0, 1], got {self.eta}")
 
+    @property
+    def asks_at_start(self) -> bool:
+        """Always."""
+        return True
+
     def n_evaluations(self, n_levels: int) -> int:
         """Calls of the score down a ladder of ``n_levels`` positive levels."""
         return n_levels

@@ -85,6 +85,11 @@ class Hamiltonian:
         if not 0 <= self.persistence < 1:
             raise ValueError(f"persistence must lie in [0, 1), got {self.persistence}")
 
+    @property
+    def keeps_score(self) -> bool:
+        """Always."""
+        return True
+
     def n_evaluations(self, n_steps: int) -> int:
         """Calls of the score by `init` and ``n_steps`` steps."""
         return 1 + n_steps * self.n_leapfrog

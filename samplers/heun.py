@@ -76,6 +76,11 @@ class Heun:
             raise ValueError(f"s_churn must be finite and at least 0, got {s_churn}")
         return cls(min(s_churn / n_levels, MAX_CHURN), s_min, s_max, s_noise)
 
+    @property
+    def asks_at_start(self) -> bool:
+        """Without churn, which moves first."""
+        return self.churn == 0
+
     def n_evaluations(self, n_levels: int) -> int:
         """Calls of the score down a ladder of ``n_levels`` positive levels."""
         return 2 * n_levels - 1

@@ -68,6 +68,11 @@ class Langevin:
     def __post_init__(self) -> None:
         check_step_size(self.step_size)
 
+    @property
+    def keeps_score(self) -> bool:
+        """With Metropolis' rule, which asks where the move ends."""
+        return self.log_density_fn is not None
+
     def n_evaluations(self, n_steps: int) -> int:
         """Calls of the score by `init` and ``n_steps`` steps."""
         return n_steps + (self.log_density_fn is not None)
@@ -152,6 +157,11 @@ class UnderdampedLangevin:
         check_step_size(self.step_size)
         if not 0 < self.friction < math.inf:
             raise ValueError(f"friction must be finite and greater than 0, got {self.friction}")
+
+    @property
+    def keeps_score(self) -> bool:
+        """Always."""
+        return True
 
     def n_evaluations(self, n_steps: int) -> int:
         """Calls of the score by `init` and ``n_steps`` steps."""

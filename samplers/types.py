@@ -83,7 +83,11 @@ class Levels(Protocol):
 
 
 class Kernel(Protocol[S]):
-    """Leaves p_sigma invariant, at a sigma that is positive."""
+    """Leaves p_sigma invariant, at a sigma that is positive.
+
+    A kernel with ``keeps_score = True`` has states with a ``score``, the one at ``x``: who comes
+    next need not ask again.
+    """
 
     def init(self, score_fn: ScoreFn, x: Tensor, sigma: Tensor, *, generator: torch.Generator) -> S:
         """The state at position ``x``; what it adds to x (a momentum) is drawn from its own law."""
@@ -98,7 +102,11 @@ class Kernel(Protocol[S]):
 
 
 class Transport(Protocol):
-    """Carries x ~ p_sigma to x' ~ p_sigma_next, where ``sigma > sigma_next >= 0``."""
+    """Carries x ~ p_sigma to x' ~ p_sigma_next, where ``sigma > sigma_next >= 0``.
+
+    A transport with ``asks_at_start = True`` asks for the score at the very ``x`` and ``sigma`` it
+    was given, once, and hands on these tensors: a kernel before it may know the answer.
+    """
 
     def step(
         self,

@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
         "data", "networks", "checkpoint", "distillation", "matching", "score_matching", "workplace",
         "samplers", *CORE,
     },
-    "evaluation": {"data", "networks"},
+    "evaluation": {"data", "networks", "progress", "_torchvision"},
     "released": {"networks", *CORE},
     "drawing": {"data", "networks", "samplers"},
     "generator": {

@@ -49,7 +49,7 @@ STARTS: dict[str, dict[str, Any]] = {
         "name": "ddim-hamiltonian", "n_steps": 2, "sigma_min": 0.05, "sigma_max": 0.3,
     },
 }  # fmt: skip
-# From noise, 73 evaluations of the score on 24 levels. Chosen with the teacher's defaults: two long
+# From noise, 72 evaluations of the score on 24 levels. Chosen with the teacher's defaults: two long
 # leapfrog steps on more levels go further than three shorter ones on fewer.
 LEAPS: dict[str, Any] = {"n_leapfrog": 2, "step_size": 0.7}
 

@@ -183,7 +183,7 @@ def test_settings_come_from_plain_dictionaries_and_keep_the_methods_defaults() -
 def test_samples_follow_hamiltonian_dynamics_unless_another_sampler_is_named() -> None:
     default = SamplerSettings().resolved("dpsgd", (1, 8, 8)).build()
     assert isinstance(default, Annealed) and isinstance(default.kernel, Hamiltonian)
-    assert default.transport is None and default.n_evaluations == 73
+    assert default.transport is None and default.n_evaluations == 72
     assert float(default.levels()[0]) == pytest.approx(3.0)
     large = SamplerSettings().resolved("dpsgd", (3, 256, 128)).build()
     assert float(large.levels()[0]) == pytest.approx(96.0)

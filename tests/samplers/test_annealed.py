@@ -385,3 +385,24 @@ def test_proposals_of_the_wrong_kind_are_refused() -> None:
         Annealed(LADDER, DDIM()).refine(
             gaussian_score, torch.zeros(2, 3, dtype=torch.int64), generator=_seeded()
         )
+
+
+class Forgetful(Hamiltonian):
+    """The same kernel, which does not tell what it knows."""
+
+    keeps_score = False  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("transport", [None, DDIM(), DDIM(0.5), Heun(), Heun(0.1)])
+def test_a_score_that_the_kernel_knows_is_not_asked_for_again_and_changes_nothing(
+    transport: DDIM | Heun | None,
+) -> None:
+    def run(kernel: Hamiltonian) -> tuple[Tensor, int]:
+        sampler = Annealed(LADDER, transport, kernel, 2)
+        x = sampler(gaussian_score, _normal(3, 2), generator=_seeded())
+        return x, sampler.n_evaluations
+
+    (one, fewer), (other, more) = run(Hamiltonian(0.4, 2)), run(Forgetful(0.4, 2))
+    assert torch.equal(one, other)
+    spared = {Heun(0.1): 0, None: 1}.get(transport, 3)  # churn moves before it asks
+    assert more - fewer == spared

@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -125,7 +125,8 @@ class PrivateGenerator(abc.ABC):
         return self.settings.mode not in self.unverified_modes
 
     @abc.abstractmethod
-    def default_sampler(self) -> Sampler: ...
+    def default_sampler(self, network: str = "model") -> Sampler:
+        """How samples of a released network are drawn unless somebody says otherwise."""
 
     @property
     @abc.abstractmethod
@@ -290,6 +291,7 @@ class PrivateGenerator(abc.ABC):
         generator: torch.Generator | None = None,
         guidance: float = 0.0,
         labeller_guidance: float = 0.0,
+        network: str = "model",
     ) -> Images:
         """``n`` synthetic images. Free, any number of times, deterministic given its generator.
 
@@ -302,11 +304,12 @@ class PrivateGenerator(abc.ABC):
             guidance: weight of classifier-free guidance.
             labeller_guidance: weight of classifier guidance by the private labeller, if the
                 generator has one.
+            network: which of the released networks: "model", or "teacher" of dp-sad.
         """
         blocks = list(
             self.sample_blocks(
                 n, labels=labels, sampler=sampler, generator=generator, guidance=guidance,
-                labeller_guidance=labeller_guidance,
+                labeller_guidance=labeller_guidance, network=network,
             )  # fmt: skip
         )
         return Images(torch.cat([b.pixels for b in blocks]), torch.cat([b.labels for b in blocks]))
@@ -320,6 +323,7 @@ class PrivateGenerator(abc.ABC):
         generator: torch.Generator | None = None,
         guidance: float = 0.0,
         labeller_guidance: float = 0.0,
+        network: str = "model",
         device: torch.device | str = "cpu",
     ) -> Iterator[Images]:
         """The images of `sample`, up to 256 at a time: what the writers take."""
@@ -344,17 +348,16 @@ class PrivateGenerator(abc.ABC):
                     "labeller (mode sketch of pge has one with sketch.labeller_share above 0)"
                 )
             judge = Judge(self.labeller, labeller_guidance)
+        drawn = self.networks.get(network)
+        if not isinstance(drawn, Denoiser):
+            known = [k for k, v in self.networks.items() if isinstance(v, Denoiser)]
+            raise ValueError(f"network must be {' or '.join(sorted(known))}, got {network!r}")
         generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
         seed = int(torch.randint(2**62, (), generator=generator))
+        own = self.default_sampler(network)
+        proposer = self.proposer if network == "model" and sampler in (None, own) else None
         yield from draw_blocks(
-            cast(Denoiser, self.networks["model"]),
-            labels,
-            sampler or self.default_sampler(),
-            seed,
-            guidance,
-            device,
-            self.proposer if sampler in (None, self.default_sampler()) else None,
-            judge,
+            drawn, labels, sampler or own, seed, guidance, device, proposer, judge
         )
 
     @property

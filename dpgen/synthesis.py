@@ -34,6 +34,7 @@ def synthesise(
     steps: int = 50,
     guidance: float = 0.0,
     labeller_guidance: float = 0.0,
+    network: str = "model",
     device: str = "auto",
     show: bool = False,
     allow_unverified: bool = False,
@@ -50,6 +51,7 @@ def synthesise(
         allow_unverified: takes a run that carries a notice instead of a certificate, too.
         guidance, labeller_guidance: weights, of classifier-free guidance and of the private
             labeller's.
+        network: which of the released networks: "model", or "teacher" of dp-sad.
         sampler, steps: a sampler by name and its number of steps; ``None`` takes the method's own.
     """
     check_empty(out)
@@ -63,7 +65,7 @@ def synthesise(
     check_space(out, layout, n_images, facts.shape)  # type: ignore[arg-type]
     seed = secrets.randbits(31) if seed is None else seed
     chosen = (
-        generator.default_sampler()
+        generator.default_sampler(network)
         if sampler is None
         else make_sampler(sampler, n_steps=steps, sigma_min=0.02, sigma_max=20.0)
     )
@@ -74,6 +76,7 @@ def synthesise(
         generator=torch.Generator().manual_seed(seed),
         guidance=guidance,
         labeller_guidance=labeller_guidance,
+        network=network,
         device=where,
     )
     first: list[Images] = []
@@ -90,6 +93,7 @@ def synthesise(
                 "start": "noise" if sampler or generator.proposer is None else "proposals",
                 "guidance": guidance,
                 "labeller_guidance": labeller_guidance,
+                "network": network,
                 "seed": seed,
                 "format": layout,
             },

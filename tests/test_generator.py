@@ -13,12 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import dpgen
-from dpgen.drawing import BLOCK
+from dpgen.drawing import BLOCK, draw_blocks
 from dpgen.generator import NotFitted, PrivateGenerator, load
 from dpgen.privacy.certificate import CertificateError
 from dpgen.privacy.notice import UnverifiedClaim
 from dpgen.privacy.verification import verify
 from dpgen.released import load_network
+from dpgen.synthesis import synthesise
 from dpgen.workplace import Hardware
 
 pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")
@@ -91,6 +92,35 @@ def test_labels_reach_the_images_and_bad_ones_are_refused(
     for labels in (torch.tensor([0, 3]), torch.tensor([-1, 0]), torch.tensor([0])):
         with pytest.raises(ValueError, match=r"labels must be 2 numbers in \[0, 2\]"):
             generator.sample(2, labels=labels)
+
+
+def test_the_teacher_is_drawn_from_with_its_own_path_when_it_is_named(
+    fitted: Callable[[str], PrivateGenerator], tmp_path: Path
+) -> None:
+    generator = fitted("dp-sad")
+    student, teacher = (
+        generator.sample(4, generator=seeded(1), network=name) for name in ("model", "teacher")
+    )
+    path = generator.default_sampler("teacher")
+    assert path.n_evaluations > generator.default_sampler().n_evaluations
+    by_hand = list(
+        draw_blocks(
+            generator.networks["teacher"],
+            torch.arange(4) % 3,
+            path,
+            int(torch.randint(2**62, (), generator=seeded(1))),
+        )
+    )
+    assert torch.equal(by_hand[0].pixels, teacher.pixels)
+    assert not torch.allclose(student.pixels, teacher.pixels, atol=1e-3)
+    with pytest.raises(ValueError, match="network must be model or teacher, got 'student'"):
+        generator.sample(4, network="student")
+    with pytest.raises(ValueError, match="network must be model or teacher, got 'student'"):
+        synthesise(tmp_path / "run", 4, tmp_path / "set", network="student")
+    assert not (tmp_path / "set").exists()
+    synthesise(tmp_path / "run", 4, tmp_path / "set", network="teacher", seed=1)
+    stated = json.loads((tmp_path / "set" / "privacy.json").read_text())["synthetic_dataset"]
+    assert stated["network"] == "teacher" and stated["sampler"] == repr(path)
 
 
 def test_no_generator_draws_a_fresh_seed(fitted: Callable[[str], PrivateGenerator]) -> None:

@@ -46,21 +46,27 @@ from dpgen.commands.options import quiet_option, unverified_option
     show_default=True,
     help="Weight of guidance by the private labeller, where the run has one.",
 )
+@click.option(
+    "--network",
+    default="model",
+    show_default=True,
+    help="Which of the released networks; dp-sad has a teacher, too.",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True)
 @unverified_option
 @quiet_option
 def sample(
     run: Path, n_images: int, out: Path, layout: str, preview: Path | None, seed: int | None,
-    sampler: str | None, steps: int, guidance: float, labeller_guidance: float, device: str,
-    allow_unverified: bool, quiet: bool,
+    sampler: str | None, steps: int, guidance: float, labeller_guidance: float, network: str,
+    device: str, allow_unverified: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Make a synthetic data set from a trained RUN. Costs no privacy, any number of times."""
     from dpgen.synthesis import synthesise
 
     statement = synthesise(
         run, n_images, out, layout=layout, preview=preview, seed=seed, sampler=sampler, steps=steps,
-        guidance=guidance, labeller_guidance=labeller_guidance, device=device, show=not quiet,
-        allow_unverified=allow_unverified,
+        guidance=guidance, labeller_guidance=labeller_guidance, network=network, device=device,
+        show=not quiet, allow_unverified=allow_unverified,
     )  # fmt: skip
     click.echo(f"{n_images} images in {out}")
     if "statement" in statement:

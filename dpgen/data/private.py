@@ -58,6 +58,8 @@ class PrivateDataset:
         ledger: a ledger file to use instead of the one found by the data set's fingerprint.
         limit: the most that this data set may ever spend; ``None`` takes the budget of its first
             run.
+        public: declares that everyone has these records anyhow, as in a benchmark: runs do not add
+            up then, and every certificate says who says so.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class PrivateDataset:
         adjacency: Adjacency | None = None,
         ledger: Path | None = None,
         limit: Budget | None = None,
+        public: bool = False,
     ) -> None:
         declared = PublicFacts(
             source.shape, source.class_names, len(source), adjacency or "add_remove"
@@ -94,6 +97,7 @@ class PrivateDataset:
                 f"{len(source.class_names)}"
             )
         self._source, self._ledger_path, self.limit = source, ledger, limit
+        self._declared_public = public
         self._ledger: PrivacyLedger | None = None
         self._run: tuple[str, StageKeys] | None = None
         self._unverified: tuple[StageKeys, Claim] | None = None
@@ -102,10 +106,10 @@ class PrivateDataset:
 
     @property
     def public(self) -> bool:
-        """True only for data that everyone has: its ledger then lies in the run folder and the
-        certificate says so.
+        """True only for data that everyone has, or that are said to be so: the ledger then lies in
+        the run folder and the certificate says so.
         """
-        return self._source.public
+        return self._source.public or self._declared_public
 
     @property
     def facts(self) -> PublicFacts:
@@ -118,9 +122,9 @@ class PrivateDataset:
         return self._ledger
 
     def _identity(self) -> str:
-        """The fingerprint; public data, which have nothing to hide, need none."""
+        """The fingerprint; embedded data, which have nothing to hide, need none."""
         if self._mark is None:
-            public = self.public
+            public = self._source.public
             self._mark = "public" if public else fingerprint(self._source, installation_key())
         return self._mark
 
@@ -220,11 +224,18 @@ class PrivateDataset:
         lines = self.ledger.lines()
         return {
             "name": lines[0]["dataset"],
-            "ledger": "run folder (public data)" if self.public else "installation",
+            "ledger": self._place(),
             "runs": n_runs(lines),
             "total_epsilon": round_up(self.ledger.spent()),
             "limit": {"epsilon": self.ledger.limit.epsilon, "delta": self.ledger.limit.delta},
         }
+
+    def _place(self) -> str:
+        if self._source.public:
+            return "run folder (public data)"
+        if self._declared_public:
+            return "run folder (declared public data by whoever ran the training)"
+        return "installation"
 
     def _enter(self, label: str, mechanism: NoisySGD | NoisySum) -> tuple[str, StageKeys, str]:
         """The check behind both doors: this very mechanism was charged to this run under this name,
@@ -315,6 +326,7 @@ def open_images(
     adjacency: Adjacency | None = None,
     ledger: str | Path | None = None,
     limit: Budget | None = None,
+    public: bool = False,
 ) -> PrivateDataset:
     """Opens private images.
 
@@ -325,7 +337,7 @@ def open_images(
         size: short side and crop, in pixels, of data of mixed sizes.
         channels: 1 or 3 converts.
         value_range: (low, high) of float arrays.
-        facts, ledger, limit: as for `PrivateDataset`.
+        facts, ledger, limit, public: as for `PrivateDataset`.
     """
     source = open_source(
         location, split=split, size=size, channels=channels, value_range=value_range
@@ -336,4 +348,5 @@ def open_images(
         adjacency=adjacency,
         ledger=Path(ledger) if ledger else None,
         limit=limit,
+        public=public,
     )

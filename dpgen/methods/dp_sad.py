@@ -129,7 +129,7 @@ class DPSAD(PrivateGenerator):
             show=work.show,
         )
 
-    def default_sampler(self) -> Sampler:
+    def default_sampler(self, network: str = "model") -> Sampler:
         if (paper := self.settings.paper) is not None:
             return make_sampler(
                 "ddim",
@@ -137,4 +137,6 @@ class DPSAD(PrivateGenerator):
                 sigma_min=paper.sigma_min,
                 sigma_max=paper.sigma_max,
             )
-        return Annealed(self.settings.student.levels, transport=DDIM(eta=0.0))
+        student = self.settings.student
+        levels = student.path if network == "teacher" else student.levels
+        return Annealed(levels, transport=DDIM(eta=0.0))

@@ -63,7 +63,7 @@ class DPDM(PrivateGenerator):
         network = teacher.train(self.settings.teacher, data.facts, data, plan, work)
         return {"model": network}
 
-    def default_sampler(self) -> Sampler:
+    def default_sampler(self, network: str = "model") -> Sampler:
         return make_sampler(
             "heun", n_steps=self.settings.sampling_steps, sigma_min=0.02, sigma_max=20.0
         )

@@ -218,5 +218,5 @@ class PGE(PrivateGenerator):
     ) -> Mapping[str, nn.Module]:
         return {"model": published_pge.train(self.settings.paper, data.facts, data, claim, work)}
 
-    def default_sampler(self) -> Sampler:
+    def default_sampler(self, network: str = "model") -> Sampler:
         return self.settings.sampler.build()

@@ -499,6 +499,20 @@ def test_public_data_keep_their_ledger_in_the_run_folder(
     assert not home.exists()
 
 
+def test_data_that_are_said_to_be_public_do_not_add_up_and_the_account_says_who_says_so(
+    kit: Kit, tmp_path: Path, home: Path
+) -> None:
+    said = PrivateDataset(kit.source(), public=True)
+    said.open_ledger(Budget(1.0, 1e-3), tmp_path / "one")
+    said.begin("one", StageKeys(tmp_path / "one"), plan(kit))
+    assert said.ledger.path.parent == tmp_path / "one"
+    stated = "run folder (declared public data by whoever ran the training)"
+    assert said.account()["ledger"] == stated
+    silent = begun(kit, tmp_path / "two", run="two")
+    assert silent.account()["ledger"] == "installation"
+    assert silent.ledger.path.parent == home / "ledgers"
+
+
 def test_the_noised_answer_is_the_sum_plus_the_noise_of_the_stage_key(
     kit: Kit, tmp_path: Path
 ) -> None:

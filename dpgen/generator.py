@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import abc
 import json
-import math
 import secrets
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict
 from importlib.metadata import version
@@ -21,41 +19,32 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dpgen.data.images import Images, PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
-from dpgen.drawing import Judge, draw_blocks
-from dpgen.networks.denoiser import Denoiser
-from dpgen.networks.labeller import Labeller
-from dpgen.networks.proposer import Proposer
+from dpgen.fitted import Fitted
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import (
     CERTIFICATE,
     NOTICE,
     CertificateError,
-    read_statement,
     sha256_file,
 )
 from dpgen.privacy.chain import replace_durably
-from dpgen.privacy.notice import Claim, UnverifiedClaim, notice_of, read_notice
+from dpgen.privacy.notice import Claim, UnverifiedClaim, notice_of
 from dpgen.privacy.plan import Plan
 from dpgen.privacy.statement import statement_of
 from dpgen.released import checked_notice, checked_statement, load_network, plain, write_files
 from dpgen.run_folder import RunFolder, sweep
 from dpgen.settings import from_dict
 from dpgen.workplace import Hardware, Rehearsal, Workplace
-from samplers.types import Sampler
 
 CONFIG_SCHEMA = "dpgen-config/1"
 
 
-class NotFitted(ValueError):
-    """The generator has learned nothing yet: call fit() or load()."""
-
-
-class PrivateGenerator(abc.ABC):
+class PrivateGenerator(Fitted):
     """The common interface of all methods.
 
     A method is a class with `id`, `Settings` and the abstract members. The constructor takes
@@ -73,9 +62,6 @@ class PrivateGenerator(abc.ABC):
 
     budget: Budget
     settings: Any
-    facts: PublicFacts | None = None
-    folder: Path | None = None
-    networks: Mapping[str, nn.Module]
 
     @abc.abstractmethod
     def resolve(self, facts: PublicFacts) -> Any:  # noqa: ANN401
@@ -123,10 +109,6 @@ class PrivateGenerator(abc.ABC):
     def certified(self) -> bool:
         """Whether what this mode releases carries a certificate; the others carry a notice."""
         return self.settings.mode not in self.unverified_modes
-
-    @abc.abstractmethod
-    def default_sampler(self, network: str = "model") -> Sampler:
-        """How samples of a released network are drawn unless somebody says otherwise."""
 
     @property
     @abc.abstractmethod
@@ -261,128 +243,6 @@ class PrivateGenerator(abc.ABC):
         labels = torch.arange(facts.n_classes).repeat(10)[: max(20, 10 * min(facts.n_classes, 10))]
         images = self.sample(len(labels), labels=labels, generator=torch.Generator().manual_seed(0))
         save_grid(images, path, n_classes=facts.n_classes)
-
-    @property
-    def privacy(self) -> dict[str, Any]:
-        """The privacy statement of the fitted model. Raises CertificateError when it has none."""
-        if self.folder is None:
-            raise NotFitted(f"{type(self).__name__}.privacy needs fit() or load() first")
-        return read_statement(self.folder)
-
-    @property
-    def notice(self) -> dict[str, Any]:
-        """What a model without a guarantee says; CertificateError for one that has it."""
-        if self.folder is None:
-            raise NotFitted(f"{type(self).__name__}.notice needs fit() or load() first")
-        return read_notice(self.folder)
-
-    @property
-    def _facts(self) -> PublicFacts:
-        if self.facts is None or not getattr(self, "networks", None):
-            raise NotFitted(f"{type(self).__name__}.sample needs fit() or load() first")
-        return self.facts
-
-    def sample(
-        self,
-        n: int,
-        *,
-        labels: Tensor | None = None,
-        sampler: Sampler | None = None,
-        generator: torch.Generator | None = None,
-        guidance: float = 0.0,
-        labeller_guidance: float = 0.0,
-        network: str = "model",
-    ) -> Images:
-        """``n`` synthetic images. Free, any number of times, deterministic given its generator.
-
-        Args:
-            n: how many, at least 1.
-            labels: (n,) int64; ``None`` gives image i the class ``i % n_classes``, and then the
-                first images are the same however many are asked for.
-            sampler: from `samplers`; ``None`` takes the method's own.
-            generator: ``None`` draws a fresh seed.
-            guidance: weight of classifier-free guidance.
-            labeller_guidance: weight of classifier guidance by the private labeller, if the
-                generator has one.
-            network: which of the released networks: "model", or "teacher" of dp-sad.
-        """
-        blocks = list(
-            self.sample_blocks(
-                n, labels=labels, sampler=sampler, generator=generator, guidance=guidance,
-                labeller_guidance=labeller_guidance, network=network,
-            )  # fmt: skip
-        )
-        return Images(torch.cat([b.pixels for b in blocks]), torch.cat([b.labels for b in blocks]))
-
-    def sample_blocks(
-        self,
-        n: int,
-        *,
-        labels: Tensor | None = None,
-        sampler: Sampler | None = None,
-        generator: torch.Generator | None = None,
-        guidance: float = 0.0,
-        labeller_guidance: float = 0.0,
-        network: str = "model",
-        device: torch.device | str = "cpu",
-    ) -> Iterator[Images]:
-        """The images of `sample`, up to 256 at a time: what the writers take."""
-        facts = self._facts
-        if n < 1:
-            raise ValueError(f"n must be at least 1, got {n}")
-        if labels is None:
-            labels = torch.arange(n) % facts.n_classes
-        if labels.shape != (n,) or labels.min() < 0 or labels.max() >= facts.n_classes:
-            raise ValueError(
-                f"labels must be {n} numbers in [0, {facts.n_classes - 1}], "
-                f"got {tuple(labels.shape)}"
-            )
-        for name, weight in (("guidance", guidance), ("labeller_guidance", labeller_guidance)):
-            if not math.isfinite(weight):
-                raise ValueError(f"{name} must be a finite number, got {weight}")
-        judge = None
-        if labeller_guidance != 0:
-            if self.labeller is None:
-                raise ValueError(
-                    f"labeller_guidance must be 0, got {labeller_guidance}: this generator has no "
-                    "labeller (mode sketch of pge has one with sketch.labeller_share above 0)"
-                )
-            judge = Judge(self.labeller, labeller_guidance)
-        drawn = self.networks.get(network)
-        if not isinstance(drawn, Denoiser):
-            known = [k for k, v in self.networks.items() if isinstance(v, Denoiser)]
-            raise ValueError(f"network must be {' or '.join(sorted(known))}, got {network!r}")
-        generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
-        seed = int(torch.randint(2**62, (), generator=generator))
-        own = self.default_sampler(network)
-        proposer = self.proposer if network == "model" and sampler in (None, own) else None
-        yield from draw_blocks(
-            drawn, labels, sampler or own, seed, guidance, device, proposer, judge
-        )
-
-    @property
-    def proposer(self) -> Proposer | None:
-        """At whose images the default sampler starts; ``None``: at noise, like all others."""
-        return None
-
-    @property
-    def labeller(self) -> Labeller | None:
-        """What may guide a sampler; ``None``: this generator has not learned one."""
-        return None
-
-    def save(self, path: str | Path) -> None:
-        """Copies the fitted run to ``path``, which must be absent or empty."""
-        target = Path(path)
-        if self.folder is None:
-            raise NotFitted(f"{type(self).__name__}.save needs fit() or load() first")
-        if target.exists() and any(target.iterdir()):
-            raise ValueError(f"the folder {target} is not empty: choose another")
-        partial = target.with_name(f".{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(self.folder, partial)
-        if target.exists():
-            target.rmdir()
-        partial.replace(target)
 
     def _restore(self, folder: Path, statement: Mapping[str, Any]) -> Self:
         self.folder = folder

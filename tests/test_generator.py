@@ -14,7 +14,8 @@ from torch import Tensor
 
 import dpgen
 from dpgen.drawing import BLOCK, draw_blocks
-from dpgen.generator import NotFitted, PrivateGenerator, load
+from dpgen.fitted import NotFitted
+from dpgen.generator import PrivateGenerator, load
 from dpgen.privacy.certificate import CertificateError
 from dpgen.privacy.notice import UnverifiedClaim
 from dpgen.privacy.verification import verify

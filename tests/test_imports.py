@@ -31,11 +31,12 @@ ALLOWED: dict[str, set[str]] = {
         "data", "networks", "checkpoint", "distillation", "matching", "score_matching", "workplace",
         "samplers", *CORE,
     },
-    "evaluation": {"data", "networks", "progress", "_torchvision"},
+    "evaluation": {"data", "networks", *CORE},
     "released": {"networks", *CORE},
     "drawing": {"data", "networks", "samplers"},
+    "fitted": {"drawing", "data", "networks", "samplers", *CORE},
     "generator": {
-        "drawing", "released", "data", "networks", "evaluation", "run_folder", "workplace",
+        "fitted", "released", "data", "networks", "evaluation", "run_folder", "workplace",
         "samplers", *CORE,
     },
     "methods": {
@@ -43,7 +44,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     "synthesis": {"generator", "drawing", "networks", "data", "evaluation", "samplers", *CORE},
     "reports": {"generator", "data", "evaluation", "workplace", *CORE},
-    "commands": {"methods", "reports", "synthesis", "data", "workplace", *CORE},
+    "cell": {"methods", "generator", "data", "evaluation", *CORE},
+    "benchmarking": {"cell", "released", "data", "evaluation", *CORE},
+    "commands": {"methods", "benchmarking", "reports", "synthesis", "data", "workplace", *CORE},
     "cli": {"commands", "privacy"},
 }  # fmt: skip
 LATE = {("generator", "methods")}  # `load` finds a class by its id when it is called

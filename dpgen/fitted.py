@@ -1,0 +1,161 @@
+"""What a fitted generator can do: draw samples, state its privacy, be saved."""
+
+from __future__ import annotations
+
+import abc
+import math
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dpgen.data.images import Images, PublicFacts
+from dpgen.drawing import Judge, draw_blocks
+from dpgen.networks.denoiser import Denoiser
+from dpgen.networks.labeller import Labeller
+from dpgen.networks.proposer import Proposer
+from dpgen.privacy.certificate import read_statement
+from dpgen.privacy.notice import read_notice
+from samplers.types import Sampler
+
+
+class NotFitted(ValueError):
+    """The generator has learned nothing yet: call fit() or load()."""
+
+
+class Fitted(abc.ABC):
+    """Released networks, public facts and the folder they lie in."""
+
+    facts: PublicFacts | None = None
+    folder: Path | None = None
+    networks: Mapping[str, nn.Module]
+
+    @abc.abstractmethod
+    def default_sampler(self, network: str = "model") -> Sampler:
+        """How samples of a released network are drawn unless somebody says otherwise."""
+
+    @property
+    def privacy(self) -> dict[str, Any]:
+        """The privacy statement of the fitted model. Raises CertificateError when it has none."""
+        if self.folder is None:
+            raise NotFitted(f"{type(self).__name__}.privacy needs fit() or load() first")
+        return read_statement(self.folder)
+
+    @property
+    def notice(self) -> dict[str, Any]:
+        """What a model without a guarantee says; CertificateError for one that has it."""
+        if self.folder is None:
+            raise NotFitted(f"{type(self).__name__}.notice needs fit() or load() first")
+        return read_notice(self.folder)
+
+    @property
+    def _facts(self) -> PublicFacts:
+        if self.facts is None or not getattr(self, "networks", None):
+            raise NotFitted(f"{type(self).__name__}.sample needs fit() or load() first")
+        return self.facts
+
+    def sample(
+        self,
+        n: int,
+        *,
+        labels: Tensor | None = None,
+        sampler: Sampler | None = None,
+        generator: torch.Generator | None = None,
+        guidance: float = 0.0,
+        labeller_guidance: float = 0.0,
+        network: str = "model",
+    ) -> Images:
+        """``n`` synthetic images. Free, any number of times, deterministic given its generator.
+
+        Args:
+            n: how many, at least 1.
+            labels: (n,) int64; ``None`` gives image i the class ``i % n_classes``, and then the
+                first images are the same however many are asked for.
+            sampler: from `samplers`; ``None`` takes the method's own.
+            generator: ``None`` draws a fresh seed.
+            guidance: weight of classifier-free guidance.
+            labeller_guidance: weight of classifier guidance by the private labeller, if the
+                generator has one.
+            network: which of the released networks: "model", or "teacher" of dp-sad.
+        """
+        blocks = list(
+            self.sample_blocks(
+                n, labels=labels, sampler=sampler, generator=generator, guidance=guidance,
+                labeller_guidance=labeller_guidance, network=network,
+            )  # fmt: skip
+        )
+        return Images(torch.cat([b.pixels for b in blocks]), torch.cat([b.labels for b in blocks]))
+
+    def sample_blocks(
+        self,
+        n: int,
+        *,
+        labels: Tensor | None = None,
+        sampler: Sampler | None = None,
+        generator: torch.Generator | None = None,
+        guidance: float = 0.0,
+        labeller_guidance: float = 0.0,
+        network: str = "model",
+        device: torch.device | str = "cpu",
+    ) -> Iterator[Images]:
+        """The images of `sample`, up to 256 at a time: what the writers take."""
+        facts = self._facts
+        if n < 1:
+            raise ValueError(f"n must be at least 1, got {n}")
+        if labels is None:
+            labels = torch.arange(n) % facts.n_classes
+        if labels.shape != (n,) or labels.min() < 0 or labels.max() >= facts.n_classes:
+            raise ValueError(
+                f"labels must be {n} numbers in [0, {facts.n_classes - 1}], "
+                f"got {tuple(labels.shape)}"
+            )
+        for name, weight in (("guidance", guidance), ("labeller_guidance", labeller_guidance)):
+            if not math.isfinite(weight):
+                raise ValueError(f"{name} must be a finite number, got {weight}")
+        judge = None
+        if labeller_guidance != 0:
+            if self.labeller is None:
+                raise ValueError(
+                    f"labeller_guidance must be 0, got {labeller_guidance}: this generator has no "
+                    "labeller (mode sketch of pge has one with sketch.labeller_share above 0)"
+                )
+            judge = Judge(self.labeller, labeller_guidance)
+        drawn = self.networks.get(network)
+        if not isinstance(drawn, Denoiser):
+            known = [k for k, v in self.networks.items() if isinstance(v, Denoiser)]
+            raise ValueError(f"network must be {' or '.join(sorted(known))}, got {network!r}")
+        generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
+        seed = int(torch.randint(2**62, (), generator=generator))
+        own = self.default_sampler(network)
+        proposer = self.proposer if network == "model" and sampler in (None, own) else None
+        yield from draw_blocks(
+            drawn, labels, sampler or own, seed, guidance, device, proposer, judge
+        )
+
+    @property
+    def proposer(self) -> Proposer | None:
+        """At whose images the default sampler starts; ``None``: at noise, like all others."""
+        return None
+
+    @property
+    def labeller(self) -> Labeller | None:
+        """What may guide a sampler; ``None``: this generator has not learned one."""
+        return None
+
+    def save(self, path: str | Path) -> None:
+        """Copies the fitted run to ``path``, which must be absent or empty."""
+        target = Path(path)
+        if self.folder is None:
+            raise NotFitted(f"{type(self).__name__}.save needs fit() or load() first")
+        if target.exists() and any(target.iterdir()):
+            raise ValueError(f"the folder {target} is not empty: choose another")
+        partial = target.with_name(f".{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(self.folder, partial)
+        if target.exists():
+            target.rmdir()
+        partial.replace(target)

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from dpgen.commands.benchmark import benchmark
 from dpgen.commands.evaluate import evaluate
 from dpgen.commands.listings import ledger, methods
 from dpgen.commands.sample import sample
@@ -94,5 +95,5 @@ def main(verbose: bool) -> None:
     """
 
 
-for command in (plan, train, sample, evaluate, verify, methods, ledger):
+for command in (plan, train, sample, evaluate, benchmark, verify, methods, ledger):
     main.add_command(command)

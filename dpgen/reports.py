@@ -1,24 +1,19 @@
-"""What the command line prints: plans, evaluations, ledgers; as text and as dictionaries."""
+"""What the command line prints of plans and ledgers; as text and as dictionaries."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dpgen.data.identity import home
-from dpgen.data.images import Images, PublicFacts, to_float
-from dpgen.data.sources import open_source
-from dpgen.evaluation.grid import save_panels
-from dpgen.evaluation.utility import Utility, UtilityProtocol, utility
+from dpgen.data.images import PublicFacts
 from dpgen.generator import PrivateGenerator
 from dpgen.privacy.accounting import Budget, round_up
 from dpgen.privacy.charges import n_runs
 from dpgen.privacy.events import event_to_json
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.notice import Claim, sentences
-from dpgen.progress import progress_bar
 from dpgen.workplace import Hardware, Rehearsal
 
 LONG = 3600.0  # seconds of training, from which on a plan names the way without a GPU
@@ -110,106 +105,6 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} seconds"
-
-
-@dataclass(frozen=True)
-class EvaluationReport:
-    """Accuracy on real images of classifiers trained on each set."""
-
-    reference: str
-    split: str
-    protocol: UtilityProtocol
-    sets: dict[str, tuple[Utility, ...]]
-    class_names: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "schema": "dpgen-scores/1",
-            "reference": self.reference,
-            "split": self.split,
-            "private": self.reference != "digits",
-            "protocol": asdict(self.protocol),
-            "sets": {name: [asdict(u) for u in scores] for name, scores in self.sets.items()},
-        }
-
-    def text(self) -> str:
-        width = max(12, *(len(name) + 2 for name in self.sets))
-        first = next(iter(self.sets.values()))[0]
-        lines = [
-            f"Accuracy on {first.n_test} real images ({self.reference}, {self.split}) of a "
-            f"{self.protocol.network} "
-            f"trained on synthetic images only",
-            "",
-            f"{'set':{width}}{'images':>8}{'accuracy':>16}   weakest class",
-        ]
-        for name, scores in self.sets.items():
-            values = [100 * u.accuracy for u in scores]
-            mean = sum(values) / len(values)
-            spread = ""
-            if len(values) > 1:
-                error = (
-                    sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values)
-                ) ** 0.5
-                spread = f" +- {error:.1f}"
-            weakest = min((p, k) for k, p in enumerate(scores[0].per_class) if p is not None)
-            lines.append(
-                f"{name:{width}}{scores[0].n_train:>8}{f'{mean:.1f} %{spread}':>16}   "
-                f"{self.class_names[weakest[1]]} ({100 * weakest[0]:.0f} %)"
-            )
-        lines += ["", f"protocol: {self.protocol}"]
-        return "\n".join(lines)
-
-
-def evaluation_report(
-    sets: Sequence[Path],
-    reference: str,
-    *,
-    split: str,
-    size: int | None,
-    channels: str | None,
-    network: str,
-    seeds: int,
-    preview: Path | None,
-    quiet: bool,
-) -> EvaluationReport:
-    """Trains ``seeds`` classifiers per synthetic set and tests them on the reference."""
-    real_source = open_source(
-        reference,
-        split=split,
-        size=size,
-        channels=int(channels) if channels else None,  # type: ignore[arg-type]
-    )
-    pixels, labels = real_source.read(range(len(real_source)))
-    real = Images(to_float(pixels), labels)
-    protocol = UtilityProtocol(network=network)
-    loaded = {str(path): _synthetic(path, real_source.class_names) for path in sets}
-    scores = {}
-    with progress_bar("classifiers", len(sets) * seeds, show=not quiet) as advance:
-        for name, images in loaded.items():
-            results = []
-            for seed in range(seeds):
-                results.append(
-                    utility(
-                        images, real, len(real_source.class_names), seed=seed, protocol=protocol
-                    )
-                )
-                advance()
-            scores[name] = tuple(results)
-    if preview is not None:
-        save_panels({"real": real, **loaded}, preview, len(real_source.class_names))
-    return EvaluationReport(reference, split, protocol, scores, real_source.class_names)
-
-
-def _synthetic(path: Path, class_names: tuple[str, ...]) -> Images:
-    """A set whose labels mean what the reference's mean."""
-    source = open_source(path)
-    if source.class_names != class_names:
-        raise ValueError(
-            f"the classes of {path} are {', '.join(source.class_names)}, those of the reference "
-            f"{', '.join(class_names)}: they must be the same, in the same order"
-        )
-    pixels, labels = source.read(range(len(source)))
-    return Images(to_float(pixels), labels)
 
 
 def ledger_table(path: Path | None, raised: float | None) -> str:

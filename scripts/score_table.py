@@ -5,17 +5,18 @@
 Every row is the accuracy on the 360 held-out real digits of the default classifier of `dpgen
 evaluate`, trained on samples: the mean over seeds (training, sampling and classifier alike) with
 its standard error. The first table has one budget and one sampler, the second one score network
-and one number of evaluations of the score.
+and one number of evaluations of the score. A score that is already in the output file is not
+measured again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,6 +31,7 @@ RESIDUALS = {
     "added to the Gaussian's score": {"residual": "added"},
     "added and fed": {"residual": "fed"},
 }
+DEFAULT = "added and fed"
 # The ladder that dpdm uses, and the one of PGE: kernels alone need levels close to each other.
 LADDERS = {"0.02 to 20": (0.02, 20.0), "0.1 to 3": (0.1, 3.0)}
 ROWS = [("heun", "0.02 to 20", {}), ("hamiltonian", "0.02 to 20", {})] + [
@@ -61,27 +63,42 @@ def with_evaluations(
 
 
 class Table:
-    """Scores by row, in the order of their first seed."""
+    """Scores by row, in the order of their first seed; on disk after each."""
 
-    def __init__(self, n_samples: int) -> None:
-        self.scores: dict[tuple[str, float, str], list[float]] = {}
+    def __init__(self, n_samples: int, out: Path) -> None:
         self.real, self.protocol = read_images("digits", split="test"), UtilityProtocol()
-        self.n_samples = n_samples
+        self.n_samples, self.out = n_samples, out
+        self.scores: dict[tuple[str, float, str], list[float]] = {}
+        if out.exists():
+            held = json.loads(out.read_text())
+            if (held["n_samples"], held["protocol"]) != (n_samples, asdict(self.protocol)):
+                raise SystemExit(f"{out} was made by another protocol: choose another file")
+            for row in held["rows"]:
+                self.scores[row["table"], row["epsilon"], row["row"]] = row["values"]
+
+    def holds(self, table: str, epsilon: float, row: str, seed: int) -> bool:
+        return len(self.scores.get((table, epsilon, row), ())) > seed
 
     def add(
-        self, table: str, row: str, generator: PGE, sampler: Annealed | None, seed: int
-    ) -> None:
+        self, table: str, epsilon: float, row: str, generator: PGE, sampler: Annealed | None,
+        seed: int,
+    ) -> None:  # fmt: skip
         rng = torch.Generator().manual_seed(seed)
         images: Images = generator.sample(self.n_samples, sampler=sampler, generator=rng)
         found = utility(images, self.real, 10, seed=seed, protocol=self.protocol).accuracy
-        stated = generator.privacy["guarantee"]["epsilon"]
-        self.scores.setdefault((table, stated, row), []).append(100 * found)
-        print(f"seed {seed}: epsilon {stated:g}, {row}: {100 * found:.1f} %", flush=True)
+        assert generator.privacy["guarantee"]["epsilon"] == epsilon
+        self.scores.setdefault((table, epsilon, row), []).append(100 * found)
+        print(f"seed {seed}: epsilon {epsilon:g}, {row}: {100 * found:.1f} %", flush=True)
+        written = {
+            "protocol": asdict(self.protocol),
+            "n_samples": self.n_samples,
+            "rows": self.rows(),
+        }
+        self.out.write_text(json.dumps(written, indent=1) + "\n")
 
-    def rows(self) -> list[dict[str, object]]:
-        def error(values: list[float]) -> float:
-            alone = len(values) == 1
-            return math.nan if alone else statistics.stdev(values) / len(values) ** 0.5
+    def rows(self) -> list[dict[str, Any]]:
+        def error(values: list[float]) -> float | None:
+            return None if len(values) == 1 else statistics.stdev(values) / len(values) ** 0.5
 
         return [
             {
@@ -93,6 +110,13 @@ class Table:
         ]  # fmt: skip
 
 
+def fitted(epsilon: float, changes: dict[str, Any], seed: int) -> PGE:
+    settings = PGESettings(teacher=replace(TeacherSettings(), **changes))
+    return PGE(budget=Budget(epsilon, 1e-4), settings=settings).fit(
+        open_images("digits"), seed=seed
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -101,39 +125,28 @@ def main() -> None:
     parser.add_argument("--epsilons", type=float, nargs="+", default=[10.0, 1.0])
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--evaluations", type=int, default=72, help="of the score, per image")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    table = Table(args.samples)
-    for epsilon in args.epsilons:
-        for seed in range(args.seeds):
+    table = Table(args.samples, args.out)
+    for seed in range(args.seeds):
+        for epsilon in args.epsilons:
+            made = {}
             for name, changes in RESIDUALS.items():
-                settings = PGESettings(teacher=replace(TeacherSettings(), **changes))
-                generator = PGE(budget=Budget(epsilon, 1e-4), settings=settings).fit(
-                    open_images("digits"), seed=seed
-                )
-                table.add("residual", name, generator, None, seed)
-            # The last one is the default, and the network of the second table.
+                if not table.holds("residual", epsilon, name, seed):
+                    made[name] = fitted(epsilon, changes, seed)
+                    table.add("residual", epsilon, name, made[name], None, seed)
             for name, ladder, options in ROWS:
                 sampler = with_evaluations(name, ladder, options, args.evaluations)
                 row = f"{name}, sigma {ladder}, {sampler.n_evaluations} evaluations"
-                table.add("sampler", row, generator, sampler, seed)
+                if not table.holds("sampler", epsilon, row, seed):
+                    if DEFAULT not in made:
+                        made[DEFAULT] = fitted(epsilon, RESIDUALS[DEFAULT], seed)
+                    table.add("sampler", epsilon, row, made[DEFAULT], sampler, seed)
     print("\n| table | epsilon | | accuracy |\n| --- | --- | --- | --- |")
     for row in table.rows():
-        accuracy = f"{row['accuracy']:.1f} +- {row['standard_error']:.1f} %"
+        spread = "" if row["standard_error"] is None else f" +- {row['standard_error']:.1f}"
+        accuracy = f"{row['accuracy']:.1f}{spread} %"
         print(f"| {row['table']} | {row['epsilon']:g} | {row['row']} | {accuracy} |")
-    if args.out:
-        written = {
-            "protocol": asdict(table.protocol),
-            "n_samples": args.samples,
-            "rows": [
-                {
-                    **row,
-                    "standard_error": None if len(row["values"]) == 1 else row["standard_error"],
-                }
-                for row in table.rows()
-            ],
-        }
-        args.out.write_text(json.dumps(written, indent=1) + "\n")
 
 
 if __name__ == "__main__":

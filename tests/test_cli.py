@@ -121,7 +121,9 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 def test_help_shows_the_first_run_and_every_command() -> None:
     said = dpgen("--help").stdout
-    for command in ("plan", "train", "sample", "evaluate", "verify", "methods", "ledger"):
+    for command in (
+        "plan", "train", "sample", "evaluate", "benchmark", "verify", "methods", "ledger",
+    ):  # fmt: skip
         assert f"dpgen {command}" in said or f"  {command} " in said
         assert dpgen(command, "--help").exit_code == 0
 
@@ -660,7 +662,7 @@ def test_the_first_run_of_the_manual_works_on_the_digits(tmp_path: Path) -> None
         "--preview", tmp_path / "eyes.png", "-q",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
-    assert "Accuracy on 360 real images (digits, test)" in done.stdout
+    assert "Against 360 real images (digits, test)" in done.stdout
     assert json.loads(scores.read_text())["private"] is False
     assert Image.open(tmp_path / "eyes.png").size[0] > 8
     for folder in ("one", "two", "set"):

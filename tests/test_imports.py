@@ -43,10 +43,14 @@ ALLOWED: dict[str, set[str]] = {
         "generator", "stages", "distillation", "data", "networks", "workplace", "samplers", *CORE
     },
     "synthesis": {"generator", "drawing", "networks", "data", "evaluation", "samplers", *CORE},
-    "reports": {"generator", "data", "evaluation", "workplace", *CORE},
+    "reports": {"generator", "data", "workplace", *CORE},
+    "scores": {"data", "evaluation", *CORE},
     "cell": {"methods", "generator", "data", "evaluation", *CORE},
     "benchmarking": {"cell", "released", "data", "evaluation", *CORE},
-    "commands": {"methods", "benchmarking", "reports", "synthesis", "data", "workplace", *CORE},
+    "commands": {
+        "methods", "benchmarking", "evaluation", "reports", "scores", "synthesis", "data",
+        "workplace", *CORE,
+    },
     "cli": {"commands", "privacy"},
 }  # fmt: skip
 LATE = {("generator", "methods")}  # `load` finds a class by its id when it is called

@@ -25,9 +25,40 @@ from dpgen.commands.options import quiet_option
 )
 @click.option("--size", type=int, metavar="PIXELS")
 @click.option("--channels", type=click.Choice(["1", "3"]))
-@click.option("--network", type=click.Choice(["cnn", "mlp"]), default="cnn", show_default=True)
 @click.option(
-    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Classifiers per set."
+    "--network",
+    "networks",
+    multiple=True,
+    default=["cnn"],
+    show_default=True,
+    help="Classifier whose accuracy is measured: logistic, mlp, cnn, resnet, wide-resnet. Repeat.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Classifiers of each kind, per set.",
+)
+@click.option(
+    "--features",
+    type=click.Choice(["classifier", "inception", "none"]),
+    default="classifier",
+    show_default=True,
+    help="What FID, KID, precision and recall look through: a classifier trained on the "
+    "reference's training split, Inception, or nothing.",
+)
+@click.option(
+    "--inception-weights",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where torch hub has no copy and there is no network.",
+)
+@click.option(
+    "--cache",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Keeps the reference's features, which are as private as the reference.",
 )
 @click.option(
     "--preview",
@@ -38,19 +69,35 @@ from dpgen.commands.options import quiet_option
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the scores to a file."
 )
 @quiet_option
-def evaluate(sets: tuple[Path, ...], reference: str, json_file: Path | None, **given: Any) -> None:  # noqa: ANN401
-    """Accuracy on real images of a classifier that was trained on synthetic ones only.
+def evaluate(
+    sets: tuple[Path, ...], reference: str, json_file: Path | None, channels: str | None,
+    quiet: bool, **given: Any,  # noqa: ANN401
+) -> None:  # fmt: skip
+    """FID and its kin against real images, and the accuracy on them of classifiers that were
+    trained on synthetic images only; several sets side by side.
 
-    Reading a private reference is not covered by any epsilon: keep such scores in the house.
+    Reading a private reference is not covered by any epsilon: keep such scores in the house. Under
+    `accelerate launch` several processes share the feature extraction.
     """
-    from dpgen.reports import evaluation_report
+    from accelerate import PartialState
+
+    from dpgen.scores import scores
 
     for option, file in (("--json", json_file), ("--preview", given["preview"])):
         if file is not None and not file.absolute().parent.is_dir():
             raise ValueError(f"{option} {file}: there is no folder {file.absolute().parent}")
-    report = evaluation_report(sets, reference, **given)
+    number = int(channels) if channels else None
+    found = scores(sets, reference, channels=number, show=not quiet, **given)
+    if not PartialState().is_main_process:
+        return
+    if given["split"] != "test" and found.private:
+        click.echo(
+            f"warning: --split {given['split']}: if generators learned from these images, one that "
+            "copies them scores well here",
+            err=True,
+        )
     if json_file is not None:
         from dpgen.privacy.chain import replace_durably
 
-        replace_durably(json_file, json.dumps(report.to_dict(), indent=1).encode())
-    click.echo(report.text())
+        replace_durably(json_file, json.dumps(found.to_dict(), indent=1).encode())
+    click.echo(found.text())

@@ -1,0 +1,109 @@
+"""`dpgen benchmark`: the cells of a file, and after each of them the tables and the page."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dpgen import cell
+from dpgen.data.images import PublicFacts
+from dpgen.evaluation import benchmark, report
+from dpgen.evaluation.benchmark import BenchmarkSettings
+from dpgen.evaluation.utility import UtilityProtocol
+from dpgen.privacy.chain import canonical, replace_durably
+from dpgen.released import plain
+
+SCHEMA = "dpgen-benchmark/1"
+
+
+def compare(
+    settings: BenchmarkSettings, out: Path, *, jobs: int = 1, show: bool = False
+) -> dict[str, Any]:
+    """Runs the cells that are not finished, and returns the results, which are also written.
+
+    ``out`` holds ``results.json``, ``results.md``, ``report.html`` and a folder a cell.
+
+    Args:
+        jobs: cells at a time, each in a process of its own with its share of the cores.
+    """
+    data = cell.opened(settings)
+    facts = data.facts
+    recipes = {network: asdict(UtilityProtocol(network=network)) for network in settings.networks}
+    methods = [_described(settings, entry, facts) for entry in settings.entries]
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    out.mkdir(parents=True, exist_ok=True)
+    references = _references(settings, out, facts.n_classes) if settings.ceiling else {}
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+
+    def written(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        results = {
+            "schema": SCHEMA,
+            "title": settings.title,
+            "created": created,
+            "data": {
+                "name": settings.data if settings.data == "digits" else Path(settings.data).name,
+                "n_records": facts.n_records,
+                "shape": list(facts.shape),
+                "class_names": list(facts.class_names),
+                "reference": settings.reference,
+                "public": data.public,
+            },
+            "protocol": {
+                "n_samples": settings.n_samples,
+                "fidelity": next((c["fidelity"] for c in cells if "fidelity" in c), {}),
+                "utility": recipes,
+                "selection": settings.selection,
+            },
+            "machine": {
+                "cpu": platform.processor() or platform.machine(),
+                "threads": int(os.environ["OMP_NUM_THREADS"]),
+                "jobs": jobs,
+                "torch": version("torch"),
+                "dpgen": version("dpgen"),
+            },
+            "epsilons": list(settings.epsilons),
+            "seeds": settings.seeds,
+            "methods": methods,
+            "cells": list(cells),
+            "references": references,
+        }
+        replace_durably(out / "results.json", json.dumps(results, indent=1).encode())
+        replace_durably(out / "results.md", report.markdown(results).encode())
+        replace_durably(out / "report.html", report.render(results, out).encode())
+        return results
+
+    benchmark.run(settings, out, cell.do, jobs=jobs, show=show, finished=written)
+    return written(benchmark.held(settings, out))
+
+
+def _references(settings: BenchmarkSettings, out: Path, n_classes: int) -> dict[str, Any]:
+    """What real images reach, measured once."""
+    path = out / "real.json"
+    if not path.exists():
+        found = cell.ceiling(settings, out, n_classes)
+        replace_durably(path, json.dumps(found, indent=1).encode())
+    return {"real": json.loads(path.read_text())}
+
+
+def _described(
+    settings: BenchmarkSettings, entry: benchmark.Entry, facts: PublicFacts
+) -> dict[str, Any]:
+    """A method as the report names it; refuses settings and budgets before any cell is trained."""
+    for epsilon in settings.epsilons:
+        generator = cell.untrained(settings, entry, epsilon, facts)
+        if entry.teacher_of is None:
+            generator.plan(facts)
+    return {
+        "label": entry.label,
+        "method": entry.method,
+        "mode": generator.settings.mode,
+        "teacher_of": entry.teacher_of,
+        "settings": json.loads(canonical(plain(asdict(generator.settings)))),
+    }

@@ -1,0 +1,156 @@
+"""What a cell of a benchmark does: train, sample, judge."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dpgen.data.images import Images, PublicFacts
+from dpgen.data.location import Split
+from dpgen.data.private import PrivateDataset, open_images
+from dpgen.data.sources import read_images
+from dpgen.evaluation.benchmark import BenchmarkSettings, Cell, Entry
+from dpgen.evaluation.features import FeatureNetwork, classifier_features, inception
+from dpgen.evaluation.fidelity import FidelityProtocol, fidelity
+from dpgen.evaluation.grid import save_grid
+from dpgen.evaluation.utility import UtilityProtocol, utility
+from dpgen.generator import PrivateGenerator, load
+from dpgen.methods import find
+from dpgen.privacy.accounting import Budget, default_delta
+from dpgen.privacy.verification import verify
+from dpgen.settings import from_dict
+
+N_COLUMNS = 5  # images of a class in a cell's picture
+
+
+def opened(settings: BenchmarkSettings) -> PrivateDataset:
+    """The records that the cells learn from."""
+    return open_images(
+        settings.data,
+        size=settings.size,
+        channels=settings.channels,
+        adjacency=settings.adjacency,  # type: ignore[arg-type]
+        public=settings.public_data,
+    )
+
+
+def untrained(
+    settings: BenchmarkSettings, entry: Entry, epsilon: float, facts: PublicFacts
+) -> PrivateGenerator:
+    """A method with its settings and a budget; refuses what it would only refuse later."""
+    delta = default_delta(facts.n_records) if settings.delta is None else settings.delta
+    budget, kind = Budget(epsilon, delta), find(entry.method)
+    budget.check_records(facts.n_records)
+    generator: PrivateGenerator = kind(
+        budget=budget, settings=from_dict(kind.Settings, entry.settings, f"{entry.label}.")
+    )
+    generator.check_allowed(False)
+    generator.settings = generator.resolve(facts)
+    generator.default_sampler()
+    return generator
+
+
+def do(settings: BenchmarkSettings, cell: Cell, folder: Path) -> dict[str, Any]:
+    """Trains a cell, or goes on where it was stopped; draws its samples and judges them."""
+    place, entry = folder / "cells" / cell.name, settings.entry(cell.label)
+    place.mkdir(parents=True, exist_ok=True)
+    data, start = opened(settings), time.perf_counter()
+    generator = untrained(settings, entry, cell.epsilon, data.facts)
+    network, sampler = "model", generator.default_sampler()
+    if entry.teacher_of is None:
+        generator.fit(data, out=place / "run", seed=cell.seed)
+    else:
+        other = folder / "cells" / cell._replace(label=entry.teacher_of).name / "run"
+        generator, network = load(other), "teacher"
+    trained = time.perf_counter()
+    images = generator.sample(
+        settings.n_samples,
+        network=network,
+        sampler=sampler,
+        generator=torch.Generator().manual_seed(cell.seed),
+    )
+    drawn = time.perf_counter()
+    n_classes = data.facts.n_classes
+    save_grid(images, place / "grid.png", n_classes=n_classes, n_columns=N_COLUMNS)
+    metrics, measured = judged(settings, folder, images, n_classes, cell.seed)
+    assert generator.folder is not None
+    checks = verify(generator.folder)
+    statement = generator.privacy
+    return {
+        "privacy": {
+            **{k: statement["guarantee"][k] for k in ("epsilon", "delta", "adjacency")},
+            "statement": statement["statement"],
+            "declared": statement["declared"],
+            "verified": all(check.passed for check in checks),
+        },
+        "metrics": metrics,
+        "fidelity": measured,
+        "seconds": {
+            "train": 0.0 if entry.teacher_of else trained - start,
+            "sample": drawn - trained,
+            "evaluate": time.perf_counter() - drawn,
+        },
+        "peak_mib": _peak_mib(),
+        "grid": str((place / "grid.png").relative_to(folder)),
+    }
+
+
+def judged(
+    settings: BenchmarkSettings, folder: Path, images: Images, n_classes: int, seed: int
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """All metrics of a set of images by name, and what FID and its kin were measured with."""
+    found = fidelity(
+        images,
+        real(settings, settings.reference),
+        features(settings, folder, n_classes),
+        FidelityProtocol(reference_split=settings.reference),  # type: ignore[arg-type]
+        private=not (settings.public_data or opened(settings).public),
+        cache=folder / "features",
+    )
+    metrics = found.metrics() | accuracies(settings, images, n_classes, seed)
+    return metrics, found.to_dict()
+
+
+def accuracies(
+    settings: BenchmarkSettings, images: Images, n_classes: int, seed: int
+) -> dict[str, float]:
+    """Of classifiers trained on ``images``, on the real test split."""
+    test, found = real(settings, "test"), {}
+    for network in settings.networks:
+        protocol = UtilityProtocol(network=network)
+        one = utility(images, test, n_classes, seed=seed, protocol=protocol)
+        found[f"accuracy_{network}"] = one.accuracy
+    return found
+
+
+def ceiling(settings: BenchmarkSettings, folder: Path, n_classes: int) -> dict[str, float]:
+    """The same metrics of real images: accuracy of the training split, fidelity of the split that
+    is not the reference. No generator does better, but for luck; privacy it has none.
+    """
+    other: Split = "test" if settings.reference == "train" else "train"
+    metrics, _ = judged(settings, folder, real(settings, other), n_classes, 0)
+    return metrics | accuracies(settings, real(settings, "train"), n_classes, 0)
+
+
+def features(settings: BenchmarkSettings, folder: Path, n_classes: int) -> FeatureNetwork:
+    """What FID and its kin look through."""
+    if settings.features == "inception":
+        weights = settings.inception_weights
+        return inception(None if weights is None else Path(weights))
+    return classifier_features(real(settings, "train"), n_classes, cache=folder / "features")
+
+
+def real(settings: BenchmarkSettings, split: Split) -> Images:
+    """Real images, read without any privacy: what comes of them is covered by no epsilon."""
+    return read_images(settings.data, split=split, size=settings.size, channels=settings.channels)
+
+
+def _peak_mib() -> float:
+    """Most memory that this process held."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB here
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -1,0 +1,53 @@
+"""`dpgen benchmark`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from dpgen.commands.options import quiet_option
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder to make, or to go on in."
+)
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Cells at a time."
+)
+@click.option("--epsilons", type=float, multiple=True, help="Instead of the file's. Repeat.")
+@click.option("--seeds", type=click.IntRange(1), help="Instead of the file's.")
+@click.option(
+    "--inception-weights", metavar="FILE", help="Where torch hub has no copy and no network."
+)
+@quiet_option
+def benchmark(
+    file: Path, out: Path, jobs: int, epsilons: tuple[float, ...], seeds: int | None,
+    inception_weights: str | None, quiet: bool,
+) -> None:  # fmt: skip
+    """Compare methods across epsilon: FILE says which, on what data and how they are judged.
+
+    Writes results.json, results.md and report.html, a page with curves, pictures and every
+    cell's privacy statement. Run it again to go on: a finished cell is never run twice. On private
+    data every cell is charged to the data set's ledger.
+    """
+    from dpgen.benchmarking import compare
+    from dpgen.evaluation.benchmark import BenchmarkSettings
+
+    settings = BenchmarkSettings.load(file)
+    changes = {
+        "epsilons": epsilons or None, "seeds": seeds, "inception_weights": inception_weights,
+    }  # fmt: skip
+    settings = dataclasses.replace(settings, **{k: v for k, v in changes.items() if v is not None})
+    results = compare(settings, out, jobs=jobs, show=not quiet)
+    click.echo((out / "results.md").read_text())
+    click.echo(f"report {out / 'report.html'}")
+    failed = [cell for cell in results["cells"] if cell["status"] == "failed"]
+    for cell in failed:
+        where = f"{cell['label']}, epsilon {cell['epsilon']:g}, seed {cell['seed']}"
+        click.echo(f"failed: {where}: {cell['error']}", err=True)
+    if failed:
+        raise SystemExit(1)

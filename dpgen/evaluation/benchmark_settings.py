@@ -1,0 +1,156 @@
+"""What a benchmark compares: methods, epsilons and seeds, read from one TOML file."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dpgen.privacy.chain import digest
+from dpgen.settings import from_dict
+
+FEATURES = ("classifier", "inception")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method with its settings.
+
+    Args:
+        label: its name in tables and pictures; one of a kind.
+        method: id of the method.
+        settings: as in a configuration file of `dpgen train`.
+        teacher_of: label of an entry whose released teacher this one draws from, with its own
+            sampler: nothing is trained and nothing is charged again.
+    """
+
+    label: str
+    method: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    teacher_of: str | None = None
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings:
+    """What is compared, and how.
+
+    Args:
+        data: `digits` or a path.
+        entries: methods with their settings.
+        title: of the report.
+        epsilons: budgets, each positive.
+        delta: of every budget; ``None``: min(1e-5, 1 / (10 n_records)).
+        seeds: runs of every method at every epsilon: seeds 0, 1 and so on.
+        n_samples: images that each run is judged by.
+        public_data: declares that everyone has the data: cells then do not add up in one ledger.
+        adjacency: what neighbouring data sets differ by.
+        size, channels: resize and convert, as for `dpgen train`.
+        features: "classifier" or "inception", of FID and its kin.
+        reference: split that FID and its kin compare with; "train" is what is published, and what a
+            generator may have copied.
+        networks: classifiers whose accuracy on the test split is measured.
+        ceiling: whether real training images are judged, too: it reads them without any privacy.
+        selection: how the methods' settings were chosen, for the report.
+        inception_weights: file of the weights; ``None``: torch hub's copy.
+    """
+
+    data: str
+    entries: tuple[Entry, ...]
+    title: str = "dpgen benchmark"
+    epsilons: tuple[float, ...] = (0.2, 1.0, 5.0, 10.0)
+    delta: float | None = None
+    seeds: int = 3
+    n_samples: int = 10_000
+    public_data: bool = False
+    adjacency: str = "add_remove"
+    size: int | None = None
+    channels: int | None = None
+    features: str = "classifier"
+    reference: str = "test"
+    networks: tuple[str, ...] = ("mlp", "cnn")
+    ceiling: bool = False
+    selection: str = ""
+    inception_weights: str | None = None
+
+    def __post_init__(self) -> None:
+        labels = [entry.label for entry in self.entries]
+        if not labels or len(set(map(slug, labels))) != len(labels):
+            raise ValueError(f"methods must have labels, no two alike, got {labels}")
+        for entry in self.entries:
+            trained = [e.label for e in self.entries if e.teacher_of is None]
+            if entry.teacher_of is not None and entry.teacher_of not in trained:
+                raise ValueError(
+                    f"teacher_of of {entry.label!r} must be the label of a method that is trained, "
+                    f"got {entry.teacher_of!r}"
+                )
+        if not self.epsilons or any(not 0 < e < math.inf for e in self.epsilons):
+            raise ValueError(f"epsilons must be positive numbers, got {self.epsilons}")
+        for name in ("seeds", "n_samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.features not in FEATURES:
+            raise ValueError(f"features must be {' or '.join(FEATURES)}, got {self.features!r}")
+        if self.reference not in ("train", "test"):
+            raise ValueError(f"reference must be train or test, got {self.reference!r}")
+
+    @classmethod
+    def load(cls, path: Path) -> BenchmarkSettings:
+        """From a TOML file: the fields above, and a table ``[[methods]]`` an entry."""
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} must be TOML: {error}") from None
+        tables = values.pop("methods", [])
+        if "entries" in values:
+            raise ValueError(f"{path}: unknown setting 'entries': write a table [[methods]] each")
+        entries = []
+        for table in tables:
+            free = table.pop("settings", {})
+            entry = from_dict(Entry, {k: v for k, v in table.items()}, "methods.")
+            entries.append(Entry(entry.label, entry.method, free, entry.teacher_of))
+        if "epsilons" in values:
+            values["epsilons"] = [float(e) for e in values["epsilons"]]
+        return from_dict(cls, {**values, "entries": tuple(entries)})
+
+    def entry(self, label: str) -> Entry:
+        return next(entry for entry in self.entries if entry.label == label)
+
+    def cells(self) -> list[Cell]:
+        """Every cell, seed by seed, so that a table with fewer seeds is whole early."""
+        return [
+            Cell(entry.label, epsilon, seed)
+            for seed in range(self.seeds)
+            for epsilon in self.epsilons
+            for entry in self.entries
+        ]
+
+    def identity(self, cell: Cell) -> str:
+        """Of everything that a cell's numbers depend on; not of what else is compared."""
+        common = asdict(self)
+        for name in (
+            "entries", "title", "epsilons", "seeds", "ceiling", "selection", "inception_weights",
+        ):  # fmt: skip
+            del common[name]
+        entry = self.entry(cell.label)
+        used = [entry] if entry.teacher_of is None else [entry, self.entry(entry.teacher_of)]
+        return digest({**common, "entries": [asdict(e) for e in used], "cell": cell._asdict()})
+
+
+class Cell(NamedTuple):
+    """One run: a method's label, a budget and a seed."""
+
+    label: str
+    epsilon: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{slug(self.label)}-eps{self.epsilon:g}-seed{self.seed}"
+
+
+def slug(label: str) -> str:
+    """A label as a folder's name."""
+    return "".join(c if c.isalnum() else "-" for c in label.lower()).strip("-")

@@ -1,0 +1,243 @@
+"""Networks that turn images into the features that fidelity is measured in.
+
+The network is part of the metric: its name stands before every number, its hash beside it.
+``inception`` is the network of the literature. ``classifier`` is small, trained on real images by a
+fixed recipe, and needs no download; what it measures compares runs with one another, never with
+published FID.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import Tensor, nn
+
+from dpgen._torchvision import repair
+from dpgen.data.images import Images, to_float, to_uint8
+from dpgen.evaluation.feature_cache import FeatureCache, sha256_of
+from dpgen.evaluation.utility import NETWORKS, UtilityProtocol, train_classifier
+
+__all__ = ["Extracted", "FeatureNetwork", "Inception", "classifier_features", "inception"]
+
+INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+INCEPTION_URL = (
+    f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"
+)
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+CLASSIFIER = UtilityProtocol(
+    network="cnn", n_steps=1000, batch_size=128, learning_rate=2e-3, weight_decay=1e-2, n_train=None
+)
+CLASSIFIER_SEED = 0
+SCALE = "scale"  # of the features, kept beside the weights
+
+
+class Extracted(NamedTuple):
+    """What a feature network says of a batch.
+
+    features: (B, D), float32.
+    logits: (B, K), float32; of K classes, which need not be those of the images.
+    """
+
+    features: Tensor
+    logits: Tensor
+
+
+class FeatureNetwork(Protocol):
+    """A network with a name, for ever the same.
+
+    name: what its metrics are called after; only `inception` gives one called inception.
+    sha256: of its weights and of everything else that its output depends on.
+    recipe: where it comes from and how it reads images, as JSON values.
+    """
+
+    name: str
+    sha256: str
+    recipe: Mapping[str, Any]
+
+    def __call__(self, pixels: Tensor) -> Extracted:
+        """Features and logits of uint8 images (B, C, H, W), computed where they lie."""
+
+
+class Inception:
+    """torch-fidelity's Inception V3 of 2015, the network of FID, KID and the inception score.
+
+    Grey images are repeated to three channels.
+    """
+
+    name = "inception"
+
+    def __init__(self, module: nn.Module, sha256: str) -> None:
+        self._module: Any = module
+        self.sha256 = sha256
+        self.recipe: Mapping[str, Any] = {
+            "weights": INCEPTION_FILE,
+            "layers": "2048, logits_unbiased",
+            "resize": "299x299, bilinear as in TensorFlow 1",
+            "channels": "grey repeated to 3",
+        }
+
+    def __call__(self, pixels: Tensor) -> Extracted:
+        if pixels.ndim != 4 or pixels.shape[1] not in (1, 3):
+            raise ValueError(f"pixels must be (B, 1 or 3, H, W), got {tuple(pixels.shape)}")
+        return Extracted(*self._module.to(pixels.device)(pixels.expand(-1, 3, -1, -1)))
+
+
+class ClassifierFeatures:
+    """The last hidden layer, scaled, and the logits of a classifier of images of one shape.
+
+    Features are divided by their root mean square over the images that the classifier learned: the
+    kernel of KID, (x.y / D + 1)^3, expects numbers about 1.
+    """
+
+    name = "classifier"
+
+    def __init__(self, module: nn.Module, scale: float, recipe: Mapping[str, Any]) -> None:
+        self._module: Any = module.eval().requires_grad_(False)
+        self._scale, self.recipe = scale, recipe
+        text = json.dumps([recipe, scale, sha256_of(module.state_dict())], sort_keys=True)
+        self.sha256 = hashlib.sha256(text.encode()).hexdigest()
+
+    def __call__(self, pixels: Tensor) -> Extracted:
+        if list(pixels.shape[1:]) != self.recipe["shape"]:
+            raise ValueError(
+                f"pixels must be (B, C, H, W) of the images the classifier learned, (C, H, W) = "
+                f"{self.recipe['shape']}, got {tuple(pixels.shape)}"
+            )
+        module = self._module.to(pixels.device)
+        features = module.features(to_float(pixels))
+        return Extracted(features / self._scale, module.head(features))
+
+
+def inception(weights: Path | None = None, *, show: bool = False) -> Inception:
+    """Inception V3 with its published weights.
+
+    Guarantees: the file is hashed before anything in it is looked at, and nothing in it is run;
+    leaves torch's global random state as it was.
+
+    Args:
+        weights: the file; None: torch hub's copy, downloaded where there is none.
+        show: a progress bar of the download.
+    """
+    content = (_downloaded(show) if weights is None else _read(weights)).read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != INCEPTION_SHA256:
+        source = _hub_file() if weights is None else weights
+        raise ValueError(
+            f"Inception weights {source} must have SHA-256 {INCEPTION_SHA256}, got {found}: fetch "
+            f"{INCEPTION_URL} again"
+        )
+    try:
+        torch.load(io.BytesIO(content), weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ValueError(f"Inception weights must hold tensors only: {error}") from None
+    repair()
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    try:
+        with torch.random.fork_rng(devices=[]):
+            # The library unpickles what it is given: it gets the very bytes that were checked.
+            module = FeatureExtractorInceptionV3(
+                "inception-v3-compat",
+                ["2048", "logits_unbiased"],
+                feature_extractor_weights_path=io.BytesIO(content),
+            )
+    except RuntimeError as error:
+        raise ValueError(f"Inception weights must fit Inception V3: {error}") from None
+    return Inception(module, found)
+
+
+def classifier_features(
+    reference: Images,
+    n_classes: int,
+    *,
+    cache: Path | None = None,
+    accelerator: Accelerator | None = None,
+) -> ClassifierFeatures:
+    """A small classifier of the real images, by a recipe without choices.
+
+    Guarantees: the same network for the same images, on the same machine and on every process;
+    leaves torch's global random state as it was. It has seen every image of ``reference``: features
+    of a private set are private.
+
+    Args:
+        reference: real images with labels, by custom the training split.
+        n_classes: number of classes, at least 2.
+        cache: folder that keeps the trained network.
+        accelerator: of the processes that share the work; None: this process alone.
+    """
+    if n_classes < 2:
+        raise ValueError(
+            f"n_classes must be at least 2 for classifier features, got {n_classes}: images "
+            "without classes need --features inception"
+        )
+    pixels = to_uint8(reference.pixels)
+    channels, height, width = pixels.shape[1:]
+    recipe: dict[str, Any] = {
+        **asdict(CLASSIFIER),
+        "seed": CLASSIFIER_SEED,
+        "layers": "last hidden, of root mean square 1; logits",
+        "resize": "none",
+        "shape": [channels, height, width],
+        "n_classes": n_classes,
+        "n_images": len(reference.labels),
+        "images_sha256": sha256_of({"pixels": pixels, "labels": reference.labels}),
+    }
+    kept = FeatureCache(cache) if cache is not None else None
+    tensors = kept.load(recipe) if kept is not None else None
+    if there := tensors is not None:
+        with torch.random.fork_rng(devices=[]):
+            module: Any = NETWORKS[CLASSIFIER.network]((channels, height, width), n_classes)
+    else:
+        module = train_classifier(reference, n_classes, seed=CLASSIFIER_SEED, protocol=CLASSIFIER)
+        tensors = {**module.state_dict(), SCALE: _root_mean_square(module, pixels)}
+    if accelerator is not None and accelerator.num_processes > 1:
+        # Processes on unlike processors may round differently: the first one's network is it.
+        tensors = broadcast({k: v.to(accelerator.device) for k, v in tensors.items()})
+        tensors = {k: v.cpu() for k, v in tensors.items()}
+    if kept is not None and not there and (accelerator is None or accelerator.is_main_process):
+        kept.save(recipe, tensors)
+    module.load_state_dict({k: v for k, v in tensors.items() if k != SCALE})
+    return ClassifierFeatures(module, tensors[SCALE].item(), recipe)
+
+
+@torch.no_grad()
+def _root_mean_square(module: Any, pixels: Tensor) -> Tensor:  # noqa: ANN401 - has features()
+    squares = [module.features(to_float(p)).double().square() for p in pixels.split(512)]
+    return torch.cat(squares).mean().sqrt()
+
+
+def _read(weights: Path) -> Path:
+    if not weights.is_file():
+        raise ValueError(f"Inception weights must be a file, got {weights}: fetch {INCEPTION_URL}")
+    return weights
+
+
+def _hub_file() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
+
+
+def _downloaded(show: bool) -> Path:
+    path = _hub_file()
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(INCEPTION_URL, str(path), INCEPTION_SHA256, show)
+        except (OSError, HTTPException, RuntimeError) as error:
+            raise ValueError(
+                f"Inception weights are not at {path} and cannot be downloaded ({error}): fetch "
+                f"{INCEPTION_URL} (SHA-256 {INCEPTION_SHA256}) elsewhere and put it there or give "
+                "it as --inception-weights FILE; or measure with --features classifier, which "
+                "downloads nothing"
+            ) from None
+    return path

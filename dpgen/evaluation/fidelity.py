@@ -1,0 +1,187 @@
+"""Fidelity: how close synthetic images come to real ones in the features of a network.
+
+All metrics read the same uint8 images and one pass of one network; what they are stands in
+`feature_distances`. FID of finite sets is above that of the distributions behind them, by about the
+square of the number of features over the number of images: compare at equal numbers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from dpgen.data.images import Images, to_uint8
+from dpgen.evaluation.extraction import (
+    extract,
+    reference_statistics,
+    refuse_unlike_processes,
+    statistics,
+)
+from dpgen.evaluation.feature_cache import sha256_of
+from dpgen.evaluation.feature_distances import (
+    density_coverage,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+    score,
+)
+from dpgen.evaluation.features import FeatureNetwork, Inception
+from dpgen.evaluation.fidelity_protocol import FidelityProtocol
+
+__all__ = ["Fidelity", "FidelityProtocol", "fidelity"]
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Fidelity with everything that it depends on.
+
+    ``kid_std`` and ``score_std`` are standard deviations over subsets and parts. ``private`` says
+    that the numbers were computed from private records or from what a generator learned from: they
+    are no release under differential privacy.
+    """
+
+    fid: float
+    kid: float
+    kid_std: float
+    score: float
+    score_std: float
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+    n_features: int
+    network: str
+    network_sha256: str
+    network_recipe: Mapping[str, Any]
+    protocol: FidelityProtocol
+    private: bool
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers by name; the names of any network but Inception begin with the network's."""
+        ours = self.network == Inception.name
+        prefix = "" if ours else f"{self.network}_"
+        names = ("fid", "kid", "score", "precision", "recall", "density", "coverage")
+        found = {f"{prefix}{name}": getattr(self, name) for name in names}
+        if ours:
+            found["inception_score"] = found.pop("score")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values: the metrics, their spreads, the network, the protocol, whether private."""
+        return {
+            "metrics": self.metrics(),
+            "kid_std": self.kid_std,
+            "score_std": self.score_std,
+            "network": {
+                "name": self.network,
+                "sha256": self.network_sha256,
+                "n_features": self.n_features,
+                "recipe": dict(self.network_recipe),
+            },
+            "protocol": asdict(self.protocol),
+            "private": self.private,
+        }
+
+
+def fidelity(
+    synthetic: Images,
+    reference: Images,
+    network: FeatureNetwork,
+    protocol: FidelityProtocol = FidelityProtocol(),  # noqa: B008 - frozen
+    *,
+    private: bool = True,
+    accelerator: Accelerator | None = None,
+    cache: Path | None = None,
+    show: bool = False,
+) -> Fidelity:
+    """How close ``synthetic`` comes to ``reference`` in the features of ``network``.
+
+    Guarantees: the same numbers for any number of processes, with the cache and without it, on
+    processors of one kind; labels are not looked at; leaves torch's global random state as it was.
+
+    Args:
+        synthetic: what a generator drew.
+        reference: real images of the same shape.
+        network: the feature network.
+        protocol: everything else that the numbers depend on.
+        private: whether the reference, or what the network learned from, is private. A reference of
+            training records makes the result private whatever is said here.
+        accelerator: of the processes that share the work; None: this process alone, on the CPU.
+        cache: folder for features of the reference; they are as private as the reference.
+        show: progress bars.
+    """
+    _check(synthetic, reference, network)
+    full = protocol.resolved(len(synthetic.pixels), len(reference.pixels))
+    ours = to_uint8(_chosen(synthetic.pixels, full.n_synthetic, full.seed))
+    real = to_uint8(_chosen(reference.pixels, full.n_reference, full.seed))
+    if accelerator is not None and accelerator.num_processes > 1:
+        refuse_unlike_processes(accelerator, network.sha256, sha256_of(ours), sha256_of(real))
+    of_real = reference_statistics(network, real, accelerator=accelerator, cache=cache, show=show)
+    label = "features, synthetic"
+    found = extract(network, ours, accelerator=accelerator, label=label, show=show)
+    features = found.features
+    assert full.kid_subset_size is not None
+    kid, kid_std = kernel_distance(
+        features,
+        of_real.features,
+        n_subsets=full.n_kid_subsets,
+        subset_size=full.kid_subset_size,
+        seed=full.seed,
+    )
+    mean_score, score_std = score(found.logits, n_parts=full.n_score_parts, seed=full.seed)
+    near, near_real = (
+        _chosen(x, full.n_neighbour_images, full.seed) for x in (features, of_real.features)
+    )
+    precision, recall = precision_recall(near, near_real, k=full.n_neighbours_precision)
+    density, coverage = density_coverage(near, near_real, k=full.n_neighbours_density)
+    return Fidelity(
+        fid=frechet_distance(statistics(features), of_real),
+        kid=kid,
+        kid_std=kid_std,
+        score=mean_score,
+        score_std=score_std,
+        precision=precision,
+        recall=recall,
+        density=density,
+        coverage=coverage,
+        n_features=features.shape[1],
+        network=network.name,
+        network_sha256=network.sha256,
+        network_recipe=dict(network.recipe),
+        protocol=full,
+        private=private or full.reference_split != "test",
+    )
+
+
+def _chosen(values: Tensor, n: int | None, seed: int) -> Tensor:
+    if n is None or n == len(values):
+        return values
+    generator = torch.Generator().manual_seed(seed)
+    return values[torch.randperm(len(values), generator=generator)[:n].sort().values]
+
+
+def _check(synthetic: Images, reference: Images, network: FeatureNetwork) -> None:
+    for name, images in (("synthetic", synthetic), ("reference", reference)):
+        if images.pixels.ndim != 4 or images.pixels.shape[1] not in (1, 3):
+            raise ValueError(
+                f"{name} must have pixels (N, 1 or 3, H, W), got {tuple(images.pixels.shape)}"
+            )
+    ours, real = tuple(synthetic.pixels.shape[1:]), tuple(reference.pixels.shape[1:])
+    if ours != real:
+        raise ValueError(
+            f"synthetic images must have the shape of the reference, (C, H, W) = {real}, got "
+            f"{ours}: resize or convert one of them first"
+        )
+    if not network.name.isidentifier():
+        raise ValueError(f"network must have a name of letters, got {network.name!r}")
+    if network.name == Inception.name and not isinstance(network, Inception):
+        raise ValueError(
+            "network must not be called 'inception' unless dpgen.evaluation.features.inception "
+            "made it: its numbers would pass for published ones"
+        )

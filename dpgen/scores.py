@@ -1,0 +1,200 @@
+"""Scores of synthetic sets against real images: what `dpgen evaluate` prints and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from dpgen.data.images import Images, to_float
+from dpgen.data.sources import Source, open_source
+from dpgen.evaluation.features import FeatureNetwork, classifier_features, inception
+from dpgen.evaluation.fidelity import Fidelity, FidelityProtocol, fidelity
+from dpgen.evaluation.grid import save_panels
+from dpgen.evaluation.report.metrics import Estimate, estimate, ordered
+from dpgen.evaluation.utility import Utility, UtilityProtocol, utility
+from dpgen.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """Of one synthetic set: utilities by network, a result a seed, and fidelity if it was asked."""
+
+    n_images: int
+    utilities: dict[str, tuple[Utility, ...]]
+    fidelity: Fidelity | None
+
+    @property
+    def metrics(self) -> dict[str, Estimate]:
+        """All numbers by name; of accuracies the mean over seeds with its standard error."""
+        found = {
+            f"accuracy_{k}": estimate(u.accuracy for u in v) for k, v in self.utilities.items()
+        }
+        if self.fidelity is not None:
+            found |= {k: estimate([v]) for k, v in self.fidelity.metrics().items()}
+        return {k: v for k, v in found.items() if v is not None}
+
+    def weakest(self, class_names: Sequence[str]) -> str:
+        """The class that the first network's first seed knows least."""
+        first = next(iter(self.utilities.values()))[0]
+        share, k = min((p, k) for k, p in enumerate(first.per_class) if p is not None)
+        return f"{class_names[k]} ({100 * share:.0f} %)"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "n_images": self.n_images,
+            "metrics": {k: v.mean for k, v in self.metrics.items()},
+            "utility": {k: [asdict(u) for u in v] for k, v in self.utilities.items()},
+            "fidelity": None if self.fidelity is None else self.fidelity.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of several sets against one reference, under one protocol."""
+
+    reference: str
+    split: str
+    n_reference: int
+    private: bool
+    class_names: tuple[str, ...]
+    sets: dict[str, SetScores]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schema": "dpgen-scores/2",
+            "reference": self.reference,
+            "split": self.split,
+            "n_reference": self.n_reference,
+            "private": self.private,
+            "sets": {name: scores.to_dict() for name, scores in self.sets.items()},
+        }
+
+    def text(self) -> str:
+        """A row a metric, the sets side by side, and the protocol below."""
+        names = list(self.sets)
+        rows = [["", *names], ["images", *(f"{s.n_images:,}" for s in self.sets.values())]]
+        for metric in ordered(k for s in self.sets.values() for k in s.metrics):
+            found = [s.metrics.get(metric.name) for s in self.sets.values()]
+            decimals = metric.decimals(e.mean for e in found if e is not None)
+            cells = ["-" if e is None else metric.text(e, decimals) for e in found]
+            rows.append([metric.heading, *cells])
+        if any(s.utilities for s in self.sets.values()):
+            weakest = (s.weakest(self.class_names) for s in self.sets.values())
+            rows.append(["weakest class", *weakest])
+        widths = [max(len(row[i]) for row in rows) for i in range(len(names) + 1)]
+        lines = [
+            f"Against {self.n_reference:,} real images ({self.reference}, {self.split}); accuracy "
+            "is that of classifiers trained on synthetic images only",
+            "",
+        ]
+        for first, *others in rows:
+            cells = (c.rjust(w) for c, w in zip(others, widths[1:], strict=True))
+            lines.append("  ".join([first.ljust(widths[0]), *cells]))
+        return "\n".join([*lines, "", *self._protocol()])
+
+    def _protocol(self) -> list[str]:
+        one = next(iter(self.sets.values()))
+        lines = [f"protocol: {u[0].protocol}" for u in one.utilities.values()]
+        if (f := one.fidelity) is not None:
+            lines += [f"protocol: {f.protocol}", f"features: {f.network}, {f.network_sha256[:16]}"]
+        if self.private:
+            lines.append(
+                "These numbers were computed from real images without noise: no epsilon covers "
+                "them, keep them in the house."
+            )
+        return lines
+
+
+def scores(
+    sets: Sequence[Path],
+    reference: str,
+    *,
+    split: str = "test",
+    size: int | None = None,
+    channels: int | None = None,
+    networks: Sequence[str] = ("cnn",),
+    seeds: int = 1,
+    features: str = "classifier",
+    inception_weights: Path | None = None,
+    cache: Path | None = None,
+    preview: Path | None = None,
+    show: bool = False,
+) -> Scores:
+    """Compares synthetic sets with real images.
+
+    Args:
+        sets: what `dpgen sample` wrote, or any images in a format that dpgen reads.
+        reference: `digits` or a path; the real images.
+        split: which of them.
+        networks: classifiers whose accuracy is measured.
+        seeds: classifiers of each kind, per set.
+        features: "classifier" (trained on the reference's training split), "inception", or "none"
+            for no fidelity.
+        cache: folder for the reference's features, which are as private as the reference.
+        preview: where to draw a strip a set.
+
+    Under a launcher several processes share the features; classifiers are trained by the first one
+    alone, and only its scores are whole.
+    """
+    source = open_source(reference, split=split, size=size, channels=channels)  # type: ignore[arg-type]
+    real, n_classes = _read(source), len(source.class_names)
+    loaded = {str(path): _synthetic(path, source.class_names) for path in sets}
+    network = _features(features, reference, size, channels, n_classes, inception_weights, cache)
+    measured: dict[str, Fidelity | None] = dict.fromkeys(loaded)
+    accelerator, protocol = Accelerator(), FidelityProtocol(reference_split=split)  # type: ignore[arg-type]
+    if network is not None:
+        for name, images in loaded.items():
+            measured[name] = fidelity(
+                images, real, network, protocol, private=not source.public,
+                accelerator=accelerator, cache=cache, show=show,
+            )  # fmt: skip
+    networks = networks if accelerator.is_main_process else ()
+    trained: dict[str, dict[str, tuple[Utility, ...]]] = {name: {} for name in loaded}
+    total = len(loaded) * len(networks) * seeds
+    with progress_bar("classifiers", total, show=show) as advance:
+        for name, images in loaded.items():
+            for kind in networks:
+                results = []
+                for seed in range(seeds):
+                    recipe = UtilityProtocol(network=kind)
+                    results.append(utility(images, real, n_classes, seed=seed, protocol=recipe))
+                    advance()
+                trained[name][kind] = tuple(results)
+    if preview is not None:
+        save_panels({"real": real, **loaded}, preview, n_classes)
+    found = {k: SetScores(len(v.labels), trained[k], measured[k]) for k, v in loaded.items()}
+    return Scores(
+        reference, split, len(real.labels), not source.public, source.class_names, found
+    )
+
+
+def _features(
+    features: str, reference: str, size: int | None, channels: int | None, n_classes: int,
+    weights: Path | None, cache: Path | None,
+) -> FeatureNetwork | None:  # fmt: skip
+    if features == "none":
+        return None
+    if features == "inception":
+        return inception(weights)
+    learned = open_source(reference, split="train", size=size, channels=channels)
+    return classifier_features(_read(learned), n_classes, cache=cache)
+
+
+def _synthetic(path: Path, class_names: tuple[str, ...]) -> Images:
+    """A set whose labels mean what the reference's mean."""
+    source = open_source(path)
+    if source.class_names != class_names:
+        raise ValueError(
+            f"the classes of {path} are {', '.join(source.class_names)}, those of the reference "
+            f"{', '.join(class_names)}: they must be the same, in the same order"
+        )
+    return _read(source)
+
+
+def _read(source: Source) -> Images:
+    pixels, labels = source.read(range(len(source)))
+    return Images(to_float(pixels), labels)

@@ -122,7 +122,7 @@ def accuracies(
     """Of classifiers trained on ``images``, on the real test split."""
     test, found = real(settings, "test"), {}
     for network in settings.networks:
-        protocol = UtilityProtocol(network=network)
+        protocol = UtilityProtocol.of(network)
         one = utility(images, test, n_classes, seed=seed, protocol=protocol)
         found[f"accuracy_{network}"] = one.accuracy
     return found

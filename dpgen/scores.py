@@ -160,7 +160,7 @@ def scores(
             for kind in networks:
                 results = []
                 for seed in range(seeds):
-                    recipe = UtilityProtocol(network=kind)
+                    recipe = UtilityProtocol.of(kind)
                     results.append(utility(images, real, n_classes, seed=seed, protocol=recipe))
                     advance()
                 trained[name][kind] = tuple(results)

@@ -70,7 +70,7 @@ class BenchmarkSettings:
     channels: int | None = None
     features: str = "classifier"
     reference: str = "test"
-    networks: tuple[str, ...] = ("mlp", "cnn")
+    networks: tuple[str, ...] = ("logistic", "mlp", "cnn")
     ceiling: bool = False
     selection: str = ""
     inception_weights: str | None = None

@@ -9,27 +9,43 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dpgen.data.images import Images, to_float, to_uint8
-from dpgen.networks.classifier import MLP, Classifier
+from dpgen.networks.classifier import MLP, Classifier, Logistic
+from dpgen.networks.resnet import ResNet
+from dpgen.progress import progress_bar
 
 __all__ = [
+    "FAST",
+    "FULL",
     "Utility",
     "UtilityProtocol",
     "accuracy",
-    "accuracy_per_class",
+    "confusion",
     "train_classifier",
     "utility",
 ]
 
-NETWORKS: dict[str, Callable[[tuple[int, int, int], int], Classifier | MLP]] = {
-    "cnn": Classifier,
+NETWORKS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
+    "logistic": Logistic,
     "mlp": MLP,
+    "cnn": Classifier,
+    "resnet": partial(ResNet, widths=(64, 128, 256, 512)),
+    "wide-resnet": partial(ResNet, widths=(64, 128, 256)),
 }
+# What differs from the defaults of `UtilityProtocol`. The full tier wants a GPU.
+RECIPES: dict[str, dict[str, Any]] = {
+    "resnet": {"n_steps": 4000, "learning_rate": 1e-3},
+    "wide-resnet": {"n_steps": 4000, "learning_rate": 1e-3},
+}
+FAST = ("logistic", "mlp", "cnn")
+FULL = (*FAST, "resnet", "wide-resnet")
 TEST_BATCH = 512  # images per forward pass; changes an accuracy by float rounding at most
 
 
@@ -41,7 +57,7 @@ class UtilityProtocol:
     and cost the same.
 
     Args:
-        network: ``"cnn"`` or ``"mlp"``.
+        network: a key of `NETWORKS`; `of` gives its fixed recipe.
         n_steps: optimiser steps.
         batch_size: images per step; a set with fewer is taken whole at every step.
         learning_rate: of the first step.
@@ -55,6 +71,11 @@ class UtilityProtocol:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     n_train: int | None = None
+
+    @classmethod
+    def of(cls, network: str) -> UtilityProtocol:
+        """The recipe of a network: the defaults, and what `RECIPES` says."""
+        return cls(network=network, **RECIPES.get(network, {}))
 
     def __post_init__(self) -> None:
         if self.network not in NETWORKS:
@@ -74,11 +95,13 @@ class UtilityProtocol:
 class Utility:
     """Accuracy on the reference of a classifier that has seen only the synthetic images.
 
-    ``per_class[k]`` is None when the reference has no image of class k.
+    ``per_class[k]`` is None when the reference has no image of class k; ``confusion[k][j]`` images
+    of class k were taken for class j.
     """
 
     accuracy: float
     per_class: tuple[float | None, ...]
+    confusion: tuple[tuple[int, ...], ...]
     n_train: int
     n_test: int
     seed: int
@@ -92,6 +115,8 @@ def utility(
     *,
     seed: int,
     protocol: UtilityProtocol = UtilityProtocol(),  # noqa: B008 - frozen
+    device: torch.device | str = "cpu",
+    show: bool = False,
 ) -> Utility:
     """Trains on ``synthetic``, tests on ``reference``.
 
@@ -104,6 +129,8 @@ def utility(
         n_classes: number of classes of both.
         seed: initial weights, choice and order of the images.
         protocol: the recipe.
+        device: where the classifier is trained.
+        show: a progress bar.
     """
     if synthetic.pixels.shape[1:] != reference.pixels.shape[1:]:
         raise ValueError(
@@ -111,11 +138,17 @@ def utility(
             f"{tuple(synthetic.pixels.shape[1:])} and {tuple(reference.pixels.shape[1:])}"
         )
     _check(reference, n_classes, "reference")
-    module = train_classifier(synthetic, n_classes, seed=seed, protocol=protocol)
+    module = train_classifier(
+        synthetic, n_classes, seed=seed, protocol=protocol, device=device, show=show
+    )
     n_synthetic = synthetic.labels.shape[0]
+    table = confusion(module, reference, n_classes)
     return Utility(
-        accuracy=accuracy(module, reference),
-        per_class=accuracy_per_class(module, reference, n_classes),
+        accuracy=int(table.trace()) / int(table.sum()),
+        per_class=tuple(
+            int(row[k]) / int(row.sum()) if row.sum() else None for k, row in enumerate(table)
+        ),
+        confusion=tuple(tuple(row) for row in table.tolist()),
         n_train=min(n_synthetic, protocol.n_train or n_synthetic),
         n_test=reference.labels.shape[0],
         seed=seed,
@@ -129,7 +162,9 @@ def train_classifier(
     *,
     seed: int,
     protocol: UtilityProtocol = UtilityProtocol(),  # noqa: B008 - frozen
-) -> Classifier | MLP:
+    device: torch.device | str = "cpu",
+    show: bool = False,
+) -> nn.Module:
     """A classifier of ``images`` by the recipe, in eval mode.
 
     Guarantees: deterministic given the seed, on the same machine; leaves torch's global random
@@ -141,13 +176,15 @@ def train_classifier(
         n_classes: number of classes; labels lie in [0, n_classes).
         seed: initial weights, choice and order of the images.
         protocol: the recipe.
+        device: where it is trained; the result lies on the CPU.
+        show: a progress bar.
     """
     _check(images, n_classes, "images")
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         channels, height, width = images.pixels.shape[1:]
-        module = NETWORKS[protocol.network]((channels, height, width), n_classes)
+        module = NETWORKS[protocol.network]((channels, height, width), n_classes).to(device)
     chosen = torch.randperm(images.labels.shape[0], generator=generator)[: protocol.n_train]
     pixels, labels = to_uint8(images.pixels[chosen]), images.labels[chosen]
     optimizer = torch.optim.AdamW(
@@ -156,37 +193,36 @@ def train_classifier(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, protocol.n_steps)
     order = torch.empty(0, dtype=torch.int64)
     batch_size = min(protocol.batch_size, len(labels))
-    for _ in range(protocol.n_steps):
-        if len(order) < batch_size:
-            order = torch.randperm(len(labels), generator=generator)
-        batch, order = order[:batch_size], order[batch_size:]
-        loss = functional.cross_entropy(module(to_float(pixels[batch])), labels[batch])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return module.eval()
+    with progress_bar(f"classifier, {protocol.network}", protocol.n_steps, show=show) as advance:
+        for _ in range(protocol.n_steps):
+            if len(order) < batch_size:
+                order = torch.randperm(len(labels), generator=generator)
+            batch, order = order[:batch_size], order[batch_size:]
+            x, y = to_float(pixels[batch]).to(device), labels[batch].to(device)
+            loss = functional.cross_entropy(module(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            advance()
+    return module.eval().cpu()
 
 
 def accuracy(module: nn.Module, images: Images) -> float:
     """The fraction of ``images`` that ``module`` gives its largest logit at their label."""
-    return _hits(module, images).double().mean().item()
+    return (_predicted(module, images) == images.labels).double().mean().item()
 
 
-def accuracy_per_class(
-    module: nn.Module, images: Images, n_classes: int
-) -> tuple[float | None, ...]:
-    """`accuracy` on the images of each class; None for a class without images."""
-    hits = _hits(module, images).double()
-    of_class = [hits[images.labels == label] for label in range(n_classes)]
-    return tuple(part.mean().item() if len(part) else None for part in of_class)
+def confusion(module: nn.Module, images: Images, n_classes: int) -> Tensor:
+    """How many images of each class (row) were taken for each class (column), int64 (K, K)."""
+    pairs = images.labels * n_classes + _predicted(module, images)
+    return torch.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
 @torch.no_grad()
-def _hits(module: nn.Module, images: Images) -> Tensor:
+def _predicted(module: nn.Module, images: Images) -> Tensor:
     batches = to_uint8(images.pixels).split(TEST_BATCH)
-    predicted = torch.cat([module(to_float(batch)).argmax(dim=1) for batch in batches])
-    return predicted == images.labels
+    return torch.cat([module(to_float(batch)).argmax(dim=1) for batch in batches])
 
 
 def _check(images: Images, n_classes: int, name: str) -> None:

@@ -1,6 +1,6 @@
 """Classifiers: what downstream accuracy is measured with, and small networks for audits.
 
-Both give logits and, one layer earlier, features.
+All give logits and, one layer earlier, features.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from einops import rearrange
 from torch import Tensor, nn
 
-__all__ = ["MLP", "Classifier"]
+__all__ = ["MLP", "Classifier", "Logistic"]
 
 
 class Classifier(nn.Module):
@@ -92,6 +92,30 @@ class MLP(nn.Module):
         """What the last linear layer reads, (B, width)."""
         _check_images(x, self.shape)
         return self.body(rearrange(x, "b c h w -> b (c h w)"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (B, n_classes), of images (B, C, H, W) in [-1, 1]."""
+        return self.head(self.features(x))
+
+
+class Logistic(nn.Module):
+    """Multinomial logistic regression on the pixels.
+
+    Args:
+        shape: (C, H, W).
+        n_classes: number of classes, at least 1.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], n_classes: int) -> None:
+        super().__init__()
+        _check(shape, n_classes)
+        self.shape = shape
+        self.head = nn.Linear(math.prod(shape), n_classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the linear layer reads: the pixels, (B, C H W)."""
+        _check_images(x, self.shape)
+        return rearrange(x, "b c h w -> b (c h w)")
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (B, n_classes), of images (B, C, H, W) in [-1, 1]."""

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
-from dpgen.data.images import Images, to_float
+from dpgen.data.images import Images, to_float, to_uint8
+from dpgen.evaluation import utility as utility_module
 from dpgen.evaluation.utility import (
+    FULL,
     UtilityProtocol,
     accuracy,
-    accuracy_per_class,
+    confusion,
     train_classifier,
     utility,
 )
@@ -65,11 +70,54 @@ def test_accuracy_counts_exactly() -> None:
     pixels = torch.tensor([1.0, 1.0, -1.0, -1.0, 1.0])[:, None, None, None].expand(-1, 1, 2, 2)
     images = Images(pixels, torch.tensor([1, 1, 0, 1, 0]))
     assert accuracy(FirstPixelClassifier(), images) == pytest.approx(3 / 5)
-    assert accuracy_per_class(FirstPixelClassifier(), images, 3) == (
-        pytest.approx(1 / 2),
-        pytest.approx(2 / 3),
-        None,
+    assert confusion(FirstPixelClassifier(), images, 3).tolist() == [[1, 1, 0], [1, 2, 0], [0] * 3]
+
+
+def test_a_result_holds_the_whole_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = torch.tensor([1.0, 1.0, -1.0, -1.0, 1.0])[:, None, None, None].expand(-1, 1, 2, 2)
+    images = Images(pixels, torch.tensor([1, 1, 0, 1, 0]))
+    stand_in = {"cnn": lambda shape, n_classes: Trainable()}
+    monkeypatch.setattr(utility_module, "NETWORKS", stand_in)
+    found = utility(images, images, 3, seed=0, protocol=UtilityProtocol(n_steps=1))
+    assert found.accuracy == 3 / 5
+    assert found.per_class == (1 / 2, 2 / 3, None)
+    assert found.confusion == ((1, 1, 0), (1, 2, 0), (0, 0, 0))
+
+
+class Trainable(FirstPixelClassifier):
+    """The same, with a weight that changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + 0 * self.weight
+
+
+@pytest.mark.parametrize("network", FULL)
+def test_every_network_learns_stripes_by_its_own_recipe(network: str) -> None:
+    recipe = dataclasses.replace(UtilityProtocol.of(network), n_steps=12, batch_size=16)
+    found = utility(stripes(64, 0), stripes(200, 1), 2, seed=0, protocol=recipe)
+    assert found.accuracy > 0.95
+    assert UtilityProtocol.of("cnn") == UtilityProtocol()
+    assert UtilityProtocol.of("resnet").n_steps == 4000
+
+
+def test_logistic_regression_is_scikit_learns() -> None:
+    """Long enough, without decay, on a problem that has an optimum."""
+    images = stripes(200, 0)
+    flipped = torch.rand(200, generator=torch.Generator().manual_seed(1)) < 0.3
+    images = Images(images.pixels[:, :, :2, :2], (images.labels + flipped) % 2)
+    recipe = UtilityProtocol(
+        network="logistic", n_steps=3000, batch_size=200, learning_rate=0.05, weight_decay=0.0
     )
+    module = train_classifier(images, 2, seed=0, protocol=recipe)
+    rows = to_float(to_uint8(images.pixels)).flatten(1).double().numpy()
+    oracle = LogisticRegression(C=np.inf, tol=1e-10).fit(rows, images.labels.numpy())
+    logits = module(to_float(to_uint8(images.pixels))).detach().double()
+    ours = (logits[:, 1] - logits[:, 0]).numpy()
+    np.testing.assert_allclose(ours, oracle.decision_function(rows), atol=0.02)
 
 
 def test_accuracy_sees_images_as_a_file_would_hold_them() -> None:
@@ -122,7 +170,7 @@ def test_a_set_smaller_than_a_batch_is_taken_whole() -> None:
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({"network": "resnet"}, "network must be one of cnn, mlp, got 'resnet'"),
+        ({"network": "vgg"}, "network must be one of logistic, mlp, cnn, .*, got 'vgg'"),
         ({"n_steps": 0}, "n_steps must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),

@@ -57,7 +57,14 @@ def compare(
             },
             "protocol": {
                 "n_samples": settings.n_samples,
-                "fidelity": next((c["fidelity"] for c in cells if "fidelity" in c), {}),
+                "fidelity": next(
+                    (
+                        {key: c["fidelity"][key] for key in ("network", "protocol")}
+                        for c in cells
+                        if "fidelity" in c
+                    ),
+                    {},
+                ),
                 "utility": recipes,
                 "selection": settings.selection,
             },

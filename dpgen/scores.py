@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
+from torch import Tensor
 
-from dpgen.data.images import Images, to_float
+from dpgen.data.images import Images, to_float, to_uint8
 from dpgen.data.sources import Source, open_source
+from dpgen.evaluation.extraction import extract
 from dpgen.evaluation.features import FeatureNetwork, classifier_features, inception
 from dpgen.evaluation.fidelity import Fidelity, FidelityProtocol, fidelity
 from dpgen.evaluation.grid import save_panels
+from dpgen.evaluation.nearest import Copying, copying, nearest, save_nearest
 from dpgen.evaluation.report.metrics import Estimate, estimate, ordered
 from dpgen.evaluation.utility import Utility, UtilityProtocol, utility
 from dpgen.progress import progress_bar
 
+N_SHOWN = 10  # samples in a picture of nearest records
+
 
 @dataclass(frozen=True)
 class SetScores:
-    """Of one synthetic set: utilities by network, a result a seed, and fidelity if it was asked."""
+    """Of one synthetic set: utilities by network, a result a seed; fidelity and distances to the
+    training records if they were asked for.
+    """
 
     n_images: int
     utilities: dict[str, tuple[Utility, ...]]
     fidelity: Fidelity | None
+    copying: Copying | None
 
     @property
     def metrics(self) -> dict[str, Estimate]:
@@ -49,6 +58,7 @@ class SetScores:
             "metrics": {k: v.mean for k, v in self.metrics.items()},
             "utility": {k: [asdict(u) for u in v] for k, v in self.utilities.items()},
             "fidelity": None if self.fidelity is None else self.fidelity.to_dict(),
+            "copying": None if self.copying is None else self.copying.to_dict(),
         }
 
 
@@ -85,6 +95,9 @@ class Scores:
         if any(s.utilities for s in self.sets.values()):
             weakest = (s.weakest(self.class_names) for s in self.sets.values())
             rows.append(["weakest class", *weakest])
+        if all(s.copying is not None for s in self.sets.values()):
+            shares = (s.copying.share(0.01) for s in self.sets.values() if s.copying is not None)
+            rows.append(["as near as 1 % of held-out", *(f"{100 * x:.1f} %" for x in shares)])
         widths = [max(len(row[i]) for row in rows) for i in range(len(names) + 1)]
         lines = [
             f"Against {self.n_reference:,} real images ({self.reference}, {self.split}); accuracy "
@@ -122,6 +135,7 @@ def scores(
     inception_weights: Path | None = None,
     cache: Path | None = None,
     preview: Path | None = None,
+    nearest_to: Path | None = None,
     show: bool = False,
 ) -> Scores:
     """Compares synthetic sets with real images.
@@ -136,6 +150,8 @@ def scores(
             for no fidelity.
         cache: folder for the reference's features, which are as private as the reference.
         preview: where to draw a strip a set.
+        nearest_to: folder for pictures of samples beside the nearest records of the reference's
+            training split, which are private.
 
     Under a launcher several processes share the features; classifiers are trained by the first one
     alone, and only its scores are whole.
@@ -166,10 +182,41 @@ def scores(
                 trained[name][kind] = tuple(results)
     if preview is not None:
         save_panels({"real": real, **loaded}, preview, n_classes)
-    found = {k: SetScores(len(v.labels), trained[k], measured[k]) for k, v in loaded.items()}
+    copied: dict[str, Copying | None] = dict.fromkeys(loaded)
+    if nearest_to is not None:
+        if network is None:
+            raise ValueError("nearest records are found by features: take --features classifier")
+        learned = _read(open_source(reference, split="train", size=size, channels=channels))
+        copied |= _copied(loaded, learned, real, network, nearest_to, accelerator, show)
+    found = {
+        k: SetScores(len(v.labels), trained[k], measured[k], copied[k]) for k, v in loaded.items()
+    }
     return Scores(
         reference, split, len(real.labels), not source.public, source.class_names, found
     )
+
+
+def _copied(
+    sets: Mapping[str, Images], learned: Images, held_out: Images, network: FeatureNetwork,
+    folder: Path, accelerator: Accelerator, show: bool,
+) -> dict[str, Copying]:  # fmt: skip
+    """How near each set comes to the training records; draws a picture a set."""
+
+    def of(images: Images, label: str) -> Tensor:
+        pixels = to_uint8(images.pixels)
+        return extract(network, pixels, accelerator=accelerator, label=label, show=show).features
+
+    records, natural = of(learned, "features, training"), of(held_out, "features, held out")
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for k, (name, images) in enumerate(sets.items()):
+        ours = of(images, "features, synthetic")
+        found[name] = copying(ours, records, natural)
+        shown = torch.linspace(0, len(ours) - 1, min(N_SHOWN, len(ours))).long()  # of all classes
+        picture = folder / f"{k + 1}-{Path(name).name}.png"
+        some = Images(images.pixels[shown], images.labels[shown])
+        save_nearest(picture, some, learned, nearest(ours[shown], records, k=5), n_rows=N_SHOWN)
+    return found
 
 
 def _features(

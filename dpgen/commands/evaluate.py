@@ -61,6 +61,14 @@ from dpgen.commands.options import quiet_option
     help="Keeps the reference's features, which are as private as the reference.",
 )
 @click.option(
+    "--nearest",
+    "nearest_to",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Draw samples beside the nearest records of the reference's training split, and say how "
+    "many come as near as 1 % of held-out images. Private.",
+)
+@click.option(
     "--preview",
     type=click.Path(path_type=Path),
     help="Write a picture: a strip per set, the reference first.",
@@ -95,6 +103,10 @@ def evaluate(
             f"warning: --split {given['split']}: if generators learned from these images, one that "
             "copies them scores well here",
             err=True,
+        )
+    if given["nearest_to"] is not None:
+        click.echo(
+            f"{given['nearest_to']} shows training records: it is covered by no epsilon", err=True
         )
     if json_file is not None:
         from dpgen.privacy.chain import replace_durably

@@ -129,12 +129,14 @@ def inception(weights: Path | None = None, *, show: bool = False) -> Inception:
         weights: the file; None: torch hub's copy, downloaded where there is none.
         show: a progress bar of the download.
     """
-    content = (_downloaded(show) if weights is None else _read(weights)).read_bytes()
+    path = _downloaded(show) if weights is None else weights
+    if not path.is_file():
+        raise ValueError(f"Inception weights must be a file, got {path}: fetch {INCEPTION_URL}")
+    content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != INCEPTION_SHA256:
-        source = _hub_file() if weights is None else weights
         raise ValueError(
-            f"Inception weights {source} must have SHA-256 {INCEPTION_SHA256}, got {found}: fetch "
+            f"Inception weights {path} must have SHA-256 {INCEPTION_SHA256}, got {found}: fetch "
             f"{INCEPTION_URL} again"
         )
     try:
@@ -163,6 +165,7 @@ def classifier_features(
     *,
     cache: Path | None = None,
     accelerator: Accelerator | None = None,
+    show: bool = False,
 ) -> ClassifierFeatures:
     """A small classifier of the real images, by a recipe without choices.
 
@@ -174,7 +177,9 @@ def classifier_features(
         reference: real images with labels, by custom the training split.
         n_classes: number of classes, at least 2.
         cache: folder that keeps the trained network.
-        accelerator: of the processes that share the work; None: this process alone.
+        accelerator: where it is trained, and the processes that need it; None: this process, on the
+            CPU.
+        show: a progress bar, on the first process.
     """
     if n_classes < 2:
         raise ValueError(
@@ -195,17 +200,25 @@ def classifier_features(
     }
     kept = FeatureCache(cache) if cache is not None else None
     tensors = kept.load(recipe) if kept is not None else None
+    first = accelerator is None or accelerator.is_main_process
     if there := tensors is not None:
         with torch.random.fork_rng(devices=[]):
             module: Any = NETWORKS[CLASSIFIER.network]((channels, height, width), n_classes)
     else:
-        module = train_classifier(reference, n_classes, seed=CLASSIFIER_SEED, protocol=CLASSIFIER)
+        module = train_classifier(
+            reference,
+            n_classes,
+            seed=CLASSIFIER_SEED,
+            protocol=CLASSIFIER,
+            device="cpu" if accelerator is None else accelerator.device,
+            show=show and first,
+        )
         tensors = {**module.state_dict(), SCALE: _root_mean_square(module, pixels)}
     if accelerator is not None and accelerator.num_processes > 1:
         # Processes on unlike processors may round differently: the first one's network is it.
         tensors = broadcast({k: v.to(accelerator.device) for k, v in tensors.items()})
         tensors = {k: v.cpu() for k, v in tensors.items()}
-    if kept is not None and not there and (accelerator is None or accelerator.is_main_process):
+    if kept is not None and not there and first:
         kept.save(recipe, tensors)
     module.load_state_dict({k: v for k, v in tensors.items() if k != SCALE})
     return ClassifierFeatures(module, tensors[SCALE].item(), recipe)
@@ -217,18 +230,8 @@ def _root_mean_square(module: Any, pixels: Tensor) -> Tensor:  # noqa: ANN401 - 
     return torch.cat(squares).mean().sqrt()
 
 
-def _read(weights: Path) -> Path:
-    if not weights.is_file():
-        raise ValueError(f"Inception weights must be a file, got {weights}: fetch {INCEPTION_URL}")
-    return weights
-
-
-def _hub_file() -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
-
-
 def _downloaded(show: bool) -> Path:
-    path = _hub_file()
+    path = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

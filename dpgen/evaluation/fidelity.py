@@ -118,8 +118,10 @@ def fidelity(
     """
     _check(synthetic, reference, network)
     full = protocol.resolved(len(synthetic.pixels), len(reference.pixels))
-    ours = to_uint8(_chosen(synthetic.pixels, full.n_synthetic, full.seed))
-    real = to_uint8(_chosen(reference.pixels, full.n_reference, full.seed))
+    # Apart: where a generator repeats its records in order, one draw would pick each with its copy.
+    seed, seed_real = full.seed, full.seed + 1
+    ours = to_uint8(_chosen(synthetic.pixels, full.n_synthetic, seed))
+    real = to_uint8(_chosen(reference.pixels, full.n_reference, seed_real))
     if accelerator is not None and accelerator.num_processes > 1:
         refuse_unlike_processes(accelerator, network.sha256, sha256_of(ours), sha256_of(real))
     of_real = reference_statistics(network, real, accelerator=accelerator, cache=cache, show=show)
@@ -132,12 +134,11 @@ def fidelity(
         of_real.features,
         n_subsets=full.n_kid_subsets,
         subset_size=full.kid_subset_size,
-        seed=full.seed,
+        seed=seed,
     )
-    mean_score, score_std = score(found.logits, n_parts=full.n_score_parts, seed=full.seed)
-    near, near_real = (
-        _chosen(x, full.n_neighbour_images, full.seed) for x in (features, of_real.features)
-    )
+    mean_score, score_std = score(found.logits, n_parts=full.n_score_parts, seed=seed)
+    near = _chosen(features, full.n_neighbour_images, seed)
+    near_real = _chosen(of_real.features, full.n_neighbour_images, seed_real)
     precision, recall = precision_recall(near, near_real, k=full.n_neighbours_precision)
     density, coverage = density_coverage(near, near_real, k=full.n_neighbours_density)
     return Fidelity(

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 __all__ = ["FidelityProtocol"]
 
 Split = Literal["train", "test", "all"]
+MAX_SEED = 2**32 - 2  # NumPy takes 32 bits, and one more than it is used, too
 KID_SUBSET_SIZE = 1000  # of Binkowski et al. and of torch-fidelity
 
 
@@ -40,7 +41,7 @@ class FidelityProtocol:
     n_neighbours_precision: int = 3
     n_neighbours_density: int = 5
     seed: int = 2020
-    quantisation: str = field(default="uint8, round((x + 1) * 127.5)", init=False)
+    quantisation: str = field(default="uint8, round((x + 1) * 127.5), clipped", init=False)
 
     def __post_init__(self) -> None:
         if self.reference_split not in get_args(Split):
@@ -66,6 +67,8 @@ class FidelityProtocol:
                 raise ValueError(
                     f"{name} must be a whole number of at least {smallest}, got {value!r}"
                 )
+        if self.seed > MAX_SEED:
+            raise ValueError(f"seed must be at most {MAX_SEED}, got {self.seed}")
 
     def resolved(self, n_synthetic: int, n_reference: int) -> FidelityProtocol:
         """The protocol with every number filled in for sets of these sizes.

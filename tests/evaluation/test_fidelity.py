@@ -16,7 +16,7 @@ from dpgen._torchvision import repair
 from dpgen.data.images import Images, to_float, to_uint8
 from dpgen.data.sources import read_images
 from dpgen.evaluation.extraction import extract, statistics
-from dpgen.evaluation.feature_distances import frechet_distance
+from dpgen.evaluation.feature_distances import density_coverage, frechet_distance
 from dpgen.evaluation.features import Extracted, Inception
 from dpgen.evaluation.fidelity import Fidelity, FidelityProtocol, fidelity
 
@@ -125,11 +125,9 @@ def shuffled_pixels(images: Images, seed: int) -> Images:
 
 
 def test_all_metrics_agree_with_torch_fidelity(digits: tuple[Images, Images]) -> None:
-    train, test = first(digits[0], 300), digits[1]
-    protocol = FidelityProtocol(kid_subset_size=200, n_neighbour_images=300)
-    # Equal numbers for precision and recall: the first 300 of the reference, too.
-    test = first(test, 300)
-    found = fidelity(train, test, Projection(), protocol)
+    # Equal numbers, so that all images are used for precision and recall, too.
+    train, test = first(digits[0], 300), first(digits[1], 300)
+    found = fidelity(train, test, Projection(), FidelityProtocol(kid_subset_size=200))
     expected = by_torch_fidelity(train, test, kid_subset_size=200)
     # Theirs is in float32, which keeps 6 to 7 digits of the traces and kernels that are subtracted.
     trace = statistics(extract(Projection(), to_uint8(test.pixels)).features).covariance.trace()
@@ -143,6 +141,18 @@ def test_all_metrics_agree_with_torch_fidelity(digits: tuple[Images, Images]) ->
     # A share of 300 images; a tie that rounds the other way would be 1 / 300.
     assert found.precision == pytest.approx(expected["precision"], abs=1e-6)
     assert found.recall == pytest.approx(expected["recall"], abs=1e-6)
+
+
+def test_density_and_coverage_are_of_the_balls_of_the_reference(
+    digits: tuple[Images, Images],
+) -> None:
+    train, test = first(digits[0], 200), first(digits[1], 200)
+    of_train, of_test = (
+        extract(Projection(), to_uint8(images.pixels)).features for images in (train, test)
+    )
+    found = fidelity(train, test, Projection())
+    assert (found.density, found.coverage) == density_coverage(of_train, of_test, k=5)
+    assert (found.density, found.coverage) != density_coverage(of_test, of_train, k=5)
 
 
 def test_every_option_that_torch_fidelity_is_given_is_one_it_knows() -> None:
@@ -261,6 +271,25 @@ def test_images_are_drawn_not_taken_from_the_front() -> None:
     assert max(drawn(0)) > 150 and drawn(0) != drawn(1)
 
 
+def test_the_draws_of_both_sides_are_apart() -> None:
+    network, images = Projection(), noise(200, 0)
+    fidelity(images, images, network, FidelityProtocol(n_synthetic=60, n_reference=60))
+    real, ours = network.seen
+    shared = (real[:, None] == ours).flatten(2).all(dim=2).sum()
+    # 60 of 200 drawn twice share 18 on average, with a standard deviation of 3.0.
+    assert abs(int(shared) - 18) <= 12
+
+
+@pytest.mark.parametrize(("n_synthetic", "n_reference"), [(53, 97), (97, 53)])
+def test_shares_are_of_equally_many_images_of_both_sides(
+    n_synthetic: int, n_reference: int
+) -> None:
+    found = fidelity(noise(n_synthetic, 0), noise(n_reference, 1), Projection())
+    # A share of 97 images is no multiple of 1 / 53, unless it is 0 or 1.
+    for share in (found.precision, found.recall, found.coverage):
+        assert 0 < share < 1 and share * 53 == pytest.approx(round(share * 53), abs=1e-4)
+
+
 def test_images_pass_through_uint8_first() -> None:
     network, real = Projection(), noise(60, 1)
     exact = noise(50, 0)
@@ -335,7 +364,7 @@ def test_a_result_holds_everything_it_depends_on() -> None:
         "n_neighbours_precision": 3,
         "n_neighbours_density": 5,
         "seed": 2020,
-        "quantisation": "uint8, round((x + 1) * 127.5)",
+        "quantisation": "uint8, round((x + 1) * 127.5), clipped",
     }
 
 
@@ -421,6 +450,7 @@ def test_unlike_shapes_are_refused() -> None:
         {"n_neighbours_precision": 0},
         {"n_neighbours_density": 0},
         {"seed": -1},
+        {"seed": 2**32},
         {"n_kid_subsets": 2.0},
         {"n_score_parts": True},
         {"n_neighbour_images": None},

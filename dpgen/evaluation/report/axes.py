@@ -47,17 +47,17 @@ class Axis:
 
 def value_axis(metric: Metric, values: Sequence[float], start: float, stop: float) -> Axis:
     """The axis of a metric, with all values inside; logarithmic if they span a factor of
-    `LOG_FROM`, otherwise from zero where low is better.
+    `LOG_FROM` and are no percentages, otherwise from zero where low is better.
     """
     low, high = min(values), max(values)
-    if low > 0 and high / low >= LOG_FROM:
+    if low > 0 and high / low >= LOG_FROM and not metric.percent:
         return Axis(low / 1.2, high * 1.2, start, stop, True)
     low = min(low, 0.0) if metric.better == "low" else low
     step = _step(max(high - low, 1e-3 * max(abs(high), 1e-6)))
     bottom, top = step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
     if bottom == top:
         bottom, top = (bottom - step, top) if metric.percent else (bottom, top + step)
-    return Axis(bottom, min(top, 1.0) if metric.percent else top, start, stop)
+    return Axis(bottom, top, start, stop)
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:

@@ -160,9 +160,7 @@ def _line(plot: Plot, line: Line, shift: float) -> Markup:
         words = f"{line.label}, epsilon {epsilon:g}: {mean} (seeds: {values})"
         bars, seeds = [], []
         if found.error is not None:
-            # A bar that reaches zero ends where a logarithmic axis does.
-            low = up.position(found.low) if found.low > up.low else up.start
-            high = up.position(found.high)
+            low, high = up.position(found.low), up.position(found.high)
             ends = [(x, x, low, high), (x - 3, x + 3, low, low), (x - 3, x + 3, high, high)]
             bars = [element("line", x1=a, x2=b, y1=c, y2=d, class_="error") for a, b, c, d in ends]
             seeds = [

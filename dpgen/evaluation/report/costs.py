@@ -37,10 +37,10 @@ def _cost(
     )  # fmt: skip
     words = [
         together(element("i", class_=f"swatch {name if name in PARTS else ''}"),
-                 f"{name} {duration(seconds)} ")
+                 f"{name} {duration(seconds)}")
         for name, seconds in means.items()
     ]  # fmt: skip
-    memory = None if peak is None else f"{peak:,.0f} MiB"
+    memory = None if peak is None else f"; at most {peak:,.0f} MiB"
     owners = {o.shared for e in results.epsilons for o in results.done(label, e) if o.shared}
     return element(
         "li",

@@ -20,7 +20,11 @@ def statements(found: Results) -> Markup:
             _statement(o) for e in found.epsilons for o in found.group(label, e) if o is not None
         ]
         n_verified = sum(o.verified for e in found.epsilons for o in found.done(label, e))
-        title = f"{label}: {n_verified} of {len(folds)} cells verified"
+        title = (
+            f"{label}: {n_verified} of {len(folds)} cells verified"
+            if folds
+            else f"{label}: no cell"
+        )
         parts.append(element("details", element("summary", element("b", title)), *folds))
     return together(*parts)
 

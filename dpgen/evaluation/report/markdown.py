@@ -45,7 +45,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     lines += [*map(_cell, [*wording.guarantee(found), *wording.limits(found)]), ""]
     lines += [f"* {_cell(f'{wording.name(o)} failed: {o.error}')}" for o in wording.failed(found)]
     lines += [f"* {_cell(line)}" for line in wording.broken(found)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -108,7 +108,7 @@ def certified(outcomes: Iterable[Outcome]) -> str:
         return "not verified"
     numbers = [p.get("epsilon") for p in stated]
     known = [n for n in numbers if isinstance(n, int | float)]
-    return str(max(known)) if len(known) == len(numbers) else "not stated"
+    return str(max(known)).removesuffix(".0") if len(known) == len(numbers) else "not stated"
 
 
 def _value(results: Results, metric: Metric, label: str, epsilon: float) -> Markup:

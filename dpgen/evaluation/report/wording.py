@@ -82,6 +82,8 @@ def limits(found: Results) -> list[str]:
             else "is not declared public, so this report is as private as the data."
         ),
     ]
+    if len(found.seeds) == 1:
+        said.append("One seed: nothing here says how much of a difference is chance.")
     selection = found.protocol.get("selection")
     return [*said, *([f"How settings were chosen: {selection}"] if selection else [])]
 

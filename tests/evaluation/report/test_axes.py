@@ -32,7 +32,7 @@ def test_ticks_are_round_numbers_within_the_axis() -> None:
 
 
 def test_the_axis_of_a_distance_starts_at_zero_and_holds_every_value() -> None:
-    axis = value_axis(Metric("fid"), [12.0, 93.0], 248.0, 14.0)
+    axis = value_axis(Metric("fid"), [52.0, 93.0], 248.0, 14.0)
     assert (axis.low, axis.high, axis.logarithmic) == (0, 100, False)
     assert (axis.start, axis.stop) == (248, 14)
 
@@ -46,6 +46,7 @@ def test_values_that_span_a_factor_of_twenty_get_a_logarithmic_axis() -> None:
     assert value_axis(Metric("fid"), [5.0, 100.0], 1.0, 0.0).logarithmic
     assert not value_axis(Metric("fid"), [5.01, 100.0], 1.0, 0.0).logarithmic
     assert not value_axis(Metric("fid"), [-1.0, 100.0], 1.0, 0.0).logarithmic
+    assert not value_axis(Metric("accuracy_cnn"), [0.04, 0.98], 1.0, 0.0).logarithmic
 
 
 def test_a_perfect_accuracy_has_an_axis_that_ends_at_it() -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from dpgen.evaluation.report.charts import (
     DODGE,
-    HEIGHT,
     INSET,
     LEFT,
     N_COLOURS,
@@ -112,10 +111,11 @@ def test_every_seed_is_a_dot_and_one_seed_has_no_bar() -> None:
     assert of(alone, "seed") == [] and of(alone, "error") == []
 
 
-def test_a_bar_to_below_zero_ends_where_a_logarithmic_axis_does() -> None:
-    tree = drawn(Line("ours", 0, ((1.0, Estimate(2.0, 3.0, (1.0, 3.0))),)), line(200.0, error=None))
-    bar = of(tree, "error")[0]
-    assert float(bar.attrib["y1"]) <= HEIGHT
+def test_a_bar_that_reaches_below_zero_keeps_the_axis_linear() -> None:
+    low = Line("ours", 0, ((1.0, Estimate(2.0, 3.0, (1.0, 3.0))),))
+    tree = drawn(low, line(200.0, error=None, style=1))
+    # From -50 to 200: the bar ends at -1.
+    assert float(of(tree, "error")[0].attrib["y1"]) == pytest.approx(248 - 234 * 49 / 250, abs=0.01)
 
 
 def test_numbers_show_on_hovering() -> None:

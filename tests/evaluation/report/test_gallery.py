@@ -55,9 +55,12 @@ def test_without_a_finished_cell_it_says_how_many_there_are(results: Values, png
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"<svg onload=alert(1)>", "it is no PNG file"), (b"\x89PNG\r\n\x1a\n", "it is no PNG file"),
-     (None, "No such file or directory")],
-)  # fmt: skip
+    [
+        (b"<svg onload=alert(1)>" + bytes(64), "it is no PNG file"),
+        (b"\x89PNG\r\n\x1a\n", "it is no PNG file"),
+        (None, "No such file or directory"),
+    ],
+)
 def test_a_picture_that_cannot_be_read_is_named(
     results: Values, tmp_path: Path, content: bytes | None, reason: str
 ) -> None:

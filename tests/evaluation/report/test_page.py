@@ -159,6 +159,7 @@ def test_failed_missing_broken_and_unverified_cells_are_named(results: Values, p
 
 
 def test_a_complete_benchmark_has_no_alarm(page: Page) -> None:
+    assert "One seed" not in page.text
     assert not [a for _, a in page.attributes if a.get("class") == "alarm"]
     assert "failed" not in page.text.replace("✕ failed", "") and "missing" not in page.text
 
@@ -233,6 +234,7 @@ def test_everything_in_one_seed_and_one_epsilon(results: Values) -> None:
     results["cells"] = [c for c in results["cells"] if c["epsilon"] == 1.0 and c["seed"] == 0]
     results.update(epsilons=[1.0], seeds=1)
     found = Page(report.render(results))
+    assert "One seed: nothing here says how much of a difference is chance." in found.text
     assert "±" not in found.text.replace("Mean over seeds ± standard error", "")
 
 

@@ -36,6 +36,11 @@ def test_only_the_same_data_set_at_the_same_size_compares(data: dict[str, Any]) 
     assert methods({**data, "reference": "train"}, "fid") == []
 
 
+def test_part_of_a_name_is_another_metric() -> None:
+    celeba = {"name": "celeba", "shape": [3, 64, 64]}
+    assert methods(celeba, "inception_score") == ["DP-SAD"] and methods(celeba, "score") == []
+
+
 def test_a_name_is_the_same_in_other_letters() -> None:
     fashion = {**MNIST, "name": "Fashion_MNIST"}
     assert methods(fashion, "accuracy_cnn") == ["DP-MERF", "GS-WGAN", "DPDM"]

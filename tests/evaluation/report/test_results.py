@@ -88,6 +88,15 @@ def test_a_lower_fid_wins(results: Values) -> None:
     assert found.winner(FID, 5.0) == "dpdm" and found.best(FID, 5.0) == ("dpdm",)
 
 
+def test_a_fid_is_level_when_the_two_errors_meet(results: Values) -> None:
+    means = {"dp-sad": 10.0, "dpdm": 11.1, "pge dpsgd": 11.2, "pge sketch": 30.0}
+    for label, mean in means.items():
+        for cell in cells_of(results, label, 5.0):
+            cell["metrics"]["classifier_fid"] = mean + cell["seed"] - 1
+    # Every error is .577: means 1.1 apart are level, 1.2 apart are not.
+    assert Results.read(results).best(FID, 5.0) == ("dp-sad", "dpdm")
+
+
 def test_nobody_wins_without_a_verified_guarantee(results: Values) -> None:
     accuracies(results, "dpdm", 1.0, 1.0, 1.0, 1.0)
     assert Results.read(results).winner(CNN, 1.0) == "dpdm"

@@ -1,0 +1,208 @@
+"""`dpgen evaluate` and `dpgen benchmark`, from files to tables, pictures and exit statuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dpgen.data.export import write_images
+from dpgen.data.images import Images
+from dpgen.data.sources import read_images
+from dpgen.evaluation.features import classifier_features
+from tests.test_cli import Result, assert_refused, dpgen
+
+DIGITS = ["--reference", "digits", "--network", "logistic", "-q"]
+NAMES = [str(k) for k in range(10)]
+
+BENCHMARK = """
+title = "Two of a kind"
+data = "digits"
+delta = 1e-4
+epsilons = [3]
+seeds = 1
+n_samples = 40
+networks = ["logistic"]
+[[methods]]
+label = "dp-sad"
+method = "dp-sad"
+[methods.settings]
+teacher = { n_steps = 2, n_draws = 1, batch = 10, bands = 3 }
+student = { n_steps = 1, n_iterations = 2, pool_size = 10, batch_size = 5 }
+[[methods]]
+label = "its teacher"
+method = "dpdm"
+teacher_of = "dp-sad"
+"""
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that holds the classifier of the digits, whose training takes longest."""
+    folder = tmp_path_factory.mktemp("features")
+    classifier_features(read_images("digits", split="train"), 10, cache=folder)
+    return folder
+
+
+@pytest.fixture
+def fast(features: Path) -> list[object]:
+    return [*DIGITS, "--cache", features]
+
+
+def real_digits(n: int) -> Images:
+    images = read_images("digits", split="train")
+    return Images(images.pixels[:n], images.labels[:n])
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> tuple[Path, Path]:
+    """Real digits, and the same with shuffled pixels."""
+    images = real_digits(300)
+    order = np.random.default_rng(0).permutation(64)
+    shuffled = images.pixels.flatten(2)[:, :, order].reshape(images.pixels.shape)
+    for name, pixels in (("real", images.pixels), ("shuffled", shuffled)):
+        block = Images(pixels, images.labels)
+        write_images([block], tmp_path / name, format="npz", n_images=300, class_names=NAMES)
+    return tmp_path / "real", tmp_path / "shuffled"
+
+
+def run_evaluate(*arguments: object) -> Result:
+    done = dpgen("evaluate", *arguments)
+    assert done.exit_code == 0, done.stderr
+    return done
+
+
+def test_sets_stand_side_by_side_and_the_worse_one_is_seen(
+    sets: tuple[Path, Path], fast: list[object], tmp_path: Path
+) -> None:
+    done = run_evaluate(*sets, *fast, "--json", tmp_path / "s.json")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("Against 360 real images (digits, test)")
+    row = next(line for line in lines if line.startswith("classifier FID"))
+    good, bad = (float(word) for word in row.split()[-2:])
+    assert bad > 5 * good
+    stated = json.loads((tmp_path / "s.json").read_text())
+    assert stated["private"] is False and stated["n_reference"] == 360
+    found = [stated["sets"][str(path)]["metrics"] for path in sets]
+    assert found[0]["classifier_fid"] == pytest.approx(good, rel=0.01)
+    assert found[0]["accuracy_logistic"] > 0.8 > 0.4 > found[1]["accuracy_logistic"]
+    assert "fid" not in found[0]  # nobody takes these for Inception's
+    assert stated["sets"][str(sets[0])]["fidelity"]["protocol"]["reference_split"] == "test"
+
+
+def test_features_may_be_left_out(
+    sets: tuple[Path, Path], fast: list[object], tmp_path: Path
+) -> None:
+    done = run_evaluate(sets[0], *fast, "--features", "none", "--json", tmp_path / "s.json")
+    assert "FID" not in done.stdout and "accuracy, logistic" in done.stdout
+    scores = json.loads((tmp_path / "s.json").read_text())["sets"][str(sets[0])]
+    assert scores["fidelity"] is None and list(scores["metrics"]) == ["accuracy_logistic"]
+
+
+def test_copies_show_beside_the_records_they_copy(
+    sets: tuple[Path, Path], fast: list[object], tmp_path: Path
+) -> None:
+    """The first set *is* training records: nearly all lie nearer than held-out images do."""
+    done = run_evaluate(*sets, *fast, "--nearest", tmp_path / "near", "--json", tmp_path / "s.json")
+    assert "covered by no epsilon" in done.stderr
+    row = next(line for line in done.stdout.splitlines() if line.startswith("as near as 1 %"))
+    copied, shuffled = (float(word) for word in row.replace("%", "").split()[-2:])
+    assert copied > 95 and shuffled < 5
+    stated = json.loads((tmp_path / "s.json").read_text())["sets"]
+    assert stated[str(sets[0])]["copying"]["private"] is True
+    pictures = sorted(path.name for path in (tmp_path / "near").iterdir())
+    assert pictures == ["1-real.png", "2-shuffled.png"]
+    assert Image.open(tmp_path / "near" / "1-real.png").size[0] > 64
+    assert_refused(
+        dpgen("evaluate", sets[0], *fast, "--features", "none", "--nearest", tmp_path / "n"),
+        "--features classifier",
+    )
+
+
+def test_a_private_reference_says_so_and_its_training_split_is_warned_of(
+    sets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    private = ["--reference", sets[0], "--network", "logistic", "-q"]
+    kept = run_evaluate(sets[1], *private, "--json", tmp_path / "s.json")
+    assert "no epsilon covers them" in kept.stdout and "warning" not in kept.stderr
+    assert json.loads((tmp_path / "s.json").read_text())["private"] is True
+    trained = run_evaluate(sets[1], *private, "--split", "train")
+    assert "warning: --split train" in trained.stderr
+
+
+def test_what_cannot_be_compared_is_refused_in_one_line(
+    sets: tuple[Path, Path], fast: list[object], tmp_path: Path
+) -> None:
+    one = Images(real_digits(1).pixels, real_digits(1).labels)
+    write_images([one], tmp_path / "one", format="npz", n_images=1, class_names=NAMES)
+    assert_refused(dpgen("evaluate", tmp_path / "one", *fast), "n_synthetic must be at least 2")
+    large = Images(real_digits(30).pixels.repeat(1, 1, 2, 2), real_digits(30).labels)
+    write_images([large], tmp_path / "large", format="npz", n_images=30, class_names=NAMES)
+    assert_refused(dpgen("evaluate", tmp_path / "large", *fast), "(1, 8, 8)", "(1, 16, 16)")
+    assert_refused(
+        dpgen("evaluate", sets[0], "--reference", "digits", "--network", "vgg", "-q"),
+        "network must be one of", "'vgg'",
+    )  # fmt: skip
+    (tmp_path / "weights.pth").write_bytes(b"no weights")
+    inception = ["--features", "inception", "--inception-weights", tmp_path / "weights.pth"]
+    assert_refused(dpgen("evaluate", sets[0], *fast, *inception), "must have SHA-256", "got")
+    missing = ["--features", "inception", "--inception-weights", tmp_path / "no.pth"]
+    assert_refused(dpgen("evaluate", sets[0], *fast, *missing), "must be a file")
+
+
+def test_a_benchmark_runs_once_shares_the_teacher_and_shows_what_it_found(
+    features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    file, out = tmp_path / "b.toml", tmp_path / "out"
+    shutil.copytree(features, out / "features")
+    file.write_text(BENCHMARK)
+    done = dpgen("benchmark", file, "--out", out, "-q")
+    assert done.exit_code == 0, done.stderr
+    assert "| 3 | dp-sad |" in done.stdout and "its teacher" in done.stdout
+    results = json.loads((out / "results.json").read_text())
+    first, second = results["cells"]
+    assert (first["status"], second["status"]) == ("done", "done")
+    assert second["shared"] == "dp-sad" and second["seconds"]["train"] == 0.0
+    assert first["privacy"]["verified"] and first["privacy"] == second["privacy"]
+    assert first["privacy"]["epsilon"] <= 3
+    assert set(first["metrics"]) >= {"classifier_fid", "accuracy_logistic"}
+    assert first["metrics"] != second["metrics"]
+    assert not (out / "cells" / "its-teacher-eps3-seed0" / "run").exists()
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png") >= 2 and "Two of a kind" in page
+    before = {p: p.read_bytes() for p in (out / "cells").rglob("cell.json")}
+    assert dpgen("benchmark", file, "--out", out, "-q").exit_code == 0
+    assert before == {p: p.read_bytes() for p in (out / "cells").rglob("cell.json")}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"dp-sad"\n[', '"dp-sda"\n[', "unknown method 'dp-sda': the nearest is 'dp-sad'"),
+        ("n_draws", "n_drawz", "dp-sad.teacher.n_drawz"),
+        ('["logistic"]', '["vgg"]', "got 'vgg'"),
+        ('data = "digits"', 'data = "nowhere"', "no data at"),
+        ("delta = 1e-4", "delta = 0.5", "delta"),
+    ],
+)
+def test_a_bad_file_is_refused_before_a_cell_is_trained(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    assert old in BENCHMARK
+    (tmp_path / "b.toml").write_text(BENCHMARK.replace(old, new, 1))
+    assert_refused(dpgen("benchmark", tmp_path / "b.toml", "--out", tmp_path / "out", "-q"), words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cell_that_failed_ends_with_status_one(features: Path, tmp_path: Path) -> None:
+    shutil.copytree(features, tmp_path / "out" / "features")
+    # One sample has no covariance, which only the cell finds out.
+    (tmp_path / "b.toml").write_text(BENCHMARK.replace("n_samples = 40", "n_samples = 1"))
+    done = dpgen("benchmark", tmp_path / "b.toml", "--out", tmp_path / "out", "-q")
+    assert done.exit_code == 1
+    assert "failed: dp-sad, epsilon 3, seed 0: n_synthetic must be at least 2" in done.stderr

@@ -106,7 +106,7 @@ def judged(
     """All metrics of a set of images by name, and what FID and its kin were measured with."""
     found = fidelity(
         images,
-        real(settings, settings.reference),
+        real(settings, settings.reference),  # type: ignore[arg-type]
         features(settings, folder, n_classes),
         FidelityProtocol(reference_split=settings.reference),  # type: ignore[arg-type]
         private=not (settings.public_data or opened(settings).public),

@@ -105,8 +105,8 @@ class Scores:
             "",
         ]
         for first, *others in rows:
-            cells = (c.rjust(w) for c, w in zip(others, widths[1:], strict=True))
-            lines.append("  ".join([first.ljust(widths[0]), *cells]))
+            right = (c.rjust(w) for c, w in zip(others, widths[1:], strict=True))
+            lines.append("  ".join([first.ljust(widths[0]), *right]))
         return "\n".join([*lines, "", *self._protocol()])
 
     def _protocol(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dpgen.settings import nearest
 
@@ -46,7 +46,7 @@ METHODS = {
 }
 
 
-def find(method: str) -> type:
+def find(method: str) -> type[Any]:
     """The class of a method id. Raises ValueError naming the nearest known id."""
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: {nearest(method, list(METHODS))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from dpgen.data.identity import fingerprint, home, installation_key
 from dpgen.data.images import Images, to_float, to_uint8
 from dpgen.data.sources import Source, open_source
 from dpgen.evaluation.extraction import extract
@@ -20,6 +22,7 @@ from dpgen.evaluation.grid import save_panels
 from dpgen.evaluation.nearest import Copying, copying, nearest, save_nearest
 from dpgen.evaluation.report.metrics import Estimate, estimate, ordered
 from dpgen.evaluation.utility import Utility, UtilityProtocol, utility
+from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.progress import progress_bar
 
 N_SHOWN = 10  # samples in a picture of nearest records
@@ -35,6 +38,7 @@ class SetScores:
     utilities: dict[str, tuple[Utility, ...]]
     fidelity: Fidelity | None
     copying: Copying | None
+    learned_from_reference: bool
 
     @property
     def metrics(self) -> dict[str, Estimate]:
@@ -55,6 +59,7 @@ class SetScores:
     def to_dict(self) -> dict[str, Any]:
         return {
             "n_images": self.n_images,
+            "learned_from_reference": self.learned_from_reference,
             "metrics": {k: v.mean for k, v in self.metrics.items()},
             "utility": {k: [asdict(u) for u in v] for k, v in self.utilities.items()},
             "fidelity": None if self.fidelity is None else self.fidelity.to_dict(),
@@ -189,11 +194,35 @@ def scores(
         learned = _read(open_source(reference, split="train", size=size, channels=channels))
         copied |= _copied(loaded, learned, real, network, nearest_to, accelerator, show)
     found = {
-        k: SetScores(len(v.labels), trained[k], measured[k], copied[k]) for k, v in loaded.items()
-    }
+        str(path): SetScores(
+            len(loaded[str(path)].labels), trained[str(path)], measured[str(path)],
+            copied[str(path)], learned_from(path, source, split),
+        )
+        for path in sets
+    }  # fmt: skip
     return Scores(
         reference, split, len(real.labels), not source.public, source.class_names, found
     )
+
+
+def learned_from(path: Path, source: Source, split: str) -> bool:
+    """Whether a set's generator learned from these very records, as far as its privacy statement
+    and this installation's ledgers tell.
+    """
+    files = [path / name for name in ("privacy.json", "notice.json")]
+    held = next((file for file in files if file.is_file()), None)
+    if held is None:
+        return False
+    try:
+        data_set = dict(json.loads(held.read_text())["data_set"])
+    except (ValueError, KeyError, TypeError):
+        return False
+    if source.public:
+        return split != "test" and "public" in str(data_set.get("ledger"))
+    if not (home() / "key").exists():
+        return False
+    ledger = home() / "ledgers" / f"{fingerprint(source, installation_key())}.jsonl"
+    return ledger.exists() and PrivacyLedger(ledger).dataset == data_set.get("name")
 
 
 def _copied(

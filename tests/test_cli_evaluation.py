@@ -123,15 +123,32 @@ def test_copies_show_beside_the_records_they_copy(
     )
 
 
-def test_a_private_reference_says_so_and_its_training_split_is_warned_of(
-    sets: tuple[Path, Path], tmp_path: Path
+def test_a_private_reference_says_so_and_training_records_are_warned_of(
+    sets: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    private = ["--reference", sets[0], "--network", "logistic", "-q"]
-    kept = run_evaluate(sets[1], *private, "--json", tmp_path / "s.json")
-    assert "no epsilon covers them" in kept.stdout and "warning" not in kept.stderr
-    assert json.loads((tmp_path / "s.json").read_text())["private"] is True
-    trained = run_evaluate(sets[1], *private, "--split", "train")
-    assert "warning: --split train" in trained.stderr
+    """The reference is recognised by its fingerprint in the ledgers."""
+    monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "home"))
+    run, private = tmp_path / "run", ["--reference", sets[0], "--network", "logistic", "-q"]
+    train = ["train", "pge", "--data", sets[0], "--epsilon", 1, "--delta", 1e-4, "--out", run, "-q"]
+    tiny = {"n_steps": 0, "bands": 2, "warm_start_share": 1.0, "residual": "added"}
+    assert dpgen(*train, *(f"--set=teacher.{k}={v}" for k, v in tiny.items())).exit_code == 0
+    assert dpgen("sample", run, "-n", 60, "--out", tmp_path / "set", "-q").exit_code == 0
+    kept = run_evaluate(
+        tmp_path / "set", sets[1], *private, "--features", "none", "--json", tmp_path / "s.json"
+    )
+    assert "no epsilon covers them" in kept.stdout
+    assert f"warning: {tmp_path / 'set'} comes from a generator that learned" in kept.stderr
+    stated = json.loads((tmp_path / "s.json").read_text())
+    assert stated["private"] is True
+    learned = [
+        stated["sets"][str(p)]["learned_from_reference"] for p in (tmp_path / "set", sets[1])
+    ]
+    assert learned == [True, False]
+    other = run_evaluate(
+        tmp_path / "set", "--reference", sets[1], "--network", "logistic", "-q", "--features",
+        "none",
+    )  # fmt: skip
+    assert "warning" not in other.stderr
 
 
 def test_what_cannot_be_compared_is_refused_in_one_line(

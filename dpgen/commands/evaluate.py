@@ -98,12 +98,13 @@ def evaluate(
     found = scores(sets, reference, channels=number, show=not quiet, **given)
     if not PartialState().is_main_process:
         return
-    if given["split"] != "test" and found.private:
-        click.echo(
-            f"warning: --split {given['split']}: if generators learned from these images, one that "
-            "copies them scores well here",
-            err=True,
-        )
+    for name, one in found.sets.items():
+        if one.learned_from_reference:
+            click.echo(
+                f"warning: {name} comes from a generator that learned from the reference: one that "
+                "copies it scores well here",
+                err=True,
+            )
     if given["nearest_to"] is not None:
         click.echo(
             f"{given['nearest_to']} shows training records: it is covered by no epsilon", err=True

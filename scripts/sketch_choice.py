@@ -1,0 +1,96 @@
+"""Chooses settings of PGE's mode sketch without spending privacy: on released samples.
+
+    python scripts/sketch_choice.py --run run --out assets/sketch_choice.json
+
+Draws images of a finished run, takes most of them for private records and the others for a test
+split, and lets each candidate learn from them at the same epsilon. Everything here is
+post-processing of that one run. A candidate that is already in the output file is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dpgen import PGE, Budget, Images, PGESettings, load, open_images
+from dpgen.evaluation.utility import UtilityProtocol, utility
+from dpgen.stages.sketch import SketchSettings
+
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "as shipped": {},
+    "no warps": {"warp": 0.0},
+    "half the warps": {"warp": 0.5},
+    "one round": {"rounds": (1.0,), "n_steps": (3000,)},
+    "labeller, a fifth": {"labeller_share": 0.2},
+    "labeller, two fifths": {"labeller_share": 0.4},
+}
+
+
+def measure(
+    name: str, private: Images, test: Images, budget: Budget, n_classes: int, seed: int
+) -> dict[str, Any]:
+    settings = PGESettings(mode="sketch", sketch=SketchSettings(**CANDIDATES[name]))
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["DPGEN_HOME"] = home
+        start = time.perf_counter()
+        generator = PGE(budget=budget, settings=settings).fit(
+            open_images(private), out=Path(home) / "run", seed=seed, show=True
+        )
+        images = generator.sample(len(private.labels), generator=torch.Generator().manual_seed(1))
+        epsilon = generator.privacy["guarantee"]["epsilon"]
+    found = utility(images, test, n_classes, seed=seed, protocol=UtilityProtocol())
+    return {
+        "candidate": name,
+        "changes": CANDIDATES[name],
+        "epsilon": epsilon,
+        "seed": seed,
+        "accuracy": 100 * found.accuracy,
+        "minutes": (time.perf_counter() - start) / 60,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--records", type=int, default=60_000)
+    parser.add_argument("--test", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--candidates", nargs="+", choices=list(CANDIDATES), default=CANDIDATES)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    base = load(args.run)
+    assert base.facts is not None
+    drawn = base.sample(args.records + args.test, generator=torch.Generator().manual_seed(0))
+    private, test = (
+        Images(drawn.pixels[part], drawn.labels[part])
+        for part in (slice(0, args.records), slice(args.records, None))
+    )
+    held = json.loads(args.out.read_text()) if args.out.exists() else None
+    table = held or {
+        "of": base.privacy["guarantee"] | {"settings": asdict(base.settings)},
+        "protocol": asdict(UtilityProtocol()),
+        "rows": [],
+    }
+    done = {(row["candidate"], row["seed"]) for row in table["rows"]}
+    for name in args.candidates:
+        if (name, args.seed) not in done:
+            row = measure(name, private, test, base.budget, base.facts.n_classes, args.seed)
+            table["rows"].append(row)
+            args.out.write_text(json.dumps(table, indent=1) + "\n")
+    print("\n| candidate | seed | accuracy on released samples |\n| --- | --- | --- |")
+    for row in sorted(table["rows"], key=lambda row: -row["accuracy"]):
+        print(f"| {row['candidate']} | {row['seed']} | {row['accuracy']:.2f} % |")
+
+
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,9 @@ from dpgen.data.images import Images, to_uint8
 
 __all__ = ["Copying", "Nearest", "copying", "nearest", "save_nearest"]
 
-CHUNK = 1024  # rows whose distances are held at once
+CHUNK = 2048  # rows of either side whose distances are held at once
+SPARE = 8  # candidates beyond k, so that rounding loses none
+SAME = 1e-4  # of the training records' spread: float32 features of one image differ by less
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 MAGNIFY_BELOW, GAP, CAPTION = 64, 6, 14  # pixels
 
@@ -31,7 +33,10 @@ class Nearest(NamedTuple):
 
 
 def nearest(rows: Tensor, others: Tensor, *, k: int) -> Nearest:
-    """The k nearest of ``others`` to each of ``rows``, by Euclidean distance; memory O(CHUNK N).
+    """The k nearest of ``others`` to each of ``rows``, by Euclidean distance.
+
+    Guarantees: distances are norms of differences in float64, so equal rows are at distance zero;
+    memory O(CHUNK^2 + (CHUNK + N) D).
 
     Args:
         rows: features (M, D).
@@ -40,20 +45,37 @@ def nearest(rows: Tensor, others: Tensor, *, k: int) -> Nearest:
     """
     if rows.ndim != 2 or others.ndim != 2 or rows.shape[1] != others.shape[1]:
         raise ValueError(
-            f"features must be (M, D) and (N, D), got {tuple(rows.shape)} and "
-            f"{tuple(others.shape)}"
+            f"features must be (M, D) and (N, D), got {tuple(rows.shape)} and {tuple(others.shape)}"
         )
     if not 1 <= k <= len(others):
         raise ValueError(f"k must lie in [1, {len(others)}], the number of records, got {k}")
-    # Squares of large numbers that cancel: float64, about a common centre.
+    for name, part in (("rows", rows), ("others", others)):
+        # A distance that is no number is smaller than nothing: a copy would go unseen.
+        if not torch.isfinite(part).all():
+            raise ValueError(f"features of {name} must be finite numbers, got NaN or infinity")
+    # The quick distances subtract squares, which cancel: float64, about a common centre.
     centre = others.double().mean(0)
-    found = [
-        torch.cdist(part.double() - centre, others.double() - centre).topk(k, largest=False)
-        for part in rows.split(CHUNK)
-    ]
+    records = others.double() - centre
+    found = [_nearest(part.double() - centre, records, k) for part in rows.split(CHUNK)]
     return Nearest(
-        torch.cat([part.indices for part in found]), torch.cat([part.values for part in found])
+        torch.cat([part.indices for part in found]), torch.cat([part.distances for part in found])
     )
+
+
+def _nearest(rows: Tensor, others: Tensor, k: int) -> Nearest:
+    """Candidates by quick distances, chunk after chunk, then exact distances of those."""
+    n_kept = min(k + SPARE, len(others))
+    distances, start = rows.new_empty(len(rows), 0), 0
+    indices = torch.empty(len(rows), 0, dtype=torch.int64, device=rows.device)
+    for part in others.split(CHUNK):
+        places = torch.arange(start, start + len(part), device=rows.device)
+        distances = torch.cat([distances, torch.cdist(rows, part)], dim=1)
+        indices = torch.cat([indices, places.expand(len(rows), -1)], dim=1)
+        distances, best = distances.topk(min(n_kept, distances.shape[1]), largest=False)
+        indices, start = indices.gather(1, best), start + len(part)
+    exact = torch.stack([(rows - others[column]).norm(dim=1) for column in indices.T], dim=1)
+    distances, best = exact.sort(dim=1)
+    return Nearest(indices.gather(1, best)[:, :k], distances[:, :k])
 
 
 @dataclass(frozen=True)
@@ -61,19 +83,22 @@ class Copying:
     """Distances to the nearest training record: of samples, and of real images that were held out,
     which is what is natural.
 
-    samples: (M,); held_out: (H,).
+    samples: (M,); held_out: (H,). Zero where an image has the features of a training record.
     """
 
     samples: Tensor
     held_out: Tensor
 
     def share(self, quantile: float = 0.01) -> float:
-        """The share of samples nearer to a training record than that quantile of held-out images:
-        about ``quantile`` for a generator that knows the distribution and no record.
+        """The share of samples as near to a training record as that quantile of held-out images.
+
+        About ``quantile`` for a generator that knows the distribution and no record: with H
+        held-out images (1 + (H - 1) quantile) / (H + 1) on average. Where held-out images repeat
+        training records in that share, it is the share of samples that do.
         """
         if not 0 < quantile < 1:
             raise ValueError(f"quantile must lie in (0, 1), got {quantile}")
-        return float((self.samples < self.held_out.quantile(quantile)).double().mean())
+        return float((self.samples <= self.held_out.quantile(quantile)).double().mean())
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values: quantiles of both, shares, and that they are private."""
@@ -86,17 +111,32 @@ class Copying:
             "share_nearer_than_quantile": {str(q): self.share(q) for q in QUANTILES},
             "n_samples": len(self.samples),
             "n_held_out": len(self.held_out),
+            "n_samples_at_zero": int((self.samples == 0).sum()),
+            "n_held_out_at_zero": int((self.held_out == 0).sum()),
         }
 
 
 def copying(samples: Tensor, training: Tensor, held_out: Tensor) -> Copying:
-    """Distances of samples and held-out images to the training records, from features (., D)."""
+    """Distances of samples and held-out images to the training records, from features (., D).
+
+    A distance below SAME times the training records' root mean square distance from their mean is
+    rounding and counts as zero. Held-out images of which half or more repeat training records are
+    refused: beside them every generator looks honest.
+    """
     if len(held_out) < 2 or len(samples) < 1:
         raise ValueError(
             f"copying needs samples and at least 2 held-out images, got {len(samples)} and "
             f"{len(held_out)}"
         )
     ours, natural = (nearest(rows, training, k=1).distances[:, 0] for rows in (samples, held_out))
+    spread = (training.double() - training.double().mean(0)).square().sum(1).mean().sqrt()
+    ours, natural = (d.where(d > SAME * spread, torch.zeros_like(d)) for d in (ours, natural))
+    n_same = int((natural == 0).sum())
+    if 2 * n_same >= len(natural):
+        raise ValueError(
+            f"held-out images must be none that the generator learned, but {n_same} of "
+            f"{len(natural)} have the features of a training record: take another split"
+        )
     return Copying(ours, natural)
 
 
@@ -109,13 +149,26 @@ def save_nearest(
     Args:
         path: ending in .png; its folder exists. What it shows is private.
         samples, training: the images that ``found`` speaks of.
-        n_rows: samples shown, the first ones.
+        n_rows: samples shown, the first ones; at least 1.
     """
     path = Path(path)
+    if n_rows < 1:
+        raise ValueError(f"n_rows must be at least 1, got {n_rows}")
+    shape, other = tuple(samples.pixels.shape[1:]), tuple(training.pixels.shape[1:])
+    if shape != other or shape[0] not in (1, 3):
+        raise ValueError(
+            "samples and training images must have one shape, with 1 or 3 channels, got "
+            f"{shape} and {other}"
+        )
+    if len(found.indices) > len(samples.pixels):
+        raise ValueError(
+            f"found must speak of at most the {len(samples.pixels)} samples, got "
+            f"{len(found.indices)}"
+        )
     if path.suffix.lower() != ".png":
         raise ValueError(f"path must end in .png (pictures without loss), got {path.name!r}")
     k, n_rows = found.indices.shape[1], min(n_rows, len(found.indices))
-    height, width = samples.pixels.shape[2:]
+    height, width = shape[1:]
     scale = max(1, MAGNIFY_BELOW // max(height, width))
     across, down = scale * width + GAP, scale * height + CAPTION + GAP
     picture = Image.new("RGB", ((k + 1) * across + 3 * GAP, n_rows * down + CAPTION + GAP), "white")

@@ -7,6 +7,7 @@ file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +38,7 @@ NETWORKS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
     "mlp": MLP,
     "cnn": Classifier,
     "resnet": partial(ResNet, widths=(64, 128, 256, 512)),
-    "wide-resnet": partial(ResNet, widths=(64, 128, 256)),
+    "wide-resnet": partial(ResNet, widths=(64, 128, 256), stem=16),
 }
 # What differs from the defaults of `UtilityProtocol`. The full tier wants a GPU.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -83,10 +84,12 @@ class UtilityProtocol:
         for name in ("n_steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if not self.weight_decay >= 0:
-            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be positive and finite, got {self.learning_rate}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(
+                f"weight_decay must be finite and not negative, got {self.weight_decay}"
+            )
         if self.n_train is not None and self.n_train < 1:
             raise ValueError(f"n_train must be at least 1 or None, got {self.n_train}")
 
@@ -121,7 +124,7 @@ def utility(
     """Trains on ``synthetic``, tests on ``reference``.
 
     Guarantees: the reference has no influence on the classifier; deterministic given the seed, on
-    the same machine; leaves torch's global random state as it was.
+    the same CPU (a GPU sums in no fixed order); leaves torch's global random state as it was.
 
     Args:
         synthetic: the images to learn from.
@@ -129,7 +132,7 @@ def utility(
         n_classes: number of classes of both.
         seed: initial weights, choice and order of the images.
         protocol: the recipe.
-        device: where the classifier is trained.
+        device: where the classifier is trained and tested.
         show: a progress bar.
     """
     if synthetic.pixels.shape[1:] != reference.pixels.shape[1:]:
@@ -142,7 +145,7 @@ def utility(
         synthetic, n_classes, seed=seed, protocol=protocol, device=device, show=show
     )
     n_synthetic = synthetic.labels.shape[0]
-    table = confusion(module, reference, n_classes)
+    table = confusion(module.to(device), reference, n_classes)
     return Utility(
         accuracy=int(table.trace()) / int(table.sum()),
         per_class=tuple(
@@ -167,9 +170,9 @@ def train_classifier(
 ) -> nn.Module:
     """A classifier of ``images`` by the recipe, in eval mode.
 
-    Guarantees: deterministic given the seed, on the same machine; leaves torch's global random
-    state as it was. A class that never occurs is no error: a generator that forgets it
-    pays in the accuracy.
+    Guarantees: deterministic given the seed, on the same CPU (a GPU sums in no fixed order); leaves
+    torch's global random state as it was. A class that never occurs is no error: a generator that
+    forgets it pays in the accuracy.
 
     Args:
         images: what to learn, at least one.
@@ -182,7 +185,8 @@ def train_classifier(
     _check(images, n_classes, "images")
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # torch.manual_seed would seed accelerators too, whose state the fork does not restore.
+        torch.default_generator.manual_seed(seed)
         channels, height, width = images.pixels.shape[1:]
         module = NETWORKS[protocol.network]((channels, height, width), n_classes).to(device)
     chosen = torch.randperm(images.labels.shape[0], generator=generator)[: protocol.n_train]
@@ -215,14 +219,24 @@ def accuracy(module: nn.Module, images: Images) -> float:
 
 def confusion(module: nn.Module, images: Images, n_classes: int) -> Tensor:
     """How many images of each class (row) were taken for each class (column), int64 (K, K)."""
-    pairs = images.labels * n_classes + _predicted(module, images)
+    _check(images, n_classes, "images")
+    predicted = _predicted(module, images)
+    if int(predicted.max()) >= n_classes:
+        raise ValueError(
+            f"n_classes must cover what the module predicts, class {int(predicted.max())}, "
+            f"got {n_classes}"
+        )
+    pairs = images.labels * n_classes + predicted
     return torch.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
 @torch.no_grad()
 def _predicted(module: nn.Module, images: Images) -> Tensor:
+    """Classes, on the CPU; computed where the module lies."""
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
     batches = to_uint8(images.pixels).split(TEST_BATCH)
-    return torch.cat([module(to_float(batch)).argmax(dim=1) for batch in batches])
+    found = [module(to_float(batch).to(device)).argmax(dim=1) for batch in batches]
+    return torch.cat(found).cpu()
 
 
 def _check(images: Images, n_classes: int, name: str) -> None:

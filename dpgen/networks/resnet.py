@@ -22,8 +22,11 @@ class ResNet(nn.Module):
         shape: (C, H, W); sides of at least 2^(number of stages - 1).
         n_classes: number of classes, at least 1.
         widths: channels of each stage, multiples of 8; the side is halved from stage to stage.
-        n_blocks: blocks of two convolutions in each stage. Widths (64, 128, 256, 512) and 2 blocks
-            are a ResNet-18, (64, 128, 256) and 2 blocks a WRN-16-4.
+        n_blocks: blocks of two convolutions in each stage.
+        stem: channels before the first stage, a multiple of 8; None: those of the first stage.
+
+    Widths (64, 128, 256, 512) and 2 blocks are a ResNet-18; (64, 128, 256), 2 blocks and a stem of
+    16 a WRN-16-4.
 
     Reference: He, Zhang, Ren, Sun (2016), "Identity Mappings in Deep Residual Networks", arXiv
     1603.05027; Zagoruyko and Komodakis (2016), "Wide Residual Networks", arXiv 1605.07146.
@@ -36,21 +39,30 @@ class ResNet(nn.Module):
         *,
         widths: tuple[int, ...],
         n_blocks: int = 2,
+        stem: int | None = None,
     ) -> None:
         super().__init__()
+        if len(shape) != 3 or min(shape) < 1:
+            raise ValueError(f"shape must be (C, H, W), all positive, got {shape}")
+        if n_classes < 1:
+            raise ValueError(f"n_classes must be at least 1 (1 means no classes), got {n_classes}")
         if not widths or any(w < GROUPS or w % GROUPS for w in widths):
             raise ValueError(f"widths must be positive multiples of {GROUPS}, got {widths}")
         if n_blocks < 1:
             raise ValueError(f"n_blocks must be at least 1, got {n_blocks}")
+        stem = widths[0] if stem is None else stem
+        if stem < GROUPS or stem % GROUPS:
+            raise ValueError(f"stem must be a positive multiple of {GROUPS}, got {stem}")
         least = 2 ** (len(widths) - 1)
         if min(shape[1:]) < least:
             raise ValueError(
                 f"height and width must be at least {least} for {len(widths)} stages, got "
                 f"{shape[1]}x{shape[2]}"
             )
-        self.stem = nn.Conv2d(shape[0], widths[0], 3, padding=1, bias=False)
+        self.shape = shape
+        self.stem = nn.Conv2d(shape[0], stem, 3, padding=1, bias=False)
         blocks: list[nn.Module] = []
-        for stage, (narrow, wide) in enumerate(pairwise((widths[0], *widths))):
+        for stage, (narrow, wide) in enumerate(pairwise((stem, *widths))):
             for k in range(n_blocks):
                 stride = 2 if stage > 0 and k == 0 else 1
                 blocks.append(Block(narrow if k == 0 else wide, wide, stride))
@@ -60,6 +72,9 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """What the last linear layer reads, (B, widths[-1])."""
+        if x.ndim != 4 or tuple(x.shape[1:]) != tuple(self.shape):
+            expected = ", ".join(map(str, self.shape))
+            raise ValueError(f"x must have shape (B, {expected}), got {tuple(x.shape)}")
         return functional.silu(self.norm(self.blocks(self.stem(x)))).mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:

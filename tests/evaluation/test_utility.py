@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from dpgen.evaluation.utility import (
     train_classifier,
     utility,
 )
+from dpgen.networks.classifier import MLP, Classifier
 
 SHORT = UtilityProtocol(n_steps=20, batch_size=16)
 
@@ -64,6 +68,43 @@ def test_shuffled_labels_teach_nothing() -> None:
     untaught = utility(Images(train.pixels, shuffled), test, 2, seed=0, protocol=SHORT).accuracy
     assert taught == 1.0
     assert untaught < 0.9
+
+
+def test_labels_that_say_nothing_of_the_images_are_guessed_by_chance() -> None:
+    """Each is a fair coin, whatever was learned: hits are binomial, four deviations are allowed."""
+    n, coins = 400, torch.Generator().manual_seed(3)
+    test = Images(stripes(n, 1).pixels, torch.randint(2, (n,), generator=coins))
+    found = utility(stripes(256, 0), test, 2, seed=0, protocol=SHORT)
+    assert abs(found.accuracy - 0.5) < 4 * 0.5 / n**0.5
+
+
+@pytest.mark.parametrize(("network", "module"), [("cnn", Classifier), ("mlp", MLP)])
+def test_the_recipe_is_the_one_that_published_numbers_were_measured_by(
+    network: str, module: type[Classifier] | type[MLP]
+) -> None:
+    """The same loop, written out with its numbers: the same weights, bit for bit."""
+    images, n_steps = stripes(150, 0), 9
+    generator = torch.Generator().manual_seed(4)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        expected = module((1, 8, 8), 2)
+    chosen = torch.randperm(150, generator=generator)
+    pixels, labels = to_uint8(images.pixels)[chosen], images.labels[chosen]
+    optimizer = torch.optim.AdamW(expected.parameters(), lr=2e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
+    for _ in range(n_steps):  # 150 images hold one batch of 128: every step has a new order
+        batch = torch.randperm(150, generator=generator)[:128]
+        logits = expected(to_float(pixels[batch]))
+        loss = torch.nn.functional.cross_entropy(logits, labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    recipe = dataclasses.replace(UtilityProtocol.of(network), n_steps=n_steps)
+    found = train_classifier(images, 2, seed=4, protocol=recipe)
+    for ours, theirs in zip(found.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert UtilityProtocol.of(network) == UtilityProtocol(network, 1000, 128, 2e-3, 1e-2, None)
 
 
 def test_accuracy_counts_exactly() -> None:
@@ -153,6 +194,44 @@ def test_training_leaves_the_global_random_state() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_no_accelerator_is_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state of a GPU is global, too; `torch.manual_seed` would overwrite it."""
+    seeded: list[int] = []
+    for name in ("manual_seed", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, seeded.append)
+    train_classifier(stripes(32, 0), 2, seed=0, protocol=SHORT)
+    assert not seeded
+
+
+def test_work_goes_to_the_device_named() -> None:
+    """The meta device computes shapes only, and has no numbers to give back."""
+    with pytest.raises(NotImplementedError, match="meta tensor"):
+        train_classifier(stripes(32, 0), 2, seed=0, protocol=SHORT, device="meta")
+    module = train_classifier(stripes(32, 0), 2, seed=0, protocol=SHORT)
+    assert {p.device.type for p in module.parameters()} == {"cpu"}
+    with pytest.raises(NotImplementedError, match="meta tensor"):
+        accuracy(module.to("meta"), stripes(32, 0))
+
+
+@pytest.mark.parametrize("show", [False, True])
+def test_a_progress_bar_counts_the_steps_and_changes_nothing(
+    show: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, bool]] = []
+    ticks: list[None] = []
+
+    @contextmanager
+    def bar(label: str, total: int, *, show: bool) -> Iterator[Callable[[], None]]:
+        asked.append((total, show))
+        yield lambda: ticks.append(None)
+
+    images = stripes(64, 0)
+    quiet = utility(images, images, 2, seed=0, protocol=SHORT)
+    monkeypatch.setattr(utility_module, "progress_bar", bar)
+    assert utility(images, images, 2, seed=0, protocol=SHORT, show=show) == quiet
+    assert asked == [(20, show)] and len(ticks) == 20
+
+
 def test_n_train_limits_what_is_seen() -> None:
     images = stripes(64, 0)
     protocol = UtilityProtocol(network="mlp", n_steps=5, batch_size=16, n_train=8)
@@ -174,7 +253,9 @@ def test_a_set_smaller_than_a_batch_is_taken_whole() -> None:
         ({"n_steps": 0}, "n_steps must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
-        ({"weight_decay": -1.0}, "weight_decay must not be negative"),
+        ({"learning_rate": math.inf}, "learning_rate must be positive and finite, got inf"),
+        ({"weight_decay": math.nan}, "weight_decay must be finite and not negative"),
+        ({"weight_decay": -1.0}, "weight_decay must be finite and not negative"),
         ({"n_train": 0}, "n_train must be at least 1"),
     ],
 )
@@ -191,3 +272,29 @@ def test_images_that_do_not_fit_are_refused() -> None:
         train_classifier(Images(images.pixels[:0], images.labels[:0]), 2, seed=0)
     with pytest.raises(ValueError, match="must have one shape"):
         utility(images, Images(images.pixels[..., :4], images.labels), 2, seed=0)
+    with pytest.raises(ValueError, match=r"labels of reference must lie in \[0, 2\), got 0 to 2"):
+        utility(images, Images(images.pixels, torch.tensor([0, 1, 2, 0])), 2, seed=0)
+
+
+def test_a_table_has_room_for_every_answer() -> None:
+    pixels = torch.ones(3, 1, 2, 2)
+    with pytest.raises(ValueError, match="class 1, got 1"):
+        confusion(FirstPixelClassifier(), Images(pixels, torch.zeros(3, dtype=torch.int64)), 1)
+    with pytest.raises(ValueError, match=r"labels of images must lie in \[0, 3\)"):
+        confusion(FirstPixelClassifier(), Images(pixels, torch.tensor([0, 1, 3])), 3)
+
+
+def test_the_table_sums_to_the_images_of_each_class() -> None:
+    train, test = digits()
+    recipe = UtilityProtocol(network="logistic", n_steps=5)
+    found = utility(train, test, 10, seed=0, protocol=recipe)
+    table = torch.tensor(found.confusion)
+    assert table.sum(1).tolist() == torch.bincount(test.labels, minlength=10).tolist()
+    module = train_classifier(train, 10, seed=0, protocol=recipe)
+    predicted = module(to_float(to_uint8(test.pixels))).argmax(1)
+    assert table.sum(0).tolist() == torch.bincount(predicted, minlength=10).tolist()
+    assert found.accuracy == accuracy(module, test)
+    recall = (table.diag() / table.sum(1)).double()
+    torch.testing.assert_close(torch.tensor(found.per_class).double(), recall, rtol=1e-6, atol=0)
+    assert not torch.equal(table.sum(0), table.sum(1))
+    assert len(set(map(tuple, table.tolist()))) == 10 and not torch.equal(table, table.T)

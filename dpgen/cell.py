@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 
 from dpgen.data.images import Images, PublicFacts
 from dpgen.data.location import Split
@@ -68,12 +69,16 @@ def do(settings: BenchmarkSettings, cell: Cell, folder: Path) -> dict[str, Any]:
         other = folder / "cells" / cell._replace(label=entry.teacher_of).name / "run"
         generator, network = load(other), "teacher"
     trained = time.perf_counter()
-    images = generator.sample(
-        settings.n_samples,
-        network=network,
-        sampler=sampler,
-        generator=torch.Generator().manual_seed(cell.seed),
+    blocks = list(
+        generator.sample_blocks(
+            settings.n_samples,
+            network=network,
+            sampler=sampler,
+            generator=torch.Generator().manual_seed(cell.seed),
+            device=Accelerator().device,
+        )
     )
+    images = Images(torch.cat([b.pixels for b in blocks]), torch.cat([b.labels for b in blocks]))
     drawn = time.perf_counter()
     n_classes = data.facts.n_classes
     save_grid(images, place / "grid.png", n_classes=n_classes, n_columns=N_COLUMNS)
@@ -110,6 +115,7 @@ def judged(
         features(settings, folder, n_classes),
         FidelityProtocol(reference_split=settings.reference),  # type: ignore[arg-type]
         private=not (settings.public_data or opened(settings).public),
+        accelerator=Accelerator(),
         cache=folder / "features",
     )
     metrics = found.metrics() | accuracies(settings, images, n_classes, seed)
@@ -123,7 +129,9 @@ def accuracies(
     test, found = real(settings, "test"), {}
     for network in settings.networks:
         protocol = UtilityProtocol.of(network)
-        one = utility(images, test, n_classes, seed=seed, protocol=protocol)
+        one = utility(
+            images, test, n_classes, seed=seed, protocol=protocol, device=Accelerator().device
+        )
         found[f"accuracy_{network}"] = one.accuracy
     return found
 

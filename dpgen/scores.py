@@ -161,6 +161,12 @@ def scores(
     Under a launcher several processes share the features; classifiers are trained by the first one
     alone, and only its scores are whole.
     """
+    if nearest_to is not None and features == "none":
+        raise ValueError("nearest records are found by features: take --features classifier")
+    if nearest_to is not None and split != "test":
+        raise ValueError(
+            f"nearest records compare with held-out images: --split must be test, got {split}"
+        )
     source = open_source(reference, split=split, size=size, channels=channels)  # type: ignore[arg-type]
     real, n_classes = _read(source), len(source.class_names)
     loaded = {str(path): _synthetic(path, source.class_names) for path in sets}
@@ -182,15 +188,17 @@ def scores(
                 results = []
                 for seed in range(seeds):
                     recipe = UtilityProtocol.of(kind)
-                    results.append(utility(images, real, n_classes, seed=seed, protocol=recipe))
+                    one = utility(
+                        images, real, n_classes, seed=seed, protocol=recipe,
+                        device=accelerator.device,
+                    )  # fmt: skip
+                    results.append(one)
                     advance()
                 trained[name][kind] = tuple(results)
     if preview is not None:
         save_panels({"real": real, **loaded}, preview, n_classes)
     copied: dict[str, Copying | None] = dict.fromkeys(loaded)
-    if nearest_to is not None:
-        if network is None:
-            raise ValueError("nearest records are found by features: take --features classifier")
+    if nearest_to is not None and network is not None:
         learned = _read(open_source(reference, split="train", size=size, channels=channels))
         copied |= _copied(loaded, learned, real, network, nearest_to, accelerator, show)
     found = {

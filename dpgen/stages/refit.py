@@ -83,7 +83,7 @@ def refit(
         settings: numbers of network and training.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(work.seed)
+        torch.default_generator.manual_seed(work.seed)
         denoiser = Denoiser(settings.network(facts)).to(work.accelerator.device)
     fit_score(denoiser, proposer, settings, NoiseLevels(mean=-1.2, std=1.2), work)
     return denoiser

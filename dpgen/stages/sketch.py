@@ -121,7 +121,7 @@ def run(
 
 def untrained(facts: PublicFacts, seed: int) -> Decoder:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return Decoder(DecoderConfig(facts.shape, facts.n_classes))
 
 
@@ -178,7 +178,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _perceptual(facts: PublicFacts, seed: int) -> PerceptualNetwork:
     """The network before it has learned anything, from a public seed."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return PerceptualNetwork(facts.shape, facts.n_classes, width=WIDTH)
 
 

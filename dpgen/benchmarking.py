@@ -14,13 +14,13 @@ from typing import Any
 
 from dpgen import cell
 from dpgen.data.images import PublicFacts
+from dpgen.data.private import PrivateDataset
 from dpgen.evaluation import benchmark, report
 from dpgen.evaluation.benchmark import BenchmarkSettings
+from dpgen.evaluation.report.results import SCHEMA
 from dpgen.evaluation.utility import UtilityProtocol
 from dpgen.privacy.chain import canonical, replace_durably
 from dpgen.released import plain
-
-SCHEMA = "dpgen-benchmark/1"
 
 
 def compare(
@@ -39,7 +39,7 @@ def compare(
     methods = [_described(settings, entry, facts) for entry in settings.entries]
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     out.mkdir(parents=True, exist_ok=True)
-    references = _references(settings, out, facts.n_classes) if settings.ceiling else {}
+    references = _references(settings, out, data) if settings.ceiling else {}
     created = datetime.now(UTC).isoformat(timespec="seconds")
 
     def written(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -90,11 +90,11 @@ def compare(
     return written(benchmark.held(settings, out))
 
 
-def _references(settings: BenchmarkSettings, out: Path, n_classes: int) -> dict[str, Any]:
+def _references(settings: BenchmarkSettings, out: Path, data: PrivateDataset) -> dict[str, Any]:
     """What real images reach, measured once."""
     path = out / "real.json"
     if not path.exists():
-        found = cell.ceiling(settings, out, n_classes)
+        found = cell.ceiling(settings, out, data)
         replace_durably(path, json.dumps(found, indent=1).encode())
     return {"real": json.loads(path.read_text())}
 
@@ -103,14 +103,26 @@ def _described(
     settings: BenchmarkSettings, entry: benchmark.Entry, facts: PublicFacts
 ) -> dict[str, Any]:
     """A method as the report names it; refuses settings and budgets before any cell is trained."""
+    shown: dict[str, Any] = {}
     for epsilon in settings.epsilons:
         generator = cell.untrained(settings, entry, epsilon, facts)
+        shown = asdict(generator.settings)
         if entry.teacher_of is None:
             generator.plan(facts)
+        else:
+            trained = cell.untrained(settings, settings.entry(entry.teacher_of), epsilon, facts)
+            theirs = asdict(trained.settings)
+            taken = [name for name in shown if name in theirs and name != "mode"]
+            if unused := [name for name in taken if name in entry.settings]:
+                raise ValueError(
+                    f"settings of {entry.label!r} must not hold {', '.join(unused)}: it draws from "
+                    f"what {entry.teacher_of!r} trains, set them there"
+                )
+            shown |= {name: theirs[name] for name in taken}
     return {
         "label": entry.label,
         "method": entry.method,
         "mode": generator.settings.mode,
         "teacher_of": entry.teacher_of,
-        "settings": json.loads(canonical(plain(asdict(generator.settings)))),
+        "settings": json.loads(canonical(plain(shown))),
     }

@@ -16,8 +16,8 @@ from dpgen.data.location import Split
 from dpgen.data.private import PrivateDataset, open_images
 from dpgen.data.sources import read_images
 from dpgen.evaluation.benchmark import BenchmarkSettings, Cell, Entry
-from dpgen.evaluation.features import FeatureNetwork, classifier_features, inception
-from dpgen.evaluation.fidelity import FidelityProtocol, fidelity
+from dpgen.evaluation.feature_networks import feature_network
+from dpgen.evaluation.fidelity import Fidelity, FidelityProtocol, fidelity
 from dpgen.evaluation.grid import save_grid
 from dpgen.evaluation.utility import UtilityProtocol, utility
 from dpgen.generator import PrivateGenerator, load
@@ -69,20 +69,18 @@ def do(settings: BenchmarkSettings, cell: Cell, folder: Path) -> dict[str, Any]:
         other = folder / "cells" / cell._replace(label=entry.teacher_of).name / "run"
         generator, network = load(other), "teacher"
     trained = time.perf_counter()
-    blocks = list(
-        generator.sample_blocks(
-            settings.n_samples,
-            network=network,
-            sampler=sampler,
-            generator=torch.Generator().manual_seed(cell.seed),
-            device=Accelerator().device,
-        )
+    images = generator.sample(
+        settings.n_samples,
+        network=network,
+        sampler=sampler,
+        generator=torch.Generator().manual_seed(cell.seed),
+        device=Accelerator().device,
     )
-    images = Images(torch.cat([b.pixels for b in blocks]), torch.cat([b.labels for b in blocks]))
     drawn = time.perf_counter()
     n_classes = data.facts.n_classes
     save_grid(images, place / "grid.png", n_classes=n_classes, n_columns=N_COLUMNS)
-    metrics, measured = judged(settings, folder, images, n_classes, cell.seed)
+    closeness = faithful(settings, folder, images, data)
+    metrics = closeness.metrics() | accuracies(settings, images, n_classes, cell.seed)
     assert generator.folder is not None
     checks = verify(generator.folder)
     statement = generator.privacy
@@ -94,7 +92,7 @@ def do(settings: BenchmarkSettings, cell: Cell, folder: Path) -> dict[str, Any]:
             "verified": all(check.passed for check in checks),
         },
         "metrics": metrics,
-        "fidelity": measured,
+        "fidelity": closeness.to_dict(),
         "seconds": {
             "train": 0.0 if entry.teacher_of else trained - start,
             "sample": drawn - trained,
@@ -105,21 +103,25 @@ def do(settings: BenchmarkSettings, cell: Cell, folder: Path) -> dict[str, Any]:
     }
 
 
-def judged(
-    settings: BenchmarkSettings, folder: Path, images: Images, n_classes: int, seed: int
-) -> tuple[dict[str, float], dict[str, Any]]:
-    """All metrics of a set of images by name, and what FID and its kin were measured with."""
-    found = fidelity(
+def faithful(
+    settings: BenchmarkSettings, folder: Path, images: Images, data: PrivateDataset
+) -> Fidelity:
+    """FID and its kin of a set of images against the reference split."""
+    accelerator, n_classes = Accelerator(), data.facts.n_classes
+    weights = None if settings.inception_weights is None else Path(settings.inception_weights)
+    network = feature_network(
+        settings.features, lambda: real(settings, "train"), n_classes,
+        weights=weights, cache=folder / "features", accelerator=accelerator,
+    )  # fmt: skip
+    return fidelity(
         images,
         real(settings, settings.reference),  # type: ignore[arg-type]
-        features(settings, folder, n_classes),
+        network,
         FidelityProtocol(reference_split=settings.reference),  # type: ignore[arg-type]
-        private=not (settings.public_data or opened(settings).public),
-        accelerator=Accelerator(),
+        private=not data.public,
+        accelerator=accelerator,
         cache=folder / "features",
     )
-    metrics = found.metrics() | accuracies(settings, images, n_classes, seed)
-    return metrics, found.to_dict()
 
 
 def accuracies(
@@ -136,21 +138,14 @@ def accuracies(
     return found
 
 
-def ceiling(settings: BenchmarkSettings, folder: Path, n_classes: int) -> dict[str, float]:
+def ceiling(settings: BenchmarkSettings, folder: Path, data: PrivateDataset) -> dict[str, float]:
     """The same metrics of real images: accuracy of the training split, fidelity of the split that
     is not the reference. No generator does better, but for luck; privacy it has none.
     """
     other: Split = "test" if settings.reference == "train" else "train"
-    metrics, _ = judged(settings, folder, real(settings, other), n_classes, 0)
-    return metrics | accuracies(settings, real(settings, "train"), n_classes, 0)
-
-
-def features(settings: BenchmarkSettings, folder: Path, n_classes: int) -> FeatureNetwork:
-    """What FID and its kin look through."""
-    if settings.features == "inception":
-        weights = settings.inception_weights
-        return inception(None if weights is None else Path(weights))
-    return classifier_features(real(settings, "train"), n_classes, cache=folder / "features")
+    closeness = faithful(settings, folder, real(settings, other), data)
+    train = real(settings, "train")
+    return closeness.metrics() | accuracies(settings, train, data.facts.n_classes, seed=0)
 
 
 def real(settings: BenchmarkSettings, split: Split) -> Images:

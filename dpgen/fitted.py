@@ -68,6 +68,7 @@ class Fitted(abc.ABC):
         guidance: float = 0.0,
         labeller_guidance: float = 0.0,
         network: str = "model",
+        device: torch.device | str = "cpu",
     ) -> Images:
         """``n`` synthetic images. Free, any number of times, deterministic given its generator.
 
@@ -81,14 +82,14 @@ class Fitted(abc.ABC):
             labeller_guidance: weight of classifier guidance by the private labeller, if the
                 generator has one.
             network: which of the released networks: "model", or "teacher" of dp-sad.
+            device: where they are computed; the images come back to the CPU.
         """
-        blocks = list(
+        return Images.joined(
             self.sample_blocks(
                 n, labels=labels, sampler=sampler, generator=generator, guidance=guidance,
-                labeller_guidance=labeller_guidance, network=network,
+                labeller_guidance=labeller_guidance, network=network, device=device,
             )  # fmt: skip
         )
-        return Images(torch.cat([b.pixels for b in blocks]), torch.cat([b.labels for b in blocks]))
 
     def sample_blocks(
         self,

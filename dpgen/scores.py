@@ -1,31 +1,15 @@
-"""Scores of synthetic sets against real images: what `dpgen evaluate` prints and writes."""
+"""Scores of synthetic sets against real images, as numbers and as text."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import Accelerator
-from torch import Tensor
-
-from dpgen.data.identity import fingerprint, home, installation_key
-from dpgen.data.images import Images, to_float, to_uint8
-from dpgen.data.sources import Source, open_source
-from dpgen.evaluation.extraction import extract
-from dpgen.evaluation.features import FeatureNetwork, classifier_features, inception
-from dpgen.evaluation.fidelity import Fidelity, FidelityProtocol, fidelity
-from dpgen.evaluation.grid import save_panels
-from dpgen.evaluation.nearest import Copying, copying, nearest, save_nearest
+from dpgen.evaluation.fidelity import Fidelity
+from dpgen.evaluation.nearest import Copying
 from dpgen.evaluation.report.metrics import Estimate, estimate, ordered
-from dpgen.evaluation.utility import Utility, UtilityProtocol, utility
-from dpgen.privacy.ledger import PrivacyLedger
-from dpgen.progress import progress_bar
-
-N_SHOWN = 10  # samples in a picture of nearest records
+from dpgen.evaluation.utility import Utility
 
 
 @dataclass(frozen=True)
@@ -125,160 +109,3 @@ class Scores:
                 "them, keep them in the house."
             )
         return lines
-
-
-def scores(
-    sets: Sequence[Path],
-    reference: str,
-    *,
-    split: str = "test",
-    size: int | None = None,
-    channels: int | None = None,
-    networks: Sequence[str] = ("cnn",),
-    seeds: int = 1,
-    features: str = "classifier",
-    inception_weights: Path | None = None,
-    cache: Path | None = None,
-    preview: Path | None = None,
-    nearest_to: Path | None = None,
-    show: bool = False,
-) -> Scores:
-    """Compares synthetic sets with real images.
-
-    Args:
-        sets: what `dpgen sample` wrote, or any images in a format that dpgen reads.
-        reference: `digits` or a path; the real images.
-        split: which of them.
-        networks: classifiers whose accuracy is measured.
-        seeds: classifiers of each kind, per set.
-        features: "classifier" (trained on the reference's training split), "inception", or "none"
-            for no fidelity.
-        cache: folder for the reference's features, which are as private as the reference.
-        preview: where to draw a strip a set.
-        nearest_to: folder for pictures of samples beside the nearest records of the reference's
-            training split, which are private.
-
-    Under a launcher several processes share the features; classifiers are trained by the first one
-    alone, and only its scores are whole.
-    """
-    if nearest_to is not None and features == "none":
-        raise ValueError("nearest records are found by features: take --features classifier")
-    if nearest_to is not None and split != "test":
-        raise ValueError(
-            f"nearest records compare with held-out images: --split must be test, got {split}"
-        )
-    source = open_source(reference, split=split, size=size, channels=channels)  # type: ignore[arg-type]
-    real, n_classes = _read(source), len(source.class_names)
-    loaded = {str(path): _synthetic(path, source.class_names) for path in sets}
-    network = _features(features, reference, size, channels, n_classes, inception_weights, cache)
-    measured: dict[str, Fidelity | None] = dict.fromkeys(loaded)
-    accelerator, protocol = Accelerator(), FidelityProtocol(reference_split=split)  # type: ignore[arg-type]
-    if network is not None:
-        for name, images in loaded.items():
-            measured[name] = fidelity(
-                images, real, network, protocol, private=not source.public,
-                accelerator=accelerator, cache=cache, show=show,
-            )  # fmt: skip
-    networks = networks if accelerator.is_main_process else ()
-    trained: dict[str, dict[str, tuple[Utility, ...]]] = {name: {} for name in loaded}
-    total = len(loaded) * len(networks) * seeds
-    with progress_bar("classifiers", total, show=show) as advance:
-        for name, images in loaded.items():
-            for kind in networks:
-                results = []
-                for seed in range(seeds):
-                    recipe = UtilityProtocol.of(kind)
-                    one = utility(
-                        images, real, n_classes, seed=seed, protocol=recipe,
-                        device=accelerator.device,
-                    )  # fmt: skip
-                    results.append(one)
-                    advance()
-                trained[name][kind] = tuple(results)
-    if preview is not None:
-        save_panels({"real": real, **loaded}, preview, n_classes)
-    copied: dict[str, Copying | None] = dict.fromkeys(loaded)
-    if nearest_to is not None and network is not None:
-        learned = _read(open_source(reference, split="train", size=size, channels=channels))
-        copied |= _copied(loaded, learned, real, network, nearest_to, accelerator, show)
-    found = {
-        str(path): SetScores(
-            len(loaded[str(path)].labels), trained[str(path)], measured[str(path)],
-            copied[str(path)], learned_from(path, source, split),
-        )
-        for path in sets
-    }  # fmt: skip
-    return Scores(
-        reference, split, len(real.labels), not source.public, source.class_names, found
-    )
-
-
-def learned_from(path: Path, source: Source, split: str) -> bool:
-    """Whether a set's generator learned from these very records, as far as its privacy statement
-    and this installation's ledgers tell.
-    """
-    files = [path / name for name in ("privacy.json", "notice.json")]
-    held = next((file for file in files if file.is_file()), None)
-    if held is None:
-        return False
-    try:
-        data_set = dict(json.loads(held.read_text())["data_set"])
-    except (ValueError, KeyError, TypeError):
-        return False
-    if source.public:
-        return split != "test" and "public" in str(data_set.get("ledger"))
-    if not (home() / "key").exists():
-        return False
-    ledger = home() / "ledgers" / f"{fingerprint(source, installation_key())}.jsonl"
-    return ledger.exists() and PrivacyLedger(ledger).dataset == data_set.get("name")
-
-
-def _copied(
-    sets: Mapping[str, Images], learned: Images, held_out: Images, network: FeatureNetwork,
-    folder: Path, accelerator: Accelerator, show: bool,
-) -> dict[str, Copying]:  # fmt: skip
-    """How near each set comes to the training records; draws a picture a set."""
-
-    def of(images: Images, label: str) -> Tensor:
-        pixels = to_uint8(images.pixels)
-        return extract(network, pixels, accelerator=accelerator, label=label, show=show).features
-
-    records, natural = of(learned, "features, training"), of(held_out, "features, held out")
-    folder.mkdir(parents=True, exist_ok=True)
-    found = {}
-    for k, (name, images) in enumerate(sets.items()):
-        ours = of(images, "features, synthetic")
-        found[name] = copying(ours, records, natural)
-        shown = torch.linspace(0, len(ours) - 1, min(N_SHOWN, len(ours))).long()  # of all classes
-        picture = folder / f"{k + 1}-{Path(name).name}.png"
-        some = Images(images.pixels[shown], images.labels[shown])
-        save_nearest(picture, some, learned, nearest(ours[shown], records, k=5), n_rows=N_SHOWN)
-    return found
-
-
-def _features(
-    features: str, reference: str, size: int | None, channels: int | None, n_classes: int,
-    weights: Path | None, cache: Path | None,
-) -> FeatureNetwork | None:  # fmt: skip
-    if features == "none":
-        return None
-    if features == "inception":
-        return inception(weights)
-    learned = open_source(reference, split="train", size=size, channels=channels)
-    return classifier_features(_read(learned), n_classes, cache=cache)
-
-
-def _synthetic(path: Path, class_names: tuple[str, ...]) -> Images:
-    """A set whose labels mean what the reference's mean."""
-    source = open_source(path)
-    if source.class_names != class_names:
-        raise ValueError(
-            f"the classes of {path} are {', '.join(source.class_names)}, those of the reference "
-            f"{', '.join(class_names)}: they must be the same, in the same order"
-        )
-    return _read(source)
-
-
-def _read(source: Source) -> Images:
-    pixels, labels = source.read(range(len(source)))
-    return Images(to_float(pixels), labels)

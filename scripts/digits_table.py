@@ -37,10 +37,7 @@ def samples(generator: DPSAD, seed: int) -> dict[str, Images]:
             draw_blocks(student, labels, generator.default_sampler(), seed)
         ),
     }
-    return {
-        name: Images(torch.cat([b.pixels for b in blocks]), torch.cat([b.labels for b in blocks]))
-        for name, blocks in sets.items()
-    }
+    return {name: Images.joined(blocks) for name, blocks in sets.items()}
 
 
 def main() -> None:

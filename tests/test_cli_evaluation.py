@@ -183,6 +183,9 @@ def test_a_benchmark_runs_once_shares_the_teacher_and_shows_what_it_found(
     assert "| 3 | dp-sad |" in done.stdout and "its teacher" in done.stdout
     results = json.loads((out / "results.json").read_text())
     first, second = results["cells"]
+    trained, drawn = results["methods"]
+    assert drawn["settings"]["teacher"] == trained["settings"]["teacher"]
+    assert drawn["settings"]["teacher"]["n_steps"] == 2
     assert (first["status"], second["status"]) == ("done", "done")
     assert second["shared"] == "dp-sad" and second["seconds"]["train"] == 0.0
     assert first["privacy"]["verified"] and first["privacy"] == second["privacy"]
@@ -205,6 +208,11 @@ def test_a_benchmark_runs_once_shares_the_teacher_and_shows_what_it_found(
         ('["logistic"]', '["vgg"]', "got 'vgg'"),
         ('data = "digits"', 'data = "nowhere"', "no data at"),
         ("delta = 1e-4", "delta = 0.5", "delta"),
+        (
+            'teacher_of = "dp-sad"',
+            'teacher_of = "dp-sad"\nsettings = { teacher = { n_steps = 3 } }',
+            "settings of 'its teacher' must not hold teacher: it draws from what 'dp-sad' trains",
+        ),
     ],
 )
 def test_a_bad_file_is_refused_before_a_cell_is_trained(

@@ -25,8 +25,7 @@ def network() -> Denoiser:
 
 def drawn(network: Denoiser, labels: Tensor, name: str) -> Images:
     sampler = make_sampler(name, n_steps=2, sigma_min=0.1, sigma_max=3.0)
-    blocks = list(draw_blocks(network, labels, sampler, seed=4))
-    return Images(torch.cat([b.pixels for b in blocks]), torch.cat([b.labels for b in blocks]))
+    return Images.joined(draw_blocks(network, labels, sampler, seed=4))
 
 
 @pytest.mark.parametrize("name", ["ddpm", "langevin", "underdamped", "hamiltonian", "edm"])

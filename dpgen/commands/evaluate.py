@@ -89,7 +89,7 @@ def evaluate(
     """
     from accelerate import PartialState
 
-    from dpgen.scores import scores
+    from dpgen.scoring import scores
 
     for option, file in (("--json", json_file), ("--preview", given["preview"])):
         if file is not None and not file.absolute().parent.is_dir():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, get_args
@@ -27,6 +27,12 @@ class Images(NamedTuple):
 
     pixels: Tensor
     labels: Tensor
+
+    @classmethod
+    def joined(cls, blocks: Iterable[Images]) -> Images:
+        """All images of the blocks, in their order."""
+        pixels, labels = zip(*blocks, strict=True)
+        return cls(torch.cat(pixels), torch.cat(labels))
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,9 @@ from dpgen.evaluation.feature_distances import (
     precision_recall,
     score,
 )
-from dpgen.evaluation.features import FeatureNetwork, Inception
+from dpgen.evaluation.features import FeatureNetwork
 from dpgen.evaluation.fidelity_protocol import FidelityProtocol
+from dpgen.evaluation.inception import Inception
 
 __all__ = ["Fidelity", "FidelityProtocol", "fidelity"]
 
@@ -183,6 +184,6 @@ def _check(synthetic: Images, reference: Images, network: FeatureNetwork) -> Non
         raise ValueError(f"network must have a name of letters, got {network.name!r}")
     if network.name == Inception.name and not isinstance(network, Inception):
         raise ValueError(
-            "network must not be called 'inception' unless dpgen.evaluation.features.inception "
+            "network must not be called 'inception' unless dpgen.evaluation.inception.inception "
             "made it: its numbers would pass for published ones"
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from dpgen.methods import find
 from dpgen.privacy.accounting import Budget, default_delta
 from dpgen.privacy.verification import verify
 from dpgen.settings import from_dict
+from dpgen.workplace import peak_memory
 
 N_COLUMNS = 5  # images of a class in a cell's picture
 
@@ -98,7 +97,7 @@ def do(settings: BenchmarkSettings, cell: Cell, folder: Path) -> dict[str, Any]:
             "sample": drawn - trained,
             "evaluate": time.perf_counter() - drawn,
         },
-        "peak_mib": _peak_mib(),
+        "peak_mib": peak_memory() / 2**20,
         "grid": str((place / "grid.png").relative_to(folder)),
     }
 
@@ -151,9 +150,3 @@ def ceiling(settings: BenchmarkSettings, folder: Path, data: PrivateDataset) -> 
 def real(settings: BenchmarkSettings, split: Split) -> Images:
     """Real images, read without any privacy: what comes of them is covered by no epsilon."""
     return read_images(settings.data, split=split, size=settings.size, channels=settings.channels)
-
-
-def _peak_mib() -> float:
-    """Most memory that this process held."""
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB here
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

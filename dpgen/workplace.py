@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -67,3 +69,9 @@ class Rehearsal:
     memory_bytes: int
     n_parameters: int
     device: str
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held so far."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB here
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import tempfile
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from measurement import measure
 
-from dpgen import PGE, Budget, Images, PGESettings, load, open_images
-from dpgen.evaluation.utility import UtilityProtocol, utility
+from dpgen import PGE, Budget, Images, PGESettings, load
 from dpgen.stages.sketch import SketchSettings
 
 CANDIDATES: dict[str, dict[str, Any]] = {
@@ -34,27 +31,13 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 }
 
 
-def measure(
-    name: str, private: Images, test: Images, budget: Budget, n_classes: int, seed: int
+def candidate(
+    name: str, private: Images, test: Images, budget: Budget, seed: int
 ) -> dict[str, Any]:
     settings = PGESettings(mode="sketch", sketch=SketchSettings(**CANDIDATES[name]))
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["DPGEN_HOME"] = home
-        start = time.perf_counter()
-        generator = PGE(budget=budget, settings=settings).fit(
-            open_images(private), out=Path(home) / "run", seed=seed, show=True
-        )
-        images = generator.sample(len(private.labels), generator=torch.Generator().manual_seed(1))
-        epsilon = generator.privacy["guarantee"]["epsilon"]
-    found = utility(images, test, n_classes, seed=seed, protocol=UtilityProtocol())
-    return {
-        "candidate": name,
-        "changes": CANDIDATES[name],
-        "epsilon": epsilon,
-        "seed": seed,
-        "accuracy": 100 * found.accuracy,
-        "minutes": (time.perf_counter() - start) / 60,
-    }
+    generator, n_samples = PGE(budget=budget, settings=settings), len(private.labels)
+    found = measure(generator, private, test, n_samples=n_samples, seed=seed, sampling_seed=1)
+    return {"candidate": name, "changes": CANDIDATES[name], **found}
 
 
 def main() -> None:
@@ -69,7 +52,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     base = load(args.run)
-    assert base.facts is not None
     drawn = base.sample(args.records + args.test, generator=torch.Generator().manual_seed(0))
     private, test = (
         Images(drawn.pixels[part], drawn.labels[part])
@@ -78,13 +60,12 @@ def main() -> None:
     held = json.loads(args.out.read_text()) if args.out.exists() else None
     table = held or {
         "of": base.privacy["guarantee"] | {"settings": asdict(base.settings)},
-        "protocol": asdict(UtilityProtocol()),
         "rows": [],
     }
     done = {(row["candidate"], row["seed"]) for row in table["rows"]}
     for name in args.candidates:
         if (name, args.seed) not in done:
-            row = measure(name, private, test, base.budget, base.facts.n_classes, args.seed)
+            row = candidate(name, private, test, base.budget, args.seed)
             table["rows"].append(row)
             args.out.write_text(json.dumps(table, indent=1) + "\n")
     print("\n| candidate | seed | accuracy on released samples |\n| --- | --- | --- |")

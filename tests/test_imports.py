@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "reports": {"generator", "data", "workplace", *CORE},
     "scores": {"evaluation", *CORE},
     "scoring": {"scores", "data", "evaluation", *CORE},
-    "cell": {"methods", "generator", "data", "evaluation", *CORE},
+    "cell": {"methods", "generator", "data", "evaluation", "workplace", *CORE},
     "benchmarking": {"cell", "released", "data", "evaluation", *CORE},
     "commands": {
         "methods", "benchmarking", "evaluation", "reports", "scoring", "synthesis", "data",

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import math
-import resource
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 
 from dpgen.data.images import PublicFacts
 from dpgen.distillation import Distillation
+from dpgen.matching import match
 from dpgen.networks.denoiser import Denoiser
+from dpgen.networks.labeller import Axes
+from dpgen.networks.perceptual import HiddenFeatures
 from dpgen.privacy.clipping import add_clipped, zero_sum
 from dpgen.stages import sketch
 from dpgen.stages.denoising import NoiseLevels, record_loss
+from dpgen.stages.embedding import ClassEmbeddings
+from dpgen.stages.labeller import LabelMoments
 from dpgen.stages.refit import RefitSettings
 from dpgen.stages.sketch import SketchSettings
 from dpgen.stages.teacher import TeacherSettings, untrained
-from dpgen.workplace import Hardware, Rehearsal
+from dpgen.workplace import Hardware, Rehearsal, peak_memory
 
 CPU = torch.device("cpu")
 
@@ -70,25 +76,42 @@ def rehearse(
 def rehearse_sketch(
     settings: SketchSettings, score: RefitSettings, facts: PublicFacts, hardware: Hardware
 ) -> Rehearsal:
-    """Times one step of each round and of the score that is fitted to them."""
+    """Times one micro-batch of each release and one step of each fit, on random images."""
     device = hardware.accelerator().device
-    seconds, n_parameters = sketch.rehearsed(settings, facts, lambda f: _seconds(f, CPU))
+    decoder, n = sketch.untrained(facts, 0), max(64, facts.n_classes)
+    labels = torch.arange(n) % facts.n_classes
+    pixels = decoder.draw(labels, torch.Generator().manual_seed(0))
+    seconds, embeddings = 0.0, []
+    for k, (_, statistic) in enumerate(sketch.statistics(settings, facts)):
+        if isinstance(statistic, LabelMoments):
+            axes = Axes.fitted(statistic.features(pixels), statistic.n_axes)
+            statistic = statistic.along(axes)
+        elif isinstance(statistic.features, HiddenFeatures):
+            classifier = sketch.untrained_classifier(facts, 0)
+            learned = statistic.features.learned(classifier, pixels)
+            statistic = ClassEmbeddings(learned, facts.n_classes)
+        seconds += facts.n_records / n * _seconds(partial(statistic, pixels, labels), CPU)
+        if isinstance(statistic, ClassEmbeddings):
+            means = torch.zeros(facts.n_classes, statistic.features.n_features)
+            embeddings.append((statistic.features, means))
+            step = partial(
+                match, copy.deepcopy(decoder), list(embeddings), n_steps=1,
+                n_per_class=settings.n_per_class, learning_rate=settings.learning_rate,
+                generator=torch.Generator().manual_seed(0), show=False, title="rehearsal",
+            )  # fmt: skip
+            seconds += settings.n_steps[k] * _seconds(step, CPU)
     denoiser = Denoiser(score.network(facts)).to(device)
     # A training step costs about three forward passes.
-    seconds += 3 * score.n_steps * _seconds(
-        lambda: _forward(denoiser, facts, score.batch_size), device
+    seconds += (
+        3 * score.n_steps * _seconds(lambda: _forward(denoiser, facts, score.batch_size), device)
     )
-    n_parameters += sum(p.numel() for p in denoiser.parameters())
-    return _found(seconds, n_parameters, device)
+    networks = (decoder, denoiser)
+    return _found(seconds, sum(p.numel() for one in networks for p in one.parameters()), device)
 
 
 def _found(seconds: float, n_parameters: int, device: torch.device) -> Rehearsal:
     on_gpu = device.type == "cuda"
-    memory = (
-        torch.cuda.max_memory_allocated()
-        if on_gpu
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    )
+    memory = torch.cuda.max_memory_allocated() if on_gpu else peak_memory()
     return Rehearsal(seconds, memory, n_parameters, "GPU" if on_gpu else "CPU")
 
 

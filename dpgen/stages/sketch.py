@@ -15,10 +15,8 @@ privacy.md section 3.3.
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -48,7 +46,15 @@ from dpgen.workplace import Workplace
 
 WIDTH = 16  # channels of the first convolution of the classifier between the rounds
 
-__all__ = ["SketchSettings", "label", "plan", "rehearsed", "run", "statistics", "untrained"]
+__all__ = [
+    "SketchSettings",
+    "label",
+    "plan",
+    "run",
+    "statistics",
+    "untrained",
+    "untrained_classifier",
+]
 
 
 def label(k: int) -> str:
@@ -120,6 +126,7 @@ def run(
 
 
 def untrained(facts: PublicFacts, seed: int) -> Decoder:
+    """The decoder before it has learned anything."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return Decoder(DecoderConfig(facts.shape, facts.n_classes))
@@ -149,7 +156,7 @@ def _fitted(
         decoder.load_state_dict(_part(held[0], "decoder."))
         if last:
             return None
-        network = _perceptual(facts, 0)
+        network = untrained_classifier(facts, 0)
         network.load_state_dict(_part(held[0], "network."))
         return network
     generator = work.generator(100 + k)
@@ -175,8 +182,8 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
-def _perceptual(facts: PublicFacts, seed: int) -> PerceptualNetwork:
-    """The network before it has learned anything, from a public seed."""
+def untrained_classifier(facts: PublicFacts, seed: int) -> PerceptualNetwork:
+    """The classifier between the rounds before it has learned anything."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return PerceptualNetwork(facts.shape, facts.n_classes, width=WIDTH)
@@ -191,7 +198,7 @@ def _trained(
 ) -> PerceptualNetwork:
     """A classifier of the decoder's images."""
     s = settings
-    network = _perceptual(facts, int(torch.randint(2**31, (), generator=generator)))
+    network = untrained_classifier(facts, int(torch.randint(2**31, (), generator=generator)))
     labels = torch.arange(s.n_samples) % facts.n_classes
     pixels = warp(decoder.draw(labels, generator), s.warp, generator)
     adam = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
@@ -227,7 +234,7 @@ def _hidden(
         work.run.checkpoints.save(name, features.learned(network, samples).tensors())
         held = work.run.checkpoints.load(name)
         assert held is not None
-    return features.from_tensors(_perceptual(facts, 0), held[0])
+    return features.from_tensors(untrained_classifier(facts, 0), held[0])
 
 
 def _labeller(
@@ -248,46 +255,3 @@ def _labeller(
     tables = released(data, labeller.LABEL, mechanism, checkpoints, work.show)
     noise, n_records = mechanism.noise_std, data.facts.n_records
     return labeller.fit(moments, tables, noise, n_records, samples, labels)
-
-
-def rehearsed(
-    settings: SketchSettings, facts: PublicFacts, seconds_of: Callable[[Callable[[], None]], float]
-) -> tuple[float, int]:
-    """Seconds of the sketch, from one micro-batch of each release and one step of each round on
-    random images, and the decoder's number of parameters.
-
-    Args:
-        seconds_of: times one call.
-    """
-    decoder, n = untrained(facts, 0), max(64, facts.n_classes)
-    labels = torch.arange(n) % facts.n_classes
-    pixels = decoder.draw(labels, torch.Generator().manual_seed(0))
-    network = _perceptual(facts, 0)
-    total, embeddings = 0.0, []
-    for k, (_, statistic) in enumerate(statistics(settings, facts)):
-        if isinstance(statistic, LabelMoments):
-            features = statistic.features(pixels)
-            statistic = statistic.along(Axes.fitted(features, statistic.n_axes))
-        elif isinstance(statistic.features, HiddenFeatures):
-            learned = statistic.features.learned(network, pixels)
-            statistic = ClassEmbeddings(learned, facts.n_classes)
-        total += facts.n_records / n * seconds_of(partial(statistic, pixels, labels))
-        if isinstance(statistic, ClassEmbeddings):
-            means = torch.zeros(facts.n_classes, statistic.features.n_features)
-            embeddings.append((statistic.features, means))
-            step = partial(_one_step, copy.deepcopy(decoder), list(embeddings), settings)
-            total += settings.n_steps[k] * seconds_of(step)
-    return total, sum(p.numel() for p in decoder.parameters())
-
-
-def _one_step(decoder: Decoder, embeddings: list[Embedding], settings: SketchSettings) -> None:
-    match(
-        decoder,
-        embeddings,
-        n_steps=1,
-        n_per_class=settings.n_per_class,
-        learning_rate=settings.learning_rate,
-        generator=torch.Generator().manual_seed(0),
-        show=False,
-        title="rehearsal",
-    )

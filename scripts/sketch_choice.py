@@ -19,6 +19,7 @@ import torch
 from measurement import measure
 
 from dpgen import PGE, Budget, Images, PGESettings, load
+from dpgen.evaluation.utility import UtilityProtocol
 from dpgen.stages.sketch import SketchSettings
 
 CANDIDATES: dict[str, dict[str, Any]] = {
@@ -37,7 +38,12 @@ def candidate(
     settings = PGESettings(mode="sketch", sketch=SketchSettings(**CANDIDATES[name]))
     generator, n_samples = PGE(budget=budget, settings=settings), len(private.labels)
     found = measure(generator, private, test, n_samples=n_samples, seed=seed, sampling_seed=1)
-    return {"candidate": name, "changes": CANDIDATES[name], **found}
+    return {
+        "candidate": name,
+        "changes": CANDIDATES[name],
+        **{key: found[key] for key in ("epsilon", "seed", "accuracy")},
+        "minutes": sum(found["minutes"].values()),
+    }
 
 
 def main() -> None:
@@ -57,19 +63,22 @@ def main() -> None:
         Images(drawn.pixels[part], drawn.labels[part])
         for part in (slice(0, args.records), slice(args.records, None))
     )
-    held = json.loads(args.out.read_text()) if args.out.exists() else None
-    table = held or {
-        "of": base.privacy["guarantee"] | {"settings": asdict(base.settings)},
-        "rows": [],
-    }
-    done = {(row["candidate"], row["seed"]) for row in table["rows"]}
+
+    def table() -> dict[str, Any]:
+        """As it is on disk: several processes, each with its candidates, may share the file."""
+        if args.out.exists():
+            return dict(json.loads(args.out.read_text()))
+        of = base.privacy["guarantee"] | {"settings": asdict(base.settings)}
+        return {"of": of, "protocol": asdict(UtilityProtocol()), "rows": []}
+
     for name in args.candidates:
-        if (name, args.seed) not in done:
+        if (name, args.seed) not in [(r["candidate"], r["seed"]) for r in table()["rows"]]:
             row = candidate(name, private, test, base.budget, args.seed)
-            table["rows"].append(row)
-            args.out.write_text(json.dumps(table, indent=1) + "\n")
+            held = table()
+            held["rows"].append(row)
+            args.out.write_text(json.dumps(held, indent=1) + "\n")
     print("\n| candidate | seed | accuracy on released samples |\n| --- | --- | --- |")
-    for row in sorted(table["rows"], key=lambda row: -row["accuracy"]):
+    for row in sorted(table()["rows"], key=lambda row: -row["accuracy"]):
         print(f"| {row['candidate']} | {row['seed']} | {row['accuracy']:.2f} % |")
 
 

@@ -4,8 +4,8 @@
 
 One row a (epsilon, labeller share, seed): trains, draws 60,000 images, trains the usual classifier
 of `dpgen evaluate` on them and tests it on the real test split. A row that is already in the
-output file is not run again. The ledger of every run is its own, in a temporary home: this script
-measures, on public data, and publishes none of the runs.
+output file is not run again; another --warp wants another file. The ledger of every run is its own,
+in a temporary home: this script measures, on public data, and publishes none of the runs.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--epsilons", type=float, nargs="+", default=[10.0, 1.0])
     parser.add_argument("--delta", type=float, default=1e-5)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.2], help="of labellers")
+    parser.add_argument("--warp", type=float, default=SketchSettings.warp)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -39,10 +40,13 @@ def main() -> None:
             for share in args.shares:
                 if rows.hold(epsilon, share, seed):
                     continue
-                settings = PGESettings(mode="sketch", sketch=SketchSettings(labeller_share=share))
+                sketch = SketchSettings(labeller_share=share, warp=args.warp)
+                settings = PGESettings(mode="sketch", sketch=sketch)
                 generator = PGE(budget=Budget(epsilon, args.delta), settings=settings)
                 found = measure(generator, args.data, test, n_samples=60_000, seed=seed)
-                rows.add({"wanted": epsilon, "labeller_share": share, **found})
+                rows.add(
+                    {"wanted": epsilon, "labeller_share": share, "warp": args.warp, **found}
+                )
     print("\n| epsilon | labeller share | seed | accuracy | train | sample | memory |")
     print("|---|---|---|---|---|---|---|")
     for r in sorted(rows.held, key=lambda r: (-r["wanted"], r["labeller_share"], r["seed"])):

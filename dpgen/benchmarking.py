@@ -19,6 +19,7 @@ from dpgen.evaluation import benchmark, report
 from dpgen.evaluation.benchmark import BenchmarkSettings
 from dpgen.evaluation.report.results import SCHEMA
 from dpgen.evaluation.utility import UtilityProtocol
+from dpgen.files import read_json
 from dpgen.privacy.chain import canonical, replace_durably
 from dpgen.released import plain
 
@@ -59,7 +60,7 @@ def compare(
                 "n_samples": settings.n_samples,
                 "fidelity": next(
                     (
-                        {key: c["fidelity"][key] for key in ("network", "protocol")}
+                        {key: c["fidelity"].get(key) for key in ("network", "protocol")}
                         for c in cells
                         if "fidelity" in c
                     ),
@@ -96,7 +97,10 @@ def _references(settings: BenchmarkSettings, out: Path, data: PrivateDataset) ->
     if not path.exists():
         found = cell.ceiling(settings, out, data)
         replace_durably(path, json.dumps(found, indent=1).encode())
-    return {"real": json.loads(path.read_text())}
+    found = read_json(path, finite=False)
+    if not isinstance(found, dict) or not all(isinstance(v, int | float) for v in found.values()):
+        raise ValueError(f"{path} must hold metrics by name, got something else: remove it")
+    return {"real": found}
 
 
 def _described(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -11,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from dpgen.files import parse_json
 from dpgen.networks.ema import EMA
 from dpgen.privacy.chain import canonical, replace_durably
+from dpgen.tensors import TensorFile
 
 
 class Checkpoints:
@@ -50,10 +50,12 @@ class Checkpoints:
         if not path.exists():
             return None
         try:
-            with safe_open(path, framework="pt") as file:
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                return tensors, json.loads(file.metadata()["numbers"])
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            with TensorFile(path) as file:
+                numbers = parse_json(file.metadata["numbers"], "its numbers")
+                if not isinstance(numbers, dict) or type(numbers.get("step", 0)) is not int:
+                    raise ValueError("its numbers must be a table, a step in it whole")
+                return file.tensors(), numbers
+        except (KeyError, ValueError) as error:
             raise ValueError(
                 f"checkpoint {path} is damaged ({error}): start a new run folder"
             ) from None
@@ -79,6 +81,19 @@ class TrainingState:
         return found
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Puts everything where it was; ValueError when these tensors are not of this loop."""
+        try:
+            self._load(tensors)
+        except torch.OutOfMemoryError:
+            raise
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"a checkpoint must hold what this training moves, got other tensors ({reason}): "
+                "start a new run folder"
+            ) from None
+
+    def _load(self, tensors: Mapping[str, Tensor]) -> None:
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 

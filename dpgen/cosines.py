@@ -38,13 +38,16 @@ class Cosines:
     def _kept(self) -> tuple[Tensor, Tensor]:
         """Vertical and horizontal frequencies, (m / C,) each, by rising u^2 + v^2."""
         _, height, width = self.shape
-        pairs = [(u, v) for u in range(height) for v in range(width) if u + v < self.bands]
+        rows = range(min(height, self.bands))
+        pairs = [(u, v) for u in rows for v in range(min(width, self.bands - u))]
         pairs.sort(key=lambda pair: (pair[0] ** 2 + pair[1] ** 2, pair))
         return tuple(torch.tensor(pairs).T)  # type: ignore[return-value]
 
     @property
     def n_coefficients(self) -> int:
-        return self.shape[0] * len(self._kept[0])
+        channels, height, width = self.shape
+        rows = range(min(height, self.bands))
+        return channels * sum(min(width, self.bands - u) for u in rows)
 
     def analyse(self, x: Tensor) -> Tensor:
         """Coefficients (..., m), float64, of flat images (..., C H W); channels run fastest."""

@@ -18,7 +18,7 @@ from dpgen.drawing import Judge, draw_blocks
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
-from dpgen.privacy.certificate import read_statement
+from dpgen.privacy.certificate import CERTIFICATE, NOTICE, read_statement
 from dpgen.privacy.notice import read_notice
 from samplers.types import Sampler
 
@@ -156,7 +156,11 @@ class Fitted(abc.ABC):
             raise ValueError(f"the folder {target} is not empty: choose another")
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(self.folder, partial)
+        partial.mkdir(parents=True)
+        certified = (self.folder / CERTIFICATE).exists()
+        statement = self.privacy if certified else self.notice
+        for name in (*statement["artifact"]["files"], CERTIFICATE if certified else NOTICE):
+            shutil.copyfile(self.folder / name, partial / name)  # and nothing that lies beside
         if target.exists():
             target.rmdir()
         partial.replace(target)

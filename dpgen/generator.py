@@ -24,6 +24,7 @@ from torch import nn
 from dpgen.data.images import Images, PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
+from dpgen.files import read_json
 from dpgen.fitted import Fitted
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import (
@@ -31,17 +32,19 @@ from dpgen.privacy.certificate import (
     NOTICE,
     CertificateError,
     sha256_file,
+    statement_bytes,
 )
 from dpgen.privacy.chain import replace_durably
 from dpgen.privacy.notice import Claim, UnverifiedClaim, notice_of
 from dpgen.privacy.plan import Plan
 from dpgen.privacy.statement import statement_of
-from dpgen.released import checked_notice, checked_statement, load_network, plain, write_files
+from dpgen.released import checked_notice, checked_statement, load_networks, plain, write_files
 from dpgen.run_folder import RunFolder, sweep
 from dpgen.settings import from_dict
 from dpgen.workplace import Hardware, Rehearsal, Workplace
 
 CONFIG_SCHEMA = "dpgen-config/1"
+FACTS_BYTES = 2**22
 
 
 class PrivateGenerator(Fitted):
@@ -162,13 +165,15 @@ class PrivateGenerator(Fitted):
         config = self._config(seed)
         if (folder / "privacy.json").exists() or (folder / "notice.json").exists():
             statement = checked_statement(folder) if self.certified else checked_notice(folder)
-            if json.loads((folder / "config.json").read_text()) != config:
+            if read_json(folder / "config.json") != config:
                 raise ValueError(
                     f"the run folder {folder} holds a finished run of another configuration: "
                     "choose another folder"
                 )
             # The ledger of public data went with the run; that of private data keeps its name.
-            if not data.public and statement["data_set"]["name"] != data.ledger.dataset:
+            held = statement.get("data_set")
+            name = held.get("name") if isinstance(held, Mapping) else None
+            if not data.public and name != data.ledger.dataset:
                 raise ValueError(
                     f"the run folder {folder} holds a finished run on other data: "
                     "choose another folder"
@@ -233,7 +238,7 @@ class PrivateGenerator(Fitted):
                 files=files,
                 data_set=data.account(),
             )
-            replace_durably(folder / CERTIFICATE, json.dumps(statement, indent=1).encode())
+            replace_durably(folder / CERTIFICATE, statement_bytes(statement))
         run.finish()
 
     def _preview(self, path: Path) -> None:
@@ -245,14 +250,19 @@ class PrivateGenerator(Fitted):
         save_grid(images, path, n_classes=facts.n_classes)
 
     def _restore(self, folder: Path, statement: Mapping[str, Any]) -> Self:
-        self.folder = folder
-        self.facts = PublicFacts.from_dict(json.loads((folder / "facts.json").read_text()))
+        facts = read_json(folder / "facts.json", FACTS_BYTES)
+        if not isinstance(facts, Mapping):
+            raise ValueError(f"{folder / 'facts.json'} must be a table of facts")
+        self.facts = PublicFacts.from_dict(facts)
         self.settings = self.resolve(self.facts)
-        self.networks = {
-            name.removesuffix(".safetensors"): load_network(folder / name)
-            for name in sorted(statement["artifact"]["files"])
-            if name.endswith(".safetensors")
-        }
+        networks = load_networks(
+            folder, statement["artifact"]["files"], self.facts.shape, self.facts.n_classes
+        )
+        self.folder, self.networks = folder, networks
+        try:
+            _ = networks["model"], self.proposer, self.default_sampler()
+        except KeyError as error:
+            raise ValueError(f"{folder} must hold {error}.safetensors: it is no run") from None
         return self
 
 
@@ -275,15 +285,21 @@ def load(path: str | Path, *, allow_unverified: bool = False) -> PrivateGenerato
             "--allow-unverified (allow_unverified=True) uses it all the same"
         )
     statement = checked_notice(folder) if noticed else checked_statement(folder)
-    config = json.loads((folder / "config.json").read_text())
-    if config.get("schema") != CONFIG_SCHEMA:
+    config = read_json(folder / "config.json")
+    schema = config.get("schema") if isinstance(config, Mapping) else None
+    if schema != CONFIG_SCHEMA:
         raise ValueError(
-            f"{folder / 'config.json'} has schema {config.get('schema')!r}, "
+            f"{folder / 'config.json'} has schema {schema!r:.60}, "
             f"this version reads {CONFIG_SCHEMA}"
         )
-    method = find(config["method"])
-    settings = from_dict(method.Settings, config["settings"])
-    generator = method(budget=Budget(**config["budget"]), settings=settings)
+    try:
+        method, budget = find(config["method"]), from_dict(Budget, config["budget"], "budget.")
+        settings = from_dict(method.Settings, config["settings"])
+        generator = method(budget=budget, settings=settings)
+    except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
+        raise ValueError(
+            f"{folder / 'config.json'} is not what a run writes: {error!r:.200}"
+        ) from None
     if generator.certified == noticed:
         raise CertificateError(f"{folder} does not hold what mode {settings.mode!r} releases")
     return generator._restore(folder, statement)  # type: ignore[no-any-return]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
+from dpgen.files import parse_json, refuse_bomb
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.networks.proposer import Proposer, ProposerConfig
 from dpgen.privacy.certificate import (
@@ -24,6 +25,16 @@ from dpgen.privacy.certificate import (
 )
 from dpgen.privacy.chain import canonical, replace_durably
 from dpgen.privacy.notice import read_notice
+from dpgen.tensors import Layout, TensorFile
+
+LARGEST_NETWORK = 2**30  # bytes of a file; ours have some twenty million
+LARGEST_RUN = 2**31  # bytes of all files that a statement covers
+LARGEST_IMAGE = 2**24  # pixels of all channels
+LARGEST_NUMBER = 2**16  # of a configuration
+MOST_NUMBERS = 16  # in a list of a configuration
+_UNBUILDABLE = (
+    ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError,
+)  # fmt: skip
 
 # What a run may release: by the word under which a file's metadata holds its numbers.
 KINDS: dict[str, tuple[Any, Any]] = {
@@ -63,22 +74,80 @@ def write_files(
         partial.replace(folder / f"{name}.safetensors")
 
 
-def load_network(path: Path) -> nn.Module:
-    """A released network from its safetensors file. Refuses weights that are no numbers."""
-    from safetensors import safe_open
+def load_network(path: Path) -> Denoiser | Proposer:
+    """A released network from its safetensors file.
 
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-    kind = next((kind for kind in KINDS if kind in metadata), None)
-    if kind is None:
-        raise ValueError(f"{path} holds no {' or '.join(KINDS)}: it is no file of a run")
-    build, config = KINDS[kind]
-    network = build(config.from_dict(json.loads(metadata[kind])))
-    weights = load_file(path)
+    Guarantee: before memory is taken, the network that the metadata describe is planned without
+    any, and the file holds its tensors and no others. Refuses weights that are no numbers.
+    """
+    with TensorFile(path, LARGEST_NETWORK) as file:
+        kind = next((kind for kind in KINDS if kind in file.metadata), None)
+        if kind is None:
+            raise ValueError(f"{path} holds no {' or '.join(KINDS)}: it is no file of a run")
+        build, _ = KINDS[kind]
+        try:
+            config = _config_of(kind, file.metadata[kind])
+            with torch.device("meta"):
+                planned = build(config)
+        except _UNBUILDABLE as error:
+            raise ValueError(
+                f"{path} describes no {kind} that can be built: {error!s:.200}"
+            ) from None
+        wanted = {k: Layout(t.dtype, tuple(t.shape)) for k, t in planned.state_dict().items()}
+        for name in sorted({*wanted, *file.layouts}):
+            if wanted.get(name) != file.layouts.get(name):
+                raise ValueError(
+                    f"{path}: tensor {name!r:.80} must be {wanted.get(name)}, got "
+                    f"{file.layouts.get(name)}"
+                )
+        unpacked = sum(b.numel() * b.element_size() for b in planned.buffers())
+        refuse_bomb(unpacked, file.n_bytes, str(path), "it is no file of a run")
+        weights = file.tensors()
     if (weight := not_finite(weights)) is not None:
         raise ValueError(f"{path}: weight {weight} is not finite")
+    network: Denoiser | Proposer = build(config)
     network.load_state_dict(weights)
     return network.eval().requires_grad_(False)
+
+
+def _config_of(kind: str, text: str) -> Any:  # noqa: ANN401
+    """The numbers of a network, none of which could keep a machine busy."""
+    values = parse_json(text, "its configuration")
+    level = [values]
+    while level:
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, list | dict):
+                if len(value) > MOST_NUMBERS:
+                    raise ValueError(f"a list must hold at most {MOST_NUMBERS}, got {len(value)}")
+                inner += value.values() if isinstance(value, dict) else value
+            elif isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER:
+                raise ValueError(f"numbers must be at most {LARGEST_NUMBER}, got {value}")
+        level = inner
+    config = KINDS[kind][1].from_dict(values)
+    if math.prod(config.shape) > LARGEST_IMAGE:
+        raise ValueError(f"images must be of at most {LARGEST_IMAGE} numbers, got {config.shape}")
+    return config
+
+
+def load_networks(
+    folder: Path, names: Iterable[str], shape: tuple[int, int, int], n_classes: int
+) -> dict[str, nn.Module]:
+    """The networks among the files of a run, by name; each of the images that the facts say, and
+    of the kind that its name says: what draws from another would find out late.
+    """
+    networks = {}
+    for file in sorted(name for name in names if name.endswith(".safetensors")):
+        name, network = file.removesuffix(".safetensors"), load_network(folder / file)
+        kind = Proposer if name == "proposals" else Denoiser
+        made_for = (network.config.shape, network.n_classes)
+        if not isinstance(network, kind) or made_for != (shape, n_classes):
+            raise ValueError(
+                f"{folder / file} must be a {kind.__name__.lower()} of {shape} images in "
+                f"{n_classes} classes, got a {type(network).__name__.lower()} of {made_for}"
+            )
+        networks[name] = network
+    return networks
 
 
 def not_finite(weights: Mapping[str, torch.Tensor]) -> str | None:
@@ -106,21 +175,36 @@ def checked_notice(folder: Path) -> dict[str, Any]:
 def _check_files(folder: Path, statement: Mapping[str, Any], name: str) -> None:
     try:
         artifact, whole = statement["artifact"], intact(statement)
-        kind, files = artifact["kind"], dict(artifact["files"])
+        kind, files = artifact["kind"], artifact["files"]
+        if not isinstance(kind, str) or not isinstance(files, dict):
+            raise TypeError
     except (KeyError, TypeError, ValueError):
         raise CertificateError(f"{folder / name} is no statement of a run") from None
     if kind != "model":
         raise CertificateError(f"{folder} holds a {kind.replace('_', ' ')}, not a trained run")
+    sizes = {file: _size(folder / file) for file in files if Path(file).name == file}
+    n_bytes = sum(size or 0 for size in sizes.values())
+    if n_bytes > LARGEST_RUN:
+        raise CertificateError(
+            f"{folder} must have at most {LARGEST_RUN} bytes, got {n_bytes}: it is no run"
+        )
     changed = [] if whole else [name]
     for file, stated in files.items():
-        path = folder / file
-        if Path(file).name != file or not path.is_file() or sha256_file(path) != stated:
+        if sizes.get(file) is None or sha256_file(folder / file) != stated:
             changed.append(file)
     if changed:
         raise CertificateError(
-            f"{folder}: {', '.join(changed)} missing or changed since the statement was written: "
-            "restore the folder from a copy"
+            f"{folder}: {', '.join(changed):.200} missing or changed since the statement was "
+            "written: restore the folder from a copy"
         )
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a plain file; ``None``: there is none, or none can have this name."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except OSError:
+        return None
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401

@@ -35,13 +35,13 @@ class PlanReport:
         return asdict(self)
 
     def text(self) -> str:
-        f, relation = self.facts, self.facts.adjacency.replace("_", " or ")
+        f = self.facts
         lines = [
             f"{self.method} on {f.n_records} records of "
             f"{f.shape[0]}x{f.shape[1]}x{f.shape[2]} in {f.n_classes} classes",
             f"spends epsilon = {self.epsilon:g} of {self.budget.epsilon:g} at "
             f"delta = {self.budget.delta:g} "
-            f"({relation} one record); nothing was charged",
+            f"({f.relation.phrase}); nothing was charged",
             "",
             f"{'stage':14}{'releases':>9}{'rate':>9}{'noise / bound':>15}",
         ]

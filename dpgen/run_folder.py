@@ -6,7 +6,6 @@ All of it lies under ``RUN/checkpoint`` (mode 0700) and goes when the run is fin
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import secrets
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.checkpoint import Checkpoints
+from dpgen.files import read_json
 from dpgen.privacy.chain import canonical, replace_durably
 from dpgen.privacy.keys import StageKeys
 
@@ -32,8 +32,14 @@ class RunFolder:
 
     def __init__(self, path: Path, configuration: Mapping[str, Any]) -> None:
         self.path, self._private = path, path / "checkpoint"
-        if path.exists() and not path.is_dir():
-            raise ValueError(f"the run folder must be a folder, {path} is a file")
+        if (path.exists() or path.is_symlink()) and not path.is_dir():
+            raise ValueError(f"the run folder must be a folder, {path} is none")
+        for inner in (self._private, *(self._private / name for name in ("lock", "keys", "state"))):
+            if inner.is_symlink():
+                raise ValueError(
+                    f"the run folder {path} must hold no links, {inner.name} is one: choose "
+                    "another folder"
+                )
         state = self._private / "run.json"
         if path.exists() and any(path.iterdir()) and not state.exists():
             raise ValueError(
@@ -59,7 +65,11 @@ class RunFolder:
                 "configuration": dict(configuration),
             }
             replace_durably(state, canonical(fresh).encode(), mode=0o600)
-        held = json.loads(state.read_text())
+        try:
+            held = _read_state(state)
+        except ValueError:
+            os.close(self._lock)
+            raise
         if held["configuration"] != dict(configuration):
             os.close(self._lock)
             raise ValueError(
@@ -73,11 +83,13 @@ class RunFolder:
     @staticmethod
     def seed_of(path: Path) -> int | None:
         """The seed that the run in ``path`` was begun with, finished or not; None without a run."""
-        for held in (path / "checkpoint" / "run.json", path / "config.json"):
-            if held.exists():
-                content = json.loads(held.read_text())
-                return int(content.get("configuration", content)["seed"])
-        return None
+        state, finished = path / "checkpoint" / "run.json", path / "config.json"
+        if not (state.exists() or finished.exists()):
+            return None
+        held = _read_state(state)["configuration"] if state.exists() else read_json(finished)
+        if not isinstance(held, dict) or type(held.get("seed")) is not int:
+            raise ValueError(f"the run folder {path} holds no seed: choose another folder")
+        return int(held["seed"])
 
     def discard(self) -> None:
         """Undoes a run that was refused before it began."""
@@ -95,6 +107,15 @@ class RunFolder:
         if self._lock >= 0:
             os.close(self._lock)
         self._lock = -1
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """What a run was begun as: id and configuration."""
+    held = read_json(path)
+    known = isinstance(held, dict) and held.get("schema") == RUN_SCHEMA
+    if not known or type(held.get("id")) is not str or type(held.get("configuration")) is not dict:
+        raise ValueError(f"{path} must be what {RUN_SCHEMA} wrote: choose another run folder")
+    return dict(held)
 
 
 def sweep(path: Path) -> None:

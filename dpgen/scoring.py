@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from dpgen.evaluation.fidelity import Fidelity, FidelityProtocol, fidelity
 from dpgen.evaluation.grid import save_panels
 from dpgen.evaluation.nearest import Copying, copying, nearest, save_nearest
 from dpgen.evaluation.utility import Utility, UtilityProtocol, utility
+from dpgen.files import read_json
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.progress import progress_bar
 from dpgen.scores import Scores, SetScores
@@ -129,7 +129,7 @@ def learned_from(path: Path, source: Source, split: str) -> bool:
     if held is None:
         return False
     try:
-        data_set = dict(json.loads(held.read_text())["data_set"])
+        data_set = dict(read_json(held)["data_set"])
     except (ValueError, KeyError, TypeError):
         return False
     if source.public:

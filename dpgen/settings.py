@@ -8,10 +8,11 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
 T = TypeVar("T")
+LARGEST_WHOLE = 2**63  # TOML's own limit; a float holds no number of 400 digits
 
 
 def nearest(key: str, known: list[str]) -> str:
@@ -21,6 +22,8 @@ def nearest(key: str, known: list[str]) -> str:
 
 def from_dict(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
     """Builds the dataclass ``cls`` from a dictionary, nested ones from nested dictionaries."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{path.rstrip('.') or 'settings'} must be a table, got {values!r:.60}")
     hints = get_type_hints(cls)
     known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
     resolved: dict[str, Any] = {}
@@ -29,14 +32,21 @@ def from_dict(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
         if key not in known:
             raise ValueError(f"unknown setting {where!r}: {nearest(key, known)}")
         resolved[key] = _convert(hints[key], value, where)
+    for needed in fields(cls):  # type: ignore[arg-type]
+        if needed.name not in resolved and needed.default is needed.default_factory is MISSING:
+            raise ValueError(f"setting {path + needed.name!r} is missing")
     return cls(**resolved)
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     options = hint.__args__ if isinstance(hint, types.UnionType) else (hint,)
+    if isinstance(value, int) and abs(value) >= LARGEST_WHOLE:
+        raise ValueError(f"setting {where!r} must lie below 2**63 in size, got a larger number")
     if value is None and type(None) in options:
         return None
     for option in options:
+        if is_dataclass(option) and isinstance(value, option):  # type: ignore[arg-type]
+            return value
         if is_dataclass(option) and isinstance(value, Mapping):
             return from_dict(option, value, f"{where}.")  # type: ignore[arg-type]
         if option is float and isinstance(value, int | float) and not isinstance(value, bool):
@@ -46,9 +56,15 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
         if option in (str, bool) and isinstance(value, option):
             return value
         if getattr(option, "__origin__", None) is tuple and isinstance(value, list | tuple):
-            return tuple(value)
+            kinds = option.__args__
+            each = kinds[:1] * len(value) if kinds[1:] == (...,) else kinds
+            if len(each) == len(value):
+                parts = enumerate(zip(each, value, strict=True))
+                return tuple(_convert(kind, item, f"{where}[{i}]") for i, (kind, item) in parts)
+        if getattr(option, "__origin__", None) is Mapping and isinstance(value, Mapping):
+            return value
     names = " or ".join(getattr(o, "__name__", str(o)) for o in options)
-    raise ValueError(f"setting {where!r} must be {names}, got {value!r}")
+    raise ValueError(f"setting {where!r} must be {names}, got {value!r:.60}")
 
 
 def parse_assignment(text: str) -> tuple[list[str], Any]:
@@ -60,7 +76,7 @@ def parse_assignment(text: str) -> tuple[list[str], Any]:
         raise ValueError(f"--set takes name=value, got {text!r}")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         parsed = value
     return key.strip().split("."), parsed
 

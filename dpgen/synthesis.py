@@ -15,8 +15,8 @@ from dpgen.drawing import block_size
 from dpgen.evaluation.grid import save_grid
 from dpgen.generator import load
 from dpgen.networks.proposer import ATTEMPTS, Proposer
-from dpgen.privacy.certificate import tree_hash
-from dpgen.privacy.notice import inherited_notice
+from dpgen.privacy.certificate import CertificateError, tree_hash
+from dpgen.privacy.notice import inherited_notice, sentences
 from dpgen.privacy.statement import inherited
 from dpgen.progress import progress_bar
 from samplers import make_sampler
@@ -82,28 +82,34 @@ def synthesise(
     first: list[Images] = []
     statement: dict[str, Any] = {}
 
+    synthetic = {
+        "samples": n_images,
+        "labels": "uniform",
+        "filters": filters(generator.proposer if sampler is None else None),
+        "sampler": repr(chosen),
+        "start": "noise" if sampler or generator.proposer is None else "proposals",
+        "guidance": guidance,
+        "labeller_guidance": labeller_guidance,
+        "network": network,
+        "seed": seed,
+        "format": layout,
+    }
+
+    def stated(files: dict[str, Any]) -> dict[str, Any]:
+        try:
+            if generator.certified:
+                return inherited(generator.privacy, files=files, synthetic=synthetic)
+            notice = inherited_notice(generator.notice, files=files, synthetic=synthetic)
+            sentences(notice)
+            return notice
+        except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
+            raise CertificateError(f"the statement of {run} lacks or misplaces {error}") from None
+
     def certificate(folder: Path) -> dict[str, Any]:
-        files, synthetic = (
-            tree_hash(folder),
-            {
-                "samples": n_images,
-                "labels": "uniform",
-                "filters": filters(generator.proposer if sampler is None else None),
-                "sampler": repr(chosen),
-                "start": "noise" if sampler or generator.proposer is None else "proposals",
-                "guidance": guidance,
-                "labeller_guidance": labeller_guidance,
-                "network": network,
-                "seed": seed,
-                "format": layout,
-            },
-        )
-        statement.update(
-            inherited(generator.privacy, files=files, synthetic=synthetic)
-            if generator.certified
-            else inherited_notice(generator.notice, files=files, synthetic=synthetic)
-        )
+        statement.update(stated(tree_hash(folder)))
         return statement
+
+    stated({})  # a statement that nothing can be inherited from is refused before the first image
 
     with progress_bar("sampling", -(-n_images // block_size(facts.shape)), show=show) as advance:
 

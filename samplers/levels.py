@@ -15,6 +15,8 @@ from torch import Tensor
 
 from samplers.parametrization import sigma_from_alphas_cumprod
 
+MOST_LEVELS = 100_000  # beyond it, a ladder is a mistake or an attack, and memory goes
+
 
 @dataclass(frozen=True)
 class Karras:
@@ -141,6 +143,8 @@ def check_ladder(sigmas: Tensor) -> None:
 def _check_ends(n_levels: int, sigma_min: float, sigma_max: float) -> None:
     if n_levels < 1:
         raise ValueError(f"n_levels must be at least 1, got {n_levels}")
+    if n_levels > MOST_LEVELS:
+        raise ValueError(f"n_levels must be at most {MOST_LEVELS}, got {n_levels}")
     if not 0 < sigma_min < sigma_max < math.inf:
         raise ValueError(
             "sigma_min and sigma_max must satisfy 0 < sigma_min < sigma_max < inf, "

@@ -468,7 +468,7 @@ def test_verify_fails_where_there_is_nothing_to_verify(tmp_path: Path) -> None:
     assert (
         result.exit_code == 1 and "FAILED" in result.stderr and "no privacy.json" in result.stderr
     )
-    (tmp_path / "privacy.json").write_text('{"schema": "dpgen-privacy/1"}')
+    (tmp_path / "privacy.json").write_text('{"schema": "dpgen-privacy/2"}')
     result = dpgen("verify", tmp_path)
     assert result.exit_code == 1 and "FAILED" in result.stderr
 

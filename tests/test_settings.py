@@ -57,6 +57,8 @@ def test_a_whole_number_serves_as_a_float_and_becomes_one() -> None:
         ({"mode": 1}, "setting 'mode' must be str, got 1"),
         ({"on": 1}, "setting 'on' must be bool, got 1"),
         ({"inner": 3}, "setting 'inner' must be Inner, got 3"),
+        ({"inner": {"rate": 10**400}}, r"setting 'inner\.rate' must lie below 2\*\*63 in size"),
+        ({"steps": -(2**63)}, r"setting 'steps' must lie below 2\*\*63 in size"),
         ({"inner": {"names": "xy"}}, r"setting 'inner\.names' must be tuple, got 'xy'"),
     ],
 )
@@ -86,6 +88,10 @@ def test_assignments_read_toml_or_a_bare_word(text: str, keys: list[str], value:
 def test_what_is_no_assignment_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="--set takes name=value, got"):
         parse_assignment(text)
+
+
+def test_a_value_too_deep_for_toml_is_a_word() -> None:
+    assert parse_assignment("steps=" + "[" * 10_000) == (["steps"], "[" * 10_000)
 
 
 def test_later_assignments_go_over_earlier_ones_and_into_groups() -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from dpgen.data.location import Located
-from dpgen.data.pictures import decode_picture
+from dpgen.data.pictures import LARGEST_FILE, decode_picture
 from dpgen.data.records import Records, as_labels, numbered_classes
+from dpgen.files import TEXT_BYTES, InPieces, open_file, parse_json
 
 PICTURE_SUFFIXES = {"png", "jpg", "jpeg"}
 LABEL_FORMS = {"cls": "a whole number", "json": "JSON"}
@@ -53,7 +53,7 @@ def archive_records(located: Located) -> Records:
 
     def decode(index: int) -> np.ndarray:
         path, _, offset, size = places[index]
-        with path.open("rb") as shard:
+        with open_file(path) as shard:
             shard.seek(offset)
             return decode_picture(shard.read(size), name_of(index))
 
@@ -83,8 +83,12 @@ def read_pairs(path: Path) -> list[Pair]:
     pairs: dict[str, Pair] = {}
     end = 0
     try:
-        with tarfile.open(path, "r:") as archive, path.open("rb") as raw:
+        with InPieces(path) as headers, open_file(path) as raw:
+            archive = tarfile.open(fileobj=headers, mode="r:")
             for member in archive:
+                archive.members = []  # tarfile keeps all of them
+                if member.size < 0:
+                    raise ValueError(f"{path} is damaged: {member.name} has {member.size} bytes")
                 name = PurePosixPath(member.name)
                 if name.is_absolute() or ".." in name.parts:
                     raise ValueError(f"{path} must hold relative names only, got {member.name!r}")
@@ -105,7 +109,7 @@ def read_pairs(path: Path) -> list[Pair]:
                 raise ValueError(
                     f"{path} is damaged or truncated behind byte {end}: no end of archive there"
                 )
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, OverflowError, LookupError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or truncated: {error}") from error
     for pair in pairs.values():
         if pair.picture is None and pair.labels:
@@ -114,19 +118,28 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def _add(pair: Pair, suffix: str, member: tarfile.TarInfo, raw: BinaryIO, path: Path) -> None:
+    limit = LARGEST_FILE if suffix in PICTURE_SUFFIXES else TEXT_BYTES
+    if suffix in {*PICTURE_SUFFIXES, *LABEL_FORMS} and member.size > limit:
+        raise ValueError(
+            f"{path}: {member.name} must have at most {limit} bytes, got {member.size}"
+        )
     if suffix in PICTURE_SUFFIXES:
         if pair.picture is not None:
             raise ValueError(f"{path}: {pair.key} must have one picture, got two")
         pair.picture = (member.offset_data, member.size)
-    if suffix not in ("cls", "json"):
+    if suffix not in LABEL_FORMS:
         return
     raw.seek(member.offset_data)
     data = raw.read(member.size)
     try:
-        value = int(data) if suffix == "cls" else json.loads(data)
-    except ValueError:
+        if suffix == "cls":
+            value: Any = int(data)
+        else:  # other tools put more beside the label, with NaN for what they do not know
+            value = parse_json(data.decode(), "it", finite=False)
+    except ValueError as error:
         raise ValueError(
-            f"{path}: {member.name} must be {LABEL_FORMS[suffix]}, got {data[:40]!r}"
+            f"{path}: {member.name} must be {LABEL_FORMS[suffix]}, got {data[:40]!r} "
+            f"({error!s:.100})"
         ) from None
     if suffix == "json":
         if not isinstance(value, dict) or "label" not in value:
@@ -134,6 +147,6 @@ def _add(pair: Pair, suffix: str, member: tarfile.TarInfo, raw: BinaryIO, path: 
         value = value["label"]
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(
-                f"{path}: {member.name} must have a whole number as label, got {value!r}"
+                f"{path}: {member.name} must have a whole number as label, got {value!r:.60}"
             )
     pair.labels[suffix] = value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import itertools
-import json
 import os
 import re
 import shutil
@@ -20,6 +19,7 @@ from dpgen.data.blocks import Pieces, checked_blocks, cut_blocks
 from dpgen.data.images import Images, check_class_names
 from dpgen.data.layouts import LAYOUTS, Shard, check_folder_names, class_list
 from dpgen.data.location import CLASS_LIST
+from dpgen.privacy.certificate import statement_bytes
 
 Format = Literal["folder", "npz", "parquet", "webdataset"]
 
@@ -76,8 +76,7 @@ def write_images(
             (partial / name).write_bytes(data)
         if certificate is not None:
             stated = certificate(partial) if callable(certificate) else certificate
-            text = json.dumps(stated, indent=2, ensure_ascii=False) + "\n"
-            (partial / certificate_name).write_bytes(text.encode())
+            (partial / certificate_name).write_bytes(statement_bytes(stated))
             texts[certificate_name] = b""
         _sync(partial, every_file=format == "folder", documents=texts)
         try:
@@ -121,6 +120,8 @@ def _partial(target: Path) -> Iterator[Path]:
     lock = target.with_name(f".{target.name}.partial.lock")
     with _locked(lock, target):
         check_empty(target)
+        if partial.is_symlink() or (partial.exists() and not partial.is_dir()):
+            raise ValueError(f"{partial} must be a folder of a killed run or absent: remove it")
         if partial.exists():
             shutil.rmtree(partial)  # left by a killed run: a live one would hold the lock
         partial.mkdir()
@@ -133,6 +134,8 @@ def _partial(target: Path) -> Iterator[Path]:
 @contextmanager
 def _locked(lock: Path, target: Path) -> Iterator[None]:
     while True:
+        if lock.is_symlink() or (lock.exists() and not lock.is_file()):
+            raise ValueError(f"{lock} must be a file of a killed run or absent: remove it")
         with lock.open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

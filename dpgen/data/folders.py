@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from dpgen.data.location import CLASS_LIST, Located
-from dpgen.data.pictures import decode_picture
+from dpgen.data.pictures import LARGEST_FILE, decode_picture
 from dpgen.data.records import Records
+from dpgen.files import read_bytes
 
 
 def folder_records(located: Located) -> Records:
@@ -32,6 +33,6 @@ def folder_records(located: Located) -> Records:
         kind="folder",
         labels=labels,
         class_names=names,
-        decode_fn=lambda i: decode_picture(paths[i].read_bytes(), str(paths[i])),
+        decode_fn=lambda i: decode_picture(read_bytes(paths[i], LARGEST_FILE), str(paths[i])),
         name_fn=lambda i: str(paths[i]),
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dpgen.data.sources import Source
+from dpgen.files import TEXT_BYTES, read_bytes
 from dpgen.privacy.chain import LedgerError, replace_durably
 from dpgen.privacy.noise import KEY_BYTES
 
@@ -36,7 +37,7 @@ def installation_key() -> bytes:
         except FileExistsError:
             pass
         partial.unlink()
-    key = path.read_bytes()
+    key = read_bytes(path, TEXT_BYTES)
     if len(key) != KEY_BYTES:
         raise LedgerError(f"the installation key {path} is damaged: restore it from a backup")
     return key

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from dpgen.data.records import (
     numbered_classes,
     require_memory,
 )
+from dpgen.files import open_file, refuse_bomb
 
 
 def idx_records(located: Located) -> Records:
@@ -60,10 +63,17 @@ def idx_records(located: Located) -> Records:
 
 def read_idx(path: Path) -> np.ndarray:
     """Reads one IDX file of unsigned bytes, exactly as long as its header says."""
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
+    with open_file(path) as raw:
+        size = os.fstat(raw.fileno()).st_size
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        return _read_unpacked(gzip.GzipFile(fileobj=raw) if packed else raw, size, path)
+
+
+def _read_unpacked(file: BinaryIO | gzip.GzipFile, size: int, path: Path) -> np.ndarray:
+    """The array of an IDX stream whose file has ``size`` bytes."""
     try:
-        with gzip.open(path) if packed else path.open("rb") as file:
+        with file:
             head = file.read(4)
             if len(head) < 4 or head[:2] != b"\0\0":
                 raise ValueError(f"{path} must begin with an IDX header, got {head.hex(' ')!r}")
@@ -71,12 +81,15 @@ def read_idx(path: Path) -> np.ndarray:
                 raise ValueError(
                     f"{path} must hold unsigned bytes (IDX type 8), got type {head[2]}"
                 )
+            if not 1 <= head[3] <= 4:
+                raise ValueError(f"{path} must have 1 to 4 axes, got {head[3]}")
             sizes = file.read(4 * head[3])
             if len(sizes) < 4 * head[3]:
                 raise ValueError(f"{path} is truncated within its header")
             shape = struct.unpack(f">{head[3]}I", sizes)
             promised = math.prod(shape)
             require_memory(promised, path, "is the header damaged?")
+            refuse_bomb(promised, size, str(path), "is the header damaged? gunzip it if not")
             data = file.read(promised + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged or truncated: {error}") from error

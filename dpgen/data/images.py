@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,10 +11,14 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 import torch
 from torch import Tensor
 
-Adjacency = Literal["add_remove", "replace_one"]
+from dpgen.files import read_toml
+from dpgen.privacy.relation import Adjacency, Relation
+
 Origin = Literal["stated", "declared"]
 
 FACTS_SCHEMA = "dpgen-facts/1"
+# A statement lists the classes and has at most a MiB: these leave the rest of it 64 KiB.
+CLASS_LIST_BYTES, NAME_BYTES = 15 * 2**16, 10
 
 
 class Images(NamedTuple):
@@ -47,8 +50,8 @@ class PublicFacts:
         n_records: the declared number of records, at least 1.
         adjacency: whether neighbouring data sets differ by adding or removing one record, or by
             replacing one.
-        max_records_per_unit: the most records of one protected unit (a person); 1, as groups are
-            not priced.
+        max_records_per_unit: the most records of one protected unit (a person). Nothing checks
+            that it is true, and epsilon is stated for a whole unit.
         origin: ``stated`` in a facts file, or ``declared`` public by whoever runs the program on
             headers it read.
     """
@@ -86,6 +89,11 @@ class PublicFacts:
         """The number of classes, 1 when there are none."""
         return len(self.class_names)
 
+    @property
+    def relation(self) -> Relation:
+        """What neighbouring data sets differ by."""
+        return Relation(self.adjacency, self.max_records_per_unit)
+
     def to_dict(self) -> dict[str, Any]:
         """The facts as JSON values; ``from_dict`` restores them exactly."""
         return {
@@ -122,10 +130,7 @@ class PublicFacts:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Reads a facts file (TOML, the fields at top level); the facts are then ``stated``."""
-        try:
-            table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"facts file {path} must be TOML: {error}") from error
+        table = read_toml(Path(path))
         if "origin" in table:
             raise ValueError(
                 f"facts file {path} must not set origin, got {table['origin']!r}: "
@@ -158,15 +163,25 @@ def to_uint8(pixels: Tensor) -> Tensor:
 
 
 def check_class_names(class_names: tuple[str, ...]) -> None:
-    """Refuses an empty list of class names, an empty or repeated name, and control characters."""
+    """Refuses an empty list of class names, one that no statement has room for, an empty or
+    repeated name, and control characters.
+    """
     if not class_names:
         raise ValueError("class_names must name at least one class; without classes it is ('all',)")
     seen: set[str] = set()
+    n_bytes = sum(len(name.encode(errors="replace")) + NAME_BYTES for name in class_names)
+    if n_bytes > CLASS_LIST_BYTES:
+        raise ValueError(
+            f"class_names must take at most {CLASS_LIST_BYTES} bytes with {NAME_BYTES} more for "
+            f"each, got {n_bytes} for {len(class_names)} names: shorten them"
+        )
     for name in class_names:
         if not name or any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
             raise ValueError(
                 f"class_names must be non-empty and without control characters, got {name!r}"
             )
+        if any("\ud800" <= letter <= "\udfff" for letter in name):  # a folder's name, undecodable
+            raise ValueError(f"class_names must be text in UTF-8, got {name!r}: rename the folder")
         if name in seen:
             raise ValueError(f"class_names must be distinct, got {name!r} twice")
         seen.add(name)
@@ -182,5 +197,5 @@ def _tuple_of(kind: type, name: str, values: object) -> tuple[Any, ...]:
 
 
 def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**63:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r:.60}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import json
 import re
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 from dpgen.data.pictures import JPEG_MAGIC, PNG_MAGIC
+from dpgen.files import InPieces, open_file, read_json
 
 Split = Literal["train", "test", "all"]
 
 CLASS_LIST = "dataset.json"
 CLASS_LIST_SCHEMA = "dpgen-dataset/1"
+CLASS_LIST_BYTES = 2**22
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
 SUFFIXES |= {".npz", ".npy", ".parquet", ".tar", ".gz", ".tgz", ".zip"}
@@ -58,7 +60,7 @@ def locate(path: Path, split: Split) -> Located:
     Files that are no data (a README, privacy.json) and hidden files are passed over; a file named
     like data that is none is an error, and so are two kinds in one folder.
     """
-    if path.is_file():
+    if not path.is_dir():
         kind = _kind(path)
         if kind in (None, "folder"):
             cure = (
@@ -76,21 +78,18 @@ def locate(path: Path, split: Split) -> Located:
 
 def read_class_list(path: Path) -> tuple[str, ...] | None:
     """The class names, in label order, that dataset.json lists; None without the file."""
-    if not path.is_file():
+    if not path.exists():
         return None
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} must be JSON: {error}") from error
+    table = read_json(path, CLASS_LIST_BYTES)
     schema = table.get("schema") if isinstance(table, dict) else None
     if schema != CLASS_LIST_SCHEMA:
         raise ValueError(
-            f"{path} must have the schema {CLASS_LIST_SCHEMA!r}, got {schema!r}: rename it if it "
-            "is another tool's"
+            f"{path} must have the schema {CLASS_LIST_SCHEMA!r}, got {schema!r:.60}: rename it if "
+            "it is another tool's"
         )
     names = table.get("class_names")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{path}: class_names must be a list of names, got {names!r}")
+        raise ValueError(f"{path}: class_names must be a list of names, got {names!r:.200}")
     return tuple(names)
 
 
@@ -193,7 +192,9 @@ def _kind(path: Path) -> str | None:
     """The kind of a file from its first bytes; None if it is no data and not named like it."""
     try:
         kind = _kind_from_content(path)
-    except (EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
+    except (
+        EOFError, OSError, zlib.error, zipfile.BadZipFile, struct.error, OverflowError, RuntimeError
+    ) as error:  # fmt: skip
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ValueError(f"{path} is damaged or truncated: {error}") from error
@@ -208,12 +209,12 @@ def _kind(path: Path) -> str | None:
 
 
 def _kind_from_content(path: Path) -> str | None:
-    with path.open("rb") as file:
-        head = file.read(512)
-    packed = head.startswith(b"\x1f\x8b")
-    if packed:
-        with gzip.open(path) as file:
-            head = file.read(512)
+    with open_file(path) as raw:
+        head = raw.read(512)
+        packed = head.startswith(b"\x1f\x8b")
+        if packed:
+            raw.seek(0)
+            head = gzip.GzipFile(fileobj=raw).read(512)
     if head[:2] == b"\0\0" and len(head) > 4 and 8 <= head[2] <= 14 and 1 <= head[3] <= 4:
         return "idx"
     if head[257:262] == b"ustar" and packed:
@@ -232,12 +233,12 @@ def _kind_from_content(path: Path) -> str | None:
 
 
 def _kind_of_zip(path: Path) -> str | None:
-    with zipfile.ZipFile(path) as archive:
+    if path.suffix.lower() == ".zip":
+        raise ValueError(f"{path} is a zip archive: unpack it and point at the folder")
+    with InPieces(path) as file, zipfile.ZipFile(file) as archive:
         names = archive.namelist()
     if names and all(name.endswith(".npy") for name in names):
         return "npz"
     if path.suffix.lower() == ".npz":
-        raise ValueError(f"{path} must hold arrays (.npy) only, got {names[:3]}")
-    if path.suffix.lower() == ".zip":
-        raise ValueError(f"{path} is a zip archive: unpack it and point at the folder")
+        raise ValueError(f"{path} must hold arrays (.npy) only, got {names[:3]!s:.200}")
     return None

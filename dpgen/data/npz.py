@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import bisect
+import errno
 import io
 import itertools
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ import numpy as np
 
 from dpgen.data.location import Located
 from dpgen.data.records import (
+    MAX_CLASSES,
     Records,
     array_records,
     as_labels,
@@ -25,10 +28,21 @@ from dpgen.data.records import (
     numbered_classes,
     require_memory,
 )
+from dpgen.files import InPieces, open_file, refuse_bomb
 
 MAPPED_BYTES = 2**30  # images above this stay on disk where the archive stores them uncompressed
 IMAGE_KEYS = ("images", "arr_0")
 LABEL_KEYS = ("labels", "arr_1")
+HEADER_BYTES = 10_000  # of an array's header, which is one short line
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    RuntimeError,
+    OverflowError,
+    LookupError,
+)
 
 
 @dataclass(frozen=True)
@@ -86,31 +100,46 @@ def npz_records(located: Located, value_range: tuple[float, float] | None) -> Re
 def read_shard(path: Path, value_range: tuple[float, float] | None, with_pixels: bool) -> Shard:
     """Reads and checks one archive; ``with_pixels`` False leaves the images where they are."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with InPieces(path) as file, zipfile.ZipFile(file) as archive:
+            file.limit = None  # the directory is read, what follows is held against its headers
             names = [name.removesuffix(".npy") for name in archive.namelist()]
+            if len(set(names)) < len(names):
+                raise ValueError(f"{path} must hold each array once, got {sorted(names)!s:.200}")
             unknown = sorted(set(names) - {*IMAGE_KEYS, *LABEL_KEYS, "class_names"})
             images = [key for key in IMAGE_KEYS if key in names]
             labels = [key for key in LABEL_KEYS if key in names]
             if len(images) != 1 or len(labels) > 1 or unknown:
                 raise ValueError(
                     f"{path} must hold images or arr_0, and at most labels and class_names, got "
-                    f"{sorted(names)}"
+                    f"{sorted(names)!s:.200}"
                 )
             found = as_labels(_read(archive, labels[0], path), str(path)) if labels else None
             classes = _read(archive, "class_names", path) if "class_names" in names else None
             pixels = _images(archive, images[0], path, value_range) if with_pixels else None
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except (OSError, *_UNREADABLE) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # of the machine; EINVAL is a place before the start of the file
         raise ValueError(f"{path} is damaged or truncated: {error}") from error
-    if classes is not None and (classes.ndim != 1 or classes.dtype.kind != "U"):
+    if classes is not None and (
+        classes.ndim != 1 or classes.dtype.kind != "U" or len(classes) > MAX_CLASSES
+    ):
         raise ValueError(
-            f"{path}: class_names must be a list of text, got {classes.dtype} {classes.shape}"
+            f"{path}: class_names must be a list of text, {MAX_CLASSES} at most, got "
+            f"{classes.dtype} {classes.shape}"
         )
     if found is not None and pixels is not None and len(found) != len(pixels):
         raise ValueError(
             f"{path} must hold one label per image, got {len(pixels)} images and {len(found)} "
             "labels"
         )
-    return Shard(path, pixels, found, None if classes is None else tuple(classes.tolist()))
+    return Shard(path, pixels, found, None if classes is None else _texts(classes, path))
+
+
+def _texts(array: np.ndarray, path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(array.tolist())
+    except (ValueError, SystemError) as error:  # numbers that are no letters
+        raise ValueError(f"{path}: class_names must be text: {error}") from None
 
 
 def _images(
@@ -130,6 +159,10 @@ def _images(
 def _read(archive: zipfile.ZipFile, key: str, path: Path) -> np.ndarray:
     """One array; its header is held against the size of the file before anything is allocated."""
     info = archive.getinfo(f"{key}.npy")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{path}: {key} must be stored or deflated, as numpy.savez does it")
+    with archive.open(info) as file:
+        _check_header_length(file.read(12), f"{path}: {key}")
     with archive.open(info) as file:
         shape, fortran, dtype = _read_header(file, f"{path}: {key}")
         start, promised = file.tell(), math.prod(shape) * dtype.itemsize
@@ -142,7 +175,9 @@ def _read(archive: zipfile.ZipFile, key: str, path: Path) -> np.ndarray:
             while file.read(2**24):  # to the end: there the zip checksum is compared
                 pass
             return np.memmap(path, dtype, "r", _data_offset(path, info) + start, shape)
-        require_memory(promised, path, "save it uncompressed (numpy.savez), it is then read lazily")
+        cure = "save it uncompressed (numpy.savez), it is then read lazily"
+        require_memory(promised, path, cure)
+        refuse_bomb(promised, info.compress_size, f"{path}: {key}", cure)
         data = file.read()
     if len(data) != promised:
         raise ValueError(f"{path}: {key} is truncated: {len(data)} of {promised} bytes")
@@ -157,16 +192,28 @@ def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.
             (2, 0): np.lib.format.read_array_header_2_0,
         }
         shape, fortran, dtype = read[version](file)
-    except (ValueError, KeyError, SyntaxError) as error:
-        raise ValueError(f"{name} must be a plain array: {error}") from error
+    except (
+        ValueError, TypeError, LookupError, SyntaxError, OverflowError, RecursionError, MemoryError,
+        AttributeError, tokenize.TokenError,
+    ) as error:  # fmt: skip
+        raise ValueError(f"{name} must be a plain array: {error!s:.200}") from error
     if dtype.hasobject:
         raise ValueError(f"{name} must hold numbers, got pickled objects, which are never loaded")
+    if dtype.kind not in "biufcSU" or not dtype.itemsize or min(shape, default=0) < 0:
+        raise ValueError(f"{name} must hold numbers, got {dtype} of shape {shape}")
     return shape, fortran, dtype
+
+
+def _check_header_length(head: bytes, name: str) -> None:
+    """Refuses a header that announces more than it can need; NumPy would read all of it first."""
+    length = int.from_bytes(head[8 : 10 if head[6:7] == b"\1" else 12], "little")
+    if length > HEADER_BYTES:
+        raise ValueError(f"{name} must have a header of at most {HEADER_BYTES} bytes, got {length}")
 
 
 def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
     """Where the bytes of a stored member begin: after a local header of varying length."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         file.seek(info.header_offset + 26)
         lengths = struct.unpack("<HH", file.read(4))
     return info.header_offset + 30 + int(sum(lengths))

@@ -5,7 +5,11 @@ from __future__ import annotations
 import bisect
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+import os
+import resource
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +17,7 @@ import numpy as np
 from dpgen.data.location import Located
 from dpgen.data.pictures import decode_picture
 from dpgen.data.records import Records, as_labels, check_labels, numbered_classes, require_memory
+from dpgen.files import BOMB_BYTES, BOMB_RATIO, parse_json, refuse_bomb, size_of
 
 
 def pyarrow_parquet() -> Any:  # noqa: ANN401
@@ -30,27 +35,13 @@ def parquet_records(located: Located) -> Records:
     The encoded pictures are held in memory: row groups cannot be read one record at a time. Larger
     sets belong in a folder or in tar shards.
     """
-    parquet = pyarrow_parquet()
-    import pyarrow as pa
-
     parts: list[tuple[Any, str, int]] = []  # pictures, their file, the row of the first of them
     labels: list[np.ndarray] = []
     all_labels: list[np.ndarray] = []
     known: tuple[str | None, tuple[str, ...] | None] | None = None
     chosen = {file.path for file in located.chosen}
     for path in (file.path for file in located.files):
-        try:
-            with parquet.ParquetFile(path) as file:
-                image, label, names = _columns(file.schema_arrow, str(path))
-                taken = ([image] if path in chosen else []) + ([label] if label else [])
-                cure = "export it as a folder or as tar shards"
-                if path in chosen:
-                    require_memory(_unpacked(file), path, cure)
-                table = file.read(columns=taken)
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise ValueError(f"{path} is damaged or truncated: {error}") from error
+        table, image, label, names = _read(path, path in chosen)
         known = known or (label, names)
         if known != (label, names):
             raise ValueError(
@@ -89,6 +80,59 @@ def parquet_records(located: Located) -> Records:
     return Records("parquet", np.concatenate(labels), names or ("all",), decode, name_of)
 
 
+def _read(path: Path, with_pictures: bool) -> tuple[Any, str, str | None, tuple[str, ...] | None]:
+    """One file: its table, the names of its columns of images and of labels, and its classes."""
+    parquet = pyarrow_parquet()
+    import pyarrow as pa
+
+    size, cure = size_of(path), "export it as a folder or as tar shards"
+    most = max(BOMB_BYTES, BOMB_RATIO * size)
+    try:
+        with _fence(3 * most), parquet.ParquetFile(path, pre_buffer=False) as file:
+            image, label, names = _columns(file.schema_arrow, str(path))
+            taken = ([image] if with_pictures else []) + ([label] if label else [])
+            if with_pictures:
+                require_memory(_unpacked(file), path, cure)
+                refuse_bomb(_unpacked(file), size, str(path), cure)
+            return file.read(columns=taken, use_threads=False), image, label, names
+    except MemoryError:
+        raise ValueError(
+            f"{path} must unpack to at most {most / 2**20:.0f} MiB, it needs more: {cure}"
+        ) from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ValueError(f"{path} is damaged or truncated: {error}") from error
+
+
+@contextmanager
+def _fence(n_bytes: int) -> Iterator[None]:
+    """Lets the process grow by at most ``n_bytes`` more, where the system can tell (Linux).
+
+    What a page unpacks to stands in no header that pyarrow shows, and a dictionary repeats one
+    value as often as it likes: Arrow gets an error from the system instead of the memory.
+    """
+    import pyarrow as pa
+
+    statm, pool = Path("/proc/self/statm"), pa.default_memory_pool()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if not statm.exists():
+        yield
+        return
+    page = os.sysconf("SC_PAGE_SIZE")
+    limit = int(statm.read_text().split()[0]) * page
+    limit += min(n_bytes, page * os.sysconf("SC_PHYS_PAGES"))
+    if soft != resource.RLIM_INFINITY:
+        limit = min(limit, soft)
+    pa.set_memory_pool(pa.system_memory_pool())  # the others set addresses aside beforehand
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        pa.set_memory_pool(pool)
+
+
 def image_schema(class_names: tuple[str, ...]) -> Any:  # noqa: ANN401
     """The Arrow schema by which Hugging Face `datasets` sees an Image and a ClassLabel."""
     import pyarrow as pa
@@ -120,18 +164,8 @@ def _columns(schema: Any, name: str) -> tuple[str, str | None, tuple[str, ...] |
     """The image column, the label column or None, and the class names or None."""
     import pyarrow as pa
 
-    metadata = (schema.metadata or {}).get(b"huggingface")
-    try:
-        features = json.loads(metadata)["info"]["features"] if metadata else {}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{name}: the Hugging Face metadata of its schema cannot be read: {error}"
-        ) from error
-    types = {
-        key: (value or {}).get("_type")
-        for key, value in features.items()
-        if isinstance(value, dict)
-    }
+    features = _features((schema.metadata or {}).get(b"huggingface"), name)
+    types = {key: value.get("_type") for key, value in features.items()}
     images = [key for key, kind in types.items() if kind == "Image"] or [
         field.name
         for field in schema
@@ -141,10 +175,42 @@ def _columns(schema: Any, name: str) -> tuple[str, str | None, tuple[str, ...] |
         field.name for field in schema if field.name == "label"
     ]
     image, label = _one(images, "image", name), _one(labels, "label", name)
-    if image is None or image not in schema.names:
-        raise ValueError(f"{name} must have an image column of {{bytes, path}}, got {schema.names}")
+    if image is None or not _holds_pictures(schema, image):
+        raise ValueError(
+            f"{name} must have an image column of {{bytes, path}}, got {schema.names!s:.200}"
+        )
+    if label is not None and schema.get_field_index(label) < 0:
+        raise ValueError(f"{name} must have one column {label!r:.60}, got {schema.names!s:.200}")
     names = features.get(label, {}).get("names") if label else None
+    if names and not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
+        raise ValueError(f"{name}: class names must be a list of text, got {names!r:.200}")
     return image, label, tuple(names) if names else None
+
+
+def _features(metadata: bytes | None, name: str) -> dict[str, dict[str, Any]]:
+    """What Hugging Face says of each column, where it says it."""
+    if not metadata:
+        return {}
+    try:
+        features = parse_json(metadata.decode(), "it")["info"]["features"]
+        return {key: value for key, value in features.items() if isinstance(value, dict)}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{name}: the Hugging Face metadata of its schema cannot be read: {error}"
+        ) from error
+
+
+def _holds_pictures(schema: Any, column: str) -> bool:  # noqa: ANN401
+    """Whether there is one column of this name, of encoded pictures with or without a path."""
+    import pyarrow as pa
+
+    index = schema.get_field_index(column)  # -1, too, where two have this name
+    if index < 0:
+        return False
+    kind = schema.field(index).type
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _one(columns: list[str], preferred: str, name: str) -> str | None:
@@ -152,7 +218,8 @@ def _one(columns: list[str], preferred: str, name: str) -> str | None:
         return preferred
     if len(columns) > 1:
         raise ValueError(
-            f"{name} must have one {preferred} column, got {columns}: rename one to {preferred!r}"
+            f"{name} must have one {preferred} column, got {columns!s:.200}: rename one to "
+            f"{preferred!r}"
         )
     return columns[0] if columns else None
 
@@ -160,6 +227,10 @@ def _one(columns: list[str], preferred: str, name: str) -> str | None:
 def _labels(column: Any, name: str) -> np.ndarray:  # noqa: ANN401
     if column.null_count:
         raise ValueError(f"{name}: every record must have a label, got {column.null_count} without")
+    import pyarrow as pa
+
+    if not pa.types.is_integer(column.type):
+        raise ValueError(f"{name}: labels must be whole numbers, got {column.type!s:.60}")
     return as_labels(column.to_numpy(), name)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 import zlib
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from dpgen.files import refuse_bomb
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG_MAGIC = b"\xff\xd8\xff"
@@ -18,6 +21,12 @@ CHANNELS = {
     "P": "RGB",
     "RGB": "RGB",
 }  # file mode to record mode, all without loss
+
+LARGEST_FILE = 2**27  # bytes of an encoded picture
+MOST_SCANS = 32  # of a progressive JPEG, each of which decodes the whole picture anew; usual are 10
+
+_MARKER = re.compile(rb"\xff[\x01-\xfe]")
+SCAN, END_OF_PICTURE = 0xDA, 0xD9
 
 _UNREADABLE = (
     OSError,
@@ -35,8 +44,9 @@ _UNREADABLE = (
 def decode_picture(data: bytes, name: str) -> np.ndarray:
     """Decodes one PNG or JPEG file to uint8 (H, W, C), C 1 or 3, rotated as its EXIF says.
 
-    Guarantees: alpha, 16 bits, animation, CMYK, truncation, damage that a checksum shows and
-    pictures above Pillow's pixel limit are errors that name the file.
+    Guarantees: alpha, 16 bits, animation, CMYK, truncation, damage that a checksum shows, pictures
+    above Pillow's pixel limit, and a few bytes that announce many megabytes or many scans are
+    errors that name the file.
 
     Args:
         data: the bytes of the file.
@@ -47,22 +57,34 @@ def decode_picture(data: bytes, name: str) -> np.ndarray:
     elif not data.startswith(JPEG_MAGIC):
         what = "an empty file" if not data else f"bytes that begin {data[:8].hex(' ')}"
         raise ValueError(f"{name} must be a PNG or JPEG picture, got {what}: convert or remove it")
+    elif _n_scans(data) > MOST_SCANS:
+        raise ValueError(f"{name} must have at most {MOST_SCANS} scans: save it as baseline JPEG")
+    picture = _opened(data, name)
+    unpacked = picture.width * picture.height * len(picture.getbands())
+    refuse_bomb(unpacked, len(data), name, "make it smaller")
+    if picture.mode not in CHANNELS:
+        raise ValueError(f"{name} must be grey or RGB, got mode {picture.mode}: convert it to RGB")
+    try:
+        with picture:
+            channels = CHANNELS[picture.mode]
+            picture.load()
+            return as_array(ImageOps.exif_transpose(picture).convert(channels))
+    except _UNREADABLE as error:
+        raise ValueError(f"{name} is damaged or truncated: {error}") from error
+
+
+def _opened(data: bytes, name: str) -> Image.Image:
+    """The picture with its header read and no pixel decoded."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-        with picture:
-            mode = picture.mode
-            if mode in CHANNELS:
-                picture.load()
-                return as_array(ImageOps.exif_transpose(picture).convert(CHANNELS[mode]))
+            return Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(
             f"{name} must have at most {Image.MAX_IMAGE_PIXELS} pixels: make it smaller ({error})"
         ) from error
     except _UNREADABLE as error:
         raise ValueError(f"{name} is damaged or truncated: {error}") from error
-    raise ValueError(f"{name} must be grey or RGB, got mode {mode}: convert it to RGB")
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
@@ -111,6 +133,23 @@ def as_array(picture: Image.Image) -> np.ndarray:
     """A Pillow image of mode L or RGB as uint8 (H, W, C)."""
     array = np.array(picture)
     return array[..., None] if array.ndim == 2 else array
+
+
+def _n_scans(data: bytes) -> int:
+    """Scans of a JPEG up to its end; what a camera puts in a segment, or behind the end, is none.
+
+    Reads markers as libjpeg does: a segment is skipped by its length, anything else by search. Of
+    markers that it stops at or skips over, none hides what follows.
+    """
+    n, place = 0, 2
+    while n <= MOST_SCANS and (found := _MARKER.search(data, place)):
+        kind, place = data[found.end() - 1], found.end()
+        if kind == END_OF_PICTURE:
+            break
+        if kind >= 0xC0 and not 0xD0 <= kind <= 0xD8:
+            n += kind == SCAN
+            place += max(2, int.from_bytes(data[place : place + 2]))
+    return n
 
 
 def _check_png(data: bytes, name: str) -> None:

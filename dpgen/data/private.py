@@ -32,6 +32,7 @@ from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum, Records
 from dpgen.privacy.noise import NoiseSource
 from dpgen.privacy.notice import Claim
 from dpgen.privacy.plan import Plan, Stage
+from dpgen.privacy.relation import Relation
 
 
 class _Records:
@@ -55,6 +56,8 @@ class PrivateDataset:
     Args:
         source: the records.
         facts: what may be known about them; ``None`` declares what the source's headers say.
+        max_records_per_unit: the most records of one person; epsilon is then of a whole person.
+            ``None`` takes what the facts, or a ledger that there is already, say, else 1.
         ledger: a ledger file to use instead of the one found by the data set's fingerprint.
         limit: the most that this data set may ever spend; ``None`` takes the budget of its first
             run.
@@ -68,23 +71,26 @@ class PrivateDataset:
         *,
         facts: PublicFacts | None = None,
         adjacency: Adjacency | None = None,
+        max_records_per_unit: int | None = None,
         ledger: Path | None = None,
         limit: Budget | None = None,
         public: bool = False,
     ) -> None:
         declared = PublicFacts(
-            source.shape, source.class_names, len(source), adjacency or "add_remove"
-        )
-        self._facts = facts or declared
+            source.shape, source.class_names, len(source), adjacency or "add_remove",
+            1 if max_records_per_unit is None else max_records_per_unit,
+        )  # fmt: skip
+        self._facts, self._asked = facts or declared, max_records_per_unit
         if adjacency not in (None, self._facts.adjacency):
             raise ValueError(
                 f"adjacency must be the one that the facts state, {self._facts.adjacency}, "
                 f"got {adjacency}: leave it away, or correct the facts"
             )
-        if self._facts.max_records_per_unit != 1:
+        if max_records_per_unit not in (None, self._facts.max_records_per_unit):
             raise ValueError(
-                f"max_records_per_unit must be 1, got {self._facts.max_records_per_unit}: "
-                "epsilon is stated per record, and group accounting is not built yet"
+                "max_records_per_unit must be the one that the facts state, "
+                f"{self._facts.max_records_per_unit}, got {max_records_per_unit}: leave it away, "
+                "or correct the facts"
             )
         if self._facts.shape != source.shape:
             raise ValueError(
@@ -147,6 +153,12 @@ class PrivateDataset:
             limit=self.limit or limit,
         )
         known = PublicFacts.from_dict(ledger.facts)
+        if self._asked not in (None, known.max_records_per_unit):
+            raise ValueError(
+                f"the ledger {path} is kept for units of at most {known.max_records_per_unit} "
+                f"records, this run asks for {self._asked}: the two do not add up; use "
+                f"--max-records-per-unit {known.max_records_per_unit}"
+            )
         if known != self._facts:
             # The first facts stay: a count that follows the data would publish it, run after run.
             if self._facts.origin == "stated" or (known.shape, known.class_names) != (
@@ -168,9 +180,10 @@ class PrivateDataset:
             keys: the run's secret keys; they must belong to this data set.
             plan: what the run will do.
         """
-        if plan.adjacency != self._facts.adjacency:
+        if plan.relation != self.ledger.relation:
             raise ValueError(
-                f"the plan is for {plan.adjacency}, the data set for {self._facts.adjacency}"
+                f"the plan is for {Relation.of(plan.relation).phrase}, the ledger of the data set "
+                f"for {self.ledger.relation.phrase}"
             )
         keys.check(self._owner(run))
         for stage in plan.stages:
@@ -237,6 +250,9 @@ class PrivateDataset:
             return "run folder (declared public data by whoever ran the training)"
         return "installation"
 
+    def _stage(self, label: str, mechanism: NoisySGD | NoisySum) -> Stage:
+        return Stage(label, mechanism, self.ledger.relation.max_records_per_unit)
+
     def _enter(self, label: str, mechanism: NoisySGD | NoisySum) -> tuple[str, StageKeys, str]:
         """The check behind both doors: this very mechanism was charged to this run under this name,
         and is asked once.
@@ -246,7 +262,7 @@ class PrivateDataset:
                 "no record is touched before PrivateDataset.begin has charged the run"
             )
         run, keys = self._run
-        charge = Stage(label, mechanism).charge
+        charge = self._stage(label, mechanism).charge
         if not self.ledger.holds(run, charge):
             raise LedgerError(
                 f"stage {label!r} is not what was charged to run {run[:12]}: "
@@ -260,10 +276,15 @@ class PrivateDataset:
         self._entered.add(charge.plan)
         return run, keys, charge.plan
 
+    def noise(self, keys: StageKeys, plan: str) -> NoiseSource:
+        """The one place where a stage's randomness comes from; a replay has another."""
+        return keys.noise(plan)
+
     def release(self, mechanism: NoisySum, *, label: str) -> dict[str, Tensor]:
         """The noised sum over all records of a clipped statistic: one release."""
         run, keys, plan = self._enter(label, mechanism)
-        tables = mechanism.release(_Records(self._source, self._facts), keys.noise(plan))
+        records, noise = _Records(self._source, self._facts), self.noise(keys, plan)
+        tables = mechanism.release(records, noise)
         self.ledger.executed(run, label, plan, 0, 1)
         return tables
 
@@ -287,7 +308,7 @@ class PrivateDataset:
             device: where gradients are computed.
         """
         run, keys, plan = self._enter(label, mechanism)
-        noise = keys.noise(plan)
+        noise = self.noise(keys, plan)
         records = _Records(self._source, self._facts)
         if start:
             self.ledger.executed(run, label, plan, 0, start)
@@ -308,7 +329,7 @@ class PrivateDataset:
         if self._run is None:
             return
         run, keys = self._run
-        plan = Stage(label, mechanism).charge.plan
+        plan = self._stage(label, mechanism).charge.plan
         if executed_releases(self.ledger.lines_of(run)).get(label, 0) < mechanism.n_releases:
             # A kill came between the last checkpoint and its note.
             self.ledger.executed(run, label, plan, 0, mechanism.n_releases)
@@ -324,6 +345,7 @@ def open_images(
     value_range: tuple[float, float] | None = None,
     facts: PublicFacts | None = None,
     adjacency: Adjacency | None = None,
+    max_records_per_unit: int | None = None,
     ledger: str | Path | None = None,
     limit: Budget | None = None,
     public: bool = False,
@@ -337,7 +359,7 @@ def open_images(
         size: short side and crop, in pixels, of data of mixed sizes.
         channels: 1 or 3 converts.
         value_range: (low, high) of float arrays.
-        facts, ledger, limit, public: as for `PrivateDataset`.
+        facts, max_records_per_unit, ledger, limit, public: as for `PrivateDataset`.
     """
     source = open_source(
         location, split=split, size=size, channels=channels, value_range=value_range
@@ -346,6 +368,7 @@ def open_images(
         source,
         facts=facts,
         adjacency=adjacency,
+        max_records_per_unit=max_records_per_unit,
         ledger=Path(ledger) if ledger else None,
         limit=limit,
         public=public,

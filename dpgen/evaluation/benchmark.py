@@ -15,12 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.evaluation.benchmark_settings import BenchmarkSettings, Cell, Entry
+from dpgen.files import read_json
 from dpgen.privacy.chain import replace_durably
 from dpgen.progress import progress_bar
 
 __all__ = ["BenchmarkSettings", "Cell", "Entry", "held", "run"]
 
 Do = Callable[[BenchmarkSettings, Cell, Path], dict[str, Any]]
+FIELDS: dict[str, Any] = {  # of a cell on disk: what their types are
+    "status": str,
+    "error": str | None,
+    "privacy": dict | None,
+    "metrics": dict,
+    "seconds": dict,
+    "peak_mib": int | float | None,
+    "grid": str | None,
+    "shared": str | None,
+    "fidelity": dict | None,
+}
 
 
 def run(
@@ -62,13 +74,17 @@ def read(settings: BenchmarkSettings, folder: Path, cell: Cell) -> dict[str, Any
     path = folder / "cells" / cell.name / "cell.json"
     if not path.exists():
         return None
-    written: dict[str, Any] = json.loads(path.read_text())
-    if written["identity"] != settings.identity(cell):
+    written = read_json(path, finite=False)
+    if not isinstance(written, dict) or written.get("identity") != settings.identity(cell):
         raise ValueError(
             f"{path.parent} was made with other settings than the file's: choose another folder, "
             "or remove that cell"
         )
-    return written
+    own = cell._asdict()
+    for name, value in written.items():
+        if value != own.get(name, value) or not isinstance(value, FIELDS.get(name, object)):
+            raise ValueError(f"{path}: {name} is not what a cell holds: remove that cell")
+    return dict(written)
 
 
 def _ended(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dpgen.files import read_toml
 from dpgen.privacy.chain import digest
 from dpgen.settings import from_dict
 
 FEATURES = ("classifier", "inception")
+MOST_CELLS = 10_000
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class BenchmarkSettings:
 
     def __post_init__(self) -> None:
         labels = [entry.label for entry in self.entries]
+        if any(not 0 < len(slug(label).encode()) <= 100 for label in labels):
+            raise ValueError(f"labels must hold 1 to 100 letters or digits, got {labels!s:.200}")
         if not labels or len(set(map(slug, labels))) != len(labels):
             raise ValueError(f"methods must have labels, no two alike, got {labels}")
         for entry in self.entries:
@@ -88,6 +91,9 @@ class BenchmarkSettings:
                 )
         if not self.epsilons or any(not 0 < e < math.inf for e in self.epsilons):
             raise ValueError(f"epsilons must be positive numbers, got {self.epsilons}")
+        n_cells = len(labels) * len(self.epsilons) * self.seeds
+        if n_cells > MOST_CELLS:
+            raise ValueError(f"there must be at most {MOST_CELLS} cells, got {n_cells}")
         for name in ("seeds", "n_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -99,21 +105,14 @@ class BenchmarkSettings:
     @classmethod
     def load(cls, path: Path) -> BenchmarkSettings:
         """From a TOML file: the fields above, and a table ``[[methods]]`` an entry."""
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} must be TOML: {error}") from None
+        values = read_toml(path)
         tables = values.pop("methods", [])
         if "entries" in values:
             raise ValueError(f"{path}: unknown setting 'entries': write a table [[methods]] each")
-        entries = []
-        for table in tables:
-            free = table.pop("settings", {})
-            entry = from_dict(Entry, {k: v for k, v in table.items()}, "methods.")
-            entries.append(Entry(entry.label, entry.method, free, entry.teacher_of))
-        if "epsilons" in values:
-            values["epsilons"] = [float(e) for e in values["epsilons"]]
-        return from_dict(cls, {**values, "entries": tuple(entries)})
+        if not isinstance(tables, list):
+            raise ValueError(f"{path}: methods must be tables [[methods]], got {tables!r:.60}")
+        entries = tuple(from_dict(Entry, table, "methods.") for table in tables)
+        return from_dict(cls, {**values, "entries": entries})
 
     def entry(self, label: str) -> Entry:
         return next(entry for entry in self.entries if entry.label == label)

@@ -106,6 +106,11 @@ def reference_statistics(
         if not accelerator.gather(found).all():
             there = None
     if there is not None:
+        if there.keys() != set(Statistics._fields):
+            raise ValueError(
+                f"the cache {cache} must hold {', '.join(Statistics._fields)}, got "
+                f"{sorted(there)!s:.200}: name another cache folder"
+            )
         return Statistics(**there)
     label = "features, reference"
     of_images = statistics(

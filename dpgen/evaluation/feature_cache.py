@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from dpgen.privacy.chain import replace_durably
+from dpgen.tensors import TensorFile
 
 __all__ = ["FeatureCache", "sha256_of"]
 
@@ -45,16 +46,16 @@ class FeatureCache:
         if not path.exists():
             return None
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
+            with TensorFile(path) as file:
+                metadata, tensors = file.metadata, file.tensors()
+        except (ValueError, OSError) as error:
             _warn_damaged(path, str(error))
             return None
         if metadata.get("schema") != SCHEMA or metadata.get("identity") != _text(identity):
+            found = metadata.get("schema", "a file without schema")
             raise ValueError(
                 f"cache file {path} must be what dpgen wrote for these images and this network "
-                f"({SCHEMA}), got {metadata.get('schema', 'a file without schema')}: remove it, or "
+                f"({SCHEMA}), got {found:.60}: remove it, or "
                 "name another cache folder"
             )
         if metadata.get("sha256") != sha256_of(tensors):
@@ -67,14 +68,7 @@ class FeatureCache:
         whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
         metadata = {"schema": SCHEMA, "identity": _text(identity), "sha256": sha256_of(whole)}
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self.path(identity)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
-        with open(os.open(partial, flags, 0o600), "wb") as file:
-            file.write(save(whole, metadata=metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        replace_durably(self.path(identity), save(whole, metadata=metadata), mode=0o600)
 
     def path(self, identity: Mapping[str, Any]) -> Path:
         """The file of this identity, there or not."""

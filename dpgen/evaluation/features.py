@@ -147,8 +147,18 @@ def classifier_features(
         tensors = {k: v.cpu() for k, v in tensors.items()}
     if kept is not None and not there and first:
         kept.save(recipe, tensors)
-    module.load_state_dict({k: v for k, v in tensors.items() if k != SCALE})
-    return ClassifierFeatures(module, tensors[SCALE].item(), recipe)
+    try:
+        module.load_state_dict({k: v for k, v in tensors.items() if k != SCALE})
+        scale = tensors[SCALE].item()
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"the cache {cache} must hold the network of these features, got another ({reason}): "
+            "name another cache folder"
+        ) from None
+    return ClassifierFeatures(module, scale, recipe)
 
 
 @torch.no_grad()

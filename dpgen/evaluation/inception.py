@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dpgen._torchvision import repair
 from dpgen.evaluation.features import Extracted
+from dpgen.files import read_bytes
 
 __all__ = ["Inception", "inception"]
 
@@ -22,6 +23,7 @@ INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_URL = (
     f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"
 )
+LARGEST_FILE = 2**27  # bytes of a file of weights
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
 
@@ -62,7 +64,7 @@ def inception(weights: Path | None = None, *, show: bool = False) -> Inception:
     path = _downloaded(show) if weights is None else weights
     if not path.is_file():
         raise ValueError(f"Inception weights must be a file, got {path}: fetch {INCEPTION_URL}")
-    content = path.read_bytes()
+    content = read_bytes(path, LARGEST_FILE)
     found = hashlib.sha256(content).hexdigest()
     if found != INCEPTION_SHA256:
         raise ValueError(

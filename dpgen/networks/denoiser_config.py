@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Self
 
+from dpgen.cosines import Cosines
+
 __all__ = ["PRESETS", "DenoiserConfig", "Preset"]
+
+MOST_COEFFICIENTS = 2**14  # of the Gaussian's cosines, each of which has a mean per class
 
 
 class Preset(NamedTuple):
@@ -82,8 +86,8 @@ class DenoiserConfig:
             )
         if self.n_classes < 1:
             raise ValueError(f"n_classes must be at least 1 (no classes), got {self.n_classes}")
-        if self.layers_per_block < 1:
-            raise ValueError(f"layers_per_block must be at least 1, got {self.layers_per_block}")
+        if not 1 <= self.layers_per_block <= 16:
+            raise ValueError(f"layers_per_block must lie in 1..16, got {self.layers_per_block}")
         if self.norm_groups < 1:
             raise ValueError(f"norm_groups must be at least 1, got {self.norm_groups}")
         if any(c < 1 or c % self.norm_groups for c in self.block_out_channels):
@@ -100,6 +104,13 @@ class DenoiserConfig:
         for name in ("n_reserved", "prior_bands"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.prior_bands:
+            n_coefficients = Cosines(self.shape, self.prior_bands).n_coefficients
+            if n_coefficients > MOST_COEFFICIENTS:
+                raise ValueError(
+                    f"prior_bands must keep at most {MOST_COEFFICIENTS} cosines, got "
+                    f"{self.prior_bands}, which keep {n_coefficients}: lower it"
+                )
         if self.prior_input and not self.prior_bands:
             raise ValueError("prior_input needs a prior: prior_bands must be at least 1, got 0")
 

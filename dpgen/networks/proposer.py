@@ -4,6 +4,7 @@ back."""
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -33,6 +34,19 @@ class ProposerConfig:
     decoder: DecoderConfig
     warp: float
     labeller: LabellerConfig | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warp < math.inf:
+            raise ValueError(f"warp must be a number of at least 0, got {self.warp}")
+        judged = self.labeller
+        if judged is not None and (judged.features.shape, judged.n_classes) != (
+            self.decoder.shape,
+            self.decoder.n_classes,
+        ):
+            raise ValueError(
+                f"the labeller must be of the decoder's images and classes, {self.decoder.shape} "
+                f"and {self.decoder.n_classes}, got {judged.features.shape} and {judged.n_classes}"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:

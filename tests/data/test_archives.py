@@ -40,6 +40,12 @@ def test_shards_without_labels_have_one_class(tmp_path: Path) -> None:
     assert open_source(tmp_path / "a.tar").class_names == ("all",)
 
 
+def test_what_other_tools_write_beside_a_label_is_passed_over(tmp_path: Path) -> None:
+    text = b'{"label": 1, "similarity": NaN, "sizes": [1e999], "url": "u"}'
+    shard(tmp_path / "a.tar", {"0.png": PNG, "0.json": text})
+    assert open_source(tmp_path / "a.tar").read([0])[1].tolist() == [1]
+
+
 def test_file_names_tell_the_splits(tmp_path: Path) -> None:
     shard(tmp_path / "train-0.tar", {"0.png": PNG, "0.cls": b"4"})
     shard(tmp_path / "test-0.tar", {"0.png": PNG, "0.cls": b"1"})
@@ -57,6 +63,8 @@ def test_file_names_tell_the_splits(tmp_path: Path) -> None:
         ({"0.png": PNG, "0.cls": b"cat"}, "whole number, got b'cat'"),
         ({"0.png": PNG, "0.cls": b"-1"}, "at least 0|in 0"),
         ({"0.png": PNG, "0.json": b"{"}, "must be JSON"),
+        ({"0.png": PNG, "0.json": b'{"label": NaN}'}, "whole number as label, got nan"),
+        ({"0.png": PNG, "0.json": b'{"label": 1, "label": 0}'}, "key 'label' stands twice"),
         ({"0.png": PNG, "0.json": b'{"label": "cat"}'}, "whole number as label"),
         ({"0.png": PNG, "0.cls": b"1", "1.png": PNG}, "1 must have a label"),
         ({"0.png": PNG[:-20]}, "a.tar: 0 is truncated"),

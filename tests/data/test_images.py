@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dpgen.data.images import PublicFacts, to_float, to_uint8
+from dpgen.privacy.certificate import LARGEST_STATEMENT, statement_bytes
 
 FACTS = {"shape": [1, 28, 28], "n_records": 60000}
 
@@ -46,6 +47,15 @@ def test_facts_without_class_names_have_one_class() -> None:
     assert PublicFacts.from_dict(FACTS).class_names == ("all",)
 
 
+@pytest.mark.parametrize(
+    "names", [[str(i) for i in range(65_536)], ["a" * 983_030], ["\u6f22" * 327_676]]
+)
+def test_a_statement_has_room_for_the_longest_list_of_classes(names: list[str]) -> None:
+    """A run that was paid for must not turn out unreadable."""
+    facts = PublicFacts.from_dict(FACTS | {"class_names": names, "n_records": 10**9})
+    assert len(statement_bytes({"facts": facts.to_dict()})) < LARGEST_STATEMENT - 2**15
+
+
 def test_an_unknown_fact_is_refused_and_the_nearest_one_named() -> None:
     with pytest.raises(ValueError, match="'n_record'.*'n_records'"):
         PublicFacts.from_dict({"shape": [1, 8, 8], "n_record": 5})
@@ -65,6 +75,7 @@ def test_an_unknown_fact_is_refused_and_the_nearest_one_named() -> None:
         ({"class_names": []}, "at least one class"),
         ({"class_names": ["a", "a"]}, "'a' twice"),
         ({"class_names": ["a\n"]}, "control"),
+        ({"class_names": ["a" * 983_031]}, "at most 983040 bytes .* got 983041 for 1 names"),
         ({"class_names": "ab"}, "list of str"),
         ({"adjacency": "remove"}, "add_remove, replace_one"),
         ({"max_records_per_unit": 0}, "max_records_per_unit"),

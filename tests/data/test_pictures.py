@@ -33,6 +33,38 @@ def deep_png(colour: int, channels: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
+def progressive(n_more: int) -> bytes:
+    """A progressive JPEG whose last scan is repeated."""
+    data = saved(Image.fromarray(NOISE), "JPEG", progressive=True)
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * n_more + data[-2:]
+
+
+def test_the_scans_of_a_progressive_picture_are_counted() -> None:
+    own = progressive(0).count(b"\xff\xda")
+    assert 1 < own < 32
+    decode_picture(progressive(32 - own), "x")
+    with pytest.raises(ValueError, match="x must have at most 32 scans: save it as baseline"):
+        decode_picture(progressive(33 - own), "x")
+
+
+@pytest.mark.parametrize("kind", [1, 0x42, 0xBF, 0xD0, 0xD8])
+def test_no_marker_without_a_length_hides_scans(kind: int) -> None:
+    """libjpeg stops at such a marker or searches on from it: never does it skip what follows."""
+    start, _, end = saved(Image.fromarray(NOISE), "JPEG").partition(b"\xff\xda")
+    hidden = bytes((0xFF, kind)) + b"\x40\0" + b"\xff\xda\0\2" * 33
+    with pytest.raises(ValueError, match="at most 32 scans"):
+        decode_picture(start + b"\xff\xda" + end[:60] + hidden + end[60:], "x")
+
+
+def test_what_a_camera_keeps_beside_the_picture_is_no_scan() -> None:
+    """A thumbnail in a segment, a film behind the end."""
+    data = saved(Image.fromarray(NOISE), "JPEG")
+    segment = b"\xff\xe5" + (2 + 400).to_bytes(2) + b"\xff\xda\0\2" * 100
+    film = b"\xff\xda\0\2" * 1000
+    expected = decode_picture(data, "x")
+    assert np.array_equal(decode_picture(data[:2] + segment + data[2:] + film, "x"), expected)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_png_keeps_every_pixel(channels: int) -> None:
     pixels = NOISE[..., :channels]

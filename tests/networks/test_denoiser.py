@@ -263,7 +263,8 @@ def test_sides_that_cannot_be_halved_are_refused_and_presets_named() -> None:
         ({"n_classes": 0}, "n_classes must be at least 1"),
         ({"block_out_channels": ()}, "block_out_channels must name"),
         ({"block_out_channels": (8, 18)}, "multiples of norm_groups 4"),
-        ({"layers_per_block": 0}, "layers_per_block must be"),
+        ({"layers_per_block": 0}, r"layers_per_block must lie in 1\.\.16, got 0"),
+        ({"layers_per_block": 17}, r"layers_per_block must lie in 1\.\.16, got 17"),
         ({"norm_groups": 0}, "norm_groups must be"),
         ({"attention_levels": (2,)}, r"attention_levels must lie in \[0, 2\)"),
         ({"sigma_data": 0.0}, "sigma_data must be positive"),
@@ -273,6 +274,14 @@ def test_sides_that_cannot_be_halved_are_refused_and_presets_named() -> None:
 def test_impossible_numbers_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(CONFIG, **change)  # type: ignore[arg-type]
+
+
+def test_a_network_that_nobody_could_read_again_is_refused_before_it_is_trained() -> None:
+    """What a run pays for, `dpgen.released` must read."""
+    own = {"shape": (1, 256, 256), "n_classes": 2, "prior_bands": 180}
+    assert DenoiserConfig.preset("tiny", **own).prior_bands == 180  # 16290 cosines
+    with pytest.raises(ValueError, match="at most 16384 cosines, got 181, which keep 16471"):
+        DenoiserConfig.preset("tiny", **own | {"prior_bands": 181})
 
 
 def test_unknown_preset_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import NamedTuple
 from dpgen.evaluation.report.markup import Markup, element, together
 from dpgen.evaluation.report.results import Results
 from dpgen.evaluation.report.tables import seeds
+from dpgen.files import read_bytes
 
 __all__ = ["Picture", "Reader", "gallery", "picture"]
 
+LARGEST_FILE = 2**24  # bytes of a picture
 PNG = b"\x89PNG\r\n\x1a\n"
 Reader = Callable[[str], bytes]
 
@@ -86,10 +89,10 @@ def _read(name: str, reader: Reader | Path | None) -> bytes:
     if reader is None:
         raise ValueError("no folder was given")
     if isinstance(reader, Path):
-        path = (reader / name).resolve()
-        if not path.is_relative_to(reader.resolve()):
+        path = Path(os.path.realpath(reader / name))
+        if not path.is_relative_to(os.path.realpath(reader)):
             raise ValueError("it lies outside the results")
-        png = path.read_bytes()
+        png = read_bytes(path, LARGEST_FILE)
     else:
         png = reader(name)
     if not png.startswith(PNG) or len(png) < 24:

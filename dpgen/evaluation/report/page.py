@@ -5,17 +5,16 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from dpgen.evaluation.report import details, tables, wording
 from dpgen.evaluation.report.costs import costs
 from dpgen.evaluation.report.curves import curves
+from dpgen.evaluation.report.document import document
 from dpgen.evaluation.report.gallery import Reader, gallery
 from dpgen.evaluation.report.glance import glance
-from dpgen.evaluation.report.markup import Markup, element, escape, together
+from dpgen.evaluation.report.markup import Markup, element, together
 from dpgen.evaluation.report.results import Results
 
 __all__ = ["render"]
@@ -90,10 +89,7 @@ def render(results: Mapping[str, Any], pictures: Reader | Path | None = None) ->
         ),
         _footer(results),
     )
-    folder = files("dpgen.evaluation.report")
-    page = Template((folder / "page.html").read_text(encoding="utf-8"))
-    style = (folder / "page.css").read_text(encoding="utf-8")
-    return page.substitute(title=escape(found.title), style=style, body=body)
+    return document(found.title, body)
 
 
 def _alarm(found: Results) -> Markup | None:

@@ -7,9 +7,8 @@ from typing import Any
 
 def configured(method: str, given: dict[str, Any]) -> tuple[Any, Any]:
     """The generator with its settings, and the stated facts (None without a facts file)."""
-    import tomllib
-
     from dpgen.data.images import PublicFacts
+    from dpgen.files import read_toml
     from dpgen.methods import find
     from dpgen.privacy.accounting import Budget
     from dpgen.settings import assign, from_dict, parse_assignment
@@ -17,10 +16,7 @@ def configured(method: str, given: dict[str, Any]) -> tuple[Any, Any]:
     kind = find(method)
     values: dict[str, Any] = {}
     if given["config"] is not None:
-        try:
-            values = tomllib.loads(given["config"].read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"--config {given['config']} must be TOML: {error}") from None
+        values = read_toml(given["config"])
     for text in given["assignments"]:
         assign(values, *parse_assignment(text))
     # A placeholder delta until the facts are known; `Budget` checks both numbers now, before any
@@ -28,6 +24,12 @@ def configured(method: str, given: dict[str, Any]) -> tuple[Any, Any]:
     budget = Budget(given["epsilon"], given["delta"] if given["delta"] is not None else 1e-9)
     generator = kind(budget=budget, settings=from_dict(kind.Settings, values))
     facts = PublicFacts.load(given["facts"]) if given["facts"] is not None else None
+    for name in ("adjacency", "max_records_per_unit"):
+        if facts is not None and given[name] not in (None, getattr(facts, name)):
+            raise ValueError(
+                f"--{name.replace('_', '-')} must be what {given['facts']} states, "
+                f"{getattr(facts, name)}, got {given[name]}: leave it away, or correct the facts"
+            )
     return generator, facts
 
 
@@ -57,6 +59,7 @@ def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
             value_range=_value_range(given["value_range"]),
             facts=facts,
             adjacency=given["adjacency"],
+            max_records_per_unit=given["max_records_per_unit"],
             ledger=given.get("ledger"),
         )
         advance()

@@ -33,6 +33,9 @@ data_options = options(
     click.option("--adjacency", type=click.Choice(["add_remove", "replace_one"]),
                  help="What neighbouring data sets differ by: a record more or less (the "
                  "default), or another record in its place."),
+    click.option("--max-records-per-unit", type=click.IntRange(1), metavar="M",
+                 help="The most records of one person; epsilon is then of a whole person. "
+                 "Default: what the facts or the ledger say, else 1, and the unit is a record."),
 )  # fmt: skip
 
 budget_options = options(

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dpgen.privacy.chain import digest
+from dpgen.files import read_json
+from dpgen.privacy.chain import canonical, digest
 
-SCHEMA = "dpgen-privacy/1"
-CERTIFICATE, NOTICE = "privacy.json", "notice.json"
+SCHEMA = "dpgen-privacy/2"
+CERTIFICATE, NOTICE, SIGNATURE = "privacy.json", "notice.json", "privacy.sig"
 LARGEST_STATEMENT = 1 << 20  # bytes; a real one has a few thousand
 
 
@@ -26,6 +27,11 @@ def intact(statement: Mapping[str, Any]) -> bool:
     """Whether a statement is as it was sealed."""
     body = {key: value for key, value in statement.items() if key != "sha256"}
     return bool(digest(body) == statement["sha256"])
+
+
+def statement_bytes(statement: Mapping[str, Any]) -> bytes:
+    """The one text of a statement on disk: in any other one a byte was changed."""
+    return (json.dumps(statement, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def read_statement(folder: Path) -> dict[str, Any]:
@@ -48,8 +54,8 @@ def read_statement(folder: Path) -> dict[str, Any]:
             f"{path} has {path.stat().st_size} bytes, a statement has at most {LARGEST_STATEMENT}"
         )
     try:
-        statement = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        statement = read_json(path, LARGEST_STATEMENT)
+    except ValueError as error:
         raise CertificateError(f"{path} is not JSON ({error})") from None
     if not isinstance(statement, dict):
         raise CertificateError(f"{path} holds no statement")
@@ -65,11 +71,16 @@ def sha256_file(path: Path) -> str:
 
 
 def tree_hash(folder: Path) -> dict[str, Any]:
-    """One SHA-256 over the names and contents of all files of a synthetic set but its statement."""
+    """One SHA-256 over the names and contents of all files of a synthetic set but its statement and
+    the signature of that. Raises CertificateError at a link, which has no content of its own.
+    """
     total, count = hashlib.sha256(), 0
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if name != "privacy.json":
-            total.update(f"{sha256_file(path)}  {name}\n".encode())
+        if path.is_symlink():
+            raise CertificateError(f"{path} is a link: a statement covers files only")
+        if path.is_file() and name not in (CERTIFICATE, SIGNATURE):
+            # As JSON: a name may hold what ends a line.
+            total.update((canonical([name, sha256_file(path)]) + "\n").encode())
             count += 1
     return {"sha256": total.hexdigest(), "count": count}

@@ -13,8 +13,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dpgen.files import parse_json
+
 SCHEMA = "dpgen-ledger/1"
 GENESIS = "0" * 64
+LEDGER_BYTES = 2**23  # of a ledger; a run writes some two thousand
+FIELDS: dict[str, dict[str, type]] = {
+    "open": {"dataset": str, "adjacency": str, "facts": dict, "limit": dict},
+    "charge": {"run": str, "label": str, "plan": str, "event": list},
+    "executed": {"run": str, "label": str, "plan": str, "start": int, "stop": int},
+    "unverified": {"run": str, "mechanism": str},
+    "limit": {"limit": dict},
+}
 
 
 class LedgerError(ValueError):
@@ -51,13 +61,13 @@ def parse_lines(text: str, source: str) -> list[dict[str, Any]]:
         raise LedgerError(f"{source}: the last line is torn")
     for number, row in enumerate(rows, start=1):
         try:
-            line = json.loads(row)
+            line = parse_json(row, source)
             body = {key: value for key, value in line.items() if key != "hash"}
             # Canonical text too: `LedgerFile.append` finds the end of the file by writing the
             # lines again.
             intact = line["hash"] == digest(body) and canonical(line) == row
             intact = intact and line["schema"] == SCHEMA
-        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise LedgerError(
                 f"{source}, line {number}: not a ledger line ({type(error).__name__})"
             ) from None
@@ -80,14 +90,30 @@ def check_chain(lines: Sequence[dict[str, Any]], source: str) -> None:
         previous = line["hash"]
 
 
+def check_fields(lines: Sequence[dict[str, Any]], source: str) -> None:
+    """Raises LedgerError for a line that is intact and yet none that a ledger writes: whoever
+    forges a line can hash it, too.
+    """
+    for number, line in enumerate(lines, start=1):
+        fields = FIELDS.get(str(line.get("kind")))
+        if fields is None:
+            raise LedgerError(f"{source}, line {number}: kind must be one of {', '.join(FIELDS)}")
+        for name, kind in fields.items():
+            if type(line.get(name)) is not kind:
+                raise LedgerError(f"{source}, line {number}: {name} must be {kind.__name__}")
+        limit = line.get("limit", {"epsilon": 1, "delta": 1})
+        if any(type(limit.get(name)) not in (int, float) for name in ("epsilon", "delta")):
+            raise LedgerError(f"{source}, line {number}: limit must hold epsilon and delta")
+
+
 def replace_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Writes ``content`` to ``path`` in one step: after a crash the old or the new file is there,
     whole.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with open(
-        os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, mode), "wb"
-    ) as file:
+    partial.unlink(missing_ok=True)  # not written through, should it be a link
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+    with open(os.open(partial, flags, mode), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -14,6 +14,7 @@ from dp_accounting.dp_event import DpEvent
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.chain import LedgerError, digest
 from dpgen.privacy.events import compose, event_from_json, event_to_json, leaves
+from dpgen.privacy.relation import Relation
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,28 @@ class Charge:
     event: DpEvent
 
 
-def plan_hash(label: str, event: DpEvent, settings: dict[str, Any]) -> str:
-    """Identity of one priced stage: its name, its event and every number that shapes what it
-    computes.
+def plan_hash(
+    label: str, event: DpEvent, settings: dict[str, Any], max_records_per_unit: int = 1
+) -> str:
+    """Identity of one priced stage: its name, its event, every number that shapes what it computes,
+    and how many records of one unit it is priced for.
     """
-    return digest({"label": label, "event": event_to_json(event), "settings": settings})
+    plan: dict[str, Any] = {"label": label, "event": event_to_json(event), "settings": settings}
+    # Left out where a unit is a record, as in every ledger from before there were other units.
+    if max_records_per_unit != 1:
+        plan["max_records_per_unit"] = max_records_per_unit
+    return digest(plan)
+
+
+def relation_of(lines: Sequence[Mapping[str, Any]]) -> Relation:
+    """What neighbouring data sets differ by, as the open line of a ledger says: the one relation
+    under which its charges may be priced. Raises LedgerError when it does not say.
+    """
+    try:
+        opened = lines[0]
+        return Relation(opened["adjacency"], opened["facts"]["max_records_per_unit"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise LedgerError(f"the open line of the ledger states no relation ({error})") from None
 
 
 def has_unverified(lines: Sequence[Mapping[str, Any]]) -> bool:

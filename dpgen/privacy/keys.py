@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dpgen.files import TEXT_BYTES, read_bytes, read_text
 from dpgen.privacy.chain import LedgerError, replace_durably
 from dpgen.privacy.noise import KEY_BYTES, KeyedNoise, new_key
 
@@ -40,7 +41,7 @@ class StageKeys:
 
     def check(self, owner: str) -> None:
         """Raises LedgerError when the keys are tied to another owner."""
-        if self._owner.exists() and self._owner.read_text() != owner:
+        if self._owner.exists() and read_text(self._owner) != owner:
             raise LedgerError(
                 "this run was begun on other data (or they changed since): give it the data it "
                 "was begun on, or start a new run folder"
@@ -57,7 +58,7 @@ class StageKeys:
     def noise(self, plan: str) -> KeyedNoise:
         """The stage's noise source. Raises LedgerError when its key is gone."""
         try:
-            key = self._path(plan).read_bytes()
+            key = read_bytes(self._path(plan), TEXT_BYTES)
         except FileNotFoundError:
             raise LedgerError(
                 "the secret key of this stage is gone, so it cannot be repeated without "

@@ -19,14 +19,14 @@ from typing import Any
 from dpgen.privacy.accounting import (
     Adjacency,
     Budget,
-    check_adjacency,
     epsilon_of,
     round_up,
 )
 from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.charges import Charge, charged_event, has_unverified, limit_of
+from dpgen.privacy.charges import Charge, charged_event, has_unverified, limit_of, relation_of
 from dpgen.privacy.events import compose, event_from_json, event_to_json, leaves
 from dpgen.privacy.ledger_file import LedgerFile
+from dpgen.privacy.relation import Relation
 
 
 class BudgetExceeded(ValueError):
@@ -58,8 +58,10 @@ class PrivacyLedger:
         what released files call the data set by: a hash of records would tell something about them.
         Raises LedgerError when the ledger was kept under the
         other neighbouring relation: the two cannot be added up.
+
+        Args:
+            facts: public facts; without ``max_records_per_unit`` nothing could be priced.
         """
-        check_adjacency(adjacency)
         ledger = cls(path)
         ledger._opening = {
             "kind": "open",
@@ -68,6 +70,7 @@ class PrivacyLedger:
             "facts": facts,
             "limit": {"epsilon": limit.epsilon, "delta": limit.delta},
         }
+        relation_of([ledger._opening])  # refused before anything is planned on it
         ledger._first = ledger.lines()[0]
         if ledger.adjacency != adjacency:
             raise LedgerError(
@@ -128,7 +131,12 @@ class PrivacyLedger:
 
     @property
     def adjacency(self) -> Adjacency:
-        return self.lines()[0]["adjacency"]  # type: ignore[no-any-return]
+        return self.relation.adjacency
+
+    @property
+    def relation(self) -> Relation:
+        """What neighbouring data sets differ by: every charge is priced under it."""
+        return relation_of(self.lines())
 
     def spent(self) -> float:
         """Epsilon of everything ever charged, at the delta of the limit; infinity from the first
@@ -137,7 +145,7 @@ class PrivacyLedger:
         lines = self.lines()
         if has_unverified(lines):
             return math.inf
-        return epsilon_of(charged_event(lines), limit_of(lines).delta, lines[0]["adjacency"])
+        return epsilon_of(charged_event(lines), limit_of(lines).delta, relation_of(lines))
 
     def charge(self, run: str, charges: Sequence[Charge]) -> None:
         """Charges stages of a run, all or none, before their first touch.
@@ -169,11 +177,11 @@ class PrivacyLedger:
             new = [charge for charge in charges if charge.label not in held]
             if not new:
                 return
-            limit, adjacency = limit_of([*opening, *lines]), [*opening, *lines][0]["adjacency"]
+            limit, relation = limit_of([*opening, *lines]), relation_of([*opening, *lines])
             total = compose([charged_event(lines), *(charge.event for charge in new)])
-            epsilon = epsilon_of(total, limit.delta, adjacency)
+            epsilon = epsilon_of(total, limit.delta, relation)
             if epsilon > limit.epsilon:
-                before = epsilon_of(charged_event(lines), limit.delta, adjacency)
+                before = epsilon_of(charged_event(lines), limit.delta, relation)
                 raise BudgetExceeded(
                     f"this data set has a limit of epsilon = {limit.epsilon:g} at delta = "
                     f"{limit.delta:g}; "

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dpgen.files import read_bytes, read_json
 from dpgen.privacy.chain import (
     GENESIS,
+    LEDGER_BYTES,
     SCHEMA,
     LedgerError,
     canonical,
     chain,
     check_chain,
+    check_fields,
     parse_lines,
     replace_durably,
 )
@@ -58,11 +60,12 @@ class LedgerFile:
             os.close(lock)
 
     def _read(self) -> list[dict[str, Any]]:
-        text = self.path.read_bytes() if self.path.exists() else b""
+        text = read_bytes(self.path, LEDGER_BYTES) if self.path.exists() else b""
         # A torn last line was never acknowledged, so nothing was touched on its account; `append`
         # overwrites it. It may end inside a character: cut before decoding.
         lines = parse_lines(text[: text.rfind(b"\n") + 1].decode(errors="replace"), str(self.path))
         check_chain(lines, str(self.path))
+        check_fields(lines, str(self.path))
         if self._head.exists():
             n_lines, last = self._read_head()
             hashes = [GENESIS, *(line["hash"] for line in lines)]
@@ -83,8 +86,11 @@ class LedgerFile:
 
     def _read_head(self) -> tuple[int, str]:
         try:
-            head = json.loads(self._head.read_text())
-            return int(head["lines"]), str(head["hash"])
+            head = read_json(self._head)
+            n_lines, last = head["lines"], head["hash"]
+            if type(n_lines) is not int or n_lines < 0 or type(last) is not str:
+                raise ValueError("its numbers are none")
+            return n_lines, last
         except (ValueError, KeyError, TypeError):
             raise LedgerError(
                 f"the head file {self._head} is damaged: restore it from a backup"
@@ -92,14 +98,19 @@ class LedgerFile:
 
     def append(self, lines: list[dict[str, Any]], bodies: Sequence[Mapping[str, Any]]) -> None:
         """Writes, flushes, and only then returns. The caller holds the lock."""
-        if not lines:
-            # From its first line on, a ledger without a head is one that lost it.
-            self._write_head(0, GENESIS)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         previous = lines[-1]["hash"] if lines else GENESIS
         new = chain([{"schema": SCHEMA, "time": now, **body} for body in bodies], previous)
         text = "".join(canonical(line) + "\n" for line in new).encode()
         whole = sum(len((canonical(line) + "\n").encode()) for line in lines)
+        if whole + len(text) > LEDGER_BYTES:
+            raise LedgerError(
+                f"ledger {self.path} must have at most {LEDGER_BYTES} bytes, with these lines it "
+                f"would have {whole + len(text)}: nothing was written"
+            )
+        if not lines:
+            # From its first line on, a ledger without a head is one that lost it.
+            self._write_head(0, GENESIS)
         with open(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600), "r+b") as file:
             file.truncate(whole)
             file.seek(whole)

@@ -7,7 +7,6 @@ and nothing can turn it into one.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 from scipy.optimize import brentq
 
+from dpgen.files import read_json
 from dpgen.privacy.accounting import ACCOUNTANT, epsilon_of, gaussian_delta, round_up
 from dpgen.privacy.certificate import LARGEST_STATEMENT, NOTICE, CertificateError, intact
 from dpgen.privacy.chain import digest
@@ -187,12 +187,10 @@ def read_notice(folder: Path) -> dict[str, Any]:
     if (folder / "privacy.json").exists():
         raise CertificateError(f"{folder} holds a notice and a certificate: one of them is false")
     try:
-        if path.stat().st_size > LARGEST_STATEMENT:
-            raise ValueError("it is too long")
-        notice = json.loads(path.read_text(encoding="utf-8"))
+        notice = read_json(path, LARGEST_STATEMENT)
         if notice["schema"] != SCHEMA or notice["verified"] != VERIFIED or not intact(notice):
             raise ValueError("it was changed since it was written")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CertificateError(f"{path} is no notice ({error})") from None
     return dict(notice)
 

@@ -4,37 +4,49 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dp_accounting.dp_event import DpEvent
 
-from dpgen.privacy.accounting import Adjacency, Budget, calibrate, epsilon_of, gaussian_mu, round_up
+from dpgen.privacy.accounting import Budget, calibrate, epsilon_of, gaussian_mu, round_up
 from dpgen.privacy.charges import Charge, plan_hash
 from dpgen.privacy.events import GaussianLeaf, compose
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
+from dpgen.privacy.relation import Adjacency, Relation
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One mechanism under the name it is charged by."""
+    """One mechanism under the name it is charged by, for units of at most so many records."""
 
     label: str
     mechanism: NoisySGD | NoisySum
+    max_records_per_unit: int = 1
 
     @property
     def charge(self) -> Charge:
         m = self.mechanism
-        return Charge(self.label, plan_hash(self.label, m.event, m.settings), m.event)
+        plan = plan_hash(self.label, m.event, m.settings, self.max_records_per_unit)
+        return Charge(self.label, plan, m.event)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Every touch of the records that a run may make, in order. `fit` charges exactly this."""
+    """Every touch of the records that a run may make, in order. `fit` charges exactly this.
+
+    Args:
+        relation: what neighbouring data sets differ by; it goes into every stage.
+    """
 
     stages: tuple[Stage, ...]
-    adjacency: Adjacency
+    relation: Adjacency | Relation
 
     def __post_init__(self) -> None:
+        relation = Relation.of(self.relation)
+        m = relation.max_records_per_unit
+        stages = tuple(replace(stage, max_records_per_unit=m) for stage in self.stages)
+        object.__setattr__(self, "relation", relation)
+        object.__setattr__(self, "stages", stages)
         labels = [stage.label for stage in self.stages]
         if len(set(labels)) != len(labels):
             raise ValueError(f"stage labels must differ, got {labels}")
@@ -44,7 +56,7 @@ class Plan:
         return compose(stage.mechanism.event for stage in self.stages)
 
     def epsilon(self, delta: float) -> float:
-        return epsilon_of(self.event, delta, self.adjacency)
+        return epsilon_of(self.event, delta, self.relation)
 
     def mechanism(self, label: str) -> NoisySGD | NoisySum | None:
         return next((s.mechanism for s in self.stages if s.label == label), None)
@@ -52,7 +64,7 @@ class Plan:
 
 def split_budget(
     budget: Budget,
-    adjacency: Adjacency,
+    relation: Adjacency | Relation,
     *,
     shares: Sequence[float],
     rate: float,
@@ -83,12 +95,13 @@ def split_budget(
         return [GaussianLeaf(1.0, multiplier, 1).event for multiplier in releases(scale)]
 
     if total >= 1 - 1e-9:
-        scale = calibrate(lambda x: compose(priced(x)), budget, adjacency)
+        scale = calibrate(lambda x: compose(priced(x)), budget, relation)
         return releases(scale), None
-    sensitivity = 2.0 if adjacency == "replace_one" else 1.0
-    scale = sensitivity / gaussian_mu(budget)
+    relation = Relation.of(relation)
+    moved = 2.0 if relation.adjacency == "replace_one" else 1.0
+    scale = moved * relation.max_records_per_unit / gaussian_mu(budget)
     fixed = priced(scale)
     sgd = calibrate(
-        lambda x: compose([*fixed, GaussianLeaf(rate, x, n_steps).event]), budget, adjacency
+        lambda x: compose([*fixed, GaussianLeaf(rate, x, n_steps).event]), budget, relation
     )
     return releases(scale), sgd

@@ -14,37 +14,32 @@ from typing import Any
 
 from dp_accounting.dp_event import DpEvent
 
-from dpgen.privacy.accounting import (
-    ACCOUNTANT,
-    Adjacency,
-    delta_of,
-    epsilon_of,
-    round_up,
-    second_opinion,
-)
+from dpgen.privacy.accounting import ACCOUNTANT, epsilon_of, round_up, second_opinion
 from dpgen.privacy.certificate import SCHEMA
 from dpgen.privacy.chain import digest
-from dpgen.privacy.charges import charged_event, releases_of
+from dpgen.privacy.charges import charged_event, relation_of, releases_of
 from dpgen.privacy.events import event_to_json, leaves
+from dpgen.privacy.forms import mu_of, profile_of, units_of
+from dpgen.privacy.relation import Adjacency, Relation
 
 CAVEATS = (
     "proof in real arithmetic: floating-point side channels are not covered",
     "timing and memory side channels are not covered",
 )
-PHRASES = {
-    "add_remove": "adding or removing one record",
-    "replace_one": "replacing one record",
-}
+SECOND = "opacus Renyi"
+INSTALLATION = "installation"  # where the ledger of private data lies
 
 
-def sentence(kind: str, epsilon: float, delta: float, adjacency: Adjacency) -> str:
+def sentence(
+    kind: str, epsilon: float, delta: float, relation: Adjacency | Relation
+) -> str:
     """The guarantee in one sentence; never an epsilon without delta, relation and unit."""
     # `:g` rounds to nearest, and a smaller delta would be a stronger claim.
     stated = round_up(delta, 6)
     return (
         f"This {kind.replace('_', ' ')} satisfies ({epsilon:g}, {stated:g})-differential "
         f"privacy in the central model, "
-        f"with respect to {PHRASES[adjacency]} (image and label) of the training data."
+        f"with respect to {Relation.of(relation).phrase} (image and label) of the training data."
     )
 
 
@@ -62,25 +57,28 @@ def declaration(facts: Mapping[str, Any]) -> str:
     )
 
 
-def accounting_of(event: DpEvent, delta: float, adjacency: Adjacency) -> dict[str, Any]:
+def accounting_of(
+    event: DpEvent, delta: float, relation: Adjacency | Relation
+) -> dict[str, Any]:
     """What `verify` can compute again: guarantee and how it was counted."""
-    epsilon = round_up(epsilon_of(event, delta, adjacency))
-    other = second_opinion(event, delta, adjacency)
-    sampled = any(leaf.rate < 1 for leaf in leaves(event))
-    mu = None if sampled else math.sqrt(sum(x.steps / x.noise_multiplier**2 for x in leaves(event)))
-    if mu is not None and adjacency == "replace_one":
-        mu *= 2
+    relation = Relation.of(relation)
+    epsilon = round_up(epsilon_of(event, delta, relation))
+    other = second_opinion(event, delta, relation)
+    mu, floor = mu_of(event, relation)
+    m, sampled = relation.max_records_per_unit, any(leaf.rate < 1 for leaf in leaves(event))
+    by = f"{SECOND}, classical bound for groups" if m > 1 and sampled else SECOND
     return {
         "guarantee": {
             "model": "central",
             "epsilon": epsilon,
             "delta": delta,
-            "adjacency": adjacency,
-            "unit": "record",
-            "mu_gdp": None if mu is None else round_up(mu, 5),
-            "profile": [
-                [e, round_up(delta_of(event, e, adjacency))] for e in (epsilon / 4, epsilon / 2)
-            ],
+            "adjacency": relation.adjacency,
+            "unit": relation.unit,
+            "max_records_per_unit": m,
+            "mu_gdp": finite_or_word(round_up(mu, 5)),
+            "mu_delta_floor": floor,
+            "profile": profile_of(event, epsilon, relation),
+            "group": units_of(event, delta, relation),
             "covers": "all iterates of the private stages and all later sampling",
         },
         "accounting": {
@@ -89,11 +87,31 @@ def accounting_of(event: DpEvent, delta: float, adjacency: Adjacency) -> dict[st
             "rounding": "up",
             "events": event_to_json(event),
             "cross_check": {
-                "accountant": "opacus Renyi",
+                "accountant": by,
                 "version": version("opacus"),
-                "epsilon": None if other is None else round_up(other),
+                "epsilon": None if other is None else finite_or_word(round_up(other)),
             },
         },
+    }
+
+
+def tuning_of(data_set: Mapping[str, Any]) -> dict[str, Any]:
+    """What the choice of settings may have cost beside this run.
+
+    Args:
+        data_set: what the data set's whole ledger says.
+    """
+    n, total = data_set["runs"], data_set["total_epsilon"]
+    counted = (
+        f"This run and all others on this data set, {n} in all, are charged to its ledger"
+        if data_set["ledger"] == INSTALLATION
+        else "Runs on this data set are not counted together: it was taken for public"
+    )
+    return {
+        "runs_charged": n,
+        "total_epsilon": total,
+        "statement": f"{counted}; epsilon above is of this run alone. Settings that were chosen by "
+        "metrics of private records, as losses, accuracies or distances to them, are not covered.",
     }
 
 
@@ -116,13 +134,12 @@ def statement_of(
         files: SHA-256 of every file that the statement covers.
         data_set: what the data set's whole ledger says.
     """
-    opened = lines[0]
-    adjacency: Adjacency = opened["adjacency"]
-    computed = accounting_of(charged_event(lines), delta, adjacency)
+    opened, relation = lines[0], relation_of(lines)
+    computed = accounting_of(charged_event(lines), delta, relation)
     statement = {
         "schema": SCHEMA,
         "artifact": {"kind": kind, "files": dict(files), "created": _now(), "parents": []},
-        "statement": sentence(kind, computed["guarantee"]["epsilon"], delta, adjacency),
+        "statement": sentence(kind, computed["guarantee"]["epsilon"], delta, relation),
         "verified": "proven",
         "mechanism": {**mechanism, "version": version("dpgen")},
         **computed,
@@ -145,6 +162,7 @@ def statement_of(
             }
         ],
         "data_set": dict(data_set),
+        "tuning": tuning_of(data_set),
     }
     return {**statement, "sha256": digest(statement)}
 
@@ -166,11 +184,24 @@ def inherited(
             "parents": [digest(parent)],
         },
         "statement": sentence(
-            "synthetic_dataset", guarantee["epsilon"], guarantee["delta"], guarantee["adjacency"]
+            "synthetic_dataset",
+            guarantee["epsilon"],
+            guarantee["delta"],
+            stated_relation(guarantee),
         ),
         "synthetic_dataset": dict(synthetic),
     }
     return {**statement, "sha256": digest(statement)}
+
+
+def stated_relation(guarantee: Mapping[str, Any]) -> Relation:
+    """What neighbouring data sets differ by, as a statement says. Raises ValueError for none."""
+    return Relation(guarantee["adjacency"], guarantee["max_records_per_unit"])
+
+
+def finite_or_word(value: float) -> float | str:
+    """JSON has no infinity."""
+    return value if math.isfinite(value) else "infinity"
 
 
 def _now() -> str:

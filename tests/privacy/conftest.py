@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +13,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.data.images import PublicFacts
+from dpgen.data.export import write_images
+from dpgen.data.images import Images, PublicFacts
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy.accounting import Budget
-from dpgen.privacy.mechanisms import Block
+from dpgen.privacy import forms, mixture, statement, verification
+from dpgen.privacy.accounting import Budget, epsilon_of, second_opinion
+from dpgen.privacy.certificate import read_statement, sha256_file, statement_bytes, tree_hash
+from dpgen.privacy.chain import canonical
+from dpgen.privacy.events import event_to_json
+from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.mechanisms import Block, NoisySum
 from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.plan import Plan, Stage
+from dpgen.privacy.statement import inherited, statement_of
 
 KEY = bytes(range(32))
 LIMIT = Budget(epsilon=50.0, delta=1e-5)
@@ -27,6 +36,32 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An installation of its own for every test."""
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+_PRICES: dict[str, Any] = {}
+
+
+def _remembering(real: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(real)
+    def priced(event: Any, *rest: Any) -> Any:  # noqa: ANN401
+        key = f"{real.__name__} {event_to_json(event)} {rest}"
+        if key not in _PRICES:
+            _PRICES[key] = real(event, *rest)
+        return _PRICES[key]
+
+    return priced
+
+
+@pytest.fixture
+def remembering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every event is priced once by statements and their checks: the real price, not the real
+    patience.
+    """
+    functions = (epsilon_of, second_opinion, forms.mu_of, forms.profile_of, forms.units_of)
+    for function in functions:
+        for module in (statement, verification, mixture):
+            name = function.__name__
+            monkeypatch.setattr(module, name, _remembering(function), raising=False)
 
 
 class Silent:
@@ -168,6 +203,60 @@ def make_dataset(
     return data
 
 
+def make_run(
+    folder: Path,
+    *,
+    ledger: Path,
+    multiplier: float = 6.0,
+    delta: float = 1e-5,
+    facts: PublicFacts | None = None,
+) -> Path:
+    """A run of one un-sampled release, stated by the production objects; its weights are bytes."""
+    folder.mkdir(parents=True)
+    data = make_dataset(make_source(), folder, ledger=ledger, facts=facts)
+    stage = Stage("means", NoisySum(Echo(), multiplier))
+    keys = StageKeys(folder.with_name(folder.name + "-keys"))
+    data.begin(str(folder), keys, Plan((stage,), data.facts.relation))
+    data.release(stage.mechanism, label="means")
+    lines = data.ledger.lines_of(str(folder))
+    (folder / "ledger.jsonl").write_text("".join(canonical(line) + "\n" for line in lines))
+    (folder / "model.safetensors").write_bytes(bytes(range(64)))
+    stated = statement_of(
+        "model",
+        lines=lines,
+        delta=delta,
+        mechanism={"id": "x/y", "theorem": "B1", "stages": {"means": stage.mechanism.settings}},
+        files={p.name: sha256_file(p) for p in sorted(folder.iterdir())},
+        data_set=data.account(),
+    )
+    (folder / "privacy.json").write_bytes(statement_bytes(stated))
+    return folder
+
+
+def make_set(
+    folder: Path,
+    run: Path,
+    *,
+    n: int = 4,
+    seed: int = 0,
+    layout: str = "npz",
+    names: tuple[str, ...] = ("a", "b"),
+    side: int = 4,
+) -> Path:
+    """A set as if drawn from a run: noise for images, by the production writers."""
+    pixels = torch.rand(n, 1, side, side, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return write_images(
+        [Images(pixels, torch.arange(n) % len(names))],
+        folder,
+        format=layout,  # type: ignore[arg-type]
+        n_images=n,
+        class_names=names,
+        certificate=lambda made: inherited(
+            read_statement(run), files=tree_hash(made), synthetic={"samples": n, "seed": seed}
+        ),
+    )
+
+
 @dataclass(frozen=True)
 class Kit:
     """What the tests of this folder share."""
@@ -184,6 +273,8 @@ class Kit:
     parameters = staticmethod(parameters)
     source = staticmethod(make_source)
     dataset = staticmethod(make_dataset)
+    run = staticmethod(make_run)
+    set = staticmethod(make_set)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from dpgen.privacy.events import (
     event_to_json,
     leaves,
 )
+from dpgen.privacy.relation import Relation
 
 DELTA = 1e-5
 RELATIONS: tuple[Adjacency, ...] = ("add_remove", "replace_one")
@@ -312,6 +314,38 @@ def test_a_budget_that_is_none_is_refused(epsilon: float, delta: float) -> None:
 def test_the_epsilon_that_is_printed_is_within_a_fifth_of_a_percent_of_the_finest() -> None:
     event = GaussianLeaf(0.01, 23.18, 20000).event
     tried = epsilon_of(event, DELTA, "add_remove")
-    finest = float(accounting._pld(event, "add_remove", 1e-5).get_epsilon(DELTA))
+    finest = float(accounting._pld(event, "add_remove", 1e-5).get_epsilon_for_delta(DELTA))
     assert finest - 1e-12 <= tried <= finest * (1 + 2e-3)
     assert tried == pytest.approx(0.1990, rel=5e-3)
+
+
+def test_a_price_is_computed_once_and_remembered_for_its_own_question_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, real = [], accounting._pld_of_leaf
+
+    def counted(*question: Any) -> Any:  # noqa: ANN401
+        asked.append(question)
+        return real(*question)
+
+    monkeypatch.setattr(accounting, "_pld_of_leaf", counted)
+    event, budget = GaussianLeaf(0.123, 4.5, 7).event, Budget(0.5, 1e-5)
+
+    def calibrated() -> float:
+        return calibrate(lambda x: GaussianLeaf(0.123, x, 7).event, budget, "add_remove")
+
+    first = epsilon_of(event, 1e-5, "add_remove"), calibrated()
+    n_asked = len(asked)
+    assert n_asked > 2
+    same = GaussianLeaf(0.123, 4.5, 7).event  # equal, not identical
+    assert (epsilon_of(same, 1e-5, "add_remove"), calibrated()) == first
+    assert len(asked) == n_asked
+    others = [
+        epsilon_of(event, 1e-6, "add_remove"),
+        epsilon_of(event, 1e-5, "replace_one"),
+        epsilon_of(event, 1e-5, Relation("add_remove", 2)),
+        epsilon_of(GaussianLeaf(0.123, 4.5, 8).event, 1e-5, "add_remove"),
+        epsilon_of(GaussianLeaf(0.124, 4.5, 7).event, 1e-5, "add_remove"),
+        epsilon_of(GaussianLeaf(0.123, 4.4, 7).event, 1e-5, "add_remove"),
+    ]
+    assert min(others) > first[0] and len(set(others)) == len(others)

@@ -28,7 +28,8 @@ from dpgen.privacy.events import GaussianLeaf, compose, leaves
 from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
 
 # Names that are no ASCII, and hold what Python takes for the end of a line.
-FACTS = {"class_names": ["\u00e9t\u00e9", "a\u2028b\x85c"], "n_records": 100}
+NAMES = ["\u00e9t\u00e9", "a\u2028b\x85c"]
+FACTS = {"class_names": NAMES, "n_records": 100, "max_records_per_unit": 1}
 LIMIT = Budget(3.0, 1e-5)
 
 
@@ -184,7 +185,7 @@ def test_an_existing_ledger_keeps_its_facts_limit_and_name(path: Path, cheap: No
     first = reopen(path)
     first.charge("run", [charge()])
     again = PrivacyLedger.open(
-        path, adjacency="add_remove", facts={"n_records": 7}, limit=Budget(99.0, 1e-3)
+        path, adjacency="add_remove", facts=FACTS | {"n_records": 7}, limit=Budget(99.0, 1e-3)
     )
     assert (again.facts, again.limit, again.dataset) == (FACTS, LIMIT, first.dataset)
 
@@ -396,7 +397,7 @@ from dpgen.privacy.events import GaussianLeaf, leaves
 module.epsilon_of = lambda e, d, a: sum(x.steps for x in leaves(e)) / 1
 path, name = Path(sys.argv[1]), sys.argv[2]
 ledger = module.PrivacyLedger.open(
-    path, adjacency="add_remove", facts={}, limit=Budget(50.0, 1e-5))
+    path, adjacency="add_remove", facts={"max_records_per_unit": 1}, limit=Budget(50.0, 1e-5))
 event = GaussianLeaf(1.0, 10.0, 1).event
 print("ready", flush=True)
 sys.stdin.readline()
@@ -535,7 +536,7 @@ def test_of_two_first_runs_with_the_same_facts_both_are_charged(path: Path, chea
     assert charges_in(path) == [("one", "teacher"), ("two", "teacher")]
     # A ledger that was there keeps its own facts, whatever a later run would have declared.
     later = PrivacyLedger.open(
-        path, adjacency="add_remove", facts={"n_records": 7}, limit=Budget(9.0, 1e-5)
+        path, adjacency="add_remove", facts=FACTS | {"n_records": 7}, limit=Budget(9.0, 1e-5)
     )
     later.charge("three", [charge()])
     assert later.facts == FACTS and later.limit == LIMIT

@@ -15,7 +15,7 @@ from dpgen.data.identity import fingerprint, installation_key
 from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy import ledger as ledger_module
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting import Budget, epsilon_of
 from dpgen.privacy.chain import LedgerError, parse_lines
 from dpgen.privacy.charges import executed_releases
 from dpgen.privacy.events import leaves
@@ -25,6 +25,7 @@ from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.notice import Claim, unbounded
 from dpgen.privacy.plan import Plan, Stage
+from dpgen.privacy.relation import Relation
 
 Kit = Any  # what conftest.py shares
 
@@ -369,8 +370,8 @@ def test_keys_of_one_run_do_not_serve_another(kit: Kit, tmp_path: Path) -> None:
 
 def test_a_plan_of_the_other_relation_is_refused(kit: Kit, tmp_path: Path) -> None:
     data = kit.dataset(kit.source(), tmp_path)
-    with pytest.raises(ValueError, match="the plan is for replace_one"):
-        data.begin("run", StageKeys(tmp_path / "keys"), replace(plan(kit), adjacency="replace_one"))
+    with pytest.raises(ValueError, match="the plan is for replacing one record, the ledger"):
+        data.begin("run", StageKeys(tmp_path / "keys"), replace(plan(kit), relation="replace_one"))
 
 
 def test_the_fingerprint_is_of_the_records_whatever_their_order(kit: Kit) -> None:
@@ -468,10 +469,72 @@ def test_facts_that_the_data_contradict_are_refused(
         PrivateDataset(kit.source(), facts=facts)
 
 
-def test_a_unit_of_several_records_is_refused_as_long_as_nothing_prices_it(kit: Kit) -> None:
-    facts = PublicFacts((1, 1, 3), ("a", "b"), 20, max_records_per_unit=2)
-    with pytest.raises(ValueError, match="max_records_per_unit must be 1"):
-        PrivateDataset(kit.source(), facts=facts)
+PERSONS = PublicFacts((1, 1, 3), ("a", "b"), 20, max_records_per_unit=3)
+
+
+def test_a_plan_for_records_is_refused_where_the_unit_is_a_person(
+    kit: Kit, tmp_path: Path
+) -> None:
+    source = kit.source()
+    data = kit.dataset(source, tmp_path, facts=PERSONS, limit=Budget(900.0, 1e-5))
+    before = len(source.reads)
+    for wrong in ("add_remove", Relation("add_remove", 2), Relation("replace_one", 3)):
+        with pytest.raises(ValueError, match="the plan is for .*, the ledger of the data set for"):
+            data.begin("run", StageKeys(tmp_path / "keys"), replace(plan(kit), relation=wrong))
+    assert len(source.reads) == before and not data.ledger.path.exists()
+    data.begin("run", StageKeys(tmp_path / "keys"), replace(plan(kit), relation=PERSONS.relation))
+    assert set(release(data, kit)) == {"own", "all"}
+
+
+def test_the_ledger_charges_a_person_what_a_person_costs(
+    kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the plan was calibrated for, the limit is of a whole person."""
+    monkeypatch.setattr(ledger_module, "epsilon_of", epsilon_of)
+    whole = replace(plan(kit), relation=PERSONS.relation)
+    exact = whole.epsilon(1e-5)
+    assert exact > 3 * plan(kit).epsilon(1e-5)
+    tight = kit.dataset(
+        kit.source(), tmp_path / "a", facts=PERSONS, limit=Budget(0.99 * exact, 1e-5)
+    )
+    with pytest.raises(BudgetExceeded):
+        tight.begin("run", StageKeys(tmp_path / "a"), whole)
+    assert not tight.ledger.path.exists()
+    data = kit.dataset(
+        kit.source(), tmp_path / "b", facts=PERSONS, limit=Budget(1.01 * exact, 1e-5)
+    )
+    data.begin("run", StageKeys(tmp_path / "b"), whole)
+    assert data.ledger.spent() == pytest.approx(exact)
+    assert data.ledger.relation == Relation("add_remove", 3)
+    assert data.account()["total_epsilon"] >= exact
+
+
+def test_a_charge_for_a_record_is_never_taken_for_that_of_a_person(kit: Kit) -> None:
+    stage = plan(kit).stages[0]
+    person = replace(plan(kit), relation=PERSONS.relation).stages[0]
+    assert person.max_records_per_unit == 3
+    assert stage.charge.plan != person.charge.plan
+
+
+def test_the_records_of_a_person_are_those_of_the_ledger_and_never_others(
+    kit: Kit, tmp_path: Path
+) -> None:
+    def opened(**given: Any) -> PrivateDataset:  # noqa: ANN401
+        data = PrivateDataset(kit.source(), ledger=tmp_path / "own.jsonl", **given)
+        data.open_ledger(Budget(900.0, 1e-5), tmp_path)
+        return data
+
+    assert opened(max_records_per_unit=3).facts.relation == Relation("add_remove", 3)
+    data = opened(max_records_per_unit=3)
+    whole = replace(plan(kit), relation=data.facts.relation)
+    data.begin("run", StageKeys(tmp_path / "keys"), whole)
+    assert opened().facts.max_records_per_unit == 3  # what the ledger says, where nobody asks
+    assert opened(max_records_per_unit=3).facts.max_records_per_unit == 3
+    for m in (1, 2, 4):
+        with pytest.raises(ValueError, match="kept for units of at most 3 records.*per-unit 3$"):
+            opened(max_records_per_unit=m)
+    with pytest.raises(ValueError, match="must be the one that the facts state, 3, got 2"):
+        opened(facts=PERSONS, max_records_per_unit=2)
 
 
 def test_a_relation_is_never_replaced_in_silence_by_that_of_the_facts(kit: Kit) -> None:

@@ -1,0 +1,91 @@
+"""Other forms of a guarantee: its curve, Gaussian differential privacy, larger and smaller units.
+
+Each is computed from the same events as epsilon, and each is an upper bound.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from dp_accounting.dp_event import DpEvent
+from scipy.special import log_ndtr, ndtr
+
+from dpgen.privacy.accounting import curve_of, round_up
+from dpgen.privacy.events import leaves
+from dpgen.privacy.relation import Adjacency, Relation
+
+DELTA_FLOOR = 1e-10  # below it rounding in the accountant shows, and nothing is stated
+PROFILE = (0.25, 0.5, 1.0, 1.5, 2.0)  # of epsilon
+UNITS = (1, 2, 5, 10)
+N_POINTS = 2000
+
+
+def profile_of(
+    event: DpEvent, epsilon: float, relation: Adjacency | Relation
+) -> list[list[float]]:
+    """[epsilon, delta] at five epsilons about ``epsilon``; no delta is stated below the floor."""
+    curve = curve_of(event, relation)
+
+    def delta(at: float) -> float:
+        found = 1.0 if curve is None else float(curve.get_delta_for_epsilon(at))
+        return round_up(min(max(found, DELTA_FLOOR), 1.0))
+
+    return [[at, delta(at)] for at in (epsilon * share for share in PROFILE)]
+
+
+def mu_of(event: DpEvent, relation: Adjacency | Relation) -> tuple[float, float]:
+    """mu of Gaussian differential privacy, and the delta from which on it holds.
+
+    Un-sampled Gaussians are mu-GDP exactly, at every delta: the floor is 0 (Dong, Roth and Su 2022,
+    Corollary 3.3). A sampled run is not, or with a far larger mu; what is returned then is a mu
+    with ``delta(epsilon) <= max(delta of mu-GDP, floor)`` at every epsilon.
+    """
+    relation = Relation.of(relation)
+    found = leaves(event)
+    if not any(leaf.rate < 1 for leaf in found):
+        moved = relation.max_records_per_unit * (2 if relation.adjacency == "replace_one" else 1)
+        return moved * math.sqrt(sum(x.steps / x.noise_multiplier**2 for x in found)), 0.0
+    curve = curve_of(event, relation)
+    last = math.inf if curve is None else float(curve.get_epsilon_for_delta(DELTA_FLOOR))
+    if curve is None or not math.isfinite(last):
+        return math.inf, DELTA_FLOOR
+    epsilons = np.linspace(0.0, last, N_POINTS)
+    # Rounding lets the curve of a large loss end a little above 1, where no Gaussian's is.
+    deltas = np.minimum(curve.get_delta_for_epsilon(epsilons), 1.0)
+    # Between two points delta is at most that of the left one, and mu-GDP's at least that of the
+    # right one: so nothing between them is missed.
+    return float(_mu_at(epsilons[1:], deltas[:-1]).max()), DELTA_FLOOR
+
+
+def _mu_at(epsilons: np.ndarray, deltas: np.ndarray) -> np.ndarray:
+    """A mu, from above, whose Gaussian mechanism spends ``deltas`` at ``epsilons``."""
+    low, high = np.full(len(deltas), 1e-9), np.full(len(deltas), 1e4)
+    for _ in range(60):
+        mu = np.sqrt(low * high)
+        spent = ndtr(mu / 2 - epsilons / mu) - np.exp(epsilons + log_ndtr(-mu / 2 - epsilons / mu))
+        enough = spent >= deltas
+        low, high = np.where(enough, low, mu), np.where(enough, mu, high)
+    return high
+
+
+def units_of(
+    event: DpEvent, delta: float, relation: Adjacency | Relation
+) -> dict[str, float | str | None]:
+    """What the same run spends, at the same delta, if a unit has 1, 2, 5 or 10 records; without the
+    number that ``relation`` states. "infinity" where nothing is bounded, None where no proof in
+    this package covers it.
+    """
+    relation = Relation.of(relation)
+    sampled = any(leaf.rate < 1 for leaf in leaves(event))
+    stated: dict[str, float | str | None] = {}
+    for m in UNITS:
+        if m == relation.max_records_per_unit:
+            continue
+        if m > 1 and sampled and relation.adjacency == "replace_one":
+            stated[str(m)] = None
+            continue
+        curve = curve_of(event, Relation(relation.adjacency, m))
+        epsilon = math.inf if curve is None else float(curve.get_epsilon_for_delta(delta))
+        stated[str(m)] = round_up(epsilon) if math.isfinite(epsilon) else "infinity"
+    return stated

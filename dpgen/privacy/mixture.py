@@ -1,0 +1,177 @@
+"""The statement of a set that was mixed from several: what was spent on all of them together.
+
+Sets drawn from one run cost what the run cost, once. Runs on one data set compose. Runs on
+different data sets compose, too, as nothing shows that they share no record; where whoever mixes
+declares that they share none, one record is in one of them only, and the mixture costs what the
+costliest data set does (parallel composition: McSherry 2009, Theorem 4). That holds when a record
+is added or removed. One that is replaced may move from one data set to another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from dp_accounting.dp_event import DpEvent
+
+from dpgen.privacy.certificate import SCHEMA
+from dpgen.privacy.chain import digest
+from dpgen.privacy.events import compose, event_from_json, event_to_json
+from dpgen.privacy.forms import profile_of
+from dpgen.privacy.relation import Relation
+from dpgen.privacy.statement import accounting_of, sentence, stated_relation
+
+Statement = Mapping[str, Any]
+
+THEOREMS = {
+    "composition": "adaptive composition (Zhu, Dong and Wang 2022)",
+    "maximum": "parallel composition (McSherry 2009)",
+}
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the sets of a mixture spent.
+
+    Args:
+        events: of data sets that share no record, each by the names of the ledgers that it is
+            charged to.
+        delta: the smallest of the sets.
+    """
+
+    events: Mapping[tuple[str, ...], DpEvent]
+    delta: float
+    relation: Relation
+
+    @property
+    def rule(self) -> str:
+        return "maximum" if len(self.events) > 1 else "composition"
+
+
+def account_of(parts: Sequence[Statement], *, disjoint: bool) -> Account:
+    """The account of these sets' statements. Raises ValueError where they have none together.
+
+    Args:
+        parts: each of a set that was drawn from one run.
+        disjoint: whether somebody declares that no record, or person, is in two of the data sets.
+    """
+    relations = {stated_relation(part["guarantee"]) for part in parts}
+    if len(relations) != 1:
+        told = " and ".join(sorted(relation.phrase for relation in relations))
+        raise ValueError(f"the sets must be stated for one relation, they are for {told}")
+    (relation,) = relations
+    if disjoint and relation.adjacency != "add_remove":
+        raise ValueError(
+            "disjoint data sets are worth something under add_remove only: a record that is "
+            f"replaced may move from one to the other, and these sets are for {relation.phrase}. "
+            "Leave --disjoint away: their prices add up"
+        )
+    runs: dict[str, tuple[str, DpEvent]] = {}
+    for part in parts:
+        if "mixture" in part:
+            raise ValueError("a mixture is not mixed again: mix the sets that it was made of")
+        (model,) = part["artifact"]["parents"]
+        told = part["data_set"]["name"], event_from_json(part["accounting"]["events"])
+        if runs.setdefault(model, told) != told:
+            raise ValueError(
+                f"sets of one run must say the same of it, those of {model[:12]} differ in what "
+                "it spent, or on which data set"
+            )
+    names = sorted({name for name, _ in runs.values()})
+    groups = [(name,) for name in names] if disjoint else [tuple(names)]
+    return Account(
+        {group: compose(e for name, e in runs.values() if name in group) for group in groups},
+        min(part["guarantee"]["delta"] for part in parts),
+        relation,
+    )
+
+
+def mixed(
+    parts: Sequence[Statement],
+    *,
+    disjoint: bool,
+    files: Mapping[str, Any],
+    synthetic: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The statement of a mixture; it holds those of its sets, whole.
+
+    Args:
+        parts, disjoint: as for `account_of`.
+        files: hash of the files of the mixture.
+        synthetic: how it was made.
+    """
+    account = account_of(parts, disjoint=disjoint)
+    statement = {
+        "schema": SCHEMA,
+        "artifact": {
+            "kind": "synthetic_dataset",
+            "files": dict(files),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "parents": [digest(part) for part in parts],
+        },
+        **_computed(account),
+        "verified": "proven",
+        "mechanism": {
+            "id": "mixture",
+            "theorem": THEOREMS[account.rule],
+            "version": version("dpgen"),
+        },
+        "mixture": {
+            "rule": account.rule,
+            "disjoint": disjoint,
+            "parts": [dict(part) for part in parts],
+        },
+        "declared": " ".join(dict.fromkeys(part["declared"] for part in parts)),
+        "data_sets": list({part["data_set"]["name"]: part["data_set"] for part in parts}.values()),
+        "synthetic_dataset": dict(synthetic),
+    }
+    return {**statement, "sha256": digest(statement)}
+
+
+def _computed(account: Account) -> dict[str, Any]:
+    """Sentence, guarantee and accounting: those of the costliest data set."""
+    delta, relation = account.delta, account.relation
+    priced = {k: accounting_of(e, delta, relation) for k, e in account.events.items()}
+    each = [one["guarantee"] for one in priced.values()]
+    epsilon = max(one["epsilon"] for one in each)
+    curves = [profile_of(event, epsilon, relation) for event in account.events.values()]
+    points = zip(*curves, strict=True)
+    guarantee = {
+        **each[0],
+        "epsilon": epsilon,
+        "mu_gdp": _worst(one["mu_gdp"] for one in each),
+        "mu_delta_floor": max(one["mu_delta_floor"] for one in each),
+        "profile": [[at[0][0], max(delta for _, delta in at)] for at in points],
+        "group": {m: _worst(one["group"][m] for one in each) for m in each[0]["group"]},
+    }
+    said = sentence("synthetic_dataset", epsilon, delta, relation)
+    if account.rule == "maximum":
+        said += (
+            f" These are {len(each)} data sets; that no {relation.unit} is in two of them is "
+            "declared by whoever mixed the set."
+        )
+    accounting = {
+        **next(iter(priced.values()))["accounting"],
+        "data_sets": [
+            {"names": list(names), "epsilon": priced[names]["guarantee"]["epsilon"],
+             "events": event_to_json(event)}
+            for names, event in account.events.items()
+        ],
+    }  # fmt: skip
+    accounting["cross_check"] = {
+        **accounting["cross_check"],
+        "epsilon": _worst(one["accounting"]["cross_check"]["epsilon"] for one in priced.values()),
+    }
+    del accounting["events"]
+    return {"statement": said, "guarantee": guarantee, "accounting": accounting}
+
+
+def _worst(values: Any) -> Any:  # noqa: ANN401
+    """The largest of numbers as a statement writes them; None, not known, is worse than any."""
+    found = list(values)
+    if None in found:
+        return None
+    return "infinity" if "infinity" in found else max(found)

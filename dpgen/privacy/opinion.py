@@ -1,0 +1,88 @@
+"""A second accountant: Opacus' Renyi bounds, another code base and other theorems."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+
+from dp_accounting.dp_event import DpEvent
+
+from dpgen.privacy.events import leaves
+from dpgen.privacy.relation import Adjacency, Relation
+
+ORDERS = (
+    [1 + x / 10 for x in range(1, 100)]
+    + [float(x) for x in range(12, 64)]
+    + [128.0, 256.0, 512.0]
+)  # fmt: skip
+
+
+def second_opinion(
+    event: DpEvent, delta: float, relation: Adjacency | Relation
+) -> float | None:
+    """Epsilon by Opacus, or None where it has no theorem (Poisson sampling under replace-one).
+
+    Sampling for a unit of several records has no theorem there, either, but that for one record has
+    a consequence: the bound is then the classical one for m of them, never below the exact price,
+    and infinite where it says nothing.
+    """
+    relation = Relation.of(relation)
+    m, replaced = relation.max_records_per_unit, relation.adjacency == "replace_one"
+    sampled = any(leaf.rate < 1 for leaf in leaves(event))
+    if replaced and sampled:
+        return None
+    scale = (2.0 if replaced else 1.0) * (1 if sampled else m)
+    epsilon_fn = _renyi(event, scale)
+    return _of_group(epsilon_fn, m, delta) if sampled and m > 1 else epsilon_fn(delta)
+
+
+def _renyi(event: DpEvent, scale: float) -> Callable[[float], float]:
+    """Epsilon as a function of delta, of sums that move by ``scale`` times their bound."""
+    from opacus.accountants.analysis import rdp
+
+    total = 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for leaf in leaves(event):
+            total = total + rdp.compute_rdp(
+                q=leaf.rate,
+                noise_multiplier=leaf.noise_multiplier / scale,
+                steps=leaf.steps,
+                orders=ORDERS,
+            )
+
+    def epsilon(delta: float) -> float:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return float(rdp.get_privacy_spent(orders=ORDERS, rdp=total, delta=delta)[0])
+
+    return epsilon
+
+
+def _of_group(epsilon_fn: Callable[[float], float], m: int, delta: float) -> float:
+    """Epsilon of m records by the classical lemma, from that of one.
+
+    Who is (x, d)-indistinguishable from one record to the next is, from the first to the last of m,
+    (m x, d (1 + e**x + ... + e**((m - 1) x))): Dwork and Roth 2014, Theorem 2.2, with its delta
+    summed. Every d that stays within ``delta`` gives a bound; a large one is looked for.
+    """
+
+    def within(depth: float) -> float | None:
+        """m x where d = exp(-depth) is small enough."""
+        x = epsilon_fn(math.exp(-depth))
+        if not (math.isfinite(x) and x > 0):
+            return None
+        log_sum = (m - 1) * x + math.log1p(-math.exp(-m * x)) - math.log1p(-math.exp(-x))
+        return m * x if log_sum - depth <= math.log(delta) else None
+
+    low = high = -math.log(delta)
+    while (found := within(high)) is None:
+        low, high = high, 1.1 * high
+        if high > 700:  # exp(-700) is about the smallest number there is
+            return math.inf
+    for _ in range(8):
+        middle = (low + high) / 2
+        closer = within(middle)
+        low, high, found = (middle, high, found) if closer is None else (low, middle, closer)
+    return found

@@ -1,0 +1,120 @@
+"""Who says so: an Ed25519 signature over ``privacy.json``, in ``privacy.sig`` beside it.
+
+The statement holds the hash of every file, so its signature covers them all. It is made of the very
+bytes of the statement: ``openssl pkeyutl -verify -pubin -inkey public.pem -rawin -in privacy.json
+-sigfile privacy.sig`` checks it without this package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from dpgen.files import read_bytes
+from dpgen.privacy.certificate import (
+    CERTIFICATE,
+    LARGEST_STATEMENT,
+    SIGNATURE,
+    CertificateError,
+    read_statement,
+)
+from dpgen.privacy.chain import replace_durably
+from dpgen.privacy.verification import Check, verify
+
+SIGNATURE_BYTES = 64
+LARGEST_KEY = 1 << 16  # bytes
+HOW = "openssl genpkey -algorithm ed25519 -out key.pem; openssl pkey -in key.pem -pubout"
+
+
+def sign(folder: Path, key: Path) -> str:
+    """Signs the statement of a run or a synthetic set, and returns the name of the public key.
+
+    Raises CertificateError, and signs nothing, when the statement does not hold.
+
+    Args:
+        key: PEM file of an Ed25519 private key, not encrypted.
+    """
+    private = _private_key(key)
+    failed = [check.name for check in verify(folder) if not check.passed]
+    if failed:
+        raise CertificateError(f"{folder} does not hold ({', '.join(failed)}): nothing is signed")
+    signature = private.sign(read_bytes(folder / CERTIFICATE, LARGEST_STATEMENT))
+    replace_durably(folder / SIGNATURE, signature)
+    return _name(private.public_key())
+
+
+def signature_check(folder: Path, public_key: Path | None) -> Check:
+    """The signature of ``folder`` against a public key that whoever asks has from elsewhere.
+
+    Args:
+        public_key: PEM file of an Ed25519 public key; ``None`` says whether there is a signature.
+    """
+    path = folder / SIGNATURE
+    if public_key is None:
+        seen = "not looked at: --public-key says whose it must be" if path.exists() else "none"
+        return Check("signature", True, seen)
+    key = _public_key(public_key)
+    read_statement(folder)
+    if not path.is_file():
+        return Check("signature", False, f"{folder} is not signed")
+    if path.stat().st_size != SIGNATURE_BYTES:
+        return Check("signature", False, f"{path} is no signature: it must have 64 bytes")
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        stated = read_bytes(folder / CERTIFICATE, LARGEST_STATEMENT)
+        key.verify(read_bytes(path, SIGNATURE_BYTES), stated)
+    except InvalidSignature:
+        return Check("signature", False, f"not by the key {_name(key)}, or changed since")
+    return Check("signature", True, f"by the key {_name(key)}")
+
+
+def _serialization() -> Any:  # noqa: ANN401
+    """The key formats of cryptography; the error without it names the extra."""
+    try:
+        from cryptography.hazmat.primitives import serialization
+    except ImportError as error:
+        raise ValueError("signatures need cryptography: pip install 'dpgen[secure]'") from error
+    return serialization
+
+
+def _private_key(path: Path) -> Any:  # noqa: ANN401
+    load, content = _serialization().load_pem_private_key, _pem(path)
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    try:
+        key = load(content, password=None)
+    except TypeError:
+        raise ValueError(
+            f"the key {path} is encrypted: openssl pkey -in {path} decrypts it"
+        ) from None
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError(f"{path} must be a private Ed25519 key in PEM: {HOW}")
+    return key
+
+
+def _public_key(path: Path) -> Any:  # noqa: ANN401
+    load, content = _serialization().load_pem_public_key, _pem(path)
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        key = load(content)
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
+        raise ValueError(f"{path} must be a public Ed25519 key in PEM: {HOW}")
+    return key
+
+
+def _pem(path: Path) -> bytes:
+    return read_bytes(path, LARGEST_KEY)
+
+
+def _name(public_key: Any) -> str:  # noqa: ANN401
+    """How a public key is told from others: the first half of the SHA-256 of its 32 bytes."""
+    return "sha256:" + hashlib.sha256(public_key.public_bytes_raw()).hexdigest()[:32]

@@ -14,12 +14,14 @@ from typing import Any
 
 import click
 
+from dpgen.commands.audit import audit
 from dpgen.commands.benchmark import benchmark
 from dpgen.commands.evaluate import evaluate
 from dpgen.commands.listings import ledger, methods
+from dpgen.commands.mix import mix
 from dpgen.commands.sample import sample
 from dpgen.commands.train import plan, train
-from dpgen.commands.verify import verify
+from dpgen.commands.verify import sign, verify
 
 SAID_NO, REFUSED, MACHINE_FAILED, INTERRUPTED = 1, 2, 3, 130
 
@@ -34,8 +36,13 @@ class _Program(click.Group):
             if ctx.params.get("verbose"):
                 traceback.print_exc()
             status, text = _outcome(error)
-        click.echo(f"dpgen: {text}", err=True)
+        click.echo(f"dpgen: {one_line(text)}", err=True)
         ctx.exit(status)
+
+
+def one_line(text: str) -> str:
+    """A text in which nothing moves the cursor: names of files may hold any character."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 _INPUT_ERRORS = (
@@ -95,5 +102,7 @@ def main(verbose: bool) -> None:
     """
 
 
-for command in (plan, train, sample, evaluate, benchmark, verify, methods, ledger):
+for command in (
+    plan, train, sample, mix, evaluate, benchmark, verify, sign, audit, methods, ledger,
+):  # fmt: skip
     main.add_command(command)

@@ -8,10 +8,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CORE = {"privacy", "cosines", "fourier", "gabor", "warps", "_torchvision", "progress", "settings"}
+CORE = {
+    "privacy", "cosines", "files", "fourier", "gabor", "warps", "_torchvision", "progress",
+    "settings", "tensors",
+}  # fmt: skip
 ALLOWED: dict[str, set[str]] = {
     "samplers": set(),
-    "privacy": set(),
+    "files": set(),
+    "tensors": {"files"},
+    "privacy": {"files"},
     "cosines": set(),
     "fourier": set(),
     "gabor": set(),
@@ -19,12 +24,12 @@ ALLOWED: dict[str, set[str]] = {
     "_torchvision": set(),
     "progress": set(),
     "settings": set(),
-    "data": {"privacy"},
+    "data": {"files", "privacy"},
     "networks": {"samplers", "cosines", "fourier", "gabor", "warps", "_torchvision"},
     "score_matching": {"samplers"},
     "matching": {"networks", "progress", "warps"},
-    "checkpoint": {"networks", "privacy"},
-    "run_folder": {"checkpoint", "privacy"},
+    "checkpoint": {"files", "networks", "privacy", "tensors"},
+    "run_folder": {"checkpoint", "files", "privacy"},
     "workplace": {"run_folder"},
     "distillation": {"checkpoint", "networks", "progress", "samplers"},
     "stages": {
@@ -32,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
         "samplers", *CORE,
     },
     "evaluation": {"data", "networks", *CORE},
+    "auditing": {"data", "networks", "evaluation", *CORE},
     "released": {"networks", *CORE},
     "drawing": {"data", "networks", "samplers"},
     "fitted": {"drawing", "data", "networks", "samplers", *CORE},
@@ -43,14 +49,16 @@ ALLOWED: dict[str, set[str]] = {
         "generator", "stages", "distillation", "data", "networks", "workplace", "samplers", *CORE
     },
     "synthesis": {"generator", "drawing", "networks", "data", "evaluation", "samplers", *CORE},
+    "mixing": {"data", *CORE},
     "reports": {"generator", "data", "workplace", *CORE},
     "scores": {"evaluation", *CORE},
     "scoring": {"scores", "data", "evaluation", *CORE},
     "cell": {"methods", "generator", "data", "evaluation", "workplace", *CORE},
+    "auditor": {"auditing", "generator", "data", *CORE},
     "benchmarking": {"cell", "released", "data", "evaluation", *CORE},
     "commands": {
-        "methods", "benchmarking", "evaluation", "reports", "scoring", "synthesis", "data",
-        "workplace", *CORE,
+        "methods", "auditing", "auditor", "benchmarking", "evaluation", "mixing", "reports",
+        "scoring", "synthesis", "data", "workplace", *CORE,
     },
     "cli": {"commands", "privacy"},
 }  # fmt: skip

@@ -83,7 +83,7 @@ def statistics(settings: SketchSettings, facts: PublicFacts) -> list[tuple[str, 
 def plan(settings: SketchSettings, facts: PublicFacts, budget: Budget) -> Plan:
     """The releases and their prices."""
     multipliers, _ = split_budget(
-        budget, facts.adjacency, shares=settings.shares, rate=1.0, n_steps=0
+        budget, facts.relation, shares=settings.shares, rate=1.0, n_steps=0
     )
     stages = [
         Stage(name, NoisySum(statistic, multiplier))
@@ -91,7 +91,7 @@ def plan(settings: SketchSettings, facts: PublicFacts, budget: Budget) -> Plan:
             statistics(settings, facts), multipliers, strict=True
         )
     ]
-    return Plan(tuple(stages), facts.adjacency)
+    return Plan(tuple(stages), facts.relation)
 
 
 def run(

@@ -35,7 +35,7 @@ def plan(settings: TeacherSettings, facts: PublicFacts, budget: Budget) -> Plan:
     parts = s.sketch.shares if s.sketch is not None else [f, 1 - f]
     shares = [w * part for part in parts] if w > 0 else []
     releases, sgd = split_budget(
-        budget, facts.adjacency, shares=shares, rate=rate, n_steps=s.n_steps
+        budget, facts.relation, shares=shares, rate=rate, n_steps=s.n_steps
     )
     stages = [
         Stage(label, NoisySum(statistic, multiplier))
@@ -44,7 +44,7 @@ def plan(settings: TeacherSettings, facts: PublicFacts, budget: Budget) -> Plan:
     if sgd is not None:
         mechanism = NoisySGD(rate, s.n_steps, sgd, facts.n_records, s.clip_norm)
         stages.append(Stage(denoising.LABEL, mechanism))
-    return Plan(tuple(stages), facts.adjacency)
+    return Plan(tuple(stages), facts.relation)
 
 
 def statistics(settings: TeacherSettings, facts: PublicFacts) -> list[tuple[str, Statistic]]:

@@ -62,6 +62,12 @@ class TeacherSettings:
     warm_start: str = "moments"
     sketch: SketchSettings | None = None
 
+    def hurried(self) -> TeacherSettings:
+        """With what is free cut short, and what is charged as it is: for the audit."""
+        if not self.pretrain_steps:
+            return self
+        return replace(self, pretrain_steps=1, pretrain_batch=4)
+
 
 COMMON: dict[str, Any] = {"loss": "denoising", "residual": "added"}
 DEFAULTS: dict[str, dict[str, Any]] = {

@@ -1,0 +1,156 @@
+"""Canaries in the white box: made-up records that move a release by all that its clip lets through,
+each in a direction of its own.
+
+They go through the production mechanism: its coins, its clip, its noise, its denominator. Three
+things make them sensitive to bugs. What a canary sends in is ten times the clip norm, so a clip
+that is forgotten shows. Its direction lies half in one tensor and half, with the other sign, in a
+second one, so noise that two tensors share cancels in its score. And the direction turns around
+from step to step, so noise that two steps share cancels too. A correct mechanism gives each
+canary's score the same law as if it were alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpgen.privacy.clipping import LossFn
+from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum
+from dpgen.privacy.noise import KeyedNoise, new_key
+
+EXCESS = 10.0  # norm of what a canary sends in, in units of the clip norm
+OTHER = 0.01  # what another record sends in, in units of that: a clip of means falls on the canary
+TENSORS = {"first": math.sqrt(0.5), "second": -math.sqrt(0.5)}
+MICRO_BATCH = 64
+CPU = torch.device("cpu")
+
+
+def canary_scores(
+    mechanism: NoisySGD | NoisySum,
+    versions: np.ndarray,
+    *,
+    n_others: int = 0,
+    micro_batch: int = MICRO_BATCH,
+    advance: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """Runs ``mechanism`` once, under a fresh key, and looks for each canary in what it released.
+
+    Args:
+        versions: (m,) of what each canary is: 1, -1 (the opposite record) or 0 (not there).
+        n_others: records that are always there, in directions of their own.
+        advance: called after each release; there are ``mechanism.n_releases``.
+
+    Returns:
+        (m,) float64: the sum over releases of the answer along each canary's direction, before the
+        division by the expected batch, in units of the clip norm. A canary that is in moves its
+        score by 1 a release that it is sampled in.
+    """
+    records = Canaries(versions, n_others)
+    noise = KeyedNoise(new_key(), "audit")
+    if isinstance(mechanism, NoisySGD):
+        return _sgd_scores(mechanism, records, noise, micro_batch, advance)[: len(versions)]
+    return _sum_scores(mechanism, records, noise, micro_batch, advance)[: len(versions)]
+
+
+class Canaries:
+    """Records: the one pixel of each is its version, its label is its direction."""
+
+    def __init__(self, versions: np.ndarray, n_others: int) -> None:
+        versions = np.append(versions, np.full(n_others, OTHER))
+        self.n_directions = len(versions)
+        self._there = torch.from_numpy(np.flatnonzero(versions))
+        self._pixels = torch.from_numpy(versions).float()[self._there].reshape(-1, 1, 1, 1)
+
+    @property
+    def n_slots(self) -> int:
+        return len(self._there)
+
+    def read(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        return self._pixels[slots], self._there[slots], torch.ones(len(slots), dtype=torch.bool)
+
+
+def _sgd_scores(
+    mechanism: NoisySGD,
+    records: Canaries,
+    noise: KeyedNoise,
+    micro_batch: int,
+    advance: Callable[[], None],
+) -> np.ndarray:
+    parameters = {name: torch.zeros(records.n_directions) for name in TENSORS}
+    scale = mechanism.expected_batch / mechanism.clip_norm
+    scores = np.zeros(records.n_directions)
+    steps = mechanism.steps(records, noise, start=0, micro_batch=micro_batch, device=CPU)
+    for step in steps:
+        turn = -1.0 if step.index % 2 else 1.0
+        answer = step.gradient(_loss(turn * EXCESS * mechanism.clip_norm), _no_draws, parameters)
+        scores += turn * scale * _along(answer)
+        advance()
+    return scores
+
+
+def _loss(size: float) -> LossFn:
+    """A loss whose gradient is ``size`` along the direction of the record."""
+
+    def loss(parameters: dict[str, Tensor], pixels: Tensor, label: Tensor, draws: object) -> Tensor:
+        along = [part * parameters[name] for name, part in TENSORS.items()]
+        picked = (torch.arange(len(along[0])) == label).float()
+        return size * pixels.sum() * (torch.stack(along).sum(0) * picked).sum()
+
+    return loss
+
+
+def _no_draws(generator: np.random.Generator) -> dict[str, np.ndarray]:
+    return {"none": np.zeros(1)}
+
+
+def _along(answer: dict[str, Tensor]) -> np.ndarray:
+    """(n_directions,) of the answer along each direction."""
+    parts = [part * answer[name].double().flatten() for name, part in TENSORS.items()]
+    return torch.stack(parts).sum(0).numpy()
+
+
+@dataclass(frozen=True)
+class CanaryStatistic:
+    """A statistic that is only canaries: each has a row of its own in two tables.
+
+    Args:
+        bound: of the statistic that it stands in for.
+        n_directions: number of rows.
+    """
+
+    bound: float
+    n_directions: int
+
+    @property
+    def tables(self) -> dict[str, tuple[int, int]]:
+        return dict.fromkeys(TENSORS, (self.n_directions, 1))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"statistic": "canaries", **asdict(self)}
+
+    def __call__(self, pixels: Tensor, labels: Tensor) -> dict[str, Block]:
+        versions = EXCESS * self.bound * pixels.reshape(-1, 1)
+        return {name: Block(part * versions, labels) for name, part in TENSORS.items()}
+
+
+def _sum_scores(
+    mechanism: NoisySum,
+    records: Canaries,
+    noise: KeyedNoise,
+    micro_batch: int,
+    advance: Callable[[], None],
+) -> np.ndarray:
+    bound = mechanism.statistic.bound
+    statistic = CanaryStatistic(bound, records.n_directions)
+    tables = replace(mechanism, statistic=statistic).release(
+        records, noise, micro_batch=micro_batch
+    )
+    advance()
+    return _along(tables) / bound

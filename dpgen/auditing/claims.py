@@ -1,0 +1,143 @@
+"""What an audit tries to refute: a mechanism's event, as a bound on how well two data sets can be
+told apart.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from dp_accounting.dp_event import DpEvent
+from dp_accounting.pld import PLDAccountant
+from scipy.special import ndtr, ndtri
+
+from dpgen.auditing.bounds import gaussian_epsilon
+from dpgen.privacy.accounting import RELATIONS, Adjacency, epsilon_of, round_up
+from dpgen.privacy.events import leaves
+from dpgen.privacy.mechanisms import NoisySGD, NoisySum
+
+# The slopes of a blow-up function that a game of at most 10^5 runs can see: e^12 > 10^5.
+PROFILE_EPSILONS = np.linspace(0.0, 12.0, 241)
+
+
+class BlowUp(Protocol):
+    """How much more probable an event can be on a neighbour; the same in both directions."""
+
+    def __call__(self, x: np.ndarray | float) -> np.ndarray:
+        """The most, for an event of probability x here."""
+
+    def inverse(self, y: float) -> float:
+        """The least probability here of an event that has probability y on the neighbour."""
+
+
+@dataclass(frozen=True)
+class GaussianBlowUp:
+    """Of Gaussian mechanisms on all records: ``Phi(Phi^-1(x) + mu)``, exact (Dong, Roth and Su
+    2022).
+    """
+
+    mu: float
+
+    def __call__(self, x: np.ndarray | float) -> np.ndarray:
+        return ndtr(ndtri(x) + self.mu)
+
+    def inverse(self, y: float) -> float:
+        return float(ndtr(ndtri(y) - self.mu))
+
+
+@dataclass(frozen=True)
+class ProfileBlowUp:
+    """Of pairs (epsilon, delta) that all hold: the least that any of them allows, to an event or to
+    its complement. Leaving pairs out only makes it allow more.
+
+    Args:
+        epsilons, deltas: (K,).
+    """
+
+    epsilons: np.ndarray
+    deltas: np.ndarray
+
+    def __call__(self, x: np.ndarray | float) -> np.ndarray:
+        x = np.asarray(x)[..., None]
+        event = self.deltas + np.exp(self.epsilons) * x
+        complement = 1 - np.exp(-self.epsilons) * (1 - self.deltas - x)
+        return np.minimum(1.0, np.minimum(event, complement).min(-1))
+
+    def inverse(self, y: float) -> float:
+        event = np.exp(-self.epsilons) * (y - self.deltas)
+        complement = 1 - self.deltas - np.exp(self.epsilons) * (1 - y)
+        return max(0.0, float(event.max()), float(complement.max()))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is claimed and where it comes from.
+
+    Args:
+        epsilon, delta: the pair that is printed.
+        adjacency: the neighbours it is about.
+        blow_up: all that is claimed, of which the pair is one point.
+        scope: what ran, in words.
+    """
+
+    epsilon: float
+    delta: float
+    adjacency: Adjacency
+    blow_up: BlowUp
+    scope: str
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.epsilon):
+            raise ValueError(f"epsilon must be a finite number to be refuted, got {self.epsilon}")
+
+    @property
+    def sentence(self) -> str:
+        return f"epsilon {round_up(self.epsilon)} at delta {self.delta:g}, {self.scope}"
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "claimed_epsilon": self.epsilon,
+            "delta": self.delta,
+            "adjacency": self.adjacency,
+            "scope": self.scope,
+        }
+
+
+def claim_of(event: DpEvent, delta: float, adjacency: Adjacency, scope: str) -> Claim:
+    """What the accountant says of ``event``: Gaussians on all records exactly, whatever is sampled
+    by its pessimistic privacy loss distribution, which never claims more than is true.
+    """
+    scale = 2.0 if adjacency == "replace_one" else 1.0
+    found = leaves(event)
+    if all(leaf.rate == 1 for leaf in found):
+        mu = scale * math.sqrt(sum(leaf.steps / leaf.noise_multiplier**2 for leaf in found))
+        return Claim(gaussian_epsilon(mu, delta), delta, adjacency, GaussianBlowUp(mu), scope)
+    epsilon = epsilon_of(event, delta, adjacency)
+    accountant = PLDAccountant(RELATIONS[adjacency], value_discretization_interval=1e-3)
+    for leaf in found:
+        accountant.compose(leaf.event)
+    deltas = np.array(accountant.get_delta(PROFILE_EPSILONS))
+    profile = ProfileBlowUp(np.append(PROFILE_EPSILONS, epsilon), np.append(deltas, delta))
+    return Claim(epsilon, delta, adjacency, profile, scope)
+
+
+def mechanism_claim(
+    mechanism: NoisySGD | NoisySum, delta: float, adjacency: Adjacency, of: int | None = None
+) -> Claim:
+    """What the accountant says of ``mechanism`` alone.
+
+    Args:
+        of: number of steps in the plan that these are the first of, if they are not all.
+    """
+    scope = f"noise multiplier {mechanism.noise_multiplier:.4g}"
+    if isinstance(mechanism, NoisySGD):
+        n = mechanism.n_steps
+        steps = f"{n} step{'s' if n > 1 else ''}" if of in (None, n) else f"{n} of {of} steps"
+        scope = f"{steps} at rate {mechanism.rate:.4g}, {scope}"
+    else:
+        scope = f"one release, {scope}"
+    return claim_of(mechanism.event, delta, adjacency, scope)

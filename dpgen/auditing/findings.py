@@ -1,0 +1,98 @@
+"""What an audit found: a line a test, with what it would have seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA = "dpgen-audit/1"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points to draw: of a game, true positives against false positives.
+
+    limit: the most that the claim allows, at the same x.
+    """
+
+    title: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    limit: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One test of one stage, or of the whole run.
+
+    kind: "deterministic", "two worlds" or "one run".
+    seen: what was found, in words; with its power where it is a statistic.
+    numbers: JSON values.
+    """
+
+    kind: str
+    name: str
+    passed: bool
+    seen: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    curve: Curve | None = None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """All findings about one run."""
+
+    run: str
+    statement: str
+    findings: Sequence[Finding]
+
+    @property
+    def passed(self) -> bool:
+        return all(finding.passed for finding in self.findings)
+
+    @property
+    def verdict(self) -> str:
+        failed = [finding.name for finding in self.findings if not finding.passed]
+        if failed:
+            return f"VIOLATION: {', '.join(failed)}"
+        return (
+            "No violation found. An audit can refute an epsilon and never prove one: each line "
+            "says what it would have seen."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "run": self.run,
+            "statement": self.statement,
+            "passed": self.passed,
+            "findings": [
+                {
+                    "kind": f.kind,
+                    "name": f.name,
+                    "passed": f.passed,
+                    "seen": f.seen,
+                    "numbers": _written(f.numbers),
+                }
+                for f in self.findings
+            ],
+        }
+
+    def text(self) -> str:
+        lines, kind = [], None
+        for finding in self.findings:
+            if finding.kind != kind:
+                kind = finding.kind
+                lines.append(f"\n{kind}")
+            mark = "ok    " if finding.passed else "FAILED"
+            lines.append(f"{mark}  {finding.name}: {finding.seen}")
+        return "\n".join([*lines, "", self.verdict])
+
+
+def _written(value: Any) -> Any:  # noqa: ANN401
+    """JSON has no infinity: a word in its place."""
+    if isinstance(value, Mapping):
+        return {name: _written(held) for name, held in value.items()}
+    return "infinity" if isinstance(value, float) and math.isinf(value) else value

@@ -1,0 +1,257 @@
+"""The one-run game: many canaries, each in or out by a fair coin, one run, and the right guesses
+counted (Steinke, Nasr and Jagielski 2023; Mahloujifar, Melis and Chaudhuri 2025).
+
+Nothing can be chosen after looking. How many canaries there are, how many of them are guessed and
+at what level are fields of the game. The coins are drawn from these: a game with one more guess
+has other coins, and scores that were made for these coins are worthless to it. The game itself
+asks for the scores, once, and what it gives back holds none of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from dpgen.auditing.bounds import (
+    fewest_correct,
+    gaussian_epsilon,
+    one_run_epsilon,
+    one_run_mu,
+    one_run_p_value,
+    one_run_refutes,
+)
+from dpgen.auditing.canaries import canary_scores
+from dpgen.auditing.claims import Claim, mechanism_claim
+from dpgen.auditing.power import detectable_mu, one_run_power, power_sentence
+from dpgen.auditing.two_world import TwoWorld, TwoWorldGame
+from dpgen.privacy.accounting import Adjacency
+from dpgen.privacy.mechanisms import NoisySGD, NoisySum
+
+# A correct Gaussian mechanism is accused far less often than this: the theorems allow for canaries
+# that conspire. At 0.001 no number of right guesses would refute an epsilon of 10.
+ALPHA = 0.05
+SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the canaries: as many may be guessed
+
+
+@dataclass(frozen=True)
+class OneRun:
+    """What one run showed.
+
+    Args:
+        m, n_guesses, n_correct: canaries, guesses, right ones.
+        fewest: right guesses that would have refuted the claim; None where no number would.
+        epsilon_low: refuted at ``claim.delta`` of whatever is (epsilon, delta)-DP.
+        mu_low: refuted of whatever is mu-GDP; both hold at once with confidence 1 - alpha, because
+            they are read off the same count.
+        detectable_epsilon: what would have been detected; see `power`.
+        worlds: each canary taken for a run of its own; None where canaries may depend on each
+            other.
+    """
+
+    claim: Claim
+    m: int
+    n_guesses: int
+    n_correct: int
+    fewest: int | None
+    alpha: float
+    epsilon_low: float
+    mu_low: float
+    detectable_epsilon: float
+    worlds: TwoWorld | None = None
+
+    @property
+    def epsilon_low_gaussian(self) -> float:
+        """``mu_low`` as an epsilon at ``claim.delta``."""
+        return gaussian_epsilon(self.mu_low, self.claim.delta)
+
+    @property
+    def refuted(self) -> bool:
+        """By the count of right guesses, whatever the canaries do to each other."""
+        return self.fewest is not None and self.n_correct >= self.fewest
+
+    @property
+    def passed(self) -> bool:
+        return not self.refuted and (self.worlds is None or self.worlds.passed)
+
+    @property
+    def sentence(self) -> str:
+        guessed = f"{self.n_correct} of {self.n_guesses} guesses right"
+        if self.refuted:
+            return (
+                f"VIOLATION: {guessed}; under the claim ({self.claim.sentence}) at least "
+                f"{self.fewest} have probability below {self.alpha:g}; a Gaussian mechanism would "
+                f"have epsilon >= {self.epsilon_low_gaussian:.3g}"
+            )
+        if self.worlds is None:
+            return f"{power_sentence(self.claim, self.detectable_epsilon)}; {guessed}"
+        if not self.worlds.passed:
+            return self.worlds.sentence
+        independent = self.worlds.detectable_epsilon
+        return f"{power_sentence(self.claim, self.detectable_epsilon, independent)}; {guessed}"
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            **self.claim.numbers,
+            "m": self.m,
+            "n_guesses": self.n_guesses,
+            "n_correct": self.n_correct,
+            "fewest": self.fewest,
+            "confidence": 1 - self.alpha,
+            "epsilon_low": self.epsilon_low,
+            "mu_low": self.mu_low,
+            "epsilon_low_gaussian": self.epsilon_low_gaussian,
+            "detectable_epsilon": self.detectable_epsilon,
+            "worlds": None if self.worlds is None else self.worlds.numbers,
+        }
+
+
+@dataclass(frozen=True)
+class OneRunGame:
+    """A game that is fixed before anything runs.
+
+    Guarantee: a mechanism that keeps ``claim`` is accused with probability at most ``alpha``,
+    whatever the scores are.
+
+    Args:
+        claim: what is to be refuted, of the neighbours that a coin chooses between.
+        m: number of canaries.
+        n_guesses: of them that are guessed, those with the highest and the lowest scores.
+        alpha: in (0, 1).
+        seed: of the coins; no private noise comes from it.
+    """
+
+    claim: Claim
+    m: int
+    n_guesses: int
+    alpha: float = ALPHA
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n_guesses <= self.m:
+            raise ValueError(f"n_guesses must lie in [1, m = {self.m}], got {self.n_guesses}")
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha must lie in (0, 1), got {self.alpha}")
+
+    @cached_property
+    def fewest(self) -> int | None:
+        """The number of right guesses that refutes: the smaller one of two theorems about one
+        count, so that together they accuse no more often than alpha.
+        """
+        claim, m, r, alpha = self.claim, self.m, self.n_guesses, self.alpha
+
+        def refutes(n_correct: int) -> bool:
+            return (
+                one_run_refutes(m, r, n_correct, alpha, claim.blow_up.inverse)
+                or one_run_p_value(m, r, n_correct, claim.epsilon, claim.delta) <= alpha
+            )
+
+        return fewest_correct(r, refutes)
+
+    @cached_property
+    def detectable_mu(self) -> float:
+        fewest = self.fewest
+        if fewest is None:
+            return float("inf")
+        return detectable_mu(lambda mu: one_run_power(self.m, self.n_guesses, fewest, mu))
+
+    def play(self, run: Callable[[np.ndarray], np.ndarray]) -> OneRun:
+        """Plays once.
+
+        Args:
+            run: from coins (m,) bool, True for the canaries that are in, to scores (m,), larger
+                where a canary seems to be in.
+        """
+        coins = self._coins()
+        scores = np.asarray(run(coins.copy()), dtype=np.float64)
+        if scores.shape != (self.m,) or not np.isfinite(scores).all():
+            raise ValueError(f"scores must be {self.m} finite numbers, got shape {scores.shape}")
+        n_correct = _n_correct(coins, scores, self.n_guesses)
+        m, r, alpha, delta = self.m, self.n_guesses, self.alpha, self.claim.delta
+        return OneRun(
+            self.claim, m, r, n_correct, self.fewest, alpha,
+            one_run_epsilon(m, r, n_correct, alpha, delta),
+            one_run_mu(m, r, n_correct, alpha),
+            gaussian_epsilon(self.detectable_mu, delta),
+        )  # fmt: skip
+
+    def _coins(self) -> np.ndarray:
+        design = f"{self.seed} {self.m} {self.n_guesses} {self.alpha!r}"
+        digest = hashlib.sha256(design.encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest, "big")).random(self.m) < 0.5
+
+
+def _n_correct(coins: np.ndarray, scores: np.ndarray, n_guesses: int) -> int:
+    """Guesses that the highest scores are in and that the lowest are out. How many of either is
+    read off the scores, which is allowed: they split half way between their quartiles, so that two
+    clusters are told apart without a mistake, however the coins fell.
+    """
+    split = (np.quantile(scores, 0.25) + np.quantile(scores, 0.75)) / 2
+    n_in = round(n_guesses * float((scores > split).mean()))
+    order = np.argsort(scores, kind="stable")
+    guessed_in, guessed_out = order[len(order) - n_in :], order[: n_guesses - n_in]
+    return int(coins[guessed_in].sum() + (~coins[guessed_out]).sum())
+
+
+def best_game(claim: Claim, m: int, alpha: float = ALPHA, seed: int = 0) -> OneRunGame:
+    """The game that detects the smallest epsilon, of those that guess a share of ``SHARES``: found
+    from public numbers alone.
+    """
+    guesses = sorted({max(1, round(share * m)) for share in SHARES})
+    games = [OneRunGame(claim, m, n_guesses, alpha, seed) for n_guesses in reversed(guesses)]
+    return min(games, key=lambda game: game.detectable_mu)
+
+
+def one_run(
+    mechanism: NoisySGD | NoisySum,
+    *,
+    adjacency: Adjacency,
+    delta: float,
+    m: int = 1000,
+    n_steps: int | None = None,
+    alpha: float = ALPHA,
+    seed: int = 0,
+    advance: Callable[[], None] = lambda: None,
+) -> OneRun:
+    """Plays the game with canaries in the white box, on the production mechanism at its own rate,
+    clip and noise; and with the same scores the two-world game.
+
+    Guarantee: a correct mechanism is accused with probability at most ``alpha`` by the one and at
+    most `two_world.ALPHA` by the other.
+
+    Args:
+        m: canaries, at least 20.
+        n_steps: of a NoisySGD, only its first so many steps; the claim is then that of the steps
+            that run, and says so.
+        advance: called after each release.
+    """
+    if m < 20:
+        raise ValueError(f"m must be at least 20, got {m}")
+    planned = mechanism.n_releases
+    if n_steps is not None and not 1 <= n_steps <= planned:
+        raise ValueError(f"n_steps must lie in [1, {planned}], got {n_steps}")
+    if isinstance(mechanism, NoisySGD) and n_steps is not None:
+        mechanism = replace(mechanism, n_steps=n_steps)
+    claim = mechanism_claim(mechanism, delta, adjacency, of=planned)
+    absent = -1.0 if adjacency == "replace_one" else 0.0
+    scores = {False: np.empty(0), True: np.empty(0)}
+
+    def run(coins: np.ndarray) -> np.ndarray:
+        found = canary_scores(mechanism, np.where(coins, 1.0, absent), advance=advance)
+        scores.update({world: found[coins == world] for world in scores})
+        return found
+
+    found = best_game(claim, m, alpha, seed).play(run)
+    # In these mechanisms as they are claimed, canaries along orthogonal directions are independent
+    # of each other, so that each is a run of its own. Where that is not so, something is broken.
+    alone = replace(claim, scope=f"{claim.scope}, each canary taken for a run of its own")
+    queues = {world: iter(values) for world, values in scores.items()}
+    n_runs = min(map(len, scores.values()))
+    worlds = TwoWorldGame(alone, n_runs).play(lambda world: float(next(queues[world])))
+    return replace(found, worlds=worlds)

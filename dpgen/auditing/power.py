@@ -1,0 +1,89 @@
+"""What a game would have seen: the smallest privacy loss that it refutes a claim by, with a stated
+probability.
+
+The canary is ideal: its score is normal with standard deviation 1, and mean mu where it is in, as
+on a Gaussian mechanism that is exactly mu-GDP. No score of a mu-GDP mechanism tells more (Dong,
+Roth and Su 2022), so a weaker canary sees less than is said here, and never more. The epsilon that
+belongs to mu is that of a Gaussian mechanism; what a sampled mechanism claims may lie above it,
+because its loss has a heavier tail, which no game of this size visits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import ndtr, ndtri
+from scipy.stats import binom
+
+from dpgen.auditing.bounds import LARGEST_MU, proportion_high, proportion_low
+from dpgen.auditing.claims import Claim
+from dpgen.privacy.accounting import round_up
+
+PROBABILITY = 0.9  # with which what is said to be detectable is detected
+
+
+def power_sentence(claim: Claim, detectable_epsilon: float, independent: float = math.inf) -> str:
+    """What "no violation" means.
+
+    Args:
+        detectable_epsilon: infinite where nothing could have been detected.
+        independent: the same if canaries are independent of each other.
+    """
+    seen = []
+    if math.isfinite(detectable_epsilon):
+        seen.append(f"epsilon >= {round_up(detectable_epsilon)}")
+    if math.isfinite(independent):
+        seen.append(f"epsilon >= {round_up(independent)} if canaries are independent of each other")
+    power = (
+        f"would have detected a Gaussian mechanism of {' and of '.join(seen)}, with probability "
+        f"{PROBABILITY:g}"
+        if seen
+        else "the game is too small to detect any epsilon"
+    )
+    return f"no violation found; {power}; claimed: {claim.sentence}"
+
+
+def detectable_mu(power: Callable[[float], float], probability: float = PROBABILITY) -> float:
+    """The smallest mu at which ``power``, increasing in mu, reaches ``probability``; infinite where
+    none does.
+    """
+    if power(LARGEST_MU) < probability:
+        return math.inf
+    high = 1.0
+    while power(high) < probability:
+        high *= 2
+    return float(brentq(lambda mu: power(mu) - probability, 0.0, high, xtol=1e-4))
+
+
+def two_world_power(
+    n_test: int, alpha: float, blow_up: Callable[[np.ndarray], np.ndarray], mu: float
+) -> float:
+    """Probability that ``n_test`` runs per world refute a claim when the truth is ``mu``, with the
+    threshold half way between the worlds: exact.
+    """
+    counts = np.arange(n_test + 1)
+    limits = blow_up(proportion_high(counts, n_test, alpha / 2))
+    needed = np.searchsorted(proportion_low(counts, n_test, alpha / 2), limits, side="right")
+    seen = binom.sf(needed - 1, n_test, ndtr(mu / 2))
+    return float(binom.pmf(counts, n_test, ndtr(-mu / 2)) @ seen)
+
+
+def one_run_power(m: int, n_guesses: int, fewest: int, mu: float) -> float:
+    """Probability of at least ``fewest`` right guesses, of ``n_guesses`` about the highest and the
+    lowest of ``m`` scores in equal shares, when the truth is ``mu``.
+
+    A guess about a score beyond s is right with probability Phi(mu - s) / (Phi(mu - s) + Phi(-s)),
+    and s is where the guesses end. That s and the shares vary from run to run is neglected: it
+    cancels to first order.
+    """
+    if mu == 0:
+        right = 0.5
+    else:
+        share = n_guesses / (2 * m)  # of all canaries, half of them in, above s
+        low, high = -ndtri(share), mu - ndtri(share)
+        s = brentq(lambda x: (ndtr(-x) + ndtr(mu - x)) / 2 - share, low, high, xtol=1e-9)
+        right = ndtr(mu - s) / (ndtr(mu - s) + ndtr(-s))
+    return float(binom.sf(fewest - 1, n_guesses, right))

@@ -1,0 +1,173 @@
+"""Whether the noise and the coins of a mechanism are what its price assumes, from its own answers.
+
+The noise is read off releases without a record: their answer is noise alone. The coins are read off
+the records that steps ask for. Each statistic is a z-score, or is turned into one. At 6 a
+correct mechanism is accused about once in 10^5 audits: sums of squares of rare coins have heavier
+tails than a normal variable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from scipy.stats import kstest, norm
+from torch import Tensor
+
+from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum
+from dpgen.privacy.noise import KeyedNoise, new_key
+
+LIMIT = 6.0
+SHAPES = {"first": (100_000, 1), "second": (400, 250)}
+N_NOISE_RELEASES = 6  # 1.2 million draws: a standard deviation 0.4 % off shows
+N_SLOTS, N_COIN_STEPS, N_LAGS = 300, 400, 5
+
+
+@dataclass(frozen=True)
+class Randomness:
+    """z-scores by what they test; ``distinct`` is the share of distinct noise values."""
+
+    scores: Mapping[str, float]
+    distinct: float
+
+    @property
+    def worst(self) -> str:
+        return max(self.scores, key=lambda name: abs(self.scores[name]))
+
+    @property
+    def passed(self) -> bool:
+        return abs(self.scores[self.worst]) <= LIMIT and self.distinct >= 0.98
+
+
+def randomness(mechanism: NoisySGD | NoisySum) -> Randomness:
+    """Looks at the noise, and of a NoisySGD at the coins, of as many releases as it takes."""
+    noise = list(_noise(mechanism))
+    flat = torch.cat([part.reshape(-1) for step in noise for part in step.values()]).numpy()
+    # float32 answers: of a million normals about one in a hundred meets another.
+    distinct = len(np.unique(flat)) / len(flat)
+    scores = _noise_scores(noise, flat)
+    if isinstance(mechanism, NoisySGD):
+        scores |= _coin_scores(_coins(mechanism), mechanism)
+    return Randomness({name: float(score) for name, score in scores.items()}, distinct)
+
+
+def _noise_scores(noise: list[dict[str, Tensor]], flat: np.ndarray) -> dict[str, float]:
+    n = len(flat)
+    found = {
+        "standard deviation of the noise": (flat.var() - 1) * math.sqrt(n / 2),
+        "mean of the noise": flat.mean() * math.sqrt(n),
+        "shape of the noise": float(norm.isf(max(kstest(flat, "norm").pvalue, 1e-300))),
+    }
+    lag = [_correlation(a["first"], b["first"]) for a, b in zip(noise, noise[1:], strict=False)]
+    found["noise of two releases"] = max(lag, key=abs)
+    both = [_correlation(step["first"], step["second"]) for step in noise]
+    found["noise of two tensors"] = max(both, key=abs)
+    # The second half of a tensor against the first.
+    halves = [_correlation(*step["first"].split(SHAPES["first"][0] // 2)) for step in noise]
+    found["noise within a tensor"] = max(halves, key=abs)
+    return found
+
+
+def _correlation(one: Tensor, other: Tensor) -> float:
+    """z of the correlation of two independent standard normal samples."""
+    one, other = one.reshape(-1).double(), other.reshape(-1).double()
+    return float((one * other).sum() / math.sqrt(len(one)))
+
+
+def _coin_scores(coins: np.ndarray, mechanism: NoisySGD) -> dict[str, float]:
+    """Of (steps, slots) zeros and ones that should be independent with probability `rate`."""
+    q = mechanism.rate
+    if q == 1:
+        return {"coins": 0.0 if coins.all() else math.inf}
+    n_steps, n_slots = coins.shape
+    variance, deviations = q * (1 - q), coins - q
+    found = {
+        "rate of the coins": deviations.sum() / math.sqrt(coins.size * variance),
+        "variance of batch sizes": _dispersion(deviations.sum(1), n_slots, q),
+        "variance of a record's coins": _dispersion(deviations.sum(0), n_steps, q),
+    }
+    for lag in range(1, N_LAGS + 1):
+        products = deviations[lag:] * deviations[:-lag]
+        found[f"coins {lag} steps apart"] = products.sum() / (
+            variance * math.sqrt(products.size)
+        )
+    return found
+
+
+def _dispersion(sums: np.ndarray, n: int, q: float) -> float:
+    """z of the mean square of sums of ``n`` centred coins, whose fourth moment is that of a
+    binomial.
+    """
+    variance = n * q * (1 - q)
+    fourth = variance * (1 + 3 * (n - 2) * q * (1 - q))
+    spread = math.sqrt((fourth - variance**2) / len(sums))
+    return float(((sums**2).mean() - variance) / spread)
+
+
+class _Empty:
+    """No records; takes down which slots are asked for."""
+
+    def __init__(self, n_slots: int) -> None:
+        self.n_slots = n_slots
+        self.asked: list[int] = []
+
+    def read(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        self.asked += slots.tolist()
+        n = len(slots)
+        return torch.zeros(n, 1, 1, 1), torch.zeros(n, dtype=torch.int64), torch.ones(n).bool()
+
+
+def _loss(held: dict[str, Tensor], pixels: Tensor, label: Tensor, draws: object) -> Tensor:
+    return torch.stack([p.sum() for p in held.values()]).sum() * 0
+
+
+def _answers(
+    mechanism: NoisySGD, n_steps: int, records: _Empty, shapes: Mapping[str, tuple[int, ...]]
+) -> Iterator[dict[str, Tensor]]:
+    """What ``n_steps`` steps answer for parameters of these shapes, under a fresh key."""
+    held = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    source, cpu = KeyedNoise(new_key(), "audit"), torch.device("cpu")
+    longer = replace(mechanism, n_steps=n_steps)
+    for step in longer.steps(records, source, start=0, micro_batch=64, device=cpu):
+        yield step.gradient(_loss, lambda generator: {"none": np.zeros(1)}, held)
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    """A statistic of no record, in the place of the mechanism's own."""
+
+    bound: float
+    tables = SHAPES
+    settings: ClassVar[Mapping[str, str]] = {"statistic": "nothing"}
+
+    def __call__(self, pixels: Tensor, labels: Tensor) -> dict[str, Block]:
+        raise RuntimeError("there is no record to ask about")
+
+
+def _noise(mechanism: NoisySGD | NoisySum) -> Iterator[dict[str, Tensor]]:
+    """Noise in units of its standard deviation: of steps of one run, of releases of several."""
+    if isinstance(mechanism, NoisySum):
+        empty = replace(mechanism, statistic=_Nothing(mechanism.statistic.bound))
+        scale = 1 / mechanism.noise_std
+        sources = (KeyedNoise(new_key(), "audit") for _ in range(N_NOISE_RELEASES))
+        answers = (empty.release(_Empty(0), source) for source in sources)
+    else:
+        scale = mechanism.expected_batch / mechanism.noise_std
+        answers = _answers(mechanism, N_NOISE_RELEASES, _Empty(0), SHAPES)
+    for answer in answers:
+        yield {name: scale * part for name, part in answer.items()}
+
+
+def _coins(mechanism: NoisySGD) -> np.ndarray:
+    records = _Empty(N_SLOTS)
+    n_steps = 10 if mechanism.rate == 1 else N_COIN_STEPS
+    coins = np.zeros((n_steps, N_SLOTS))
+    answers = _answers(mechanism, n_steps, records, {"one": (1,)})
+    for row, _ in zip(coins, answers, strict=True):
+        row[records.asked] = 1
+        records.asked.clear()
+    return coins

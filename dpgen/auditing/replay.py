@@ -1,0 +1,211 @@
+"""Neighbour replay: the whole of `fit`, run on neighbouring data sets forced to one transcript.
+
+Training runs once on public stand-in records and is recorded at the one place where randomness
+meets private sums. It then runs on neighbours that differ in one record, with the same coins and
+draws, and with the first run's *noisy* answers in the place of its own. What is left between two
+worlds was made by the one record:
+
+    before the noise   every release may differ by the bound that its mechanism declares, by twice
+                       that where neighbours replace a record
+    after the noise    everything released is bit-equal, because all of it is a function of the
+                       noisy answers and of public numbers
+
+A teacher that was trained without protection, a batch norm, a normalisation by the actual batch, a
+label histogram: whatever carries a record past the mechanisms shows in one of the two. What this
+cannot see: wrong noise and wrong coins, which the games measure.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from dpgen.auditing.stand_ins import StandIns, neighbours
+from dpgen.data.images import PublicFacts
+from dpgen.data.private import PrivateDataset
+from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum
+from dpgen.privacy.noise import KeyedNoise, NoiseSource
+from dpgen.privacy.plan import Plan, Stage
+
+N_STEPS = 2  # of every DP-SGD stage: a step is a function of the released parameters and its batch
+
+
+class Audited(Protocol):
+    """What is replayed: a generator that has not learned anything."""
+
+    def plan(self, facts: PublicFacts) -> Plan: ...
+
+    def fit(self, data: PrivateDataset, *, out: Path, seed: int, show: bool) -> Any: ...  # noqa: ANN401
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What the replay saw.
+
+    moved: by stage and neighbour, the most that a release of the stage moved before its noise, in
+        units of the stage's bound.
+    allowed: 1, or 2 where neighbours replace a record.
+    different: by neighbour, what was released that is not bit-equal.
+    """
+
+    moved: Mapping[str, Mapping[str, float]]
+    allowed: float
+    different: Mapping[str, tuple[str, ...]]
+
+    @property
+    def passed(self) -> bool:
+        return self.largest <= self.allowed and not any(self.different.values())
+
+    @property
+    def largest(self) -> float:
+        return max(max(by_neighbour.values()) for by_neighbour in self.moved.values())
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Stages that no neighbour moved by a hundredth of the bound: about these the replay says
+        nothing.
+        """
+        return tuple(
+            name for name, found in self.moved.items() if max(found.values()) < 0.01 * self.allowed
+        )
+
+
+class World:
+    """One run: its sums before the noise and its answers, by stage, release and tensor."""
+
+    def __init__(self, forced: World | None = None) -> None:
+        self.forced = forced
+        self.before: dict[tuple[str, int, str], Tensor] = {}
+        self.answers: dict[tuple[str, int, str], Tensor] = {}
+        self.released: dict[str, bytes] = {}
+
+
+class Transcript:
+    """A NoiseSource that records every answer, and repeats the forced world's. Every record is in
+    every batch.
+    """
+
+    def __init__(self, plan: str, world: World) -> None:
+        self._source, self._plan, self._world = KeyedNoise(b"replay" + bytes(26), plan), plan, world
+
+    def add(self, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
+        key, forced = (self._plan, release, name), self._world.forced
+        self._world.before[key] = total.detach().double().cpu().clone()
+        if forced is None:
+            answer = self._source.add(total, std, release=release, name=name)
+        else:
+            answer = forced.answers[key].clone().to(total.device)
+        self._world.answers[key] = answer.clone()
+        return answer
+
+    def coins(self, n: int, rate: float, *, release: int) -> np.ndarray:
+        return np.arange(n, dtype=np.int64)
+
+    def draws(self, slot: int, *, release: int) -> np.random.Generator:
+        return self._source.draws(slot, release=release)
+
+
+class ReplayedDataset(PrivateDataset):
+    """Stand-in records whose answers are those of a world; only the first steps of DP-SGD."""
+
+    def __init__(self, source: StandIns, facts: PublicFacts, world: World) -> None:
+        super().__init__(source, facts=facts)
+        self._world = world
+
+    def noise(self, keys: StageKeys, plan: str) -> NoiseSource:
+        return Transcript(plan, self._world)
+
+    def steps(self, mechanism: NoisySGD, **given: Any) -> Iterator[NoisyStep]:  # noqa: ANN401
+        yield from islice(super().steps(mechanism, **given), N_STEPS)
+
+
+def hurried(settings: Any) -> Any:  # noqa: ANN401
+    """Settings whose free loops are cut to almost nothing, as every part of them says."""
+    parts = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    short = {k: hurried(v) for k, v in parts.items() if is_dataclass(v)}
+    settings = replace(settings, **short)
+    return settings.hurried() if hasattr(settings, "hurried") else settings
+
+
+def replay(
+    make: Callable[[], Audited], facts: PublicFacts, *, seed: int = 0,
+    advance: Callable[[], None] = lambda: None,
+) -> Replay:  # fmt: skip
+    """Replays `fit` on neighbours of stand-in records.
+
+    Args:
+        make: a fresh generator each time, with `hurried` settings.
+        facts: of the run that is audited: shape, classes, number of records, adjacency.
+        seed: of the stand-ins and of the runs' public randomness.
+        advance: called after each world; there are ``1 + len(neighbours)``.
+    """
+    first, others = neighbours(facts, seed)
+    base = _lived(make, first, facts, World(), seed)
+    advance()
+    stages = {stage.charge.plan: stage for stage in make().plan(facts).stages}
+    moved: dict[str, dict[str, float]] = {stage.label: {} for stage in stages.values()}
+    different: dict[str, tuple[str, ...]] = {}
+    for name, source in others.items():
+        world = _lived(make, source, facts, World(base), seed)
+        for label, distance in _movements(base, world, stages).items():
+            moved[label][name] = distance
+        different[name] = _different(base, world)
+        advance()
+    return Replay(moved, 2.0 if facts.adjacency == "replace_one" else 1.0, different)
+
+
+def _lived(
+    make: Callable[[], Audited], source: StandIns, facts: PublicFacts, world: World, seed: int
+) -> World:
+    """A run in a folder that is lost; of its files those that hold no random name and no date."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "run"
+        data = ReplayedDataset(source, facts, world)
+        make().fit(data, out=folder, seed=seed, show=False)
+        world.released = {
+            path.name: path.read_bytes()
+            for path in sorted(folder.iterdir())
+            if path.suffix in (".safetensors", ".png") or path.name in ("config.json", "facts.json")
+        }
+    return world
+
+
+def _movements(one: World, other: World, stages: Mapping[str, Stage]) -> dict[str, float]:
+    """By stage, the farthest that one world's sums lie from the other's, all tensors of a release
+    taken together, in units of the bound.
+    """
+    squares: dict[tuple[str, int], float] = dict.fromkeys(
+        ((plan, release) for plan, release, _ in {**one.before, **other.before}), 0.0
+    )
+    for key in {**one.before, **other.before}:
+        mine, theirs = one.before.get(key), other.before.get(key)
+        if mine is None or theirs is None or mine.shape != theirs.shape:
+            squares[key[:2]] = math.inf  # a release that only one of the two makes
+        else:
+            squares[key[:2]] += float((mine - theirs).square().sum())
+    found: dict[str, float] = {}
+    for (plan, _), square in squares.items():
+        label = stages[plan].label
+        found[label] = max(found.get(label, 0.0), square**0.5 / bound(stages[plan].mechanism))
+    return found
+
+
+def bound(mechanism: NoisySGD | NoisySum) -> float:
+    """The largest l2 norm that one record may contribute to a release."""
+    if isinstance(mechanism, NoisySGD):
+        return mechanism.clip_norm
+    return mechanism.statistic.bound
+
+
+def _different(one: World, other: World) -> tuple[str, ...]:
+    names = {**one.released, **other.released}
+    return tuple(n for n in names if one.released.get(n) != other.released.get(n))

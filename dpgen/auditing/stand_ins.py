@@ -1,0 +1,88 @@
+"""Public records that stand in for private ones, and neighbouring sets of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpgen.data.images import PublicFacts
+
+N_RECORDS = 16
+
+
+@dataclass(frozen=True)
+class StandIns:
+    """A `Source` of made-up records.
+
+    Args:
+        pixels: (N, C, H, W) uint8.
+        labels: (N,) int64, also such as no class has.
+        class_names: of the data set they stand in for.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+    kind = "stand-ins"
+    public = True
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return tuple(self.pixels.shape[1:])  # type: ignore[return-value]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
+        rows = torch.as_tensor(np.asarray(indices, dtype=np.int64))
+        return self.pixels[rows], self.labels[rows]
+
+    def raw_records(self) -> Iterator[tuple[np.ndarray, int]]:
+        for image, label in zip(self.pixels, self.labels, strict=True):
+            yield image.permute(1, 2, 0).numpy(), int(label)
+
+    def ending_in(self, pixels: Tensor, label: int, *, replace: bool) -> StandIns:
+        """With one more record at the end, or with another one in the last one's place."""
+        kept = slice(None, -1 if replace else None)
+        return StandIns(
+            torch.cat([self.pixels[kept], pixels[None]]),
+            torch.cat([self.labels[kept], torch.tensor([label])]),
+            self.class_names,
+        )
+
+
+def neighbours(facts: PublicFacts, seed: int) -> tuple[StandIns, dict[str, StandIns]]:
+    """A set of stand-ins and its neighbours by name, under the relation that the facts state: the
+    last record is added, or replaces another.
+
+    The differing record is one that a leak would show by: extreme, opposed to all others, a copy of
+    another, alone in its class, of a class that was never declared.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shape, n_classes = facts.shape, facts.n_classes
+    # Smooth images: a few pixels, enlarged. No record has the last class, if there are two.
+    coarse = torch.rand(N_RECORDS, shape[0], 4, 4, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, size=shape[1:], mode="bilinear")
+    pixels = (255 * smooth).round().to(torch.uint8)
+    labels = torch.arange(N_RECORDS) % max(1, n_classes - 1)
+    base = StandIns(pixels, labels, facts.class_names)
+    checks = 255 * (torch.arange(shape[1])[:, None] + torch.arange(shape[2])) % 510
+    noise = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    records = {
+        "white": (torch.full(shape, 255, dtype=torch.uint8), 0),
+        "black": (torch.zeros(shape, dtype=torch.uint8), 0),
+        "checks, alone in its class": (checks.to(torch.uint8).expand(shape), n_classes - 1),
+        "noise": (noise, 0),
+        "copy of another record": (pixels[0], int(labels[0])),
+        "negative of another record": (255 - pixels[0], int(labels[0])),
+        "of no declared class": (noise, n_classes),
+    }
+    replace = facts.adjacency == "replace_one"
+    return base, {
+        name: base.ending_in(image, label, replace=replace)
+        for name, (image, label) in records.items()
+    }

@@ -1,0 +1,227 @@
+"""The two-world game: many runs with a record and many without it, told apart by a threshold.
+
+Nothing can be chosen after looking. The number of runs is a field of the game, the first quarter of
+them places the threshold and is not counted, and the game makes the runs itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from dpgen.auditing.bounds import (
+    gaussian_epsilon,
+    proportion_high,
+    proportion_low,
+    two_world_epsilon,
+    two_world_mu,
+)
+from dpgen.auditing.canaries import canary_scores
+from dpgen.auditing.claims import Claim, mechanism_claim
+from dpgen.auditing.power import detectable_mu, power_sentence, two_world_power
+from dpgen.privacy.accounting import Adjacency
+from dpgen.privacy.mechanisms import NoisySGD, NoisySum
+
+N_OTHERS = 7  # records in both worlds
+MICRO_BATCH = 4  # the canary shares a micro-batch with some of them, not with all
+N_POINTS = 100
+ALPHA = 1e-3  # an audit plays several games; none of them should accuse a correct mechanism
+
+
+@dataclass(frozen=True)
+class TwoWorld:
+    """What the runs that count showed.
+
+    Args:
+        n_runs: per world, of which ``n_test`` count.
+        threshold: half way between the worlds in the other runs.
+        true_positives, false_positives: of ``n_test`` each.
+        tpr_low, fpr_high: hold at once with confidence 1 - alpha, and so does all that follows from
+            them.
+        epsilon_low: refuted at ``claim.delta`` of whatever is (epsilon, delta)-DP.
+        mu_low: refuted of whatever is mu-GDP.
+        detectable_epsilon: what would have been detected; see `power`.
+        false_positive_rates, true_positive_rates: points of the curve over all thresholds, as
+            counted.
+        limits: the most true positives that the claim allows at these false positives.
+    """
+
+    claim: Claim
+    n_runs: int
+    n_test: int
+    threshold: float
+    true_positives: int
+    false_positives: int
+    alpha: float
+    tpr_low: float
+    fpr_high: float
+    detectable_epsilon: float
+    false_positive_rates: tuple[float, ...]
+    true_positive_rates: tuple[float, ...]
+    limits: tuple[float, ...]
+
+    @property
+    def epsilon_low(self) -> float:
+        return two_world_epsilon(self.tpr_low, self.fpr_high, self.claim.delta)
+
+    @property
+    def mu_low(self) -> float:
+        return two_world_mu(self.tpr_low, self.fpr_high)
+
+    @property
+    def epsilon_low_gaussian(self) -> float:
+        """``mu_low`` as an epsilon at ``claim.delta``."""
+        return gaussian_epsilon(self.mu_low, self.claim.delta)
+
+    @property
+    def passed(self) -> bool:
+        return self.tpr_low <= float(self.claim.blow_up(self.fpr_high))
+
+    @property
+    def sentence(self) -> str:
+        seen = (
+            f"{self.true_positives} true and {self.false_positives} false positives in "
+            f"{self.n_test} runs each"
+        )
+        if self.passed:
+            return f"{power_sentence(self.claim, self.detectable_epsilon)}; {seen}"
+        return (
+            f"VIOLATION: {seen}; the claim ({self.claim.sentence}) allows at most a rate of "
+            f"{float(self.claim.blow_up(self.fpr_high)):.4g} where at least {self.tpr_low:.4g} was "
+            f"seen, with confidence {1 - self.alpha:g}; a Gaussian "
+            f"mechanism would have epsilon >= {self.epsilon_low_gaussian:.3g}"
+        )
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            **self.claim.numbers,
+            "n_runs": self.n_runs,
+            "n_test": self.n_test,
+            "threshold": self.threshold,
+            "true_positives": self.true_positives,
+            "false_positives": self.false_positives,
+            "confidence": 1 - self.alpha,
+            "epsilon_low": self.epsilon_low,
+            "mu_low": self.mu_low,
+            "epsilon_low_gaussian": self.epsilon_low_gaussian,
+            "detectable_epsilon": self.detectable_epsilon,
+        }
+
+
+@dataclass(frozen=True)
+class TwoWorldGame:
+    """A game that is fixed before anything runs.
+
+    Guarantee: a mechanism that keeps ``claim`` is accused with probability at most ``alpha``,
+    whatever the scores are.
+
+    Args:
+        claim: what is to be refuted, of the two worlds.
+        n_runs: per world, at least 4.
+        alpha: in (0, 1).
+    """
+
+    claim: Claim
+    n_runs: int
+    alpha: float = ALPHA
+
+    def __post_init__(self) -> None:
+        if self.n_runs < 4:
+            raise ValueError(f"n_runs must be at least 4, got {self.n_runs}")
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha must lie in (0, 1), got {self.alpha}")
+
+    @property
+    def n_test(self) -> int:
+        return self.n_runs - self._n_pilot
+
+    @property
+    def _n_pilot(self) -> int:
+        return self.n_runs // 4
+
+    @cached_property
+    def detectable_mu(self) -> float:
+        return detectable_mu(
+            lambda mu: two_world_power(self.n_test, self.alpha, self.claim.blow_up, mu)
+        )
+
+    def play(
+        self, run: Callable[[bool], float], advance: Callable[[], None] = lambda: None
+    ) -> TwoWorld:
+        """Plays once.
+
+        Args:
+            run: one run of the world without the record (False) or with it (True), and its score,
+                larger where the record seems to be there.
+            advance: called after each of the ``2 * n_runs`` runs.
+        """
+        scores = np.empty((self.n_runs, 2))
+        for row in scores:
+            for world in (False, True):
+                row[int(world)] = run(world)
+                advance()
+        if not np.isfinite(scores).all():
+            raise ValueError("scores must be finite numbers")
+        pilot, test = np.split(scores, [self._n_pilot])
+        # Half way between the worlds is best for normal scores, and hardly varies with the pilot.
+        threshold = float(np.median(pilot, axis=0).mean())
+        false, true = (int(n) for n in (test > threshold).sum(0))
+        points = np.quantile(test, np.linspace(1, 0, N_POINTS), method="inverted_cdf")
+        rates = (test[None] > points[:, None, None]).mean(1)
+        return TwoWorld(
+            self.claim, self.n_runs, self.n_test, threshold, true, false, self.alpha,
+            float(proportion_low(true, self.n_test, self.alpha / 2)),
+            float(proportion_high(false, self.n_test, self.alpha / 2)),
+            gaussian_epsilon(self.detectable_mu, self.claim.delta),
+            tuple(rates[:, 0].tolist()), tuple(rates[:, 1].tolist()),
+            tuple(self.claim.blow_up(rates[:, 0]).tolist()),
+        )  # fmt: skip
+
+
+def sharpened(
+    mechanism: NoisySGD | NoisySum, adjacency: Adjacency, *, mu: float = 1.0, n_steps: int = 2
+) -> NoisySGD | NoisySum:
+    """The mechanism with the multiplier at which it is exactly ``mu``-GDP, a NoisySGD in
+    ``n_steps`` steps on all records: at the multiplier and the rate of a plan one step leaks too
+    little for any number of runs to show a mistake. Clip norm, bound and denominator stay.
+    """
+    multiplier = (2.0 if adjacency == "replace_one" else 1.0) / mu
+    if isinstance(mechanism, NoisySum):
+        return replace(mechanism, noise_multiplier=multiplier)
+    return replace(
+        mechanism, rate=1.0, n_steps=n_steps, noise_multiplier=multiplier * math.sqrt(n_steps)
+    )
+
+
+def two_world(
+    mechanism: NoisySGD | NoisySum,
+    *,
+    adjacency: Adjacency,
+    delta: float,
+    n_runs: int = 1000,
+    alpha: float = ALPHA,
+    advance: Callable[[], None] = lambda: None,
+) -> TwoWorld:
+    """Plays the game with one canary in the white box among a few other records, on the production
+    mechanism, each run under a fresh key. Usually on what `sharpened` gives.
+
+    Args:
+        n_runs: per world.
+        advance: called after each of the ``2 * n_runs`` runs.
+    """
+    absent = -1.0 if adjacency == "replace_one" else 0.0
+
+    def run(world: bool) -> float:
+        versions = np.array([1.0 if world else absent])
+        found = canary_scores(mechanism, versions, n_others=N_OTHERS, micro_batch=MICRO_BATCH)
+        return float(found[0])
+
+    claim = mechanism_claim(mechanism, delta, adjacency)
+    return TwoWorldGame(claim, n_runs, alpha).play(run, advance)

@@ -1,0 +1,195 @@
+"""What `dpgen audit` does: everything that could show that a run's epsilon is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from dpgen.auditing.claims import claim_of
+from dpgen.auditing.findings import Audit, Curve, Finding
+from dpgen.auditing.label_canaries import label_canary_scores, with_canaries
+from dpgen.auditing.one_run import best_game, one_run
+from dpgen.auditing.oracle import oracle
+from dpgen.auditing.randomness import LIMIT, randomness
+from dpgen.auditing.replay import Replay, hurried, replay
+from dpgen.auditing.stand_ins import neighbours
+from dpgen.auditing.two_world import TwoWorld, sharpened, two_world
+from dpgen.data.images import PublicFacts
+from dpgen.generator import PrivateGenerator, load
+from dpgen.privacy.events import event_to_json
+from dpgen.privacy.mechanisms import NoisySGD
+from dpgen.privacy.plan import Plan, Stage
+from dpgen.privacy.verification import verify
+from dpgen.progress import progress_bar
+
+DETERMINISTIC, TWO_WORLDS, ONE_RUN = "deterministic", "two worlds", "one run"
+N_RUNS = 1000  # of the two-world game, per world
+N_CANARIES = 1000  # of the one-run game, in the white box
+
+
+def audit(
+    folder: Path, *, games: bool = True, n_label_canaries: int = 0, seed: int = 0,
+    show: bool = False,
+) -> Audit:  # fmt: skip
+    """Audits a finished run: its configuration, not its records, which are not needed.
+
+    Args:
+        folder: a run with a certificate.
+        games: whether to play the games, too; the deterministic tests take about a minute.
+        n_label_canaries: if not 0, train once more with so many reserved-label canaries, at least
+            20: that takes about as long as the run did.
+        seed: of stand-in records and of everything public; private noise has fresh keys.
+
+    Raises:
+        UnverifiedClaim: the run carries a notice: there is no claim to audit.
+        ValueError: this version would not charge what the run was charged.
+    """
+    if n_label_canaries and n_label_canaries < 20:
+        raise ValueError(f"n_label_canaries must be 0 or at least 20, got {n_label_canaries}")
+    generator = load(folder)
+    facts, statement = generator.facts, generator.privacy
+    assert facts is not None
+    plan = generator.plan(facts)
+    if event_to_json(plan.event) != statement["accounting"]["events"]:
+        raise ValueError(
+            f"{folder} was charged other events than this version plans for its settings: audit it "
+            f"with dpgen {statement['mechanism']['version']}"
+        )
+    findings = [_certificate(folder)]
+    with progress_bar("mechanisms", 2 * len(plan.stages), show=show) as advance:
+        for stage in plan.stages:
+            findings += _mechanism(stage, advance)
+    n_worlds = 1 + len(neighbours(facts, seed)[1])
+    with progress_bar("neighbour replay", n_worlds, show=show) as advance:
+        findings += _replayed(generator, plan, facts, seed, advance)
+    if games:
+        findings += _games(plan, facts, generator.budget.delta, seed, show)
+    if n_label_canaries:
+        findings.append(_label_canaries(generator, plan, facts, n_label_canaries, seed, show))
+    return Audit(folder.name, statement["statement"], findings)
+
+
+def _certificate(folder: Path) -> Finding:
+    checks = verify(folder)
+    wrong = [check.name for check in checks if not check.passed]
+    seen = f"does not hold: {', '.join(wrong)}" if wrong else f"{len(checks)} checks passed"
+    return Finding(DETERMINISTIC, "certificate", not wrong, seen)
+
+
+def _mechanism(stage: Stage, advance: Callable[[], None]) -> Iterator[Finding]:
+    """Sensitivity to gradients that no image would give, noise and coins."""
+    if isinstance(stage.mechanism, NoisySGD):
+        moved = oracle(stage.mechanism)
+        yield Finding(
+            DETERMINISTIC, f"{stage.label}: sensitivity", moved.passed,
+            f"{len(moved.moved)} gradients moved the sum by at most {moved.largest:.5f} of the "
+            "clip norm",
+            {"moved": dict(moved.moved)},
+        )  # fmt: skip
+    advance()
+    drawn = randomness(stage.mechanism)
+    yield Finding(
+        DETERMINISTIC, f"{stage.label}: randomness", drawn.passed,
+        f"worst of {len(drawn.scores)} z-scores is {drawn.scores[drawn.worst]:.1f} "
+        f"({drawn.worst}), limit {LIMIT:g}",
+        {"scores": dict(drawn.scores), "distinct": drawn.distinct},
+    )  # fmt: skip
+    advance()
+
+
+def _replayed(
+    generator: PrivateGenerator, plan: Plan, facts: PublicFacts, seed: int,
+    advance: Callable[[], None],
+) -> list[Finding]:  # fmt: skip
+    kind, settings = type(generator), hurried(generator.settings)
+
+    def make() -> PrivateGenerator:
+        return kind(budget=generator.budget, settings=settings)
+
+    if make().plan(facts) != plan:
+        raise RuntimeError("settings that were hurried must not change the plan")
+    found = replay(make, facts, seed=seed, advance=advance)
+    return [*(_movement(found, label) for label in found.moved), _released(found)]
+
+
+def _movement(found: Replay, label: str) -> Finding:
+    moved = found.moved[label]
+    largest = max(moved.values())
+    idle = "; no neighbour moved it, so this says nothing" if label in found.idle else ""
+    return Finding(
+        DETERMINISTIC,
+        f"{label}: neighbours before the noise",
+        largest <= found.allowed and not idle,
+        f"{len(moved)} neighbours moved a release by at most {largest:.5f} of the bound, "
+        f"{found.allowed:g} allowed{idle}",
+        {"moved": dict(moved), "allowed": found.allowed},
+    )
+
+
+def _released(found: Replay) -> Finding:
+    wrong = {name: files for name, files in found.different.items() if files}
+    seen = "; ".join(f"{name} shows in {', '.join(files)}" for name, files in wrong.items())
+    return Finding(
+        DETERMINISTIC,
+        "everything released, under one transcript",
+        not wrong,
+        seen or f"bit-equal for {len(found.different)} neighbours",
+        {"different": {name: list(files) for name, files in wrong.items()}},
+    )
+
+
+def _games(
+    plan: Plan, facts: PublicFacts, delta: float, seed: int, show: bool
+) -> Iterator[Finding]:
+    """Both games on every stage's own mechanism, with canaries in the white box."""
+    adjacency = facts.adjacency
+    with progress_bar("two worlds", 2 * N_RUNS * len(plan.stages), show=show) as advance:
+        for stage in plan.stages:
+            mechanism = sharpened(stage.mechanism, adjacency)
+            worlds = two_world(
+                mechanism, adjacency=adjacency, delta=delta, n_runs=N_RUNS, advance=advance
+            )
+            name = f"{stage.label}: with so little noise that it is 1-GDP"
+            yield Finding(
+                TWO_WORLDS, name, worlds.passed, worlds.sentence, worlds.numbers,
+                _curve(name, worlds),
+            )  # fmt: skip
+    n_releases = sum(stage.mechanism.n_releases for stage in plan.stages)
+    with progress_bar("gradient canaries", n_releases, show=show) as advance:
+        for stage in plan.stages:
+            found = one_run(
+                stage.mechanism, adjacency=adjacency, delta=delta, m=N_CANARIES, seed=seed,
+                advance=advance,
+            )  # fmt: skip
+            name = f"{stage.label}: {N_CANARIES} gradient canaries"
+            assert found.worlds is not None
+            yield Finding(
+                ONE_RUN, name, found.passed, found.sentence, found.numbers,
+                _curve(name, found.worlds),
+            )  # fmt: skip
+
+
+def _curve(title: str, worlds: TwoWorld) -> Curve:
+    return Curve(title, worlds.false_positive_rates, worlds.true_positive_rates, worlds.limits)
+
+
+def _label_canaries(
+    generator: PrivateGenerator, plan: Plan, facts: PublicFacts, m: int, seed: int, show: bool
+) -> Finding:
+    """The one-run game on the whole of `fit`, with the settings of the run and its plan."""
+
+    def make() -> PrivateGenerator:
+        return type(generator)(budget=generator.budget, settings=generator.settings)
+
+    if make().plan(with_canaries(facts, m)).event != plan.event:
+        raise RuntimeError("reserved classes must not change what a run is charged")
+
+    def run(coins: np.ndarray) -> np.ndarray:
+        return label_canary_scores(make, facts, coins, seed=seed, show=show)
+
+    claim = claim_of(plan.event, generator.budget.delta, facts.adjacency, "the whole run")
+    found = best_game(claim, m, seed=seed).play(run)
+    name = f"the released model: {m} reserved-label canaries"
+    return Finding(ONE_RUN, name, found.passed, found.sentence, found.numbers)

@@ -1,0 +1,58 @@
+"""`dpgen audit`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from dpgen.commands.options import quiet_option
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for audit.json and audit.html, a page with the curves.",
+)
+@click.option("--quick", is_flag=True, help="Only the deterministic tests, about a minute.")
+@click.option(
+    "--label-canaries", type=int, default=0, metavar="M",
+    help="Train once more, with M canaries that have a class of their own each, and look for them "
+    "in what is released. Takes as long as the run did.",
+)  # fmt: skip
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of stand-in records; never of noise."
+)
+@quiet_option
+def audit(
+    run: Path, out: Path | None, quick: bool, label_canaries: int, seed: int, quiet: bool
+) -> None:
+    """Try to break the claim of a finished RUN, and say what would have been seen.
+
+    Needs the run's configuration and no record: stand-in records are trained on, at no cost. Ends
+    with status 1 when a violation was found.
+    """
+    from dpgen.auditing.page import render
+    from dpgen.auditor import audit as examine
+    from dpgen.privacy.chain import replace_durably
+
+    if not run.is_dir():
+        raise FileNotFoundError(f"{run} must be the folder of a finished run")
+    if quick and label_canaries:
+        raise ValueError("--quick leaves all games out: leave it away, or --label-canaries")
+    found = examine(
+        run, games=not quick, n_label_canaries=label_canaries, seed=seed, show=not quiet
+    )
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(found.to_dict(), indent=1, allow_nan=False)
+        replace_durably(out / "audit.json", text.encode())
+        replace_durably(out / "audit.html", render(found).encode())
+    click.echo(found.text())
+    if out is not None:
+        click.echo(f"\npage {out / 'audit.html'}")
+    sys.exit(0 if found.passed else 1)

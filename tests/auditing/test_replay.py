@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dpgen.auditing.replay import Replay, hurried, replay
+from dpgen.auditing.stand_ins import neighbours
+from dpgen.data.images import PublicFacts
+from dpgen.data.private import PrivateDataset
+from dpgen.methods.dpdm import DPDM
+from dpgen.methods.pge import PGE, PGESettings
+from dpgen.privacy import clipping, mechanisms
+from dpgen.privacy.accounting import Budget
+from dpgen.privacy.mechanisms import NoisySGD
+from dpgen.privacy.plan import Plan
+from dpgen.stages.moments import ClassMeans
+from dpgen.stages.sketch_settings import SketchSettings
+from dpgen.workplace import Workplace
+
+pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")
+
+FACTS = PublicFacts((1, 8, 8), ("a", "b", "c"), 500)
+STAGES = {"class means", "class spread", "teacher"}
+
+
+@pytest.mark.parametrize("adjacency", ["add_remove", "replace_one"])
+def test_an_honest_generator_passes_and_some_neighbour_uses_up_what_each_stage_declares(
+    untrained: Callable[..., Any], adjacency: str
+) -> None:
+    facts, worlds = replace(FACTS, adjacency=adjacency), []
+    found = replay(lambda: untrained("dp-sad"), facts, advance=lambda: worlds.append(1))
+    assert found.passed and not found.idle
+    assert set(found.moved) == STAGES
+    assert found.allowed == (2.0 if adjacency == "replace_one" else 1.0)
+    reached = {stage: max(values.values()) for stage, values in found.moved.items()}
+    assert min(reached.values()) >= 0.99
+    assert len(worlds) == 1 + len(neighbours(facts, 0)[1])
+    nothing = [values["of no declared class"] for values in found.moved.values()]
+    if adjacency == "add_remove":
+        assert nothing == [0.0, 0.0, 0.0]
+    else:
+        assert max(reached.values()) > 1.2 and min(nothing) > 0
+
+
+def test_hurried_settings_have_the_same_plan(untrained: Callable[..., Any]) -> None:
+    facts = replace(FACTS, n_records=2000)
+    for generator in (
+        untrained("dp-sad", pretrain_steps=7),
+        PGE(
+            budget=Budget(1.0, 1e-4),
+            settings=PGESettings("sketch", sketch=SketchSettings(labeller_share=0.2)),
+        ),
+        PGE(budget=Budget(1.0, 1e-4)),
+    ):
+        settings = generator.resolve(facts)
+        short = hurried(settings)
+        quick = type(generator)(budget=generator.budget, settings=short)
+        assert quick.plan(facts) == generator.plan(facts)
+        assert short != settings or isinstance(generator, PGE)
+
+
+def test_the_sketch_and_its_labeller_are_replayed_whole() -> None:
+    sketch = SketchSettings(
+        n_frequencies=40, n_hidden_frequencies=20, n_samples=60, labeller_share=0.3
+    )
+    budget = Budget(2.0, 1e-4)
+    generator = PGE(budget=budget, settings=PGESettings("sketch", sketch=sketch))
+    settings = hurried(generator.resolve(FACTS))
+    found = replay(lambda: PGE(budget=budget, settings=settings), FACTS)
+    assert found.passed and set(found.moved) == {"sketch 1", "sketch 2", "label moments"}
+    assert min(max(values.values()) for values in found.moved.values()) >= 0.99
+
+
+class Leaky(DPDM):
+    """Reads the records a second time and lets them into the weights."""
+
+    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> Mapping[str, nn.Module]:
+        networks = super()._learn(data, plan, work)
+        source = data._source
+        pixels, _ = source.read(range(len(source)))
+        with torch.no_grad():
+            next(networks["model"].parameters()).add_(1e-6 * pixels.float().mean())
+        return networks
+
+
+class Counting(DPDM):
+    """Takes the number of records from the records."""
+
+    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> Mapping[str, nn.Module]:
+        networks = super()._learn(data, plan, work)
+        with torch.no_grad():
+            next(networks["model"].parameters()).mul_(500 / (484 + len(data._source)))
+        return networks
+
+
+@pytest.mark.parametrize("kind", [Leaky, Counting])
+def test_what_goes_past_the_mechanisms_shows_in_what_is_released(
+    kind: type[DPDM], untrained: Callable[..., Any]
+) -> None:
+    honest = untrained("dpdm")
+    found = replay(lambda: kind(budget=honest.budget, settings=honest.settings), FACTS)
+    assert not found.passed
+    assert found.largest <= 1, "before the noise there is nothing to see"
+    assert "model.safetensors" in found.different["white"]
+
+
+def _moved(untrained: Callable[..., Any], stage: str) -> tuple[Replay, float]:
+    found = replay(lambda: untrained("dpdm"), FACTS)
+    return found, max(found.moved[stage].values())
+
+
+def test_gradients_that_are_not_clipped_are_caught(
+    untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clipping, "clip_factors", lambda norms, bound: torch.ones_like(norms))
+    found, moved = _moved(untrained, "teacher")
+    assert not found.passed and moved > 2
+
+
+def test_a_clip_norm_that_is_larger_than_declared_is_caught(
+    untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clipped = clipping.clip_factors
+    monkeypatch.setattr(clipping, "clip_factors", lambda n, bound: clipped(n, 1.02 * bound))
+    found, moved = _moved(untrained, "teacher")
+    assert not found.passed and moved == pytest.approx(1.02, rel=1e-3)
+
+
+def test_a_statistic_that_passes_its_bound_is_held_by_the_mechanism_and_caught_without_it(
+    untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ClassMeans.__call__
+
+    def longer(statistic: Any, pixels: torch.Tensor, labels: torch.Tensor) -> Any:  # noqa: ANN401
+        blocks = call(statistic, pixels, labels)
+        return {name: replace(b, values=1.5 * b.values) for name, b in blocks.items()}
+
+    monkeypatch.setattr(ClassMeans, "__call__", longer)
+    found, moved = _moved(untrained, "class means")
+    assert found.passed and moved >= 0.99
+    monkeypatch.setattr(mechanisms, "clip_factors", lambda norms, bound: torch.ones_like(norms))
+    found, moved = _moved(untrained, "class means")
+    assert not found.passed and moved > 1.4
+
+
+def test_a_denominator_that_follows_the_batch_is_caught(
+    untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradient = mechanisms.NoisyStep.gradient
+
+    def by_batch(step: Any, *given: Any) -> Any:  # noqa: ANN401
+        answer, constant = gradient(step, *given), step._mechanism.expected_batch
+        return {k: t * constant / len(step._slots) for k, t in answer.items()}
+
+    monkeypatch.setattr(mechanisms.NoisyStep, "gradient", by_batch)
+    found, moved = _moved(untrained, "teacher")
+    assert not found.passed and moved <= 1
+    assert "model.safetensors" in found.different["black"]
+
+
+def test_records_that_mix_are_caught(
+    untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As batch norm does: every record's statistic depends on the others of its micro-batch."""
+    call = ClassMeans.__call__
+
+    def normalised(statistic: Any, pixels: torch.Tensor, labels: torch.Tensor) -> Any:  # noqa: ANN401
+        return call(statistic, pixels - pixels.mean(0), labels)
+
+    monkeypatch.setattr(ClassMeans, "__call__", normalised)
+    found, moved = _moved(untrained, "class means")
+    assert not found.passed and moved > 1.01
+
+
+def test_a_release_that_only_one_world_makes_is_caught(
+    untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = NoisySGD.steps
+
+    def early(mechanism: NoisySGD, records: Any, *given: Any, **named: Any) -> Any:  # noqa: ANN401
+        """Stops early on data that it likes."""
+        answers = steps(mechanism, records, *given, **named)
+        return iter([next(answers)]) if records.n_slots % 2 else answers
+
+    monkeypatch.setattr(NoisySGD, "steps", early)
+    found = replay(lambda: untrained("dpdm"), FACTS)
+    assert not found.passed and found.largest == float("inf")
+
+
+def test_a_stage_that_no_neighbour_moves_is_named(
+    untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mechanisms, "add_clipped", lambda *given: None)
+    found = replay(lambda: untrained("dpdm"), FACTS)
+    assert found.idle == ("teacher",)

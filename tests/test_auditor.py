@@ -1,0 +1,144 @@
+"""Audits of tiny runs: of honest ones, of broken ones, and what they write."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from torch import Tensor
+
+from dpgen import auditor
+from dpgen.auditor import audit
+from dpgen.cli import main
+from dpgen.data.private import PrivateDataset
+from dpgen.privacy.noise import KeyedNoise
+
+pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")
+
+STAGES = {"class means", "class spread", "teacher"}
+
+
+@pytest.fixture
+def run(
+    records: Any,  # noqa: ANN401
+    dataset: Callable[..., PrivateDataset],
+    untrained: Callable[..., Any],
+    tmp_path: Path,
+) -> Path:
+    """A finished run of dpdm."""
+    untrained("dpdm").fit(dataset(records), out=tmp_path / "run", show=False)
+    return tmp_path / "run"
+
+
+def dpgen(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
+
+
+def test_an_honest_run_passes_and_every_stage_is_looked_at_in_every_way(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auditor, "N_RUNS", 60)
+    monkeypatch.setattr(auditor, "N_CANARIES", 40)
+    done = dpgen("audit", run, "--out", tmp_path / "audit", "--label-canaries", 20, "-q")
+    assert done.exit_code == 0, done.stdout
+    assert "No violation found" in done.stdout
+    told = json.loads((tmp_path / "audit" / "audit.json").read_text(), parse_constant=pytest.fail)
+    assert told["schema"] == "dpgen-audit/1" and told["passed"] is True
+    by_kind: dict[str, set[str]] = {}
+    for finding in told["findings"]:
+        by_kind.setdefault(finding["kind"], set()).add(finding["name"].split(":")[0])
+    assert by_kind["deterministic"] == {
+        *STAGES, "certificate", "everything released, under one transcript",
+    }  # fmt: skip
+    assert by_kind["two worlds"] == STAGES
+    assert by_kind["one run"] == {*STAGES, "the released model"}
+    for finding in told["findings"]:
+        if finding["kind"] != "deterministic":
+            assert re.search("would have detected|too small to detect", finding["seen"])
+    page = (tmp_path / "audit" / "audit.html").read_text()
+    assert page.count("<svg") == 2 * len(STAGES)
+    assert "://" not in page and "<script" not in page
+
+
+def _less(source: KeyedNoise, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
+    return add(source, total, 0.9 * std, release=release, name=name)
+
+
+def _none(source: KeyedNoise, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
+    return total
+
+
+add = KeyedNoise.add
+
+
+def test_noise_that_is_a_tenth_too_small_is_a_violation(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KeyedNoise, "add", _less)
+    found = audit(run, games=False)
+    failed = {f.name for f in found.findings if not f.passed}
+    assert failed == {f"{stage}: randomness" for stage in STAGES}
+    assert found.verdict.startswith("VIOLATION") and "teacher: randomness" in found.verdict
+
+
+def test_a_clip_that_does_nothing_is_a_violation_with_status_one(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "dpgen.privacy.clipping.clip_factors", lambda norms, bound: torch.ones_like(norms)
+    )
+    done = dpgen("audit", run, "--quick", "--out", tmp_path / "audit", "-q")
+    assert done.exit_code == 1 and "FAILED  teacher: sensitivity" in done.stdout
+    assert "violation" in (tmp_path / "audit" / "audit.html").read_text()
+    assert json.loads((tmp_path / "audit" / "audit.json").read_text())["passed"] is False
+
+
+def test_a_model_that_was_trained_without_noise_gives_its_label_canaries_away(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KeyedNoise, "add", _none)
+    monkeypatch.setattr(auditor, "randomness", lambda mechanism: pytest.fail("not asked for"))
+    found = auditor._label_canaries(*_loaded(run), 60, 0, False)
+    assert not found.passed and found.seen.startswith("VIOLATION")
+    monkeypatch.undo()
+
+
+def _loaded(run: Path) -> tuple[Any, Any, Any]:
+    generator = auditor.load(run)
+    return generator, generator.plan(generator.facts), generator.facts
+
+
+def test_what_cannot_be_audited_is_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for asked, rule in (
+        ([tmp_path / "nothing"], "must be the folder of a finished run"),
+        ([run, "--label-canaries", 5], "n_label_canaries must be 0 or at least 20, got 5"),
+        ([run, "--quick", "--label-canaries", 50], "--quick leaves all games out"),
+    ):
+        refused = dpgen("audit", *asked, "-q")
+        assert refused.exit_code == 2 and rule in refused.stderr
+    monkeypatch.setattr(auditor, "event_to_json", lambda event: [])
+    with pytest.raises(ValueError, match="was charged other events than this version plans"):
+        audit(run)
+
+
+def test_a_seed_moves_stand_ins_and_no_noise(run: Path) -> None:
+    one, same = audit(run, games=False), audit(run, games=False)
+    other = audit(run, games=False, seed=1)
+
+    def numbers(found: Any, name: str) -> Any:  # noqa: ANN401
+        return next(f.numbers for f in found.findings if f.name == name)
+
+    replayed = "class means: neighbours before the noise"
+    assert numbers(one, replayed) == numbers(same, replayed) != numbers(other, replayed)
+    drawn = "teacher: randomness"
+    assert numbers(one, drawn) != numbers(same, drawn)
+    assert np.isfinite(list(numbers(one, drawn)["scores"].values())).all()

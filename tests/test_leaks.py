@@ -1,0 +1,266 @@
+"""Everything that a run writes or says, at any time, is searched for numbers that its records made.
+
+Watched: losses, gradient norms, sums before their noise, sizes of batches, how many records there
+are and how many of each class, and the mean of their pixels. Searched, as text in several
+precisions and as binary: every version of every file that a run writes (checkpoints that are gone
+later, too), standard output and error, logs and warnings.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import struct
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from dpgen.auditing.replay import hurried
+from dpgen.checkpoint import Checkpoints
+from dpgen.data.images import PublicFacts
+from dpgen.data.private import PrivateDataset
+from dpgen.methods.pge import PGE, PGESettings
+from dpgen.privacy import clipping, keys, mechanisms
+from dpgen.privacy.accounting import Budget
+from dpgen.privacy.mechanisms import NoisyStep
+from dpgen.privacy.noise import KeyedNoise
+from dpgen.stages.sketch_settings import SketchSettings
+from dpgen.workplace import Hardware
+
+pytestmark = pytest.mark.usefixtures("one_thread", "remembering_accountant")
+
+FACTS = PublicFacts((1, 8, 8), ("a", "b", "c"), 9000, origin="stated")
+COUNTS = (4127, 3271, 2113)  # 9511 records, which are not the 9000 that are stated
+FEW, MOST = 2, 1000  # numbers of one tensor, and of one kind, that are searched for
+WORD = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]\w)")
+
+
+class Watch:
+    """Numbers that depend on records, and everything that left the run."""
+
+    def __init__(self) -> None:
+        self.floats: dict[str, list[float]] = {}
+        self.counts: dict[str, list[int]] = {}
+        self.left: dict[str, bytes] = {}
+
+    def saw(self, what: str, values: Tensor) -> None:
+        held = self.floats.setdefault(what, [])
+        held.extend(values.detach().double().flatten()[:FEW].tolist())
+
+    def found(self) -> set[str]:
+        """What was found, and where: "losses in stdout"."""
+        hits = set()
+        for place, content in self.left.items():
+            words = set(WORD.findall(content.decode("latin-1")))
+            for what, values in self.floats.items():
+                if _floats_in(values[:MOST], content, words):
+                    hits.add(f"{what} in {place}")
+            for what, counts in self.counts.items():
+                if words & set(map(str, counts)):
+                    hits.add(f"{what} in {place}")
+        return hits
+
+
+def _floats_in(values: Sequence[float], content: bytes, words: set[str]) -> bool:
+    """As text of six digits or more, as a double, or two in a row as floats. Fewer digits or bytes
+    would be met by chance; what shows in those is the matter of the neighbour replay.
+    """
+    told = [value for value in values if np.isfinite(value) and len(_digits(repr(value))) >= 6]
+    texts = {f"{value:.{n}{kind}}" for value in told for n in range(4, 18) for kind in "gfe"}
+    if words & {text for text in texts if len(_digits(text)) >= 6}:
+        return True
+    patterns = [struct.pack("<d", value) for value in told]
+    patterns += [struct.pack("<2f", *pair) for pair in pairwise(told)]
+    return any(pattern in content for pattern in patterns)
+
+
+def _digits(text: str) -> str:
+    """The significant ones."""
+    return text.lower().split("e")[0].replace(".", "").replace("-", "").strip("0")
+
+
+@pytest.fixture
+def watched(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    records: Any,  # noqa: ANN401
+) -> Iterator[Callable[[Any], Watch]]:
+    """Trains a generator on 9511 records with everything watched, under fixed keys."""
+    watch, home = Watch(), tmp_path / "home"
+    monkeypatch.setenv("DPGEN_HOME", str(home))
+    monkeypatch.setattr(keys, "new_key", lambda: bytes(range(32)))
+    monkeypatch.setattr(Checkpoints, "due", lambda states: True)
+
+    add_clipped, factors, add = mechanisms.add_clipped, clipping.clip_factors, KeyedNoise.add
+    coins = KeyedNoise.coins
+
+    def clipped(total: Any, loss_fn: Any, parameters: Any, batch: Any, *rest: Any) -> None:  # noqa: ANN401
+        held = (None,) + (0,) * len(batch)
+        watch.saw("losses", vmap(loss_fn, in_dims=held)(parameters, *batch))
+        add_clipped(total, loss_fn, parameters, batch, *rest)
+
+    def clip(norms: Tensor, bound: float) -> Tensor:
+        # Some statistics normalise their records: that norm is the bound, a public number.
+        watch.saw("norms", norms[(norms / bound - 1).abs() > 1e-4])
+        return factors(norms, bound)
+
+    def noised(source: KeyedNoise, total: Tensor, std: float, **of: Any) -> Tensor:  # noqa: ANN401
+        watch.saw("sums", total)
+        return add(source, total, std, **of)
+
+    def tossed(source: KeyedNoise, n: int, rate: float, **of: Any) -> np.ndarray:  # noqa: ANN401
+        chosen = coins(source, n, rate, **of)
+        watch.counts.setdefault("batch sizes", []).append(len(chosen))
+        return chosen
+
+    monkeypatch.setattr(mechanisms, "add_clipped", clipped)
+    for module in (clipping, mechanisms):
+        monkeypatch.setattr(module, "clip_factors", clip)
+    monkeypatch.setattr(KeyedNoise, "add", noised)
+    monkeypatch.setattr(KeyedNoise, "coins", tossed)
+
+    def keep(event: str, arguments: tuple[Any, ...]) -> None:
+        """Files at the moment at which they get their name."""
+        if event == "os.rename" and listening and str(arguments[0]).startswith(str(tmp_path)):
+            path = Path(arguments[0])
+            for file in [path] if path.is_file() else path.rglob("*"):
+                if file.is_file():
+                    watch.left[f"file {len(watch.left)} {Path(arguments[1]).name}"] = (
+                        file.read_bytes()
+                    )
+
+    listening: list[bool] = [True]
+    sys.addaudithook(keep)
+
+    def train(generator: Any) -> Watch:  # noqa: ANN401
+        rng = np.random.default_rng(0)
+        n = sum(COUNTS)
+        pixels = rng.integers(0, 256, (n, 8, 8), dtype=np.uint8)
+        labels = np.repeat(range(3), COUNTS).tolist()
+        data = PrivateDataset(type(records)(pixels, labels, ("a", "b", "c")), facts=FACTS)
+        watch.floats["mean pixel"] = [pixels.mean().item(), pixels.mean().item() / 255]
+        watch.counts["number of records"] = [n, *COUNTS]
+        capfd.readouterr()
+        with caplog.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            generator.fit(
+                data, out=tmp_path / "run", seed=1, hardware=Hardware("cpu", micro_batch=64),
+                show=True,
+            )  # fmt: skip
+        out, err = capfd.readouterr()
+        watch.left["stdout"], watch.left["stderr"] = out.encode(), err.encode()
+        watch.left["log"] = caplog.text.encode()
+        watch.left["warnings"] = " ".join(str(w.message) for w in warned).encode()
+        for path in (*home.rglob("*"), *(tmp_path / "run").rglob("*")):
+            if path.is_file() and path != home / "key":
+                watch.left[f"file at the end {path.name}"] = path.read_bytes()
+        return watch
+
+    yield train
+    listening.clear()
+
+
+def generator_of(method: str, untrained: Callable[..., Any]) -> Any:  # noqa: ANN401
+    """With tiny settings, and a delta that fits so many records."""
+    budget = Budget(2.0, 1e-5)
+    if method != "sketch":
+        tiny = untrained(method, batch=1200)
+        return type(tiny)(budget=budget, settings=tiny.settings)
+    sketch = SketchSettings(
+        n_frequencies=40, n_hidden_frequencies=20, n_samples=60, labeller_share=0.3
+    )
+    settings = PGE(budget=budget, settings=PGESettings("sketch", sketch=sketch)).resolve(FACTS)
+    return PGE(budget=budget, settings=hurried(settings))
+
+
+@pytest.mark.parametrize("method", ["dp-sad", "sketch"])
+def test_nothing_that_a_run_writes_or_says_holds_a_number_that_its_records_made(
+    watched: Callable[[Any], Watch], untrained: Callable[..., Any], method: str
+) -> None:
+    watch = watched(generator_of(method, untrained))
+    assert watch.found() == set()
+    assert len(watch.floats["sums"]) >= 6
+    assert any("privacy.json" in place for place in watch.left)
+    if method == "dp-sad":
+        assert min(len(watch.floats[what]) for what in ("losses", "norms")) > 100
+        assert len(watch.counts["batch sizes"]) == 3
+        assert any("teacher.safetensors" in place for place in watch.left)
+    assert "private" in (watch.left["stderr"] + watch.left["stdout"]).decode()
+
+
+gradient, save = NoisyStep.gradient, Checkpoints.save
+
+
+def _prints(step: NoisyStep, *given: Any) -> Any:  # noqa: ANN401
+    print(f"batch of {len(step._slots)}")
+    return gradient(step, *given)
+
+
+def _logs(step: NoisyStep, loss_fn: Any, *given: Any) -> Any:  # noqa: ANN401
+    answer = gradient(step, loss_fn, *given)
+    logging.getLogger("dpgen").debug("%d records", step._records.n_slots)
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("leak", "seen"),
+    [(_prints, "batch sizes in stdout"), (_logs, "number of records in log")],
+)
+def test_a_step_that_says_what_it_saw_is_found(
+    leak: Callable[..., Any], seen: str, watched: Callable[[Any], Watch],
+    untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(NoisyStep, "gradient", leak)
+    assert watched(generator_of("dpdm", untrained)).found() == {seen}
+
+
+@pytest.mark.parametrize(
+    ("what", "how"),
+    [("losses", "text"), ("norms", "binary"), ("sums", "warning"), ("mean pixel", "binary")],
+)
+def test_a_number_that_reaches_a_checkpoint_or_a_warning_is_found(
+    what: str, how: str, watched: Callable[[Any], Watch], untrained: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    seen: list[float] = []
+
+    def leaking(states: Checkpoints, name: str, tensors: Any, **numbers: Any) -> None:  # noqa: ANN401
+        value = seen[-1] if seen else None
+        if value is not None and how == "binary":
+            tensors = {**tensors, "loss": torch.tensor(value, dtype=torch.float64)}
+        if value is not None and how == "text":
+            numbers["best"] = round(value, 8)
+        if value is not None and how == "warning":
+            warnings.warn(f"{what} {value:.7g}", stacklevel=1)
+        save(states, name, tensors, **numbers)
+
+    monkeypatch.setattr(Checkpoints, "save", leaking)
+    monkeypatch.setattr(Watch, "saw", _and_kept(seen, what))
+    if what == "mean pixel":
+        pixels = np.random.default_rng(0).integers(0, 256, (sum(COUNTS), 8, 8), dtype=np.uint8)
+        seen.append(pixels.mean().item())
+    found = watched(generator_of("dpdm", untrained)).found()
+    place = "warnings" if how == "warning" else "file"
+    assert any(hit.startswith(f"{what} in {place}") for hit in found), found
+
+
+def _and_kept(seen: list[float], what: str) -> Callable[..., None]:
+    saw = Watch.saw
+
+    def keeping(watch: Watch, name: str, values: Tensor) -> None:
+        saw(watch, name, values)
+        if name == what:
+            seen.append(watch.floats[name][-1])
+
+    return keeping

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,7 +27,10 @@ from dpgen.progress import progress_bar
 
 DETERMINISTIC, TWO_WORLDS, ONE_RUN = "deterministic", "two worlds", "one run"
 N_RUNS = 1000  # of the two-world game, per world
-N_CANARIES = 1000  # of the one-run game, in the white box
+# An audit plays several games: at these levels it accuses a correct run about once in a hundred.
+N_CANARIES, ALPHA = 5000, 1e-3  # of the one-run game, in the white box
+LABEL_ALPHA = 0.01  # a lower one would leave too little power to a few hundred canaries
+MOST_GRADIENTS = 200_000  # of canaries in a one-run game: the first steps of a long stage
 
 
 def audit(
@@ -156,12 +160,13 @@ def _games(
                 TWO_WORLDS, name, worlds.passed, worlds.sentence, worlds.numbers,
                 _curve(name, worlds),
             )  # fmt: skip
-    n_releases = sum(stage.mechanism.n_releases for stage in plan.stages)
+    n_steps = {stage.label: _n_steps(stage) for stage in plan.stages}
+    n_releases = sum(n or 1 for n in n_steps.values())
     with progress_bar("gradient canaries", n_releases, show=show) as advance:
         for stage in plan.stages:
             found = one_run(
-                stage.mechanism, adjacency=adjacency, delta=delta, m=N_CANARIES, seed=seed,
-                advance=advance,
+                stage.mechanism, adjacency=adjacency, delta=delta, m=N_CANARIES,
+                n_steps=n_steps[stage.label], alpha=ALPHA, seed=seed, advance=advance,
             )  # fmt: skip
             name = f"{stage.label}: {N_CANARIES} gradient canaries"
             assert found.worlds is not None
@@ -169,6 +174,14 @@ def _games(
                 ONE_RUN, name, found.passed, found.sentence, found.numbers,
                 _curve(name, found.worlds),
             )  # fmt: skip
+
+
+def _n_steps(stage: Stage) -> int | None:
+    """How many steps of DP-SGD a game takes; None for a stage that has no steps."""
+    if not isinstance(stage.mechanism, NoisySGD):
+        return None
+    affordable = math.ceil(MOST_GRADIENTS / (stage.mechanism.rate * N_CANARIES))
+    return min(stage.mechanism.n_steps, affordable)
 
 
 def _curve(title: str, worlds: TwoWorld) -> Curve:
@@ -190,6 +203,6 @@ def _label_canaries(
         return label_canary_scores(make, facts, coins, seed=seed, show=show)
 
     claim = claim_of(plan.event, generator.budget.delta, facts.adjacency, "the whole run")
-    found = best_game(claim, m, seed=seed).play(run)
+    found = best_game(claim, m, LABEL_ALPHA, seed).play(run)
     name = f"the released model: {m} reserved-label canaries"
     return Finding(ONE_RUN, name, found.passed, found.sentence, found.numbers)

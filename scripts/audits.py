@@ -38,8 +38,9 @@ MODES: dict[str, tuple[str, dict[str, Any]]] = {
 HEAD = """# Audits of every certified mode on the embedded digits
 
 `python scripts/audits.py --out assets/audits.md`; delta {delta:g}, add or remove one record. A game
-refutes an epsilon or does not; beside what it refuted stands, in parentheses, the least that it
-would have seen, of a Gaussian mechanism, with probability 0.9. Two worlds: {n_runs} runs each of
+refutes an epsilon or does not: every epsilon below the first number is refuted, and in parentheses
+stands the least that would have been seen, of a Gaussian mechanism, with probability 0.9; first by
+the (epsilon, delta) bound, then by the f-DP bound. Two worlds: {n_runs} runs each of
 every stage's mechanism, with so little noise that the claim is {sharp:.3g}. Gradient canaries: one
 run of every stage's mechanism as configured; the stage of which most was refuted. Label canaries:
 one training as configured, the released model asked.
@@ -120,11 +121,15 @@ def _of(findings: list[Finding], words: str) -> Iterator[Finding]:
 
 
 def _game(findings: list[Finding]) -> str:
-    """What was refuted of a Gaussian mechanism, and what would have been."""
-    most = max(findings, key=lambda f: f.numbers["epsilon_low_gaussian"]).numbers
-    seen = most["detectable_epsilon"]
-    would = "nothing" if seen == "infinity" else f"{seen:.2g}"
-    return f"{most['epsilon_low_gaussian']:.2f} ({would})"
+    """By each bound, what was refuted of some stage, and what would have been of that stage."""
+    cells = []
+    for at in range(2):
+        bounds = [finding.numbers["bounds"][at] for finding in findings]
+        most = max(bounds, key=lambda bound: bound["refuted"])
+        seen = most["detectable"]
+        would = "nothing" if seen == "infinity" else f"{seen:.2g}"
+        cells.append(f"{most['refuted']:.2f} ({would})")
+    return "; ".join(cells)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,11 @@ class Claim:
             raise ValueError(f"epsilon must be a finite number to be refuted, got {self.epsilon}")
 
     @property
+    def pair(self) -> BlowUp:
+        """What the printed pair alone allows."""
+        return ProfileBlowUp(np.array([self.epsilon]), np.array([self.delta]))
+
+    @property
     def sentence(self) -> str:
         return f"epsilon {round_up(self.epsilon)} at delta {self.delta:g}, {self.scope}"
 

@@ -95,4 +95,6 @@ def _written(value: Any) -> Any:  # noqa: ANN401
     """JSON has no infinity: a word in its place."""
     if isinstance(value, Mapping):
         return {name: _written(held) for name, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_written(held) for held in value]
     return "infinity" if isinstance(value, float) and math.isinf(value) else value

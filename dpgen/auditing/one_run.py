@@ -10,8 +10,9 @@ asks for the scores, once, and what it gives back holds none of them.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,7 +28,7 @@ from dpgen.auditing.bounds import (
 )
 from dpgen.auditing.canaries import canary_scores
 from dpgen.auditing.claims import Claim, mechanism_claim
-from dpgen.auditing.power import detectable_mu, one_run_power, power_sentence
+from dpgen.auditing.power import Bound, detectable_mu, one_run_power, power_sentence
 from dpgen.auditing.two_world import TwoWorld, TwoWorldGame
 from dpgen.privacy.accounting import Adjacency
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
@@ -48,7 +49,8 @@ class OneRun:
         epsilon_low: refuted at ``claim.delta`` of whatever is (epsilon, delta)-DP.
         mu_low: refuted of whatever is mu-GDP; both hold at once with confidence 1 - alpha, because
             they are read off the same count.
-        detectable_epsilon: what would have been detected; see `power`.
+        detectable_by_pair, detectable_by_curve: what would have been detected by the printed
+            epsilon and delta alone, and by all that is claimed; see `power`.
         worlds: each canary taken for a run of its own; None where canaries may depend on each
             other.
     """
@@ -61,13 +63,30 @@ class OneRun:
     alpha: float
     epsilon_low: float
     mu_low: float
-    detectable_epsilon: float
+    detectable_by_pair: float
+    detectable_by_curve: float
     worlds: TwoWorld | None = None
 
     @property
     def epsilon_low_gaussian(self) -> float:
         """``mu_low`` as an epsilon at ``claim.delta``."""
         return gaussian_epsilon(self.mu_low, self.claim.delta)
+
+    @property
+    def detectable_epsilon(self) -> float:
+        """By either."""
+        return min(self.detectable_by_pair, self.detectable_by_curve)
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        found = (
+            Bound("(epsilon, delta)", self.epsilon_low, self.detectable_by_pair),
+            Bound("f-DP", self.epsilon_low_gaussian, self.detectable_by_curve),
+        )
+        if self.worlds is None:
+            return found
+        alone, worlds = "f-DP, if canaries are independent of each other,", self.worlds
+        return (*found, Bound(alone, worlds.epsilon_low_gaussian, worlds.detectable_epsilon))
 
     @property
     def refuted(self) -> bool:
@@ -87,12 +106,9 @@ class OneRun:
                 f"{self.fewest} have probability below {self.alpha:g}; a Gaussian mechanism would "
                 f"have epsilon >= {self.epsilon_low_gaussian:.3g}"
             )
-        if self.worlds is None:
-            return f"{power_sentence(self.claim, self.detectable_epsilon)}; {guessed}"
-        if not self.worlds.passed:
+        if self.worlds is not None and not self.worlds.passed:
             return self.worlds.sentence
-        independent = self.worlds.detectable_epsilon
-        return f"{power_sentence(self.claim, self.detectable_epsilon, independent)}; {guessed}"
+        return f"{power_sentence(self.claim, self.bounds)}; {guessed}"
 
     @property
     def numbers(self) -> dict[str, Any]:
@@ -104,10 +120,8 @@ class OneRun:
             "n_correct": self.n_correct,
             "fewest": self.fewest,
             "confidence": 1 - self.alpha,
-            "epsilon_low": self.epsilon_low,
             "mu_low": self.mu_low,
-            "epsilon_low_gaussian": self.epsilon_low_gaussian,
-            "detectable_epsilon": self.detectable_epsilon,
+            "bounds": [asdict(bound) for bound in self.bounds],
             "worlds": None if self.worlds is None else self.worlds.numbers,
         }
 
@@ -144,22 +158,40 @@ class OneRunGame:
         """The number of right guesses that refutes: the smaller one of two theorems about one
         count, so that together they accuse no more often than alpha.
         """
-        claim, m, r, alpha = self.claim, self.m, self.n_guesses, self.alpha
+        found = [n for n in (self.fewest_by_pair, self.fewest_by_curve) if n is not None]
+        return min(found, default=None)
+
+    @cached_property
+    def fewest_by_pair(self) -> int | None:
+        claim, m, r = self.claim, self.m, self.n_guesses
 
         def refutes(n_correct: int) -> bool:
-            return (
-                one_run_refutes(m, r, n_correct, alpha, claim.blow_up.inverse)
-                or one_run_p_value(m, r, n_correct, claim.epsilon, claim.delta) <= alpha
-            )
+            p = one_run_p_value(m, r, n_correct, claim.epsilon, claim.delta)
+            return p <= self.alpha
 
         return fewest_correct(r, refutes)
 
     @cached_property
+    def fewest_by_curve(self) -> int | None:
+        m, r, inverse = self.m, self.n_guesses, self.claim.blow_up.inverse
+        return fewest_correct(r, lambda n: one_run_refutes(m, r, n, self.alpha, inverse))
+
+    @cached_property
     def detectable_mu(self) -> float:
-        fewest = self.fewest
+        return self._detectable_mu(self.fewest)
+
+    def _detectable_mu(self, fewest: int | None) -> float:
         if fewest is None:
-            return float("inf")
+            return math.inf
         return detectable_mu(lambda mu: one_run_power(self.m, self.n_guesses, fewest, mu))
+
+    @cached_property
+    def detectable_by_pair(self) -> float:
+        return gaussian_epsilon(self._detectable_mu(self.fewest_by_pair), self.claim.delta)
+
+    @cached_property
+    def detectable_by_curve(self) -> float:
+        return gaussian_epsilon(self._detectable_mu(self.fewest_by_curve), self.claim.delta)
 
     def play(self, run: Callable[[np.ndarray], np.ndarray]) -> OneRun:
         """Plays once.
@@ -178,7 +210,8 @@ class OneRunGame:
             self.claim, m, r, n_correct, self.fewest, alpha,
             one_run_epsilon(m, r, n_correct, alpha, delta),
             one_run_mu(m, r, n_correct, alpha),
-            gaussian_epsilon(self.detectable_mu, delta),
+            self.detectable_by_pair,
+            self.detectable_by_curve,
         )  # fmt: skip
 
     def _coins(self) -> np.ndarray:

@@ -11,7 +11,8 @@ because its loss has a heavier tail, which no game of this size visits.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
@@ -25,25 +26,38 @@ from dpgen.privacy.accounting import round_up
 PROBABILITY = 0.9  # with which what is said to be detectable is detected
 
 
-def power_sentence(claim: Claim, detectable_epsilon: float, independent: float = math.inf) -> str:
-    """What "no violation" means.
+@dataclass(frozen=True)
+class Bound:
+    """One bound on a privacy loss, with its power.
 
     Args:
-        detectable_epsilon: infinite where nothing could have been detected.
-        independent: the same if canaries are independent of each other.
+        name: of the theorem, in words.
+        refuted: every epsilon below it is refuted at the claim's delta; of a curve, every Gaussian
+            mechanism below it.
+        detectable: the smallest epsilon, of a Gaussian mechanism, by which this bound would have
+            refuted the claim; infinite where none.
     """
-    seen = []
-    if math.isfinite(detectable_epsilon):
-        seen.append(f"epsilon >= {round_up(detectable_epsilon)}")
-    if math.isfinite(independent):
-        seen.append(f"epsilon >= {round_up(independent)} if canaries are independent of each other")
-    power = (
-        f"would have detected a Gaussian mechanism of {' and of '.join(seen)}, with probability "
-        f"{PROBABILITY:g}"
-        if seen
-        else "the game is too small to detect any epsilon"
+
+    name: str
+    refuted: float
+    detectable: float
+
+    def __str__(self) -> str:
+        would = (
+            f"would have detected epsilon >= {round_up(self.detectable)}"
+            if math.isfinite(self.detectable)
+            else "too small to detect any epsilon"
+        )
+        return f"by {self.name} epsilon < {math.floor(100 * self.refuted) / 100:g} refuted, {would}"
+
+
+def power_sentence(claim: Claim, bounds: Sequence[Bound]) -> str:
+    """What "no violation" means."""
+    told = "; ".join(map(str, bounds))
+    return (
+        f"no violation found; {told} (of a Gaussian mechanism, with probability {PROBABILITY:g}); "
+        f"claimed: {claim.sentence}"
     )
-    return f"no violation found; {power}; claimed: {claim.sentence}"
 
 
 def detectable_mu(power: Callable[[float], float], probability: float = PROBABILITY) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,8 +22,8 @@ from dpgen.auditing.bounds import (
     two_world_mu,
 )
 from dpgen.auditing.canaries import canary_scores
-from dpgen.auditing.claims import Claim, mechanism_claim
-from dpgen.auditing.power import detectable_mu, power_sentence, two_world_power
+from dpgen.auditing.claims import BlowUp, Claim, mechanism_claim
+from dpgen.auditing.power import Bound, detectable_mu, power_sentence, two_world_power
 from dpgen.privacy.accounting import Adjacency
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 
@@ -45,7 +45,8 @@ class TwoWorld:
             them.
         epsilon_low: refuted at ``claim.delta`` of whatever is (epsilon, delta)-DP.
         mu_low: refuted of whatever is mu-GDP.
-        detectable_epsilon: what would have been detected; see `power`.
+        detectable_by_pair, detectable_epsilon: what would have been detected by the printed epsilon
+            and delta alone, and by all that is claimed; see `power`.
         false_positive_rates, true_positive_rates: points of the curve over all thresholds, as
             counted.
         limits: the most true positives that the claim allows at these false positives.
@@ -60,6 +61,7 @@ class TwoWorld:
     alpha: float
     tpr_low: float
     fpr_high: float
+    detectable_by_pair: float
     detectable_epsilon: float
     false_positive_rates: tuple[float, ...]
     true_positive_rates: tuple[float, ...]
@@ -79,6 +81,13 @@ class TwoWorld:
         return gaussian_epsilon(self.mu_low, self.claim.delta)
 
     @property
+    def bounds(self) -> tuple[Bound, Bound]:
+        return (
+            Bound("(epsilon, delta)", self.epsilon_low, self.detectable_by_pair),
+            Bound("f-DP", self.epsilon_low_gaussian, self.detectable_epsilon),
+        )
+
+    @property
     def passed(self) -> bool:
         return self.tpr_low <= float(self.claim.blow_up(self.fpr_high))
 
@@ -89,7 +98,7 @@ class TwoWorld:
             f"{self.n_test} runs each"
         )
         if self.passed:
-            return f"{power_sentence(self.claim, self.detectable_epsilon)}; {seen}"
+            return f"{power_sentence(self.claim, self.bounds)}; {seen}"
         return (
             f"VIOLATION: {seen}; the claim ({self.claim.sentence}) allows at most a rate of "
             f"{float(self.claim.blow_up(self.fpr_high)):.4g} where at least {self.tpr_low:.4g} was "
@@ -108,10 +117,8 @@ class TwoWorld:
             "true_positives": self.true_positives,
             "false_positives": self.false_positives,
             "confidence": 1 - self.alpha,
-            "epsilon_low": self.epsilon_low,
             "mu_low": self.mu_low,
-            "epsilon_low_gaussian": self.epsilon_low_gaussian,
-            "detectable_epsilon": self.detectable_epsilon,
+            "bounds": [asdict(bound) for bound in self.bounds],
         }
 
 
@@ -148,9 +155,14 @@ class TwoWorldGame:
 
     @cached_property
     def detectable_mu(self) -> float:
-        return detectable_mu(
-            lambda mu: two_world_power(self.n_test, self.alpha, self.claim.blow_up, mu)
-        )
+        return self._detectable_mu(self.claim.blow_up)
+
+    @cached_property
+    def detectable_by_pair(self) -> float:
+        return gaussian_epsilon(self._detectable_mu(self.claim.pair), self.claim.delta)
+
+    def _detectable_mu(self, blow_up: BlowUp) -> float:
+        return detectable_mu(lambda mu: two_world_power(self.n_test, self.alpha, blow_up, mu))
 
     def play(
         self, run: Callable[[bool], float], advance: Callable[[], None] = lambda: None
@@ -179,6 +191,7 @@ class TwoWorldGame:
             self.claim, self.n_runs, self.n_test, threshold, true, false, self.alpha,
             float(proportion_low(true, self.n_test, self.alpha / 2)),
             float(proportion_high(false, self.n_test, self.alpha / 2)),
+            self.detectable_by_pair,
             gaussian_epsilon(self.detectable_mu, self.claim.delta),
             tuple(rates[:, 0].tolist()), tuple(rates[:, 1].tolist()),
             tuple(self.claim.blow_up(rates[:, 0]).tolist()),

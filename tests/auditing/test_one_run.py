@@ -45,8 +45,9 @@ def claim(mu: float) -> Claim:
 def accused(game: OneRunGame, run: Callable[[np.ndarray], np.ndarray], n_plays: int) -> float:
     """The share of plays, each with coins of its own, in which the claim is refuted."""
     games = [replace(game, seed=seed) for seed in range(n_plays)]
+    names = ("fewest", "detectable_mu", "detectable_by_pair", "detectable_by_curve")
     for one in games:
-        one.__dict__["fewest"], one.__dict__["detectable_mu"] = game.fewest, game.detectable_mu
+        one.__dict__.update({name: getattr(game, name) for name in names})
     return float(np.mean([not one.play(run).passed for one in games]))
 
 
@@ -187,7 +188,8 @@ def test_the_production_mechanisms_keep_their_claims(
     found = played(mechanism, 600, adjacency)
     assert found.passed and found.worlds is not None
     assert found.claim.blow_up == GaussianBlowUp(mu)
-    assert "no violation found; would have detected" in found.sentence
+    assert found.sentence.startswith("no violation found; by (epsilon, delta) epsilon < ")
+    assert "; by f-DP epsilon < " in found.sentence
     assert json.loads(json.dumps(found.numbers))["n_correct"] == found.n_correct
     # The canaries do show all that is claimed, within 3 standard errors of two rates.
     rates = np.array(found.worlds.true_positive_rates) - np.array(found.worlds.false_positive_rates)

@@ -14,6 +14,7 @@ from dpgen.auditing.claims import Claim, GaussianBlowUp
 from dpgen.auditing.one_run import OneRunGame
 from dpgen.auditing.power import (
     PROBABILITY,
+    Bound,
     detectable_mu,
     one_run_power,
     power_sentence,
@@ -87,9 +88,23 @@ def test_the_detectable_mu_is_where_the_power_reaches_its_probability() -> None:
     assert detectable_mu(lambda mu: 0.5) == math.inf
 
 
-def test_the_sentence_says_what_a_silence_is_worth() -> None:
-    small = power_sentence(claim(1.0), math.inf)
-    assert small.startswith("no violation found; the game is too small to detect any epsilon")
-    said = power_sentence(claim(1.0), 7.891, 6.001)
-    assert "epsilon >= 7.9 and of epsilon >= 6.01 if canaries are independent" in said
+def test_the_sentence_says_what_was_refuted_and_what_a_silence_is_worth() -> None:
+    small = power_sentence(claim(1.0), [Bound("a theorem", 0.0, math.inf)])
+    assert small.startswith(
+        "no violation found; by a theorem epsilon < 0 refuted, too small to detect any epsilon"
+    )
+    said = power_sentence(claim(1.0), [Bound("one", 1.239, 7.891), Bound("another", 2.0, 6.001)])
+    assert "by one epsilon < 1.23 refuted, would have detected epsilon >= 7.9;" in said
+    assert "by another epsilon < 2 refuted, would have detected epsilon >= 6.01 (" in said
     assert "with probability 0.9" in said and "epsilon 4.38 at delta 1e-05" in said
+
+
+def test_each_bound_of_a_one_run_game_detects_what_it_says() -> None:
+    """Of the two theorems the better one is what the whole game detects."""
+    game = OneRunGame(claim(1.0), 1000, 200)
+    assert game.fewest == min(game.fewest_by_pair or 201, game.fewest_by_curve or 201)
+    whole = gaussian_epsilon(game.detectable_mu, DELTA)
+    assert min(game.detectable_by_pair, game.detectable_by_curve) == whole
+    assert game.detectable_by_curve < game.detectable_by_pair
+    blind = OneRunGame(claim(3.0), 30, 3)
+    assert blind.fewest_by_pair is None and blind.detectable_by_pair == math.inf

@@ -149,7 +149,9 @@ def test_the_production_mechanisms_keep_their_claims(
 ) -> None:
     found = played(mechanism, 120 if mechanism is SGD else 600, adjacency)
     assert found.passed and found.mu_low < 1
-    assert found.sentence.startswith("no violation found; would have detected")
+    assert found.sentence.startswith("no violation found; by (epsilon, delta) epsilon < ")
+    by_pair, by_curve = found.bounds
+    assert by_pair.refuted <= by_curve.refuted and by_pair.detectable >= by_curve.detectable
     assert json.loads(json.dumps(found.numbers))["false_positives"] == found.false_positives
     # The canary does show all that is claimed, within 3 standard errors of two rates.
     rates = np.array(found.true_positive_rates) - np.array(found.false_positive_rates)

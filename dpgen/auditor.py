@@ -11,12 +11,13 @@ import numpy as np
 from dpgen.auditing.claims import claim_of
 from dpgen.auditing.findings import Audit, Curve, Finding
 from dpgen.auditing.label_canaries import label_canary_scores, with_canaries
-from dpgen.auditing.one_run import best_game, one_run
+from dpgen.auditing.one_run import best_game
 from dpgen.auditing.oracle import oracle
 from dpgen.auditing.randomness import LIMIT, randomness
 from dpgen.auditing.replay import Replay, hurried, replay
 from dpgen.auditing.stand_ins import neighbours
-from dpgen.auditing.two_world import TwoWorld, sharpened, two_world
+from dpgen.auditing.two_world import TwoWorld
+from dpgen.auditing.white_box import one_run, sharpened, two_world
 from dpgen.data.images import PublicFacts
 from dpgen.generator import PrivateGenerator, load
 from dpgen.privacy.events import event_to_json
@@ -83,15 +84,14 @@ def _certificate(folder: Path) -> Finding:
 
 
 def _mechanism(stage: Stage, advance: Callable[[], None]) -> Iterator[Finding]:
-    """Sensitivity to gradients that no image would give, noise and coins."""
-    if isinstance(stage.mechanism, NoisySGD):
-        moved = oracle(stage.mechanism)
-        yield Finding(
-            DETERMINISTIC, f"{stage.label}: sensitivity", moved.passed,
-            f"{len(moved.moved)} gradients moved the sum by at most {moved.largest:.5f} of the "
-            "clip norm",
-            {"moved": dict(moved.moved)},
-        )  # fmt: skip
+    """Sensitivity to what no image would send in, noise and coins."""
+    moved = oracle(stage.mechanism)
+    yield Finding(
+        DETERMINISTIC, f"{stage.label}: sensitivity", moved.passed,
+        f"{len(moved.moved)} made-up records moved the sum by at most {moved.largest:.5f} of the "
+        "bound",
+        {"moved": dict(moved.moved)},
+    )  # fmt: skip
     advance()
     drawn = randomness(stage.mechanism)
     yield Finding(
@@ -115,12 +115,15 @@ def _replayed(
     if make().plan(facts) != plan:
         raise RuntimeError("settings that were hurried must not change the plan")
     found = replay(make, facts, seed=seed, advance=advance)
-    return [*(_movement(found, label) for label in found.moved), _released(found)]
+    movements = [_movement(found, label) for label in found.moved]
+    seen = f"read by {', '.join(found.outside)}" if found.outside else "by mechanisms alone"
+    doors = Finding(DETERMINISTIC, "records are read", not found.outside, seen)
+    return [*movements, _released(found), doors]
 
 
 def _movement(found: Replay, label: str) -> Finding:
     moved = found.moved[label]
-    largest = max(moved.values())
+    largest = max(moved.values(), default=0.0)
     idle = "; no neighbour moved it, so this says nothing" if label in found.idle else ""
     return Finding(
         DETERMINISTIC,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -26,12 +26,9 @@ from dpgen.auditing.bounds import (
     one_run_p_value,
     one_run_refutes,
 )
-from dpgen.auditing.canaries import canary_scores
-from dpgen.auditing.claims import Claim, mechanism_claim
+from dpgen.auditing.claims import Claim
 from dpgen.auditing.power import Bound, detectable_mu, one_run_power, power_sentence
-from dpgen.auditing.two_world import TwoWorld, TwoWorldGame
-from dpgen.privacy.accounting import Adjacency
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
+from dpgen.auditing.two_world import TwoWorld
 
 # A correct Gaussian mechanism is accused far less often than this: the theorems allow for canaries
 # that conspire. At 0.001 no number of right guesses would refute an epsilon of 10.
@@ -239,52 +236,3 @@ def best_game(claim: Claim, m: int, alpha: float = ALPHA, seed: int = 0) -> OneR
     guesses = sorted({max(1, round(share * m)) for share in SHARES})
     games = [OneRunGame(claim, m, n_guesses, alpha, seed) for n_guesses in reversed(guesses)]
     return min(games, key=lambda game: game.detectable_mu)
-
-
-def one_run(
-    mechanism: NoisySGD | NoisySum,
-    *,
-    adjacency: Adjacency,
-    delta: float,
-    m: int = 1000,
-    n_steps: int | None = None,
-    alpha: float = ALPHA,
-    seed: int = 0,
-    advance: Callable[[], None] = lambda: None,
-) -> OneRun:
-    """Plays the game with canaries in the white box, on the production mechanism at its own rate,
-    clip and noise; and with the same scores the two-world game.
-
-    Guarantee: a correct mechanism is accused with probability at most ``alpha`` by the one and at
-    most `two_world.ALPHA` by the other.
-
-    Args:
-        m: canaries, at least 20.
-        n_steps: of a NoisySGD, only its first so many steps; the claim is then that of the steps
-            that run, and says so.
-        advance: called after each release.
-    """
-    if m < 20:
-        raise ValueError(f"m must be at least 20, got {m}")
-    planned = mechanism.n_releases
-    if n_steps is not None and not 1 <= n_steps <= planned:
-        raise ValueError(f"n_steps must lie in [1, {planned}], got {n_steps}")
-    if isinstance(mechanism, NoisySGD) and n_steps is not None:
-        mechanism = replace(mechanism, n_steps=n_steps)
-    claim = mechanism_claim(mechanism, delta, adjacency, of=planned)
-    absent = -1.0 if adjacency == "replace_one" else 0.0
-    scores = {False: np.empty(0), True: np.empty(0)}
-
-    def run(coins: np.ndarray) -> np.ndarray:
-        found = canary_scores(mechanism, np.where(coins, 1.0, absent), advance=advance)
-        scores.update({world: found[coins == world] for world in scores})
-        return found
-
-    found = best_game(claim, m, alpha, seed).play(run)
-    # In these mechanisms as they are claimed, canaries along orthogonal directions are independent
-    # of each other, so that each is a run of its own. Where that is not so, something is broken.
-    alone = replace(claim, scope=f"{claim.scope}, each canary taken for a run of its own")
-    queues = {world: iter(values) for world, values in scores.items()}
-    n_runs = min(map(len, scores.values()))
-    worlds = TwoWorldGame(alone, n_runs).play(lambda world: float(next(queues[world])))
-    return replace(found, worlds=worlds)

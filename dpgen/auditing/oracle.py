@@ -1,21 +1,22 @@
-"""Sensitivity oracle: the worst gradients that a record could have, through the mechanism itself.
+"""Sensitivity oracle: the worst that a record could send in, through the mechanism itself.
 
-Images have pixels in a range; gradients have none. Here every record's gradient is what the oracle
-says, whatever a network would have made of it, so that the clip is all that stands between a record
-and the sum.
+Images have pixels in a range; gradients have none. Here every record's gradient, or its statistic,
+is what the oracle says, whatever a network would have made of it, so that the clip is all that
+stands between a record and the sum.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dpgen.privacy.mechanisms import NoisySGD
+from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum
 from dpgen.privacy.noise import KeyedNoise
 
 SHAPES = {"first": (3, 4), "second": (5,), "third": ()}
@@ -24,7 +25,7 @@ N_OTHERS = 7
 
 @dataclass(frozen=True)
 class Oracle:
-    """By gradient, how far its record moves a step's sum, in units of the clip norm."""
+    """By what a record sends in, how far it moves a release's sum, in units of the bound."""
 
     moved: Mapping[str, float]
 
@@ -37,19 +38,22 @@ class Oracle:
         return self.largest <= 1
 
 
-def oracle(mechanism: NoisySGD, *, seed: int = 0) -> Oracle:
-    """How far each record of a library moves the first step's sum, alone and among others, in
+def oracle(mechanism: NoisySGD | NoisySum, *, seed: int = 0) -> Oracle:
+    """How far each record of a library moves the first release's sum, alone and among others, in
     micro-batches of one, of a few and of all.
     """
+    sgd = isinstance(mechanism, NoisySGD)
+    bound = mechanism.clip_norm if sgd else mechanism.statistic.bound
+    sums = _sum_of_step if sgd else _sum_of_release
     return Oracle(
         {
             f"{name}, {company}, micro-batch {micro_batch}": _distance(
-                _sum(mechanism, others, micro_batch),
-                _sum(mechanism, torch.cat([others, gradient[None]]), micro_batch),
+                sums(mechanism, others, micro_batch),
+                sums(mechanism, torch.cat([others, sent[None]]), micro_batch),
             )
-            / mechanism.clip_norm
+            / bound
             for company, others in _companies(seed).items()
-            for name, gradient in _library(others, seed).items()
+            for name, sent in _library(others, seed).items()
             for micro_batch in (1, 3, 16)
         }
     )
@@ -62,7 +66,7 @@ def _companies(seed: int) -> dict[str, Tensor]:
 
 
 def _library(others: Tensor, seed: int) -> dict[str, Tensor]:
-    """Gradients (D,) by name."""
+    """What a record sends in, (D,), by name."""
     generator = torch.Generator().manual_seed(seed + 1)
     direction = torch.randn(_size(), generator=generator)
     layer = torch.zeros(_size())
@@ -87,14 +91,14 @@ def _size() -> int:
 
 
 class _Told:
-    """Records whose pixels are their gradient."""
+    """Records whose pixels are what they send in."""
 
-    def __init__(self, gradients: Tensor) -> None:
-        self._gradients, self.n_slots = gradients, len(gradients)
+    def __init__(self, sent: Tensor) -> None:
+        self._sent, self.n_slots = sent, len(sent)
 
     def read(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         labels = torch.zeros(len(slots), dtype=torch.int64)
-        return self._gradients[slots], labels, torch.ones(len(slots), dtype=torch.bool)
+        return self._sent[slots], labels, torch.ones(len(slots), dtype=torch.bool)
 
 
 class _Bare(KeyedNoise):
@@ -111,8 +115,37 @@ class _Bare(KeyedNoise):
     def coins(self, n: int, rate: float, *, release: int) -> np.ndarray:
         return np.arange(n, dtype=np.int64)
 
+    def heard(self) -> Tensor:
+        """All sums in a row; infinite where there was none: a release that is left out tells."""
+        nothing = torch.tensor([math.inf])
+        return torch.cat([self.before.get(name, nothing).reshape(-1) for name in SHAPES])
 
-def _sum(mechanism: NoisySGD, gradients: Tensor, micro_batch: int) -> Tensor:
+
+@dataclass(frozen=True)
+class _Sent:
+    """A statistic that is what a record sends in, a table a part."""
+
+    bound: float
+    settings: ClassVar[Mapping[str, str]] = {"statistic": "sent in"}
+
+    @property
+    def tables(self) -> dict[str, tuple[int, int]]:
+        return {name: (1, math.prod(shape)) for name, shape in SHAPES.items()}
+
+    def __call__(self, pixels: Tensor, labels: Tensor) -> dict[str, Block]:
+        parts = pixels.split([math.prod(shape) for shape in SHAPES.values()], dim=1)
+        return {name: Block(part, labels) for name, part in zip(SHAPES, parts, strict=True)}
+
+
+def _sum_of_release(mechanism: NoisySum, sent: Tensor, micro_batch: int) -> Tensor:
+    """What a release adds up before its noise, for records that send in these, (D,) float64."""
+    noise = _Bare()
+    told = replace(mechanism, statistic=_Sent(mechanism.statistic.bound))
+    told.release(_Told(sent), noise, micro_batch=micro_batch)
+    return noise.heard()
+
+
+def _sum_of_step(mechanism: NoisySGD, gradients: Tensor, micro_batch: int) -> Tensor:
     """What a step adds up before its noise, for records with these gradients, (D,) float64."""
     parameters = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
     sizes = [math.prod(shape) for shape in SHAPES.values()]
@@ -130,9 +163,11 @@ def _sum(mechanism: NoisySGD, gradients: Tensor, micro_batch: int) -> Tensor:
         )  # fmt: skip
     )
     step.gradient(loss, lambda generator: {"none": np.zeros(1)}, parameters)
-    return torch.cat([noise.before[name].reshape(-1) for name in SHAPES])
+    return noise.heard()
 
 
 def _distance(one: Tensor, other: Tensor) -> float:
+    if one.shape != other.shape:
+        return math.inf
     gap = (one - other).norm().item()
     return gap if math.isfinite(gap) else math.inf

@@ -60,7 +60,7 @@ def _noise_scores(noise: list[dict[str, Tensor]], flat: np.ndarray) -> dict[str,
     found = {
         "standard deviation of the noise": (flat.var() - 1) * math.sqrt(n / 2),
         "mean of the noise": flat.mean() * math.sqrt(n),
-        "shape of the noise": float(norm.isf(max(kstest(flat, "norm").pvalue, 1e-300))),
+        "shape of the noise": float(norm.isf(max(float(kstest(flat, "norm").pvalue), 1e-300))),
     }
     lag = [_correlation(a["first"], b["first"]) for a, b in zip(noise, noise[1:], strict=False)]
     found["noise of two releases"] = max(lag, key=abs)
@@ -149,14 +149,16 @@ class _Nothing:
 
 
 def _noise(mechanism: NoisySGD | NoisySum) -> Iterator[dict[str, Tensor]]:
-    """Noise in units of its standard deviation: of steps of one run, of releases of several."""
+    """Noise in units of the standard deviation that its price assumes: of steps of one run, of
+    releases of several.
+    """
     if isinstance(mechanism, NoisySum):
         empty = replace(mechanism, statistic=_Nothing(mechanism.statistic.bound))
-        scale = 1 / mechanism.noise_std
+        scale = 1 / (mechanism.noise_multiplier * mechanism.statistic.bound)
         sources = (KeyedNoise(new_key(), "audit") for _ in range(N_NOISE_RELEASES))
         answers = (empty.release(_Empty(0), source) for source in sources)
     else:
-        scale = mechanism.expected_batch / mechanism.noise_std
+        scale = mechanism.expected_batch / (mechanism.noise_multiplier * mechanism.clip_norm)
         answers = _answers(mechanism, N_NOISE_RELEASES, _Empty(0), SHAPES)
     for answer in answers:
         yield {name: scale * part for name, part in answer.items()}

@@ -11,15 +11,16 @@ worlds was made by the one record:
                        noisy answers and of public numbers
 
 A teacher that was trained without protection, a batch norm, a normalisation by the actual batch, a
-label histogram: whatever carries a record past the mechanisms shows in one of the two. What this
-cannot see: wrong noise and wrong coins, which the games measure.
+label histogram: whatever carries a record past the mechanisms shows in one of the two, or in who
+reads records. What this cannot see: wrong noise and wrong coins, which the games measure.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -31,6 +32,7 @@ from torch import Tensor
 from dpgen.auditing.stand_ins import StandIns, neighbours
 from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
+from dpgen.privacy import mechanisms
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum
 from dpgen.privacy.noise import KeyedNoise, NoiseSource
@@ -55,19 +57,23 @@ class Replay:
         units of the stage's bound.
     allowed: 1, or 2 where neighbours replace a record.
     different: by neighbour, what was released that is not bit-equal.
+    outside: functions that read records beside the mechanisms: a choice that a record may sway
+        need not sway for any of these neighbours.
     """
 
     moved: Mapping[str, Mapping[str, float]]
     allowed: float
     different: Mapping[str, tuple[str, ...]]
+    outside: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
-        return self.largest <= self.allowed and not any(self.different.values())
+        held = self.largest <= self.allowed and not self.outside
+        return held and not any(self.different.values())
 
     @property
     def largest(self) -> float:
-        return max(max(by_neighbour.values()) for by_neighbour in self.moved.values())
+        return max((x for found in self.moved.values() for x in found.values()), default=0.0)
 
     @property
     def idle(self) -> tuple[str, ...]:
@@ -75,7 +81,9 @@ class Replay:
         nothing.
         """
         return tuple(
-            name for name, found in self.moved.items() if max(found.values()) < 0.01 * self.allowed
+            name
+            for name, found in self.moved.items()
+            if max(found.values(), default=0.0) < 0.01 * self.allowed
         )
 
 
@@ -87,6 +95,7 @@ class World:
         self.before: dict[tuple[str, int, str], Tensor] = {}
         self.answers: dict[tuple[str, int, str], Tensor] = {}
         self.released: dict[str, bytes] = {}
+        self.outside: set[str] = set()
 
 
 class Transcript:
@@ -100,7 +109,7 @@ class Transcript:
     def add(self, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
         key, forced = (self._plan, release, name), self._world.forced
         self._world.before[key] = total.detach().double().cpu().clone()
-        if forced is None:
+        if forced is None or key not in forced.answers:
             answer = self._source.add(total, std, release=release, name=name)
         else:
             answer = forced.answers[key].clone().to(total.device)
@@ -114,11 +123,27 @@ class Transcript:
         return self._source.draws(slot, release=release)
 
 
+class Guarded(StandIns):
+    """Stand-in records that know who reads them."""
+
+    world: World
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
+        reader = frame = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename != mechanisms.__file__:
+            frame = frame.f_back
+        if frame is None:
+            self.world.outside.add(reader.f_code.co_qualname)
+        return super().read(indices)
+
+
 class ReplayedDataset(PrivateDataset):
     """Stand-in records whose answers are those of a world; only the first steps of DP-SGD."""
 
     def __init__(self, source: StandIns, facts: PublicFacts, world: World) -> None:
-        super().__init__(source, facts=facts)
+        guarded = Guarded(source.pixels, source.labels, source.class_names)
+        object.__setattr__(guarded, "world", world)
+        super().__init__(guarded, facts=facts)
         self._world = world
 
     def noise(self, keys: StageKeys, plan: str) -> NoiseSource:
@@ -150,17 +175,24 @@ def replay(
     """
     first, others = neighbours(facts, seed)
     base = _lived(make, first, facts, World(), seed)
-    advance()
     stages = {stage.charge.plan: stage for stage in make().plan(facts).stages}
     moved: dict[str, dict[str, float]] = {stage.label: {} for stage in stages.values()}
     different: dict[str, tuple[str, ...]] = {}
+    outside = set(base.outside)
     for name, source in others.items():
-        world = _lived(make, source, facts, World(base), seed)
-        for label, distance in _movements(base, world, stages).items():
-            moved[label][name] = distance
-        different[name] = _different(base, world)
         advance()
-    return Replay(moved, 2.0 if facts.adjacency == "replace_one" else 1.0, different)
+        try:
+            world = _lived(make, source, facts, World(base), seed)
+        except Exception as error:  # whether a run stops is a bit about its records
+            different[name] = (f"an exception ({type(error).__name__})",)
+            continue
+        for label, distance in _movements(base, world, stages).items():
+            moved.setdefault(label, {})[name] = distance
+        different[name] = _different(base, world)
+        outside |= world.outside
+    advance()
+    allowed = 2.0 if facts.adjacency == "replace_one" else 1.0
+    return Replay(moved, allowed, different, tuple(sorted(outside)))
 
 
 def _lived(
@@ -194,6 +226,9 @@ def _movements(one: World, other: World, stages: Mapping[str, Stage]) -> dict[st
             squares[key[:2]] += float((mine - theirs).square().sum())
     found: dict[str, float] = {}
     for (plan, _), square in squares.items():
+        if plan not in stages:
+            found["what the plan does not hold"] = math.inf
+            continue
         label = stages[plan].label
         found[label] = max(found.get(label, 0.0), square**0.5 / bound(stages[plan].mechanism))
     return found

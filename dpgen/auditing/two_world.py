@@ -6,9 +6,8 @@ them places the threshold and is not counted, and the game makes the runs itself
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -21,14 +20,9 @@ from dpgen.auditing.bounds import (
     two_world_epsilon,
     two_world_mu,
 )
-from dpgen.auditing.canaries import canary_scores
-from dpgen.auditing.claims import BlowUp, Claim, mechanism_claim
+from dpgen.auditing.claims import BlowUp, Claim
 from dpgen.auditing.power import Bound, detectable_mu, power_sentence, two_world_power
-from dpgen.privacy.accounting import Adjacency
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 
-N_OTHERS = 7  # records in both worlds
-MICRO_BATCH = 4  # the canary shares a micro-batch with some of them, not with all
 N_POINTS = 100
 ALPHA = 1e-3  # an audit plays several games; none of them should accuse a correct mechanism
 
@@ -196,45 +190,3 @@ class TwoWorldGame:
             tuple(rates[:, 0].tolist()), tuple(rates[:, 1].tolist()),
             tuple(self.claim.blow_up(rates[:, 0]).tolist()),
         )  # fmt: skip
-
-
-def sharpened(
-    mechanism: NoisySGD | NoisySum, adjacency: Adjacency, *, mu: float = 1.0, n_steps: int = 2
-) -> NoisySGD | NoisySum:
-    """The mechanism with the multiplier at which it is exactly ``mu``-GDP, a NoisySGD in
-    ``n_steps`` steps on all records: at the multiplier and the rate of a plan one step leaks too
-    little for any number of runs to show a mistake. Clip norm, bound and denominator stay.
-    """
-    multiplier = (2.0 if adjacency == "replace_one" else 1.0) / mu
-    if isinstance(mechanism, NoisySum):
-        return replace(mechanism, noise_multiplier=multiplier)
-    return replace(
-        mechanism, rate=1.0, n_steps=n_steps, noise_multiplier=multiplier * math.sqrt(n_steps)
-    )
-
-
-def two_world(
-    mechanism: NoisySGD | NoisySum,
-    *,
-    adjacency: Adjacency,
-    delta: float,
-    n_runs: int = 1000,
-    alpha: float = ALPHA,
-    advance: Callable[[], None] = lambda: None,
-) -> TwoWorld:
-    """Plays the game with one canary in the white box among a few other records, on the production
-    mechanism, each run under a fresh key. Usually on what `sharpened` gives.
-
-    Args:
-        n_runs: per world.
-        advance: called after each of the ``2 * n_runs`` runs.
-    """
-    absent = -1.0 if adjacency == "replace_one" else 0.0
-
-    def run(world: bool) -> float:
-        versions = np.array([1.0 if world else absent])
-        found = canary_scores(mechanism, versions, n_others=N_OTHERS, micro_batch=MICRO_BATCH)
-        return float(found[0])
-
-    claim = mechanism_claim(mechanism, delta, adjacency)
-    return TwoWorldGame(claim, n_runs, alpha).play(run, advance)

@@ -17,7 +17,8 @@ from dpgen.auditing import canaries
 from dpgen.auditing.bounds import gaussian_epsilon
 from dpgen.auditing.canaries import CanaryStatistic
 from dpgen.auditing.claims import Claim, GaussianBlowUp, ProfileBlowUp
-from dpgen.auditing.one_run import OneRun, OneRunGame, best_game, one_run
+from dpgen.auditing.one_run import OneRun, OneRunGame, best_game
+from dpgen.auditing.white_box import one_run
 from dpgen.privacy import clipping, mechanisms
 from dpgen.privacy.accounting import epsilon_of
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -96,6 +97,64 @@ class Counting(DPDM):
         with torch.no_grad():
             next(networks["model"].parameters()).mul_(500 / (484 + len(data._source)))
         return networks
+
+
+class Choosing(DPDM):
+    """Stops for a record that none of the neighbours has."""
+
+    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> Mapping[str, nn.Module]:
+        pixels, _ = data._source.read(range(len(data._source)))
+        if int(pixels.sum()) == 12_345_678:
+            raise RuntimeError("such a record must not be")
+        return super()._learn(data, plan, work)
+
+
+def test_a_choice_that_no_neighbour_sways_is_seen_by_who_reads_the_records(
+    untrained: Callable[..., Any],
+) -> None:
+    honest = untrained("dpdm")
+    found = replay(lambda: Choosing(budget=honest.budget, settings=honest.settings), FACTS)
+    assert found.outside == ("Choosing._learn",) and not found.passed
+    assert found.largest <= 1 and not any(found.different.values())
+    assert replay(lambda: honest, FACTS).outside == ()
+
+
+class Asking(DPDM):
+    """Plans one step less for an odd number of records."""
+
+    def fit(self, data: PrivateDataset, **given: Any) -> Any:  # noqa: ANN401
+        n_steps = self.settings.teacher.n_steps - len(data._source) % 2
+        teacher = replace(self.settings.teacher, n_steps=n_steps)
+        self.settings = replace(self.settings, teacher=teacher)
+        return super().fit(data, **given)
+
+
+class Stopping(DPDM):
+    """Stops for a record that is white all over."""
+
+    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> Mapping[str, nn.Module]:
+        pixels, _ = data._source.read(range(len(data._source)))
+        if (pixels == 255).flatten(1).all(1).any():
+            raise RuntimeError("such a record must not be")
+        return super()._learn(data, plan, work)
+
+
+def test_a_run_that_stops_for_a_record_is_a_violation_and_no_crash(
+    untrained: Callable[..., Any],
+) -> None:
+    honest = untrained("dpdm")
+    found = replay(lambda: Stopping(budget=honest.budget, settings=honest.settings), FACTS)
+    assert not found.passed and found.different["white"] == ("an exception (RuntimeError)",)
+    assert found.different["black"] == ()
+
+
+def test_a_neighbour_that_is_asked_something_else_is_a_violation_and_no_crash(
+    untrained: Callable[..., Any],
+) -> None:
+    honest = untrained("dpdm")
+    found = replay(lambda: Asking(budget=honest.budget, settings=honest.settings), FACTS)
+    assert not found.passed and found.largest == math.inf
+    assert "what the plan does not hold" in found.moved
 
 
 @pytest.mark.parametrize("kind", [Leaky, Counting])

@@ -18,7 +18,8 @@ from dpgen.auditing.bounds import gaussian_epsilon, proportion_high, proportion_
 from dpgen.auditing.canaries import CanaryStatistic
 from dpgen.auditing.claims import Claim, GaussianBlowUp
 from dpgen.auditing.power import two_world_power
-from dpgen.auditing.two_world import TwoWorld, TwoWorldGame, sharpened, two_world
+from dpgen.auditing.two_world import TwoWorld, TwoWorldGame
+from dpgen.auditing.white_box import sharpened, two_world
 from dpgen.privacy import clipping, mechanisms
 from dpgen.privacy.accounting import Adjacency
 from dpgen.privacy.clipping import Parameters

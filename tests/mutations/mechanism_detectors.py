@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.auditing import canaries, one_run, randomness, two_world
+from dpgen.auditing import canaries, randomness, white_box
 from dpgen.auditing import oracle as oracles
 from dpgen.privacy import mechanisms
 from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum
@@ -64,12 +64,18 @@ def smaller() -> Iterator[None]:
 
 def sensitivity(place: Path) -> str:
     """`dpgen.auditing.oracle` on DP-SGD."""
+    return _moved(SGD)
+
+
+def one_shot_sensitivity(place: Path) -> str:
+    """`dpgen.auditing.oracle` on a one-shot release."""
+    return _moved(NoisySum(Told(), 1.0))
+
+
+def _moved(mechanism: NoisySGD | NoisySum) -> str:
     with smaller():
-        try:
-            found = oracles.oracle(SGD)
-        except KeyError:
-            return "a step releases nothing"
-    return "" if found.passed else f"a record moved the sum by {rough(found.largest)} clip norms"
+        found = oracles.oracle(mechanism)
+    return "" if found.passed else f"a record moved the sum by {rough(found.largest)} bounds"
 
 
 def noise_and_coins(place: Path) -> str:
@@ -90,8 +96,8 @@ _GAMES: dict[Any, Any] = {}
 
 
 def one_run_game(place: Path) -> str:
-    """`dpgen.auditing.one_run`: canaries in two steps of DP-SGD, and in a release."""
-    best = one_run.best_game
+    """`one_run` of `dpgen.auditing.white_box`: canaries in two steps of DP-SGD and in a release."""
+    best = white_box.best_game
 
     def remembered(claim: Any, m: int, *rest: Any) -> Any:  # noqa: ANN401
         key = (claim.sentence, m, *rest)
@@ -103,20 +109,20 @@ def one_run_game(place: Path) -> str:
     seen = []
     release = NoisySum(canaries.CanaryStatistic(3.0, 1), 1.0)
     for mechanism in (SGD, release):
-        sharp = two_world.sharpened(mechanism, "add_remove", mu=2.0)
+        sharp = white_box.sharpened(mechanism, "add_remove", mu=2.0)
         with smaller(), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(one_run, "best_game", remembered)
-            found = one_run.one_run(sharp, adjacency="add_remove", delta=DELTA, m=400)
+            patch.setattr(white_box, "best_game", remembered)
+            found = white_box.one_run(sharp, adjacency="add_remove", delta=DELTA, m=400)
         if not found.passed and found.worlds is not None:
             seen.append(max(found.mu_low, found.worlds.mu_low))
     return f"mu is at least {max(seen):.2f} where 2 is claimed" if seen else ""
 
 
 def two_world_game(place: Path) -> str:
-    """`dpgen.auditing.two_world`: one canary among other records, forty runs each."""
-    sharp = two_world.sharpened(SGD, "add_remove", mu=1.0, n_steps=2)
+    """`two_world` of `dpgen.auditing.white_box`: one canary among others, forty runs each."""
+    sharp = white_box.sharpened(SGD, "add_remove", mu=1.0, n_steps=2)
     with smaller():
-        found = two_world.two_world(sharp, adjacency="add_remove", delta=DELTA, n_runs=40)
+        found = white_box.two_world(sharp, adjacency="add_remove", delta=DELTA, n_runs=40)
     return "" if found.passed else f"mu is at least {found.mu_low:.2f} where 1 is claimed"
 
 
@@ -165,32 +171,6 @@ class Listening(KeyedNoise):
 
     def coins(self, n: int, rate: float, *, release: int) -> np.ndarray:
         return np.arange(n, dtype=np.int64)
-
-
-def one_shot_sensitivity(place: Path) -> str:
-    """As the sensitivity oracle, for one-shot releases."""
-    generator = torch.Generator().manual_seed(0)
-    others = torch.randn(3, 12, generator=generator)
-    direction = torch.randn(12, generator=generator)
-    in_one = torch.cat([torch.full((6,), 1e6), torch.zeros(6)])
-    records = [
-        direction, 1e30 * direction, in_one, in_one.flip(0), -1e3 * others.mean(0),
-        torch.where(direction > 0, math.inf, direction),
-        torch.where(direction > 0, math.nan, direction),
-    ]  # fmt: skip
-    largest = 0.0
-    for company in (others, others[:0]):
-        alone = _sums(company)
-        for record in records:
-            gap = float((_sums(torch.cat([company, record[None]])) - alone).norm())
-            largest = max(largest, gap / Told().bound if math.isfinite(gap) else math.inf)
-    return "" if largest <= 1 else f"a record moved the release by {rough(largest)} bounds"
-
-
-def _sums(values: Tensor) -> Tensor:
-    noise = Listening()
-    NoisySum(Told(), 1.0).release(Rows(values), noise, micro_batch=3)
-    return torch.cat([before.flatten() for before, _ in noise.heard.values()])
 
 
 def noise_on_contents(place: Path) -> str:

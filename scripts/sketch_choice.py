@@ -1,10 +1,14 @@
-"""Chooses settings of PGE's mode sketch without spending privacy: on released samples.
+"""Chooses settings of PGE's mode sketch without spending privacy: on released samples, or on public
+data.
 
     python scripts/sketch_choice.py --run run --out assets/sketch_choice.json
+    python scripts/sketch_choice.py --public digits --epsilons 1 10 --seeds 3 --out choice.json
 
-Draws images of a finished run, takes most of them for private records and the others for a test
-split, and lets each candidate learn from them at the same epsilon. Everything here is
-post-processing of that one run. A candidate that is already in the output file is not run again.
+With --run, draws images of a finished run, takes most of them for private records and the others
+for a test split, and lets each candidate learn from them at the same epsilon: everything is
+post-processing of that one run. With --public, takes four fifths of the training records of a data
+set that nobody has to protect, and the last fifth for a test split. A candidate that is already in
+the output file is not run again.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,7 @@ import torch
 from measurement import measure
 
 from dpgen import PGE, Budget, Images, PGESettings, load
+from dpgen.data.sources import read_images
 from dpgen.evaluation.utility import UtilityProtocol
 from dpgen.stages.sketch import SketchSettings
 
@@ -33,10 +39,10 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 
 
 def candidate(
-    name: str, private: Images, test: Images, budget: Budget, seed: int
+    name: str, private: Images, test: Images, budget: Budget, n_samples: int, seed: int
 ) -> dict[str, Any]:
     settings = PGESettings(mode="sketch", sketch=SketchSettings(**CANDIDATES[name]))
-    generator, n_samples = PGE(budget=budget, settings=settings), len(private.labels)
+    generator = PGE(budget=budget, settings=settings)
     found = measure(generator, private, test, n_samples=n_samples, seed=seed, sampling_seed=1)
     return {
         "candidate": name,
@@ -46,40 +52,66 @@ def candidate(
     }
 
 
+def split(images: Images, n: int, seed: int | None = None) -> tuple[Images, Images]:
+    """The first ``n`` and the others, shuffled before if there is a seed."""
+    order = torch.arange(len(images.labels))
+    if seed is not None:
+        order = torch.randperm(len(order), generator=torch.Generator().manual_seed(seed))
+    parts = order[:n], order[n:]
+    one, other = (Images(images.pixels[rows], images.labels[rows]) for rows in parts)
+    return one, other
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--records", type=int, default=60_000)
-    parser.add_argument("--test", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
+    of = parser.add_mutually_exclusive_group(required=True)
+    of.add_argument("--run", type=Path)
+    of.add_argument("--public", metavar="DATA")
+    parser.add_argument("--records", type=int, default=60_000, help="with --run")
+    parser.add_argument("--test", type=int, default=10_000, help="with --run")
+    parser.add_argument("--epsilons", type=float, nargs="+", default=[1.0], help="with --public")
+    parser.add_argument("--delta", type=float, default=1e-4, help="with --public")
+    parser.add_argument("--samples", type=int, default=10_000, help="with --public")
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--candidates", nargs="+", choices=list(CANDIDATES), default=CANDIDATES)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    base = load(args.run)
-    drawn = base.sample(args.records + args.test, generator=torch.Generator().manual_seed(0))
-    private, test = (
-        Images(drawn.pixels[part], drawn.labels[part])
-        for part in (slice(0, args.records), slice(args.records, None))
-    )
+    if args.run is not None:
+        base = load(args.run)
+        generator = torch.Generator().manual_seed(0)
+        images = base.sample(args.records + args.test, generator=generator)
+        budgets, n_samples = [base.budget], args.records
+        source = base.privacy["guarantee"] | {"settings": asdict(base.settings)}
+    else:
+        images = read_images(args.public, split="train")
+        budgets, n_samples = [Budget(e, args.delta) for e in args.epsilons], args.samples
+        source = {"public": args.public}
 
     def table() -> dict[str, Any]:
         """As it is on disk: several processes, each with its candidates, may share the file."""
         if args.out.exists():
             return dict(json.loads(args.out.read_text()))
-        of = base.privacy["guarantee"] | {"settings": asdict(base.settings)}
-        return {"of": of, "protocol": asdict(UtilityProtocol()), "rows": []}
+        return {"of": source, "protocol": asdict(UtilityProtocol()), "rows": []}
 
-    for name in args.candidates:
-        if (name, args.seed) not in [(r["candidate"], r["seed"]) for r in table()["rows"]]:
-            row = candidate(name, private, test, base.budget, args.seed)
-            held = table()
-            held["rows"].append(row)
-            args.out.write_text(json.dumps(held, indent=1) + "\n")
-    print("\n| candidate | seed | accuracy on released samples |\n| --- | --- | --- |")
-    for row in sorted(table()["rows"], key=lambda row: -row["accuracy"]):
-        print(f"| {row['candidate']} | {row['seed']} | {row['accuracy']:.2f} % |")
+    for seed, budget, name in product(range(args.seeds), budgets, args.candidates):
+        held = [(r["candidate"], r["wanted"], r["seed"]) for r in table()["rows"]]
+        if (name, budget.epsilon, seed) in held:
+            continue
+        if args.run is not None:
+            private, test = split(images, args.records)
+        else:
+            private, test = split(images, 4 * len(images.labels) // 5, seed)
+        row = candidate(name, private, test, budget, n_samples, seed)
+        now = table()
+        now["rows"].append({"wanted": budget.epsilon, **row})
+        args.out.write_text(json.dumps(now, indent=1) + "\n")
+    print("\n| candidate | epsilon | seed | accuracy |\n| --- | --- | --- | --- |")
+    for row in sorted(table()["rows"], key=lambda row: (row["wanted"], -row["accuracy"])):
+        print(
+            f"| {row['candidate']} | {row['wanted']:g} | {row['seed']} | {row['accuracy']:.2f} % |"
+        )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,7 +21,7 @@ from dpgen.evaluation.benchmark import BenchmarkSettings
 from dpgen.evaluation.report.results import SCHEMA
 from dpgen.evaluation.utility import UtilityProtocol
 from dpgen.files import read_json
-from dpgen.privacy.chain import canonical, replace_durably
+from dpgen.privacy.chain import canonical, held_alone, replace_durably
 from dpgen.released import plain
 
 
@@ -29,7 +30,8 @@ def compare(
 ) -> dict[str, Any]:
     """Runs the cells that are not finished, and returns the results, which are also written.
 
-    ``out`` holds ``results.json``, ``results.md``, ``report.html`` and a folder a cell.
+    ``out`` holds ``results.json``, ``results.md``, ``report.html`` and a folder a cell; one
+    benchmark at a time works in it.
 
     Args:
         jobs: cells at a time, each in a process of its own with its share of the cores.
@@ -40,7 +42,6 @@ def compare(
     methods = [_described(settings, entry, facts) for entry in settings.entries]
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     out.mkdir(parents=True, exist_ok=True)
-    references = _references(settings, out, data) if settings.ceiling else {}
     created = datetime.now(UTC).isoformat(timespec="seconds")
 
     def written(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -87,8 +88,20 @@ def compare(
         replace_durably(out / "report.html", report.render(results, out).encode())
         return results
 
-    benchmark.run(settings, out, cell.do, jobs=jobs, show=show, finished=written)
-    return written(benchmark.held(settings, out))
+    with _alone(out):
+        references = _references(settings, out, data) if settings.ceiling else {}
+        benchmark.run(settings, out, cell.do, jobs=jobs, show=show, finished=written)
+        return written(benchmark.held(settings, out))
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keeps other benchmarks out of a folder, and deletes what killed ones left half written."""
+    busy = f"{out} is in use by another benchmark: wait for it, or choose another folder"
+    with held_alone(out / "results.json", busy=busy):
+        for partial in out.rglob(".*.[0-9]*.partial"):
+            partial.unlink()
+        yield
 
 
 def _references(settings: BenchmarkSettings, out: Path, data: PrivateDataset) -> dict[str, Any]:

@@ -5,6 +5,7 @@ All of it lies under ``RUN/checkpoint`` (mode 0700) and goes when the run is fin
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -15,6 +16,7 @@ from typing import Any
 
 from dpgen.checkpoint import Checkpoints
 from dpgen.files import read_json
+from dpgen.privacy.certificate import CERTIFICATE, NOTICE
 from dpgen.privacy.chain import canonical, replace_durably
 from dpgen.privacy.keys import StageKeys
 
@@ -41,7 +43,7 @@ class RunFolder:
                     "another folder"
                 )
         state = self._private / "run.json"
-        if path.exists() and any(path.iterdir()) and not state.exists():
+        if path.exists() and not (_unbegun(path) or state.exists()):
             raise ValueError(
                 f"the run folder must be empty or an unfinished run, {path} is neither: "
                 "choose another folder"
@@ -57,6 +59,16 @@ class RunFolder:
                 f"the run folder {path} is in use by another training: wait for it, "
                 "or choose another folder"
             ) from None
+        # Between those looks and the lock its last holder may have come to its end.
+        finished = any((path / name).exists() for name in (CERTIFICATE, NOTICE))
+        if finished or not self._holds_lock():
+            os.close(self._lock)
+            if finished:
+                sweep(path)
+            raise ValueError(
+                f"another training ended in the run folder {path} just now: "
+                "run the same command again to see what it left"
+            )
         self.fresh = not state.exists()
         if self.fresh:
             fresh = {
@@ -80,6 +92,13 @@ class RunFolder:
         self.keys = StageKeys(self._private / "keys")
         self.checkpoints = Checkpoints(self._private / "state")
 
+    def _holds_lock(self) -> bool:
+        try:
+            held = (self._private / "lock").stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(held, os.fstat(self._lock))
+
     @staticmethod
     def seed_of(path: Path) -> int | None:
         """The seed that the run in ``path`` was begun with, finished or not; None without a run."""
@@ -100,13 +119,29 @@ class RunFolder:
 
     def finish(self) -> None:
         """Deletes keys and checkpoints: the released files are in place."""
-        shutil.rmtree(self._private)
+        while self._private.exists():
+            with contextlib.suppress(FileNotFoundError):  # another training sweeps it, too
+                shutil.rmtree(self._private)
 
     def close(self) -> None:
         """Lets another training have the folder; once is enough."""
         if self._lock >= 0:
             os.close(self._lock)
         self._lock = -1
+
+
+def _unbegun(path: Path) -> bool:
+    """Whether a folder is empty, or holds what a run makes that dies before it has an identity, and
+    nothing else: nothing was charged then.
+    """
+    private = path / "checkpoint"
+    if any(entry != private for entry in path.iterdir()):
+        return False
+    if not private.exists():
+        return True
+    return private.is_dir() and all(
+        entry.name == "lock" or entry.match(".run.json.*.partial") for entry in private.iterdir()
+    )
 
 
 def _read_state(path: Path) -> dict[str, Any]:

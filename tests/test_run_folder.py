@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -107,3 +110,94 @@ def test_sweeping_takes_the_checkpoints_alone(tmp_path: Path) -> None:
     sweep(tmp_path / "run")
     sweep(tmp_path / "run")
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("left", [[], ["lock"], ["lock", ".run.json.7.partial"]])
+def test_a_run_that_died_before_it_had_an_identity_is_begun_again(
+    left: list[str], tmp_path: Path
+) -> None:
+    private = tmp_path / "run" / "checkpoint"
+    private.mkdir(parents=True)
+    for name in left:
+        (private / name).touch()
+    run = RunFolder(tmp_path / "run", CONFIG)
+    assert run.fresh
+    run.discard()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["mine", "checkpoint/mine", "checkpoint/.run.json.7"])
+def test_a_folder_that_is_like_such_a_run_but_for_a_file_is_left_alone(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "run" / "checkpoint").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoint" / "lock").touch()
+    (tmp_path / "run" / name).write_text("mine")
+    with pytest.raises(ValueError, match="must be empty or an unfinished run"):
+        RunFolder(tmp_path / "run", CONFIG)
+    assert (tmp_path / "run" / name).read_text() == "mine"
+
+
+def _finished(path: Path) -> None:
+    (path / "privacy.json").touch()
+    shutil.rmtree(path / "checkpoint")
+
+
+def _noticed(path: Path) -> None:
+    (path / "notice.json").touch()
+    shutil.rmtree(path / "checkpoint")
+
+
+def _about_to_sweep(path: Path) -> None:
+    (path / "privacy.json").touch()
+
+
+def _discarded(path: Path) -> None:
+    shutil.rmtree(path / "checkpoint")
+
+
+def _begun_anew(path: Path) -> None:
+    (path / "checkpoint" / "lock").rename(path / "old")
+    (path / "checkpoint" / "lock").touch()
+
+
+@pytest.mark.parametrize(
+    ("end", "left"),
+    [
+        (_finished, {"privacy.json"}),
+        (_noticed, {"notice.json"}),
+        (_about_to_sweep, {"privacy.json"}),
+        (_discarded, set()),
+        (_begun_anew, {"checkpoint", "old"}),
+    ],
+)
+def test_a_run_that_ends_between_the_look_and_the_lock_is_not_begun_again(
+    end: Callable[[Path], None], left: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunFolder(tmp_path / "run", CONFIG).close()
+    flock = fcntl.flock
+
+    def too_late(file: int, how: int) -> None:
+        end(tmp_path / "run")
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", too_late)
+    with pytest.raises(ValueError, match="another training ended .* just now"):
+        RunFolder(tmp_path / "run", CONFIG)
+    assert {p.name for p in (tmp_path / "run").iterdir()} == left
+
+
+def test_two_that_sweep_one_finished_run_do_not_disturb_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(tmp_path / "run", CONFIG)
+    unlink = os.unlink
+
+    def after_another(path: str, **where: int) -> None:
+        unlink(path, **where)
+        monkeypatch.undo()
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "unlink", after_another)
+    run.finish()
+    assert not any((tmp_path / "run").iterdir())

@@ -12,7 +12,7 @@ import numpy as np
 
 from dpgen.data.sources import Source
 from dpgen.files import TEXT_BYTES, read_bytes
-from dpgen.privacy.chain import LedgerError, replace_durably
+from dpgen.privacy.chain import LedgerError, held_alone, replace_durably, sweep_partials
 from dpgen.privacy.noise import KEY_BYTES
 
 
@@ -29,14 +29,11 @@ def installation_key() -> bytes:
     """
     path = home() / "key"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        partial = path.with_name(f".key.{os.getpid()}.partial")
-        replace_durably(partial, secrets.token_bytes(KEY_BYTES), mode=0o600)
-        try:
-            os.link(partial, path)  # the first of two racing processes wins, both read the same key
-        except FileExistsError:
-            pass
-        partial.unlink()
+    if not path.exists() or any(path.parent.glob(".key.*.partial")):
+        with held_alone(path):
+            sweep_partials(path)  # a secret that a killed writer left
+            if not path.exists():  # the first of two racing processes wins, both read the same key
+                replace_durably(path, secrets.token_bytes(KEY_BYTES), mode=0o600)
     key = read_bytes(path, TEXT_BYTES)
     if len(key) != KEY_BYTES:
         raise LedgerError(f"the installation key {path} is damaged: restore it from a backup")

@@ -11,6 +11,7 @@ hand in functions of one record and get noised sums back.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -312,7 +313,7 @@ class PrivateDataset:
         records = _Records(self._source, self._facts)
         if start:
             self.ledger.executed(run, label, plan, 0, start)
-        done = start
+        done, forgiven = start, tuple[type[OSError], ...]()
         try:
             for step in mechanism.steps(
                 records, noise, start=start, micro_batch=micro_batch, device=torch.device(device)
@@ -320,9 +321,14 @@ class PrivateDataset:
                 # Before it is handed out: whoever stops in the middle may have its answer.
                 done = step.index + 1
                 yield step
+        except GeneratorExit:
+            # Nobody hears a failure now. What is lost is a note, not a charge: a resume writes it.
+            forgiven = (OSError,)
+            raise
         finally:
             if done > start:
-                self.ledger.executed(run, label, plan, start, done)
+                with contextlib.suppress(*forgiven):
+                    self.ledger.executed(run, label, plan, start, done)
 
     def finish(self, label: str, mechanism: NoisySGD | NoisySum) -> None:
         """Deletes the key of a stage whose release is saved: it can never be repeated from here."""

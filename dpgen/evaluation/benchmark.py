@@ -7,8 +7,11 @@ What a cell does is handed in: evaluation knows no method.
 from __future__ import annotations
 
 import json
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -22,6 +25,7 @@ from dpgen.progress import progress_bar
 __all__ = ["BenchmarkSettings", "Cell", "Entry", "held", "run"]
 
 Do = Callable[[BenchmarkSettings, Cell, Path], dict[str, Any]]
+LOST = "its process was killed, or could write nothing: out of memory, or of disk?"
 FIELDS: dict[str, Any] = {  # of a cell on disk: what their types are
     "status": str,
     "error": str | None,
@@ -58,7 +62,7 @@ def run(
     with progress_bar("cells", len(cells), show=show, done=len(cells) - len(todo)) as advance:
         for cell in _ended(settings, folder, do, todo, jobs):
             if read(settings, folder, cell) is None:
-                _write(settings, folder, cell, _failure("its process was killed: out of memory?"))
+                _write(settings, folder, cell, _failure(LOST))
             advance()
             finished(held(settings, folder))
 
@@ -120,14 +124,27 @@ def _awaited(settings: BenchmarkSettings, cell: Cell) -> Cell | None:
 
 
 def _work(settings: BenchmarkSettings, folder: Path, do: Do, cell: Cell) -> None:
-    """What the process of a cell does."""
+    """What the process of a cell does. It ends with its benchmark: an orphan would keep the run
+    folder from the next one.
+    """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         outcome = {"status": "done", "error": None, **do(settings, cell, folder)}
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as error:
         outcome = _failure(str(error) or type(error).__name__)
-    _write(settings, folder, cell, outcome)
+    try:
+        _write(settings, folder, cell, outcome)
+    except OSError as error:
+        print(f"failed: {cell.name}: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(3) from None
+
+
+def _end_with_parent() -> None:
+    if (parent := parent_process()) is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _failure(reason: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from dpgen.data.images import Images, to_uint8
+from dpgen.privacy.chain import replace_durably
 
 __all__ = ["grid", "save_grid", "save_panels"]
 
@@ -80,7 +82,7 @@ def save_grid(images: Images, path: str | Path, n_classes: int, *, n_columns: in
     if path.suffix.lower() != ".png":
         raise ValueError(f"path must end in .png (pictures without loss), got {path.name!r}")
     pixels = np.ascontiguousarray(grid(images, n_classes, n_columns=n_columns).numpy())
-    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(path)
+    _save(Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels), path)
 
 
 def save_panels(
@@ -106,4 +108,11 @@ def save_panels(
         picture.paste(one.convert("RGB"), (left, TITLE_HEIGHT))
         pen.text((left + 4, 6), title, fill="black", font=ImageFont.load_default(16))
         left += g.shape[1] + PANEL_GAP
-    picture.save(path)
+    _save(picture, path)
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    """Whole or not at all, also on a disk that fills."""
+    content = BytesIO()
+    picture.save(content, format="png")
+    replace_durably(path, content.getvalue())

@@ -8,7 +8,6 @@ integrity, not authenticity: whoever rewrites all of it, head included, is not c
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -25,8 +24,10 @@ from dpgen.privacy.chain import (
     chain,
     check_chain,
     check_fields,
+    held_alone,
     parse_lines,
     replace_durably,
+    sweep_partials,
 )
 
 
@@ -48,16 +49,9 @@ class LedgerFile:
     def locked(self) -> Iterator[list[dict[str, Any]]]:
         """Holds the ledger alone and yields its verified lines."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(
-            self.path.with_name(self.path.name + ".lock"),
-            os.O_CREAT | os.O_RDWR | os.O_CLOEXEC,
-            0o600,
-        )
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with held_alone(self.path):
+            sweep_partials(self._head)
             yield self._read()
-        finally:
-            os.close(lock)
 
     def _read(self) -> list[dict[str, Any]]:
         text = read_bytes(self.path, LEDGER_BYTES) if self.path.exists() else b""

@@ -50,6 +50,7 @@ from dpgen.privacy.statement import (
 )
 
 MOST_EVENTS = 1000
+CHECKPOINT = "checkpoint"  # the folder of an unfinished run within its own
 # Far out on a curve a delta has few digits that two machines agree on.
 LOOSE, LAST_DIGIT = ("profile", "mu_gdp", "cross_check"), 0.01
 
@@ -255,7 +256,14 @@ def _file_checks(folder: Path, files: Mapping[str, str]) -> Iterator[Check]:
     # Links and pipes too: what they lead to is covered by nothing.
     entries = (p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
     present = {str(p.relative_to(folder)) for p in entries}
-    wrong += [f"{name} is not covered" for name in sorted(present - known)]
-    more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-    seen = "; ".join(wrong[:3]) + more if wrong else f"{len(files)} files as stated"
+    uncovered = sorted(present - known)
+    if uncovered and not wrong and all(Path(name).parts[0] == CHECKPOINT for name in uncovered):
+        wrong.append(
+            f"{CHECKPOINT}/ is not covered and may hold secrets: a training was stopped before it "
+            "could delete it; run the same train command again, which does"
+        )
+    else:
+        wrong += [f"{name} is not covered" for name in uncovered]
+    rest = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    seen = "; ".join(wrong[:3]) + rest if wrong else f"{len(files)} files as stated"
     yield Check("files", not wrong, seen)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -56,6 +61,20 @@ def fail_for_b(settings, cell, folder):
     if cell.label == "b" and not (folder / "cured").exists():
         raise ValueError("b does not work today")
     return record(settings, cell, folder)
+
+def outlive(settings, cell, folder):
+    (folder / "pid.partial").write_text(str(os.getpid()))
+    (folder / "pid.partial").rename(folder / "pid")
+    time.sleep(60)
+
+def fill_the_disk(settings, cell, folder):
+    """Its result cannot be written any more."""
+    from dpgen.evaluation import benchmark
+    benchmark.replace_durably = full
+    return {}
+
+def full(path, content):
+    raise OSError(28, "no space", str(path))
 
 def die_for_a(settings, cell, folder):
     if cell.label == "a":
@@ -191,3 +210,60 @@ def test_a_folder_of_other_settings_is_refused_and_kept(
     # What does not change a cell's numbers does not matter.
     assert do_all(settings(title="other", ceiling=True), tmp_path, stand_ins.record) == []
     assert json.loads(next(iter(before.values())))["identity"]
+
+
+def test_a_cell_that_cannot_write_says_so_in_a_line_and_is_a_failed_one(
+    stand_ins: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    s = settings(entries=TWO[:1])
+    do_all(s, tmp_path, stand_ins.fill_the_disk)
+    (cell,) = held(s, tmp_path)
+    assert cell["status"] == "failed" and "could write nothing" in cell["error"]
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("failed: a-eps1-seed0: ") and "no space" in line
+
+
+PARENT = """
+import sys
+from pathlib import Path
+import cell_stand_ins
+from dpgen.evaluation.benchmark import BenchmarkSettings, Entry, run
+
+if __name__ == "__main__":
+    s = BenchmarkSettings(data="digits", entries=(Entry("a", "x"),), epsilons=(1.0,), seeds=1)
+    run(s, Path(sys.argv[1]), cell_stand_ins.outlive, jobs=1, show=False, finished=print)
+"""
+
+
+def test_a_cell_ends_with_its_benchmark_however_that_ends(
+    stand_ins: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / "parent.py").write_text(PARENT)
+    path = os.pathsep.join([str(Path(str(stand_ins.__file__)).parent), *sys.path])
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "parent.py"), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    while not (tmp_path / "pid").exists():
+        assert parent.poll() is None
+        time.sleep(0.01)
+    cell = int((tmp_path / "pid").read_text())
+    parent.kill()
+    parent.wait()
+    end = time.monotonic() + 20
+    try:
+        while alive(cell) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert not alive(cell)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(cell, signal.SIGKILL)
+
+
+def alive(pid: int) -> bool:
+    """Also false for a zombie that nobody waits for."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False

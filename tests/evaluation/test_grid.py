@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +64,22 @@ def test_a_saved_picture_reads_back_unchanged(tmp_path: Path, channels: int, mod
         assert picture.mode == mode
         read = np.atleast_3d(np.asarray(picture))
     assert np.array_equal(read, grid(images, 2, n_columns=3).numpy())
+
+
+def test_a_disk_that_fills_leaves_the_old_picture_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "grid.png"
+    save_grid(flat_images([0, 255], [0, 1]), path, 2)
+    before = path.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_grid(flat_images([9, 99], [0, 1]), path, 2)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:

@@ -300,6 +300,23 @@ def test_a_link_or_a_pipe_in_a_run_is_seen(what: str, run: Path, tmp_path: Path)
     assert ("is a link" if what == "instead" else "also is not covered") in failed[0].seen
 
 
+def test_a_checkpoint_that_was_left_fails_with_its_cure_where_nothing_else_is_wrong(
+    run: Path,
+) -> None:
+    (run / "checkpoint" / "keys").mkdir(parents=True)
+    for name in ("run.json", "keys/owner", "keys/a.key", "lock"):
+        (run / "checkpoint" / name).write_text("secret")
+    (failed,) = [check for check in verify(run) if not check.passed]
+    assert failed.name == "files"
+    assert "run the same train command again" in failed.seen and "secrets" in failed.seen
+    (run / "mine").touch()
+    (failed,) = [check for check in verify(run) if not check.passed]
+    assert "run the same train command" not in failed.seen and "and 2 more" in failed.seen
+    (run / "mine").unlink()
+    (run / "preview.png").write_bytes(b"another")
+    assert not any("train command" in check.seen for check in verify(run))
+
+
 def test_names_that_hold_a_line_are_not_two_files(tmp_path: Path) -> None:
     """Content and names swapped across a line break, so that plain text lists are the same."""
     for place, names in (("one", ("a", "b\n{}  c")), ("two", ("a\n{}  b", "c"))):

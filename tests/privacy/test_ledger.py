@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -21,7 +22,9 @@ from dpgen.privacy.chain import (
     chain,
     check_chain,
     digest,
+    held_alone,
     parse_lines,
+    replace_durably,
 )
 from dpgen.privacy.charges import Charge, charged_event, has_unverified, n_runs, plan_hash
 from dpgen.privacy.events import GaussianLeaf, compose, leaves
@@ -540,3 +543,57 @@ def test_of_two_first_runs_with_the_same_facts_both_are_charged(path: Path, chea
     )
     later.charge("three", [charge()])
     assert later.facts == FACTS and later.limit == LIMIT
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_file_that_cannot_be_replaced_stays_and_leaves_no_other_beside_it(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    replace_durably(tmp_path / "file", b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(OSError, match="no space"):
+            replace_durably(tmp_path / "file", b"new")
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"old")]
+
+
+def test_the_first_failure_is_told_where_what_is_half_written_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        monkeypatch.setattr(Path, "unlink", read_only)
+        raise OSError(errno.ENOSPC, "no space")
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        replace_durably(tmp_path / "file", b"new")
+
+
+def test_what_a_kill_left_of_a_head_goes_with_the_next_look_and_no_other_file_does(
+    path: Path, cheap: None
+) -> None:
+    reopen(path).charge("run", [charge()])
+    left = path.with_name(f".{path.name}.head.7.partial")
+    others = [
+        path.with_name(f".other-{path.name}.head.7.partial"),
+        path.with_name(".head.7.partial"),
+    ]
+    for file in (left, *others):
+        file.write_text("{")
+    assert len(reopen(path).lines()) == 2
+    assert not left.exists() and all(other.exists() for other in others)
+
+
+def test_what_is_held_alone_is_refused_in_words_until_it_is_let_go(tmp_path: Path) -> None:
+    with held_alone(tmp_path / "file"):
+        with pytest.raises(ValueError, match="somebody has it"):
+            with held_alone(tmp_path / "file", busy="somebody has it"):
+                raise AssertionError
+    with held_alone(tmp_path / "file", busy="somebody has it"):
+        pass

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dpgen.data import identity
 from dpgen.data.identity import fingerprint, installation_key
 from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.private import PrivateDataset
@@ -20,7 +23,7 @@ from dpgen.privacy.chain import LedgerError, parse_lines
 from dpgen.privacy.charges import executed_releases
 from dpgen.privacy.events import leaves
 from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.ledger import BudgetExceeded
+from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.notice import Claim, unbounded
@@ -236,6 +239,31 @@ def test_a_step_that_was_handed_out_counts_as_made(kit: Kit, tmp_path: Path) -> 
     assert executed_releases(data.ledger.lines())["teacher"] == 2
 
 
+def test_a_note_that_cannot_be_written_is_told_unless_nobody_hears_it_and_a_resume_writes_it(
+    kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What leaves a stage in the middle has its own failure to tell."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    data = begun(kit, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(PrivacyLedger, "executed", full)
+        steps = data.steps(sgd(), label="teacher", micro_batch=4)
+        next(steps)
+        steps.close()
+    assert "teacher" not in executed_releases(data.ledger.lines())
+    again = begun(kit, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(PrivacyLedger, "executed", full)
+        with pytest.raises(OSError, match="no space"):
+            descend(kit, again, stop=N_STEPS + 1)
+    last = begun(kit, tmp_path)
+    descend(kit, last, start=1)
+    assert executed_releases(last.ledger.lines())["teacher"] == N_STEPS
+
+
 def test_a_stage_whose_key_is_gone_is_refused_before_a_record_is_read(
     kit: Kit, tmp_path: Path
 ) -> None:
@@ -404,6 +432,31 @@ def test_the_installation_key_is_drawn_once_and_for_its_owner_only(home: Path) -
     (home / "key").write_bytes(key[:5])
     with pytest.raises(LedgerError, match="damaged"):
         installation_key()
+
+
+def test_a_secret_that_a_kill_left_half_written_does_not_stay(home: Path) -> None:
+    (home / ".key.7.partial").parent.mkdir(exist_ok=True)
+    (home / ".key.7.partial").write_bytes(b"half")
+    key = installation_key()
+    assert not list(home.glob("*partial*")) and (home / "key").read_bytes() == key
+    (home / ".key.8.partial").write_bytes(b"half")
+    assert installation_key() == key
+    assert not list(home.glob("*partial*"))
+
+
+def test_of_two_that_would_draw_the_installation_key_the_first_one_does(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_alone = identity.held_alone
+
+    @contextmanager
+    def after_another(path: Path) -> Iterator[None]:
+        path.write_bytes(b"k" * 32)
+        with held_alone(path):
+            yield
+
+    monkeypatch.setattr(identity, "held_alone", after_another)
+    assert installation_key() == b"k" * 32 == (home / "key").read_bytes()
 
 
 def test_released_lines_hold_neither_keys_nor_a_hash_of_the_records(

@@ -1,0 +1,96 @@
+"""A few rounds of ``scripts/faults.py``, and rounds with a broken package, which they find."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault_rounds import kills, machine
+from fault_rounds.rounds import Kind, Round
+
+from dpgen.data import export
+from dpgen.data.private import PrivateDataset
+from dpgen.privacy.ledger import PrivacyLedger
+
+
+def done(world: Any, kind: Kind, name: str, seed: int = 3) -> Round:  # noqa: ANN401
+    this = Round(world, world.place(name), random.Random(seed))
+    kind(this)
+    return this
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+def test_a_training_killed_anywhere_goes_on_to_the_same_bytes_and_pays_once(
+    share: float,
+    world: Any,  # noqa: ANN401
+    training: str,
+) -> None:
+    this = done(world, kills.training(training, aimed=True), f"killed at {share}", share)
+    assert not this.violations
+    assert this.checked["as undisturbed"] and this.checked["charged once"]
+    assert this.seen[0].startswith("killed at ")
+
+
+def test_a_training_out_of_space_says_so_and_goes_on(
+    world: Any,  # noqa: ANN401
+    training: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "TRAININGS", {training: None})
+    this = done(world, machine.failing("full", "train"), "full", 0.5)
+    assert not this.violations
+    assert this.seen[0].startswith("exit 3") and this.checked["said so"]
+
+
+def test_a_package_that_reads_before_it_pays_is_found(
+    world: Any,  # noqa: ANN401
+    training: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin = PrivateDataset.begin
+
+    def unpaid(data: PrivateDataset, *given: Any) -> None:  # noqa: ANN401
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(PrivacyLedger, "charge", lambda *_: None)
+            patch.setattr(data, "_owner", lambda run: run)
+            begin(data, *given)
+
+    monkeypatch.setattr(PrivateDataset, "begin", unpaid)
+    monkeypatch.setattr(PrivacyLedger, "holds", lambda *_: True)
+    monkeypatch.setattr("dpgen.privacy.keys.StageKeys.create", lambda *_: None)
+    monkeypatch.setattr("dpgen.privacy.keys.StageKeys.noise", _some_noise)
+    this = Round(world, world.place("unpaid"), random.Random(0))
+    this.place.start(world.train(training, this.place)).finish()
+    this.look(1.0)
+    assert any(words.startswith("charged before touched") for words in this.violations)
+
+
+def _some_noise(_: object, plan: str) -> Any:  # noqa: ANN401
+    from dpgen.privacy.noise import KeyedNoise
+
+    return KeyedNoise(b"k" * 32, plan)
+
+
+def test_a_package_that_writes_a_set_where_it_will_be_is_found(
+    world: Any,  # noqa: ANN401
+    training: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @contextmanager
+    def straight(target: Path) -> Iterator[Path]:
+        target.mkdir(parents=True)
+        yield target
+
+    monkeypatch.setattr(type(world), "run", lambda own: _run(own, training))
+    monkeypatch.setattr(export, "_partial", straight)
+    world.reference("sample folder")
+    this = done(world, kills.sampling("folder", aimed=True), "straight", 0.5)
+    assert any(words.startswith("set whole or absent") for words in this.violations)
+
+
+def _run(world: Any, training: str) -> Path:  # noqa: ANN401
+    return Path(world.path / f"undisturbed train {training}" / "run")

@@ -59,9 +59,12 @@ def label_canary_scores(
     Returns:
         (m,) float64, larger where the canary seems to be in.
     """
+    if coins.dtype != bool or coins.ndim != 1 or len(coins) < 2:
+        raise ValueError(
+            "coins must be a row of at least 2 truth values, as canaries are compared, got "
+            f"{coins.dtype} of shape {coins.shape}"
+        )
     m, replaced = len(coins), facts.adjacency == "replace_one"
-    if m < 2:
-        raise ValueError(f"coins must be at least 2, got {m}: canaries are compared")
     generator = torch.Generator().manual_seed(seed)
     base, _ = neighbours(facts, seed)
     pixels = torch.randint(0, 256, (m, *facts.shape), generator=generator).to(torch.uint8)

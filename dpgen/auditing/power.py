@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
+from scipy.special import betaincinv, ndtr
 from scipy.stats import binom
 
 from dpgen.auditing.bounds import LARGEST_MU, proportion_high, proportion_low
@@ -24,6 +24,10 @@ from dpgen.auditing.claims import Claim
 from dpgen.privacy.accounting import round_up
 
 PROBABILITY = 0.9  # with which what is said to be detectable is detected
+FARTHEST, N_SCORES = 9.0, 4001  # of the scores' law: standard deviations, and points in all
+# Of a normal variable: nodes that integrate, and their weights.
+NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
+WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 
 @dataclass(frozen=True)
@@ -87,17 +91,35 @@ def two_world_power(
 
 def one_run_power(m: int, n_guesses: int, fewest: int, mu: float) -> float:
     """Probability of at least ``fewest`` right guesses, of ``n_guesses`` about the highest and the
-    lowest of ``m`` scores in equal shares, when the truth is ``mu``.
+    lowest of ``m`` scores in about equal shares, when the truth is ``mu``.
 
     A guess about a score beyond s is right with probability Phi(mu - s) / (Phi(mu - s) + Phi(-s)),
-    and s is where the guesses end. That s and the shares vary from run to run is neglected: it
-    cancels to first order.
+    whatever the other scores are. Where the guesses end, s, varies from run to run, at either end
+    on its own: with the order statistics of the scores. Simulated games of 100 canaries or more
+    detect what is said here at a probability of 0.9 in 0.88 to 0.91 of the runs.
     """
-    if mu == 0:
-        right = 0.5
+    points = np.linspace(-FARTHEST, mu + FARTHEST, N_SCORES)
+    beyond = (ndtr(-points) + ndtr(mu - points)) / 2  # the share of all scores above each point
+    right_beyond = ndtr(mu - points) / (ndtr(mu - points) + ndtr(-points))
+
+    def right(share: np.ndarray) -> np.ndarray:
+        """About scores in the upper ``share``, and as the law is symmetric in the lower one."""
+        return np.interp(-share, -beyond, right_beyond)
+
+    if 2 * n_guesses <= m:
+        ends = right(betaincinv(n_guesses / 2 + 1, m - n_guesses / 2, ndtr(NODES)))
+        upper, lower = ends[:, None], ends[None]
+        weights = WEIGHTS[:, None] * WEIGHTS
     else:
-        share = n_guesses / (2 * m)  # of all canaries, half of them in, above s
-        low, high = -ndtri(share), mu - ndtri(share)
-        s = brentq(lambda x: (ndtr(-x) + ndtr(mu - x)) / 2 - share, low, high, xtol=1e-9)
-        right = ndtr(mu - s) / (ndtr(mu - s) + ndtr(-s))
-    return float(binom.sf(fewest - 1, n_guesses, right))
+        # Most scores are guessed about, up to the split: the mean of two quartiles, which is normal
+        # with variance 1 / (8 m density^2).
+        quartile = np.interp(-0.25, -beyond, points)
+        density = np.exp(-((quartile - np.array([0.0, mu])) ** 2) / 2).mean() / math.sqrt(math.tau)
+        split = mu / 2 + NODES / (density * math.sqrt(8 * m))
+        above = np.interp(split, points, beyond)[:, None, None]
+        rest = (m - n_guesses) / 2
+        part = betaincinv(n_guesses / 2 + 1, rest, ndtr(NODES)) if rest else np.ones_like(NODES)
+        upper, lower = right(above * part[:, None]), right((1 - above) * part)
+        weights = WEIGHTS[:, None, None] * WEIGHTS[:, None] * WEIGHTS
+    seen = binom.sf(fewest - 1, n_guesses, (upper + lower) / 2)
+    return float((weights * seen).sum())

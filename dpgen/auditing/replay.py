@@ -17,10 +17,12 @@ reads records. What this cannot see: wrong noise and wrong coins, which the game
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -38,6 +40,7 @@ from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum
 from dpgen.privacy.noise import KeyedNoise, NoiseSource
 from dpgen.privacy.plan import Plan, Stage
 
+DATED = ("ledger.jsonl", "privacy.json")
 N_STEPS = 2  # of every DP-SGD stage: a step is a function of the released parameters and its batch
 
 
@@ -94,6 +97,7 @@ class World:
         self.forced = forced
         self.before: dict[tuple[str, int, str], Tensor] = {}
         self.answers: dict[tuple[str, int, str], Tensor] = {}
+        self.stds: dict[tuple[str, int, str], float] = {}
         self.released: dict[str, bytes] = {}
         self.outside: set[str] = set()
 
@@ -109,6 +113,7 @@ class Transcript:
     def add(self, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
         key, forced = (self._plan, release, name), self._world.forced
         self._world.before[key] = total.detach().double().cpu().clone()
+        self._world.stds[key] = std
         if forced is None or key not in forced.answers:
             answer = self._source.add(total, std, release=release, name=name)
         else:
@@ -183,7 +188,7 @@ def replay(
         advance()
         try:
             world = _lived(make, source, facts, World(base), seed)
-        except Exception as error:  # whether a run stops is a bit about its records
+        except (Exception, SystemExit) as error:  # whether a run stops is a bit about its records
             different[name] = (f"an exception ({type(error).__name__})",)
             continue
         for label, distance in _movements(base, world, stages).items():
@@ -198,22 +203,26 @@ def replay(
 def _lived(
     make: Callable[[], Audited], source: StandIns, facts: PublicFacts, world: World, seed: int
 ) -> World:
-    """A run in a folder that is lost; of its files those that hold no random name and no date."""
-    with tempfile.TemporaryDirectory() as place:
+    """A run in a folder that is lost: of its files all but those with a random name or a date, and
+    what it said.
+    """
+    said = io.StringIO()
+    with tempfile.TemporaryDirectory() as place, redirect_stdout(said), redirect_stderr(said):
         folder = Path(place) / "run"
         data = ReplayedDataset(source, facts, world)
         make().fit(data, out=folder, seed=seed, show=False)
         world.released = {
-            path.name: path.read_bytes()
-            for path in sorted(folder.iterdir())
-            if path.suffix in (".safetensors", ".png") or path.name in ("config.json", "facts.json")
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.name not in DATED
         }
+    world.released["what it said"] = said.getvalue().encode()
     return world
 
 
 def _movements(one: World, other: World, stages: Mapping[str, Stage]) -> dict[str, float]:
     """By stage, the farthest that one world's sums lie from the other's, all tensors of a release
-    taken together, in units of the bound.
+    taken together, in units of the bound; infinite where the noise is not the one that is priced.
     """
     squares: dict[tuple[str, int], float] = dict.fromkeys(
         ((plan, release) for plan, release, _ in {**one.before, **other.before}), 0.0
@@ -229,8 +238,13 @@ def _movements(one: World, other: World, stages: Mapping[str, Stage]) -> dict[st
         if plan not in stages:
             found["what the plan does not hold"] = math.inf
             continue
-        label = stages[plan].label
-        found[label] = max(found.get(label, 0.0), square**0.5 / bound(stages[plan].mechanism))
+        label, mechanism = stages[plan].label, stages[plan].mechanism
+        found[label] = max(found.get(label, 0.0), square**0.5 / bound(mechanism))
+    for (plan, _, _), std in {**one.stds, **other.stds}.items():
+        if plan in stages:
+            mechanism = stages[plan].mechanism
+            if not math.isclose(std, mechanism.noise_multiplier * bound(mechanism), rel_tol=1e-9):
+                found[stages[plan].label] = math.inf
     return found
 
 

@@ -63,6 +63,28 @@ def test_a_sampled_mechanism_claims_no_less_than_the_best_test_of_one_step_achie
     assert (claim.blow_up(1 - true) >= (1 - false) * (1 - 1e-9)).all()
 
 
+@pytest.mark.parametrize("adjacency", ["add_remove", "replace_one"])
+@pytest.mark.parametrize(("rate", "std"), [(0.2, 0.5), (0.9, 0.8)])
+def test_a_sampled_step_claims_the_divergence_of_either_order_under_its_relation(
+    adjacency: Adjacency, rate: float, std: float
+) -> None:
+    """By quadrature: with the record the mixture, without it, or with its opposite, the other."""
+    claim = claim_of(GaussianLeaf(rate, std, 1).event, DELTA, adjacency, "one step")
+    assert isinstance(claim.blow_up, ProfileBlowUp)
+    x, width = np.linspace(-12.0, 13.0, 50001, retstep=True)
+
+    def density(mean: float) -> np.ndarray:
+        parts = [np.exp(-(((x - m) / std) ** 2) / 2) for m in (0.0, mean)]
+        return ((1 - rate) * parts[0] + rate * parts[1]) / (std * math.sqrt(math.tau))
+
+    one, other = density(1.0), density(0.0 if adjacency == "add_remove" else -1.0)
+    pairs = zip(claim.blow_up.epsilons, claim.blow_up.deltas, strict=True)
+    for epsilon, delta in list(pairs)[:60:10]:
+        gains = [p - math.exp(epsilon) * q for p, q in ((one, other), (other, one))]
+        both = [float(np.maximum(gain, 0.0).sum() * width) for gain in gains]
+        assert delta == pytest.approx(max(both), rel=1e-4, abs=1e-9)
+
+
 def profile(mu: float) -> ProfileBlowUp:
     deltas = np.array([gaussian_delta(epsilon, mu) for epsilon in PROFILE_EPSILONS])
     return ProfileBlowUp(PROFILE_EPSILONS, deltas)

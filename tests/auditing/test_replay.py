@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -119,6 +120,38 @@ def test_a_choice_that_no_neighbour_sways_is_seen_by_who_reads_the_records(
     assert replay(lambda: honest, FACTS).outside == ()
 
 
+class Telling(DPDM):
+    """Says the mean pixel, in a file of its own and aloud."""
+
+    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> Mapping[str, nn.Module]:
+        mean = float(data._source.pixels.float().mean())
+        notes = work.run.path / "notes"
+        notes.mkdir()
+        (notes / "log.txt").write_text(str(mean))
+        print(f"mean pixel {mean}")
+        return super()._learn(data, plan, work)
+
+
+def test_what_a_run_says_and_writes_beside_its_networks_is_compared_too(
+    untrained: Callable[..., Any],
+) -> None:
+    honest = untrained("dpdm")
+    found = replay(lambda: Telling(budget=honest.budget, settings=honest.settings), FACTS)
+    assert found.different["white"] == ("notes/log.txt", "what it said")
+    assert found.different["copy of another record"]
+
+
+def test_noise_that_is_not_the_one_that_is_priced_is_caught(
+    untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        mechanisms.NoisySum, "noise_std", property(lambda m: 0.1 * m.noise_multiplier)
+    )
+    found = replay(lambda: untrained("dpdm"), FACTS)
+    assert max(found.moved["class means"].values()) == math.inf
+    assert max(found.moved["teacher"].values()) <= 1 and not found.passed
+
+
 class Asking(DPDM):
     """Plans one step less for an odd number of records."""
 
@@ -135,7 +168,7 @@ class Stopping(DPDM):
     def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> Mapping[str, nn.Module]:
         pixels, _ = data._source.read(range(len(data._source)))
         if (pixels == 255).flatten(1).all(1).any():
-            raise RuntimeError("such a record must not be")
+            sys.exit(0)
         return super()._learn(data, plan, work)
 
 
@@ -144,7 +177,7 @@ def test_a_run_that_stops_for_a_record_is_a_violation_and_no_crash(
 ) -> None:
     honest = untrained("dpdm")
     found = replay(lambda: Stopping(budget=honest.budget, settings=honest.settings), FACTS)
-    assert not found.passed and found.different["white"] == ("an exception (RuntimeError)",)
+    assert not found.passed and found.different["white"] == ("an exception (SystemExit)",)
     assert found.different["black"] == ()
 
 

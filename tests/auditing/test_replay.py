@@ -30,6 +30,18 @@ FACTS = PublicFacts((1, 8, 8), ("a", "b", "c"), 500)
 STAGES = {"class means", "class spread", "teacher"}
 
 
+@pytest.fixture
+def fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three neighbours, which are enough to show what is wrong on purpose."""
+    names = ("white", "black", "copy of another record")
+
+    def some(facts: PublicFacts, seed: int) -> Any:  # noqa: ANN401
+        first, others = neighbours(facts, seed)
+        return first, {name: others[name] for name in names}
+
+    monkeypatch.setattr("dpgen.auditing.replay.neighbours", some)
+
+
 @pytest.mark.parametrize("adjacency", ["add_remove", "replace_one"])
 def test_an_honest_generator_passes_and_some_neighbour_uses_up_what_each_stage_declares(
     untrained: Callable[..., Any], adjacency: str
@@ -66,6 +78,7 @@ def test_hurried_settings_have_the_same_plan(untrained: Callable[..., Any]) -> N
         assert short != settings or isinstance(generator, PGE)
 
 
+@pytest.mark.usefixtures("fewer")
 def test_the_sketch_and_its_labeller_are_replayed_whole() -> None:
     sketch = SketchSettings(
         n_frequencies=40, n_hidden_frequencies=20, n_samples=60, labeller_share=0.3
@@ -110,6 +123,7 @@ class Choosing(DPDM):
         return super()._learn(data, plan, work)
 
 
+@pytest.mark.usefixtures("fewer")
 def test_a_choice_that_no_neighbour_sways_is_seen_by_who_reads_the_records(
     untrained: Callable[..., Any],
 ) -> None:
@@ -132,6 +146,7 @@ class Telling(DPDM):
         return super()._learn(data, plan, work)
 
 
+@pytest.mark.usefixtures("fewer")
 def test_what_a_run_says_and_writes_beside_its_networks_is_compared_too(
     untrained: Callable[..., Any],
 ) -> None:
@@ -141,6 +156,7 @@ def test_what_a_run_says_and_writes_beside_its_networks_is_compared_too(
     assert found.different["copy of another record"]
 
 
+@pytest.mark.usefixtures("fewer")
 def test_noise_that_is_not_the_one_that_is_priced_is_caught(
     untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +188,7 @@ class Stopping(DPDM):
         return super()._learn(data, plan, work)
 
 
+@pytest.mark.usefixtures("fewer")
 def test_a_run_that_stops_for_a_record_is_a_violation_and_no_crash(
     untrained: Callable[..., Any],
 ) -> None:
@@ -181,6 +198,7 @@ def test_a_run_that_stops_for_a_record_is_a_violation_and_no_crash(
     assert found.different["black"] == ()
 
 
+@pytest.mark.usefixtures("fewer")
 def test_a_neighbour_that_is_asked_something_else_is_a_violation_and_no_crash(
     untrained: Callable[..., Any],
 ) -> None:
@@ -190,6 +208,7 @@ def test_a_neighbour_that_is_asked_something_else_is_a_violation_and_no_crash(
     assert "what the plan does not hold" in found.moved
 
 
+@pytest.mark.usefixtures("fewer")
 @pytest.mark.parametrize("kind", [Leaky, Counting])
 def test_what_goes_past_the_mechanisms_shows_in_what_is_released(
     kind: type[DPDM], untrained: Callable[..., Any]
@@ -206,6 +225,7 @@ def _moved(untrained: Callable[..., Any], stage: str) -> tuple[Replay, float]:
     return found, max(found.moved[stage].values())
 
 
+@pytest.mark.usefixtures("fewer")
 def test_gradients_that_are_not_clipped_are_caught(
     untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +234,7 @@ def test_gradients_that_are_not_clipped_are_caught(
     assert not found.passed and moved > 2
 
 
+@pytest.mark.usefixtures("fewer")
 def test_a_clip_norm_that_is_larger_than_declared_is_caught(
     untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +244,7 @@ def test_a_clip_norm_that_is_larger_than_declared_is_caught(
     assert not found.passed and moved == pytest.approx(1.02, rel=1e-3)
 
 
+@pytest.mark.usefixtures("fewer")
 def test_a_statistic_that_passes_its_bound_is_held_by_the_mechanism_and_caught_without_it(
     untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

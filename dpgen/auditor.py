@@ -73,7 +73,7 @@ def audit(
         findings += _games(plan, facts, generator.budget.delta, seed, show)
     if n_label_canaries:
         findings.append(_label_canaries(generator, plan, facts, n_label_canaries, seed, show))
-    return Audit(folder.name, statement["statement"], findings)
+    return Audit(folder.name, statement["sha256"], statement["statement"], findings)
 
 
 def _certificate(folder: Path) -> Finding:

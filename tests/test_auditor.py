@@ -52,6 +52,7 @@ def test_an_honest_run_passes_and_every_stage_is_looked_at_in_every_way(
     assert "No violation found" in done.stdout
     told = json.loads((tmp_path / "audit" / "audit.json").read_text(), parse_constant=pytest.fail)
     assert told["schema"] == "dpgen-audit/1" and told["passed"] is True
+    assert told["certificate"] == json.loads((run / "privacy.json").read_text())["sha256"]
     by_kind: dict[str, set[str]] = {}
     for finding in told["findings"]:
         by_kind.setdefault(finding["kind"], set()).add(finding["name"].split(":")[0])

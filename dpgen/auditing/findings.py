@@ -42,9 +42,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """All findings about one run."""
+    """All findings about one run.
+
+    certificate: digest of the run's privacy statement, which names every file and event.
+    """
 
     run: str
+    certificate: str
     statement: str
     findings: Sequence[Finding]
 
@@ -66,6 +70,7 @@ class Audit:
         return {
             "schema": SCHEMA,
             "run": self.run,
+            "certificate": self.certificate,
             "statement": self.statement,
             "passed": self.passed,
             "findings": [

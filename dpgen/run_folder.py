@@ -17,7 +17,7 @@ from typing import Any
 from dpgen.checkpoint import Checkpoints
 from dpgen.files import read_json
 from dpgen.privacy.certificate import CERTIFICATE, NOTICE
-from dpgen.privacy.chain import canonical, replace_durably
+from dpgen.privacy.chain import canonical, replace_durably, still_named
 from dpgen.privacy.keys import StageKeys
 
 RUN_SCHEMA = "dpgen-run/1"
@@ -61,7 +61,7 @@ class RunFolder:
             ) from None
         # Between those looks and the lock its last holder may have come to its end.
         finished = any((path / name).exists() for name in (CERTIFICATE, NOTICE))
-        if finished or not self._holds_lock():
+        if finished or not still_named(self._private / "lock", self._lock):
             os.close(self._lock)
             if finished:
                 sweep(path)
@@ -91,13 +91,6 @@ class RunFolder:
         self.id: str = held["id"]
         self.keys = StageKeys(self._private / "keys")
         self.checkpoints = Checkpoints(self._private / "state")
-
-    def _holds_lock(self) -> bool:
-        try:
-            held = (self._private / "lock").stat()
-        except FileNotFoundError:
-            return False
-        return os.path.samestat(held, os.fstat(self._lock))
 
     @staticmethod
     def seed_of(path: Path) -> int | None:

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from torch import Tensor
 
 from dpgen import auditor
 from dpgen.auditing.findings import Audit
 from dpgen.auditor import audit
-from dpgen.cli import main
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy.noise import KeyedNoise
+from tests.commands import dpgen
 
 pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")
 
@@ -36,10 +35,6 @@ def run(
     """A finished run of dpdm."""
     untrained("dpdm").fit(dataset(records), out=tmp_path / "run", show=False)
     return tmp_path / "run"
-
-
-def dpgen(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
 
 
 def test_an_honest_run_passes_and_every_stage_is_looked_at_in_every_way(

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 from PIL import Image
 
-from dpgen.cli import main
 from dpgen.data.sources import read_images
 from dpgen.methods.dp_sad import DPSAD
 from dpgen.privacy.verification import verify
+from tests.commands import dpgen
 
 pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")
 
@@ -44,10 +44,6 @@ TINY = [
 BUDGET = ["--epsilon", "0.3", "--delta", "1e-3"]
 CPU = ["--device", "cpu"]
 GUARANTEE = "satisfies (0.3, 0.001"  # delta may be rounded up in the last digit
-
-
-def dpgen(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from dpgen.cli import main
+from tests.commands import dpgen
 
 pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")
 
@@ -29,10 +29,6 @@ TINY = [
 BUDGET = ["--epsilon", "0.3", "--delta", "1e-3", "--limit", "5"]
 PERSONS = ["--max-records-per-unit", 3]
 CPU = ["--device", "cpu"]
-
-
-def dpgen(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from dpgen.cli import main
 from dpgen.data.sources import read_images
+from tests.commands import dpgen
 
 pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")
 
@@ -22,10 +21,6 @@ DP_SAD = ["dp-sad", *BUDGET] + [
     for name in ("mode=paper", "paper.n_steps=2", "paper.teacher_steps=2", "paper.batch=8")
 ]
 LINE = "has no guarantee: its privacy claim is not verified"
-
-
-def dpgen(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
 
 
 @pytest.fixture

@@ -40,11 +40,6 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
     return float(brentq(lambda e: gaussian_delta(e, mu) - delta, 0.0, high, xtol=1e-10))
 
 
-def gaussian_mu(epsilon: float, delta: float) -> float:
-    """The mu whose `gaussian_epsilon` at ``delta`` is ``epsilon``."""
-    return float(brentq(lambda m: gaussian_delta(epsilon, m) - delta, 1e-9, LARGEST_MU, xtol=1e-10))
-
-
 def proportion_low(k: np.ndarray | int, n: int, alpha: float) -> np.ndarray:
     """Lower end of the one-sided confidence interval of a proportion, k of n seen (Clopper and
     Pearson 1934): the p at which P[Bin(n, p) >= k] = alpha.

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 import numpy as np
 from dp_accounting.dp_event import DpEvent
-from dp_accounting.pld import PLDAccountant
 from scipy.special import ndtr, ndtri
 
 from dpgen.auditing.bounds import gaussian_epsilon
-from dpgen.privacy.accounting import RELATIONS, Adjacency, epsilon_of, round_up
+from dpgen.privacy.accounting import Adjacency, curve_of, epsilon_of, round_up
 from dpgen.privacy.events import leaves
+from dpgen.privacy.forms import mu_of
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 
 # The slopes of a blow-up function that a game of at most 10^5 runs can see: e^12 > 10^5.
@@ -116,16 +116,14 @@ def claim_of(event: DpEvent, delta: float, adjacency: Adjacency, scope: str) -> 
     """What the accountant says of ``event``: Gaussians on all records exactly, whatever is sampled
     by its pessimistic privacy loss distribution, which never claims more than is true.
     """
-    scale = 2.0 if adjacency == "replace_one" else 1.0
-    found = leaves(event)
-    if all(leaf.rate == 1 for leaf in found):
-        mu = scale * math.sqrt(sum(leaf.steps / leaf.noise_multiplier**2 for leaf in found))
+    if all(leaf.rate == 1 for leaf in leaves(event)):
+        mu, _ = mu_of(event, adjacency)
         return Claim(gaussian_epsilon(mu, delta), delta, adjacency, GaussianBlowUp(mu), scope)
     epsilon = epsilon_of(event, delta, adjacency)
-    accountant = PLDAccountant(RELATIONS[adjacency], value_discretization_interval=1e-3)
-    for leaf in found:
-        accountant.compose(leaf.event)
-    deltas = np.array(accountant.get_delta(PROFILE_EPSILONS))
+    curve = curve_of(event, adjacency)
+    deltas = np.ones_like(PROFILE_EPSILONS)  # where nothing is bounded; `Claim` refuses that
+    if curve is not None:
+        deltas = np.asarray(curve.get_delta_for_epsilon(PROFILE_EPSILONS))
     profile = ProfileBlowUp(np.append(PROFILE_EPSILONS, epsilon), np.append(deltas, delta))
     return Claim(epsilon, delta, adjacency, profile, scope)
 

@@ -6,21 +6,12 @@ from pathlib import Path
 
 import click
 
-from dpgen.commands.options import quiet_option
+from dpgen.commands.options import quiet_option, set_options
 
 
 @click.command()
 @click.argument("sets", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder to make; absent or empty."
-)
-@click.option(
-    "--format",
-    "layout",
-    type=click.Choice(["folder", "npz", "parquet", "webdataset"]),
-    default="folder",
-    show_default=True,
-)
+@set_options
 @click.option(
     "--disjoint",
     is_flag=True,

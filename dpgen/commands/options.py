@@ -47,6 +47,13 @@ budget_options = options(
                  help="One method setting, as in teacher.n_steps=500. Repeat for more."),
 )  # fmt: skip
 
+set_options = options(
+    click.option("--out", required=True, type=click.Path(path_type=Path),
+                 help="Folder to make; absent or empty."),
+    click.option("--format", "layout", default="folder", show_default=True,
+                 type=click.Choice(["folder", "npz", "parquet", "webdataset"])),
+)  # fmt: skip
+
 hardware_options = options(
     click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True,
                  help="auto takes a GPU where there is one."),

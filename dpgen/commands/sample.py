@@ -6,22 +6,13 @@ from pathlib import Path
 
 import click
 
-from dpgen.commands.options import quiet_option, unverified_option
+from dpgen.commands.options import quiet_option, set_options, unverified_option
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-n", "n_images", type=click.IntRange(1), required=True, help="How many images.")
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder to make; absent or empty."
-)
-@click.option(
-    "--format",
-    "layout",
-    type=click.Choice(["folder", "npz", "parquet", "webdataset"]),
-    default="folder",
-    show_default=True,
-)
+@set_options
 @click.option(
     "--preview", type=click.Path(path_type=Path), help="Write a picture of a few images, by class."
 )

@@ -20,6 +20,7 @@ from dpgen.data.images import Images, check_class_names
 from dpgen.data.layouts import LAYOUTS, Shard, check_folder_names, class_list
 from dpgen.data.location import CLASS_LIST
 from dpgen.privacy.certificate import statement_bytes
+from dpgen.privacy.chain import still_named
 
 Format = Literal["folder", "npz", "parquet", "webdataset"]
 
@@ -143,20 +144,12 @@ def _locked(lock: Path, target: Path) -> Iterator[None]:
                 raise ValueError(
                     f"{target} is being written by another process: choose another folder"
                 ) from None
-            # Its last holder may have removed the file between our opening and our lock.
-            if _same(lock, file.fileno()):
+            if still_named(lock, file.fileno()):
                 try:
                     yield
                 finally:
                     lock.unlink()
                 return
-
-
-def _same(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def check_empty(target: Path) -> None:

@@ -141,6 +141,16 @@ def sweep_partials(path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
+def still_named(path: Path, descriptor: int) -> bool:
+    """Whether ``path`` is the file behind ``descriptor``: who held its lock before may have removed
+    it between our opening and our lock.
+    """
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
 @contextlib.contextmanager
 def held_alone(path: Path, *, busy: str | None = None) -> Iterator[None]:
     """Keeps other processes out of ``path`` by a lock beside it, which ends with this one.

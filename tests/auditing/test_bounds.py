@@ -5,14 +5,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy.optimize import linprog
+from scipy.optimize import brentq, linprog
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
 from dpgen.auditing.bounds import (
     fewest_correct,
     gaussian_epsilon,
-    gaussian_mu,
     one_run_epsilon,
     one_run_mu,
     one_run_p_value,
@@ -23,12 +22,17 @@ from dpgen.auditing.bounds import (
     two_world_mu,
 )
 from dpgen.auditing.claims import GaussianBlowUp, ProfileBlowUp
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting import Budget, gaussian_delta
 from dpgen.privacy.accounting import gaussian_mu as priced_mu
 
 DELTA = 1e-5
 # Of privacy.md, section 1: epsilon at delta 1e-5, and mu rounded down.
 MU = {0.2: 0.06133, 1: 0.26805, 2: 0.50155, 3: 0.71911, 5: 1.12124, 8: 1.66603, 10: 2.00044}
+
+
+def gaussian_mu(epsilon: float, delta: float) -> float:
+    """The mu whose `gaussian_epsilon` at ``delta`` is ``epsilon``."""
+    return float(brentq(lambda m: gaussian_delta(epsilon, m) - delta, 1e-9, 100.0, xtol=1e-10))
 
 
 @pytest.mark.parametrize(("epsilon", "mu"), MU.items())

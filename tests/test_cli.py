@@ -667,7 +667,7 @@ def test_the_first_run_of_the_manual_works_on_the_digits(tmp_path: Path) -> None
 
 def test_the_installed_program_ends_with_the_status_it_says(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "from dpgen.cli import main; main()", "verify", str(tmp_path)],
+        [sys.executable, "-m", "dpgen", "verify", str(tmp_path)],
         capture_output=True,
         text=True,
         env=os.environ,

@@ -1,6 +1,8 @@
 """The folder of one training run while it runs: its identity, its keys, its checkpoints.
 
-All of it lies under ``RUN/checkpoint`` (mode 0700) and goes when the run is finished.
+All of it lies under ``RUN/checkpoint`` (mode 0700) and goes when the run is finished. Until then
+the folder is a secret, and so is every copy of it: keys lie there beside noisy answers. A copy that
+comes second is not answered (`dpgen.privacy.descent`).
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ from dpgen.files import read_json
 from dpgen.privacy.certificate import CERTIFICATE, NOTICE
 from dpgen.privacy.chain import canonical, replace_durably, still_named
 from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.lineage import UNMARKED
 
-RUN_SCHEMA = "dpgen-run/1"
+RUN_SCHEMA = "dpgen-run/2"
+UNMARKED_SCHEMA = "dpgen-run/1"
 
 
 class RunFolder:
@@ -98,7 +102,7 @@ class RunFolder:
         state, finished = path / "checkpoint" / "run.json", path / "config.json"
         if not (state.exists() or finished.exists()):
             return None
-        held = _read_state(state)["configuration"] if state.exists() else read_json(finished)
+        held = read_json(finished) if finished.exists() else _read_state(state)["configuration"]
         if not isinstance(held, dict) or type(held.get("seed")) is not int:
             raise ValueError(f"the run folder {path} holds no seed: choose another folder")
         return int(held["seed"])
@@ -140,6 +144,8 @@ def _unbegun(path: Path) -> bool:
 def _read_state(path: Path) -> dict[str, Any]:
     """What a run was begun as: id and configuration."""
     held = read_json(path)
+    if isinstance(held, dict) and held.get("schema") == UNMARKED_SCHEMA:
+        raise ValueError(f"{path.parent.parent}: {UNMARKED}")
     known = isinstance(held, dict) and held.get("schema") == RUN_SCHEMA
     if not known or type(held.get("id")) is not str or type(held.get("configuration")) is not dict:
         raise ValueError(f"{path} must be what {RUN_SCHEMA} wrote: choose another run folder")

@@ -22,8 +22,7 @@ from dpgen.score_matching import (
     sliced_denoising,
     variance_reduced,
 )
-from dpgen.stages.denoising import NoiseLevels, record_loss, score_weight
-from dpgen.workplace import Hardware
+from dpgen.stages.denoising import DenoisingObjective, NoiseLevels, score_weight
 from samplers import score_from_denoised
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -249,8 +248,8 @@ Batch = tuple[Tensor, Tensor, dict[str, Tensor]]
 
 def batch(loss: str, seed: int = 2) -> Batch:
     generator = torch.Generator().manual_seed(seed)
-    draw_fn = NoiseLevels(n_draws=2).draw_fn(SHAPE, loss)
-    rows = [draw_fn(np.random.default_rng(10 * seed + i)) for i in range(N_RECORDS)]
+    asked = DenoisingObjective(Denoiser(CONFIG), NoiseLevels(n_draws=2), loss)
+    rows = [asked.draw(np.random.default_rng(10 * seed + i)) for i in range(N_RECORDS)]
     draws = {k: torch.from_numpy(np.stack([row[k] for row in rows])) for k in rows[0]}
     draws = {k: t.double() if t.is_floating_point() else t for k, t in draws.items()}
     draws["drop"] = torch.tensor([False, True, False])
@@ -270,7 +269,7 @@ def released(denoiser: Denoiser) -> dict[str, Tensor]:
 def test_weighted_denoising_is_the_edm_loss(denoiser: Denoiser) -> None:
     """lambda ||D - x||^2 / (C H W), written out as Karras et al. have it."""
     parameters, made = released(denoiser), batch("denoising")
-    ours = record_loss(denoiser, Hardware("cpu").accelerator())
+    ours = DenoisingObjective(denoiser, NoiseLevels()).loss
     for i in range(N_RECORDS):
         pixels, label, draws = row(made, i)
         sigma = draws["sigma"]
@@ -310,7 +309,7 @@ def test_gradients_of_a_record_are_those_of_finite_differences(
     name: str, denoiser: Denoiser
 ) -> None:
     parameters, made = released(denoiser), batch(name)
-    loss = record_loss(denoiser, Hardware("cpu").accelerator(), name)
+    loss = DenoisingObjective(denoiser, NoiseLevels(), name).loss
     rows = vmap(grad(loss), in_dims=(None, 0, 0, 0), randomness="error")(parameters, *made)
     generator = torch.Generator().manual_seed(3)
     direction = {
@@ -339,7 +338,7 @@ def test_a_record_keeps_its_gradient_when_another_record_changes(
     name: str, denoiser: Denoiser
 ) -> None:
     parameters, one, other = released(denoiser), batch(name), batch(name, seed=5)
-    loss = record_loss(denoiser, Hardware("cpu").accelerator(), name)
+    loss = DenoisingObjective(denoiser, NoiseLevels(), name).loss
     mixed = (
         torch.cat([one[0][:1], other[0][1:]]),
         one[1].roll(0).where(torch.arange(N_RECORDS) < 1, other[1].roll(1)),
@@ -356,7 +355,7 @@ def test_a_record_keeps_its_gradient_when_another_record_changes(
 @pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 def test_the_clipped_sum_is_that_of_a_loop_over_records(name: str, denoiser: Denoiser) -> None:
     parameters, made = released(denoiser), batch(name)
-    loss = record_loss(denoiser, Hardware("cpu").accelerator(), name)
+    loss = DenoisingObjective(denoiser, NoiseLevels(), name).loss
     clip_norm = 0.5
     total, looped = zero_sum(parameters), zero_sum(parameters)
     valid = torch.ones(N_RECORDS, dtype=torch.bool)
@@ -374,15 +373,16 @@ def test_the_clipped_sum_is_that_of_a_loop_over_records(name: str, denoiser: Den
 
 
 def test_only_losses_that_project_draw_projections_and_the_other_draws_stay() -> None:
-    levels = NoiseLevels(n_draws=3)
-    plain = levels.draw_fn(SHAPE)(np.random.default_rng(0))
+    network, levels = Denoiser(CONFIG), NoiseLevels(n_draws=3)
+    plain = DenoisingObjective(network, levels).draw(np.random.default_rng(0))
     assert set(plain) == {"sigma", "noise", "drop"}
     for name, loss in LOSSES.items():
-        drawn = levels.draw_fn(SHAPE, name)(np.random.default_rng(0))
+        asked = DenoisingObjective(network, levels, name)
+        drawn = asked.draw(np.random.default_rng(0))
         assert all(np.array_equal(drawn[key], plain[key]) for key in plain)
         assert ("projection" in drawn) == loss.projects
         if loss.projects:
             assert drawn["projection"].shape == (3, *SHAPE)
             assert not np.array_equal(drawn["projection"][0], drawn["projection"][1])
-            other = levels.draw_fn(SHAPE, name)(np.random.default_rng(1))
+            other = asked.draw(np.random.default_rng(1))
             assert not np.array_equal(drawn["projection"], other["projection"])

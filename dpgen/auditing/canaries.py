@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpgen.privacy.clipping import LossFn
 from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum
 from dpgen.privacy.noise import KeyedNoise, new_key
 
@@ -88,25 +87,28 @@ def _sgd_scores(
     steps = mechanism.steps(records, noise, start=0, micro_batch=micro_batch, device=CPU)
     for step in steps:
         turn = -1.0 if step.index % 2 else 1.0
-        answer = step.gradient(_loss(turn * EXCESS * mechanism.clip_norm), _no_draws, parameters)
+        objective = CanaryObjective(turn * EXCESS * mechanism.clip_norm)
+        answer = step.gradient(objective, parameters)
         scores += turn * scale * _along(answer)
         advance()
     return scores
 
 
-def _loss(size: float) -> LossFn:
+@dataclass(frozen=True)
+class CanaryObjective:
     """A loss whose gradient is ``size`` along the direction of the record."""
 
-    def loss(parameters: dict[str, Tensor], pixels: Tensor, label: Tensor, draws: object) -> Tensor:
+    size: float
+
+    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return {"none": np.zeros(1)}
+
+    def loss(
+        self, parameters: dict[str, Tensor], pixels: Tensor, label: Tensor, draws: object
+    ) -> Tensor:
         along = [part * parameters[name] for name, part in TENSORS.items()]
         picked = (torch.arange(len(along[0])) == label).float()
-        return size * pixels.sum() * (torch.stack(along).sum(0) * picked).sum()
-
-    return loss
-
-
-def _no_draws(generator: np.random.Generator) -> dict[str, np.ndarray]:
-    return {"none": np.zeros(1)}
+        return self.size * pixels.sum() * (torch.stack(along).sum(0) * picked).sum()
 
 
 def _along(answer: dict[str, Tensor]) -> np.ndarray:

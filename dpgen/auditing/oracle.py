@@ -137,6 +137,21 @@ class _Sent:
         return {name: Block(part, labels) for name, part in zip(SHAPES, parts, strict=True)}
 
 
+@dataclass(frozen=True)
+class _SentGradient:
+    """A loss whose gradient is what the record sends in."""
+
+    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return {"none": np.zeros(1)}
+
+    def loss(
+        self, parameters: dict[str, Tensor], pixels: Tensor, label: Tensor, draws: object
+    ) -> Tensor:
+        parts = pixels.split([math.prod(shape) for shape in SHAPES.values()])
+        pairs = zip(SHAPES, parts, strict=True)
+        return torch.stack([(parameters[n].reshape(-1) * g).sum() for n, g in pairs]).sum()
+
+
 def _sum_of_release(mechanism: NoisySum, sent: Tensor, micro_batch: int) -> Tensor:
     """What a release adds up before its noise, for records that send in these, (D,) float64."""
     noise = _Bare()
@@ -148,13 +163,6 @@ def _sum_of_release(mechanism: NoisySum, sent: Tensor, micro_batch: int) -> Tens
 def _sum_of_step(mechanism: NoisySGD, gradients: Tensor, micro_batch: int) -> Tensor:
     """What a step adds up before its noise, for records with these gradients, (D,) float64."""
     parameters = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
-    sizes = [math.prod(shape) for shape in SHAPES.values()]
-
-    def loss(held: dict[str, Tensor], pixels: Tensor, label: Tensor, draws: object) -> Tensor:
-        parts = pixels.split(sizes)
-        terms = [(held[n].reshape(-1) * g).sum() for n, g in zip(SHAPES, parts, strict=True)]
-        return torch.stack(terms).sum()
-
     noise = _Bare()
     step = next(
         mechanism.steps(
@@ -162,7 +170,7 @@ def _sum_of_step(mechanism: NoisySGD, gradients: Tensor, micro_batch: int) -> Te
             device=torch.device("cpu"),
         )  # fmt: skip
     )
-    step.gradient(loss, lambda generator: {"none": np.zeros(1)}, parameters)
+    step.gradient(_SentGradient(), parameters)
     return noise.heard()
 
 

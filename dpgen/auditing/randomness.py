@@ -121,8 +121,17 @@ class _Empty:
         return torch.zeros(n, 1, 1, 1), torch.zeros(n, dtype=torch.int64), torch.ones(n).bool()
 
 
-def _loss(held: dict[str, Tensor], pixels: Tensor, label: Tensor, draws: object) -> Tensor:
-    return torch.stack([p.sum() for p in held.values()]).sum() * 0
+@dataclass(frozen=True)
+class _Flat:
+    """A loss without a slope."""
+
+    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return {"none": np.zeros(1)}
+
+    def loss(
+        self, parameters: dict[str, Tensor], pixels: Tensor, label: Tensor, draws: object
+    ) -> Tensor:
+        return torch.stack([p.sum() for p in parameters.values()]).sum() * 0
 
 
 def _answers(
@@ -133,7 +142,7 @@ def _answers(
     source, cpu = KeyedNoise(new_key(), "audit"), torch.device("cpu")
     longer = replace(mechanism, n_steps=n_steps)
     for step in longer.steps(records, source, start=0, micro_batch=64, device=cpu):
-        yield step.gradient(_loss, lambda generator: {"none": np.zeros(1)}, held)
+        yield step.gradient(_Flat(), held)
 
 
 @dataclass(frozen=True)

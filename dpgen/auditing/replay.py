@@ -8,7 +8,8 @@ worlds was made by the one record:
     before the noise   every release may differ by the bound that its mechanism declares, by twice
                        that where neighbours replace a record
     after the noise    everything released is bit-equal, because all of it is a function of the
-                       noisy answers and of public numbers
+                       noisy answers and of public numbers; and so is what is asked, whose digest
+                       stands in the ledger
 
 A teacher that was trained without protection, a batch norm, a normalisation by the actual batch, a
 label histogram: whatever carries a record past the mechanisms shows in one of the two, or in who
@@ -17,6 +18,7 @@ reads records. What this cannot see: wrong noise and wrong coins, which the game
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 import sys
@@ -26,7 +28,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from torch import Tensor
@@ -35,6 +37,7 @@ from dpgen.auditing.stand_ins import StandIns, neighbours
 from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy import mechanisms
+from dpgen.privacy.chain import canonical
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum
 from dpgen.privacy.noise import KeyedNoise, NoiseSource
@@ -98,6 +101,7 @@ class World:
         self.before: dict[tuple[str, int, str], Tensor] = {}
         self.answers: dict[tuple[str, int, str], Tensor] = {}
         self.stds: dict[tuple[str, int, str], float] = {}
+        self.questions: dict[str, list[str]] = {}
         self.released: dict[str, bytes] = {}
         self.outside: set[str] = set()
 
@@ -109,6 +113,12 @@ class Transcript:
 
     def __init__(self, plan: str, world: World) -> None:
         self._source, self._plan, self._world = KeyedNoise(b"replay" + bytes(26), plan), plan, world
+
+    def for_question(self, question: str) -> Self:
+        self._world.questions.setdefault(self._plan, []).append(question)
+        bound = copy.copy(self)
+        bound._source = self._source.for_question(question)
+        return bound
 
     def add(self, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
         key, forced = (self._plan, release, name), self._world.forced
@@ -217,6 +227,7 @@ def _lived(
             if path.is_file() and path.name not in DATED
         }
     world.released["what it said"] = said.getvalue().encode()
+    world.released["what it asked"] = canonical(world.questions).encode()
     return world
 
 

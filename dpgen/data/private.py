@@ -25,8 +25,8 @@ from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.location import Split
 from dpgen.data.sources import Source, open_source
 from dpgen.privacy.accounting import Adjacency, Budget, round_up
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.charges import executed_releases, n_runs
+from dpgen.privacy.charges import Charge, n_runs
+from dpgen.privacy.descent import Descent
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum, Records
@@ -106,9 +106,8 @@ class PrivateDataset:
         self._source, self._ledger_path, self.limit = source, ledger, limit
         self._declared_public = public
         self._ledger: PrivacyLedger | None = None
-        self._run: tuple[str, StageKeys] | None = None
+        self._run: Descent | None = None
         self._unverified: tuple[StageKeys, Claim] | None = None
-        self._entered: set[str] = set()
         self._mark: str | None = None
 
     @property
@@ -180,20 +179,29 @@ class PrivateDataset:
             run: id of the run; a run that was charged before pays nothing again.
             keys: the run's secret keys; they must belong to this data set.
             plan: what the run will do.
+
+        Raises:
+            BudgetExceeded: there is no room for the plan.
+            Overtaken: these keys are a copy, and the run has been begun elsewhere since.
+            LedgerError: the keys belong to other data, or the plan is not what was charged.
         """
         if plan.relation != self.ledger.relation:
             raise ValueError(
                 f"the plan is for {Relation.of(plan.relation).phrase}, the ledger of the data set "
                 f"for {self.ledger.relation.phrase}"
             )
+        self._run = self._unverified = None
         keys.check(self._owner(run))
+        descent = Descent(self.ledger, run, keys)
+        descent.prepare()
         for stage in plan.stages:
             if not self.ledger.holds(run, stage.charge):
                 keys.create(stage.charge.plan)
         self.ledger.charge(run, [stage.charge for stage in plan.stages])
         # After the charge, which settles the ledger's name, and before the first touch.
         keys.bind(self._owner(run))
-        self._run, self._unverified, self._entered = (run, keys), None, set()
+        descent.begin()
+        self._run = descent
 
     def begin_unverified(self, run: str, keys: StageKeys, claim: Claim) -> None:
         """Notes in the ledger, before anything is read, a run without a verified privacy claim.
@@ -254,28 +262,15 @@ class PrivateDataset:
     def _stage(self, label: str, mechanism: NoisySGD | NoisySum) -> Stage:
         return Stage(label, mechanism, self.ledger.relation.max_records_per_unit)
 
-    def _enter(self, label: str, mechanism: NoisySGD | NoisySum) -> tuple[str, StageKeys, str]:
-        """The check behind both doors: this very mechanism was charged to this run under this name,
-        and is asked once.
-        """
+    def _enter(self, label: str, mechanism: NoisySGD | NoisySum) -> tuple[Descent, Charge]:
+        """The check behind both doors; nothing is read yet."""
         if self._run is None:
             raise RuntimeError(
                 "no record is touched before PrivateDataset.begin has charged the run"
             )
-        run, keys = self._run
         charge = self._stage(label, mechanism).charge
-        if not self.ledger.holds(run, charge):
-            raise LedgerError(
-                f"stage {label!r} is not what was charged to run {run[:12]}: "
-                "only stages of the plan that begin was given are answered"
-            )
-        if charge.plan in self._entered:
-            # The same noise on another question: their difference would have none.
-            raise RuntimeError(
-                f"stage {label!r} was asked already: a second answer is a second release"
-            )
-        self._entered.add(charge.plan)
-        return run, keys, charge.plan
+        self._run.enter(charge)
+        return self._run, charge
 
     def noise(self, keys: StageKeys, plan: str) -> NoiseSource:
         """The one place where a stage's randomness comes from; a replay has another."""
@@ -283,10 +278,10 @@ class PrivateDataset:
 
     def release(self, mechanism: NoisySum, *, label: str) -> dict[str, Tensor]:
         """The noised sum over all records of a clipped statistic: one release."""
-        run, keys, plan = self._enter(label, mechanism)
-        records, noise = _Records(self._source, self._facts), self.noise(keys, plan)
-        tables = mechanism.release(records, noise)
-        self.ledger.executed(run, label, plan, 0, 1)
+        run, charge = self._enter(label, mechanism)
+        records, noise = _Records(self._source, self._facts), self.noise(run.keys, charge.plan)
+        tables = mechanism.release(records, noise, witness=run.witness(charge))
+        run.executed(charge, 0, 1)
         return tables
 
     def steps(
@@ -304,20 +299,21 @@ class PrivateDataset:
             label: the name the stage was charged by.
             start: the first step to run; a resumed stage starts behind the steps its checkpoint
                 holds, and a step run again gives the same answer again.
-            micro_batch: records whose gradients are held at once; changes memory and speed, not the
-                result.
+            micro_batch: records whose gradients are held at once. It changes memory, speed and the
+                rounding of sums, so it is a part of what is asked: a resume keeps it.
             device: where gradients are computed.
         """
-        run, keys, plan = self._enter(label, mechanism)
-        noise = self.noise(keys, plan)
+        run, charge = self._enter(label, mechanism)
+        noise = self.noise(run.keys, charge.plan)
         records = _Records(self._source, self._facts)
         if start:
-            self.ledger.executed(run, label, plan, 0, start)
+            run.executed(charge, 0, start)
         done, forgiven = start, tuple[type[OSError], ...]()
         try:
             for step in mechanism.steps(
-                records, noise, start=start, micro_batch=micro_batch, device=torch.device(device)
-            ):
+                records, noise, start=start, micro_batch=micro_batch, device=torch.device(device),
+                witness=run.witness(charge),
+            ):  # fmt: skip
                 # Before it is handed out: whoever stops in the middle may have its answer.
                 done = step.index + 1
                 yield step
@@ -328,18 +324,14 @@ class PrivateDataset:
         finally:
             if done > start:
                 with contextlib.suppress(*forgiven):
-                    self.ledger.executed(run, label, plan, start, done)
+                    run.executed(charge, start, done)
 
     def finish(self, label: str, mechanism: NoisySGD | NoisySum) -> None:
-        """Deletes the key of a stage whose release is saved: it can never be repeated from here."""
-        if self._run is None:
-            return
-        run, keys = self._run
-        plan = self._stage(label, mechanism).charge.plan
-        if executed_releases(self.ledger.lines_of(run)).get(label, 0) < mechanism.n_releases:
-            # A kill came between the last checkpoint and its note.
-            self.ledger.executed(run, label, plan, 0, mechanism.n_releases)
-        keys.forget(plan)
+        """Notes that a stage whose release is saved is finished, and deletes its key: it can never
+        be answered again, here or anywhere.
+        """
+        if self._run is not None:
+            self._run.finish(self._stage(label, mechanism).charge, mechanism.n_releases)
 
 
 def open_images(

@@ -25,7 +25,10 @@ LEDGER_BYTES = 2**23  # of a ledger; a run writes some two thousand
 FIELDS: dict[str, dict[str, type]] = {
     "open": {"dataset": str, "adjacency": str, "facts": dict, "limit": dict},
     "charge": {"run": str, "label": str, "plan": str, "event": list},
+    "lineage": {"run": str, "mark": str, "previous": str},
+    "asked": {"run": str, "label": str, "plan": str, "question": str},
     "executed": {"run": str, "label": str, "plan": str, "start": int, "stop": int},
+    "finished": {"run": str, "label": str, "plan": str},
     "unverified": {"run": str, "mechanism": str},
     "limit": {"limit": dict},
 }

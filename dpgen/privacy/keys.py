@@ -4,7 +4,8 @@ read.
 A key is written before its stage is charged and deleted once the stage's release is saved. While it
 exists, a killed stage can be resumed and repeats its own draws. When it is gone, the stage can
 never be repeated: a charged stage without a key is refused, because fresh draws would be a second
-release under one charge.
+release under one charge. Beside the keys lies what says which line of descent they serve
+(`dpgen.privacy.lineage`). Whoever copies the folder has the keys: a backup of it is a secret.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from dpgen.files import TEXT_BYTES, read_bytes, read_text
 from dpgen.privacy.chain import LedgerError, replace_durably
+from dpgen.privacy.lineage import Lineage
 from dpgen.privacy.noise import KEY_BYTES, KeyedNoise, new_key
 
 
@@ -27,7 +29,7 @@ class StageKeys:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.chmod(folder, 0o700)
-        self._folder = folder
+        self._folder, self.lineage = folder, Lineage(folder)
 
     @property
     def _owner(self) -> Path:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +256,19 @@ class PrivacyLedger:
                 "stop": stop,
             }
             self._file.append(lines, [body])
+
+    def note(
+        self, body: Mapping[str, Any], needed: Callable[[list[dict[str, Any]]], bool]
+    ) -> None:
+        """Appends a line that charges nothing, if ``needed`` of the lines that are there says so.
+
+        Args:
+            body: the line: its kind and fields.
+            needed: asked under the same lock; may refuse by raising.
+        """
+        with self._file.locked() as lines:
+            if needed(lines):
+                self._file.append(lines, [body])
 
     def raise_limit(self, limit: Budget) -> None:
         """Sets a higher limit, on record. A limit is never lowered below what was spent."""

@@ -5,6 +5,10 @@ What is accounted cannot differ from what runs, because both are read off the sa
 are public numbers; records, keys and functions are arguments. Neither mechanism ever learns how
 many records there are: rates and denominators are constants of the configuration.
 
+Every release asks a question (`dpgen.privacy.question`): the mechanism's own fields, those of the
+statistic or objective, the parameters, how it is computed. Its coins, draws and noise are those of
+that question; another question has others.
+
     ``NoisySGD``  Poisson sample, per-record clipped gradients, Gaussian noise: DP-SGD (Abadi et al.
                   2016, Algorithm 1, with the sampling its analysis assumes).
     ``NoisySum``  one Gaussian release of a sum of clipped per-record statistics (Balle and Wang
@@ -14,30 +18,25 @@ many records there are: rates and denominators are constants of the configuratio
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from dp_accounting.dp_event import DpEvent
 from torch import Tensor
 
-from dpgen.privacy.clipping import LossFn, Parameters, add_clipped, clip_factors, zero_sum
+from dpgen.privacy.clipping import Parameters, add_clipped, clip_factors, zero_sum
+from dpgen.privacy.contributions import Block, Nobody, Objective, Records, Statistic, Witness
 from dpgen.privacy.events import GaussianLeaf
 from dpgen.privacy.noise import NoiseSource
+from dpgen.privacy.question import Given, Question
 
-DrawFn = Callable[[np.random.Generator], Mapping[str, np.ndarray]]
+__all__ = ["Block", "NoisySGD", "NoisyStep", "NoisySum", "Objective", "Records", "Statistic"]
 
-
-class Records(Protocol):
-    """The private side: rows by slot. Only mechanisms hold one, and only while they run."""
-
-    @property
-    def n_slots(self) -> int: ...
-
-    def read(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """pixels (B, C, H, W) float32 in [-1, 1], labels (B,) int64 in range, valid (B,) bool."""
+NOBODY = Nobody()
+ENGINE = "vmap"  # how per-record gradients are computed: rounding differs between engines
 
 
 def _positive(**values: float) -> None:
@@ -127,12 +126,12 @@ class NoisySGD:
         start: int,
         micro_batch: int,
         device: torch.device,
+        witness: Witness = NOBODY,
     ) -> Iterator[NoisyStep]:
         if not 0 <= start <= self.n_steps:
             raise ValueError(f"start must lie in [0, n_steps = {self.n_steps}], got {start}")
         for index in range(start, self.n_steps):
-            slots = noise.coins(records.n_slots, self.rate, release=index)
-            yield NoisyStep(self, index, slots, records, noise, micro_batch, device)
+            yield NoisyStep(self, index, records, noise, micro_batch, device, witness)
 
 
 class NoisyStep:
@@ -142,25 +141,22 @@ class NoisyStep:
         self,
         mechanism: NoisySGD,
         index: int,
-        slots: np.ndarray,
         records: Records,
         noise: NoiseSource,
         micro_batch: int,
         device: torch.device,
+        witness: Witness,
     ) -> None:
         self.index = index
-        self._mechanism, self._slots, self._records, self._noise = mechanism, slots, records, noise
-        self._micro_batch, self._device = micro_batch, device
+        self._mechanism, self._records, self._noise = mechanism, records, noise
+        self._micro_batch, self._device, self._witness = micro_batch, device, witness
         self._answered = False
 
-    def gradient(self, loss_fn: LossFn, draw_fn: DrawFn, parameters: Parameters) -> Parameters:
+    def gradient(self, objective: Objective, parameters: Parameters) -> Parameters:
         """The noised sum of clipped gradients over the constant expected batch size, float32.
 
         Args:
-            loss_fn: loss of one record: ``loss_fn(parameters, pixels (C, H, W), label (), draws)``,
-                scalar.
-            draw_fn: the random numbers of one record at this step, from a generator of its own;
-                arrays whose shapes must not depend on the record.
+            objective: loss and random numbers of one record.
             parameters: released tensors to differentiate by.
         """
         if self._answered:
@@ -168,15 +164,23 @@ class NoisyStep:
                 "NoisyStep.gradient answers once: a second answer would be a second release"
             )
         self._answered = True
+        m = self._mechanism
+        question = Question.of(
+            mechanism=m, objective=objective, parameters=Given(parameters), engine=ENGINE,
+            micro_batch=self._micro_batch, device=self._device.type,
+        )  # fmt: skip
+        self._witness.asked(question, self.index)
+        noise = self._noise.for_question(question.digest)
+        # The coins of this question: whoever asks another one meets another batch.
+        self._slots = noise.coins(self._records.n_slots, m.rate, release=self.index)
         total = zero_sum(parameters)
         for first in range(0, len(self._slots), self._micro_batch):
-            self._add(
-                total, self._slots[first : first + self._micro_batch], loss_fn, draw_fn, parameters
-            )
-        m = self._mechanism
+            slots = self._slots[first : first + self._micro_batch]
+            self._add(total, slots, objective, noise, parameters)
+        self._witness.answering(question, self.index)
         return {
             name: (
-                self._noise.add(part, m.noise_std, release=self.index, name=name) / m.expected_batch
+                noise.add(part, m.noise_std, release=self.index, name=name) / m.expected_batch
             ).float()
             for name, part in total.items()
         }
@@ -185,55 +189,19 @@ class NoisyStep:
         self,
         total: Parameters,
         slots: np.ndarray,
-        loss_fn: LossFn,
-        draw_fn: DrawFn,
+        objective: Objective,
+        noise: NoiseSource,
         parameters: Parameters,
     ) -> None:
         pixels, labels, valid = self._records.read(slots)
-        rows = [draw_fn(self._noise.draws(int(slot), release=self.index)) for slot in slots]
+        rows = [objective.draw(noise.draws(int(slot), release=self.index)) for slot in slots]
         draws = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
         pixels, labels, valid = _filled(pixels, labels, valid, self._micro_batch)
         draws = {name: _extended(t, self._micro_batch) for name, t in draws.items()}
         device = self._device
         batch = (pixels.to(device), labels.to(device), {k: t.to(device) for k, t in draws.items()})
         clip_norm = self._mechanism.clip_norm
-        add_clipped(total, loss_fn, parameters, batch, valid.to(device), clip_norm)
-
-
-@dataclass(frozen=True)
-class Block:
-    """One named part of a record's statistic: ``values[i]`` is added to row ``rows[i]`` of its
-    table.
-
-    Args:
-        values: (B, D).
-        rows: (B,) int64.
-    """
-
-    values: Tensor
-    rows: Tensor
-
-
-class Statistic(Protocol):
-    """What each record contributes to a NoisySum: a frozen dataclass of public numbers that is also
-    a function.
-
-    It treats each record by itself; `NoisySum` clips the blocks of a record, as one vector, to
-    ``bound``.
-    """
-
-    @property
-    def bound(self) -> float:
-        """The largest l2 norm of one record's blocks taken together."""
-
-    @property
-    def tables(self) -> dict[str, tuple[int, int]]:
-        """(n_rows, D) of every block."""
-
-    @property
-    def settings(self) -> dict[str, Any]: ...
-
-    def __call__(self, pixels: Tensor, labels: Tensor) -> dict[str, Block]: ...
+        add_clipped(total, objective.loss, parameters, batch, valid.to(device), clip_norm)
 
 
 @dataclass(frozen=True)
@@ -284,9 +252,17 @@ class NoisySum:
         }
 
     def release(
-        self, records: Records, noise: NoiseSource, *, micro_batch: int = 64
+        self,
+        records: Records,
+        noise: NoiseSource,
+        *,
+        micro_batch: int = 64,
+        witness: Witness = NOBODY,
     ) -> dict[str, Tensor]:
         """The noisy tables, (n_rows, D) float64 each."""
+        question = Question.of(mechanism=self, micro_batch=micro_batch, device="cpu")
+        witness.asked(question, 0)
+        noise = noise.for_question(question.digest)
         tables = {
             name: torch.zeros(shape, dtype=torch.float64)
             for name, shape in self.statistic.tables.items()
@@ -294,6 +270,7 @@ class NoisySum:
         for first in range(0, records.n_slots, micro_batch):
             slots = np.arange(first, min(first + micro_batch, records.n_slots))
             self._add(tables, *_filled(*records.read(slots), micro_batch))
+        witness.answering(question, 0)
         return {
             name: noise.add(table, self.noise_std, release=0, name=name)
             for name, table in tables.items()

@@ -3,10 +3,28 @@
 Everything random that meets a record comes from here: the Poisson coins, the noise, and every
 per-record draw (noise levels, diffusion noise, dropped labels). A published seed would let an
 adversary recompute it all. Each stream is
-``SHAKE-256(key, plan, purpose, release, name)``, so streams of two releases, tensors or stages
-never share a word, and a step
-that is repeated after a kill draws exactly what it drew before: the same answer again, not a second
-one.
+
+    SHAKE-256(key, plan, question, release, purpose, name)
+
+and the noise of a sum has two parts more: the width that it is asked for, and the sum itself.
+
+Randomness belongs to the question (`dpgen.privacy.question`). The same question again, after a
+kill, draws what it drew before: the same answer, not a second one. Any other question, under the
+same key, gets coins, draws and noise that know nothing of the first ones, so that the difference
+of two answers is never the un-noised difference of two sums.
+
+Why noise may depend on the sum that it hides. The one assumption is that SHAKE-256 behind a secret
+32-byte key is a pseudo-random function F (the sponge with a keyed prefix, as in KMAC). In one run
+every (plan, release, name) is asked for its noise once. The inputs of these calls differ in those
+parts whatever the sums are, and a sum is fixed before its call, as a function of the records and of
+earlier outputs of F alone. A random function at a new input, chosen by whatever was seen before,
+gives fresh uniform bits that are independent of the input and of all that was seen. So the noise is
+independent of the sum, and the law of a run is that of noise which does not look at sums. What
+changes is a second call: two sums under one address get independent noise unless they are equal in
+every bit, and equal sums repeat one answer. Where a part of a question is forgotten, a kernel does
+not repeat itself or a sum is added up by another number of threads or processes, the worst is two
+answers under independent noise. Coins and draws are not keyed in this way: they come before the
+sum.
 
 The streams are float64: 53-bit uniforms, Box-Muller normals. They are not the exact normal law over
 the reals; the certificate says so.
@@ -14,9 +32,10 @@ the reals; the certificate says so.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import secrets
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -27,6 +46,9 @@ KEY_BYTES = 32
 
 class NoiseSource(Protocol):
     """The one place where randomness meets private sums. Replay tests substitute it."""
+
+    def for_question(self, question: str) -> NoiseSource:
+        """The randomness of one question, by its digest; mechanisms take it once a release."""
 
     def add(self, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
         """``total + N(0, std**2)``, float64, of the shape of ``total``."""
@@ -52,39 +74,39 @@ class KeyedNoise:
     Args:
         key: 32 bytes from `new_key`, one per stage, never published, deleted with the stage.
         plan: the plan hash of the stage. The same key under a changed plan gives unrelated streams.
+        question: digest of what is asked; see `for_question`.
     """
 
-    def __init__(self, key: bytes, plan: str) -> None:
+    def __init__(self, key: bytes, plan: str, question: str = "") -> None:
         if len(key) != KEY_BYTES:
             raise ValueError(f"key must have {KEY_BYTES} bytes, got {len(key)}")
-        self._key, self._plan = key, plan
-        # Per-record draws need speed, not a stream of their own each: Philox is counter based, so
-        # (slot, release) in the counter gives disjoint streams under one secret key (Salmon et al.
-        # 2011).
-        self._draw_key = np.frombuffer(self._bytes(16, "draws", 0, ""), dtype=np.uint64)
+        self._key, self._plan, self._question = key, plan, question
 
-    def _bytes(self, n: int, purpose: str, release: int, name: str) -> bytes:
-        parts = (
-            self._key,
-            self._plan.encode(),
-            purpose.encode(),
-            str(release).encode(),
-            name.encode(),
-        )
+    def for_question(self, question: str) -> Self:
+        bound = copy.copy(self)
+        bound._question = question
+        return bound
+
+    def _bytes(self, n: int, purpose: str, release: int, name: str, *more: str) -> bytes:
+        words = (self._plan, self._question, str(release), purpose, name, *more)
+        parts = (self._key, *(word.encode() for word in words))
         # Lengths in front make the concatenation injective.
         return hashlib.shake_256(b"".join(len(p).to_bytes(8, "big") + p for p in parts)).digest(n)
 
-    def _uniforms(self, n: int, purpose: str, release: int, name: str) -> np.ndarray:
+    def _uniforms(
+        self, n: int, purpose: str, release: int, name: str, *more: str
+    ) -> np.ndarray:
         """(n,) float64 in [0, 1), multiples of 2**-53."""
-        words = np.frombuffer(self._bytes(8 * n, purpose, release, name), dtype="<u8")
+        words = np.frombuffer(self._bytes(8 * n, purpose, release, name, *more), dtype="<u8")
         return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
     def add(self, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
         n = total.numel()
-        uniforms = self._uniforms(2 * ((n + 1) // 2), "noise", release, name).reshape(2, -1)
-        radius = np.sqrt(
-            -2.0 * np.log1p(-uniforms[0])
-        )  # 1 - u lies in (0, 1]: the logarithm is finite
+        sums = total.detach().double().cpu().contiguous()
+        asked = (float(std).hex(), hashlib.sha256(sums.numpy().tobytes()).hexdigest())
+        uniforms = self._uniforms(2 * ((n + 1) // 2), "noise", release, name, *asked).reshape(2, -1)
+        # 1 - u lies in (0, 1]: the logarithm is finite.
+        radius = np.sqrt(-2.0 * np.log1p(-uniforms[0]))
         angle = 2.0 * np.pi * uniforms[1]
         normals = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:n]
         noise = torch.from_numpy(normals).reshape(total.shape).to(total.device)
@@ -94,7 +116,9 @@ class KeyedNoise:
         return np.flatnonzero(self._uniforms(n, "coins", release, "") < rate)
 
     def draws(self, slot: int, *, release: int) -> np.random.Generator:
-        # The low words of the counter run; the high words are the address, so streams stay disjoint
-        # for 2**128 draws.
+        # Per-record draws need speed, not a stream of their own each. Philox is counter based: one
+        # secret key a release, the slot in the counter (Salmon et al. 2011). The low words of the
+        # counter run; the high words are the address, so streams stay disjoint for 2**128 draws.
+        key = np.frombuffer(self._bytes(16, "draws", release, ""), dtype=np.uint64)
         counter = np.array([0, 0, slot, release], dtype=np.uint64)
-        return np.random.Generator(np.random.Philox(key=self._draw_key, counter=counter))
+        return np.random.Generator(np.random.Philox(key=key, counter=counter))

@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,8 +35,8 @@ from dpgen.data.private import PrivateDataset
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig, loss_weight
 from dpgen.networks.ema import EMA
 from dpgen.networks.per_record import require_per_record
-from dpgen.privacy.clipping import LossFn, Parameters
-from dpgen.privacy.mechanisms import DrawFn, NoisySGD
+from dpgen.privacy.clipping import Parameters
+from dpgen.privacy.mechanisms import NoisySGD
 from dpgen.progress import progress_bar
 from samplers import score_from_denoised
 
@@ -61,44 +63,45 @@ class NoiseLevels:
         if not 0 <= self.label_drop < 1:
             raise ValueError(f"label_drop must lie in [0, 1), got {self.label_drop}")
 
-    def draw_fn(self, shape: tuple[int, int, int], loss: str = "denoising") -> DrawFn:
-        """One record's random numbers for one step; shapes do not depend on the record.
 
-        Args:
-            shape: (C, H, W) of the records.
-            loss: a key of `dpgen.score_matching.LOSSES`; some take a projection for every draw.
-        """
-        projects = score_matching.find(loss).projects
-
-        def draw(rng: np.random.Generator) -> dict[str, np.ndarray]:
-            log_sigma = self.mean + self.std * rng.standard_normal(self.n_draws, dtype=np.float32)
-            drawn = {
-                "sigma": np.exp(log_sigma).astype(np.float32),
-                "noise": rng.standard_normal((self.n_draws, *shape), dtype=np.float32),
-                "drop": np.asarray(rng.random() < self.label_drop),
-            }
-            if projects:
-                drawn["projection"] = score_matching.signs(rng, (self.n_draws, *shape))
-            return drawn
-
-        return draw
-
-
-def record_loss(denoiser: Denoiser, accelerator: Accelerator, loss: str = "denoising") -> LossFn:
-    """The loss of one record as a function of the parameters: what NoisyStep differentiates.
+@dataclass(frozen=True)
+class DenoisingObjective:
+    """The score matching loss of one record, and its random numbers: what a NoisyStep asks.
 
     Args:
-        loss: a key of `dpgen.score_matching.LOSSES`.
+        denoiser: the network; its parameters are given with each question.
+        levels: the law of noise levels.
+        name: of the loss, a key of `dpgen.score_matching.LOSSES`.
+        precision: "no" (float32) or "bf16", of the network alone.
     """
-    chosen = score_matching.find(loss)
 
-    def record(
-        parameters: Parameters, pixels: Tensor, label: Tensor, draws: dict[str, Tensor]
+    denoiser: Denoiser
+    levels: NoiseLevels
+    name: str = "denoising"
+    precision: str = "no"
+
+    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """One record's random numbers for one step; shapes do not depend on the record."""
+        levels, shape = self.levels, (self.levels.n_draws, *self.denoiser.config.shape)
+        log_sigma = levels.mean + levels.std * rng.standard_normal(levels.n_draws, dtype=np.float32)
+        drawn = {
+            "sigma": np.exp(log_sigma).astype(np.float32),
+            "noise": rng.standard_normal(shape, dtype=np.float32),
+            "drop": np.asarray(rng.random() < levels.label_drop),
+        }
+        if score_matching.find(self.name).projects:
+            drawn["projection"] = score_matching.signs(rng, shape)
+        return drawn
+
+    def loss(
+        self, parameters: Parameters, pixels: Tensor, label: Tensor, draws: dict[str, Tensor]
     ) -> Tensor:
+        """The loss of one record, averaged over its draws."""
+        denoiser, chosen = self.denoiser, score_matching.find(self.name)
         label = torch.where(draws["drop"], denoiser.null_label, label)
 
         def score_fn(x: Tensor, sigma: Tensor) -> Tensor:
-            with accelerator.autocast():
+            with autocast(x.device, self.precision):
                 denoised = functional_call(denoiser, parameters, (x, sigma, label.expand(len(x))))
             return score_from_denoised(denoised, x, sigma)
 
@@ -106,7 +109,12 @@ def record_loss(denoiser: Denoiser, accelerator: Accelerator, loss: str = "denoi
         weight = score_weight(sigma, denoiser.config)
         return (weight * chosen(score_fn, pixels, sigma, noise, draws.get("projection"))).mean()
 
-    return record
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Networks in bfloat16 where ``precision`` is "bf16", as `accelerate` has it."""
+    if precision == "no":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 def score_weight(sigma: Tensor, config: DenoiserConfig) -> Tensor:
@@ -193,16 +201,18 @@ def train_teacher(
         tensors, numbers = held
         start = int(numbers["step"])
         state.load(tensors)
+    else:
+        # Where the first step starts from: computed again, it might be another question.
+        checkpoints.save(LABEL, state.tensors(), step=0)
     if start < mechanism.n_steps:
-        loss_fn = record_loss(denoiser, accelerator, loss)
-        draw_fn = levels.draw_fn(denoiser.config.shape, loss)
+        objective = DenoisingObjective(denoiser, levels, loss, accelerator.mixed_precision)
         steps = data.steps(
             mechanism, label=LABEL, start=start, micro_batch=micro_batch, device=accelerator.device
         )
         with progress_bar("teacher (private)", mechanism.n_steps, show=show, done=start) as advance:
             for step in steps:
                 released = {name: p.detach() for name, p in parameters.items()}
-                for name, gradient in step.gradient(loss_fn, draw_fn, released).items():
+                for name, gradient in step.gradient(objective, released).items():
                     parameters[name].grad = gradient
                 optimizer.step()
                 ema.update(denoiser)

@@ -19,7 +19,7 @@ from dpgen.networks.labeller import Axes
 from dpgen.networks.perceptual import HiddenFeatures
 from dpgen.privacy.clipping import add_clipped, zero_sum
 from dpgen.stages import sketch
-from dpgen.stages.denoising import NoiseLevels, record_loss
+from dpgen.stages.denoising import DenoisingObjective, NoiseLevels
 from dpgen.stages.embedding import ClassEmbeddings
 from dpgen.stages.labeller import LabelMoments
 from dpgen.stages.refit import RefitSettings
@@ -46,17 +46,18 @@ def rehearse(
     device = accelerator.device
     denoiser = untrained(settings, facts, seed=0).to(device)
     parameters = {name: p.detach() for name, p in denoiser.named_parameters()}
-    draw_fn = NoiseLevels(n_draws=settings.n_draws).draw_fn(facts.shape, settings.loss)
-    rows = [draw_fn(np.random.default_rng(i)) for i in range(hardware.micro_batch)]
+    levels = NoiseLevels(n_draws=settings.n_draws)
+    objective = DenoisingObjective(denoiser, levels, settings.loss, hardware.precision)
+    rows = [objective.draw(np.random.default_rng(i)) for i in range(hardware.micro_batch)]
     draws = {k: torch.from_numpy(np.stack([row[k] for row in rows])).to(device) for k in rows[0]}
     pixels = torch.zeros(hardware.micro_batch, *facts.shape, device=device)
     labels = torch.zeros(hardware.micro_batch, dtype=torch.int64, device=device)
     valid = torch.ones(hardware.micro_batch, dtype=torch.bool, device=device)
-    loss_fn = record_loss(denoiser, accelerator, settings.loss)
 
     def private() -> None:
         total = zero_sum(parameters)
-        add_clipped(total, loss_fn, parameters, (pixels, labels, draws), valid, settings.clip_norm)
+        batch = (pixels, labels, draws)
+        add_clipped(total, objective.loss, parameters, batch, valid, settings.clip_norm)
 
     micro_batches = settings.n_steps * math.ceil(settings.batch / hardware.micro_batch)
     seconds = 0.0

@@ -23,6 +23,7 @@ from dpgen.stages.moments import ClassMeans, ClassSpread, unstack
 from dpgen.stages.release import released
 
 MEANS, SPREAD = "class means", "class spread"
+CENTRES = "class centres"  # the state that holds the means as the second release takes them
 
 
 class ClassGaussians(NamedTuple):
@@ -59,6 +60,12 @@ def run(
         raise TypeError("the warm start takes a NoisySum of ClassMeans and one of ClassSpread")
     sums = released(data, MEANS, means, checkpoints, show)["sums"]
     centres, counts = class_means(sums, statistic, means.noise_std, n_records)
+    # What the second release asks around is written down: computed again, it might be another one.
+    held = checkpoints.load(CENTRES)
+    if held is None:
+        checkpoints.save(CENTRES, {"centres": centres})
+    else:
+        centres = held[0]["centres"]
     spread = replace(spread, statistic=around.around(centres))
     squares = released(data, SPREAD, spread, checkpoints, show)["squares"]
     covariances = class_covariances(squares, counts, spread.noise_std, n_records, blend)

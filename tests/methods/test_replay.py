@@ -9,6 +9,7 @@ that is left was made by the one record.
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 import secrets
@@ -47,6 +48,7 @@ class World:
         self.rates: dict[tuple[str, int], float] = {}
         self.stds: dict[Key, float] = {}
         self.coins: dict[tuple[str, int], list[int]] = {}
+        self.questions: list[str] = []
         self.files: dict[str, bytes] = {}
         self.checkpoints: list[tuple[str, dict[str, Tensor], dict[str, Any]]] = []
         self.said = ""
@@ -61,6 +63,12 @@ class Transcript:
 
     def __init__(self, source: KeyedNoise, plan: str, world: World, canary: int) -> None:
         self._source, self._plan, self._world, self._canary = source, plan, world, canary
+
+    def for_question(self, question: str) -> Transcript:
+        self._world.questions.append(question)
+        bound = copy.copy(self)
+        bound._source = self._source.for_question(question)
+        return bound
 
     def add(self, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
         key, world = (self._plan, release, name), self._world
@@ -182,6 +190,7 @@ def assert_released_alike(one: World, other: World) -> None:
     """All that leaves the private stage is bit-equal: files, checkpoints, rates, output and log."""
     assert one.rates == other.rates
     assert one.stds == other.stds
+    assert one.questions == other.questions and len(one.questions) > 2
     assert one.files.keys() == other.files.keys()
     different = [name for name in one.files if one.files[name] != other.files[name]]
     assert different == []

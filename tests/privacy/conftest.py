@@ -75,6 +75,9 @@ class Silent:
         self.totals: dict[str, Tensor] = {}
         self.stds: list[float] = []
 
+    def for_question(self, question: str) -> Silent:
+        return self
+
     def add(self, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
         self.totals[f"{release} {name}"] = total.clone()
         self.stds.append(std)
@@ -118,17 +121,22 @@ def rows(vectors: Sequence[Sequence[float]] | Tensor, labels: Sequence[int] | No
     return Rows(pixels, torch.where(valid, wanted, 0), valid)
 
 
-def linear_loss(
-    parameters: Mapping[str, Tensor], pixels: Tensor, label: Tensor, draws: Mapping[str, Tensor]
-) -> Tensor:
+@dataclass(frozen=True)
+class Linear:
     """Linear in the parameters: the gradient is x for ``w`` and 10 x, by class, for ``table``."""
-    x = pixels.flatten()
-    chosen = parameters["table"].index_select(0, label[None])[0]
-    return (parameters["w"] * x).sum() + 10 * (chosen * x).sum() + 0 * draws["z"].sum()
 
+    scale: float = 1.0
 
-def no_draws(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    return {"z": rng.standard_normal(1, dtype=np.float32)}
+    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return {"z": rng.standard_normal(1, dtype=np.float32)}
+
+    def loss(
+        self, parameters: Mapping[str, Tensor], pixels: Tensor, label: Tensor,
+        draws: Mapping[str, Tensor],
+    ) -> Tensor:  # fmt: skip
+        x = self.scale * pixels.flatten()
+        chosen = parameters["table"].index_select(0, label[None])[0]
+        return (parameters["w"] * x).sum() + 10 * (chosen * x).sum() + 0 * draws["z"].sum()
 
 
 def parameters() -> dict[str, Tensor]:
@@ -268,8 +276,7 @@ class Kit:
     KEY = KEY
     LIMIT = LIMIT
     rows = staticmethod(rows)
-    linear_loss = staticmethod(linear_loss)
-    no_draws = staticmethod(no_draws)
+    Linear = Linear
     parameters = staticmethod(parameters)
     source = staticmethod(make_source)
     dataset = staticmethod(make_dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -30,10 +31,11 @@ def pixels(n: int = 6, seed: int = 0) -> Tensor:
     return 2 * torch.rand(n, *SHAPE, generator=generator) - 1
 
 
+@dataclass(frozen=True)
 class Doubled:
     """A feature map that keeps no bound of its own."""
 
-    n_features = 16
+    n_features: int = 16
 
     @property
     def settings(self) -> dict[str, Any]:

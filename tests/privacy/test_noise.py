@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from torch import Tensor
 
 from dpgen.privacy.noise import KeyedNoise, new_key
 
@@ -45,18 +44,61 @@ def test_noise_reaches_far_into_the_tails(million: np.ndarray) -> None:
     assert 0 < (np.abs(million) > 4.5).sum() < 25
 
 
-def test_the_standard_deviation_is_the_one_asked_for(keyed: KeyedNoise, million: Tensor) -> None:
+def test_the_standard_deviation_is_the_one_asked_for(keyed: KeyedNoise) -> None:
     total = torch.full((N,), 1e3, dtype=torch.float64)
     noised = keyed.add(total, 7.25, release=0, name="w")
     assert noised.dtype == torch.float64
-    torch.testing.assert_close(noised, total + 7.25 * torch.from_numpy(million))
+    noise = (noised - total).numpy() / 7.25
+    assert noise.std() == pytest.approx(1, rel=3.5e-3)
+    assert abs(noise.mean()) < 5e-3
+    assert stats.kstest(noise, "norm").pvalue > 1e-4
 
 
-def test_noise_does_not_depend_on_the_sum_it_is_added_to(keyed: KeyedNoise) -> None:
-    zeros = keyed.add(torch.zeros(3, 5), 2.0, release=4, name="w")
-    total = torch.arange(15.0).reshape(3, 5)
-    torch.testing.assert_close(keyed.add(total, 2.0, release=4, name="w"), zeros + total)
-    assert zeros.shape == (3, 5)
+def test_the_noise_of_two_sums_is_independent_however_alike_they_are(keyed: KeyedNoise) -> None:
+    """One bit of one coordinate: an answer repeats where its sum does, and nowhere else."""
+    n = 200_000
+    total = torch.zeros(n, dtype=torch.float64)
+    other = total.clone()
+    other[n - 1] = 5e-324
+    first = keyed.add(total, 2.0, release=4, name="w").numpy()
+    second = keyed.add(other, 2.0, release=4, name="w").numpy()
+    np.testing.assert_array_equal(first, keyed.add(total.clone(), 2.0, release=4, name="w"))
+    assert not np.isin(first, second).any()
+    assert abs(correlation_z(first, second)) < 6
+    assert abs(correlation_z(first**2, second**2)) < 6
+    # The noise of a difference of two answers is sqrt(2) times that of one.
+    assert (first - second).std() == pytest.approx(2 * 2**0.5, rel=1e-2)
+
+
+def test_the_law_of_the_noise_is_the_same_whatever_the_sum(keyed: KeyedNoise) -> None:
+    """The noise tells nothing of what it was keyed by."""
+    sums = torch.logspace(-6, 6, 2000, dtype=torch.float64)
+    noised = [keyed.add(x[None], 1.0, release=i, name="w") for i, x in enumerate(sums)]
+    noise = (torch.cat(noised) - sums).numpy()
+    assert stats.kstest(noise, "norm").pvalue > 1e-4
+    assert abs(correlation_z(noise, np.log10(sums.numpy()))) < 6
+    assert abs(correlation_z(noise**2, np.log10(sums.numpy()))) < 6
+
+
+def test_one_sum_at_two_widths_has_two_noises(keyed: KeyedNoise) -> None:
+    """Else their difference, at the known widths, would give the sum away."""
+    one, other = (keyed.add(torch.zeros(200_000), s, release=0, name="w") / s for s in (1.0, 2.0))
+    assert abs(correlation_z(one.numpy(), other.numpy())) < 6
+
+
+def test_another_question_has_other_noise_coins_and_draws(keyed: KeyedNoise) -> None:
+    one, other = keyed.for_question("a"), keyed.for_question("b")
+    n = 200_000
+    assert abs(correlation_z(noise_of(one, n), noise_of(other, n))) < 6
+    assert abs(correlation_z(noise_of(one, n), noise_of(keyed, n))) < 6
+    tossed = [x.coins(n, 0.5, release=0) for x in (one, other, keyed.for_question("a"))]
+    np.testing.assert_array_equal(tossed[0], tossed[2])
+    both = len(np.intersect1d(tossed[0], tossed[1]))
+    assert abs(both - n / 4) < 6 * np.sqrt(n * 3 / 16)
+    drawn = [x.draws(3, release=0).standard_normal(n) for x in (one, other)]
+    assert abs(correlation_z(*drawn)) < 6
+    # A question is bound to a copy: the source itself asks nothing.
+    np.testing.assert_array_equal(noise_of(keyed, 9), noise_of(keyed.for_question(""), 9))
 
 
 def test_an_odd_number_of_coordinates_gets_noise_on_every_one(keyed: KeyedNoise) -> None:

@@ -24,10 +24,11 @@ from dpgen.privacy.charges import executed_releases
 from dpgen.privacy.events import leaves
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms import ENGINE, NoisySGD, NoisySum
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.notice import Claim, unbounded
 from dpgen.privacy.plan import Plan, Stage
+from dpgen.privacy.question import Given, Question
 from dpgen.privacy.relation import Relation
 
 Kit = Any  # what conftest.py shares
@@ -81,11 +82,19 @@ def descend(
     if start == stop:
         return w
     for step in data.steps(sgd(), label="teacher", start=start, micro_batch=4):
-        gradient = step.gradient(kit.linear_loss, kit.no_draws, w)
+        gradient = step.gradient(kit.Linear(), w)
         w = {name: value - 0.1 * gradient[name] for name, value in w.items()}
         if step.index + 1 == stop:
             break
     return w
+
+
+def question(kit: Kit, micro_batch: int) -> str:
+    """The digest of what a step asks with the first parameters."""
+    return Question.of(
+        mechanism=sgd(), objective=kit.Linear(), parameters=Given(kit.parameters()), engine=ENGINE,
+        micro_batch=micro_batch, device="cpu",
+    ).digest  # fmt: skip
 
 
 def release(data: PrivateDataset, kit: Kit) -> dict[str, Tensor]:  # noqa: ANN401
@@ -171,9 +180,10 @@ def test_the_step_reads_the_records_of_its_coins_and_no_other(kit: Kit, tmp_path
     source = kit.source()
     data = begun(kit, tmp_path, source=source)
     noise = StageKeys(tmp_path / "keys").noise(Stage("teacher", sgd()).charge.plan)
+    noise = noise.for_question(question(kit, 3))
     for step in data.steps(sgd(), label="teacher", micro_batch=3):
         source.reads.clear()
-        step.gradient(kit.linear_loss, kit.no_draws, kit.parameters())
+        step.gradient(kit.Linear(), kit.parameters())
         expected = noise.coins(20, 0.5, release=step.index).tolist()
         assert [i for read in source.reads for i in read] == expected
 
@@ -254,13 +264,14 @@ def test_a_note_that_cannot_be_written_is_told_unless_nobody_hears_it_and_a_resu
         next(steps)
         steps.close()
     assert "teacher" not in executed_releases(data.ledger.lines())
+    w = descend(kit, begun(kit, tmp_path), stop=1)
     again = begun(kit, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(PrivacyLedger, "executed", full)
         with pytest.raises(OSError, match="no space"):
             descend(kit, again, stop=N_STEPS + 1)
     last = begun(kit, tmp_path)
-    descend(kit, last, start=1)
+    descend(kit, last, start=1, w=w)
     assert executed_releases(last.ledger.lines())["teacher"] == N_STEPS
 
 
@@ -268,8 +279,8 @@ def test_a_stage_whose_key_is_gone_is_refused_before_a_record_is_read(
     kit: Kit, tmp_path: Path
 ) -> None:
     data = begun(kit, tmp_path)
-    descend(kit, data)
-    data.finish("teacher", sgd())
+    descend(kit, data, stop=2)
+    StageKeys(tmp_path / "keys").forget(Stage("teacher", sgd()).charge.plan)
     source = kit.source()
     resumed = begun(kit, tmp_path, source=source)
     with pytest.raises(LedgerError, match="key of this stage is gone"):
@@ -629,16 +640,26 @@ def test_data_that_are_said_to_be_public_do_not_add_up_and_the_account_says_who_
     assert silent.ledger.path.parent == home / "ledgers"
 
 
-def test_the_noised_answer_is_the_sum_plus_the_noise_of_the_stage_key(
-    kit: Kit, tmp_path: Path
+def test_the_noised_answer_is_the_sum_plus_the_noise_of_the_stage_key_and_the_question(
+    kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An independent reading of the whole path: records, coins, clip, noise, denominator."""
     source = kit.source()
     data = begun(kit, tmp_path, source=source)
     noise = StageKeys(tmp_path / "keys").noise(Stage("teacher", sgd()).charge.plan)
+    noise = noise.for_question(question(kit, 4))
+    # The noise is keyed by the sum to the last bit: taken down where it is added.
+    heard: list[tuple[Tensor, Tensor]] = []
+    real = KeyedNoise.add
+
+    def add(self: KeyedNoise, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
+        heard.append((total.clone(), real(noise, total, std, release=release, name=name)))
+        return real(self, total, std, release=release, name=name)
+
+    monkeypatch.setattr(KeyedNoise, "add", add)
     compute: Callable[[Tensor], Tensor] = lambda x: x * (1 / x.norm()).clamp(max=1)  # noqa: E731
     for step in data.steps(sgd(), label="teacher", micro_batch=4):
-        out = step.gradient(kit.linear_loss, kit.no_draws, kit.parameters())
+        out = step.gradient(kit.Linear(), kit.parameters())
         expected = torch.zeros(9, dtype=torch.float64)
         for slot in noise.coins(20, 0.5, release=step.index):
             x = source.pixels[slot].flatten().double() / 127.5 - 1
@@ -646,9 +667,10 @@ def test_the_noised_answer_is_the_sum_plus_the_noise_of_the_stage_key(
             g[0], g[1 + int(source.labels[slot])] = x, 10 * x
             expected += compute(g.flatten())
         parts = {"w": expected[:3], "table": expected[3:].reshape(2, 3)}
-        for name, part in parts.items():
-            noised = noise.add(part, 1.0, release=step.index, name=name) / 10
-            torch.testing.assert_close(out[name].double(), noised, rtol=1e-4, atol=1e-5)
+        for (name, part), (total, noised) in zip(parts.items(), heard, strict=True):
+            torch.testing.assert_close(total, part, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(out[name].double(), noised / 10, rtol=1e-6, atol=1e-7)
+        heard.clear()
 
 
 def paper(name: str = "x/paper") -> Claim:

@@ -41,6 +41,9 @@ def worst_records() -> tuple[Tensor, Tensor]:
 class Noiseless:
     """A NoiseSource that adds nothing: what is measured is the sum itself."""
 
+    def for_question(self, question: str) -> Noiseless:
+        return self
+
     def add(self, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
         return total.clone()
 

@@ -1,0 +1,238 @@
+"""One line of descent: a charged run from its begin to its last answer, and who may go on with it.
+
+The ledger decides. Of all copies of a run folder, in this process or another, the one that was
+begun last holds the run's last mark, and it alone is answered. A stage asks one question, which it
+may be asked again after a kill; when it is finished, it is never asked again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dpgen.privacy.accounting import epsilon_of, round_up
+from dpgen.privacy.chain import LedgerError, digest
+from dpgen.privacy.charges import (
+    Charge,
+    charged_event,
+    executed_releases,
+    limit_of,
+    relation_of,
+)
+from dpgen.privacy.events import compose
+from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.ledger import PrivacyLedger
+from dpgen.privacy.lineage import UNMARKED, Overtaken
+from dpgen.privacy.question import Question, differences
+
+Lines = Sequence[Mapping[str, Any]]
+# By ledger, run, plan and release, the question that this process has answered.
+_ANSWERED: dict[tuple[str, str, str, int], str] = {}
+
+
+def last_mark(lines: Lines, run: str) -> str:
+    """The mark of the descendant of ``run`` that was begun last; "" before the first."""
+    marks = [x["mark"] for x in lines if x["kind"] == "lineage" and x["run"] == run]
+    return str(marks[-1]) if marks else ""
+
+
+def _noted(lines: Lines, kind: str, run: str, charge: Charge) -> Mapping[str, Any] | None:
+    """The first line of a kind about a stage of a run."""
+    key = (kind, run, charge.label, charge.plan)
+    found = (x for x in lines if x["kind"] == kind)
+    return next((x for x in found if (kind, x["run"], x["label"], x["plan"]) == key), None)
+
+
+class Descent:
+    """A run that is begun here, and goes on for as long as nobody begins it elsewhere.
+
+    `prepare` comes before the charge, `begin` after it.
+
+    Args:
+        ledger: of the data set.
+        run: id of the run.
+        keys: its secret keys, with its marks beside them.
+    """
+
+    def __init__(self, ledger: PrivacyLedger, run: str, keys: StageKeys) -> None:
+        self.ledger, self.run, self.keys = ledger, run, keys
+        self._previous = self._mark = ""
+        self._held: tuple[tuple[int, int, int], list[dict[str, Any]]] | None = None
+        self._entered: set[str] = set()
+
+    def prepare(self) -> None:
+        """Refuses a copy that another descendant has overtaken, and leaves a pending mark."""
+        lines, marks = self.ledger.lines(), self.keys.lineage.marks
+        last = last_mark(lines, self.run)
+        if last:
+            if marks is None or last not in marks:
+                raise self._overtaken(lines)
+        elif marks is None or marks.current:
+            if any(x["kind"] == "charge" and x["run"] == self.run for x in lines):
+                raise LedgerError(UNMARKED)
+        self._previous, self._mark = last, self.keys.lineage.propose(last)
+
+    def begin(self) -> None:
+        """Writes the mark into the ledger, unless another descendant was quicker."""
+        body = {"run": self.run, "mark": self._mark, "previous": self._previous}
+
+        def unchanged(lines: Lines) -> bool:
+            self._require(lines, self._previous)
+            return True
+
+        self.ledger.note({"kind": "lineage", **body}, unchanged)
+
+    def note(self, kind: str, charge: Charge, **more: str) -> None:
+        """Writes a line about a stage, which has one of each kind."""
+
+        def needed(lines: Lines) -> bool:
+            self._require(lines, self._mark)
+            return _noted(lines, kind, self.run, charge) is None
+
+        about = {"run": self.run, "label": charge.label, "plan": charge.plan}
+        self.ledger.note({"kind": kind, **about, **more}, needed)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines of the ledger, which is read again only when its file has changed."""
+        found = os.stat(self.ledger.path)
+        seen = (found.st_ino, found.st_size, found.st_mtime_ns)
+        if self._held is None or self._held[0] != seen:
+            self._held = (seen, self.ledger.lines())
+        return self._held[1]
+
+    def require_last(self) -> None:
+        """Raises Overtaken when another descendant has been begun since."""
+        self._require(self.lines(), self._mark)
+
+    def _require(self, lines: Lines, mark: str) -> None:
+        if last_mark(lines, self.run) != mark:
+            raise self._overtaken(lines)
+
+    def _overtaken(self, lines: Lines) -> Overtaken:
+        """What to tell who comes second: what it would cost, and what to do."""
+        limit, relation = limit_of(list(lines)), relation_of(lines)
+        own = [x for x in lines if x.get("run") == self.run]
+        before = epsilon_of(charged_event(lines), limit.delta, relation)
+        again = compose([charged_event(lines), charged_event(own)])
+        total = round_up(epsilon_of(again, limit.delta, relation))
+        last = next(x for x in reversed(lines) if x["kind"] == "lineage" and x["run"] == self.run)
+        room = "which it has room for" if total <= limit.epsilon else "which it has no room for"
+        return Overtaken(
+            f"run {self.run[:12]} goes on elsewhere: another copy of its folder was begun at "
+            f"{last['time']}, and answers of both would be two releases under one charge. Continue "
+            "in that folder, or start a new run folder. That is charged anew and brings the total "
+            f"of this data set from epsilon = {round_up(before):g} to {total:g} at delta = "
+            f"{limit.delta:g}; its limit is {limit.epsilon:g}, {room}"
+        )
+
+    def enter(self, charge: Charge) -> None:
+        """The check behind both doors: this very stage was charged to this run, is not finished
+        and is asked once.
+        """
+        lines = self.ledger.lines()
+        if _noted(lines, "charge", self.run, charge) is None:
+            raise LedgerError(
+                f"stage {charge.label!r} is not what was charged to run {self.run[:12]}: "
+                "only stages of the plan that begin was given are answered"
+            )
+        if _noted(lines, "finished", self.run, charge) is not None:
+            raise LedgerError(
+                f"stage {charge.label!r} of run {self.run[:12]} is finished and is never answered "
+                "again: start a new run folder, it will be charged anew"
+            )
+        if charge.plan in self._entered:
+            # Two questions under one charge.
+            raise RuntimeError(
+                f"stage {charge.label!r} was asked already: a second answer is a second release"
+            )
+        self._entered.add(charge.plan)
+
+    def witness(self, charge: Charge) -> StageWitness:
+        """Who sees the questions of a stage."""
+        return StageWitness(self, charge)
+
+    def executed(self, charge: Charge, start: int, stop: int) -> None:
+        """Notes that releases ``start`` to ``stop - 1`` of a stage were made."""
+        self.ledger.executed(self.run, charge.label, charge.plan, start, stop)
+
+    def finish(self, charge: Charge, n_releases: int) -> None:
+        """Notes that a stage whose release is saved is over, and then deletes its key."""
+        lines = self.ledger.lines_of(self.run)
+        if executed_releases(lines).get(charge.label, 0) < n_releases:
+            # A kill came between the last checkpoint and its note.
+            self.executed(charge, 0, n_releases)
+        # Not by who was overtaken: the other one has yet to answer this stage.
+        self.note("finished", charge)
+        self.keys.forget(charge.plan)
+
+
+class StageWitness:
+    """The Witness of one stage of a run that is charged.
+
+    A stage may be asked again what it was asked before, and nothing else. What it asks is noted
+    when its first sum is there, before that gets its noise: a run that has no memory for a
+    micro-batch has answered nothing yet, and may go on with a smaller one.
+    """
+
+    def __init__(self, descent: Descent, charge: Charge) -> None:
+        self._descent, self._charge = descent, charge
+
+    def asked(self, question: Question, release: int) -> None:
+        """Refuses what is not this stage's question, before a record is read."""
+        self._descent.require_last()
+        self._compared(question, release)
+
+    def answering(self, question: Question, release: int) -> None:
+        """Notes the question of the stage, first in clear, then in the ledger."""
+        descent, charge = self._descent, self._charge
+        descent.require_last()
+        held = self._compared(question, release)
+        if held is None:
+            first = {"release": release, "moving": question.start}
+            held = {"stage": dict(question.stage), "first": first}
+            noted = descent.keys.lineage.note(charge.plan, held)
+            descent.note("asked", charge, question=noted)
+        self._remember(question, release)
+
+    def _compared(self, question: Question, release: int) -> dict[str, Any] | None:
+        """What the stage has asked before, which is the same; None where it has asked nothing."""
+        descent, charge = self._descent, self._charge
+        noted = _noted(descent.lines(), "asked", descent.run, charge)
+        if noted is None:
+            return None
+        held = descent.keys.lineage.question(charge.plan)
+        if held is None or digest(held) != noted["question"]:
+            raise LedgerError(
+                f"what stage {charge.label!r} of run {descent.run[:12]} has asked is not what the "
+                "ledger says: the run folder was changed. Start a new run folder, it will be "
+                "charged anew"
+            )
+        first = held["first"]
+        now = {"stage": dict(question.stage), "first": first}
+        if first["release"] == release:
+            now["first"] = {"release": release, "moving": question.start}
+        if digest(now) != noted["question"]:
+            self._refuse(held, now)
+        return held
+
+    def _refuse(self, held: dict[str, Any], now: dict[str, Any]) -> None:
+        words = list(differences(held["stage"], now["stage"]))
+        words = words or ["the parameters that the first step starts from were others"]
+        more = f", and {len(words) - 3} more" if len(words) > 3 else ""
+        raise LedgerError(
+            f"stage {self._charge.label!r} of run {self._descent.run[:12]} asks another question "
+            f"than it was begun with: {'; '.join(words[:3])}{more}. Two questions would be two "
+            "releases under one charge: resume it as it was begun, or start a new run folder, "
+            "which is charged anew"
+        )
+
+    def _remember(self, question: Question, release: int) -> None:
+        """One process, which may still hold the first answer, answers a release once or alike."""
+        descent, charge = self._descent, self._charge
+        key = (str(descent.ledger.path.resolve()), descent.run, charge.plan, release)
+        if _ANSWERED.setdefault(key, question.digest) != question.digest:
+            raise LedgerError(
+                f"release {release} of stage {charge.label!r} was answered in this process, with "
+                "other parameters: resume the run in a new process"
+            )

@@ -1,0 +1,200 @@
+"""What a release asks of the records: everything beside them that its noiseless answer depends on.
+
+A question is described by a walk through frozen objects. Every field is visited, and what the walk
+does not know is refused: nobody keeps a list of fields that could be forgotten.
+
+    stage    the same at every release of a stage: mechanism, statistic or objective with its
+             released tensors, micro-batch, device, engine, versions of the libraries
+    moving   what differs from release to release: the parameters
+
+The digest of both goes into the address of all randomness of the release (`dpgen.privacy.noise`).
+The number of processes is no part of it: it changes where a sum is computed, not what is asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache, cached_property
+from importlib.metadata import version
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dpgen.privacy.chain import digest
+
+_INNER = frozenset(vars(nn.Module())) - {"training"}  # of every module; tensors are walked by name
+# Objects of these packages that have no attribute are told by their class, as attention processors.
+_PLAIN = ("diffusers.",)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one release asks, described in JSON values.
+
+    Args:
+        stage: what is the same at every release of the stage.
+        moving: what is not.
+    """
+
+    stage: Mapping[str, Any]
+    moving: Mapping[str, str]
+
+    @classmethod
+    def of(cls, **parts: object) -> Self:
+        """The question that these named parts ask together; the versions of what computes the
+        answer are added.
+
+        Raises TypeError for a part that cannot be described.
+        """
+        moving: dict[str, str] = {}
+        stage = {name: described(part, name, moving) for name, part in parts.items()}
+        return cls({**stage, **versions()}, moving)
+
+    @cached_property
+    def digest(self) -> str:
+        """64 hexadecimal digits; two questions that differ in anything have different ones."""
+        return digest([self.stage, self.moving])
+
+    @cached_property
+    def start(self) -> str:
+        """Digest of what moves alone."""
+        return digest(self.moving)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Tensors that a question is asked with, different ones at every release.
+
+    Args:
+        tensors: by name.
+    """
+
+    tensors: Mapping[str, Tensor]
+
+
+def described(value: object, path: str, moving: dict[str, str]) -> Any:  # noqa: ANN401
+    """A JSON value that says all that ``value`` holds; digests stand for the contents of tensors.
+
+    The contents of a `Given` and of trainable parameters are put into ``moving``, by path.
+
+    Raises TypeError for a value that cannot be described.
+    """
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else {"float": repr(value)}
+        case nn.Parameter() if value.requires_grad:
+            moving[path] = _content(value)
+            return {"moves": _kind(value)}
+        case Tensor():
+            return {"tensor": f"{_kind(value)} {_content(value)}"}
+        case np.ndarray() | np.generic():
+            return {"array": f"{_kind(value)} {_content(torch.from_numpy(np.array(value)))}"}
+        case torch.dtype() | torch.device():
+            return {"torch": str(value)}
+        case Given():
+            pairs = sorted(value.tensors.items())
+            moving.update({f"{path}.{name}": _content(tensor) for name, tensor in pairs})
+            return {"given": {name: _kind(tensor) for name, tensor in pairs}}
+        case nn.Module():
+            return _walked(value, _of_module(value, path), path, moving)
+        case tuple() if hasattr(value, "_fields"):
+            return _walked(value, zip(value._fields, value, strict=True), path, moving)
+        case tuple() | list():
+            return [described(x, f"{path}.{i}", moving) for i, x in enumerate(value)]
+        case Mapping():
+            if any(type(key) is not str for key in value):
+                raise TypeError(f"{path} must have names for keys, got {list(value)!r:.80}")
+            return {"map": {k: described(x, f"{path}.{k}", moving) for k, x in value.items()}}
+    if is_dataclass(value) and not isinstance(value, type):
+        return _walked(value, _of_dataclass(value, path), path, moving)
+    raise TypeError(
+        f"{path} must be made of numbers, words, tensors, modules and frozen dataclasses, so that "
+        f"what is asked can be written down, got {_name(value)}"
+    )
+
+
+def _walked(
+    value: object, parts: Iterator[tuple[str, object]] | zip[Any], path: str, moving: dict[str, str]
+) -> dict[str, Any]:
+    inner = {name: described(part, f"{path}.{name}", moving) for name, part in parts}
+    return {_name(value): inner}
+
+
+def _of_dataclass(value: Any, path: str) -> Iterator[tuple[str, object]]:  # noqa: ANN401
+    if not value.__dataclass_params__.frozen:
+        raise TypeError(f"{path} must be a frozen dataclass, {_name(value)} is not frozen")
+    names = [field.name for field in fields(value)]
+    for name in getattr(value, "__dict__", {}):
+        if name not in names and not _is_cached(value, name):
+            raise TypeError(f"{path} must hold fields alone, {_name(value)} holds {name!r}, too")
+    for name in names:
+        yield name, getattr(value, name)
+
+
+def _is_cached(value: object, name: str) -> bool:
+    """Whether an attribute is what a `cached_property` made of the fields."""
+    return isinstance(getattr(type(value), name, None), cached_property)
+
+
+def _of_module(module: nn.Module, path: str) -> Iterator[tuple[str, object]]:
+    """Its own attributes, tensors and parts, by name."""
+    for name in sorted(_INNER):
+        if name.endswith(("hooks", "hooks_with_kwargs")) and getattr(module, name):
+            raise TypeError(f"{path} must have no hooks, {_name(module)} has {name}")
+    for name, attribute in vars(module).items():
+        if name not in _INNER:
+            plain = _name(attribute).startswith(_PLAIN) and getattr(attribute, "__dict__", 0) == {}
+            yield name, {"class": _name(attribute)} if plain else attribute
+    for held in (module._parameters, module._buffers, module._modules):
+        yield from held.items()
+
+
+def _name(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _kind(value: Tensor | np.ndarray | np.generic) -> str:
+    return f"{value.dtype} {list(value.shape)}"
+
+
+def _content(tensor: Tensor) -> str:
+    """SHA-256 of the bytes of a tensor."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return hashlib.sha256(flat.view(torch.uint8).numpy()).hexdigest()
+
+
+@cache
+def _version(package: str) -> str:
+    return version(package)
+
+
+def versions() -> dict[str, str]:
+    """What computes the answer."""
+    return {
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "dpgen": _version("dpgen"),
+        "float32 products": torch.get_float32_matmul_precision(),
+    }
+
+
+def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401
+    """What differs between two described stages, in words: its name, what it was, what it is."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for name in sorted({*one, *other}):
+            # The class of what is described is worth saying only where it is another one.
+            same = [name] == [*one] == [*other] and "." in name
+            inner = path if same else f"{path}.{name}".lstrip(".")
+            yield from differences(one.get(name), other.get(name), inner)
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for number, pair in enumerate(zip(one, other, strict=True)):
+            yield from differences(*pair, f"{path}.{number}")
+    elif one != other or type(one) is not type(other):
+        yield f"{path} was {one!r:.80}, now it is {other!r:.80}"

@@ -19,22 +19,28 @@ class Hardware:
     Args:
         device: "auto" (a GPU where there is one) or "cpu".
         precision: "no" (float32) or "bf16"; clipping, sums and noise stay in float64 either way.
-        micro_batch: records whose gradients are held at once.
+        micro_batch: records whose gradients are held at once; None: as many as suit the device and
+            the batch.
     """
 
     device: str = "auto"
     precision: str = "no"
-    micro_batch: int = 32
+    micro_batch: int | None = None
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu"):
             raise ValueError(f"device must be auto or cpu, got {self.device!r}")
         if self.precision not in ("no", "bf16"):
             raise ValueError(f"precision must be no or bf16, got {self.precision!r}")
-        if self.micro_batch < 1:
+        if self.micro_batch is not None and self.micro_batch < 1:
             raise ValueError(f"micro_batch must be at least 1, got {self.micro_batch}")
 
     def accelerator(self) -> Accelerator:
+        """Also settles how this process multiplies on a GPU: full float32, and the same answer
+        every time, so that a step which is run again after a kill has no second one.
+        """
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         accelerator = Accelerator(cpu=self.device == "cpu", mixed_precision=self.precision)
         if accelerator.num_processes > 1:
             raise ValueError(
@@ -52,7 +58,7 @@ class Workplace:
 
     run: RunFolder
     accelerator: Accelerator
-    micro_batch: int
+    micro_batch: int | None
     seed: int
     show: bool
 

@@ -13,6 +13,7 @@ from torch.func import functional_call, grad, vmap
 
 from dpgen.networks import Denoiser, DenoiserConfig
 from dpgen.privacy.clipping import add_clipped, zero_sum
+from dpgen.privacy.draws import KEY_BYTES, Draws
 from dpgen.score_matching import (
     LOSSES,
     denoising,
@@ -249,8 +250,7 @@ Batch = tuple[Tensor, Tensor, dict[str, Tensor]]
 def batch(loss: str, seed: int = 2) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     asked = DenoisingObjective(Denoiser(CONFIG), NoiseLevels(n_draws=2), loss)
-    rows = [asked.draw(np.random.default_rng(10 * seed + i)) for i in range(N_RECORDS)]
-    draws = {k: torch.from_numpy(np.stack([row[k] for row in rows])) for k in rows[0]}
+    draws = asked.draw(Draws(bytes(KEY_BYTES), 10 * seed + np.arange(N_RECORDS)))
     draws = {k: t.double() if t.is_floating_point() else t for k, t in draws.items()}
     draws["drop"] = torch.tensor([False, True, False])
     pixels = torch.rand(N_RECORDS, *SHAPE, generator=generator, dtype=torch.float64) * 2 - 1
@@ -374,15 +374,15 @@ def test_the_clipped_sum_is_that_of_a_loop_over_records(name: str, denoiser: Den
 
 def test_only_losses_that_project_draw_projections_and_the_other_draws_stay() -> None:
     network, levels = Denoiser(CONFIG), NoiseLevels(n_draws=3)
-    plain = DenoisingObjective(network, levels).draw(np.random.default_rng(0))
+    plain = DenoisingObjective(network, levels).draw(Draws(bytes(KEY_BYTES), np.arange(2)))
     assert set(plain) == {"sigma", "noise", "drop"}
     for name, loss in LOSSES.items():
         asked = DenoisingObjective(network, levels, name)
-        drawn = asked.draw(np.random.default_rng(0))
-        assert all(np.array_equal(drawn[key], plain[key]) for key in plain)
+        drawn = asked.draw(Draws(bytes(KEY_BYTES), np.arange(2)))
+        assert all(torch.equal(drawn[key], plain[key]) for key in plain)
         assert ("projection" in drawn) == loss.projects
         if loss.projects:
-            assert drawn["projection"].shape == (3, *SHAPE)
-            assert not np.array_equal(drawn["projection"][0], drawn["projection"][1])
-            other = asked.draw(np.random.default_rng(1))
-            assert not np.array_equal(drawn["projection"], other["projection"])
+            projection = drawn["projection"]
+            assert projection.shape == (2, 3, *SHAPE)
+            assert not torch.equal(projection[:, 0], projection[:, 1])
+            assert not torch.equal(projection[0], projection[1])

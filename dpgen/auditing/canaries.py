@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpgen.privacy.draws import Draws
 from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum
 from dpgen.privacy.noise import KeyedNoise, new_key
 
@@ -100,8 +101,8 @@ class CanaryObjective:
 
     size: float
 
-    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        return {"none": np.zeros(1)}
+    def draw(self, draws: Draws) -> dict[str, Tensor]:
+        return {}
 
     def loss(
         self, parameters: dict[str, Tensor], pixels: Tensor, label: Tensor, draws: object

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpgen.privacy.draws import Draws
 from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum
 from dpgen.privacy.noise import KeyedNoise
 
@@ -141,8 +142,8 @@ class _Sent:
 class _SentGradient:
     """A loss whose gradient is what the record sends in."""
 
-    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        return {"none": np.zeros(1)}
+    def draw(self, draws: Draws) -> dict[str, Tensor]:
+        return {}
 
     def loss(
         self, parameters: dict[str, Tensor], pixels: Tensor, label: Tensor, draws: object

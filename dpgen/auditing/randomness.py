@@ -18,6 +18,7 @@ import torch
 from scipy.stats import kstest, norm
 from torch import Tensor
 
+from dpgen.privacy.draws import Draws
 from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum
 from dpgen.privacy.noise import KeyedNoise, new_key
 
@@ -125,8 +126,8 @@ class _Empty:
 class _Flat:
     """A loss without a slope."""
 
-    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        return {"none": np.zeros(1)}
+    def draw(self, draws: Draws) -> dict[str, Tensor]:
+        return {}
 
     def loss(
         self, parameters: dict[str, Tensor], pixels: Tensor, label: Tensor, draws: object

@@ -38,6 +38,7 @@ from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy import mechanisms
 from dpgen.privacy.chain import canonical
+from dpgen.privacy.draws import Draws
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum
 from dpgen.privacy.noise import KeyedNoise, NoiseSource
@@ -134,8 +135,8 @@ class Transcript:
     def coins(self, n: int, rate: float, *, release: int) -> np.ndarray:
         return np.arange(n, dtype=np.int64)
 
-    def draws(self, slot: int, *, release: int) -> np.random.Generator:
-        return self._source.draws(slot, release=release)
+    def draws(self, slots: np.ndarray, **where: Any) -> Draws:  # noqa: ANN401
+        return self._source.draws(slots, **where)
 
 
 class Guarded(StandIns):

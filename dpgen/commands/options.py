@@ -59,8 +59,9 @@ hardware_options = options(
                  help="auto takes a GPU where there is one."),
     click.option("--precision", type=click.Choice(["no", "bf16"]), default="no", show_default=True,
                  help="Of the networks; clipping, sums and noise are float64 either way."),
-    click.option("--micro-batch", type=click.IntRange(1), default=32, show_default=True,
-                 help="Records whose gradients are held at once: memory against speed."),
+    click.option("--micro-batch", type=click.IntRange(1),
+                 help="Records whose gradients are held at once: memory against speed. By default "
+                      "what suits device and batch."),
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of words.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress bars.")

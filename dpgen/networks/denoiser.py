@@ -160,7 +160,7 @@ class Denoiser(nn.Module):
         if self.config.prior_input:
             seen = torch.cat([seen, (start - skip * x) / out], 1)
         dtype = next(self.unet.parameters()).dtype
-        (f,) = self.unet(seen.to(dtype), c.noise.to(dtype), class_labels=labels, return_dict=False)
+        (f,) = self.unet(seen.to(dtype), c.noise, class_labels=labels, return_dict=False)
         return (start + out * f.to(wide)).to(x.dtype)
 
     def score_fn(self, labels: Tensor, guidance: float = 0.0) -> ScoreFn:

@@ -3,29 +3,28 @@ one number.
 
 Guarantee: whatever the records, the loss and the parameters, adding or removing one record changes
 the returned sum by at most ``clip_norm`` in l2. Each record's gradient is its own
-(`torch.func.vmap` over a function of one record, so that no layer's batch handling can mix
-records), it is scaled by a factor computed from it alone, and sums run in float64 with the norm
-held at ``clip_norm / (1 + 1e-5)``, a margin above the worst rounding of 2**17 records added one by
-one, and of 2**20 added in micro-batches of 128 or more. A gradient with a NaN or an infinity counts
-as zero, silently: an error would be an un-noised bit about one record.
+(`dpgen.privacy.gradients`), it is scaled by a factor computed from it alone, and sums run in
+float64 with the norm held at ``clip_norm / (1 + 1e-5)``, a margin above the worst rounding of 2**17
+records added one by one, and of 2**20 added in micro-batches of 128 or more. A gradient with a NaN
+or an infinity counts as zero, silently: an error would be an un-noised bit about one record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
+
+from dpgen.privacy.gradients import LossFn, Parameters, per_record_gradients
+from dpgen.privacy.row_sums import row_squares, weighted_sum
+
+__all__ = ["MARGIN", "LossFn", "Parameters", "add_clipped", "clip_factors", "zero_sum"]
 
 # Held by every clip in this package so that float64 rounding cannot carry a sum past its declared
 # sensitivity.
 MARGIN = 1 + 1e-5
-
-Parameters = dict[str, Tensor]
-# (parameters, *one record and its draws, no batch dimension) -> scalar
-LossFn = Callable[..., Tensor]
 
 
 def clip_factors(norms: Tensor, clip_norm: float) -> Tensor:
@@ -58,12 +57,20 @@ def add_clipped(
         valid: (B,) bool; a record marked False contributes zero.
         clip_norm: C, the largest l2 norm of one record's gradient over all parameters together.
     """
-    per_record = vmap(grad(loss_fn), in_dims=(None,) + (0,) * len(batch), randomness="error")
-    gradients = {name: g.double() for name, g in per_record(parameters, *batch).items()}
-    squares = torch.stack([g.reshape(len(g), -1).square().sum(1) for g in gradients.values()])
+    gradients = per_record_gradients(loss_fn, parameters, batch)
+    laid = {name: _as_it_lies(g) for name, g in gradients.items()}
+    flat = {name: g.reshape(len(g), -1) for name, g in laid.items()}
+    squares = torch.stack([row_squares(g) for g in flat.values()])
     factors = clip_factors(squares.sum(0).sqrt(), clip_norm) * valid
-    kept = factors > 0
-    for name, g in gradients.items():
-        # Zero times infinity is NaN: drop such records, do not scale them.
-        finite = torch.where(kept.reshape(-1, *[1] * (g.ndim - 1)), g, torch.zeros_like(g))
-        total[name] += torch.einsum("n,n...->...", factors, finite)
+    for name, g in laid.items():
+        # Zero times infinity is NaN: such records are dropped, not scaled.
+        found = weighted_sum(factors, flat[name]).view(g.shape[1:])
+        _as_it_lies(total[name][None], gradients[name])[0].add_(found)
+
+
+def _as_it_lies(rows: Tensor, like: Tensor | None = None) -> Tensor:
+    """``rows`` (B, ...) with the axes of a record in the order in which those of ``like`` (by
+    default itself) lie in memory: norms and sums do not care, and no copy is made.
+    """
+    strides = (rows if like is None else like).stride()
+    return rows.permute(0, *sorted(range(1, rows.ndim), key=lambda axis: -strides[axis]))

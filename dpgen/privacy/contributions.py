@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
+from dpgen.privacy.draws import Draws
+from dpgen.privacy.gradients import LossFn
 from dpgen.privacy.question import Question
 
 
@@ -69,15 +71,16 @@ class Objective(Protocol):
     modules and of results of earlier releases.
     """
 
-    def draw(self, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
-        """The random numbers of one record at one step, from a generator of its own; arrays whose
-        shapes must not depend on the record.
+    def draw(self, draws: Draws) -> Mapping[str, Tensor]:
+        """The random numbers of B records at one step, each from a stream of its own; tensors
+        (B, ...) whose shapes must not depend on the records.
         """
 
-    def loss(
-        self, parameters: dict[str, Tensor], pixels: Tensor, label: Tensor, draws: dict[str, Tensor]
-    ) -> Tensor:
-        """The loss of one record, scalar: pixels (C, H, W), label (), draws as drawn."""
+    @property
+    def loss(self) -> LossFn:
+        """The loss of one record, scalar: ``loss(parameters, pixels (C, H, W), label (), draws)``.
+        A method, or a `BatchedLoss`, which is computed for many records at once.
+        """
 
 
 class Witness(Protocol):

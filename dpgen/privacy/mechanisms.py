@@ -30,13 +30,13 @@ from torch import Tensor
 from dpgen.privacy.clipping import Parameters, add_clipped, clip_factors, zero_sum
 from dpgen.privacy.contributions import Block, Nobody, Objective, Records, Statistic, Witness
 from dpgen.privacy.events import GaussianLeaf
+from dpgen.privacy.gradients import engine_of
 from dpgen.privacy.noise import NoiseSource
 from dpgen.privacy.question import Given, Question
 
 __all__ = ["Block", "NoisySGD", "NoisyStep", "NoisySum", "Objective", "Records", "Statistic"]
 
 NOBODY = Nobody()
-ENGINE = "vmap"  # how per-record gradients are computed: rounding differs between engines
 
 
 def _positive(**values: float) -> None:
@@ -53,6 +53,11 @@ def _filled(
     """
     real = torch.arange(size) < len(valid)
     return _extended(pixels, size), _extended(labels, size), _extended(valid, size) & real
+
+
+def _moved(rows: Tensor, device: torch.device) -> Tensor:
+    """Rows on the device, without waiting for what it still computes."""
+    return rows.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else rows
 
 
 def _extended(rows: Tensor, size: int) -> Tensor:
@@ -166,8 +171,9 @@ class NoisyStep:
         self._answered = True
         m = self._mechanism
         question = Question.of(
-            mechanism=m, objective=objective, parameters=Given(parameters), engine=ENGINE,
-            micro_batch=self._micro_batch, device=self._device.type,
+            mechanism=m, objective=objective, parameters=Given(parameters),
+            engine=engine_of(objective.loss), micro_batch=self._micro_batch,
+            device=self._device.type,
         )  # fmt: skip
         self._witness.asked(question, self.index)
         noise = self._noise.for_question(question.digest)
@@ -193,15 +199,15 @@ class NoisyStep:
         noise: NoiseSource,
         parameters: Parameters,
     ) -> None:
-        pixels, labels, valid = self._records.read(slots)
-        rows = [objective.draw(noise.draws(int(slot), release=self.index)) for slot in slots]
-        draws = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
-        pixels, labels, valid = _filled(pixels, labels, valid, self._micro_batch)
-        draws = {name: _extended(t, self._micro_batch) for name, t in draws.items()}
-        device = self._device
-        batch = (pixels.to(device), labels.to(device), {k: t.to(device) for k, t in draws.items()})
+        pixels, labels, valid = (
+            _moved(t, self._device)
+            for t in _filled(*self._records.read(slots), self._micro_batch)
+        )
+        missing = self._micro_batch - len(slots)
+        addresses = np.concatenate([slots, np.repeat(slots[:1], missing)])
+        draws = objective.draw(noise.draws(addresses, release=self.index, device=self._device))
         clip_norm = self._mechanism.clip_norm
-        add_clipped(total, objective.loss, parameters, batch, valid.to(device), clip_norm)
+        add_clipped(total, objective.loss, parameters, (pixels, labels, draws), valid, clip_norm)
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,16 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 import secrets
 from typing import Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from dpgen.privacy.draws import KEY_BYTES as DRAW_KEY_BYTES
+from dpgen.privacy.draws import Draws
 
 KEY_BYTES = 32
 
@@ -58,10 +62,10 @@ class NoiseSource(Protocol):
         ``rate``, ascending int64.
         """
 
-    def draws(self, slot: int, *, release: int) -> np.random.Generator:
-        """The generator of one record's own draws at one release, independent of every other
-        record's.
-        """
+    def draws(
+        self, slots: np.ndarray, *, release: int, device: torch.device | str = "cpu"
+    ) -> Draws:
+        """The records' own draws at one release, each independent of every other record's."""
 
 
 def new_key() -> bytes:
@@ -105,20 +109,16 @@ class KeyedNoise:
         sums = total.detach().double().cpu().contiguous()
         asked = (float(std).hex(), hashlib.sha256(sums.numpy().tobytes()).hexdigest())
         uniforms = self._uniforms(2 * ((n + 1) // 2), "noise", release, name, *asked).reshape(2, -1)
+        first, second = torch.from_numpy(uniforms).to(total.device)
         # 1 - u lies in (0, 1]: the logarithm is finite.
-        radius = np.sqrt(-2.0 * np.log1p(-uniforms[0]))
-        angle = 2.0 * np.pi * uniforms[1]
-        normals = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:n]
-        noise = torch.from_numpy(normals).reshape(total.shape).to(total.device)
-        return total.double() + std * noise
+        radius, angle = (-2.0 * torch.log1p(-first)).sqrt(), 2.0 * math.pi * second
+        normals = torch.cat([radius * angle.cos(), radius * angle.sin()])[:n]
+        return total.double() + std * normals.reshape(total.shape)
 
     def coins(self, n: int, rate: float, *, release: int) -> np.ndarray:
         return np.flatnonzero(self._uniforms(n, "coins", release, "") < rate)
 
-    def draws(self, slot: int, *, release: int) -> np.random.Generator:
-        # Per-record draws need speed, not a stream of their own each. Philox is counter based: one
-        # secret key a release, the slot in the counter (Salmon et al. 2011). The low words of the
-        # counter run; the high words are the address, so streams stay disjoint for 2**128 draws.
-        key = np.frombuffer(self._bytes(16, "draws", release, ""), dtype=np.uint64)
-        counter = np.array([0, 0, slot, release], dtype=np.uint64)
-        return np.random.Generator(np.random.Philox(key=key, counter=counter))
+    def draws(
+        self, slots: np.ndarray, *, release: int, device: torch.device | str = "cpu"
+    ) -> Draws:
+        return Draws(self._bytes(DRAW_KEY_BYTES, "draws", release, ""), slots, device)

@@ -19,15 +19,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.func import functional_call
 
 from dpgen import score_matching
 from dpgen.checkpoint import Checkpoints, TrainingState
@@ -35,9 +32,11 @@ from dpgen.data.private import PrivateDataset
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig, loss_weight
 from dpgen.networks.ema import EMA
 from dpgen.networks.per_record import require_per_record
-from dpgen.privacy.clipping import Parameters
+from dpgen.privacy.draws import Draws
+from dpgen.privacy.gradients import BatchedLoss, Call
 from dpgen.privacy.mechanisms import NoisySGD
 from dpgen.progress import progress_bar
+from dpgen.stages.micro_batch import records_at_once
 from samplers import score_from_denoised
 
 LABEL = "teacher"
@@ -66,7 +65,7 @@ class NoiseLevels:
 
 @dataclass(frozen=True)
 class DenoisingObjective:
-    """The score matching loss of one record, and its random numbers: what a NoisyStep asks.
+    """The score matching loss of records, and their random numbers: what a NoisyStep asks.
 
     Args:
         denoiser: the network; its parameters are given with each question.
@@ -80,41 +79,60 @@ class DenoisingObjective:
     name: str = "denoising"
     precision: str = "no"
 
-    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """One record's random numbers for one step; shapes do not depend on the record."""
+    def draw(self, draws: Draws) -> dict[str, Tensor]:
+        """Every record's random numbers for one step; shapes do not depend on the record."""
         levels, shape = self.levels, (self.levels.n_draws, *self.denoiser.config.shape)
-        log_sigma = levels.mean + levels.std * rng.standard_normal(levels.n_draws, dtype=np.float32)
         drawn = {
-            "sigma": np.exp(log_sigma).astype(np.float32),
-            "noise": rng.standard_normal(shape, dtype=np.float32),
-            "drop": np.asarray(rng.random() < levels.label_drop),
+            "sigma": (levels.mean + levels.std * draws.normal(levels.n_draws)).exp(),
+            "noise": draws.normal(*shape),
+            "drop": draws.uniform() < levels.label_drop,
         }
         if score_matching.find(self.name).projects:
-            drawn["projection"] = score_matching.signs(rng, shape)
+            drawn["projection"] = draws.signs(*shape)
         return drawn
 
-    def loss(
-        self, parameters: Parameters, pixels: Tensor, label: Tensor, draws: dict[str, Tensor]
+    @cached_property
+    def loss(self) -> BatchedLoss:
+        """The loss of one record, averaged over its draws.
+
+        The denoising loss comes for many records at once too. The sliced losses differentiate by
+        the input first, and a layer's output does not tell all that its weights do in them.
+        """
+        batch = None if score_matching.find(self.name).projects else self._of_batch
+        half = torch.bfloat16 if self.precision == "bf16" else None
+        return BatchedLoss(self.denoiser, self._of_record, batch, half)
+
+    def _of_record(
+        self, call: Call, pixels: Tensor, label: Tensor, draws: dict[str, Tensor]
     ) -> Tensor:
-        """The loss of one record, averaged over its draws."""
-        denoiser, chosen = self.denoiser, score_matching.find(self.name)
-        label = torch.where(draws["drop"], denoiser.null_label, label)
+        return self._of_draws(call, pixels, label, draws["drop"], *_drawn(draws)).mean()
+
+    def _of_batch(
+        self, call: Call, pixels: Tensor, labels: Tensor, draws: dict[str, Tensor]
+    ) -> Tensor:
+        n_draws = draws["sigma"].shape[1]
+        rows = (t.repeat_interleave(n_draws, 0) for t in (pixels, labels, draws["drop"]))
+        found = self._of_draws(call, *rows, *(t.flatten(0, 1) for t in _drawn(draws)))
+        return found.reshape(-1, n_draws).mean(1)
+
+    def _of_draws(
+        self, call: Call, x: Tensor, label: Tensor, drop: Tensor, *draws: Tensor
+    ) -> Tensor:
+        """The weighted loss of every draw, (J,): of one record x, or of one for each draw."""
+        label = torch.where(drop, self.denoiser.null_label, label)
 
         def score_fn(x: Tensor, sigma: Tensor) -> Tensor:
-            with autocast(x.device, self.precision):
-                denoised = functional_call(denoiser, parameters, (x, sigma, label.expand(len(x))))
-            return score_from_denoised(denoised, x, sigma)
+            return score_from_denoised(call(x, sigma, label.expand(len(x))), x, sigma)
 
-        sigma, noise = draws["sigma"], draws["noise"]
-        weight = score_weight(sigma, denoiser.config)
-        return (weight * chosen(score_fn, pixels, sigma, noise, draws.get("projection"))).mean()
+        sigma, noise, *rest = draws
+        found = score_matching.find(self.name)(
+            score_fn, x, sigma, noise, rest[0] if rest else None
+        )
+        return score_weight(sigma, self.denoiser.config) * found
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Networks in bfloat16 where ``precision`` is "bf16", as `accelerate` has it."""
-    if precision == "no":
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
+def _drawn(draws: dict[str, Tensor]) -> list[Tensor]:
+    return [draws[name] for name in ("sigma", "noise", "projection") if name in draws]
 
 
 def score_weight(sigma: Tensor, config: DenoiserConfig) -> Tensor:
@@ -180,7 +198,7 @@ def train_teacher(
     loss: str,
     learning_rate: float,
     ema_decay: float,
-    micro_batch: int,
+    micro_batch: int | None,
     checkpoints: Checkpoints,
     accelerator: Accelerator,
     show: bool,
@@ -206,9 +224,12 @@ def train_teacher(
         checkpoints.save(LABEL, state.tensors(), step=0)
     if start < mechanism.n_steps:
         objective = DenoisingObjective(denoiser, levels, loss, accelerator.mixed_precision)
-        steps = data.steps(
-            mechanism, label=LABEL, start=start, micro_batch=micro_batch, device=accelerator.device
-        )
+        device = accelerator.device
+        size = micro_batch or records_at_once(
+            denoiser, levels.n_draws, mechanism.expected_batch, device,
+            half=accelerator.mixed_precision == "bf16",
+        )  # fmt: skip
+        steps = data.steps(mechanism, label=LABEL, start=start, micro_batch=size, device=device)
         with progress_bar("teacher (private)", mechanism.n_steps, show=show, done=start) as advance:
             for step in steps:
                 released = {name: p.detach() for name, p in parameters.items()}

@@ -18,10 +18,12 @@ from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.labeller import Axes
 from dpgen.networks.perceptual import HiddenFeatures
 from dpgen.privacy.clipping import add_clipped, zero_sum
+from dpgen.privacy.draws import KEY_BYTES, Draws
 from dpgen.stages import sketch
 from dpgen.stages.denoising import DenoisingObjective, NoiseLevels
 from dpgen.stages.embedding import ClassEmbeddings
 from dpgen.stages.labeller import LabelMoments
+from dpgen.stages.micro_batch import records_at_once
 from dpgen.stages.refit import RefitSettings
 from dpgen.stages.sketch import SketchSettings
 from dpgen.stages.teacher import TeacherSettings, untrained
@@ -48,18 +50,20 @@ def rehearse(
     parameters = {name: p.detach() for name, p in denoiser.named_parameters()}
     levels = NoiseLevels(n_draws=settings.n_draws)
     objective = DenoisingObjective(denoiser, levels, settings.loss, hardware.precision)
-    rows = [objective.draw(np.random.default_rng(i)) for i in range(hardware.micro_batch)]
-    draws = {k: torch.from_numpy(np.stack([row[k] for row in rows])).to(device) for k in rows[0]}
-    pixels = torch.zeros(hardware.micro_batch, *facts.shape, device=device)
-    labels = torch.zeros(hardware.micro_batch, dtype=torch.int64, device=device)
-    valid = torch.ones(hardware.micro_batch, dtype=torch.bool, device=device)
+    size = hardware.micro_batch or records_at_once(
+        denoiser, settings.n_draws, settings.batch, device, half=hardware.precision == "bf16"
+    )
+    draws = objective.draw(Draws(bytes(KEY_BYTES), np.arange(size), device))
+    pixels = torch.zeros(size, *facts.shape, device=device)
+    labels = torch.zeros(size, dtype=torch.int64, device=device)
+    valid = torch.ones(size, dtype=torch.bool, device=device)
 
     def private() -> None:
         total = zero_sum(parameters)
         batch = (pixels, labels, draws)
         add_clipped(total, objective.loss, parameters, batch, valid, settings.clip_norm)
 
-    micro_batches = settings.n_steps * math.ceil(settings.batch / hardware.micro_batch)
+    micro_batches = settings.n_steps * math.ceil(settings.batch / size)
     seconds = 0.0
     if settings.warm_start_share < 1:
         seconds += micro_batches * _seconds(private, device)
@@ -69,7 +73,7 @@ def rehearse(
         # discriminator.
         evaluations += student.n_iterations * student.batch_size * 5
         evaluations += student.pool_size * student.path.n_levels
-    batch = max(1, min(64, hardware.micro_batch * settings.n_draws))
+    batch = max(1, min(64, size * settings.n_draws))
     seconds += evaluations / batch * _seconds(lambda: _forward(denoiser, facts, batch), device)
     return _found(seconds, sum(p.numel() for p in parameters.values()), device)
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy import keys, ledger, ledger_file, statement
+from dpgen.privacy.draws import Draws
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.verification import verify
@@ -89,8 +90,8 @@ class Transcript:
         self._world.coins[self._plan, release] = sorted(chosen)
         return np.array(sorted(chosen), dtype=np.int64)
 
-    def draws(self, slot: int, *, release: int) -> np.random.Generator:
-        return self._source.draws(slot, release=release)
+    def draws(self, slots: np.ndarray, **where: Any) -> Draws:  # noqa: ANN401
+        return self._source.draws(slots, **where)
 
 
 class Noon(datetime):

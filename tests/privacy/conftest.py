@@ -20,6 +20,7 @@ from dpgen.privacy import forms, mixture, statement, verification
 from dpgen.privacy.accounting import Budget, epsilon_of, second_opinion
 from dpgen.privacy.certificate import read_statement, sha256_file, statement_bytes, tree_hash
 from dpgen.privacy.chain import canonical
+from dpgen.privacy.draws import Draws
 from dpgen.privacy.events import event_to_json
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.mechanisms import Block, NoisySum
@@ -86,8 +87,8 @@ class Silent:
     def coins(self, n: int, rate: float, *, release: int) -> np.ndarray:
         return np.arange(n) if rate == 1 else self._keyed.coins(n, rate, release=release)
 
-    def draws(self, slot: int, *, release: int) -> np.random.Generator:
-        return self._keyed.draws(slot, release=release)
+    def draws(self, slots: np.ndarray, **where: Any) -> Draws:  # noqa: ANN401
+        return self._keyed.draws(slots, **where)
 
     def sum(self) -> Tensor:
         """Everything that was summed, as one vector."""
@@ -127,8 +128,8 @@ class Linear:
 
     scale: float = 1.0
 
-    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        return {"z": rng.standard_normal(1, dtype=np.float32)}
+    def draw(self, draws: Draws) -> dict[str, Tensor]:
+        return {"z": draws.normal(1)}
 
     def loss(
         self, parameters: Mapping[str, Tensor], pixels: Tensor, label: Tensor,

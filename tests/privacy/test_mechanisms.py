@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dpgen.privacy.draws import Draws
 from dpgen.privacy.events import leaves
 from dpgen.privacy.mechanisms import Block, NoisySGD, NoisyStep, NoisySum, Records
 from dpgen.privacy.noise import KeyedNoise, NoiseSource
@@ -246,8 +247,8 @@ def test_draws_belong_to_slot_and_step_and_not_to_who_else_was_drawn(kit: Kit) -
     """A removed record must not shift its neighbours' draws."""
 
     class Drawn(kit.Linear):  # type: ignore[misc, name-defined]
-        def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-            return {"z": 1e-3 * rng.standard_normal(3, dtype=np.float32)}
+        def draw(self, draws: Draws) -> dict[str, Tensor]:
+            return {"z": 1e-3 * draws.normal(3)}
 
         def loss(
             self, p: dict[str, Tensor], pixels: Tensor, label: Tensor, draws: dict[str, Tensor]

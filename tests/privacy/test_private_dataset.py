@@ -24,7 +24,7 @@ from dpgen.privacy.charges import executed_releases
 from dpgen.privacy.events import leaves
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
-from dpgen.privacy.mechanisms import ENGINE, NoisySGD, NoisySum
+from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.notice import Claim, unbounded
 from dpgen.privacy.plan import Plan, Stage
@@ -92,7 +92,7 @@ def descend(
 def question(kit: Kit, micro_batch: int) -> str:
     """The digest of what a step asks with the first parameters."""
     return Question.of(
-        mechanism=sgd(), objective=kit.Linear(), parameters=Given(kit.parameters()), engine=ENGINE,
+        mechanism=sgd(), objective=kit.Linear(), parameters=Given(kit.parameters()), engine="vmap",
         micro_batch=micro_batch, device="cpu",
     ).digest  # fmt: skip
 

@@ -1,0 +1,89 @@
+"""How many records are computed at once: a constant of a run, from public numbers alone.
+
+Every micro-batch of a run has this size, the last one filled up with rows that count for nothing,
+so that rounding inside a kernel does not tell how many records were drawn. What is filled up is
+computed in vain: the size is chosen for the batch that is expected.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from dpgen.networks.denoiser import Denoiser
+
+__all__ = ["even_size", "records_at_once"]
+
+STEP = 8  # sizes are multiples of it, where there is room
+CPU_RECORDS = 32
+GPU_SHARE = 0.4  # of its memory
+GPU_IMAGES = 1024  # noised images that take as long as it takes to start a micro-batch
+
+
+def records_at_once(
+    denoiser: Denoiser, n_draws: int, expected: float, device: torch.device, *, half: bool
+) -> int:
+    """Records of a micro-batch for a private step on this device: a function of public numbers and
+    of the size of the GPU, not of what is free on it, so that a run that goes on has the same.
+
+    Args:
+        n_draws: noised images of a record.
+        expected: mean of the number of records.
+        half: whether the network computes in half precision.
+    """
+    if device.type != "cuda":
+        return even_size(expected, CPU_RECORDS, overhead=1.0)
+    image = 1.5 * _outputs(denoiser) * (2 if half else 4)
+    gradient = 3 * 4 * sum(p.numel() for p in denoiser.parameters())
+    memory = GPU_SHARE * torch.cuda.get_device_properties(device).total_memory
+    most = max(1, int(memory / (n_draws * image + gradient)))
+    return even_size(expected, most, overhead=GPU_IMAGES / n_draws)
+
+
+def _outputs(denoiser: Denoiser) -> int:
+    """Numbers that come out of the layers for one image."""
+    sizes: list[int] = []
+
+    def note(layer: nn.Module, given: object, out: object) -> None:
+        if isinstance(out, Tensor) and not list(layer.children()):
+            sizes.append(out.numel())
+
+    handles = [layer.register_forward_hook(note) for layer in denoiser.modules()]
+    device = next(denoiser.parameters()).device
+    try:
+        with torch.no_grad():
+            denoiser(
+                torch.zeros(1, *denoiser.config.shape, device=device),
+                torch.ones(1, device=device),
+                torch.zeros(1, dtype=torch.int64, device=device),
+            )
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sum(sizes)
+
+
+def even_size(expected: float, most: int, overhead: float) -> int:
+    """The size, at most ``most``, at which a Poisson sample costs least on average: the rows that
+    are computed, and ``overhead`` for every micro-batch.
+
+    Args:
+        expected: mean of the number of records.
+        most: largest size that fits.
+        overhead: what a micro-batch costs beyond its rows, in rows.
+    """
+    if most <= STEP:
+        return most
+    spread = math.sqrt(expected)
+    # The normal law in steps of a tenth of its standard deviation stands in for Poisson's.
+    counts = [max(0.0, expected + spread * z / 10) for z in range(-40, 41)]
+    weights = [math.exp(-0.5 * (z / 10) ** 2) for z in range(-40, 41)]
+
+    def cost(size: int) -> float:
+        calls = sum(w * math.ceil(n / size) for n, w in zip(counts, weights, strict=True))
+        return calls * (size + overhead)
+
+    largest = min(most, math.ceil((expected + 4 * spread) / STEP) * STEP)
+    return min(range(STEP, largest + 1, STEP), key=lambda size: (cost(size), size))

@@ -267,6 +267,8 @@ class PrivacyLedger:
             needed: asked under the same lock; may refuse by raising.
         """
         with self._file.locked() as lines:
+            if not lines:
+                raise LedgerError(f"ledger {self.path} is missing")
             if needed(lines):
                 self._file.append(lines, [body])
 

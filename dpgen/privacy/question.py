@@ -178,7 +178,7 @@ def _version(package: str) -> str:
 def versions() -> dict[str, str]:
     """What computes the answer."""
     return {
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "numpy": np.__version__,
         "dpgen": _version("dpgen"),
         "float32 products": torch.get_float32_matmul_precision(),

@@ -272,9 +272,9 @@ def test_a_denominator_that_follows_the_batch_is_caught(
         return {k: t * constant / len(step._slots) for k, t in answer.items()}
 
     monkeypatch.setattr(mechanisms.NoisyStep, "gradient", by_batch)
-    found, moved = _moved(untrained, "teacher")
-    assert not found.passed and moved <= 1
-    assert "model.safetensors" in found.different["black"]
+    found, _ = _moved(untrained, "teacher")
+    assert not found.passed
+    assert {"model.safetensors", "what it asked"} <= {*found.different["black"]}
 
 
 def test_records_that_mix_are_caught(

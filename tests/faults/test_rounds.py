@@ -13,7 +13,7 @@ from fault_rounds import kills, machine
 from fault_rounds.rounds import Kind, Round
 
 from dpgen.data import export
-from dpgen.data.private import PrivateDataset
+from dpgen.privacy.descent import Descent
 from dpgen.privacy.ledger import PrivacyLedger
 
 
@@ -51,16 +51,13 @@ def test_a_package_that_reads_before_it_pays_is_found(
     training: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    begin = PrivateDataset.begin
+    def opened(ledger: PrivacyLedger, *_: Any) -> None:  # noqa: ANN401
+        with ledger._file.locked() as lines:
+            ledger._file.append(lines, ledger._opening_for(lines))
 
-    def unpaid(data: PrivateDataset, *given: Any) -> None:  # noqa: ANN401
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(PrivacyLedger, "charge", lambda *_: None)
-            patch.setattr(data, "_owner", lambda run: run)
-            begin(data, *given)
-
-    monkeypatch.setattr(PrivateDataset, "begin", unpaid)
+    monkeypatch.setattr(PrivacyLedger, "charge", opened)
     monkeypatch.setattr(PrivacyLedger, "holds", lambda *_: True)
+    monkeypatch.setattr(Descent, "enter", lambda *_: None)
     monkeypatch.setattr("dpgen.privacy.keys.StageKeys.create", lambda *_: None)
     monkeypatch.setattr("dpgen.privacy.keys.StageKeys.noise", _some_noise)
     this = Round(world, world.place("unpaid"), random.Random(0))

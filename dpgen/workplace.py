@@ -14,7 +14,8 @@ from dpgen.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where and how a run computes. Changes speed and rounding, never the plan.
+    """Where and how a run computes. Changes speed and rounding, never the plan; rounding is a part
+    of what a private stage asks, so a killed run is resumed on the hardware that it was begun on.
 
     Args:
         device: "auto" (a GPU where there is one) or "cpu".

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fault_rounds import kills, machine, races
+from fault_rounds import copies, kills, machine, races
 from fault_rounds.invariants import NAMES
 from fault_rounds.rounds import Kind, Round, Skipped
 from fault_rounds.world import World
@@ -34,7 +34,7 @@ from fault_rounds.world import World
 
 def all_kinds() -> dict[str, Kind]:
     """Every kind of fault by its name."""
-    return kills.kinds() | machine.kinds() | races.kinds()
+    return kills.kinds() | machine.kinds() | races.kinds() | copies.kinds()
 
 
 def do(world: World, name: str, kind: Kind, seed: int, number: int) -> dict[str, Any]:

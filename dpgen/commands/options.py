@@ -61,7 +61,7 @@ hardware_options = options(
                  help="Of the networks; clipping, sums and noise are float64 either way."),
     click.option("--micro-batch", type=click.IntRange(1),
                  help="Records whose gradients are held at once: memory against speed. By default "
-                      "what suits device and batch."),
+                      "what suits device and batch. A resumed run keeps it."),
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of words.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress bars.")

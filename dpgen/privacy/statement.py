@@ -25,6 +25,7 @@ from dpgen.privacy.relation import Adjacency, Relation
 CAVEATS = (
     "proof in real arithmetic: floating-point side channels are not covered",
     "timing and memory side channels are not covered",
+    "a backup of an unfinished run folder is a secret: keys lie in it next to noisy answers",
 )
 SECOND = "opacus Renyi"
 INSTALLATION = "installation"  # where the ledger of private data lies

@@ -30,7 +30,8 @@ class Arranged:
         touches: file that gets a line when the first record is read, and whether it was paid for.
         out: folder that the command makes: the runs in it are those that must have paid.
         under: file operations below this folder are counted, those that change it.
-        counted: file that gets the number of operations of the whole command.
+        counted: file that gets a line for each operation of the whole command: the path that it
+            changes.
         at: the operation, from 0, at which the fault happens; ``None``: never.
         fault: "kill", "full" (no space from there on) or "readonly" (from there on).
         lazily: pictures are read from disk every time, as from a set beyond a GiB.
@@ -45,8 +46,10 @@ class Arranged:
     lazily: bool = False
 
 
-def arrange(arranged: Arranged) -> dict[str, int]:
-    """Fixed keys, a state after every step, a witness at the records, and the fault."""
+def arrange(arranged: Arranged) -> list[str]:
+    """Fixed keys, a state after every step, a witness at the records, and the fault; returns the
+    list that gets the path of every operation.
+    """
     import multiprocessing
 
     from dpgen.checkpoint import Checkpoints
@@ -61,7 +64,7 @@ def arrange(arranged: Arranged) -> dict[str, int]:
     if arranged.lazily:
         sources.CACHE_BYTES = 0
     _watch(private._Records, arranged)
-    counter = {"n": 0}
+    done: list[str] = []
     under = str(arranged.under) + os.sep
 
     def hook(event: str, values: tuple[Any, ...]) -> None:
@@ -78,8 +81,8 @@ def arrange(arranged: Arranged) -> dict[str, int]:
             return
         if not isinstance(path, str | os.PathLike) or not os.fspath(path).startswith(under):
             return
-        number = counter["n"]
-        counter["n"] += 1
+        number = len(done)
+        done.append(os.fspath(path).removeprefix(under))
         if arranged.at is None or number < arranged.at:
             return
         if arranged.fault == "kill":
@@ -90,7 +93,7 @@ def arrange(arranged: Arranged) -> dict[str, int]:
             raise OSError(code, os.strerror(code), str(path))
 
     sys.addaudithook(hook)
-    return counter
+    return done
 
 
 def _watch(records: Any, arranged: Arranged) -> None:  # noqa: ANN401

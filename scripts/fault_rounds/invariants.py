@@ -19,7 +19,7 @@ from fault_rounds.world import contents, ledgers
 NAMES = (
     "files whole", "statements verify", "set whole or absent", "nothing left over",
     "ledger whole", "charged before touched", "executed within charged", "charged once",
-    "never under-counted", "as undisturbed", "finishes", "said so",
+    "never under-counted", "as undisturbed", "finishes", "said so", "one lineage",
 )  # fmt: skip
 CURE = "run the same train command again"
 
@@ -195,6 +195,27 @@ def charged_once(home: Path, n_runs: int) -> Iterator[str]:
     found = len({run for run, _ in counted})
     if found != n_runs:
         yield f"{found} runs are charged, {n_runs} were begun"
+
+
+def one_lineage(home: Path) -> Iterator[str]:
+    """The marks of every run are a chain, each stage has asked one question and was finished once,
+    and nobody asks what is finished.
+    """
+    lines = lines_of(home)
+    for run in {line["run"] for line in lines if line["kind"] == "lineage"}:
+        own = [line for line in lines if line.get("run") == run]
+        marks = [line for line in own if line["kind"] == "lineage"]
+        if [x["previous"] for x in marks] != ["", *(x["mark"] for x in marks[:-1])]:
+            yield f"the marks of run {run[:12]} are no chain"
+        if len({x["mark"] for x in marks}) < len(marks):
+            yield f"run {run[:12]} has one mark twice"
+        order = [(line["kind"], line.get("label")) for line in own]
+        for (kind, label), n in Counter(order).items():
+            if kind in ("asked", "finished") and n > 1:
+                yield f"{label} of run {run[:12]} has {n} lines {kind}"
+        for label in {line["label"] for line in own if line["kind"] == "finished"}:
+            if ("asked", label) not in order[: order.index(("finished", label))]:
+                yield f"{label} of run {run[:12]} is finished and was not asked before"
 
 
 def never_under_counted(epsilon: float, undisturbed: float, *, equal: bool) -> Iterator[str]:

@@ -9,14 +9,21 @@ from fault_rounds.rounds import Kind, Round, phase
 from fault_rounds.world import FORMATS, TRAININGS
 
 
-def killed(this: Round, command: str, arguments: list[str], *, aimed: bool) -> bool:
+def killed(
+    this: Round, command: str, arguments: list[str], *, aimed: bool, at_files: tuple[str, ...] = ()
+) -> bool:  # fmt: skip
     """Whether the command was killed before it had finished.
 
     Args:
         aimed: at an operation, each as likely as the other; else at a moment of the clock.
+        at_files: words of the paths that are aimed at; none: all of them.
     """
     reference = this.world.reference(command)
-    at = this.rng.randrange(reference.operations) if aimed else None
+    marked = [
+        number for number, path in enumerate(reference.changes)
+        if not at_files or any(word in path for word in at_files)
+    ]  # fmt: skip
+    at = this.rng.choice(marked) if aimed else None
     process = this.place.start(arguments, at=at)
     if aimed:
         status: int | None = process.finish()

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fault_rounds.arrangement import Arranged, arrange
@@ -100,6 +100,17 @@ class Process:
         self.wait()
         return True
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Stands still, as under a snapshot of its disk."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGCONT)
+
     def bury(self) -> None:
         """SIGKILL to whoever is left of the group."""
         for orphan in related(self.pid, 2):
@@ -149,7 +160,7 @@ def _live(
         # Whoever called may have put something else in the place of the streams.
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         os.environ.update(environment)
-        counter = arrange(arranged)
+        done = arrange(arranged)
         from dpgen.cli import main
 
         try:
@@ -157,7 +168,7 @@ def _live(
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
         with contextlib.suppress(OSError):  # where no file may grow, nobody asks
-            arranged.counted.write_text(str(counter["n"]))
+            arranged.counted.write_text("".join(f"{path}\n" for path in done))
     except BaseException:
         import traceback
 

@@ -55,6 +55,7 @@ class Round:
         charged = invariants.charged_before_touched(place.touches, home, place.path)
         self.check("charged before touched", charged)
         self.check("executed within charged", invariants.executed_within_charged(home))
+        self.check("one lineage", invariants.one_lineage(home))
         if (place.path / "set").exists():
             whole = invariants.set_whole_or_absent(place.path / "set", N_IMAGES)
             self.check("set whole or absent", whole)
@@ -75,7 +76,9 @@ class Round:
         reference = self.world.reference(command)
         if status == 0:
             out = arguments[arguments.index("--out") + 1]
-            left = invariants.nothing_left_over(place.path, place.home)
+            # Beside a copy of a run folder, which keeps what it held, only its own folder.
+            alone = Path(out) if (place.path / "copy").exists() else place.path
+            left = invariants.nothing_left_over(alone, place.home)
             self.check("nothing left over", left)
             if how.get("warm", True):
                 same = invariants.as_undisturbed(Path(out), reference.files)

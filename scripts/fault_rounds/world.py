@@ -61,15 +61,20 @@ class Reference:
 
     Args:
         seconds: how long it takes.
-        operations: how often it changes a file below its place.
+        changes: the paths below its place that it changes, in order.
         files: SHA-256 by name, of what depends on nothing but data, settings, seed and keys.
         epsilon: what its ledger then says is spent; 0 for one that charges nothing.
     """
 
     seconds: float
-    operations: int
+    changes: tuple[str, ...]
     files: dict[str, str]
     epsilon: float
+
+    @property
+    def operations(self) -> int:
+        """How often it changes a file below its place."""
+        return len(self.changes)
 
 
 @dataclass
@@ -191,9 +196,11 @@ class World:
         process = place.start(make(place), lazily=verb == "pictures")
         if process.finish() != 0:
             raise SystemExit(f"undisturbed, {command} fails:\n{process.words()}")
-        operations = int(place.path.with_name(place.path.name + ".counted").read_text())
+        counted = place.path.with_name(place.path.name + ".counted").read_text()
         folder = place.path / {"sample": "set", "benchmark": "benchmark"}.get(verb, "run")
-        return Reference(process.seconds, operations, contents(folder), spent(place.home))
+        return Reference(
+            process.seconds, tuple(counted.splitlines()), contents(folder), spent(place.home)
+        )
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -47,6 +47,7 @@ def found(finished: Path, touches: Path) -> dict[str, list[str]]:
         "charged before touched": [*invariants.charged_before_touched(touches, home, finished)],
         "executed within charged": [*invariants.executed_within_charged(home)],
         "charged once": [*invariants.charged_once(home, 1)],
+        "one lineage": [*invariants.one_lineage(home)],
     }
 
 
@@ -106,6 +107,24 @@ def _charged_twice(place: Path) -> None:
     rewritten(path, lambda line: True)
 
 
+def _repeated(kind: str) -> Callable[[Path], None]:
+    """A ledger in which the first line of a kind stands twice."""
+
+    def damage(place: Path) -> None:
+        path = ledgers(place / "home")[0]
+        rows = path.read_text().splitlines(keepends=True)
+        again = next(row for row in rows if f'"kind":"{kind}"' in row)
+        path.write_text("".join([*rows, again]))
+        rewritten(path, lambda line: True)
+
+    damage.__name__ = f"_{kind}_twice"
+    return damage
+
+
+def _never_asked(place: Path) -> None:
+    rewritten(ledgers(place / "home")[0], lambda line: line["kind"] != "asked")
+
+
 def _touched_unpaid(place: Path) -> None:
     place.with_name("touches").write_text("UNPAID\n")
 
@@ -124,6 +143,10 @@ def _touched_unpaid(place: Path) -> None:
         (_line_removed, {"ledger whole"}),
         (_rolled_back, {"ledger whole"}),
         (_charged_twice, {"charged once", "ledger whole"}),
+        (_repeated("lineage"), {"one lineage"}),
+        (_repeated("asked"), {"one lineage"}),
+        (_repeated("finished"), {"one lineage"}),
+        (_never_asked, {"one lineage"}),
         (_touched_unpaid, {"charged before touched"}),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_rounds import kills, machine
+from fault_rounds import copies, kills, machine
 from fault_rounds.rounds import Kind, Round
 
 from dpgen.data import export
@@ -33,6 +33,23 @@ def test_a_training_killed_anywhere_goes_on_to_the_same_bytes_and_pays_once(
     assert not this.violations
     assert this.checked["as undisturbed"] and this.checked["charged once"]
     assert this.seen[0].startswith("killed at ")
+
+
+def test_of_a_copied_training_one_goes_on(world: Any, training: str) -> None:  # noqa: ANN401
+    this = done(world, copies.continued_twice(training), "copied", 4)
+    assert not this.violations
+    assert this.seen[-1] == "second: exit 2" and this.checked["one lineage"] > 2
+
+
+def test_a_package_that_continues_copies_is_found(
+    world: Any,  # noqa: ANN401
+    training: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Descent, "_require", lambda *_: None)
+    monkeypatch.setattr("dpgen.privacy.descent.last_mark", lambda *_: "")
+    this = done(world, copies.continued_twice(training), "copied freely", 4)
+    assert any(words.startswith("one lineage: a second descendant") for words in this.violations)
 
 
 def test_a_training_out_of_space_says_so_and_goes_on(

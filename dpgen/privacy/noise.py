@@ -23,8 +23,9 @@ independent of the sum, and the law of a run is that of noise which does not loo
 changes is a second call: two sums under one address get independent noise unless they are equal in
 every bit, and equal sums repeat one answer. Where a part of a question is forgotten, a kernel does
 not repeat itself or a sum is added up by another number of threads or processes, the worst is two
-answers under independent noise. Coins and draws are not keyed in this way: they come before the
-sum.
+answers under independent noise. Coins and draws are not keyed in this way, they come before the
+sum: two such answers are about one batch, which is more than two steps of the plan would tell, and
+not priced. That is why a run has one line of descent (`dpgen.privacy.descent`).
 
 The streams are float64: 53-bit uniforms, Box-Muller normals. They are not the exact normal law over
 the reals; the certificate says so.

@@ -1,7 +1,11 @@
 """What a release asks of the records: everything beside them that its noiseless answer depends on.
 
 A question is described by a walk through frozen objects. Every field is visited, and what the walk
-does not know is refused: nobody keeps a list of fields that could be forgotten.
+does not know is refused: nobody keeps a list of fields that could be forgotten. Code is told by the
+name of its class and the versions of the libraries; what it reads beside the fields (a closure, an
+attribute of its class, a patched function) is not seen, and of the process' own settings those are
+that `settings` lists. Where two questions look alike for that, they meet the same coins, and their
+noise is independent all the same (`dpgen.privacy.noise`).
 
     stage    the same at every release of a stage: mechanism, statistic or objective with its
              released tensors, micro-batch, device, engine, versions of the libraries
@@ -46,14 +50,14 @@ class Question:
 
     @classmethod
     def of(cls, **parts: object) -> Self:
-        """The question that these named parts ask together; the versions of what computes the
-        answer are added.
+        """The question that these named parts ask together; versions and settings of what computes
+        the answer are added.
 
         Raises TypeError for a part that cannot be described.
         """
         moving: dict[str, str] = {}
         stage = {name: described(part, name, moving) for name, part in parts.items()}
-        return cls({**stage, **versions()}, moving)
+        return cls({**stage, **versions(), **settings()}, moving)
 
     @cached_property
     def digest(self) -> str:
@@ -90,7 +94,7 @@ def described(value: object, path: str, moving: dict[str, str]) -> Any:  # noqa:
         case float():
             return value if math.isfinite(value) else {"float": repr(value)}
         case nn.Parameter() if value.requires_grad:
-            moving[path] = _content(value)
+            _put(moving, path, value)
             return {"moves": _kind(value)}
         case Tensor():
             return {"tensor": f"{_kind(value)} {_content(value)}"}
@@ -100,7 +104,8 @@ def described(value: object, path: str, moving: dict[str, str]) -> Any:  # noqa:
             return {"torch": str(value)}
         case Given():
             pairs = sorted(value.tensors.items())
-            moving.update({f"{path}.{name}": _content(tensor) for name, tensor in pairs})
+            for name, tensor in pairs:
+                _put(moving, f"{path}.{name}", tensor)
             return {"given": {name: _kind(tensor) for name, tensor in pairs}}
         case nn.Module():
             return _walked(value, _of_module(value, path), path, moving)
@@ -120,10 +125,21 @@ def described(value: object, path: str, moving: dict[str, str]) -> Any:  # noqa:
     )
 
 
+def _put(moving: dict[str, str], path: str, tensor: Tensor) -> None:
+    """One of two under one path would be forgotten."""
+    if path in moving:
+        raise TypeError(f"{path} must name one tensor, got two: names in a map hold no dots")
+    moving[path] = _content(tensor)
+
+
 def _walked(
     value: object, parts: Iterator[tuple[str, object]] | zip[Any], path: str, moving: dict[str, str]
 ) -> dict[str, Any]:
-    inner = {name: described(part, f"{path}.{name}", moving) for name, part in parts}
+    inner: dict[str, Any] = {}
+    for name, part in parts:
+        if name in inner:
+            raise TypeError(f"{path}.{name} must be one thing, {_name(value)} holds two")
+        inner[name] = described(part, f"{path}.{name}", moving)
     return {_name(value): inner}
 
 
@@ -145,6 +161,8 @@ def _is_cached(value: object, name: str) -> bool:
 
 def _of_module(module: nn.Module, path: str) -> Iterator[tuple[str, object]]:
     """Its own attributes, tensors and parts, by name."""
+    if nn.modules.module._has_any_global_hook():
+        raise TypeError(f"{path} must have no hooks, this process has some for all modules")
     for name in sorted(_INNER):
         if name.endswith(("hooks", "hooks_with_kwargs")) and getattr(module, name):
             raise TypeError(f"{path} must have no hooks, {_name(module)} has {name}")
@@ -181,7 +199,29 @@ def versions() -> dict[str, str]:
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "dpgen": _version("dpgen"),
-        "float32 products": torch.get_float32_matmul_precision(),
+        "diffusers": _version("diffusers"),
+    }
+
+
+def settings() -> dict[str, Any]:
+    """How this process computes where nobody says how."""
+    # Asked one by one: `torch.get_float32_matmul_precision` fails where they are not all alike.
+    backends: Any = torch.backends
+    products = {
+        "default": backends,
+        "cuda": backends.cuda.matmul,
+        "cudnn": backends.cudnn.conv,
+        "mkldnn": backends.mkldnn.matmul,
+        "mkldnn convolutions": backends.mkldnn.conv,
+    }
+    return {
+        "float32 products": {k: str(backend.fp32_precision) for k, backend in products.items()},
+        "default type": str(torch.get_default_dtype()),
+        "autocast": {
+            device: str(torch.get_autocast_dtype(device))
+            for device in ("cpu", "cuda")
+            if torch.is_autocast_enabled(device)
+        },
     }
 
 

@@ -22,6 +22,7 @@ from dpgen.privacy.certificate import CERTIFICATE, NOTICE
 from dpgen.privacy.chain import canonical, replace_durably, still_named
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.lineage import UNMARKED
+from dpgen.privacy.question import differences
 
 RUN_SCHEMA = "dpgen-run/2"
 UNMARKED_SCHEMA = "dpgen-run/1"
@@ -88,9 +89,11 @@ class RunFolder:
             raise
         if held["configuration"] != dict(configuration):
             os.close(self._lock)
+            words = list(differences(held["configuration"], dict(configuration)))
             raise ValueError(
                 f"the run folder {path} holds an unfinished run of another configuration: "
-                "resume it with its own settings, or choose another folder"
+                f"{'; '.join(words[:3])}{', and more' * (len(words) > 3)}. "
+                "Resume it as it was begun, or choose another folder"
             )
         self.id: str = held["id"]
         self.keys = StageKeys(self._private / "keys")

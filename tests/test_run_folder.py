@@ -39,7 +39,8 @@ def test_an_unfinished_run_is_found_again_under_its_own_configuration_only(tmp_p
     again = RunFolder(tmp_path / "run", CONFIG)
     assert again.id == run.id and not again.fresh
     again.close()
-    with pytest.raises(ValueError, match="unfinished run of another configuration"):
+    said = "unfinished run of another configuration: seed was 5, now it is 6"
+    with pytest.raises(ValueError, match=said):
         RunFolder(tmp_path / "run", CONFIG | {"seed": 6})
     # The refusal let go of the folder.
     assert RunFolder(tmp_path / "run", CONFIG).id == run.id

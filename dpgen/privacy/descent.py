@@ -56,7 +56,7 @@ class Descent:
     """
 
     def __init__(self, ledger: PrivacyLedger, run: str, keys: StageKeys) -> None:
-        self.ledger, self.run, self.keys = ledger, run, keys
+        self.ledger, self.run, self.keys, self._process = ledger, run, keys, os.getpid()
         self._previous = self._mark = ""
         self._held: tuple[tuple[int, int, int], list[dict[str, Any]]] | None = None
         self._entered: set[str] = set()
@@ -68,9 +68,15 @@ class Descent:
         if last:
             if marks is None or last not in marks:
                 raise self._overtaken(lines)
-        elif marks is None or marks.current:
+        elif marks is None:
             if any(x["kind"] == "charge" and x["run"] == self.run for x in lines):
                 raise LedgerError(UNMARKED)
+        elif marks.current:
+            raise LedgerError(
+                f"run {self.run[:12]} was begun on the ledger {self.ledger.path}, which knows "
+                "nothing of that: it was restored to an earlier state. What it no longer shows was "
+                "spent all the same. Start a new run folder, which is charged anew"
+            )
         self._previous, self._mark = last, self.keys.lineage.propose(last)
 
     def begin(self) -> None:
@@ -106,6 +112,13 @@ class Descent:
         self._require(self.lines(), self._mark)
 
     def _require(self, lines: Lines, mark: str) -> None:
+        if os.getpid() != self._process:
+            # It has the mark of its parent, and neither remembers what the other was answered.
+            raise LedgerError(
+                f"run {self.run[:12]} was begun in another process, of which this one is a fork: "
+                "two of them would have two answers under one charge. Call begin here, and the run "
+                "goes on here alone"
+            )
         if last_mark(lines, self.run) != mark:
             raise self._overtaken(lines)
 
@@ -136,17 +149,20 @@ class Descent:
                 f"stage {charge.label!r} is not what was charged to run {self.run[:12]}: "
                 "only stages of the plan that begin was given are answered"
             )
-        if _noted(lines, "finished", self.run, charge) is not None:
-            raise LedgerError(
-                f"stage {charge.label!r} of run {self.run[:12]} is finished and is never answered "
-                "again: start a new run folder, it will be charged anew"
-            )
+        self.require_unfinished(lines, charge)
         if charge.plan in self._entered:
             # Two questions under one charge.
             raise RuntimeError(
                 f"stage {charge.label!r} was asked already: a second answer is a second release"
             )
         self._entered.add(charge.plan)
+
+    def require_unfinished(self, lines: Lines, charge: Charge) -> None:
+        if _noted(lines, "finished", self.run, charge) is not None:
+            raise LedgerError(
+                f"stage {charge.label!r} of run {self.run[:12]} is finished and is never answered "
+                "again: start a new run folder, it will be charged anew"
+            )
 
     def witness(self, charge: Charge) -> StageWitness:
         """Who sees the questions of a stage."""
@@ -158,11 +174,12 @@ class Descent:
 
     def finish(self, charge: Charge, n_releases: int) -> None:
         """Notes that a stage whose release is saved is over, and then deletes its key."""
+        self.require_last()
         lines = self.ledger.lines_of(self.run)
         if executed_releases(lines).get(charge.label, 0) < n_releases:
             # A kill came between the last checkpoint and its note.
             self.executed(charge, 0, n_releases)
-        # Not by who was overtaken: the other one has yet to answer this stage.
+        # Again not by who was overtaken: the other one has yet to answer this stage.
         self.note("finished", charge)
         self.keys.forget(charge.plan)
 
@@ -198,6 +215,7 @@ class StageWitness:
     def _compared(self, question: Question, release: int) -> dict[str, Any] | None:
         """What the stage has asked before, which is the same; None where it has asked nothing."""
         descent, charge = self._descent, self._charge
+        descent.require_unfinished(descent.lines(), charge)
         noted = _noted(descent.lines(), "asked", descent.run, charge)
         if noted is None:
             return None

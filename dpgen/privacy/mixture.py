@@ -3,7 +3,7 @@
 Sets drawn from one run cost what the run cost, once. Runs on one data set compose. Runs on
 different data sets compose, too, as nothing shows that they share no record; where whoever mixes
 declares that they share none, one record is in one of them only, and the mixture costs what the
-costliest data set does (parallel composition: McSherry 2009, Theorem 4). That holds when a record
+costliest data set does (parallel composition: theorem F7). That holds when a record
 is added or removed. One that is replaced may move from one data set to another.
 """
 

@@ -9,7 +9,8 @@ that is repeated after a kill draws exactly what it drew before: the same answer
 one.
 
 The streams are float64: 53-bit uniforms, Box-Muller normals. They are not the exact normal law over
-the reals; the certificate says so.
+the reals; the certificate says so. That proofs take them for independent uniform numbers is said in
+theorem F5.
 """
 
 from __future__ import annotations

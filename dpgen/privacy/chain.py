@@ -26,6 +26,7 @@ FIELDS: dict[str, dict[str, type]] = {
     "open": {"dataset": str, "adjacency": str, "facts": dict, "limit": dict},
     "charge": {"run": str, "label": str, "plan": str, "event": list},
     "executed": {"run": str, "label": str, "plan": str, "start": int, "stop": int},
+    "released": {"run": str, "files": dict},
     "unverified": {"run": str, "mechanism": str},
     "limit": {"limit": dict},
 }

@@ -5,13 +5,14 @@ Functions of lines that are read already; `dpgen.privacy.ledger` reads and write
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dp_accounting.dp_event import DpEvent
 
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting import Budget, epsilon_of
 from dpgen.privacy.chain import LedgerError, digest
 from dpgen.privacy.events import compose, event_from_json, event_to_json, leaves
 from dpgen.privacy.relation import Relation
@@ -58,6 +59,22 @@ def has_unverified(lines: Sequence[Mapping[str, Any]]) -> bool:
 def n_runs(lines: Sequence[Mapping[str, Any]]) -> int:
     """How many runs, certified or not, these lines are of."""
     return len({line["run"] for line in lines if line["kind"] in ("charge", "unverified")})
+
+
+def lines_of_run(lines: Sequence[dict[str, Any]], run: str) -> list[dict[str, Any]]:
+    """Those of one run, the open line first, and the limits that were set: the copy that a run
+    folder holds.
+    """
+    return [x for x in lines if x["kind"] in ("open", "limit") or x.get("run") == run]
+
+
+def spent_of(lines: Sequence[dict[str, Any]]) -> float:
+    """Epsilon of all that these lines charge, at the delta of the limit; infinity with an
+    unverified run among them.
+    """
+    if has_unverified(lines):
+        return math.inf
+    return epsilon_of(charged_event(lines), limit_of(lines).delta, relation_of(lines))
 
 
 def charged_event(lines: Sequence[Mapping[str, Any]]) -> DpEvent:

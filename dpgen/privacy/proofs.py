@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from dpgen.privacy.relation import Relation
+from dpgen.privacy.recorded import Settings, leaf_of
 
 FOLDER = Path(__file__).with_name("theorems")
 
@@ -54,18 +53,16 @@ def _read(path: Path) -> Theorem:
     return Theorem(name, title, tuple(uses), text)
 
 
-def applying(stages: Mapping[str, Mapping[str, Any]], relation: Relation) -> list[Theorem]:
+def applying(stages: Mapping[str, Settings]) -> list[Theorem]:
     """The theorems that the guarantee of a run rests on, from the mechanisms that ran.
 
     Args:
         stages: settings of each stage's mechanism, by label, as a statement holds them.
-        relation: what neighbouring data sets differ by. B1 and B2 hold for both.
     """
-    sampled = [stage.get("rate", 1) < 1 for stage in stages.values()]
-    n_releases = sum(stage.get("n_steps", 1) for stage in stages.values())
-    names = ["B1"] if any(sampled) else []
-    names += [] if all(sampled) else ["B2"]
-    names += ["F3"] if n_releases > 1 else []
+    leaves = [leaf_of(settings) for settings in stages.values()]
+    names = ["B1"] if any(leaf.rate < 1 for leaf in leaves) else []
+    names += ["B2"] if any(leaf.rate == 1 for leaf in leaves) else []
+    names += ["F3"] if sum(leaf.steps for leaf in leaves) > 1 else []
     return [theorems()[name] for name in (*names, "A3")]
 
 

@@ -51,7 +51,9 @@ def agree(one: Any, other: Any, *, loose: bool = False) -> bool:  # noqa: ANN401
 
 
 def unversioned(value: Any) -> Any:  # noqa: ANN401
-    """Without the versions of what computed it."""
+    """Whatever the versions are of what computed it; that there is one stays."""
     if not isinstance(value, Mapping):
         return value
-    return {key: unversioned(held) for key, held in value.items() if key != "version"}
+    return {
+        key: type(held) if key == "version" else unversioned(held) for key, held in value.items()
+    }

@@ -26,12 +26,13 @@ def mixture_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
     yield Check("sets of the mixture", same, f"{len(parts)}, by the digests of their statements")
     again = mixed(parts, disjoint=stated["disjoint"], files={}, synthetic={})
     if statement["schema"] == EARLIER:
-        again["mechanism"] = earlier.mixture_mechanism(again["mixture"]["rule"])
+        again["mechanism"] = earlier.mixture_mechanism(again["mixture"]["rule"]) | {
+            "version": again["mechanism"]["version"]
+        }
     own = ("schema", "artifact", "synthetic_dataset", "sha256")
     left = {key: value for key, value in again.items() if key not in own}
     right = {key: value for key, value in statement.items() if key not in own}
     same = agree(unversioned(left), unversioned(right))
-    same = same and "version" in statement["mechanism"]
     yield Check(
         "what they spent together",
         same and again["guarantee"]["epsilon"] == statement["guarantee"]["epsilon"],

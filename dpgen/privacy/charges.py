@@ -114,6 +114,6 @@ def releases_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]
     return {k: {"charged": charged.get(k, 0), "executed": executed.get(k, 0)} for k in labels}
 
 
-def limit_of(lines: Sequence[dict[str, Any]]) -> Budget:
+def limit_of(lines: Sequence[Mapping[str, Any]]) -> Budget:
     latest = [line["limit"] for line in lines if line["kind"] in ("open", "limit")][-1]
     return Budget(latest["epsilon"], latest["delta"])

@@ -84,7 +84,7 @@ def _charged_so(statement: Mapping[str, Any], lines: Lines) -> list[Lines]:
     stages = statement["mechanism"]["stages"]
     plans = {label: plan_hash(label, leaf_of(x).event, x, m) for label, x in stages.items()}
     runs = dict.fromkeys(line["run"] for line in lines if line["kind"] == "charge")
-    found = []
+    found: list[Lines] = []
     for run in runs:
         mine = lines_of_run(lines, run)
         charged = {line["label"]: line["plan"] for line in mine if line["kind"] == "charge"}

@@ -1,7 +1,7 @@
 r"""Stochastic adversarial distillation: a few-step student from a released teacher, no data.
 
 `distil` receives a released network and images that this network made. It has no handle on private
-data, so what it does is post-processing of the teacher (theorem A3 of the design): any number of
+data, so what it does is post-processing of the teacher (theorem A3): any number of
 steps, any choice among students, costs nothing.
 
 At each step ONE random noise level r of the student's own ladder stands for the whole chain. The

@@ -27,24 +27,27 @@ from dpgen.data.sources import open_source
 from dpgen.files import read_json
 from dpgen.fitted import Fitted
 from dpgen.privacy.accounting import Budget
-from dpgen.privacy.certificate import (
-    CERTIFICATE,
-    NOTICE,
-    CertificateError,
-    sha256_file,
-    statement_bytes,
-)
+from dpgen.privacy.certificate import CERTIFICATE, NOTICE, CertificateError, statement_bytes
 from dpgen.privacy.chain import replace_durably
+from dpgen.privacy.charges import lines_of_run
 from dpgen.privacy.notice import Claim, UnverifiedClaim, notice_of
 from dpgen.privacy.plan import Plan
 from dpgen.privacy.statement import statement_of
-from dpgen.released import checked_notice, checked_statement, load_networks, plain, write_files
+from dpgen.released import (
+    CONFIG_SCHEMA,
+    checked_notice,
+    checked_statement,
+    hashes,
+    load_networks,
+    plain,
+    read_config,
+    read_facts,
+    write_copy,
+    write_files,
+)
 from dpgen.run_folder import RunFolder, sweep
 from dpgen.settings import from_dict
 from dpgen.workplace import Hardware, Rehearsal, Workplace
-
-CONFIG_SCHEMA = "dpgen-config/1"
-FACTS_BYTES = 2**22
 
 
 class PrivateGenerator(Fitted):
@@ -112,11 +115,6 @@ class PrivateGenerator(Fitted):
     def certified(self) -> bool:
         """Whether what this mode releases carries a certificate; the others carry a notice."""
         return self.settings.mode not in self.unverified_modes
-
-    @property
-    @abc.abstractmethod
-    def theorem(self) -> str:
-        """What proves the guarantee of this mode."""
 
     @property
     def mechanism_id(self) -> str:
@@ -220,13 +218,16 @@ class PrivateGenerator(Fitted):
     ) -> None:
         """Writes what may leave the house, certificate or notice last; then forgets the keys."""
         folder, facts = run.path, data.facts.to_dict()
-        lines = data.ledger.lines_of(run.id)
-        write_files(folder, config, facts, lines, self.networks)
+        write_files(folder, config, facts, self.networks)
         self._preview(folder / "preview.png")
-        covered = sorted(p for p in folder.iterdir() if p.is_file() and p.name != CERTIFICATE)
-        files = {path.name: sha256_file(path) for path in covered}
+        files = hashes(folder)
+        if isinstance(promise, Plan):
+            data.ledger.released(run.id, files)
+        ledger = data.ledger.lines()
+        lines, account = lines_of_run(ledger, run.id), data.account(ledger)
+        files = write_copy(folder, lines, files)
         if isinstance(promise, Claim):
-            notice = notice_of(promise, files=files, facts=facts, data_set=data.account())
+            notice = notice_of(promise, files=files, facts=facts, data_set=account)
             replace_durably(folder / NOTICE, json.dumps(notice, indent=1).encode())
         else:
             stages = {stage.label: stage.mechanism.settings for stage in promise.stages}
@@ -234,9 +235,9 @@ class PrivateGenerator(Fitted):
                 "model",
                 lines=lines,
                 delta=self.budget.delta,
-                mechanism={"id": self.mechanism_id, "theorem": self.theorem, "stages": stages},
+                mechanism={"id": self.mechanism_id, "stages": stages},
                 files=files,
-                data_set=data.account(),
+                data_set=account,
             )
             replace_durably(folder / CERTIFICATE, statement_bytes(statement))
         run.finish()
@@ -250,10 +251,7 @@ class PrivateGenerator(Fitted):
         save_grid(images, path, n_classes=facts.n_classes)
 
     def _restore(self, folder: Path, statement: Mapping[str, Any]) -> Self:
-        facts = read_json(folder / "facts.json", FACTS_BYTES)
-        if not isinstance(facts, Mapping):
-            raise ValueError(f"{folder / 'facts.json'} must be a table of facts")
-        self.facts = PublicFacts.from_dict(facts)
+        self.facts = PublicFacts.from_dict(read_facts(folder))
         self.settings = self.resolve(self.facts)
         networks = load_networks(
             folder, statement["artifact"]["files"], self.facts.shape, self.facts.n_classes
@@ -285,13 +283,7 @@ def load(path: str | Path, *, allow_unverified: bool = False) -> PrivateGenerato
             "--allow-unverified (allow_unverified=True) uses it all the same"
         )
     statement = checked_notice(folder) if noticed else checked_statement(folder)
-    config = read_json(folder / "config.json")
-    schema = config.get("schema") if isinstance(config, Mapping) else None
-    if schema != CONFIG_SCHEMA:
-        raise ValueError(
-            f"{folder / 'config.json'} has schema {schema!r:.60}, "
-            f"this version reads {CONFIG_SCHEMA}"
-        )
+    config = read_config(folder)
     try:
         method, budget = find(config["method"]), from_dict(Budget, config["budget"], "budget.")
         settings = from_dict(method.Settings, config["settings"])

@@ -98,7 +98,7 @@ def mix(
 def _statement(path: Path) -> dict[str, Any]:
     """The statement of a set that holds."""
     statement = read_statement(path)
-    failed = [check.name for check in verify(path) if not check.passed]
+    failed = [check.name for check in verify(path) if check.failed]
     if failed:
         raise CertificateError(f"{path} does not hold ({', '.join(failed)}): it is not mixed")
     with reading(path):

@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dpgen.files import parse_json, refuse_bomb
+from dpgen.files import parse_json, read_json, refuse_bomb
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.networks.proposer import Proposer, ProposerConfig
 from dpgen.privacy.certificate import (
     CERTIFICATE,
+    COPY,
     NOTICE,
     CertificateError,
     intact,
@@ -27,6 +28,8 @@ from dpgen.privacy.chain import canonical, replace_durably
 from dpgen.privacy.notice import read_notice
 from dpgen.tensors import Layout, TensorFile
 
+CONFIG_SCHEMA = "dpgen-config/1"
+FACTS_BYTES = 2**22
 LARGEST_NETWORK = 2**30  # bytes of a file; ours have some twenty million
 LARGEST_RUN = 2**31  # bytes of all files that a statement covers
 LARGEST_IMAGE = 2**24  # pixels of all channels
@@ -47,10 +50,9 @@ def write_files(
     folder: Path,
     config: Mapping[str, Any],
     facts: Mapping[str, Any],
-    lines: Sequence[Mapping[str, Any]],
     networks: Mapping[str, nn.Module],
 ) -> None:
-    """Everything in a run folder that a statement covers, but its picture: each file whole.
+    """Configuration, facts and networks of a run folder, each file whole.
 
     Refuses weights that are no numbers before anything is written.
     """
@@ -64,14 +66,47 @@ def write_files(
         partial.unlink()  # left by a kill in the middle of a write
     replace_durably(folder / "config.json", canonical(config).encode())
     replace_durably(folder / "facts.json", canonical(facts).encode())
-    text = "".join(canonical(line) + "\n" for line in lines)
-    replace_durably(folder / "ledger.jsonl", text.encode())
     for name, network in networks.items():
         partial = folder / f".{name}.partial"
         kind = next(kind for kind, (cls, _) in KINDS.items() if isinstance(network, cls))
         metadata = {kind: canonical(plain(asdict(network.config)))}
         save_file(network.state_dict(), partial, metadata=metadata)
         partial.replace(folder / f"{name}.safetensors")
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of what was written so far; not of a copy or a statement, which come after it."""
+    paths = sorted(p for p in folder.iterdir() if p.is_file() and p.name not in (CERTIFICATE, COPY))
+    return {path.name: sha256_file(path) for path in paths}
+
+
+def write_copy(
+    folder: Path, lines: Sequence[Mapping[str, Any]], files: Mapping[str, str]
+) -> dict[str, str]:
+    """Writes the run's own lines of the ledger; returns ``files`` with its hash added, in order."""
+    text = "".join(canonical(line) + "\n" for line in lines)
+    replace_durably(folder / COPY, text.encode())
+    return dict(sorted({**files, COPY: sha256_file(folder / COPY)}.items()))
+
+
+def read_config(folder: Path) -> Mapping[str, Any]:
+    """The configuration of a finished run."""
+    config = read_json(folder / "config.json")
+    schema = config.get("schema") if isinstance(config, Mapping) else None
+    if schema != CONFIG_SCHEMA:
+        raise ValueError(
+            f"{folder / 'config.json'} has schema {schema!r:.60}, "
+            f"this version reads {CONFIG_SCHEMA}"
+        )
+    return config
+
+
+def read_facts(folder: Path) -> Mapping[str, Any]:
+    """The public facts of a finished run, as they were written."""
+    facts = read_json(folder / "facts.json", FACTS_BYTES)
+    if not isinstance(facts, Mapping):
+        raise ValueError(f"{folder / 'facts.json'} must be a table of facts")
+    return facts
 
 
 def load_network(path: Path) -> Denoiser | Proposer:

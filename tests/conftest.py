@@ -16,8 +16,9 @@ from dpgen.data.private import PrivateDataset
 from dpgen.distillation import Distillation
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.dpdm import DPDM, DPDMSettings
-from dpgen.privacy import accounting, statement, verification
+from dpgen.privacy import accounting, forms, statement
 from dpgen.privacy.accounting import Adjacency, Budget
+from dpgen.privacy.checks import promise
 from dpgen.stages.teacher import TeacherSettings
 
 BUDGET = Budget(0.3, 1e-3)
@@ -56,9 +57,10 @@ def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
 def remembering_accountant(monkeypatch: pytest.MonkeyPatch) -> None:
     """The accountants of production, which are asked the same questions by every fit."""
     monkeypatch.setattr(accounting, "_pld", _remembered(accounting._pld))
-    opinion = _remembered(accounting.second_opinion)
-    for module in (statement, verification):
-        monkeypatch.setattr(module, "second_opinion", opinion)
+    for module in (statement, promise):
+        monkeypatch.setattr(module, "second_opinion", _remembered(accounting.second_opinion))
+    for name in ("mu_of", "profile_of", "units_of"):
+        monkeypatch.setattr(statement, name, _remembered(getattr(forms, name)))
 
 
 class Records:

@@ -136,3 +136,37 @@ def test_a_plan_is_priced_for_a_person(archive: Path, tmp_path: Path) -> None:
         assert refused.exit_code == 2 and "leave it away" in refused.stderr
     replaced = dpgen(*asked, *PERSONS, "--adjacency", "replace_one")
     assert replaced.exit_code == 2 and "no proof in this package covers it" in replaced.stderr
+
+
+def test_verify_says_what_it_skipped_and_explains_what_it_proved(
+    archive: Path, tmp_path: Path
+) -> None:
+    run, made = tmp_path / "runs" / "run", tmp_path / "set"
+    assert train(archive, run).exit_code == 0
+    drawn = dpgen("sample", run, "-n", 2, "--format", "npz", "--out", made, "-q", *CPU)
+    assert drawn.exit_code == 0, drawn.stderr
+    checked = dpgen("verify", made)
+    assert checked.exit_code == 0
+    skipped = [row for row in checked.stdout.splitlines() if row.startswith("skip")]
+    assert [row.split()[1].rstrip(":") for row in skipped] == ["model", "signature"]
+    assert "a looser upper bound" in checked.stdout
+    told = json.loads(dpgen("verify", made, "--json").stdout)
+    states = {check["name"]: check["state"] for check in told["checks"]}
+    assert told["passed"] and states["model"] == states["signature"] == "skip"
+    assert set(states.values()) == {"ok", "skip"} and "theorems" not in told
+
+    explained = dpgen("verify", run, "--explain").stdout
+    titles = [row for row in explained.splitlines() if row.startswith("# ")]
+    assert [title[2:4] for title in titles[:4]] == ["B1", "B2", "F3", "A3"]
+    assert {title[2:4] for title in titles} >= {"D1", "F2", "F4", "F5", "F6"}
+    assert "plan of the configuration: gives these stages" in explained
+    told = json.loads(dpgen("verify", run, "--explain", "--json").stdout)
+    assert [theorem["name"] for theorem in told["theorems"][:4]] == ["B1", "B2", "F3", "A3"]
+    assert all("**Proof.**" in theorem["text"] for theorem in told["theorems"][:4])
+    named = statement(run)["mechanism"]["theorems"]
+    assert [{k: t[k] for k in ("name", "title")} for t in told["theorems"][:4]] == named
+
+    (run / "preview.png").write_bytes(b"another")
+    failed = dpgen("verify", run, "--explain")
+    assert failed.exit_code == 1 and "FAILED  files" in failed.stdout
+    assert "# B1" not in failed.stdout

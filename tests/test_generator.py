@@ -59,7 +59,7 @@ def test_a_saved_and_loaded_generator_draws_the_same_images_bit_by_bit(
         assert again.privacy == generator.privacy
         one, other = (g.sample(5, generator=seeded(3), guidance=0.5) for g in (generator, again))
         assert torch.equal(one.pixels, other.pixels)
-        assert all(check.passed for check in verify(tmp_path / "copy"))
+        assert not any(check.failed for check in verify(tmp_path / "copy"))
 
 
 def test_sampling_is_a_function_of_its_generator_in_blocks_that_ignore_how_many_are_asked_for(
@@ -224,7 +224,7 @@ def test_only_a_trained_run_is_loaded(tmp_path: Path) -> None:
     for text, message in (
         (statement | {"sha256": ""}, "holds a synthetic dataset, not a trained run"),
         ({"schema": "dpgen-privacy/2"}, "no statement of a run"),
-        ({"schema": "dpgen-privacy/1"}, "this version reads dpgen-privacy/2"),
+        ({"schema": "dpgen-privacy/1"}, "this version reads dpgen-privacy/3 and dpgen-privacy/2"),
     ):
         (other / "privacy.json").write_text(json.dumps(text))
         with pytest.raises(CertificateError, match=message):

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dpgen.commands.options import json_option
+
+if TYPE_CHECKING:
+    from dpgen.privacy.checks.check import Check
+    from dpgen.privacy.proofs import Theorem
 
 
 @click.command()
@@ -26,12 +31,20 @@ from dpgen.commands.options import json_option
     "--public-key", metavar="FILE", type=click.Path(path_type=Path),
     help="Whose signature it must be: an Ed25519 public key in PEM.",
 )  # fmt: skip
+@click.option(
+    "--explain", is_flag=True,
+    help="Print the theorems that the guarantee rests on, with their proofs.",
+)
 @json_option
 def verify(
     folder: Path, models: tuple[Path, ...], ledger: Path | None, public_key: Path | None,
-    as_json: bool,
+    explain: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Recompute epsilon from the events of a run or a synthetic set, and check every hash."""
+    """Recompute epsilon from the stages of a run or a synthetic set, and check everything that
+    stands in two places against each other.
+
+    A check that could not be made says skip, and does not change the exit status.
+    """
     from dpgen.data.identity import home
     from dpgen.privacy.certificate import CertificateError, read_statement
     from dpgen.privacy.parentage import trace
@@ -45,27 +58,35 @@ def verify(
     try:
         checks = [
             *check(folder),
+            *_planned(folder),
             *trace(folder, models=models, ledgers=ledgers),
             signature_check(folder, public_key),
         ]
-        statement = read_statement(folder)["statement"]
+        statement = read_statement(folder)
     except CertificateError as error:
         click.echo(f"FAILED: {error}", err=True)
         for line in _noticed(folder):
             click.echo(line, err=True)
         sys.exit(1)
-    passed = all(c.passed for c in checks)
+    passed = not any(c.failed for c in checks)
+    theorems = _theorems(statement) if explain and passed else []
     if as_json:
-        click.echo(json.dumps({"passed": passed, "checks": [c.__dict__ for c in checks]}, indent=1))
+        rows = [{"name": c.name, "state": c.state.lower(), "seen": c.seen} for c in checks]
+        texts = [{**theorem.cited, "text": theorem.text} for theorem in theorems]
+        told = {"passed": passed, "checks": rows} | ({"theorems": texts} if explain else {})
+        click.echo(json.dumps(told, indent=1))
     else:
         for c in checks:
-            click.echo(f"{'ok    ' if c.passed else 'FAILED'}  {c.name}: {c.seen}")
-        click.echo(f"\n{statement}" if passed else "\nThe statement does not hold.")
+            click.echo(f"{c.state:6}  {c.name}: {c.seen}")
+        said = statement["statement"]
+        click.echo(f"\n{said}" if passed else "\nThe statement does not hold.")
         click.echo(
             "Checked: integrity. Not checked: authenticity (no public key was given)."
             if public_key is None
             else "Checked: integrity, and authenticity under the key that was given."
         )
+        for theorem in theorems:
+            click.echo(f"\n{theorem.text.rstrip()}")
     sys.exit(0 if passed else 1)
 
 
@@ -101,3 +122,27 @@ def _noticed(folder: Path) -> list[str]:
         return sentences(read_notice(folder))
     except CertificateError:
         return []
+
+
+def _planned(folder: Path) -> list[Check]:
+    """Whether a run's configuration gives its stages; nothing for a set, which has none."""
+    from dpgen.planned import planned_check
+    from dpgen.privacy.certificate import read_statement
+    from dpgen.privacy.verification import reading
+
+    with reading(folder):
+        is_run = read_statement(folder)["artifact"]["kind"] == "model"
+    return [planned_check(folder)] if is_run else []
+
+
+def _theorems(statement: dict[str, Any]) -> list[Theorem]:
+    """Those that a statement which holds rests on, then all that their proofs use."""
+    from dpgen.privacy.mixture import applying_to
+    from dpgen.privacy.proofs import applying, with_lemmas
+
+    if "mixture" in statement:
+        mixture = statement["mixture"]
+        found = applying_to(mixture["parts"], mixture["rule"])
+    else:
+        found = applying(statement["mechanism"]["stages"])
+    return with_lemmas(theorem.name for theorem in found)

@@ -12,7 +12,7 @@ hand in functions of one record and get noised sums back.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.location import Split
 from dpgen.data.sources import Source, open_source
 from dpgen.privacy.accounting import Adjacency, Budget, round_up
-from dpgen.privacy.charges import Charge, n_runs
+from dpgen.privacy.charges import Charge, limit_of, n_runs, spent_of
 from dpgen.privacy.descent import Descent
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger
@@ -241,18 +241,26 @@ class PrivateDataset:
         """
         return f"{run} {self.ledger.dataset} {self._identity()}"
 
-    def account(self) -> dict[str, Any]:
-        """What the data set's whole ledger says, for the privacy statement."""
-        lines = self.ledger.lines()
+    def account(self, lines: Sequence[dict[str, Any]] | None = None) -> dict[str, Any]:
+        """What the data set's whole ledger says, for the privacy statement.
+
+        Args:
+            lines: of the ledger, as they were read together with what else is stated; ``None``
+                reads them.
+        """
+        lines = self.ledger.lines() if lines is None else lines
+        limit = limit_of(lines)
         return {
             "name": lines[0]["dataset"],
             "ledger": self._place(),
             "runs": n_runs(lines),
-            "total_epsilon": round_up(self.ledger.spent()),
-            "limit": {"epsilon": self.ledger.limit.epsilon, "delta": self.ledger.limit.delta},
+            "total_epsilon": round_up(spent_of(lines)),
+            "limit": {"epsilon": limit.epsilon, "delta": limit.delta},
         }
 
     def _place(self) -> str:
+        if self._ledger_path is not None:  # named, so runs add up whoever else has the records
+            return "installation"
         if self._source.public:
             return "run folder (public data)"
         if self._declared_public:

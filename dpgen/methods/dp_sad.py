@@ -65,10 +65,6 @@ class DPSAD(PrivateGenerator):
     id = "dp-sad"
     Settings = DPSADSettings
     unverified_modes = frozenset({"paper"})
-    theorem = (
-        "A3 (post-processing of a DP teacher) on B1 (Poisson-subsampled Gaussian) "
-        "with un-sampled Gaussian releases"
-    )
 
     def __init__(self, *, budget: Budget, settings: DPSADSettings | None = None) -> None:
         self.budget, self.settings = budget, settings or DPSADSettings()

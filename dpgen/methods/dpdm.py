@@ -44,7 +44,6 @@ class DPDM(PrivateGenerator):
 
     id = "dpdm"
     Settings = DPDMSettings
-    theorem = "B1 (Poisson-subsampled Gaussian, composed) with an un-sampled Gaussian release"
 
     def __init__(self, *, budget: Budget, settings: DPDMSettings | None = None) -> None:
         self.budget, self.settings = budget, settings or DPDMSettings()

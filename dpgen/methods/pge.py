@@ -154,13 +154,6 @@ class PGE(PrivateGenerator):
     def __init__(self, *, budget: Budget, settings: PGESettings | None = None) -> None:
         self.budget, self.settings = budget, settings or PGESettings()
 
-    @property
-    def theorem(self) -> str:
-        """What proves the guarantee of this mode."""
-        if self.settings.mode == "sketch":
-            return "B2 (un-sampled Gaussian releases, adaptively composed) and post-processing"
-        return "B1 (Poisson-subsampled Gaussian, composed) with an un-sampled Gaussian release"
-
     def resolve(self, facts: PublicFacts) -> PGESettings:
         s = self.settings
         s = replace(s, sampler=s.sampler.resolved(s.mode, facts.shape))

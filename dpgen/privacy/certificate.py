@@ -14,8 +14,10 @@ from typing import Any
 from dpgen.files import read_json
 from dpgen.privacy.chain import canonical, digest
 
-SCHEMA = "dpgen-privacy/2"
+SCHEMA, EARLIER = "dpgen-privacy/3", "dpgen-privacy/2"  # written, and read as well
 CERTIFICATE, NOTICE, SIGNATURE = "privacy.json", "notice.json", "privacy.sig"
+COPY = "ledger.jsonl"  # of the run's own lines of the ledger, in its folder
+SIGNATURE_BYTES = 64
 LARGEST_STATEMENT = 1 << 20  # bytes; a real one has a few thousand
 
 
@@ -60,8 +62,11 @@ def read_statement(folder: Path) -> dict[str, Any]:
     if not isinstance(statement, dict):
         raise CertificateError(f"{path} holds no statement")
     schema = statement.get("schema")
-    if schema != SCHEMA:
-        raise CertificateError(f"{path} has schema {schema!r:.60}, this version reads {SCHEMA}")
+    if schema not in (SCHEMA, EARLIER):
+        raise CertificateError(
+            f"{path} has schema {schema!r:.60}, this version reads {SCHEMA} and {EARLIER}: use the "
+            "version of dpgen that wrote it"
+        )
     return statement
 
 

@@ -29,6 +29,7 @@ FIELDS: dict[str, dict[str, type]] = {
     "asked": {"run": str, "label": str, "plan": str, "question": str},
     "executed": {"run": str, "label": str, "plan": str, "start": int, "stop": int},
     "finished": {"run": str, "label": str, "plan": str},
+    "released": {"run": str, "files": dict},
     "unverified": {"run": str, "mechanism": str},
     "limit": {"limit": dict},
 }

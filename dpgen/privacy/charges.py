@@ -5,13 +5,14 @@ Functions of lines that are read already; `dpgen.privacy.ledger` reads and write
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dp_accounting.dp_event import DpEvent
 
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting import Budget, epsilon_of
 from dpgen.privacy.chain import LedgerError, digest
 from dpgen.privacy.events import compose, event_from_json, event_to_json, leaves
 from dpgen.privacy.relation import Relation
@@ -60,6 +61,22 @@ def n_runs(lines: Sequence[Mapping[str, Any]]) -> int:
     return len({line["run"] for line in lines if line["kind"] in ("charge", "unverified")})
 
 
+def lines_of_run(lines: Sequence[dict[str, Any]], run: str) -> list[dict[str, Any]]:
+    """Those of one run, the open line first, and the limits that were set: the copy that a run
+    folder holds.
+    """
+    return [x for x in lines if x["kind"] in ("open", "limit") or x.get("run") == run]
+
+
+def spent_of(lines: Sequence[dict[str, Any]]) -> float:
+    """Epsilon of all that these lines charge, at the delta of the limit; infinity with an
+    unverified run among them.
+    """
+    if has_unverified(lines):
+        return math.inf
+    return epsilon_of(charged_event(lines), limit_of(lines).delta, relation_of(lines))
+
+
 def charged_event(lines: Sequence[Mapping[str, Any]]) -> DpEvent:
     """All that these ledger lines charge, composed. Raises LedgerError when a run among them has no
     price.
@@ -97,6 +114,6 @@ def releases_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]
     return {k: {"charged": charged.get(k, 0), "executed": executed.get(k, 0)} for k in labels}
 
 
-def limit_of(lines: Sequence[dict[str, Any]]) -> Budget:
+def limit_of(lines: Sequence[Mapping[str, Any]]) -> Budget:
     latest = [line["limit"] for line in lines if line["kind"] in ("open", "limit")][-1]
     return Budget(latest["epsilon"], latest["delta"])

@@ -10,7 +10,6 @@ data set has spent infinity; certified and unverified runs never share a ledger.
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,15 @@ from dpgen.privacy.accounting import (
     round_up,
 )
 from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.charges import Charge, charged_event, has_unverified, limit_of, relation_of
+from dpgen.privacy.charges import (
+    Charge,
+    charged_event,
+    has_unverified,
+    limit_of,
+    lines_of_run,
+    relation_of,
+    spent_of,
+)
 from dpgen.privacy.events import compose, event_from_json, event_to_json, leaves
 from dpgen.privacy.ledger_file import LedgerFile
 from dpgen.privacy.relation import Relation
@@ -142,10 +149,7 @@ class PrivacyLedger:
         """Epsilon of everything ever charged, at the delta of the limit; infinity from the first
         unverified run on.
         """
-        lines = self.lines()
-        if has_unverified(lines):
-            return math.inf
-        return epsilon_of(charged_event(lines), limit_of(lines).delta, relation_of(lines))
+        return spent_of(self.lines())
 
     def charge(self, run: str, charges: Sequence[Charge]) -> None:
         """Charges stages of a run, all or none, before their first touch.
@@ -272,6 +276,19 @@ class PrivacyLedger:
             if needed(lines):
                 self._file.append(lines, [body])
 
+    def released(self, run: str, files: Mapping[str, str]) -> None:
+        """Notes the files that a run releases, before its statement covers them. The same files are
+        noted once; of two notes, as a kill between note and statement may leave, the last counts.
+
+        Args:
+            files: SHA-256 of each, by name.
+        """
+        with self._file.locked() as lines:
+            noted = [x["files"] for x in lines if (x["kind"], x.get("run")) == ("released", run)]
+            if noted[-1:] != [dict(files)]:
+                body = {"kind": "released", "run": run, "files": dict(files)}
+                self._file.append(lines, [body])
+
     def raise_limit(self, limit: Budget) -> None:
         """Sets a higher limit, on record. A limit is never lowered below what was spent."""
         with self._file.locked() as lines:
@@ -290,5 +307,5 @@ class PrivacyLedger:
             )
 
     def lines_of(self, run: str) -> list[dict[str, Any]]:
-        """The lines of one run, the open line first: the copy that a run folder holds."""
-        return [line for line in self.lines() if line["kind"] == "open" or line.get("run") == run]
+        """The lines of one run, as `charges.lines_of_run` takes them from those of the ledger."""
+        return lines_of_run(self.lines(), run)

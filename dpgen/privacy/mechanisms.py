@@ -73,9 +73,9 @@ class NoisySGD:
 
     Sensitivity: adding or removing one record moves a step's sum by at most ``clip_norm``, whatever
     the records; replacing one by at most twice that, which the accountant knows. An empty sample is
-    a step like any other: it releases noise. A non-finite gradient contributes zero. Theorem:
+    a step like any other: it releases noise. A non-finite gradient contributes zero. The
     privacy loss is dominated by the ``n_steps``-fold Poisson-subsampled Gaussian of this rate and
-    multiplier (Mironov et al. 2019; Zhu, Dong and Wang 2022 for adaptive composition).
+    multiplier (theorem B1; theorem F3 for adaptive composition).
 
     Args:
         rate: probability with which each record enters a step, in (0, 1], the same constant for
@@ -216,8 +216,8 @@ class NoisySum:
 
     Sensitivity: a record's blocks, taken together as one vector, are clipped to ``bound``, so
     adding or removing it moves the release by at most ``bound`` and replacing it by at most twice
-    that, which the accountant knows. A non-finite statistic contributes zero. Every real coordinate
-    of every table gets noise, also rows that no record sits in.
+    that, which the accountant knows (theorem B2). A non-finite statistic contributes zero. Every
+    real coordinate of every table gets noise, also rows that no record sits in.
 
     Args:
         statistic: what a record contributes.

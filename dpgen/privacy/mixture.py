@@ -3,7 +3,7 @@
 Sets drawn from one run cost what the run cost, once. Runs on one data set compose. Runs on
 different data sets compose, too, as nothing shows that they share no record; where whoever mixes
 declares that they share none, one record is in one of them only, and the mixture costs what the
-costliest data set does (parallel composition: McSherry 2009, Theorem 4). That holds when a record
+costliest data set does (parallel composition: theorem F7). That holds when a record
 is added or removed. One that is replaced may move from one data set to another.
 """
 
@@ -21,15 +21,13 @@ from dpgen.privacy.certificate import SCHEMA
 from dpgen.privacy.chain import digest
 from dpgen.privacy.events import compose, event_from_json, event_to_json
 from dpgen.privacy.forms import profile_of
+from dpgen.privacy.proofs import Theorem, applying, theorems
 from dpgen.privacy.relation import Relation
 from dpgen.privacy.statement import accounting_of, sentence, stated_relation
 
 Statement = Mapping[str, Any]
 
-THEOREMS = {
-    "composition": "adaptive composition (Zhu, Dong and Wang 2022)",
-    "maximum": "parallel composition (McSherry 2009)",
-}
+THEOREMS = {"composition": "F3", "maximum": "F7"}
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ def mixed(
         "verified": "proven",
         "mechanism": {
             "id": "mixture",
-            "theorem": THEOREMS[account.rule],
+            "theorems": [theorem.cited for theorem in applying_to(parts, account.rule)],
             "version": version("dpgen"),
         },
         "mixture": {
@@ -129,6 +127,12 @@ def mixed(
         "synthetic_dataset": dict(synthetic),
     }
     return {**statement, "sha256": digest(statement)}
+
+
+def applying_to(parts: Sequence[Statement], rule: str) -> list[Theorem]:
+    """The theorems that a mixture rests on: those of its sets, and the one of its rule."""
+    names = [theorem.name for part in parts for theorem in applying(part["mechanism"]["stages"])]
+    return [theorems()[name] for name in dict.fromkeys((*names, THEOREMS[rule]))]
 
 
 def _computed(account: Account) -> dict[str, Any]:

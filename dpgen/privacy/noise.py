@@ -28,7 +28,8 @@ sum: two such answers are about one batch, which is more than two steps of the p
 not priced. That is why a run has one line of descent (`dpgen.privacy.descent`).
 
 The streams are float64: 53-bit uniforms, Box-Muller normals. They are not the exact normal law over
-the reals; the certificate says so.
+the reals; the certificate says so. That proofs take them for independent uniform numbers is said in
+theorem F5.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def gaussian_worst_case(mu: float, delta: float) -> WorstCase:
     any two data sets, so that the neighbouring relation makes no difference.
 
     The accountant of record prices it where it can; above, the exact Gaussian curve does
-    (Balle and Wang 2018, Theorem 8), rounded up.
+    (theorem F2), rounded up.
     """
     if not (math.isfinite(mu) and mu > 0):
         raise ValueError(f"mu must be a number greater than 0, got {mu}")

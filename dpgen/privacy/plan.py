@@ -14,6 +14,8 @@ from dpgen.privacy.events import GaussianLeaf, compose
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.relation import Adjacency, Relation
 
+LAST_DIGIT = 2e-4  # multipliers have 5 digits, rounded up
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -62,6 +64,17 @@ class Plan:
         return next((s.mechanism for s in self.stages if s.label == label), None)
 
 
+@dataclass(frozen=True)
+class SpentBudget(Budget):
+    """A budget whose split is on record: plans made on it repeat a run's, without a calibration.
+
+    Args:
+        multipliers: of the run's stages, in the order in which they were charged.
+    """
+
+    multipliers: tuple[float, ...] = ()
+
+
 def split_budget(
     budget: Budget,
     relation: Adjacency | Relation,
@@ -76,6 +89,8 @@ def split_budget(
     is left over, found by calibrating the composed event, so nothing is lost to the split.
 
     Args:
+        budget: a `SpentBudget` gives back the split on its record; ValueError when the shares give
+            another one.
         shares: of the releases, each greater than 0, at most 1 in all; 1 in all leaves DP-SGD out.
         rate, n_steps: of the DP-SGD.
 
@@ -94,14 +109,37 @@ def split_budget(
     def priced(scale: float) -> list[DpEvent]:
         return [GaussianLeaf(1.0, multiplier, 1).event for multiplier in releases(scale)]
 
+    relation = Relation.of(relation)
     if total >= 1 - 1e-9:
+        if isinstance(budget, SpentBudget):
+            return _recorded(budget, shares, None), None
         scale = calibrate(lambda x: compose(priced(x)), budget, relation)
         return releases(scale), None
-    relation = Relation.of(relation)
     moved = 2.0 if relation.adjacency == "replace_one" else 1.0
     scale = moved * relation.max_records_per_unit / gaussian_mu(budget)
+    if isinstance(budget, SpentBudget):
+        return _recorded(budget, shares, scale), budget.multipliers[-1]
     fixed = priced(scale)
     sgd = calibrate(
         lambda x: compose([*fixed, GaussianLeaf(rate, x, n_steps).event]), budget, relation
     )
     return releases(scale), sgd
+
+
+def _recorded(
+    budget: SpentBudget, shares: Sequence[float], scale: float | None
+) -> list[float]:
+    """Multipliers of the releases that were charged, whose ratios the shares must give.
+
+    Args:
+        scale: of a release with a share of 1; ``None`` where it was found by calibration.
+    """
+    n = len(budget.multipliers) - (scale is not None)
+    if n != len(shares):
+        raise ValueError(f"{len(shares)} releases are planned and {n} were charged")
+    charged = list(budget.multipliers[:n])
+    scales = [m * math.sqrt(share) for m, share in zip(charged, shares, strict=True)]
+    wanted = scale if scale is not None else scales[0]
+    if any(not math.isclose(found, wanted, rel_tol=LAST_DIGIT) for found in scales):
+        raise ValueError(f"shares of {list(shares)} give other noise than was charged")
+    return charged

@@ -16,13 +16,14 @@ from dpgen.privacy.certificate import (
     CERTIFICATE,
     LARGEST_STATEMENT,
     SIGNATURE,
+    SIGNATURE_BYTES,
     CertificateError,
     read_statement,
 )
 from dpgen.privacy.chain import replace_durably
-from dpgen.privacy.verification import Check, verify
+from dpgen.privacy.checks.check import Check
+from dpgen.privacy.verification import verify
 
-SIGNATURE_BYTES = 64
 LARGEST_KEY = 1 << 16  # bytes
 HOW = "openssl genpkey -algorithm ed25519 -out key.pem; openssl pkey -in key.pem -pubout"
 
@@ -36,7 +37,7 @@ def sign(folder: Path, key: Path) -> str:
         key: PEM file of an Ed25519 private key, not encrypted.
     """
     private = _private_key(key)
-    failed = [check.name for check in verify(folder) if not check.passed]
+    failed = [check.name for check in verify(folder) if check.failed]
     if failed:
         raise CertificateError(f"{folder} does not hold ({', '.join(failed)}): nothing is signed")
     signature = private.sign(read_bytes(folder / CERTIFICATE, LARGEST_STATEMENT))
@@ -52,8 +53,8 @@ def signature_check(folder: Path, public_key: Path | None) -> Check:
     """
     path = folder / SIGNATURE
     if public_key is None:
-        seen = "not looked at: --public-key says whose it must be" if path.exists() else "none"
-        return Check("signature", True, seen)
+        signed = "--public-key says whose it must be"
+        return Check("signature", None, signed if path.exists() else "the folder is not signed")
     key = _public_key(public_key)
     read_statement(folder)
     if not path.is_file():

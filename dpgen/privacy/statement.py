@@ -1,13 +1,15 @@
 """The privacy statement beside every model and every synthetic set, built from ledger lines.
 
-`statement_of` derives everything it says about privacy from ledger lines: the events that were
-charged, priced by the accountant of record at one delta. A synthetic set inherits its model's.
+`statement_of` takes from the ledger what was charged and what was released; `derived` makes of that
+everything else that the statement says, by the accountant of record at one delta, and checks make
+it again. A synthetic set inherits its model's.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -20,10 +22,13 @@ from dpgen.privacy.chain import digest
 from dpgen.privacy.charges import charged_event, relation_of, releases_of
 from dpgen.privacy.events import event_to_json, leaves
 from dpgen.privacy.forms import mu_of, profile_of, units_of
+from dpgen.privacy.proofs import applying
+from dpgen.privacy.recorded import SGD, Settings, is_sampled
 from dpgen.privacy.relation import Adjacency, Relation
 
 CAVEATS = (
     "proof in real arithmetic: floating-point side channels are not covered",
+    "coins and noise are pseudo-random under a secret key; the proof takes them for independent",
     "timing and memory side channels are not covered",
     "a backup of an unfinished run folder is a secret: keys lie in it next to noisy answers",
 )
@@ -116,6 +121,78 @@ def tuning_of(data_set: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def implementation_of(stages: Mapping[str, Settings], relation: Relation) -> dict[str, Any]:
+    """How the mechanisms that ran are computed, and what their proofs leave out."""
+    caveats = list(CAVEATS)
+    if (m := relation.max_records_per_unit) > 1:
+        caveats.append(f"that no person has more than {m} records is declared and not checked")
+    return {
+        "stages": {label: _how(settings) for label, settings in stages.items()},
+        "nonfinite": "contributes zero",
+        "noise": "float64 Box-Muller from a SHAKE-256 stream, key drawn by the operating system "
+        "per stage",
+        "caveats": caveats,
+    }
+
+
+def _how(settings: Settings) -> dict[str, str]:
+    """Which records a stage sees, and what bounds each of them."""
+    sampling = "Poisson, secret coins" if is_sampled(settings) else "none: every record"
+    clipped = (
+        "gradient of one record alone, clipped over all parameters together"
+        if settings["mechanism"] == SGD
+        else "statistic of one record alone, clipped over all its tables together"
+    )
+    return {"sampling": sampling, "per_record": f"{clipped}; float64 sums"}
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a statement is derived from.
+
+    Args:
+        stages: settings of each stage's mechanism, by label: what ran.
+        event: all that was charged, composed.
+        delta: at which epsilon is stated.
+        relation: what neighbouring data sets differ by.
+        facts: public facts of the records.
+        data_set: what the data set's whole ledger says.
+    """
+
+    stages: Mapping[str, Settings]
+    event: DpEvent
+    delta: float
+    relation: Relation
+    facts: Mapping[str, Any]
+    data_set: Mapping[str, Any]
+
+
+def derived(kind: str, basis: Basis) -> dict[str, Any]:
+    """Everything that a statement of one run, or of a set drawn from it, says because of its basis.
+
+    Args:
+        kind: "model" or "synthetic_dataset".
+    """
+    computed = accounting_of(basis.event, basis.delta, basis.relation)
+    epsilon = computed["guarantee"]["epsilon"]
+    return {
+        "statement": sentence(kind, epsilon, basis.delta, basis.relation),
+        "verified": "proven",
+        "theorems": [theorem.cited for theorem in applying(basis.stages)],
+        **computed,
+        "declared": declaration(basis.facts),
+        "implementation": implementation_of(basis.stages, basis.relation),
+        "data_access": [
+            {
+                "what": "shape, class names, number of records",
+                "how": basis.facts["origin"],
+                "event": None,
+            }
+        ],
+        "tuning": tuning_of(basis.data_set),
+    }
+
+
 def statement_of(
     kind: str,
     *,
@@ -131,39 +208,30 @@ def statement_of(
         kind: "model".
         lines: the run's own ledger lines, its open line first.
         delta: at which epsilon is stated.
-        mechanism: id, theorem, settings of each stage: what ran.
+        mechanism: id, settings of each stage: what ran.
         files: SHA-256 of every file that the statement covers.
         data_set: what the data set's whole ledger says.
     """
-    opened, relation = lines[0], relation_of(lines)
-    computed = accounting_of(charged_event(lines), delta, relation)
+    facts, stages = lines[0]["facts"], mechanism["stages"]
+    basis = Basis(stages, charged_event(lines), delta, relation_of(lines), facts, data_set)
+    said = derived(kind, basis)
     statement = {
         "schema": SCHEMA,
         "artifact": {"kind": kind, "files": dict(files), "created": _now(), "parents": []},
-        "statement": sentence(kind, computed["guarantee"]["epsilon"], delta, relation),
-        "verified": "proven",
-        "mechanism": {**mechanism, "version": version("dpgen")},
-        **computed,
-        "releases": releases_of(lines),
-        "facts": opened["facts"],
-        "declared": declaration(opened["facts"]),
-        "implementation": {
-            "sampling": "Poisson, secret coins",
-            "per_record": "vmap(grad), clipped over all parameters together, float64 sums",
-            "nonfinite": "contributes zero",
-            "noise": "float64 Box-Muller from a SHAKE-256 stream, key drawn by the operating "
-            "system per stage",
-            "caveats": list(CAVEATS),
+        "statement": said["statement"],
+        "verified": said["verified"],
+        "mechanism": {
+            "id": mechanism["id"],
+            "theorems": said["theorems"],
+            "stages": stages,
+            "version": version("dpgen"),
         },
-        "data_access": [
-            {
-                "what": "shape, class names, number of records",
-                "how": opened["facts"]["origin"],
-                "event": None,
-            }
-        ],
+        **{name: said[name] for name in ("guarantee", "accounting")},
+        "releases": releases_of(lines),
+        "facts": facts,
+        **{name: said[name] for name in ("declared", "implementation", "data_access")},
         "data_set": dict(data_set),
-        "tuning": tuning_of(data_set),
+        "tuning": said["tuning"],
     }
     return {**statement, "sha256": digest(statement)}
 

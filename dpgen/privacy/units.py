@@ -8,15 +8,12 @@ k ~ Binomial(m, q). The pair that dominates is
     without it        Q = N(0, sigma**2)
 
 in either direction, whatever the records: this is `MixtureOfGaussiansDpEvent` of `dp_accounting`
-(Choquette-Choo, Ganesh, Steinke and Thakurta 2024, Corollary 4.7). Its own discretisation inverts
-the loss to 1e-6 and gives the hockey-stick divergence at a point beside the best one, which is a
-little less than there is, so it is computed here, to rounding; the tests compare the two.
+(Choquette-Choo, Ganesh, Steinke and Thakurta 2024, Corollary 4.7; theorem B1). Its own
+discretisation inverts the loss to 1e-6 and gives the hockey-stick divergence at a point beside the
+best one, which is a little less than there is, so it is computed here, to rounding; the tests
+compare the two.
 
-Why P and Q dominate: dP/dQ of any unit is sum_S p_S exp(g_S - Var(g_S) / 2) with g Gaussian and
-Cov(g_S, g_S') = <v_S, v_S'> / sigma**2 <= |S| |S'| / sigma**2, where S are the records that were
-drawn and v_S the sum of their gradients, with equality for the pair above; and a hockey-stick
-divergence, in either direction, is the mean of a convex function of dP/dQ. By Kahane's inequality
-(1985) it grows with every covariance.
+Why P and Q dominate is theorem B1, by the comparison of Gaussian mixtures in theorem F6.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ EDM loss, lambda ||D - x||^2 / (C H W); the others share its expected gradient.
 
 Reference: Dockhorn, Cao, Vahdat, Kreis (2023), "Differentially Private Diffusion Models", arXiv
 2210.09929, section 3; Karras et al. (2022), arXiv 2206.00364, equation 8 for the loss. Privacy:
-theorem B1 of the design, DP-SGD on a loss of one record.
+theorem B1, DP-SGD on a loss of one record.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ only. Classes cost nothing, a record sits in one of them; replacing a record mov
 most twice the norm, which the accountant knows.
 
 Source: Harder, Adamczewski, Park (2021), "DP-MERF: Differentially Private Mean Embeddings with
-Random Features", arXiv 2002.11603, with the sensitivity of a sum; privacy.md section 3.3.
+Random Features", arXiv 2002.11603, with the sensitivity of a sum. Privacy: theorem B2.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ stands in for what the noise hides of it. Everything behind the release is free,
 label it gives.
 
 Reference: linear discriminant analysis, Fisher (1936); blend of the two covariances by empirical
-Bayes (Efron and Morris 1973). Moments: privacy.md section 3.3.
+Bayes (Efron and Morris 1973). Privacy: theorem B2.
 """
 
 from __future__ import annotations

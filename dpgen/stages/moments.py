@@ -13,8 +13,7 @@ nothing, a record sits in one of them. Moments around
 released means are worth a second release: residuals are half as long squared as records, and so is
 the noise (measured).
 
-Source: warm-start block of the design, privacy.md section 3.3; adaptive composition of Gaussians is
-exact (F3).
+Privacy: theorem B2; adaptive composition of Gaussians is exact (theorem F3).
 """
 
 from __future__ import annotations

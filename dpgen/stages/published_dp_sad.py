@@ -13,7 +13,8 @@ function of the teacher, which is a function of every record: one record moves a
 to 2 C each, sampled or not. The stacked vector moves by 2 C sqrt(B), nothing is amplified, and T
 steps are a Gaussian mechanism of mu = 2 sqrt(B T) / noise_multiplier between *any* two data sets.
 That holds when the questions are free of data. With x_r made from a private image, as published,
-dx_s/dtheta is a second function of that image with no noise on it: no epsilon holds.
+dx_s/dtheta is a second function of that image with no noise on it: no epsilon holds. Proof:
+theorems P1 and A2.
 
 Reference: Liu, Wang, Ge (2024), arXiv 2408.14738, as reconstructed; the noise here is not divided
 by the number of noise levels, as it is there, which would only make it smaller.
@@ -136,7 +137,7 @@ def claim(settings: PaperSettings, facts: PublicFacts, budget: Budget) -> Claim:
         claimed_by=CLAIMED_BY,
         worst_case=worst,
         reason=REASONS[s.student_input],
-        reference="privacy design, sections 2.1 and 2.3",
+        reference="theorem P1",
         settings={**asdict(s), "noise_multiplier": multiplier, "rate": rate},
     )
 

@@ -9,6 +9,7 @@ reported vectors, with nothing else between the images and the weights:
 
 The true index was drawn without looking at the record, so the reported one has the same law,
 uniform, whatever epsilon is: training has exactly the law of sliced score matching without privacy.
+Proof: theorem P2.
 
 Reference: Liu et al. (2024), "Private Gradient Estimation is Useful for Generative Modeling",
 arXiv 2305.10662, as reconstructed; loss: Song, Garg, Shi, Ermon (2020), arXiv 1905.07088.
@@ -87,7 +88,7 @@ def claim(settings: PaperSettings, facts: PublicFacts, budget: Budget) -> Claim:
         claimed_by=CLAIMED_BY,
         worst_case=unbounded(budget.delta),
         reason=REASON,
-        reference="privacy design, section 3.1",
+        reference="theorem P2",
         settings={**asdict(settings), "epsilon_of_response": budget.epsilon},
     )
 

@@ -9,8 +9,8 @@ rounds and after them nothing reads a record: the decoder is fitted to all relea
 (`dpgen.matching`), at no cost and as long as one likes. With a share for the labeller
 (`dpgen.stages.labeller`) one more release tells which images look like their class.
 
-Reference: Harder et al. (2021), arXiv 2002.11603, for a generator fitted to a released embedding;
-privacy.md section 3.3.
+Reference: Harder et al. (2021), arXiv 2002.11603, for a generator fitted to a released embedding.
+Privacy: theorems B2 and F3.
 """
 
 from __future__ import annotations

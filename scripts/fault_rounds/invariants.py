@@ -88,7 +88,7 @@ def statements_verify(folder: Path) -> Iterator[str]:
             continue
         where = statement.parent
         try:
-            failed = [f"{c.name} ({c.seen})" for c in verify(where) if not c.passed]
+            failed = [f"{c.name} ({c.seen})" for c in verify(where) if c.failed]
             if (where / "checkpoint").exists() and len(failed) == 1 and CURE in failed[0]:
                 continue
         except CertificateError as error:

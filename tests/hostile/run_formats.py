@@ -132,7 +132,7 @@ def spoiled(genuine: Path, folder: Path, name: str, content: bytes) -> None:
 
 def holds(folder: Path) -> None:
     """Raises ValueError unless every check passes."""
-    failed = [check.name for check in verify(folder) if not check.passed]
+    failed = [check.name for check in verify(folder) if check.failed]
     if failed:
         raise ValueError(f"{failed} failed")
 

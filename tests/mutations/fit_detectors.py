@@ -149,7 +149,7 @@ def ledger(place: Path) -> str:
         data = PrivateDataset(watched_silently(), facts=FACTS)
         untrained().fit(data, out=place / "run", seed=0, hardware=Hardware("cpu"))
         lines, statement = data.ledger.lines(), read_statement(place / "run")
-        failed = [check.name for check in verify(place / "run") if not check.passed]
+        failed = [check.name for check in verify(place / "run") if check.failed]
         if failed:
             return f"verify fails: {', '.join(failed)}"
         charged = [line for line in lines if line["kind"] == "charge"]

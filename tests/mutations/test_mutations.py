@@ -14,7 +14,7 @@ from dpgen.auditor import audit
 from dpgen.data.private import PrivateDataset
 from dpgen.methods.dp_sad import DPSAD
 from dpgen.methods.pge import PGE
-from dpgen.privacy import accounting, statement, verification
+from dpgen.privacy import accounting, earlier, statement
 from dpgen.privacy.certificate import CertificateError
 from dpgen.privacy.notice import UnverifiedClaim
 from dpgen.privacy.verification import verify
@@ -54,7 +54,7 @@ def prices(known: dict[str, Any]) -> Iterator[None]:
         return known[question]
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (statement, verification):
+        for module in (statement, earlier):
             patch.setattr(module, "accounting_of", remembered)
         yield
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from torch import Tensor
 from dpgen.data.export import write_images
 from dpgen.data.images import Images, PublicFacts
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy import forms, mixture, statement, verification
+from dpgen.privacy import forms, mixture, statement
 from dpgen.privacy.accounting import Budget, epsilon_of, second_opinion
-from dpgen.privacy.certificate import read_statement, sha256_file, statement_bytes, tree_hash
+from dpgen.privacy.certificate import read_statement, statement_bytes, tree_hash
 from dpgen.privacy.chain import canonical
+from dpgen.privacy.charges import lines_of_run
+from dpgen.privacy.checks import configuration, promise
 from dpgen.privacy.draws import Draws
 from dpgen.privacy.events import event_to_json
 from dpgen.privacy.keys import StageKeys
@@ -27,6 +30,7 @@ from dpgen.privacy.mechanisms import Block, NoisySum
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statement import inherited, statement_of
+from dpgen.released import CONFIG_SCHEMA, hashes, write_copy
 
 KEY = bytes(range(32))
 LIMIT = Budget(epsilon=50.0, delta=1e-5)
@@ -60,7 +64,7 @@ def remembering(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     functions = (epsilon_of, second_opinion, forms.mu_of, forms.profile_of, forms.units_of)
     for function in functions:
-        for module in (statement, verification, mixture):
+        for module in (statement, promise, configuration, mixture):
             name = function.__name__
             monkeypatch.setattr(module, name, _remembering(function), raising=False)
 
@@ -227,16 +231,37 @@ def make_run(
     keys = StageKeys(folder.with_name(folder.name + "-keys"))
     data.begin(str(folder), keys, Plan((stage,), data.facts.relation))
     data.release(stage.mechanism, label="means")
-    lines = data.ledger.lines_of(str(folder))
-    (folder / "ledger.jsonl").write_text("".join(canonical(line) + "\n" for line in lines))
+    return state_run(folder, data, str(folder), (stage,), delta=delta)
+
+
+def state_run(
+    folder: Path, data: PrivateDataset, run: str, stages: tuple[Stage, ...], *, delta: float
+) -> Path:
+    """Writes what the folder of a finished run holds, by the production objects; its weights are
+    bytes.
+    """
+    config = {
+        "schema": CONFIG_SCHEMA,
+        "method": "x",
+        "version": version("dpgen"),
+        "budget": {"epsilon": LIMIT.epsilon, "delta": delta},
+        "seed": 0,
+        "settings": {"mode": "y"},
+    }
+    (folder / "config.json").write_text(canonical(config))
+    (folder / "facts.json").write_text(canonical(data.facts.to_dict()))
     (folder / "model.safetensors").write_bytes(bytes(range(64)))
+    files = hashes(folder)
+    data.ledger.released(run, files)
+    ledger = data.ledger.lines()
+    lines = lines_of_run(ledger, run)
     stated = statement_of(
         "model",
         lines=lines,
         delta=delta,
-        mechanism={"id": "x/y", "theorem": "B1", "stages": {"means": stage.mechanism.settings}},
-        files={p.name: sha256_file(p) for p in sorted(folder.iterdir())},
-        data_set=data.account(),
+        mechanism={"id": "x/y", "stages": {s.label: s.mechanism.settings for s in stages}},
+        files=write_copy(folder, lines, files),
+        data_set=data.account(ledger),
     )
     (folder / "privacy.json").write_bytes(statement_bytes(stated))
     return folder
@@ -282,6 +307,7 @@ class Kit:
     source = staticmethod(make_source)
     dataset = staticmethod(make_dataset)
     run = staticmethod(make_run)
+    state = staticmethod(state_run)
     set = staticmethod(make_set)
 
 

@@ -1,0 +1,59 @@
+"""Whether the configuration of a finished run gives the stages that it was charged for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dpgen.data.images import PublicFacts
+from dpgen.methods import find
+from dpgen.privacy.certificate import EARLIER, read_statement
+from dpgen.privacy.chain import canonical
+from dpgen.privacy.checks.check import Check
+from dpgen.privacy.plan import SpentBudget
+from dpgen.privacy.verification import reading
+from dpgen.released import plain, read_config
+from dpgen.settings import from_dict
+
+NAME = "plan of the configuration"
+
+
+def planned_check(folder: Path) -> Check:
+    """Plans a run again, from its configuration and its facts, with the noise that was charged.
+
+    Nothing is calibrated anew, so this costs no time; that the noise is enough for the budget is
+    seen when epsilon is computed. Raises CertificateError for what is no run.
+    """
+    statement = read_statement(folder)
+    with reading(folder):
+        config, mechanism = read_config(folder), statement["mechanism"]
+        if statement["schema"] == EARLIER:
+            return Check(NAME, None, f"a run of {EARLIER} is not planned again by this version")
+        if config["version"] != version("dpgen"):
+            return Check(NAME, None, f"not planned again: a run of {config['version']!r:.40}")
+        stages = mechanism["stages"]
+        try:
+            planned = _stages(config, statement["facts"], stages)
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            return Check(NAME, False, f"gives no plan: {error!s:.200}")
+        wrong = [
+            label
+            for label in planned.keys() | stages.keys()
+            if canonical(planned.get(label)) != canonical(stages.get(label))
+        ]
+    seen = f"gives another {', '.join(sorted(wrong)):.200}" if wrong else "gives these stages"
+    return Check(NAME, not wrong, seen)
+
+
+def _stages(
+    config: Mapping[str, Any], facts: Mapping[str, Any], charged: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Settings of each stage, by label, that this version plans."""
+    method = find(config["method"])
+    multipliers = tuple(stage["noise_multiplier"] for stage in charged.values())
+    budget = SpentBudget(config["budget"]["epsilon"], config["budget"]["delta"], multipliers)
+    generator = method(budget=budget, settings=from_dict(method.Settings, config["settings"]))
+    plan = generator.plan(PublicFacts.from_dict(facts))
+    return {stage.label: plain(stage.mechanism.settings) for stage in plan.stages}

@@ -1,0 +1,1 @@
+"""Checks of a privacy statement, by what they look at. `dpgen.privacy.verification` makes them."""

@@ -1,0 +1,43 @@
+"""The configuration and the facts beside a statement, against the statement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dpgen.files import read_json
+from dpgen.privacy.accounting import Budget, epsilon_of
+from dpgen.privacy.checks.check import Check, agree
+from dpgen.privacy.checks.promise import basis_of
+
+FACTS_BYTES = 2**22
+SCHEMA = "dpgen-config/1"
+KEYS = {"schema", "method", "version", "budget", "seed", "settings"}
+ROUNDING = 1 + 1e-9
+
+
+def configuration_checks(folder: Path, statement: Mapping[str, Any]) -> Iterator[Check]:
+    """``config.json`` and ``facts.json`` of a run folder."""
+    mechanism, files = statement["mechanism"], statement["artifact"]["files"]
+    missing = [name for name in ("config.json", "facts.json") if name not in files]
+    if missing:
+        yield Check("configuration", False, f"{', '.join(missing)} is not among the files")
+        return
+    config = read_json(folder / "config.json")
+    wrong = [] if config.keys() == KEYS and config["schema"] == SCHEMA else ["its form"]
+    if f"{config['method']}/{config['settings']['mode']}" != mechanism["id"]:
+        wrong.append(f"it is of {config['method']!r:.40}, mode {config['settings']['mode']!r:.40}")
+    if config["version"] != mechanism["version"]:
+        wrong.append(f"version {config['version']!r:.40}")
+    basis, budget = basis_of(statement), Budget(**config["budget"])
+    spent = epsilon_of(basis.event, budget.delta, basis.relation)
+    if budget.delta != basis.delta:
+        wrong.append(f"delta = {budget.delta:g}")
+    elif spent > budget.epsilon * ROUNDING:
+        wrong.append(f"a budget of epsilon = {budget.epsilon:g}, and {spent:.4g} was spent")
+    seen = "; ".join(wrong) or f"{mechanism['id']}, budget epsilon = {budget.epsilon:g}"
+    yield Check("configuration", not wrong, seen)
+    facts = read_json(folder / "facts.json", FACTS_BYTES)
+    same = agree(facts, statement["facts"])
+    yield Check("facts", same, f"{statement['facts']['n_records']} records, as stated")

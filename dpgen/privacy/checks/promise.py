@@ -1,0 +1,174 @@
+"""The statement of one run, or of a set drawn from it, by itself: derived again and compared.
+
+Events are rebuilt from the settings of the stages, priced again by both accountants, and every
+sentence and number that follows from them is made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dp_accounting.dp_event import DpEvent
+
+from dpgen.privacy import earlier
+from dpgen.privacy.accounting import ACCOUNTANT, Budget, epsilon_of, round_up, second_opinion
+from dpgen.privacy.certificate import EARLIER, CertificateError
+from dpgen.privacy.checks.check import Check, agree, unversioned
+from dpgen.privacy.events import compose, event_to_json
+from dpgen.privacy.recorded import leaf_of, n_records_of
+from dpgen.privacy.relation import Relation
+from dpgen.privacy.statement import INSTALLATION, Basis, derived, stated_relation
+
+MOST_STAGES = 1000
+PUBLIC = (
+    "run folder (public data)",
+    "run folder (declared public data by whoever ran the training)",
+)
+SETTLED = 1.002  # two prices of one event may differ by what the accountant leaves open
+KEYS = {
+    "schema", "artifact", "statement", "verified", "mechanism", "guarantee", "accounting",
+    "releases", "facts", "declared", "implementation", "data_access", "data_set", "tuning",
+    "sha256",
+}  # fmt: skip
+PARTS = {
+    "artifact": {"kind", "files", "created", "parents"},
+    "mechanism": {"id", "theorems", "stages", "version"},
+    "data_set": {"name", "ledger", "runs", "total_epsilon", "limit"},
+}
+
+
+def basis_of(statement: Mapping[str, Any]) -> Basis:
+    """What the statement says it is derived from; events from the settings of its stages.
+
+    Raises ValueError or CertificateError for what no run has.
+    """
+    stages, facts = statement["mechanism"]["stages"], statement["facts"]
+    if not isinstance(stages, dict) or not 1 <= len(stages) <= MOST_STAGES:
+        raise CertificateError(f"a statement has 1 to {MOST_STAGES} stages")
+    guarantee = statement["guarantee"]
+    return Basis(
+        stages,
+        compose(leaf_of(settings).event for settings in stages.values()),
+        guarantee["delta"],
+        stated_relation(guarantee),
+        facts,
+        statement["data_set"],
+    )
+
+
+def promise_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
+    """What a statement says about privacy, against what it says that it is derived from."""
+    basis, guarantee, facts = basis_of(statement), statement["guarantee"], statement["facts"]
+    Budget(guarantee["epsilon"], basis.delta).check_records(facts["n_records"])
+    yield _form_check(statement)
+    declared = Relation(facts["adjacency"], facts["max_records_per_unit"])
+    phrase = f"{basis.relation.unit}, {basis.relation.phrase}"
+    yield Check("unit", declared == basis.relation, phrase)
+    yield from _stage_checks(statement, basis)
+    yield from _epsilon_checks(basis.event, guarantee, basis.relation)
+    old, kind = statement["schema"] == EARLIER, statement["artifact"]["kind"]
+    again = (earlier.derived if old else derived)(kind, basis)
+    for name, key in (("wording", "statement"), ("declared beforehand", "declared")):
+        yield Check(name, statement[key] == again[key], again[key])
+    same = agree(again["guarantee"], guarantee)
+    yield Check("other forms of the guarantee", same, "mu, profile and groups recomputed")
+    same = agree(unversioned(again["accounting"]), unversioned(statement["accounting"]))
+    same = same and statement["verified"] == again["verified"]
+    yield Check("how it was counted", same, ACCOUNTANT)
+    yield _theorem_check(statement["mechanism"], None if old else again["theorems"])
+    same = agree(again["implementation"], statement["implementation"])
+    same = same and agree(again["data_access"], statement["data_access"])
+    yield Check("implementation", same, "as the mechanisms that ran are computed")
+    told = again["tuning"]
+    yield Check("choice of settings", agree(told, statement["tuning"]), told["statement"])
+    yield from _account_checks(statement, basis)
+
+
+def _form_check(statement: Mapping[str, Any]) -> Check:
+    """No field more and none less: what is not checked is not said."""
+    wanted = set(KEYS)
+    if statement["artifact"]["kind"] == "synthetic_dataset":
+        wanted.add("synthetic_dataset")
+    odd = sorted(wanted ^ statement.keys())
+    for name, keys in PARTS.items():
+        if statement["schema"] == EARLIER and name == "mechanism":
+            keys = {*keys - {"theorems"}, "theorem"}
+        odd += [f"{name}.{key}" for key in sorted(keys ^ statement[name].keys())]
+    seen = f"{', '.join(odd):.200} missing or not known" if odd else "the fields of a statement"
+    return Check("form", not odd, seen)
+
+
+def _stage_checks(statement: Mapping[str, Any], basis: Basis) -> Iterator[Check]:
+    same = event_to_json(basis.event) == statement["accounting"]["events"]
+    n_records = {n_records_of(settings) for settings in basis.stages.values()} - {None}
+    same = same and n_records <= {basis.facts["n_records"]}
+    seen = "as the settings of the stages give them" if same else "not what the stages give"
+    yield Check("events from the stages", same, seen)
+    steps = {label: leaf_of(settings).steps for label, settings in basis.stages.items()}
+    ran = {label: {"charged": n, "executed": n} for label, n in steps.items()}
+    wrong = sorted(
+        {label for label in ran.keys() | statement["releases"].keys()
+         if not agree(ran.get(label), statement["releases"].get(label))}
+    )  # fmt: skip
+    seen = f"not {', '.join(wrong):.200}" if wrong else f"{len(ran)} stages, as finished runs do"
+    yield Check("executed exactly what was charged", not wrong, seen)
+
+
+def _epsilon_checks(
+    event: DpEvent, guarantee: Mapping[str, Any], relation: Relation
+) -> Iterator[Check]:
+    delta = guarantee["delta"]
+    exact = epsilon_of(event, delta, relation)
+    epsilon = round_up(exact)
+    yield Check(
+        "epsilon from the events",
+        epsilon == guarantee["epsilon"],
+        f"stated {guarantee['epsilon']:g}, computed {epsilon:g} at delta = {delta:g}",
+    )
+    other = second_opinion(event, delta, relation)
+    if other is None:
+        yield Check("second accountant", None, "Opacus has no theorem for this relation")
+        return
+    # Neither a Renyi bound nor the classical one for groups is ever tighter than the loss
+    # distribution; a smaller one means that one of the two is wrong.
+    yield Check(
+        "second accountant",
+        other >= exact * (1 - 1e-3),
+        f"Opacus' Renyi bound is {other:.4g}: a looser upper bound by another proof, which must "
+        "not be the smaller one",
+    )
+
+
+def _theorem_check(mechanism: Mapping[str, Any], theorems: list[dict[str, str]] | None) -> Check:
+    if theorems is None:
+        known = earlier.knows_theorem(mechanism)
+        return Check("theorems", known, f"named in words by {EARLIER}: {mechanism['theorem']:.200}")
+    names = ", ".join(theorem["name"] for theorem in theorems)
+    return Check(
+        "theorems",
+        agree(theorems, mechanism["theorems"]),
+        f"{names}, by the mechanisms that ran: dpgen verify --explain prints them",
+    )
+
+
+def _account_checks(statement: Mapping[str, Any], basis: Basis) -> Iterator[Check]:
+    """What the data set has spent, against this run alone."""
+    account, own = statement["data_set"], statement["guarantee"]["epsilon"]
+    runs, total, place = (account[key] for key in ("runs", "total_epsilon", "ledger"))
+    limit = Budget(account["limit"]["epsilon"], account["limit"]["delta"])
+    exact = epsilon_of(basis.event, limit.delta, basis.relation)
+    wrong = []
+    alone = place in PUBLIC and statement["schema"] != EARLIER  # its ledger is the run's own
+    if type(runs) is not int or runs < 1 or (alone and runs != 1):
+        wrong.append(f"{runs!r:.20} runs")
+    if place not in (INSTALLATION, *PUBLIC):
+        wrong.append(f"a ledger in {place!r:.60}")
+    if type(total) is not float or total * SETTLED < exact:
+        wrong.append(f"a total of {total!r:.20} with a run of {round_up(exact):g}")
+    elif runs == 1 and total != round_up(exact):
+        wrong.append(f"a total of {total:g}, with one run of {round_up(exact):g}")
+    elif total > round_up(limit.epsilon):
+        wrong.append(f"a total of {total:g} above the limit, {limit.epsilon:g}")
+    seen = f"epsilon = {own:g} of {total!r:.20} in {runs!r:.20} runs, limit {limit.epsilon:g}"
+    yield Check("account of the data set", not wrong, "; ".join(wrong) or seen)

@@ -1,0 +1,74 @@
+"""The files of a run folder: each as stated, none that is not, and those that the ledger names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dpgen.privacy.certificate import (
+    CERTIFICATE,
+    COPY,
+    EARLIER,
+    SIGNATURE,
+    SIGNATURE_BYTES,
+    sha256_file,
+)
+from dpgen.privacy.checks.check import Check, agree
+
+CHECKPOINT = "checkpoint"  # the folder of an unfinished run within its own
+
+
+def file_check(folder: Path, files: Mapping[str, str]) -> Check:
+    """Every file is as its hash says, and no other file, link or pipe is there.
+
+    Args:
+        files: stated hashes, by name.
+    """
+    wrong = []
+    for name, stated in files.items():
+        path = folder / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            wrong.append(f"{name} lies outside")
+        elif path.is_symlink():
+            wrong.append(f"{name} is a link")
+        elif not path.is_file():
+            wrong.append(f"{name} is missing")
+        elif sha256_file(path) != stated:
+            wrong.append(f"{name} was changed")
+    known = {*files, CERTIFICATE, SIGNATURE}
+    # Links and pipes too: what they lead to is covered by nothing.
+    entries = (p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
+    present = {str(p.relative_to(folder)) for p in entries}
+    uncovered = sorted(present - known)
+    if uncovered and not wrong and all(Path(name).parts[0] == CHECKPOINT for name in uncovered):
+        wrong.append(
+            f"{CHECKPOINT}/ is not covered and may hold secrets: a training was stopped before it "
+            "could delete it; run the same train command again, which does"
+        )
+    else:
+        wrong += [f"{name} is not covered" for name in uncovered]
+    rest = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    seen = "; ".join(wrong[:3]) + rest if wrong else f"{len(files)} files as stated"
+    return Check("files", not wrong, seen)
+
+
+def signature_form_check(folder: Path) -> Check | None:
+    """Whether what lies where a signature belongs can be one; None where nothing does."""
+    path = folder / SIGNATURE
+    if not (path.exists() or path.is_symlink()):
+        return None
+    plain = path.is_file() and not path.is_symlink() and path.stat().st_size == SIGNATURE_BYTES
+    seen = f"{SIGNATURE_BYTES} bytes" if plain else f"{path.name} is no signature"
+    return Check("form of the signature", plain, seen)
+
+
+def released_check(lines: Sequence[Mapping[str, Any]], statement: Mapping[str, Any]) -> Check:
+    """The ledger names every file that the run released, but for its own copy, by its hash."""
+    named = [line["files"] for line in lines if line["kind"] == "released"]
+    if not named and statement["schema"] == EARLIER:
+        return Check("files in the ledger", None, f"no line of {EARLIER} names what was released")
+    stated = {k: v for k, v in statement["artifact"]["files"].items() if k != COPY}
+    same = bool(named) and agree(named[-1], stated)
+    seen = f"{len(stated)} files as the ledger has them" if same else "not those of the ledger"
+    return Check("files in the ledger", same, seen)

@@ -1,0 +1,99 @@
+"""What statements of schema dpgen-privacy/2 say, word for word, so that they can still be checked.
+
+They hold the same numbers as those of today. Their theorem is a sentence of the method's, their
+implementation one text for all methods, and no ledger line says what files were released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dpgen.privacy.accounting import round_up
+from dpgen.privacy.relation import Relation
+from dpgen.privacy.statement import INSTALLATION, Basis, accounting_of
+
+THEOREMS = {
+    "dp-sad/sealed": "A3 (post-processing of a DP teacher) on B1 (Poisson-subsampled Gaussian) "
+    "with un-sampled Gaussian releases",
+    "dpdm/dpsgd": "B1 (Poisson-subsampled Gaussian, composed) with an un-sampled Gaussian release",
+    "pge/dpsgd": "B1 (Poisson-subsampled Gaussian, composed) with an un-sampled Gaussian release",
+    "pge/sketch": "B2 (un-sampled Gaussian releases, adaptively composed) and post-processing",
+}
+MIXED = {
+    "composition": "adaptive composition (Zhu, Dong and Wang 2022)",
+    "maximum": "parallel composition (McSherry 2009)",
+}
+IMPLEMENTATION = {
+    "sampling": "Poisson, secret coins",
+    "per_record": "vmap(grad), clipped over all parameters together, float64 sums",
+    "nonfinite": "contributes zero",
+    "noise": "float64 Box-Muller from a SHAKE-256 stream, key drawn by the operating system per "
+    "stage",
+    "caveats": [
+        "proof in real arithmetic: floating-point side channels are not covered",
+        "timing and memory side channels are not covered",
+    ],
+}
+ORIGINS = {
+    "declared": "declared public, as read from the data's own headers, by whoever ran the training",
+    "stated": "stated in a facts file by whoever ran the training",
+}
+
+
+def derived(kind: str, basis: Basis) -> dict[str, Any]:
+    """As `dpgen.privacy.statement.derived`, without theorems."""
+    computed = accounting_of(basis.event, basis.delta, basis.relation)
+    facts, data_set = basis.facts, basis.data_set
+    n, total = data_set["runs"], data_set["total_epsilon"]
+    counted = (
+        f"This run and all others on this data set, {n} in all, are charged to its ledger"
+        if data_set["ledger"] == INSTALLATION
+        else "Runs on this data set are not counted together: it was taken for public"
+    )
+    return {
+        "statement": _sentence(
+            kind, computed["guarantee"]["epsilon"], basis.delta, basis.relation
+        ),
+        "verified": "proven",
+        **computed,
+        "declared": (
+            f"The shape of the images, the number of records ({facts['n_records']}) and the list "
+            f"of classes ({len(facts['class_names'])}) were {ORIGINS[facts['origin']]}; they are "
+            "published as they are and the guarantee does not cover them."
+        ),
+        "implementation": IMPLEMENTATION,
+        "data_access": [
+            {
+                "what": "shape, class names, number of records",
+                "how": facts["origin"],
+                "event": None,
+            }
+        ],
+        "tuning": {
+            "runs_charged": n,
+            "total_epsilon": total,
+            "statement": f"{counted}; epsilon above is of this run alone. Settings that were "
+            "chosen by metrics of private records, as losses, accuracies or distances to them, "
+            "are not covered.",
+        },
+    }
+
+
+def mixture_mechanism(rule: str) -> dict[str, str]:
+    """How a mixture by this rule names what proves it."""
+    return {"id": "mixture", "theorem": MIXED[rule]}
+
+
+def knows_theorem(mechanism: Mapping[str, Any]) -> bool:
+    """Whether a statement's theorem is the one of its method; of unknown methods, any."""
+    known = THEOREMS.get(mechanism["id"])
+    return known is None or mechanism["theorem"] == known
+
+
+def _sentence(kind: str, epsilon: float, delta: float, relation: Relation) -> str:
+    return (
+        f"This {kind.replace('_', ' ')} satisfies ({epsilon:g}, {round_up(delta, 6):g})-"
+        f"differential privacy in the central model, with respect to {relation.phrase} (image and "
+        "label) of the training data."
+    )

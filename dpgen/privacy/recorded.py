@@ -1,0 +1,46 @@
+"""A mechanism as a statement records it, back from its settings: what it released, and its event.
+
+A statement holds the settings of every stage. Events are rebuilt from them here, and not from the
+events that the same statement lists, so that the two can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dpgen.privacy.events import GaussianLeaf
+
+Settings = Mapping[str, Any]
+
+SGD, SUM = "NoisySGD", "NoisySum"
+
+
+def leaf_of(settings: Settings) -> GaussianLeaf:
+    """The event of a recorded mechanism. Raises ValueError for one that no proof covers.
+
+    Args:
+        settings: as `NoisySGD.settings` and `NoisySum.settings` write them.
+    """
+    kind = settings["mechanism"]
+    if kind == SGD:
+        rate, n_steps = settings["rate"], settings["n_steps"]
+    elif kind == SUM:
+        rate, n_steps = 1.0, 1
+    else:
+        raise ValueError(f"no proof in this package covers the mechanism {kind!r:.60}")
+    for name in ("noise_multiplier", "rate", "clip_norm", "bound", "n_records"):
+        value = settings.get(name, 1.0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise ValueError(f"{name} of a stage must be greater than 0, got {value!r:.60}")
+    return GaussianLeaf(float(rate), float(settings["noise_multiplier"]), n_steps)
+
+
+def is_sampled(settings: Settings) -> bool:
+    """Whether a release sees a Poisson sample of the records, and not all of them."""
+    return leaf_of(settings).rate < 1
+
+
+def n_records_of(settings: Settings) -> int | None:
+    """The declared number of records that the mechanism divides by; None where it uses none."""
+    return settings["n_records"] if settings["mechanism"] == SGD else None

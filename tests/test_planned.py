@@ -1,0 +1,131 @@
+"""A run's configuration gives the stages that it was charged for, for every certified method."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpgen.data.images import PublicFacts
+from dpgen.methods.dp_sad import DPSAD, DPSADSettings
+from dpgen.methods.dpdm import DPDM, DPDMSettings
+from dpgen.methods.pge import PGE, PGESettings
+from dpgen.planned import planned_check
+from dpgen.privacy.accounting import Budget
+from dpgen.privacy.certificate import SCHEMA
+from dpgen.privacy.chain import canonical
+from dpgen.privacy.plan import SpentBudget, split_budget
+from dpgen.released import plain
+from dpgen.stages.sketch_settings import SketchSettings
+from dpgen.stages.teacher import TeacherSettings
+
+FACTS = PublicFacts((1, 8, 8), ("a", "b"), 200)
+TEACHER = TeacherSettings(n_steps=3, batch=20, bands=4)
+METHODS = {
+    "dp-sad": lambda budget: DPSAD(budget=budget, settings=DPSADSettings(teacher=TEACHER)),
+    "dpdm": lambda budget: DPDM(budget=budget, settings=DPDMSettings(teacher=TEACHER)),
+    "dpdm on a sketch": lambda budget: DPDM(
+        budget=budget,
+        settings=DPDMSettings(teacher=TeacherSettings(n_steps=3, batch=20, warm_start="sketch")),
+    ),
+    "dpdm alone": lambda budget: DPDM(
+        budget=budget,
+        settings=DPDMSettings(teacher=TeacherSettings(n_steps=3, batch=20, warm_start_share=0.0)),
+    ),
+    "pge": lambda budget: PGE(budget=budget, settings=PGESettings(teacher=TEACHER)),
+    "sketch": lambda budget: PGE(
+        budget=budget, settings=PGESettings(mode="sketch", sketch=SketchSettings())
+    ),
+}
+
+
+def folder_of(name: str, place: Path, facts: PublicFacts = FACTS) -> Path:
+    """What of a finished run is looked at."""
+    budget = Budget(8.0, 1e-4)
+    if name == "dpdm alone":
+        budget = SpentBudget(8.0, 1e-4, (1.5,))  # no shares, so any noise will do
+    generator: Any = METHODS[name](budget)
+    generator.settings = generator.resolve(facts)
+    stages = {s.label: s.mechanism.settings for s in generator.plan(facts).stages}
+    place.mkdir(exist_ok=True)
+    config = generator._config(1) | {"budget": {"epsilon": 8.0, "delta": 1e-4}}
+    (place / "config.json").write_text(canonical(config))
+    stated = {
+        "schema": SCHEMA, "facts": facts.to_dict(),
+        "mechanism": {"id": generator.mechanism_id, "stages": plain(stages)},
+    }  # fmt: skip
+    (place / "privacy.json").write_text(json.dumps(stated))
+    return place
+
+
+def edit(path: Path, *keys: str, value: object) -> None:
+    table = json.loads(path.read_text())
+    at = table
+    for key in keys[:-1]:
+        at = at[key]
+    at[keys[-1]] = value
+    path.write_text(json.dumps(table))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_configuration_gives_the_stages_that_were_charged(name: str, tmp_path: Path) -> None:
+    folder = folder_of(name, tmp_path / "run")
+    assert planned_check(folder).held is True
+    edit(folder / "privacy.json", "facts", "n_records", value=201)
+    assert planned_check(folder).held is (True if name == "sketch" else False)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("settings", "teacher", "n_steps"), 4),
+        (("settings", "teacher", "batch"), 19),
+        (("settings", "teacher", "clip_norm"), 2.0),
+        (("settings", "teacher", "warm_start_share"), 0.8),
+        (("settings", "teacher", "means_share"), 0.5),
+        (("settings", "teacher", "bands"), 5),
+        (("settings", "teacher", "warm_start"), "sketch"),
+        (("settings", "teacher", "unknown"), 1),
+        (("settings", "mode"), "sealed"),
+        (("budget", "epsilon"), 8.5),
+        (("budget", "delta"), 2e-4),
+        (("method",), "dp-sad"),
+        (("method",), "none"),
+    ],
+)
+def test_a_setting_that_gives_other_stages_is_seen(
+    keys: tuple[str, ...], value: object, tmp_path: Path
+) -> None:
+    folder = folder_of("dpdm", tmp_path / "run")
+    edit(folder / "config.json", *keys, value=value)
+    assert planned_check(folder).failed
+
+
+def test_shares_that_give_other_noise_are_seen_where_all_was_calibrated(tmp_path: Path) -> None:
+    folder = folder_of("sketch", tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    rounds = config["settings"]["sketch"]["rounds"]
+    assert len(rounds) == 2
+    edit(folder / "config.json", "settings", "sketch", "rounds", value=[rounds[1], rounds[0]])
+    assert planned_check(folder).failed or rounds[0] == rounds[1]
+
+
+def test_a_run_of_another_version_is_not_planned_again(tmp_path: Path) -> None:
+    folder = folder_of("dpdm", tmp_path / "run")
+    edit(folder / "config.json", "version", value="9.9")
+    assert planned_check(folder).held is None
+
+
+def test_a_split_that_is_on_record_is_given_back_and_no_other() -> None:
+    budget, given = Budget(3.0, 1e-5), {"shares": [0.3, 0.2], "rate": 0.1, "n_steps": 5}
+    releases, sgd = split_budget(budget, "add_remove", **given)
+    assert sgd is not None
+    spent = SpentBudget(3.0, 1e-5, (*releases, sgd))
+    assert split_budget(spent, "add_remove", **given) == (releases, sgd)
+    for other in ({"shares": [0.2, 0.3]}, {"shares": [0.5]}, {"shares": [0.301, 0.2]}):
+        with pytest.raises(ValueError, match="charged"):
+            split_budget(spent, "add_remove", **given | other)
+    with pytest.raises(ValueError, match="other noise than was charged"):
+        split_budget(spent, "replace_one", **given)

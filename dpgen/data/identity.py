@@ -53,8 +53,10 @@ def installation_key() -> bytes:
 
 
 def known_ledgers() -> KnownLedgers:
-    """The ledgers of this installation, under the public name of its key."""
-    name = hmac.digest(installation_key(), b"dpgen installation", "sha256").hex()[:16]
+    """The ledgers of this installation, under the public name of its key; draws no key."""
+    name = ""
+    if (home() / "key").exists():
+        name = hmac.digest(installation_key(), b"dpgen installation", "sha256").hex()[:16]
     return KnownLedgers(home() / "ledgers", name)
 
 
@@ -88,7 +90,7 @@ def identify(source: Source, key: bytes) -> Identity:
     ledgers of 10^6, the expected number of false matches is 10^6 10^8 / 2^64 = 5e-6.
     """
     keyed = hmac.new(key, digestmod="sha256")
-    digests, marks = [], []
+    digests, marks = [], bytearray()
     for pixels, label in source.raw_records():
         content = np.ascontiguousarray(pixels).tobytes()
         record = keyed.copy()
@@ -98,9 +100,9 @@ def identify(source: Source, key: bytes) -> Identity:
         if shown is not None:
             image = keyed.copy()
             image.update(shown)
-            marks.append(image.digest()[:MARK_BYTES])
+            marks += image.digest()[:MARK_BYTES]
     whole = hmac.new(key, b"".join(sorted(digests)), "sha256").hexdigest()
-    return Identity(whole, np.unique(np.frombuffer(b"".join(marks), np.uint64)))
+    return Identity(whole, np.unique(np.frombuffer(bytes(marks), "<u8").astype(np.uint64)))
 
 
 def fingerprint(source: Source, key: bytes) -> str:

@@ -155,10 +155,11 @@ class PrivateDataset:
         """What runs are charged to: the ledger, and the others that share records with it."""
         if self.public:
             return self.ledger
+        marks = self._identify().marks  # draws the key, if nobody has
         return SharedLedger(
             self.ledger,
             known_ledgers(),
-            self._identify().marks,
+            marks,
             rule=self._overlap,
             same=self._ledger_path is None,
         )

@@ -37,6 +37,9 @@ class Overlap(NamedTuple):
     shared: int
     known: int
 
+    def __str__(self) -> str:
+        return f"{self.shared} different images are in the ledger {self.path} ({self.dataset})"
+
 
 class KnownLedger(NamedTuple):
     """One ledger of the installation.
@@ -116,7 +119,8 @@ class KnownLedgers:
         return KnownLedger(path, dataset, marks, digests - frozenset(marks.names if marks else ()))
 
     def sharing(self, marks: np.ndarray, *, own: str | None) -> list[Overlap]:
-        """The known ledgers, but ``own``, that hold one of these records at least.
+        """The known ledgers, but ``own``, that hold one of these records at least, those with most
+        of them first.
 
         Raises LedgerError when a ledger has lost its marks: overlap with it cannot be seen, and is
         not taken for none.
@@ -135,7 +139,7 @@ class KnownLedgers:
             shared = n_shared(marks, theirs)
             if shared:
                 found.append(Overlap(ledger.path, ledger.dataset, shared, len(theirs)))
-        return found
+        return sorted(found, key=lambda overlap: -overlap.shared)
 
     def lost_marks(self, ledger: KnownLedger) -> str:
         """The words for a ledger whose marks are gone."""

@@ -139,7 +139,7 @@ class SharedLedger:
                 except BudgetExceeded as error:
                     if ledger is self._own:
                         raise
-                    raise BudgetExceeded(f"{_told(others[ledger])}: {error}") from None
+                    raise BudgetExceeded(f"{others[ledger]}: {error}") from None
             marked = self._mark(lines[self._own], bodies[self._own])
             for ledger in others:
                 ledger.write(lines[ledger], bodies[ledger])
@@ -196,7 +196,7 @@ class SharedLedger:
             bounded = bounded and math.isfinite(spent)
             would = ledger.price_of(lines, charges or ())
             told.append(
-                f"{_told(overlap)} (limit epsilon = {limit.epsilon:g} at delta = {limit.delta:g}; "
+                f"{overlap} (limit epsilon = {limit.epsilon:g} at delta = {limit.delta:g}; "
                 + (
                     f"{round_up(spent):g} is spent, and with this run it would be "
                     f"{round_up(would):g})"
@@ -220,10 +220,6 @@ class SharedLedger:
         )
 
 
-def _told(overlap: Overlap) -> str:
-    return f"{overlap.shared} are in the ledger {overlap.path} of data set {overlap.dataset}"
-
-
 def _spent(overlap: Overlap) -> bool:
     """Whether anything was charged to a ledger. Raises LedgerError where it cannot be known."""
     try:
@@ -232,6 +228,6 @@ def _spent(overlap: Overlap) -> bool:
             raise LedgerError(f"ledger {overlap.path} is now that of another data set")
     except LedgerError as error:
         raise LedgerError(
-            f"{_told(overlap)}, and what that has spent cannot be read: {error}"
+            f"{overlap}, and what that has spent cannot be read: {error}"
         ) from None
     return any(line["kind"] in SPENT for line in lines)

@@ -28,7 +28,7 @@ FIELDS: dict[str, dict[str, type]] = {
     "executed": {"run": str, "label": str, "plan": str, "start": int, "stop": int},
     "unverified": {"run": str, "mechanism": str},
     "limit": {"limit": dict},
-    "marked": {"key": str, "digest": str},
+    "marked": {"key": str, "block": str, "declared": bool},
 }
 
 

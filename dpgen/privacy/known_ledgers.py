@@ -12,12 +12,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dpgen.files import parse_json, read_bytes
-from dpgen.privacy.chain import LEDGER_BYTES, LedgerError, held_alone
+from dpgen.privacy.chain import LEDGER_BYTES, LedgerError, check_fields, held_alone
 from dpgen.privacy.marks import MarksFile, RecordMarks, n_shared
 
 MARKED = b'"kind":"marked"'  # as a canonical line has it
@@ -49,12 +49,14 @@ class KnownLedger(NamedTuple):
     marks: of its records; None for a ledger from before there were marks, or whose marks were made
         under the key of another installation: overlap with it cannot be seen.
     missing: the blocks of marks that it names and this installation has lost.
+    declared: whether records joined it that its fingerprint does not stand for.
     """
 
     path: Path
     dataset: str | None
     marks: RecordMarks | None
-    missing: frozenset[str]
+    missing: tuple[str, ...]
+    declared: bool
 
 
 class KnownLedgers:
@@ -103,20 +105,23 @@ class KnownLedgers:
             if name not in here and marks is not None:
                 there = self._glance(self.path_at(marks.ledger), held)
                 # Gone, or another ledger took its place: its records are known all the same.
-                gone = KnownLedger(there.path, name, marks, frozenset())
+                gone = KnownLedger(there.path, name, marks, (), True)
                 found.append(there if there.dataset == name else gone)
         return sorted(found, key=lambda ledger: (ledger.path, str(ledger.dataset)))
 
     def glance(self, path: Path) -> KnownLedger:
         """What is known of the ledger at ``path``."""
-        dataset, _ = _named(path, self.key)
+        dataset = _named(path, self.key)[0]
         marks = None if dataset is None else self.file_of(dataset).read()
         return self._glance(path, {} if dataset is None else {dataset: marks})
 
     def _glance(self, path: Path, held: dict[str, RecordMarks | None]) -> KnownLedger:
-        dataset, digests = _named(path, self.key)
-        marks = held.get(dataset) if dataset is not None else None
-        return KnownLedger(path, dataset, marks, digests - frozenset(marks.names if marks else ()))
+        dataset, marked = _named(path, self.key)
+        marks = None if dataset is None else held.get(dataset)
+        names = [line["block"] for line in marked]
+        missing = tuple(name for name in names if marks is None or name not in marks.blocks)
+        declared = any(line["declared"] for line in marked)
+        return KnownLedger(path, dataset, marks, missing, declared)
 
     def sharing(self, marks: np.ndarray, *, own: str | None) -> list[Overlap]:
         """The known ledgers, but ``own``, that hold one of these records at least, those with most
@@ -146,26 +151,31 @@ class KnownLedgers:
         return (
             f"the ledger {ledger.path} has lost the marks of its records, "
             f"{self.folder / f'{ledger.dataset}.marks'}, and without them nobody can tell which "
-            "data share records with it. Nothing was read. Restore the file from a backup, or "
-            "train once more on that data set exactly as it was: the marks are made again even if "
-            "the run is refused"
+            "data share records with it. Nothing was read. Restore the file from a backup"
+            + (
+                ""
+                if ledger.declared
+                else ", or train once more on that very data set without --ledger: the marks are "
+                "made again even if the run is refused"
+            )
         )
 
 
-def _named(path: Path, key: str) -> tuple[str | None, frozenset[str]]:
-    """A ledger's name, and the blocks of marks under ``key`` that it names; whether it is intact is
-    looked at when it is charged.
+def _named(path: Path, key: str) -> tuple[str | None, list[dict[str, Any]]]:
+    """A ledger's name, and its lines about marks under ``key``; whether it is intact is looked at
+    when it is charged.
     """
     try:
         rows = read_bytes(path, LEDGER_BYTES).split(b"\n")
-        dataset = parse_json(rows[0].decode(), str(path))["dataset"]
+        dataset = str(parse_json(rows[0].decode(), str(path))["dataset"])
     except (OSError, ValueError, LookupError, TypeError):
-        return None, frozenset()
-    digests = set()
+        return None, []
+    marked = []
     for row in rows:
         if MARKED in row:
             with contextlib.suppress(ValueError, LookupError, TypeError):
                 line = parse_json(row.decode(), str(path))
+                check_fields([line], str(path))
                 if line["kind"] == "marked" and line["key"] == key:
-                    digests.add(str(line["digest"]))
-    return str(dataset), frozenset(digests)
+                    marked.append(line)
+    return dataset, marked

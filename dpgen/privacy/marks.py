@@ -5,16 +5,18 @@ Without the key nobody can test whether an image is marked; with it anyone can, 
 and marks is as secret as a list of who is in the data. Marks are added in blocks and never removed:
 a data set that shrinks is still recognised by what it once held.
 
-Layout: one line ``dpgen-marks/1 {"ledger": PATH}``, then the blocks, each a count (8 bytes), the
-SHA-256 of its marks (32 bytes) and the marks themselves in rising order (8 bytes each); all numbers
-little-endian. The ledger names the SHA-256 of each block, so a lost block is noticed, and a number
-of records stands in no ledger.
+Layout: one line ``dpgen-marks/1 {"ledger": PATH}``, then the blocks, each its random name (16
+bytes), a count (8 bytes), the SHA-256 of its marks (32 bytes) and the marks themselves in rising
+order (8 bytes each); all numbers little-endian. The ledger names each block, so a lost one is
+noticed. Names are random and every charged run adds one block, be it empty: whatever stands in a
+ledger ends up in the hashes that a run publishes, and must not depend on the records.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,13 +28,8 @@ from dpgen.privacy.chain import LedgerError, replace_durably, sweep_partials
 SCHEMA = b"dpgen-marks/1 "
 MARK_BYTES = 8
 MARKS_BYTES = 2**32  # of a file: the marks of 500 million records
-_COUNT_BYTES, _DIGEST_BYTES = 8, 32
+_NAME_BYTES, _COUNT_BYTES, _DIGEST_BYTES = 16, 8, 32
 _ON_DISK = np.dtype("<u8")
-
-
-def digest_of(marks: np.ndarray) -> str:
-    """SHA-256 of marks in rising order, in hexadecimal: how a ledger names a block."""
-    return hashlib.sha256(marks.astype(_ON_DISK).tobytes()).hexdigest()
 
 
 def n_shared(one: np.ndarray, other: np.ndarray) -> int:
@@ -49,24 +46,20 @@ class RecordMarks(NamedTuple):
     """What a marks file holds.
 
     ledger: where the ledger lies, as whoever wrote the file put it.
-    blocks: marks in the order in which they were added, each block (N,) uint64 in rising order.
-    names: SHA-256 of each block, as `digest_of` gives it.
+    blocks: by their names, in the order in which they were added; each block is (N,) uint64 in
+        rising order, and no mark is in two.
     """
 
     ledger: str
-    blocks: tuple[np.ndarray, ...]
-    names: tuple[str, ...]
+    blocks: dict[str, np.ndarray]
 
     @property
     def all(self) -> np.ndarray:
         """Every mark once, in rising order, (N,) uint64."""
-        if len(self.blocks) == 1:
-            return self.blocks[0]
-        return np.unique(np.concatenate([np.empty(0, np.uint64), *self.blocks]))
-
-    def new_among(self, marks: np.ndarray) -> np.ndarray:
-        """Those of ``marks`` that are not there yet."""
-        return np.setdiff1d(marks, self.all, assume_unique=True)
+        filled = [block for block in self.blocks.values() if len(block)]
+        if len(filled) == 1:
+            return filled[0]
+        return np.unique(np.concatenate([np.empty(0, np.uint64), *filled]))
 
 
 class MarksFile:
@@ -91,38 +84,36 @@ class MarksFile:
                 f"the marks file {self.path} is damaged: restore it from a backup"
             ) from None
 
-    def add(self, ledger: str, marks: np.ndarray) -> tuple[str, ...]:
-        """Adds the marks that are not there yet, on disk when it returns.
+    def add(self, ledger: str, marks: np.ndarray, *, name: str | None = None) -> str:
+        """Adds a block with those marks that are not there yet, on disk when it returns.
 
         Args:
             ledger: where the ledger lies now.
             marks: (N,) uint64, distinct and in rising order; N may be 0.
+            name: of a block that was lost; a new one gets a random name.
 
         Returns:
-            The names of all blocks, the added one among them.
+            The name of the block.
         """
         sweep_partials(self.path)
-        held = self.read() or RecordMarks("", (), ())
-        new = held.new_among(marks)
-        added = len(new) > 0 or not held.blocks
-        if not added and held.ledger == ledger:
-            return held.names
-        whole = (*held.blocks, new) if added else held.blocks
+        held = self.read() or RecordMarks("", {})
+        name = name or secrets.token_hex(_NAME_BYTES)
+        blocks = {**held.blocks, name: np.setdiff1d(marks, held.all, assume_unique=True)}
         head = SCHEMA + json.dumps({"ledger": ledger}).encode() + b"\n"
-        content = head + b"".join(map(_packed, whole))
+        content = head + b"".join(_packed(*block) for block in blocks.items())
         if len(content) > MARKS_BYTES:
             raise LedgerError(
                 f"the marks file {self.path} must have at most {MARKS_BYTES} bytes, with these "
                 f"records it would have {len(content)}: nothing was written"
             )
         replace_durably(self.path, content, mode=0o600)
-        return (*held.names, digest_of(new)) if added else held.names
+        return name
 
 
-def _packed(block: np.ndarray) -> bytes:
+def _packed(name: str, block: np.ndarray) -> bytes:
     marks = block.astype(_ON_DISK).tobytes()
     count = len(block).to_bytes(_COUNT_BYTES, "little")
-    return count + hashlib.sha256(marks).digest() + marks
+    return bytes.fromhex(name) + count + hashlib.sha256(marks).digest() + marks
 
 
 def _parsed(content: bytes, name: str) -> RecordMarks:
@@ -133,16 +124,15 @@ def _parsed(content: bytes, name: str) -> RecordMarks:
     ledger = parse_json(content[len(SCHEMA) : end].decode(), name)["ledger"]
     if type(ledger) is not str:
         raise ValueError("no path")
-    blocks, names, place = [], [], end + 1
+    blocks, place = {}, end + 1
     while place < len(content):
-        start = place + _COUNT_BYTES + _DIGEST_BYTES
-        count = int.from_bytes(content[place : place + _COUNT_BYTES], "little")
-        stop = start + count * MARK_BYTES
+        counted = place + _NAME_BYTES
+        summed = counted + _COUNT_BYTES
+        start = summed + _DIGEST_BYTES
+        stop = start + MARK_BYTES * int.from_bytes(content[counted:summed], "little")
         held = content[start:stop]
-        digest = content[place + _COUNT_BYTES : start]
-        if stop > len(content) or hashlib.sha256(held).digest() != digest:
+        if stop > len(content) or hashlib.sha256(held).digest() != content[summed:start]:
             raise ValueError("a block is torn or changed")
-        blocks.append(np.frombuffer(held, _ON_DISK).astype(np.uint64))
-        names.append(digest.hex())
+        blocks[content[place:counted].hex()] = np.frombuffer(held, _ON_DISK).astype(np.uint64)
         place = stop
-    return RecordMarks(ledger, tuple(blocks), tuple(names))
+    return RecordMarks(ledger, blocks)

@@ -32,7 +32,6 @@ from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.charges import Charge, limit_of
 from dpgen.privacy.known_ledgers import KnownLedgers, Overlap
 from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
-from dpgen.privacy.marks import digest_of
 
 OverlapRule = Literal["refuse", "charge", "separate"]
 SPENT = ("charge", "unverified")
@@ -152,11 +151,9 @@ class SharedLedger:
         if not lines:
             self._own.write(lines, [bodies.pop(0)])
         file = self._known.file_of(lines[0]["dataset"])
-        blocks = file.add(self._known.place_of(self._own.path), self._marks)
-        named = {line["digest"] for line in lines if line["kind"] == "marked"}
-        # More than one where a crash came between earlier marks and the line that names them.
-        missing = [name for name in blocks if name not in named]
-        return [{"kind": "marked", "key": self._known.key, "digest": name} for name in missing]
+        block = file.add(self._known.place_of(self._own.path), self._marks)
+        key = self._known.key
+        return [{"kind": "marked", "key": key, "block": block, "declared": not self._same}]
 
     def _remember(self) -> None:
         """Gives marks to the own ledger where it spent before it had any, or lost them, and these
@@ -165,13 +162,14 @@ class SharedLedger:
         ledger = self._known.glance(self._own.path)
         if ledger.dataset is None:
             return
-        new = self._marks if ledger.marks is None else ledger.marks.new_among(self._marks)
-        unmarked = ledger.marks is None and not ledger.missing and self._same
-        if unmarked or digest_of(new) in ledger.missing:
+        if ledger.missing and (ledger.declared or not self._same):
+            raise LedgerError(self._known.lost_marks(ledger))
+        for name in ledger.missing:
+            file = self._known.file_of(ledger.dataset)
+            file.add(self._known.place_of(self._own.path), self._marks, name=name)
+        if ledger.marks is None and not ledger.missing and self._same:
             with self._own.locked() as lines:
                 self._own.write(lines, self._mark(lines, []))
-        if self._known.glance(self._own.path).missing:
-            raise LedgerError(self._known.lost_marks(ledger))
 
     def _require_original(self) -> None:
         """Refuses a second file of one ledger: what is charged to a copy, the other never sees."""

@@ -131,7 +131,8 @@ def shared_sentence(data_set: Mapping[str, Any]) -> str:
         f"{round_up(data_set['limit']['delta'], 6):g}, as far as this installation of dpgen "
         "recognises records: by pixels that are exactly the same and of more than one colour; not "
         "where a pixel changed, as in a resize or a lossy compression, not in other installations, "
-        "and not in ledgers from before records were marked."
+        "and not in ledgers from before records were marked. This number has no noise on it: the "
+        "guarantee does not cover whether records are shared."
     )
 
 
@@ -174,17 +175,23 @@ def statement_of(
             "system per stage",
             "caveats": list(CAVEATS),
         },
-        "data_access": [
-            {
-                "what": "shape, class names, number of records",
-                "how": opened["facts"]["origin"],
-                "event": None,
-            }
-        ],
+        "data_access": _unpriced(opened["facts"], data_set),
         "data_set": dict(data_set),
         "tuning": tuning_of(data_set),
     }
     return {**statement, "sha256": digest(statement)}
+
+
+def _unpriced(
+    facts: Mapping[str, Any], data_set: Mapping[str, Any]
+) -> list[dict[str, str | None]]:
+    """What the statement tells of the records that no event pays for."""
+    known = "shape, class names, number of records"
+    told: list[dict[str, str | None]] = [{"what": known, "how": facts["origin"], "event": None}]
+    if "record_total_epsilon" in data_set:
+        shared = "what ledgers that share a record with this data set have spent"
+        told.append({"what": shared, "how": "keyed marks, compared exactly", "event": None})
+    return told
 
 
 def inherited(

@@ -106,6 +106,15 @@ def _charged_twice(place: Path) -> None:
     rewritten(path, lambda line: True)
 
 
+def _marks_removed(place: Path) -> None:
+    for path in (place / "home" / "ledgers").glob("*.marks"):
+        path.unlink()
+
+
+def _never_marked(place: Path) -> None:
+    rewritten(ledgers(place / "home")[0], lambda line: line["kind"] != "marked")
+
+
 def _touched_unpaid(place: Path) -> None:
     place.with_name("touches").write_text("UNPAID\n")
 
@@ -124,6 +133,8 @@ def _touched_unpaid(place: Path) -> None:
         (_line_removed, {"ledger whole"}),
         (_rolled_back, {"ledger whole"}),
         (_charged_twice, {"charged once", "ledger whole"}),
+        (_marks_removed, {"ledger whole"}),
+        (_never_marked, {"ledger whole"}),
         (_touched_unpaid, {"charged before touched"}),
     ],
 )

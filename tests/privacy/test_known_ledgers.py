@@ -13,6 +13,7 @@ from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.charges import Charge, plan_hash
 from dpgen.privacy.events import GaussianLeaf
 from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
+from dpgen.privacy.marks import MarksFile
 from dpgen.privacy.shared_ledger import OverlapError
 from dpgen.reports import ledger_table
 from tests.privacy.installation import Installation, price_by_count, runs_in
@@ -40,8 +41,8 @@ def test_a_declared_growth_adds_up_in_its_ledger_and_joins_its_marks(here: Insta
     with pytest.raises(OverlapError, match=" 12 different images"):
         here.run("e", 0, 20)
     assert grown.account()["record_total_epsilon"] == grown.account()["total_epsilon"]
-    kinds = [line["kind"] for line in PrivacyLedger(first).lines()]
-    assert kinds.count("marked") == 2
+    marked = [line["declared"] for line in PrivacyLedger(first).lines() if line["kind"] == "marked"]
+    assert marked == [False, True, True]
 
 
 def test_growing_into_a_third_data_set_is_an_overlap_with_that_one(here: Installation) -> None:
@@ -103,34 +104,48 @@ def test_lost_marks_hold_up_every_run_until_that_data_set_makes_them_again(
     here: Installation, home: Path
 ) -> None:
     """Also when that run is then refused for its budget."""
-    a = here.run("a", 0, 10, limit=Budget(0.02, 1e-5))
-    grown = here.run("b", 20, 30).ledger.path
-    here.run("c", 20, 35, ledger=grown)
-    marks = {path: path.read_bytes() for path in (home / "ledgers").glob("*.marks")}
+    a = here.run("a", 0, 10, limit=Budget(0.04, 1e-5))
+    here.run("b", 0, 10)
     own = home / "ledgers" / f"{a.ledger.dataset}.marks"
+    before = MarksFile(own).read()
     own.unlink()
     assert "marks of its records are lost" in ledger_table(None, None)
     for start in (0, 15):
-        with pytest.raises(LedgerError, match=f"has lost the marks of its records, {own}"):
-            here.run("d", start, start + 5, overlap="charge")
+        with pytest.raises(LedgerError, match=f"has lost the marks of its records, {own}.*--ledg"):
+            here.run("c", start, start + 5, overlap="charge")
     with pytest.raises(LedgerError, match="has lost the marks"):
-        here.run("d", 0, 11, ledger=a.ledger.path)
+        here.run("c", 0, 11, ledger=a.ledger.path)
     here.run("a", 0, 10)  # a resume, which reads nothing that is not paid for
+    assert not own.exists()
     with pytest.raises(BudgetExceeded):
-        here.run("d", 0, 10)
-    assert {path: path.read_bytes() for path in marks} == marks
-    # One that grew is made again in the same steps.
-    other = next(path for path in marks if path != own)
-    other.unlink()
-    with pytest.raises(LedgerError, match="has lost the marks"):
-        here.run("d", 20, 35, ledger=grown)
-    with pytest.raises(LedgerError, match="has lost the marks"):
-        here.run("d", 20, 30)
-    here.run("d", 20, 35, ledger=grown)
-    assert {path: path.read_bytes() for path in marks} == marks
-    other.write_bytes(other.read_bytes()[:-1])
+        here.run("c", 0, 10)
+    after = MarksFile(own).read()
+    assert before is not None and after is not None and after.ledger == before.ledger
+    assert list(after.blocks) == list(before.blocks) and after.all.tolist() == before.all.tolist()
+    here.run("c", 15, 20)
+    own.write_bytes(own.read_bytes()[:-1])
     with pytest.raises(LedgerError, match="is damaged"):
-        here.run("e", 15, 18)
+        here.run("d", 21, 25)
+
+
+def test_lost_marks_of_records_that_joined_a_ledger_come_from_a_backup_alone(
+    here: Installation, home: Path
+) -> None:
+    """No fingerprint says which they were."""
+    a = here.run("a", 0, 10)
+    own = home / "ledgers" / f"{a.ledger.dataset}.marks"
+    first = own.read_bytes()
+    here.run("b", 0, 15, ledger=a.ledger.path)
+    whole = own.read_bytes()
+    for damage in (lambda: own.unlink(), lambda: own.write_bytes(first)):
+        damage()
+        for given in ({}, {"ledger": a.ledger.path}):
+            with pytest.raises(LedgerError, match="has lost the marks.*from a backup$"):
+                here.run("c", 0, 10, **given)
+        with pytest.raises(LedgerError, match="has lost the marks"):
+            here.run("c", 20, 30)
+    own.write_bytes(whole)
+    here.run("c", 0, 10)
 
 
 def test_a_ledger_from_before_there_were_marks_gets_them_with_the_next_run_even_a_refused_one(

@@ -100,6 +100,8 @@ def watched(
     watch, home = Watch(), tmp_path / "home"
     monkeypatch.setenv("DPGEN_HOME", str(home))
     monkeypatch.setattr(keys, "new_key", lambda: bytes(range(32)))
+    home.mkdir()
+    (home / "key").write_bytes(bytes(range(32)))  # marks are bytes in which a number may turn up
     monkeypatch.setattr(Checkpoints, "due", lambda states: True)
 
     add_clipped, factors, add = mechanisms.add_clipped, clipping.clip_factors, KeyedNoise.add

@@ -61,6 +61,7 @@ def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
             adjacency=given["adjacency"],
             max_records_per_unit=given["max_records_per_unit"],
             ledger=given.get("ledger"),
+            overlap=given.get("overlap", "refuse"),
         )
         advance()
     if given.get("limit") is not None:

@@ -54,6 +54,19 @@ set_options = options(
                  type=click.Choice(["folder", "npz", "parquet", "webdataset"])),
 )  # fmt: skip
 
+account_options = options(
+    click.option("--ledger", type=click.Path(path_type=Path),
+                 help="Ledger file instead of the one of this data set. With the ledger of a data "
+                 "set that grew or changed, its runs go on adding up."),
+    click.option("--limit", type=float, metavar="EPSILON",
+                 help="Most that this data set may ever spend; default: "
+                 "the budget of its first run."),
+    click.option("--overlap", type=click.Choice(["refuse", "charge", "separate"]),
+                 default="refuse", show_default=True,
+                 help="What to do when other ledgers hold some of these images: refuse, charge the "
+                 "run to them as well, or keep the accounts separate, which statements then say."),
+)  # fmt: skip
+
 hardware_options = options(
     click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True,
                  help="auto takes a GPU where there is one."),

@@ -10,6 +10,7 @@ import click
 
 from dpgen.commands.inputs import configured, hardware, open_data, with_delta
 from dpgen.commands.options import (
+    account_options,
     budget_options,
     data_options,
     hardware_options,
@@ -54,14 +55,7 @@ def plan(method: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401
     help="Run folder to make, or to resume.",
 )
 @click.option("--seed", type=int, help="Of the public randomness; drawn and recorded by default.")
-@click.option(
-    "--ledger",
-    type=click.Path(path_type=Path),
-    help="Ledger file instead of the one of this data set.",
-)
-@click.option("--limit", type=float, metavar="EPSILON",
-              help="Most that this data set may ever spend; default: "
-              "the budget of its first run.")  # fmt: skip
+@account_options
 @unverified_option
 @quiet_option
 def train(
@@ -79,6 +73,11 @@ def train(
             f"{facts.n_classes} classes (--facts FILE states them instead)",
             err=True,
         )
+    if given["overlap"] != "refuse":
+        data.open_ledger(generator.budget, out)
+        for other in data.overlaps():
+            also = "charged there as well" if given["overlap"] == "charge" else "not charged there"
+            click.echo(f"shared: {other}; {also}", err=True)
     finished = any((out / name).exists() for name in ("privacy.json", "notice.json"))
     generator.fit(
         data,

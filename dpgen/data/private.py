@@ -14,13 +14,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dpgen.data.identity import fingerprint, home, installation_key
+from dpgen.data.identity import Identity, home, identify, installation_key, known_ledgers
 from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.location import Split
 from dpgen.data.sources import Source, open_source
@@ -28,12 +28,15 @@ from dpgen.privacy.accounting import Adjacency, Budget, round_up
 from dpgen.privacy.charges import Charge, limit_of, n_runs, spent_of
 from dpgen.privacy.descent import Descent
 from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.known_ledgers import Overlap
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum, Records
 from dpgen.privacy.noise import NoiseSource
 from dpgen.privacy.notice import Claim
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.relation import Relation
+from dpgen.privacy.shared_ledger import OverlapRule, SharedLedger
+from dpgen.privacy.statement import finite_or_word
 
 
 class _Records:
@@ -64,6 +67,12 @@ class PrivateDataset:
             run.
         public: declares that everyone has these records anyhow, as in a benchmark: runs do not add
             up then, and every certificate says who says so.
+        overlap: what `begin` does when some of the records are in other ledgers that the
+            installation knows: ``refuse``; ``charge`` the run to those ledgers as well, each
+            within its own limit; or keep the accounts ``separate``, and the statement says what
+            they come to together. A record is recognised by its unchanged pixels alone
+            (`dpgen.data.identity.identify`), and in this installation only. With ``ledger`` the
+            records are declared to be a version of the data set of that ledger, and join it.
     """
 
     def __init__(
@@ -76,7 +85,12 @@ class PrivateDataset:
         ledger: Path | None = None,
         limit: Budget | None = None,
         public: bool = False,
+        overlap: OverlapRule = "refuse",
     ) -> None:
+        if overlap not in get_args(OverlapRule):
+            raise ValueError(
+                f"overlap must be one of {', '.join(get_args(OverlapRule))}, got {overlap!r}"
+            )
         declared = PublicFacts(
             source.shape, source.class_names, len(source), adjacency or "add_remove",
             1 if max_records_per_unit is None else max_records_per_unit,
@@ -104,11 +118,11 @@ class PrivateDataset:
                 f"{len(source.class_names)}"
             )
         self._source, self._ledger_path, self.limit = source, ledger, limit
-        self._declared_public = public
+        self._declared_public, self._overlap = public, overlap
         self._ledger: PrivacyLedger | None = None
         self._run: Descent | None = None
         self._unverified: tuple[StageKeys, Claim] | None = None
-        self._mark: str | None = None
+        self._known: Identity | None = None
 
     @property
     def public(self) -> bool:
@@ -127,12 +141,34 @@ class PrivateDataset:
             raise RuntimeError("PrivateDataset.open_ledger comes first")
         return self._ledger
 
+    def _identify(self) -> Identity:
+        if self._known is None:
+            self._known = identify(self._source, installation_key())
+        return self._known
+
     def _identity(self) -> str:
         """The fingerprint; embedded data, which have nothing to hide, need none."""
-        if self._mark is None:
-            public = self._source.public
-            self._mark = "public" if public else fingerprint(self._source, installation_key())
-        return self._mark
+        return "public" if self._source.public else self._identify().fingerprint
+
+    def _account(self) -> PrivacyLedger | SharedLedger:
+        """What runs are charged to: the ledger, and the others that share records with it."""
+        if self.public:
+            return self.ledger
+        marks = self._identify().marks  # draws the key, if nobody has
+        return SharedLedger(
+            self.ledger,
+            known_ledgers(),
+            marks,
+            rule=self._overlap,
+            same=self._ledger_path is None,
+        )
+
+    def overlaps(self) -> list[Overlap]:
+        """The other ledgers of the installation that hold some of these records, with how many
+        different images; none of public data. For the owner's eyes: no noise is on it.
+        """
+        account = self._account()
+        return account.overlaps() if isinstance(account, SharedLedger) else []
 
     def open_ledger(self, limit: Budget, folder: Path) -> None:
         """Finds the ledger of this data set; writes nothing.
@@ -175,6 +211,9 @@ class PrivateDataset:
     def begin(self, run: str, keys: StageKeys, plan: Plan) -> None:
         """Charges every stage of ``plan`` to the data set, all or none, before anything is read.
 
+        Raises OverlapError, and charges nothing, when records are shared with other ledgers and
+        ``overlap`` says to refuse.
+
         Args:
             run: id of the run; a run that was charged before pays nothing again.
             keys: the run's secret keys; they must belong to this data set.
@@ -197,7 +236,7 @@ class PrivateDataset:
         for stage in plan.stages:
             if not self.ledger.holds(run, stage.charge):
                 keys.create(stage.charge.plan)
-        self.ledger.charge(run, [stage.charge for stage in plan.stages])
+        self._account().charge(run, [stage.charge for stage in plan.stages])
         # After the charge, which settles the ledger's name, and before the first touch.
         keys.bind(self._owner(run))
         descent.begin()
@@ -215,7 +254,7 @@ class PrivateDataset:
         """
         self._run = self._unverified = None
         keys.check(self._owner(run))
-        self.ledger.unverified(run, claim.mechanism)
+        self._account().unverified(run, claim.mechanism)
         keys.create(claim.plan)
         keys.bind(self._owner(run))
         self._unverified = (keys, claim)
@@ -242,21 +281,25 @@ class PrivateDataset:
         return f"{run} {self.ledger.dataset} {self._identity()}"
 
     def account(self, lines: Sequence[dict[str, Any]] | None = None) -> dict[str, Any]:
-        """What the data set's whole ledger says, for the privacy statement.
+        """What the data set's whole ledger says, for the privacy statement; of private data also
+        what any one record has spent at most in this and all other ledgers that hold it.
 
         Args:
             lines: of the ledger, as they were read together with what else is stated; ``None``
                 reads them.
         """
         lines = self.ledger.lines() if lines is None else lines
-        limit = limit_of(lines)
-        return {
+        limit, account = limit_of(lines), self._account()
+        told = {
             "name": lines[0]["dataset"],
             "ledger": self._place(),
             "runs": n_runs(lines),
             "total_epsilon": round_up(spent_of(lines)),
             "limit": {"epsilon": limit.epsilon, "delta": limit.delta},
         }
+        if isinstance(account, SharedLedger):
+            told["record_total_epsilon"] = finite_or_word(round_up(account.most_spent()))
+        return told
 
     def _place(self) -> str:
         if self._ledger_path is not None:  # named, so runs add up whoever else has the records
@@ -355,6 +398,7 @@ def open_images(
     ledger: str | Path | None = None,
     limit: Budget | None = None,
     public: bool = False,
+    overlap: OverlapRule = "refuse",
 ) -> PrivateDataset:
     """Opens private images.
 
@@ -365,7 +409,7 @@ def open_images(
         size: short side and crop, in pixels, of data of mixed sizes.
         channels: 1 or 3 converts.
         value_range: (low, high) of float arrays.
-        facts, max_records_per_unit, ledger, limit, public: as for `PrivateDataset`.
+        facts, max_records_per_unit, ledger, limit, public, overlap: as for `PrivateDataset`.
     """
     source = open_source(
         location, split=split, size=size, channels=channels, value_range=value_range
@@ -378,4 +422,5 @@ def open_images(
         ledger=Path(ledger) if ledger else None,
         limit=limit,
         public=public,
+        overlap=overlap,
     )

@@ -32,6 +32,7 @@ FIELDS: dict[str, dict[str, type]] = {
     "released": {"run": str, "files": dict},
     "unverified": {"run": str, "mechanism": str},
     "limit": {"limit": dict},
+    "marked": {"key": str, "block": str, "declared": bool},
 }
 
 

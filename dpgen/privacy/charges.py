@@ -26,6 +26,12 @@ class Charge:
     plan: str
     event: DpEvent
 
+    def line(self, run: str) -> dict[str, Any]:
+        """The body of its ledger line."""
+        event = event_to_json(self.event)
+        stage = {"label": self.label, "plan": self.plan, "event": event}
+        return {"kind": "charge", "run": run, **stage}
+
 
 def plan_hash(
     label: str, event: DpEvent, settings: dict[str, Any], max_records_per_unit: int = 1

@@ -10,17 +10,14 @@ data set has spent infinity; certified and unverified runs never share a ledger.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dpgen.privacy.accounting import (
-    Adjacency,
-    Budget,
-    epsilon_of,
-    round_up,
-)
+from dpgen.privacy.accounting import Adjacency, Budget, epsilon_of, round_up
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.charges import (
     Charge,
@@ -31,9 +28,11 @@ from dpgen.privacy.charges import (
     relation_of,
     spent_of,
 )
-from dpgen.privacy.events import compose, event_from_json, event_to_json, leaves
+from dpgen.privacy.events import compose, event_from_json, leaves
 from dpgen.privacy.ledger_file import LedgerFile
 from dpgen.privacy.relation import Relation
+
+APART = "--ledger FILE --overlap separate begins an account of its own"
 
 
 class BudgetExceeded(ValueError):
@@ -151,65 +150,77 @@ class PrivacyLedger:
         """
         return spent_of(self.lines())
 
+    def price_of(self, charged: Sequence[dict[str, Any]], more: Sequence[Charge] = ()) -> float:
+        """Epsilon of the charges in these lines and of more, at the delta of this ledger's limit
+        and under its relation; infinity when a run among them is not verified.
+        """
+        if has_unverified(charged):
+            return math.inf
+        lines = self.lines()
+        event = compose([charged_event(charged), *(charge.event for charge in more)])
+        return epsilon_of(event, limit_of(lines).delta, relation_of(lines))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[list[dict[str, Any]]]:
+        """Holds the ledger alone and yields its lines, for what charges several ledgers at once."""
+        with self._file.locked() as lines:
+            yield lines
+
+    def write(self, lines: list[dict[str, Any]], bodies: Sequence[Mapping[str, Any]]) -> None:
+        """Appends lines, on disk when it returns; the caller holds the lock and the lines."""
+        if bodies:
+            self._file.append(lines, bodies)
+
     def charge(self, run: str, charges: Sequence[Charge]) -> None:
         """Charges stages of a run, all or none, before their first touch.
 
         A stage that stands there already under the same run and plan is not charged again: a resume
-        pays nothing. The same
-        run and label under another plan is refused: what was paid for is not what would run.
-        Raises BudgetExceeded, and writes nothing, when the total would exceed the limit.
+        pays nothing. The same run and label under another plan is refused: what was paid for is not
+        what would run. Raises BudgetExceeded, and writes nothing, when the total would exceed the
+        limit.
         """
         with self._file.locked() as lines:
-            opening = self._opening_for(lines)
-            if has_unverified(lines):
-                raise LedgerError(
-                    f"the ledger {self.path} holds a run whose privacy claim is not verified: what "
-                    "this data set has spent has no bound, and no certified run is added to it. "
-                    "Nothing was read. --ledger FILE begins an account of its own"
-                )
-            held = {
-                line["label"]: line["plan"]
-                for line in lines
-                if line["kind"] == "charge" and line["run"] == run
-            }
-            for charge in charges:
-                if held.get(charge.label, charge.plan) != charge.plan:
-                    raise LedgerError(
-                        f"stage {charge.label!r} of run {run[:12]} was charged for another plan: "
-                        "the configuration changed since. Start a new run folder"
-                    )
-            new = [charge for charge in charges if charge.label not in held]
-            if not new:
-                return
-            limit, relation = limit_of([*opening, *lines]), relation_of([*opening, *lines])
-            total = compose([charged_event(lines), *(charge.event for charge in new)])
-            epsilon = epsilon_of(total, limit.delta, relation)
-            if epsilon > limit.epsilon:
-                before = epsilon_of(charged_event(lines), limit.delta, relation)
-                raise BudgetExceeded(
-                    f"this data set has a limit of epsilon = {limit.epsilon:g} at delta = "
-                    f"{limit.delta:g}; "
-                    f"{round_up(before):g} is spent, and with this run it would be "
-                    f"{round_up(epsilon):g}. "
-                    "Nothing was read. The limit is raised, on record, by: dpgen ledger "
-                    f"--raise EPSILON --ledger {self.path}"
-                )
-            self._file.append(
-                lines,
-                [
-                    *opening,
-                    *(
-                        {
-                            "kind": "charge",
-                            "run": run,
-                            "label": c.label,
-                            "plan": c.plan,
-                            "event": event_to_json(c.event),
-                        }
-                        for c in new
-                    ),
-                ],
+            self.write(lines, self.due(lines, run, charges))
+
+    def due(
+        self, lines: list[dict[str, Any]], run: str, charges: Sequence[Charge]
+    ) -> list[dict[str, Any]]:
+        """The lines that `charge` appends to these, none for a resume; refuses as it does. The
+        caller holds the lock.
+        """
+        opening = self._opening_for(lines)
+        if has_unverified(lines):
+            raise LedgerError(
+                f"the ledger {self.path} holds a run whose privacy claim is not verified: what "
+                "this data set has spent has no bound, and no certified run is added to it. "
+                f"Nothing was read. {APART}"
             )
+        held = {
+            line["label"]: line["plan"]
+            for line in lines
+            if line["kind"] == "charge" and line["run"] == run
+        }
+        for charge in charges:
+            if held.get(charge.label, charge.plan) != charge.plan:
+                raise LedgerError(
+                    f"stage {charge.label!r} of run {run[:12]} was charged for another plan: "
+                    "the configuration changed since. Start a new run folder"
+                )
+        new = [charge for charge in charges if charge.label not in held]
+        if not new:
+            return []
+        limit, relation = limit_of([*opening, *lines]), relation_of([*opening, *lines])
+        total = compose([charged_event(lines), *(charge.event for charge in new)])
+        epsilon = epsilon_of(total, limit.delta, relation)
+        if epsilon > limit.epsilon:
+            before = epsilon_of(charged_event(lines), limit.delta, relation)
+            raise BudgetExceeded(
+                f"this data set has a limit of epsilon = {limit.epsilon:g} at delta = "
+                f"{limit.delta:g}; {round_up(before):g} is spent, and with this run it would be "
+                f"{round_up(epsilon):g}. Nothing was read. The limit is raised, on record, by: "
+                f"dpgen ledger --raise EPSILON --ledger {self.path}"
+            )
+        return [*opening, *(charge.line(run) for charge in new)]
 
     def unverified(self, run: str, mechanism: str) -> None:
         """Notes a run whose privacy claim is not verified, before it reads a record.
@@ -218,20 +229,25 @@ class PrivacyLedger:
         would no longer be true, or when this very run was begun before: it is not resumed.
         """
         with self._file.locked() as lines:
-            opening = self._opening_for(lines)
-            if any(line["kind"] == "charge" for line in lines):
-                raise LedgerError(
-                    f"the ledger {self.path} holds certified runs, and {mechanism} has no verified "
-                    "privacy claim: with it their total would have no bound. Nothing was read. "
-                    "--ledger FILE begins an account of its own, which certifies nothing"
-                )
-            if any(line["kind"] == "unverified" and line["run"] == run for line in lines):
-                raise LedgerError(
-                    f"run {run[:12]} of {mechanism} was interrupted, and a run without a verified "
-                    "claim is not resumed: choose another run folder"
-                )
-            body = {"kind": "unverified", "run": run, "mechanism": mechanism}
-            self._file.append(lines, [*opening, body])
+            self.write(lines, self.due_unverified(lines, run, mechanism))
+
+    def due_unverified(
+        self, lines: list[dict[str, Any]], run: str, mechanism: str
+    ) -> list[dict[str, Any]]:
+        """The lines that `unverified` appends to these; refuses as it does."""
+        opening = self._opening_for(lines)
+        if any(line["kind"] == "charge" for line in lines):
+            raise LedgerError(
+                f"the ledger {self.path} holds certified runs, and {mechanism} has no verified "
+                "privacy claim: with it their total would have no bound. Nothing was read. "
+                f"{APART}, which certifies nothing"
+            )
+        if any(line["kind"] == "unverified" and line["run"] == run for line in lines):
+            raise LedgerError(
+                f"run {run[:12]} of {mechanism} was interrupted, and a run without a verified "
+                "claim is not resumed: choose another run folder"
+            )
+        return [*opening, {"kind": "unverified", "run": run, "mechanism": mechanism}]
 
     def executed(self, run: str, label: str, plan: str, start: int, stop: int) -> None:
         """Notes that releases ``start`` to ``stop - 1`` of a charged stage were made. A replayed

@@ -113,12 +113,33 @@ def tuning_of(data_set: Mapping[str, Any]) -> dict[str, Any]:
         if data_set["ledger"] == INSTALLATION
         else "Runs on this data set are not counted together: it was taken for public"
     )
+    # Statements from before records were marked say nothing of other data sets.
+    shared = f"{shared_sentence(data_set)} " if "record_total_epsilon" in data_set else ""
     return {
         "runs_charged": n,
         "total_epsilon": total,
-        "statement": f"{counted}; epsilon above is of this run alone. Settings that were chosen by "
-        "metrics of private records, as losses, accuracies or distances to them, are not covered.",
+        "statement": f"{counted}; epsilon above is of this run alone. {shared}Settings that were "
+        "chosen by metrics of private records, as losses, accuracies or distances to them, are not "
+        "covered.",
     }
+
+
+def shared_sentence(data_set: Mapping[str, Any]) -> str:
+    """What a record can have spent in all data sets that it is in, and what was not seen."""
+    most = data_set["record_total_epsilon"]
+    spent = (
+        f"no record of it has spent more than epsilon = {most:g}"
+        if isinstance(most, int | float)
+        else "there is no bound on what a record of it has spent"
+    )
+    return (
+        f"Runs on other data sets that have one of its records counted in, {spent} at delta = "
+        f"{round_up(data_set['limit']['delta'], 6):g}, as far as this installation of dpgen "
+        "recognises records: by pixels that are exactly the same and of more than one colour; not "
+        "where a pixel changed, as in a resize or a lossy compression, not in other installations, "
+        "and not in ledgers from before records were marked. This number has no noise on it: the "
+        "guarantee does not cover whether records are shared."
+    )
 
 
 def implementation_of(stages: Mapping[str, Settings], relation: Relation) -> dict[str, Any]:
@@ -182,13 +203,7 @@ def derived(kind: str, basis: Basis) -> dict[str, Any]:
         **computed,
         "declared": declaration(basis.facts),
         "implementation": implementation_of(basis.stages, basis.relation),
-        "data_access": [
-            {
-                "what": "shape, class names, number of records",
-                "how": basis.facts["origin"],
-                "event": None,
-            }
-        ],
+        "data_access": _unpriced(basis.facts, basis.data_set),
         "tuning": tuning_of(basis.data_set),
     }
 
@@ -234,6 +249,18 @@ def statement_of(
         "tuning": said["tuning"],
     }
     return {**statement, "sha256": digest(statement)}
+
+
+def _unpriced(
+    facts: Mapping[str, Any], data_set: Mapping[str, Any]
+) -> list[dict[str, str | None]]:
+    """What the statement tells of the records that no event pays for."""
+    known = "shape, class names, number of records"
+    told: list[dict[str, str | None]] = [{"what": known, "how": facts["origin"], "event": None}]
+    if "record_total_epsilon" in data_set:
+        shared = "what ledgers that share a record with this data set have spent"
+        told.append({"what": shared, "how": "keyed marks, compared exactly", "event": None})
+    return told
 
 
 def inherited(

@@ -125,19 +125,28 @@ def nothing_left_over(folder: Path, home: Path, out: Path | None = None) -> Iter
 
 
 def ledger_whole(home: Path, limit: float) -> Iterator[str]:
-    """Every ledger's chain verifies against its head, and no more is spent than its limit."""
+    """Every ledger's chain verifies against its head, no more is spent than its limit, and the
+    marks of its records are those that it names.
+    """
     from dpgen.privacy.ledger import PrivacyLedger
+    from dpgen.privacy.marks import MarksFile
 
     for path in sorted({*ledgers(home), *_headed(home)}):
         try:
             ledger = PrivacyLedger(path)
-            epsilon = ledger.spent() if ledger.lines() else 0.0
+            lines = ledger.lines()
+            epsilon = ledger.spent()
+            held = MarksFile(path.with_name(f"{ledger.dataset}.marks")).read()
         except ValueError as error:
             if str(error) != f"ledger {path} is missing":  # before its first line: only a head
                 yield f"ledger: {error!s:.200}"
             continue
         if epsilon > limit:
             yield f"ledger: {epsilon:g} is spent of {limit:g}"
+        named = {line["block"] for line in lines if line["kind"] == "marked"}
+        charged = any(line["kind"] == "charge" for line in lines)
+        if named - set(held.blocks if held else ()) or (charged and not named):
+            yield f"ledger: {path.name} has lost the marks of its records"
 
 
 def _headed(home: Path) -> list[Path]:

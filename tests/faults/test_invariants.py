@@ -125,6 +125,15 @@ def _never_asked(place: Path) -> None:
     rewritten(ledgers(place / "home")[0], lambda line: line["kind"] != "asked")
 
 
+def _marks_removed(place: Path) -> None:
+    for path in (place / "home" / "ledgers").glob("*.marks"):
+        path.unlink()
+
+
+def _never_marked(place: Path) -> None:
+    rewritten(ledgers(place / "home")[0], lambda line: line["kind"] != "marked")
+
+
 def _touched_unpaid(place: Path) -> None:
     place.with_name("touches").write_text("UNPAID\n")
 
@@ -147,6 +156,8 @@ def _touched_unpaid(place: Path) -> None:
         (_repeated("asked"), {"one lineage"}),
         (_repeated("finished"), {"one lineage"}),
         (_never_asked, {"one lineage"}),
+        (_marks_removed, {"ledger whole"}),
+        (_never_marked, {"ledger whole"}),
         (_touched_unpaid, {"charged before touched"}),
     ],
 )

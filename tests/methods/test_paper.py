@@ -32,6 +32,7 @@ from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.notice import UnverifiedClaim
+from dpgen.privacy.shared_ledger import OverlapError
 from dpgen.privacy.verification import verify
 from dpgen.stages import published_dp_sad, published_pge
 from dpgen.workplace import Hardware
@@ -261,10 +262,15 @@ def test_after_an_unverified_run_the_data_set_takes_no_certified_one_but_in_anot
         untrained("dpdm").fit(dataset(records), out=tmp_path / "dpdm", hardware=hardware)
     assert not (tmp_path / "dpdm").exists()
     facts = dataset(records).facts
-    own = PrivateDataset(records, facts=facts, ledger=tmp_path / "own.jsonl")
+    # Nor does another ledger take it unless somebody says that the accounts are to be separate.
+    account: dict[str, Any] = {"facts": facts, "ledger": tmp_path / "own.jsonl"}
+    with pytest.raises(OverlapError, match="has no bound.*--overlap separate"):
+        own = PrivateDataset(records, **account)
+        untrained("dpdm").fit(own, out=tmp_path / "dpdm", hardware=hardware)
+    own = PrivateDataset(records, **account, overlap="separate")
     untrained("dpdm").fit(own, out=tmp_path / "dpdm", hardware=hardware)
     with pytest.raises(LedgerError, match="holds certified runs"):
-        again = PrivateDataset(records, facts=facts, ledger=tmp_path / "own.jsonl")
+        again = PrivateDataset(records, **account, overlap="separate")
         pge().fit(again, out=tmp_path / "again", hardware=hardware, allow_unverified=True)
     assert not (tmp_path / "again").exists()
 
@@ -298,7 +304,8 @@ def test_an_interrupted_run_looks_unfinished_and_is_not_resumed(
     with pytest.raises(LedgerError, match="was interrupted"):
         fit()
     ledgers = list((tmp_path / "home" / "ledgers").glob("*.jsonl"))
-    assert [line["kind"] for line in PrivacyLedger(ledgers[0]).lines()] == ["open", "unverified"]
+    kinds = [line["kind"] for line in PrivacyLedger(ledgers[0]).lines()]
+    assert kinds == ["open", "marked", "unverified"]
 
 
 def test_a_folder_does_not_pass_for_what_its_mode_is_not(

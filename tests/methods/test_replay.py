@@ -25,10 +25,11 @@ from torch import Tensor
 
 from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy import keys, ledger, ledger_file, statement
+from dpgen.privacy import keys, ledger_file, statement
 from dpgen.privacy.draws import Draws
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.shared_ledger import SharedLedger
 from dpgen.privacy.verification import verify
 from dpgen.workplace import Hardware
 
@@ -123,6 +124,8 @@ def live(
     ) -> World:
         world = World(forced)
         home = tmp_path / secrets.token_hex(4)
+        (home / "home").mkdir(parents=True)
+        (home / "home" / "key").write_bytes(b"i" * 32)  # its name stands in the ledger
         data = dataset(source, adjacency)
         names = iter(f"{i:032x}" for i in range(100))
 
@@ -314,13 +317,13 @@ def test_every_read_belongs_to_a_release_that_was_charged_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     charged: list[str] = []
-    charge = ledger.PrivacyLedger.charge
+    charge = SharedLedger.charge
 
-    def watched(book: ledger.PrivacyLedger, run: str, charges: Any) -> None:  # noqa: ANN401
+    def watched(book: SharedLedger, run: str, charges: Any) -> None:  # noqa: ANN401
         charge(book, run, charges)
-        charged.extend(line["label"] for line in book.lines() if line["kind"] == "charge")
+        charged.extend(line["label"] for line in book._own.lines() if line["kind"] == "charge")
 
-    monkeypatch.setattr(ledger.PrivacyLedger, "charge", watched)
+    monkeypatch.setattr(SharedLedger, "charge", watched)
     read: list[tuple[int, list[str]]] = []
     source = records.plus(WHITE, 0)
     plain = source.read

@@ -23,9 +23,11 @@ from dpgen.data.private import PrivateDataset
 from dpgen.methods import dp_sad
 from dpgen.privacy.certificate import CertificateError
 from dpgen.privacy.chain import LedgerError, parse_lines
-from dpgen.privacy.charges import executed_releases, releases_of
+from dpgen.privacy.charges import executed_releases, n_runs, releases_of
 from dpgen.privacy.ledger import PrivacyLedger
+from dpgen.privacy.marks import MarksFile
 from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.shared_ledger import SharedLedger
 from dpgen.privacy.verification import verify
 from dpgen.workplace import Hardware
 
@@ -138,7 +140,8 @@ def always(*_: object, **__: object) -> bool:
 
 # Where the kill falls, and how many releases of each stage are noted at that moment.
 PRIVATE = {
-    "keys drawn, nothing charged": (before(PrivacyLedger, "charge", always), {}),
+    "keys drawn, nothing charged": (before(SharedLedger, "charge", always), {}),
+    "records marked, nothing charged": (after(MarksFile, "add", always), {}),
     "charged, nothing read": (before(PrivateDataset, "release", always), {}),
     "answered, not noted": (
         before(PrivacyLedger, "executed", lambda book, run, label, *_: label == "class means"),
@@ -210,7 +213,7 @@ def test_a_run_killed_and_resumed_ends_in_the_weights_of_an_uninterrupted_one_an
     killed_in(killed)
     lines = ledger_lines(home)
     assert executed_releases(lines) == noted
-    if lines:
+    if n_runs(lines):
         # All that may have happened is paid for, whatever happened.
         assert {k: n["charged"] for k, n in releases_of(lines).items()} == CHARGED
     fit(folder)

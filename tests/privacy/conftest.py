@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -224,9 +225,12 @@ def make_run(
     delta: float = 1e-5,
     facts: PublicFacts | None = None,
 ) -> Path:
-    """A run of one un-sampled release, stated by the production objects; its weights are bytes."""
+    """A run of one un-sampled release, stated by the production objects; its weights are bytes.
+    Runs of one ledger have the same records, those of two ledgers share none.
+    """
     folder.mkdir(parents=True)
-    data = make_dataset(make_source(), folder, ledger=ledger, facts=facts)
+    source = make_source(seed=zlib.crc32(str(ledger).encode()))
+    data = make_dataset(source, folder, ledger=ledger, facts=facts)
     stage = Stage("means", NoisySum(Echo(), multiplier))
     keys = StageKeys(folder.with_name(folder.name + "-keys"))
     data.begin(str(folder), keys, Plan((stage,), data.facts.relation))

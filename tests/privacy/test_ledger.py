@@ -478,7 +478,7 @@ def test_certified_and_unverified_runs_never_share_a_ledger(
 ) -> None:
     reopen(path).charge("one", [charge()])
     before = path.read_bytes()
-    with pytest.raises(LedgerError, match=r"holds certified runs.* --ledger FILE begins"):
+    with pytest.raises(LedgerError, match=r"holds certified runs.* --overlap separate begins"):
         reopen(path).unverified("two", "x/paper")
     # Nor the run that is charged itself.
     with pytest.raises(LedgerError, match="holds certified runs"):
@@ -488,7 +488,7 @@ def test_certified_and_unverified_runs_never_share_a_ledger(
     reopen(other).unverified("one", "x/paper")
     before = other.read_bytes()
     for run in ("one", "two"):
-        with pytest.raises(LedgerError, match=r"claim is not verified.* --ledger FILE begins"):
+        with pytest.raises(LedgerError, match=r"claim is not verified.* separate begins"):
             reopen(other).charge(run, [charge()])
     with pytest.raises(LedgerError, match="claim is not verified"):
         reopen(other, Budget(1e6, 1e-5)).charge("two", [])

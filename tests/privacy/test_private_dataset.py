@@ -693,7 +693,7 @@ def test_raw_records_are_locked_until_the_ledger_says_that_the_run_is_unverified
     records, noise = data.unprotected_records(paper())
     pixels, labels, valid = records.read(np.arange(records.n_slots))
     assert torch.equal(pixels, to_float(source.pixels)) and torch.equal(labels, source.labels)
-    assert valid.all() and seen == [["open", "unverified"]]
+    assert valid.all() and seen == [["open", "marked", "unverified"]]
     # Once: the same noise on a second question would be none on their difference.
     with pytest.raises(RuntimeError, match="and once"):
         data.unprotected_records(paper())
@@ -736,7 +736,7 @@ def test_a_certified_run_shuts_the_door_that_an_unverified_one_opened(
     plan = Plan((Stage("means", NoisySum(kit.Echo(), 6.0)),), "add_remove")
     data = kit.dataset(kit.source(), tmp_path)
     data.begin_unverified("run", StageKeys(tmp_path / "keys"), paper())
-    data._ledger_path = tmp_path / "own.jsonl"
+    data._ledger_path, data._overlap = tmp_path / "own.jsonl", "separate"
     data.open_ledger(kit.LIMIT, tmp_path)
     data.begin("certified", StageKeys(tmp_path / "others"), plan)
     with pytest.raises(RuntimeError, match="raw records are given to no run but"):

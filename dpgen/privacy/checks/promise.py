@@ -25,6 +25,7 @@ PUBLIC = (
     "run folder (public data)",
     "run folder (declared public data by whoever ran the training)",
 )
+SHARED = "record_total_epsilon"  # said of private data whose records are marked
 SETTLED = 1.002  # two prices of one event may differ by what the accountant leaves open
 KEYS = {
     "schema", "artifact", "statement", "verified", "mechanism", "guarantee", "accounting",
@@ -94,6 +95,8 @@ def _form_check(statement: Mapping[str, Any]) -> Check:
     for name, keys in PARTS.items():
         if statement["schema"] == EARLIER and name == "mechanism":
             keys = {*keys - {"theorems"}, "theorem"}
+        if name == "data_set" and SHARED in statement[name]:
+            keys = {*keys, SHARED}
         odd += [f"{name}.{key}" for key in sorted(keys ^ statement[name].keys())]
     seen = f"{', '.join(odd):.200} missing or not known" if odd else "the fields of a statement"
     return Check("form", not odd, seen)
@@ -170,5 +173,18 @@ def _account_checks(statement: Mapping[str, Any], basis: Basis) -> Iterator[Chec
         wrong.append(f"a total of {total:g}, with one run of {round_up(exact):g}")
     elif total > round_up(limit.epsilon):
         wrong.append(f"a total of {total:g} above the limit, {limit.epsilon:g}")
+    wrong += _shared_faults(account)
     seen = f"epsilon = {own:g} of {total!r:.20} in {runs!r:.20} runs, limit {limit.epsilon:g}"
     yield Check("account of the data set", not wrong, "; ".join(wrong) or seen)
+
+
+def _shared_faults(account: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the total of a record over all data sets that it is in."""
+    if SHARED not in account:
+        return []
+    most, total = account[SHARED], account["total_epsilon"]
+    if account["ledger"] in PUBLIC:
+        return ["a total over data sets, of data that are public"]
+    if most != "infinity" and (type(most) is not float or most * SETTLED < total):
+        return [f"{most!r:.20} over all data sets, of which {total!r:.20} in this one"]
+    return []

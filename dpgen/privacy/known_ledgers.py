@@ -1,0 +1,181 @@
+"""The ledgers that an installation knows, and which of them hold records of a data set.
+
+Known are the ledgers in the installation's own folder, and those elsewhere that a run of this
+installation was charged to: each has a marks file here, ``DATASET.marks``, by the random name in
+its open line, which also says where it lies. Marks are readable under the installation's key alone,
+so this is where they belong: a ledger that was moved is found again by its name, and one that was
+lost is still recognised by its records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dpgen.files import parse_json, read_bytes
+from dpgen.privacy.chain import LEDGER_BYTES, LedgerError, check_fields, held_alone
+from dpgen.privacy.marks import MarksFile, RecordMarks, n_shared
+
+MARKED = b'"kind":"marked"'  # as a canonical line has it
+
+
+class Overlap(NamedTuple):
+    """A known ledger that holds some of the images of a data set.
+
+    path: of the ledger.
+    dataset: its random name.
+    shared: how many different images are in both.
+    known: how many different images the ledger has marks of.
+    """
+
+    path: Path
+    dataset: str
+    shared: int
+    known: int
+
+    def __str__(self) -> str:
+        return f"{self.shared} different images are in the ledger {self.path} ({self.dataset})"
+
+
+class KnownLedger(NamedTuple):
+    """One ledger of the installation.
+
+    path: of the ledger.
+    dataset: its random name; None where the file says none.
+    marks: of its records; None for a ledger from before there were marks, or whose marks were made
+        under the key of another installation: overlap with it cannot be seen.
+    missing: the blocks of marks that it names and this installation has lost.
+    declared: whether records joined it that its fingerprint does not stand for.
+    """
+
+    path: Path
+    dataset: str | None
+    marks: RecordMarks | None
+    missing: tuple[str, ...]
+    declared: bool
+
+
+class KnownLedgers:
+    """The ledgers of one installation.
+
+    Args:
+        folder: where its ledgers and all marks lie.
+        key: the public name of the installation's key, which says whose marks a ledger speaks of.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder, self.key = folder, key
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other runs of the installation from beginning: of two that share a record the
+        second must see the first.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with held_alone(self.folder / "known"):
+            yield
+
+    def file_of(self, dataset: str) -> MarksFile:
+        """Where the marks of a ledger are kept, by the name in its open line."""
+        if not dataset.isalnum():
+            raise LedgerError(f"a ledger must be named by letters and digits, got {dataset!r:.60}")
+        return MarksFile(self.folder / f"{dataset}.marks")
+
+    def place_of(self, path: Path) -> str:
+        """A ledger's place as marks files state it: in the folder by name, so that the folder may
+        be moved.
+        """
+        whole = path.resolve()
+        return whole.name if whole.parent == self.folder.resolve() else str(whole)
+
+    def path_at(self, place: str) -> Path:
+        """The path that `place_of` states."""
+        return self.folder / place  # an absolute one stays what it is
+
+    def all(self) -> list[KnownLedger]:
+        """Every known ledger, by path."""
+        held = {p.stem: MarksFile(p).read() for p in sorted(self.folder.glob("*.marks"))}
+        found = [self._glance(path, held) for path in sorted(self.folder.glob("*.jsonl"))]
+        here = {ledger.dataset for ledger in found}
+        for name, marks in held.items():
+            if name not in here and marks is not None:
+                there = self._glance(self.path_at(marks.ledger), held)
+                # Gone, or another ledger took its place: its records are known all the same.
+                gone = KnownLedger(there.path, name, marks, (), True)
+                found.append(there if there.dataset == name else gone)
+        return sorted(found, key=lambda ledger: (ledger.path, str(ledger.dataset)))
+
+    def glance(self, path: Path) -> KnownLedger:
+        """What is known of the ledger at ``path``."""
+        dataset = _named(path, self.key)[0]
+        marks = None if dataset is None else self.file_of(dataset).read()
+        return self._glance(path, {} if dataset is None else {dataset: marks})
+
+    def _glance(self, path: Path, held: dict[str, RecordMarks | None]) -> KnownLedger:
+        dataset, marked = _named(path, self.key)
+        marks = None if dataset is None else held.get(dataset)
+        names = [line["block"] for line in marked]
+        missing = tuple(name for name in names if marks is None or name not in marks.blocks)
+        declared = any(line["declared"] for line in marked)
+        return KnownLedger(path, dataset, marks, missing, declared)
+
+    def sharing(self, marks: np.ndarray, *, own: str | None) -> list[Overlap]:
+        """The known ledgers, but ``own``, that hold one of these records at least, those with most
+        of them first.
+
+        Raises LedgerError when a ledger has lost its marks: overlap with it cannot be seen, and is
+        not taken for none.
+
+        Args:
+            marks: (N,) uint64, distinct and in rising order.
+            own: the name of the ledger that the data are charged to anyhow.
+        """
+        found = []
+        for ledger in self.all():
+            if ledger.dataset is None or ledger.dataset == own:
+                continue
+            if ledger.missing:
+                raise LedgerError(self.lost_marks(ledger))
+            theirs = np.empty(0, np.uint64) if ledger.marks is None else ledger.marks.all
+            shared = n_shared(marks, theirs)
+            if shared:
+                found.append(Overlap(ledger.path, ledger.dataset, shared, len(theirs)))
+        return sorted(found, key=lambda overlap: -overlap.shared)
+
+    def lost_marks(self, ledger: KnownLedger) -> str:
+        """The words for a ledger whose marks are gone."""
+        return (
+            f"the ledger {ledger.path} has lost the marks of its records, "
+            f"{self.folder / f'{ledger.dataset}.marks'}, and without them nobody can tell which "
+            "data share records with it. Nothing was read. Restore the file from a backup"
+            + (
+                ""
+                if ledger.declared
+                else ", or train once more on that very data set without --ledger: the marks are "
+                "made again even if the run is refused"
+            )
+        )
+
+
+def _named(path: Path, key: str) -> tuple[str | None, list[dict[str, Any]]]:
+    """A ledger's name, and its lines about marks under ``key``; whether it is intact is looked at
+    when it is charged.
+    """
+    try:
+        rows = read_bytes(path, LEDGER_BYTES).split(b"\n")
+        dataset = str(parse_json(rows[0].decode(), str(path))["dataset"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None, []
+    marked = []
+    for row in rows:
+        if MARKED in row:
+            with contextlib.suppress(ValueError, LookupError, TypeError):
+                line = parse_json(row.decode(), str(path))
+                check_fields([line], str(path))
+                if line["kind"] == "marked" and line["key"] == key:
+                    marked.append(line)
+    return dataset, marked

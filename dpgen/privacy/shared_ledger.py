@@ -1,0 +1,231 @@
+"""One data set's ledger together with every known ledger that holds some of its records.
+
+A record that two data sets have in common spends in both, so a run is charged to every known ledger
+that holds a record of its data, or it is refused. The order on disk, under a lock that keeps other
+runs of the installation from beginning:
+
+    1. the open line of a new ledger, which settles its name
+    2. the marks of the records
+    3. the charge in the other ledgers, one after the other
+    4. the charge in the data set's own ledger, with the name of the block of marks
+
+Every limit is checked before the first of these. A crash in between leaves marks or charges of a
+run that read nothing: spending is over-counted and never under-counted. The own ledger is charged
+last, so a run that stands there stands in all of them, and its resume pays nothing; one that does
+not is begun again, and ledgers that hold it already are not charged twice.
+
+What is recognised are unchanged pixels under one installation's key. A record of which a pixel
+changed, that was resized, cropped or compressed anew, or that another installation knows, is not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any, Literal
+
+import numpy as np
+
+from dpgen.privacy.accounting import round_up
+from dpgen.privacy.chain import LedgerError
+from dpgen.privacy.charges import Charge, limit_of
+from dpgen.privacy.known_ledgers import KnownLedgers, Overlap
+from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
+
+OverlapRule = Literal["refuse", "charge", "separate"]
+SPENT = ("charge", "unverified")
+Lines = list[dict[str, Any]]
+Due = Callable[[PrivacyLedger, Lines], Lines]  # what a run appends to a ledger's lines
+
+
+class OverlapError(LedgerError):
+    """The data share records with data sets of other ledgers, and nobody said what to do about it.
+    Nothing was charged.
+    """
+
+
+class SharedLedger:
+    """Charges a run to its own ledger and to those that share records with it, all or none.
+
+    Args:
+        own: the ledger of the data set.
+        known: the ledgers of the installation.
+        marks: of the records, (N,) uint64, distinct and in rising order.
+        rule: about other ledgers that hold some of the records: ``refuse`` the run, ``charge`` it
+            to them as well, or keep the accounts ``separate``.
+        same: whether ``own`` was found by the fingerprint of these very records.
+    """
+
+    def __init__(
+        self,
+        own: PrivacyLedger,
+        known: KnownLedgers,
+        marks: np.ndarray,
+        *,
+        rule: OverlapRule,
+        same: bool,
+    ) -> None:
+        self._own, self._known, self._marks = own, known, marks
+        self._rule, self._same = rule, same
+
+    def charge(self, run: str, charges: Sequence[Charge]) -> None:
+        """As `PrivacyLedger.charge`, for all of the ledgers.
+
+        Raises OverlapError, and charges nothing, when records are shared with other ledgers and the
+        rule is to refuse; BudgetExceeded when any one ledger has no room.
+        """
+        if charges and all(self._own.holds(run, charge) for charge in charges):
+            return
+        with self._known.alone():
+            self._begin(
+                lambda ledger: all(ledger.holds(run, charge) for charge in charges),
+                lambda ledger, lines: ledger.due(lines, run, charges),
+                charges,
+            )
+
+    def unverified(self, run: str, mechanism: str) -> None:
+        """As `PrivacyLedger.unverified`, for all of the ledgers."""
+        with self._known.alone():
+            self._begin(
+                lambda ledger: False,
+                lambda ledger, lines: ledger.due_unverified(lines, run, mechanism),
+                None,
+            )
+
+    def overlaps(self) -> list[Overlap]:
+        """The other ledgers that hold some of the records, those that nothing was charged to left
+        out.
+        """
+        shared = self._known.sharing(self._marks, own=self._own.dataset)
+        return [overlap for overlap in shared if _spent(overlap)]
+
+    def most_spent(self) -> float:
+        """What any one of the records can have spent at most, in all runs that the marks show.
+
+        Every run on data with a record in common was charged to a ledger that holds that record's
+        mark, so the charges of all ledgers that share a record, each once, are enough; they are
+        priced together, at the delta and under the relation of the own ledger.
+        """
+        charged: dict[tuple[str, str, str], dict[str, Any]] = {}
+        for ledger in (self._own, *(PrivacyLedger(overlap.path) for overlap in self.overlaps())):
+            for line in ledger.lines():
+                if line["kind"] in SPENT:
+                    charged[line["kind"], line["run"], line.get("label", "")] = line
+        return self._own.price_of(list(charged.values()))
+
+    def _begin(
+        self,
+        holds: Callable[[PrivacyLedger], bool],
+        due: Due,
+        charges: Sequence[Charge] | None,
+    ) -> None:
+        self._require_original()
+        self._remember()
+        shared = {PrivacyLedger(overlap.path): overlap for overlap in self.overlaps()}
+        others = {ledger: shared[ledger] for ledger in shared if not holds(ledger)}
+        if others and self._rule == "refuse":
+            raise OverlapError(self._refusal(others, charges))
+        if self._rule == "separate":
+            others = {}
+        with ExitStack() as stack:
+            ledgers = sorted((self._own, *others), key=lambda ledger: ledger.path.resolve())
+            lines = {ledger: stack.enter_context(ledger.locked()) for ledger in ledgers}
+            bodies = {}
+            for ledger in (*others, self._own):
+                try:
+                    bodies[ledger] = due(ledger, lines[ledger])
+                except BudgetExceeded as error:
+                    if ledger is self._own:
+                        raise
+                    raise BudgetExceeded(f"{others[ledger]}: {error}") from None
+            marked = self._mark(lines[self._own], bodies[self._own])
+            for ledger in others:
+                ledger.write(lines[ledger], bodies[ledger])
+            self._own.write(lines[self._own], [*marked, *bodies[self._own]])
+
+    def _mark(self, lines: Lines, bodies: Lines) -> Lines:
+        """Puts the marks of the records on disk, and returns the line that names them. What opens a
+        new ledger is taken from ``bodies`` and written before.
+        """
+        if not lines:
+            self._own.write(lines, [bodies.pop(0)])
+        file = self._known.file_of(lines[0]["dataset"])
+        block = file.add(self._known.place_of(self._own.path), self._marks)
+        key = self._known.key
+        return [{"kind": "marked", "key": key, "block": block, "declared": not self._same}]
+
+    def _remember(self) -> None:
+        """Gives marks to the own ledger where it spent before it had any, or lost them, and these
+        are its records: also when the run is then refused.
+        """
+        ledger = self._known.glance(self._own.path)
+        if ledger.dataset is None:
+            return
+        if ledger.missing and (ledger.declared or not self._same):
+            raise LedgerError(self._known.lost_marks(ledger))
+        for name in ledger.missing:
+            file = self._known.file_of(ledger.dataset)
+            file.add(self._known.place_of(self._own.path), self._marks, name=name)
+        if ledger.marks is None and not ledger.missing and self._same:
+            with self._own.locked() as lines:
+                self._own.write(lines, self._mark(lines, []))
+
+    def _require_original(self) -> None:
+        """Refuses a second file of one ledger: what is charged to a copy, the other never sees."""
+        held = self._known.file_of(self._own.dataset).read()
+        if held is None or held.ledger == self._known.place_of(self._own.path):
+            return
+        before = self._known.path_at(held.ledger)
+        if self._known.glance(before).dataset == self._own.dataset:
+            raise LedgerError(
+                f"{self._own.path} is a copy of the ledger {before}: what is charged to one the "
+                f"other does not see. Nothing was read. Use --ledger {before}, or remove that file "
+                "if this one took its place"
+            )
+
+    def _refusal(
+        self, others: dict[PrivacyLedger, Overlap], charges: Sequence[Charge] | None
+    ) -> str:
+        told, bounded = [], charges is not None
+        for ledger, overlap in others.items():
+            lines = ledger.lines()
+            limit, spent = limit_of(lines), ledger.price_of(lines)
+            bounded = bounded and math.isfinite(spent)
+            would = ledger.price_of(lines, charges or ())
+            told.append(
+                f"{overlap} (limit epsilon = {limit.epsilon:g} at delta = {limit.delta:g}; "
+                + (
+                    f"{round_up(spent):g} is spent, and with this run it would be "
+                    f"{round_up(would):g})"
+                    if bounded
+                    else "what it has spent, or would have with this run, has no bound)"
+                )
+            )
+        cures = (
+            "If the data are a grown or changed version of that data set, --ledger "
+            f"{next(iter(others)).path} adds up there; --overlap charge charges the run to every "
+            "one of these ledgers; --overlap separate keeps the accounts apart, and the statement "
+            "says what they come to together"
+            if bounded
+            else "--overlap separate keeps the accounts apart, and statements say that a record of "
+            "these data can have spent without bound"
+        )
+        return (
+            f"of the {len(self._marks)} different images of these data, {'; '.join(told)}. A "
+            "record spends its budget in every data set that it is in, so nothing was read. "
+            f"{cures}"
+        )
+
+
+def _spent(overlap: Overlap) -> bool:
+    """Whether anything was charged to a ledger. Raises LedgerError where it cannot be known."""
+    try:
+        lines = PrivacyLedger(overlap.path).lines()
+        if lines[0]["dataset"] != overlap.dataset:
+            raise LedgerError(f"ledger {overlap.path} is now that of another data set")
+    except LedgerError as error:
+        raise LedgerError(
+            f"{overlap}, and what that has spent cannot be read: {error}"
+        ) from None
+    return any(line["kind"] in SPENT for line in lines)

@@ -7,13 +7,15 @@ import hmac
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dpgen.data.sources import Source
 from dpgen.files import TEXT_BYTES, read_bytes
 from dpgen.privacy.chain import LedgerError, held_alone, replace_durably, sweep_partials
-from dpgen.privacy.noise import KEY_BYTES
+
+if TYPE_CHECKING:
+    from dpgen.data.sources import Source
 
 
 def home() -> Path:
@@ -27,6 +29,8 @@ def installation_key() -> bytes:
     """The secret under which data sets are fingerprinted, drawn once: without it nobody can test
     whether a record is in one.
     """
+    from dpgen.privacy.noise import KEY_BYTES  # torch comes with it; `home` is asked without
+
     path = home() / "key"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists() or any(path.parent.glob(".key.*.partial")):

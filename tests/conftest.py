@@ -55,7 +55,7 @@ def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.fixture
 def remembering_accountant(monkeypatch: pytest.MonkeyPatch) -> None:
     """The accountants of production, which are asked the same questions by every fit."""
-    monkeypatch.setattr(accounting, "_pld", _remembered(accounting._pld))
+    monkeypatch.setattr(accounting, "_curve", _remembered(accounting._curve))
     opinion = _remembered(accounting.second_opinion)
     for module in (statement, verification):
         monkeypatch.setattr(module, "second_opinion", opinion)

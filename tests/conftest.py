@@ -56,9 +56,10 @@ def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.fixture
 def remembering_accountant(monkeypatch: pytest.MonkeyPatch) -> None:
     """The accountants of production, which are asked the same questions by every fit."""
-    monkeypatch.setattr(accounting, "_pld", _remembered(accounting._pld))
+    monkeypatch.setattr(accounting, "_curve", _remembered(accounting._curve))
+    opinion = _remembered(accounting.second_opinion)
     for module in (statement, promise):
-        monkeypatch.setattr(module, "second_opinion", _remembered(accounting.second_opinion))
+        monkeypatch.setattr(module, "second_opinion", opinion)
     for name in ("mu_of", "profile_of", "units_of"):
         monkeypatch.setattr(statement, name, _remembered(getattr(forms, name)))
 

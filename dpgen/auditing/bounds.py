@@ -19,13 +19,19 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import betaincinv, expit, ndtr, ndtri
+from scipy.special import betaincinv, expit, log_ndtr, ndtr, ndtri
 from scipy.stats import binom
-
-from dpgen.privacy.accounting import gaussian_delta
 
 Inverse = Callable[[float], float]
 LARGEST_MU = 100.0  # no number of guesses that fits a machine refutes more
+
+
+def gaussian_delta(epsilon: float, mu: float) -> float:
+    """delta(epsilon) of mu-GDP (Balle and Wang 2018, Theorem 8), as it stands there: the accountant
+    whose prices are audited computes it in another way.
+    """
+    behind = epsilon + log_ndtr(-mu / 2 - epsilon / mu)
+    return float(ndtr(mu / 2 - epsilon / mu) - math.exp(behind))
 
 
 def gaussian_epsilon(mu: float, delta: float) -> float:

@@ -8,16 +8,17 @@ import hmac
 import os
 import secrets
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dpgen.data.sources import Source
 from dpgen.files import TEXT_BYTES, read_bytes
 from dpgen.privacy.chain import LedgerError, held_alone, replace_durably, sweep_partials
 from dpgen.privacy.known_ledgers import KnownLedgers
 from dpgen.privacy.marks import MARK_BYTES, n_shared
-from dpgen.privacy.noise import KEY_BYTES
+
+if TYPE_CHECKING:
+    from dpgen.data.sources import Source
 
 
 def home() -> Path:
@@ -34,6 +35,8 @@ def installation_key() -> bytes:
     Raises LedgerError when it is gone while there are ledgers: under a new key no data set would be
     recognised, and each would get a fresh budget.
     """
+    from dpgen.privacy.noise import KEY_BYTES  # torch comes with it; `home` is asked without
+
     path = home() / "key"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists() or any(path.parent.glob(".key.*.partial")):
@@ -114,7 +117,7 @@ def overlap(source: Source, other: Source) -> int:
     """How many different images are in both, as `identify` recognises them; public or private, and
     with no trace in the installation.
     """
-    key = secrets.token_bytes(KEY_BYTES)
+    key = secrets.token_bytes(32)
     return n_shared(identify(source, key).marks, identify(other, key).marks)
 
 

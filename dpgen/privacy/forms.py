@@ -24,14 +24,16 @@ N_POINTS = 2000
 def profile_of(
     event: DpEvent, epsilon: float, relation: Adjacency | Relation
 ) -> list[list[float]]:
-    """[epsilon, delta] at five epsilons about ``epsilon``; no delta is stated below the floor."""
+    """[epsilon, delta] at five epsilons about ``epsilon``; no delta is stated below the floor, or
+    the one at ``epsilon`` where that is the smaller one.
+    """
     curve = curve_of(event, relation)
 
     def delta(at: float) -> float:
-        found = 1.0 if curve is None else float(curve.get_delta_for_epsilon(at))
-        return round_up(min(max(found, DELTA_FLOOR), 1.0))
+        return 1.0 if curve is None else float(curve.get_delta_for_epsilon(at))
 
-    return [[at, delta(at)] for at in (epsilon * share for share in PROFILE)]
+    floor = min(DELTA_FLOOR, delta(epsilon))
+    return [[at, round_up(max(delta(at), floor))] for at in (epsilon * x for x in PROFILE)]
 
 
 def mu_of(event: DpEvent, relation: Adjacency | Relation) -> tuple[float, float]:

@@ -15,13 +15,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from scipy.optimize import brentq
-
 from dpgen.files import read_json
-from dpgen.privacy.accounting import ACCOUNTANT, epsilon_of, gaussian_delta, round_up
+from dpgen.privacy.accounting import CLOSED_FORM, round_up
 from dpgen.privacy.certificate import LARGEST_STATEMENT, NOTICE, CertificateError, intact
 from dpgen.privacy.chain import digest
-from dpgen.privacy.events import GaussianLeaf
+from dpgen.privacy.gaussian import gaussian_epsilon
 
 SCHEMA = "dpgen-notice/1"
 VERIFIED = "claim_not_verified"
@@ -59,18 +57,12 @@ def gaussian_worst_case(mu: float, delta: float) -> WorstCase:
     """The worst case of a Gaussian mechanism whose answer moves by ``mu`` times its noise between
     any two data sets, so that the neighbouring relation makes no difference.
 
-    The accountant of record prices it where it can; above, the exact Gaussian curve does
-    (theorem F2), rounded up.
+    It has the exact Gaussian curve (theorem F2; Balle and Wang 2018, Theorem 8), rounded up.
     """
     if not (math.isfinite(mu) and mu > 0):
         raise ValueError(f"mu must be a number greater than 0, got {mu}")
     mu = round_up(mu, 5)
-    epsilon = epsilon_of(GaussianLeaf(1.0, 1 / mu, 1).event, delta, "add_remove")
-    if math.isfinite(epsilon):
-        return WorstCase(mu, round_up(epsilon), delta, ACCOUNTANT)
-    top = mu * mu / 2 + 40 * mu  # 40 standard deviations of the loss above its mean
-    exact = brentq(lambda e: gaussian_delta(e, mu) - delta, 0.0, top, xtol=1e-9, rtol=1e-12)
-    return WorstCase(mu, round_up(float(exact)), delta, "exact Gaussian curve")
+    return WorstCase(mu, round_up(gaussian_epsilon(mu, delta)), delta, CLOSED_FORM)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import sys
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
 
 from dp_accounting.dp_event import DpEvent
 
-from dpgen.privacy.events import leaves
+from dpgen.privacy.events import GaussianLeaf, leaves
 from dpgen.privacy.relation import Adjacency, Relation
 
 ORDERS = (
@@ -16,6 +21,7 @@ ORDERS = (
     + [float(x) for x in range(12, 64)]
     + [128.0, 256.0, 512.0]
 )  # fmt: skip
+N_PRICES = 4096  # a statement and its checks ask the same questions
 
 
 def second_opinion(
@@ -27,24 +33,27 @@ def second_opinion(
     a consequence: the bound is then the classical one for m of them, never below the exact price,
     and infinite where it says nothing.
     """
-    relation = Relation.of(relation)
+    return _epsilon(tuple(leaves(event)), delta, Relation.of(relation))
+
+
+@lru_cache(maxsize=N_PRICES)
+def _epsilon(found: tuple[GaussianLeaf, ...], delta: float, relation: Relation) -> float | None:
     m, replaced = relation.max_records_per_unit, relation.adjacency == "replace_one"
-    sampled = any(leaf.rate < 1 for leaf in leaves(event))
+    sampled = any(leaf.rate < 1 for leaf in found)
     if replaced and sampled:
         return None
     scale = (2.0 if replaced else 1.0) * (1 if sampled else m)
-    epsilon_fn = _renyi(event, scale)
+    epsilon_fn = _renyi(found, scale)
     return _of_group(epsilon_fn, m, delta) if sampled and m > 1 else epsilon_fn(delta)
 
 
-def _renyi(event: DpEvent, scale: float) -> Callable[[float], float]:
+def _renyi(found: tuple[GaussianLeaf, ...], scale: float) -> Callable[[float], float]:
     """Epsilon as a function of delta, of sums that move by ``scale`` times their bound."""
-    from opacus.accountants.analysis import rdp
-
+    rdp = opacus_rdp()
     total = 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for leaf in leaves(event):
+        for leaf in found:
             total = total + rdp.compute_rdp(
                 q=leaf.rate,
                 noise_multiplier=leaf.noise_multiplier / scale,
@@ -58,6 +67,25 @@ def _renyi(event: DpEvent, scale: float) -> Callable[[float], float]:
             return float(rdp.get_privacy_spent(orders=ORDERS, rdp=total, delta=delta)[0])
 
     return epsilon
+
+
+@lru_cache(maxsize=1)
+def opacus_rdp() -> ModuleType:
+    """Opacus' module of Renyi bounds, by itself: it needs NumPy and SciPy, while the package around
+    it loads torch, which takes longer than all there is to price.
+    """
+    found = importlib.util.find_spec("opacus")
+    places = found.submodule_search_locations if found is not None else None
+    file = Path(places[0], "accountants", "analysis", "rdp.py") if places else Path()
+    if "opacus" in sys.modules or not file.is_file():
+        from opacus.accountants.analysis import rdp
+
+        return rdp
+    spec = importlib.util.spec_from_file_location("opacus_rdp", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _of_group(epsilon_fn: Callable[[float], float], m: int, delta: float) -> float:

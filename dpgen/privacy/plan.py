@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from dp_accounting.dp_event import DpEvent
 
-from dpgen.privacy.accounting import Budget, calibrate, epsilon_of, gaussian_mu, round_up
+from dpgen.privacy.accounting import Budget, epsilon_of, round_up
+from dpgen.privacy.calibration import calibrate, gaussian_mu
 from dpgen.privacy.charges import Charge, plan_hash
 from dpgen.privacy.events import GaussianLeaf, compose
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum

@@ -16,7 +16,7 @@ from typing import Any
 
 from dp_accounting.dp_event import DpEvent
 
-from dpgen.privacy.accounting import ACCOUNTANT, epsilon_of, round_up, second_opinion
+from dpgen.privacy.accounting import accountant_of, epsilon_of, round_up, second_opinion
 from dpgen.privacy.certificate import SCHEMA
 from dpgen.privacy.chain import digest
 from dpgen.privacy.charges import charged_event, relation_of, releases_of
@@ -88,7 +88,7 @@ def accounting_of(
             "covers": "all iterates of the private stages and all later sampling",
         },
         "accounting": {
-            "accountant": ACCOUNTANT,
+            "accountant": accountant_of(event),
             "version": version("dp-accounting"),
             "rounding": "up",
             "events": event_to_json(event),

@@ -22,9 +22,10 @@ import math
 from typing import Any
 
 import numpy as np
-from dp_accounting.pld import pld_pmf
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from scipy.special import gammaln, log_ndtr, logsumexp, ndtr, xlog1py, xlogy
+
+from dpgen.privacy.losses import connected, grid_to
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -52,17 +53,16 @@ def sampled_unit(
         )
     step = _Step(noise_multiplier, _log_binomial(n_records, rate))
     least, most = step.loss(np.array([-TAIL * step.sigma, step.last + TAIL * step.sigma]))[0]
-
-    def pmf(low: float, high: float, delta_fn: Any) -> Any:  # noqa: ANN401
-        first, last = math.floor(low / interval), math.ceil(high / interval)
-        deltas = delta_fn(np.arange(first, last + 1) * interval)
-        # Never below what follows: rounding must not make the divergence rise.
-        falling = np.maximum.accumulate(np.clip(deltas, 0.0, 1.0)[::-1])[::-1]
-        return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(interval, first, last, falling)
-
+    removed = _falling(step.delta_removed(grid_to(most, interval)))
+    added = _falling(step.delta_added(grid_to(-least, interval)))
     return PrivacyLossDistribution(
-        pmf(least, most, step.delta_removed), pmf(-most, -least, step.delta_added)
+        connected(removed, added, interval), connected(added, removed, interval)
     )
+
+
+def _falling(deltas: Array) -> Array:
+    """Never below what follows: rounding must not make the divergence rise."""
+    return np.asarray(np.maximum.accumulate(np.clip(deltas, 0.0, 1.0)[::-1])[::-1])
 
 
 def _log_binomial(m: int, rate: float) -> Array:
@@ -108,14 +108,15 @@ class _Step:
         known, _ = self.loss(grid)
         cell = np.clip(np.searchsorted(known, losses), 1, len(grid) - 1)
         x = np.interp(losses, known, grid)
-        for _ in range(4):  # Newton, kept to its cell: far to the left the loss is all but flat
-            value, slope = self.loss(x)
-            x = np.clip(x - (value - losses) / slope, grid[cell - 1], grid[cell])
         inside = (losses > known[0]) & (losses < known[-1])
-        error = np.abs(self.loss(x)[0] - losses)[inside]
-        if error.size and not error.max() <= 1e-9:
-            raise ArithmeticError(f"the loss of a unit was inverted to {error.max():.1g} only")
-        return x
+        for _ in range(6):  # Newton, kept to its cell: far to the left the loss is all but flat
+            value, slope = self.loss(x)
+            error = np.max(np.abs(value - losses), where=inside, initial=0.0)
+            # A divergence falls with the square of the distance from the best point.
+            if error <= 1e-9:
+                return x
+            x = np.clip(x - (value - losses) / slope, grid[cell - 1], grid[cell])
+        raise ArithmeticError(f"the loss of a unit was inverted to {error:.1g} only")
 
     def delta_removed(self, epsilons: Array) -> Array:
         """H(P || Q) at exp(epsilon)."""

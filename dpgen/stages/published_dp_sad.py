@@ -35,7 +35,8 @@ from dpgen.distillation import side_by_side
 from dpgen.networks.denoiser import Denoiser, loss_weight
 from dpgen.networks.discriminator import Discriminator
 from dpgen.networks.ema import EMA
-from dpgen.privacy.accounting import Budget, calibrate, epsilon_of, round_up
+from dpgen.privacy.accounting import Budget, epsilon_of, round_up
+from dpgen.privacy.calibration import calibrate
 from dpgen.privacy.clipping import clip_factors
 from dpgen.privacy.events import GaussianLeaf
 from dpgen.privacy.noise import NoiseSource

@@ -23,7 +23,7 @@ from dpgen.auditing.bounds import (
 )
 from dpgen.auditing.claims import GaussianBlowUp, ProfileBlowUp
 from dpgen.privacy.accounting import Budget, gaussian_delta
-from dpgen.privacy.accounting import gaussian_mu as priced_mu
+from dpgen.privacy.calibration import gaussian_mu as priced_mu
 
 DELTA = 1e-5
 # Of privacy.md, section 1: epsilon at delta 1e-5, and mu rounded down.

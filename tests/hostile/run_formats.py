@@ -14,7 +14,6 @@ from typing import Any
 from unittest import mock
 
 import torch
-from opacus.accountants.analysis import rdp
 
 from dpgen.data.images import Images, to_uint8
 from dpgen.data.private import PrivateDataset
@@ -25,6 +24,7 @@ from dpgen.privacy import accounting
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import statement_bytes
 from dpgen.privacy.chain import digest
+from dpgen.privacy.opinion import opacus_rdp
 from dpgen.privacy.verification import verify
 from dpgen.stages.teacher import TeacherSettings
 from dpgen.synthesis import synthesise
@@ -94,14 +94,14 @@ def remembered_prices() -> Iterator[Callable[[], None]]:
     """
     known: dict[str, Any] = {}
     frozen = False
-    real = accounting._pld
+    real = accounting._curve
 
-    def priced(event: Any, *rest: Any) -> Any:  # noqa: ANN401
-        key = repr((event, rest))
+    def priced(found: Any, *rest: Any) -> Any:  # noqa: ANN401
+        key = repr((found, rest))
         if key not in known:
             if frozen:
                 raise ValueError("no genuine statement holds this event")
-            known[key] = Remembering(real(event, *rest))
+            known[key] = Remembering(real(found, *rest))
         return known[key]
 
     def freeze() -> None:
@@ -109,6 +109,7 @@ def remembered_prices() -> Iterator[Callable[[], None]]:
         frozen = True
 
     second: dict[str, Any] = {}
+    rdp = opacus_rdp()
     theirs = rdp.compute_rdp
 
     def priced_again(**question: Any) -> Any:  # noqa: ANN401
@@ -118,7 +119,7 @@ def remembered_prices() -> Iterator[Callable[[], None]]:
         return second[key]
 
     with (
-        mock.patch.object(accounting, "_pld", priced),
+        mock.patch.object(accounting, "_curve", priced),
         mock.patch.object(rdp, "compute_rdp", priced_again),
     ):
         yield freeze

@@ -7,7 +7,6 @@ from dataclasses import replace
 from decimal import ROUND_FLOOR, Context, Decimal
 from typing import Any
 
-from dp_accounting import NeighboringRelation
 from dp_accounting.dp_event import DpEvent
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from dpgen.privacy.relation import Relation
 from tests.mutations.bug import Bug
 
 EVENT = "dpgen.privacy.mechanisms.NoisySGD.event"
+CURVE = "dpgen.privacy.accounting._curve"
 BEGIN = "dpgen.data.private.PrivateDataset.begin"
 
 
@@ -33,15 +33,16 @@ def in_epochs(mechanism: Any) -> GaussianLeaf:  # noqa: ANN401
     return GaussianLeaf(mechanism.rate, mechanism.noise_multiplier, n_epochs)
 
 
-def as_add_remove(original: dict[str, Any]) -> dict[str, Any]:
-    return dict.fromkeys(original, NeighboringRelation.ADD_OR_REMOVE_ONE)
+def priced_for(**changes: Any) -> Callable[..., Any]:  # noqa: ANN401
+    """Prices under another relation than the one that is asked for."""
 
+    def changed(original: Callable[..., Any]) -> Callable[..., Any]:
+        def price(found: Any, relation: Relation, interval: float) -> Any:  # noqa: ANN401
+            return original(found, replace(relation, **changes), interval)
 
-def of_one_record(original: Callable[..., Any]) -> Callable[..., Any]:
-    def price(leaf: GaussianLeaf, relation: Relation, interval: float) -> Any:  # noqa: ANN401
-        return original(leaf, replace(relation, max_records_per_unit=1), interval)
+        return price
 
-    return price
+    return changed
 
 
 def for_nothing(original: Callable[..., DpEvent]) -> Callable[..., DpEvent]:
@@ -113,12 +114,12 @@ BUGS = (
     Bug(
         "neighbours that replace a record priced as neighbours that add one",
         "replacing moves a sum by twice the bound: twice the mu that is printed",
-        "price", {"dpgen.privacy.accounting.RELATIONS": as_add_remove},
+        "price", {CURVE: priced_for(adjacency="add_remove")},
     ),
     Bug(
         "a person's m records priced as one",
         "together they move a sum by m bounds",
-        "price", {"dpgen.privacy.accounting._pld_of_leaf": of_one_record},
+        "price", {CURVE: priced_for(max_records_per_unit=1)},
     ),
     Bug(
         "only the first stage is charged",

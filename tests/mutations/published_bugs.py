@@ -16,7 +16,8 @@ from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset, _Records
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.pge import PGE, PGESettings
-from dpgen.privacy.accounting import Budget, gaussian_mu
+from dpgen.privacy.accounting import Budget
+from dpgen.privacy.calibration import gaussian_mu
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.stages import published_dp_sad, published_pge

@@ -171,7 +171,8 @@ def price(place: Path) -> str:
         (Relation("replace_one", 1), 2.0),
         (Relation("add_remove", 3), 3.0),
     ):
-        if epsilon_of(gaussian, delta, relation) < gaussian_epsilon(moved / 2.0, delta):
+        exact = gaussian_epsilon(moved / 2.0, delta)  # to 1e-10
+        if epsilon_of(gaussian, delta, relation) < exact * (1 - 1e-9):
             return f"too cheap for {relation.phrase}"
     inner = dp_event.PoissonSampledDpEvent(0.1, dp_event.GaussianDpEvent(2.0))
     accountant = PLDAccountant(NeighboringRelation.ADD_OR_REMOVE_ONE)

@@ -12,7 +12,13 @@ from typing import Any
 from dp_accounting.dp_event import DpEvent
 
 from dpgen.privacy import earlier
-from dpgen.privacy.accounting import ACCOUNTANT, Budget, epsilon_of, round_up, second_opinion
+from dpgen.privacy.accounting import (
+    Budget,
+    accountant_of,
+    epsilon_of,
+    round_up,
+    second_opinion,
+)
 from dpgen.privacy.certificate import EARLIER, CertificateError
 from dpgen.privacy.checks.check import Check, agree, unversioned
 from dpgen.privacy.events import compose, event_to_json
@@ -76,7 +82,7 @@ def promise_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
     yield Check("other forms of the guarantee", same, "mu, profile and groups recomputed")
     same = agree(unversioned(again["accounting"]), unversioned(statement["accounting"]))
     same = same and statement["verified"] == again["verified"]
-    yield Check("how it was counted", same, ACCOUNTANT)
+    yield Check("how it was counted", same, accountant_of(basis.event))
     yield _theorem_check(statement["mechanism"], None if old else again["theorems"])
     same = agree(again["implementation"], statement["implementation"])
     same = same and agree(again["data_access"], statement["data_access"])

@@ -1,0 +1,48 @@
+"""The second accountant is Opacus', whatever of Opacus is loaded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from opacus.accountants.analysis import rdp
+
+from dpgen.privacy.events import GaussianLeaf, compose
+from dpgen.privacy.opinion import ORDERS, second_opinion
+
+ROOT = Path(__file__).parents[2]
+PRICED = """
+import sys
+import dpgen.commands.verify, dpgen.commands.listings
+from dpgen.data.identity import home
+from dpgen.privacy import parentage, signature, verification
+from dpgen.privacy.events import GaussianLeaf, compose
+from dpgen.privacy.statement import accounting_of
+
+event = compose([GaussianLeaf(1.0, 6.0, 1).event, GaussianLeaf(0.1, 4.0, 30).event])
+told = accounting_of(event, 1e-5, "add_remove")["accounting"]["cross_check"]
+print(home(), "torch" in sys.modules, "opacus" in sys.modules, told["epsilon"])
+"""
+
+
+def test_a_statement_is_checked_by_both_accountants_without_torch() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PRICED], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    event = compose([GaussianLeaf(1.0, 6.0, 1).event, GaussianLeaf(0.1, 4.0, 30).event])
+    told = second_opinion(event, 1e-5, "add_remove")
+    assert told is not None
+    _, torch, opacus, epsilon = done.stdout.split()
+    assert (torch, opacus) == ("False", "False")
+    assert told <= float(epsilon) <= 1.01 * told
+
+
+def test_the_second_accountant_is_the_library_itself() -> None:
+    renyi = sum(
+        rdp.compute_rdp(q=q, noise_multiplier=sigma, steps=steps, orders=ORDERS)
+        for q, sigma, steps in ((1.0, 6.0, 2), (0.05, 1.3, 70))
+    )
+    event = compose([GaussianLeaf(1.0, 6.0, 2).event, GaussianLeaf(0.05, 1.3, 70).event])
+    exact, _ = rdp.get_privacy_spent(orders=ORDERS, rdp=renyi, delta=1e-6)
+    assert second_opinion(event, 1e-6, "add_remove") == float(exact)

@@ -72,11 +72,7 @@ class Descent:
             if any(x["kind"] == "charge" and x["run"] == self.run for x in lines):
                 raise LedgerError(UNMARKED)
         elif marks.current:
-            raise LedgerError(
-                f"run {self.run[:12]} was begun on the ledger {self.ledger.path}, which knows "
-                "nothing of that: it was restored to an earlier state. What it no longer shows was "
-                "spent all the same. Start a new run folder, which is charged anew"
-            )
+            raise self._forgotten()
         self._previous, self._mark = last, self.keys.lineage.propose(last)
 
     def begin(self) -> None:
@@ -119,8 +115,16 @@ class Descent:
                 "two of them would have two answers under one charge. Call begin here, and the run "
                 "goes on here alone"
             )
-        if last_mark(lines, self.run) != mark:
-            raise self._overtaken(lines)
+        last = last_mark(lines, self.run)
+        if last != mark:
+            raise self._overtaken(lines) if last else self._forgotten()
+
+    def _forgotten(self) -> LedgerError:
+        return LedgerError(
+            f"run {self.run[:12]} was begun on the ledger {self.ledger.path}, which knows nothing "
+            "of that: it was restored to an earlier state. What it no longer shows was spent all "
+            "the same. Start a new run folder, which is charged anew"
+        )
 
     def _overtaken(self, lines: Lines) -> Overtaken:
         """What to tell who comes second: what it would cost, and what to do."""

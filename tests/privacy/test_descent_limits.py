@@ -97,8 +97,11 @@ def test_a_ledger_that_forgot_a_run_is_told_from_a_run_without_marks(
         patch.setattr(Descent, "begin", keep)
         begun(kit, tmp_path, "forgotten")
     data = begun(kit, tmp_path, "forgotten")
+    step = next(data.steps(STEPS, label="teacher", micro_batch=4))
     folder = data.ledger.path.parent
     shutil.rmtree(folder)
     kept.rename(folder)
+    with pytest.raises(LedgerError, match="it was restored to an earlier state"):
+        step.gradient(kit.Linear(), kit.parameters())
     with pytest.raises(LedgerError, match="it was restored to an earlier state"):
         begun(kit, tmp_path, "forgotten")

@@ -98,7 +98,7 @@ class DenoisingObjective:
         The denoising loss comes for many records at once too. The sliced losses differentiate by
         the input first, and a layer's output does not tell all that its weights do in them.
         """
-        batch = None if score_matching.find(self.name).projects else self._of_batch
+        batch = None if score_matching.find(self.name).projects else self.losses
         half = torch.bfloat16 if self.precision == "bf16" else None
         return BatchedLoss(self.denoiser, self._of_record, batch, half)
 
@@ -107,9 +107,10 @@ class DenoisingObjective:
     ) -> Tensor:
         return self._of_draws(call, pixels, label, draws["drop"], *_drawn(draws)).mean()
 
-    def _of_batch(
+    def losses(
         self, call: Call, pixels: Tensor, labels: Tensor, draws: dict[str, Tensor]
     ) -> Tensor:
+        """(B,): the losses of many records, from one call of the network."""
         n_draws = draws["sigma"].shape[1]
         rows = (t.repeat_interleave(n_draws, 0) for t in (pixels, labels, draws["drop"]))
         found = self._of_draws(call, *rows, *(t.flatten(0, 1) for t in _drawn(draws)))

@@ -1,0 +1,68 @@
+"""How fast `dpgen` is on this machine, as ratios within one run.
+
+    python scripts/speed.py --out assets/speed.json --picture assets/speed.png
+    python scripts/speed.py --only gpu sampling written --out assets/speed_gpu.json
+
+Sections: `step` (private over plain: time, peak memory), `peers` (Opacus hooks and ghost clipping),
+`sampling` (1, 2, 4 and 250 steps), `written` (from network to disk), `growth` (records, side,
+parameters), `gpu` (whole steps on a GPU, with what the card can do). Times on a CPU are of this
+process alone; every ratio is the median of rounds in turns, with the least and the largest. Rows
+are printed and written as they come, so that a run that is cut off keeps what it has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", nargs="+", metavar="SECTION", help="of the sections, these")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", choices=["auto", "cpu"], default="auto")
+    parser.add_argument("--out", type=Path, help="JSON file of all rows")
+    parser.add_argument("--picture", type=Path, help="PNG file of the ratios")
+    parser.add_argument("--peak", nargs=5, help=argparse.SUPPRESS)  # of a child process
+    given = parser.parse_args()
+    import torch
+    from speed_runs.bench import Bench
+    from speed_runs.drawing import drawing, writing
+    from speed_runs.gpu import gpu
+    from speed_runs.growth import growth
+    from speed_runs.peers import peers
+    from speed_runs.picture import save_picture
+    from speed_runs.steps import peak_here, steps
+
+    from dpgen.workplace import Hardware
+
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    if given.peak:
+        print(peak_here(*given.peak[:2], *map(int, given.peak[2:])))
+        return
+    device = Hardware(given.device).accelerator().device
+    sections = {
+        "step": steps, "peers": peers, "sampling": drawing, "written": writing, "growth": growth,
+    }  # fmt: skip
+    if device.type == "cuda":
+        sections = {"gpu": gpu, **sections}
+    chosen = given.only or list(sections)
+    if unknown := [name for name in chosen if name not in sections]:
+        sys.exit(f"--only must be of {', '.join(sections)} on {device.type}, got {unknown[0]!r}")
+    bench = Bench(device, given.rounds, given.out)
+    for name in chosen:
+        sections[name](bench)
+        if bench.on_gpu:
+            torch.cuda.empty_cache()
+    if given.picture is not None:
+        save_picture(bench.rows, bench.machine(), given.picture)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Images a second: students of one, two and four steps against a teacher's 250, and to the disk."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from dpgen.data.export import write_images
+from dpgen.drawing import draw_blocks
+from dpgen.networks.denoiser import Denoiser
+from samplers import DDIM, Annealed, Geometric, Sampler
+from speed_runs.bench import Bench
+from speed_runs.steps import preset
+
+STEPS = (1, 2, 4, 250)
+WRITTEN = {"cpu": 1_000, "cuda": 60_000}
+
+
+def sampler(n_steps: int) -> Sampler:
+    return Annealed(Geometric(n_steps, 0.02, 20.0), transport=DDIM(eta=0.0))
+
+
+def network(bench: Bench) -> Denoiser:
+    torch.manual_seed(0)
+    return Denoiser(preset("small", 28)).to(bench.device).eval()
+
+
+def drawing(bench: Bench) -> None:
+    """Images a second by number of steps, in one run."""
+    denoiser = network(bench)
+    n = {s: 2048 if bench.on_gpu else 256 if s <= 4 else 8 for s in STEPS}
+
+    def run(n_steps: int) -> None:
+        labels = torch.arange(n[n_steps], device=bench.device) % 10
+        noise = torch.randn(n[n_steps], 1, 28, 28, device=bench.device)
+        with torch.no_grad():
+            own = torch.Generator(device=bench.device).manual_seed(0)
+            sampler(n_steps)(denoiser.score_fn(labels), noise, generator=own)
+
+    found = bench.race({str(s): lambda s=s: run(s) for s in STEPS})
+    a_second = {s: [n[s] / t for t in found[str(s)]] for s in STEPS}
+    for s in STEPS:
+        rounds = zip(a_second[s], a_second[250], strict=True)
+        ratios = sorted(own / teacher for own, teacher in rounds)
+        bench.add(
+            "sampling", steps=s, images=n[s], images_a_second=sorted(a_second[s])[len(ratios) // 2],
+            over_250=[ratios[len(ratios) // 2], ratios[0], ratios[-1]],
+        )  # fmt: skip
+
+
+def writing(bench: Bench) -> None:
+    """A student's images from network to disk, as `dpgen sample` draws and writes them."""
+    denoiser, n = network(bench), WRITTEN[bench.device.type]
+    names = [str(k) for k in range(10)]
+    for layout in ("npz", "folder"):
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            blocks = draw_blocks(denoiser, torch.arange(n) % 10, sampler(4), 0, device=bench.device)
+            write_images(blocks, Path(folder) / "images", format=layout, n_images=n,  # type: ignore[arg-type]
+                         class_names=names)  # fmt: skip
+            seconds = time.perf_counter() - start
+        bench.add("written", layout=layout, steps=4, images=n, wall_seconds=seconds)

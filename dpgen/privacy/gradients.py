@@ -46,7 +46,8 @@ class BatchedLoss:
             It hands the network whole numbers of rows for each record, record by record, and takes
             no derivative itself. None: there is no such function.
         half: what a float32 network computes in, if not in float32: its parameters are rounded to
-            this type for the pass. Per-record gradients are float32 all the same.
+            this type for the pass, and it rounds what it is given to the type of its parameters.
+            Per-record gradients are float32 all the same.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ from torch.func import functional_call, grad, vmap
 
 from dpgen.networks import NETWORKS, require_per_record
 from dpgen.privacy.clipping import MARGIN, add_clipped, zero_sum
+from dpgen.privacy.gradients import BatchedLoss, engine_of
 
 SHAPE = (2, 8, 8)
 N_CLASSES = 3
@@ -122,17 +123,26 @@ def test_the_top_level_itself_is_checked() -> None:
         require_per_record(nn.BatchNorm2d(4))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
-def test_the_clipped_sum_equals_a_loop_over_records(name: str, layout: torch.memory_format) -> None:
-    module = build(name).to(memory_format=layout)
-    records = tuple(t.contiguous(memory_format=layout) if t.ndim == 4 else t for t in inputs(name))
-    parameters = {key: value.detach() for key, value in module.named_parameters()}
+def losses(module: nn.Module) -> BatchedLoss:
+    """The squares of what comes out, for one record and for many."""
+    return BatchedLoss(
+        module,
+        lambda call, *record: call(*(t[None] for t in record)).square().sum(),
+        lambda call, *records: call(*records).square().reshape(len(records[0]), -1).sum(1),
+    )
 
-    def loss(parameters: dict[str, Tensor], *record: Tensor) -> Tensor:
-        output = functional_call(module, parameters, tuple(t[None] for t in record))
-        return output.square().sum()
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("layout", ["contiguous", "channels last"])
+@pytest.mark.parametrize("engine", ["vmap", "layers"])
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+def test_the_clipped_sum_equals_a_loop_over_records(name: str, layout: str, engine: str) -> None:
+    memory = torch.channels_last if layout == "channels last" else torch.contiguous_format
+    module = build(name).to(memory_format=memory)
+    records = tuple(t.contiguous(memory_format=memory) if t.ndim == 4 else t for t in inputs(name))
+    parameters = {key: value.detach() for key, value in module.named_parameters()}
+    loss = losses(module)
+    assert engine_of(loss) == "layers"  # every network of ours is covered
 
     alone = []
     for i in range(N_RECORDS):
@@ -143,8 +153,34 @@ def test_the_clipped_sum_equals_a_loop_over_records(name: str, layout: torch.mem
     clip_norm = sorted(norms)[N_RECORDS // 2]  # some records are clipped, some are not
     total = zero_sum(parameters)
     valid = torch.ones(N_RECORDS, dtype=torch.bool)
-    add_clipped(total, loss, parameters, records, valid, clip_norm)
+    asked = loss if engine == "layers" else lambda *given: loss(*given)
+    add_clipped(total, asked, parameters, records, valid, clip_norm)
     for key, summed in total.items():
         factors = [min(1.0, clip_norm / MARGIN / norm) for norm in norms]
         looped = sum(f * record[key] for f, record in zip(factors, alone, strict=True))
         torch.testing.assert_close(summed, looped, rtol=1e-9, atol=1e-9 * clip_norm)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_in_single_precision_a_record_has_its_gradient_wherever_it_stands(name: str) -> None:
+    """Bit by bit, whatever the others are; then a record that comes or goes changes no other's
+    rounding. And its share of a sum keeps the bound, with the margin to spare."""
+    module = build(name).float()
+    parameters = {key: value.detach() for key, value in module.named_parameters()}
+    records = tuple(t.float() if t.is_floating_point() else t for t in inputs(name))
+    records = tuple(torch.cat([t, t.flip(0)]) for t in records)  # eight
+    loss = losses(module)
+    before = loss.gradients(parameters, *records)
+    turn = torch.tensor([3, 1, 0, 6, 2, 7, 5, 4])
+    turned = loss.gradients(parameters, *(t[turn] for t in records))
+    spoilt = loss.gradients(parameters, records[0].index_fill(0, turn[:1], torch.nan), *records[1:])
+    assert before is not None and turned is not None and spoilt is not None
+    for key, value in before.items():
+        assert torch.equal(turned[key], value[turn]), key
+        assert torch.equal(spoilt[key][turn[1:]], value[turn[1:]]), key
+    clip_norm = 0.01
+    total = zero_sum(parameters)
+    valid = torch.arange(8) == 2
+    add_clipped(total, loss, parameters, records, valid, clip_norm)
+    norm = sum(float(t.square().sum()) for t in total.values()) ** 0.5
+    assert norm == pytest.approx(clip_norm / MARGIN, rel=1e-12)

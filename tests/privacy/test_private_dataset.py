@@ -17,6 +17,7 @@ from dpgen.data import identity
 from dpgen.data.identity import fingerprint, installation_key
 from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.private import PrivateDataset
+from dpgen.privacy import charges
 from dpgen.privacy import ledger as ledger_module
 from dpgen.privacy.accounting import Budget, epsilon_of
 from dpgen.privacy.chain import LedgerError, parse_lines
@@ -43,7 +44,8 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     def price(event: Any, delta: float, adjacency: str) -> float:  # noqa: ANN401
         return sum(leaf.steps for leaf in leaves(event)) / 100
 
-    monkeypatch.setattr(ledger_module, "epsilon_of", price)
+    for module in (charges, ledger_module):
+        monkeypatch.setattr(module, "epsilon_of", price)
 
 
 def sgd(**changes: Any) -> NoisySGD:  # noqa: ANN401
@@ -554,7 +556,8 @@ def test_the_ledger_charges_a_person_what_a_person_costs(
     kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the plan was calibrated for, the limit is of a whole person."""
-    monkeypatch.setattr(ledger_module, "epsilon_of", epsilon_of)
+    for module in (charges, ledger_module):
+        monkeypatch.setattr(module, "epsilon_of", epsilon_of)
     whole = replace(plan(kit), relation=PERSONS.relation)
     exact = whole.epsilon(1e-5)
     assert exact > 3 * plan(kit).epsilon(1e-5)

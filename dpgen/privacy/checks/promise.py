@@ -32,7 +32,6 @@ PUBLIC = (
     "run folder (declared public data by whoever ran the training)",
 )
 SHARED = "record_total_epsilon"  # said of private data whose records are marked
-SETTLED = 1.002  # two prices of one event may differ by what the accountant leaves open
 KEYS = {
     "schema", "artifact", "statement", "verified", "mechanism", "guarantee", "accounting",
     "releases", "facts", "declared", "implementation", "data_access", "data_set", "tuning",
@@ -73,9 +72,9 @@ def promise_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
     phrase = f"{basis.relation.unit}, {basis.relation.phrase}"
     yield Check("unit", declared == basis.relation, phrase)
     yield from _stage_checks(statement, basis)
-    yield from _epsilon_checks(basis.event, guarantee, basis.relation)
     old, kind = statement["schema"] == EARLIER, statement["artifact"]["kind"]
-    again = (earlier.derived if old else derived)(kind, basis)
+    yield from _epsilon_checks(basis.event, guarantee, basis.relation, old=old)
+    again = earlier.derived(kind, basis, guarantee) if old else derived(kind, basis)
     for name, key in (("wording", "statement"), ("declared beforehand", "declared")):
         yield Check(name, statement[key] == again[key], again[key])
     same = agree(again["guarantee"], guarantee)
@@ -125,14 +124,14 @@ def _stage_checks(statement: Mapping[str, Any], basis: Basis) -> Iterator[Check]
 
 
 def _epsilon_checks(
-    event: DpEvent, guarantee: Mapping[str, Any], relation: Relation
+    event: DpEvent, guarantee: Mapping[str, Any], relation: Relation, *, old: bool
 ) -> Iterator[Check]:
     delta = guarantee["delta"]
     exact = epsilon_of(event, delta, relation)
     epsilon = round_up(exact)
     yield Check(
         "epsilon from the events",
-        epsilon == guarantee["epsilon"],
+        epsilon == guarantee["epsilon"] or (old and earlier.is_price(guarantee["epsilon"], exact)),
         f"stated {guarantee['epsilon']:g}, computed {epsilon:g} at delta = {delta:g}",
     )
     other = second_opinion(event, delta, relation)
@@ -168,14 +167,15 @@ def _account_checks(statement: Mapping[str, Any], basis: Basis) -> Iterator[Chec
     limit = Budget(account["limit"]["epsilon"], account["limit"]["delta"])
     exact = epsilon_of(basis.event, limit.delta, basis.relation)
     wrong = []
-    alone = place in PUBLIC and statement["schema"] != EARLIER  # its ledger is the run's own
+    old = statement["schema"] == EARLIER
+    alone = place in PUBLIC and not old  # its ledger is the run's own
     if type(runs) is not int or runs < 1 or (alone and runs != 1):
         wrong.append(f"{runs!r:.20} runs")
     if place not in (INSTALLATION, *PUBLIC):
         wrong.append(f"a ledger in {place!r:.60}")
-    if type(total) is not float or total * SETTLED < exact:
+    if type(total) is not float or total * earlier.SETTLED < exact:
         wrong.append(f"a total of {total!r:.20} with a run of {round_up(exact):g}")
-    elif runs == 1 and total != round_up(exact):
+    elif runs == 1 and total != round_up(exact) and not (old and earlier.is_price(total, exact)):
         wrong.append(f"a total of {total:g}, with one run of {round_up(exact):g}")
     elif total > round_up(limit.epsilon):
         wrong.append(f"a total of {total:g} above the limit, {limit.epsilon:g}")
@@ -191,6 +191,6 @@ def _shared_faults(account: Mapping[str, Any]) -> list[str]:
     most, total = account[SHARED], account["total_epsilon"]
     if account["ledger"] in PUBLIC:
         return ["a total over data sets, of data that are public"]
-    if most != "infinity" and (type(most) is not float or most * SETTLED < total):
+    if most != "infinity" and (type(most) is not float or most * earlier.SETTLED < total):
         return [f"{most!r:.20} over all data sets, of which {total!r:.20} in this one"]
     return []

@@ -62,7 +62,7 @@ LISTED = {
 }
 LISTED["config.json"] = STAND_ONCE.keys() - LISTED["statement"] - LISTED["lines"]
 # What contradicts nothing in the folder, and only the ledger of the installation.
-NEED_THE_LEDGER = {"data_set.runs"}
+NEED_THE_LEDGER = ("data_set.runs", ".mark", ".question")
 
 
 @pytest.fixture(scope="module")
@@ -136,12 +136,12 @@ class Folder:
         for line in self.lines:
             if line["kind"] == "released":
                 line["files"] |= {name: files[name] for name in self.tables}
-        place, previous = {}, GENESIS
+        place: dict[str, str] = {}
         for line in self.lines:
             was = line.pop("hash")
             if chained:
-                line["prev"] = place.get(line["prev"], previous)
-            line["hash"] = previous = place[was] = digest(line)
+                line["prev"] = place.get(line["prev"], line["prev"])
+            line["hash"] = place[was] = digest(line)
         text = "".join(canonical(line) + "\n" for line in self.lines)
         files["ledger.jsonl"] = self._written("ledger.jsonl", text)
         body = {key: value for key, value in self.statement.items() if key != "sha256"}
@@ -194,7 +194,7 @@ def other_values(value: Any) -> list[Any]:  # noqa: ANN401
         return [2 * value + 0.5, 0.5 * value]
     if not isinstance(value, str):
         return ["changed"]
-    return [value + "x", OTHER_WORDS.get(value, "")]
+    return [value + "x", *({OTHER_WORDS.get(value, "")} - {value})]
 
 
 def standing_once(path: Path_) -> str | None:
@@ -234,7 +234,7 @@ def test_a_fact_that_stands_twice_is_not_believed_once(
             at(read(folder), path[:-1])[path[-1]] = value
             folder.write()
             found = refused(run)
-            if found is None and ".".join(map(str, path)) in NEED_THE_LEDGER:
+            if found is None and ".".join(map(str, path)).endswith(NEED_THE_LEDGER):
                 found = refused(run, home)
             if found is None and (once := standing_once(path)) is not None:
                 listed.add(once)

@@ -1,7 +1,7 @@
 """Networks that keep records apart, and the table of all of them.
 
 A network in `NETWORKS` is tested for what private training needs: no statistic across records, and
-per-record gradients by ``vmap(grad)`` that equal a loop over records.
+per-record gradients, by ``vmap(grad)`` and by layers, that equal a loop over records.
 """
 
 from __future__ import annotations

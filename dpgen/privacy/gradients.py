@@ -203,12 +203,13 @@ def _watch(
     out: Tensor,
 ) -> None:  # fmt: skip
     """A forward hook: adds the layer's per-record gradients to ``found`` when they are known."""
-    seen = given[0].detach()
+    kept = [given[0].detach()]
     if not out.requires_grad:
         out.requires_grad_()
 
     def add(slope: Tensor) -> None:
-        for name, value in weight_gradients(layer, seen, slope, n_records).items():
+        # Given up here: this function lives as long as the whole graph.
+        for name, value in weight_gradients(layer, kept.pop(), slope, n_records).items():
             name = prefix + name
             found[name] = found[name] + value if name in found else value
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpgen.data.classes import Classes, check_declared
 from dpgen.data.identity import fingerprint, home, installation_key
 from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.location import Split
@@ -64,6 +65,8 @@ class PrivateDataset:
             run.
         public: declares that everyone has these records anyhow, as in a benchmark: runs do not add
             up then, and every certificate says who says so.
+        classes_declared: whether the source's classes were named by whoever opened it, and not by
+            the data.
     """
 
     def __init__(
@@ -76,10 +79,12 @@ class PrivateDataset:
         ledger: Path | None = None,
         limit: Budget | None = None,
         public: bool = False,
+        classes_declared: bool = False,
     ) -> None:
         declared = PublicFacts(
             source.shape, source.class_names, len(source), adjacency or "add_remove",
             1 if max_records_per_unit is None else max_records_per_unit,
+            "named" if classes_declared else "declared",
         )  # fmt: skip
         self._facts, self._asked = facts or declared, max_records_per_unit
         if adjacency not in (None, self._facts.adjacency):
@@ -355,6 +360,7 @@ def open_images(
     ledger: str | Path | None = None,
     limit: Budget | None = None,
     public: bool = False,
+    classes: Classes | None = None,
 ) -> PrivateDataset:
     """Opens private images.
 
@@ -366,10 +372,17 @@ def open_images(
         channels: 1 or 3 converts.
         value_range: (low, high) of float arrays.
         facts, max_records_per_unit, ledger, limit, public: as for `PrivateDataset`.
+        classes: how many classes there are, or their names, of data with labels that do not say
+            (IDX, an npz without class_names, tensors). The facts may name them instead. They are
+            published, so they are never counted in the labels; a label beyond them is an error.
     """
+    if classes is not None and facts is not None:
+        check_declared(classes, facts.class_names, name="the facts")
     source = open_source(
-        location, split=split, size=size, channels=channels, value_range=value_range
-    )
+        location, split=split, size=size, channels=channels, value_range=value_range,
+        classes=classes if facts is None else None,
+        else_classes=None if facts is None else facts.class_names,
+    )  # fmt: skip
     return PrivateDataset(
         source,
         facts=facts,
@@ -378,4 +391,5 @@ def open_images(
         ledger=Path(ledger) if ledger else None,
         limit=limit,
         public=public,
+        classes_declared=source.classes_declared,
     )

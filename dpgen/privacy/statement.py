@@ -25,6 +25,8 @@ from dpgen.privacy.relation import Adjacency, Relation
 CAVEATS = (
     "proof in real arithmetic: floating-point side channels are not covered",
     "timing and memory side channels are not covered",
+    "whether a run starts, and what an error before its charge shows of a record to whoever runs "
+    "it, are not covered",
 )
 SECOND = "opacus Renyi"
 INSTALLATION = "installation"  # where the ledger of private data lies
@@ -49,6 +51,8 @@ def declaration(facts: Mapping[str, Any]) -> str:
         "declared": "declared public, as read from the data's own headers, by whoever ran the "
         "training",
         "stated": "stated in a facts file by whoever ran the training",
+        "named": "declared public by whoever ran the training, the classes by number or name and "
+        "the rest as read from the data's own headers",
     }[facts["origin"]]
     return (
         f"The shape of the images, the number of records ({facts['n_records']}) and the list of "

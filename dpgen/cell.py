@@ -34,6 +34,7 @@ def opened(settings: BenchmarkSettings) -> PrivateDataset:
         settings.data,
         size=settings.size,
         channels=settings.channels,
+        classes=settings.classes,
         adjacency=settings.adjacency,  # type: ignore[arg-type]
         public=settings.public_data,
     )
@@ -149,4 +150,7 @@ def ceiling(settings: BenchmarkSettings, folder: Path, data: PrivateDataset) -> 
 
 def real(settings: BenchmarkSettings, split: Split) -> Images:
     """Real images, read without any privacy: what comes of them is covered by no epsilon."""
-    return read_images(settings.data, split=split, size=settings.size, channels=settings.channels)
+    return read_images(
+        settings.data, split=split, size=settings.size, channels=settings.channels,
+        classes=settings.classes,
+    )  # fmt: skip

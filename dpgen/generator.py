@@ -133,7 +133,8 @@ class PrivateGenerator(Fitted):
         """Learns from private records; `plan` is charged to their ledger before the first touch.
 
         Args:
-            data: what `open_images` returned, or anything it takes.
+            data: what `open_images` returned, or anything that it takes and that says itself which
+                classes there are.
             out: run folder, made here; an unfinished run of the same configuration in it is resumed
                 and pays nothing again, a finished one is loaded. ``None`` works in a temporary
                 folder until `save`.

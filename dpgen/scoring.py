@@ -9,9 +9,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from dpgen.data.classes import Classes
 from dpgen.data.identity import fingerprint, home, installation_key
 from dpgen.data.images import Images, to_float, to_uint8
-from dpgen.data.sources import Source, open_source
+from dpgen.data.sources import RecordSource, Source, open_source
 from dpgen.evaluation.extraction import extract
 from dpgen.evaluation.feature_networks import feature_network
 from dpgen.evaluation.features import FeatureNetwork
@@ -34,6 +35,7 @@ def scores(
     split: str = "test",
     size: int | None = None,
     channels: int | None = None,
+    classes: Classes | None = None,
     networks: Sequence[str] = ("cnn",),
     seeds: int = 1,
     features: str = "classifier",
@@ -49,6 +51,8 @@ def scores(
         sets: what `dpgen sample` wrote, or any images in a format that dpgen reads.
         reference: `digits` or a path; the real images.
         split: which of them.
+        classes: how many, or their names, of a set or a reference with labels that does not say; a
+            reference that does not say has those of the first set.
         networks: classifiers whose accuracy is measured.
         seeds: classifiers of each kind, per set.
         features: "classifier" (trained on the reference's training split), "inception", or "none"
@@ -67,12 +71,22 @@ def scores(
         raise ValueError(
             f"nearest records compare with held-out images: --split must be test, got {split}"
         )
-    source = open_source(reference, split=split, size=size, channels=channels)  # type: ignore[arg-type]
+    opened = {str(path): open_source(path, classes=classes) for path in sets}
+    # A reference that names no classes has those of the sets.
+    named = next(iter(opened.values())).class_names
+
+    def records(split: str) -> RecordSource:
+        return open_source(
+            reference, split=split, size=size, channels=channels,  # type: ignore[arg-type]
+            classes=classes, else_classes=named,
+        )  # fmt: skip
+
+    source = records(split)
     real, n_classes = _read(source), len(source.class_names)
-    loaded = {str(path): _synthetic(path, source.class_names) for path in sets}
+    loaded = {path: _synthetic(path, made, source) for path, made in opened.items()}
 
     def training() -> Images:
-        return _read(open_source(reference, split="train", size=size, channels=channels))
+        return _read(records("train"))
 
     network, accelerator = None, Accelerator()
     measured: dict[str, Fidelity | None] = dict.fromkeys(loaded)
@@ -163,15 +177,14 @@ def _copied(
     return found
 
 
-def _synthetic(path: Path, class_names: tuple[str, ...]) -> Images:
+def _synthetic(path: str, made: Source, reference: Source) -> Images:
     """A set whose labels mean what the reference's mean."""
-    source = open_source(path)
-    if source.class_names != class_names:
+    if made.class_names != reference.class_names:
         raise ValueError(
-            f"the classes of {path} are {', '.join(source.class_names)}, those of the reference "
-            f"{', '.join(class_names)}: they must be the same, in the same order"
+            f"the classes of {path} are {', '.join(made.class_names)}, those of the reference "
+            f"{', '.join(reference.class_names)}: they must be the same, in the same order"
         )
-    return _read(source)
+    return _read(made)
 
 
 def _read(source: Source) -> Images:

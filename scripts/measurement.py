@@ -20,7 +20,7 @@ from dpgen.workplace import peak_memory
 
 def measure(
     generator: PrivateGenerator, records: str | Images, test: Images, *, n_samples: int,
-    seed: int, sampling_seed: int | None = None,
+    seed: int, sampling_seed: int | None = None, classes: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Trains ``generator``, draws samples, trains the usual classifier of `dpgen evaluate` on them.
 
@@ -32,11 +32,13 @@ def measure(
         n_samples: how many images are drawn.
         seed: of training, sampling and classifier.
         sampling_seed: of sampling, if another.
+        classes: how many, where the records do not say.
     """
     with tempfile.TemporaryDirectory() as home:
         os.environ["DPGEN_HOME"] = home
         start = time.perf_counter()
-        generator.fit(open_images(records), out=Path(home) / "run", seed=seed, show=True)
+        data = open_images(records, classes=classes)
+        generator.fit(data, out=Path(home) / "run", seed=seed, show=True)
         trained = time.perf_counter()
         drawing = torch.Generator().manual_seed(seed if sampling_seed is None else sampling_seed)
         images = generator.sample(n_samples, generator=drawing)

@@ -24,7 +24,7 @@ import torch
 from measurement import measure
 
 from dpgen import PGE, Budget, Images, PGESettings, load
-from dpgen.data.sources import read_images
+from dpgen.data.sources import open_source, read_images
 from dpgen.evaluation.utility import UtilityProtocol
 from dpgen.stages.sketch import SketchSettings
 
@@ -39,11 +39,14 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 
 
 def candidate(
-    name: str, private: Images, test: Images, budget: Budget, n_samples: int, seed: int
-) -> dict[str, Any]:
+    name: str, private: Images, test: Images, n_classes: int, budget: Budget, n_samples: int,
+    seed: int,
+) -> dict[str, Any]:  # fmt: skip
     settings = PGESettings(mode="sketch", sketch=SketchSettings(**CANDIDATES[name]))
     generator = PGE(budget=budget, settings=settings)
-    found = measure(generator, private, test, n_samples=n_samples, seed=seed, sampling_seed=1)
+    found = measure(
+        generator, private, test, n_samples=n_samples, seed=seed, sampling_seed=1, classes=n_classes
+    )
     return {
         "candidate": name,
         "changes": CANDIDATES[name],
@@ -83,9 +86,12 @@ def main() -> None:
         generator = torch.Generator().manual_seed(0)
         images = base.sample(args.records + args.test, generator=generator)
         budgets, n_samples = [base.budget], args.records
+        assert base.facts is not None
+        n_classes = base.facts.n_classes
         source = base.privacy["guarantee"] | {"settings": asdict(base.settings)}
     else:
         images = read_images(args.public, split="train")
+        n_classes = len(open_source(args.public, split="train").class_names)
         budgets, n_samples = [Budget(e, args.delta) for e in args.epsilons], args.samples
         source = {"public": args.public}
 
@@ -103,7 +109,7 @@ def main() -> None:
             private, test = split(images, args.records)
         else:
             private, test = split(images, 4 * len(images.labels) // 5, seed)
-        row = candidate(name, private, test, budget, n_samples, seed)
+        row = candidate(name, private, test, n_classes, budget, n_samples, seed)
         now = table()
         now["rows"].append({"wanted": budget.epsilon, **row})
         args.out.write_text(json.dumps(now, indent=1) + "\n")

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    test, rows = read_images(args.data, split="test"), Rows(args.out, *KEY)
+    test, rows = read_images(args.data, split="test", classes=10), Rows(args.out, *KEY)
     for seed in range(args.seeds):
         for epsilon in args.epsilons:
             for share in args.shares:
@@ -43,7 +43,9 @@ def main() -> None:
                 sketch = SketchSettings(labeller_share=share, warp=args.warp)
                 settings = PGESettings(mode="sketch", sketch=sketch)
                 generator = PGE(budget=Budget(epsilon, args.delta), settings=settings)
-                found = measure(generator, args.data, test, n_samples=60_000, seed=seed)
+                found = measure(
+                    generator, args.data, test, n_samples=60_000, seed=seed, classes=10
+                )
                 rows.add(
                     {"wanted": epsilon, "labeller_share": share, "warp": args.warp, **found}
                 )

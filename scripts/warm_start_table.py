@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=20_000)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    test, rows = read_images(args.data, split="test"), Rows(args.out, *KEY)
+    test, rows = read_images(args.data, split="test", classes=10), Rows(args.out, *KEY)
     for seed in range(args.seeds):
         for epsilon in args.epsilons:
             for warm_start in ("moments", "sketch"):
@@ -48,7 +48,9 @@ def main() -> None:
                 teacher = TeacherSettings(warm_start=warm_start, **TEACHER)
                 settings = DPSADSettings(teacher=teacher)
                 generator = DPSAD(budget=Budget(epsilon, args.delta), settings=settings)
-                found = measure(generator, args.data, test, n_samples=args.samples, seed=seed)
+                found = measure(
+                    generator, args.data, test, n_samples=args.samples, seed=seed, classes=10
+                )
                 rows.add({"wanted": epsilon, "warm_start": warm_start, "teacher": TEACHER, **found})
     print("\n| epsilon | warm start | seed | accuracy | train | sample |")
     print("|---|---|---|---|---|---|")

@@ -43,6 +43,7 @@ TINY = [
 ]
 BUDGET = ["--epsilon", "0.3", "--delta", "1e-3"]
 CPU = ["--device", "cpu"]
+ONE = {"class_names": np.array(["0"])}
 GUARANTEE = "satisfies (0.3, 0.001"  # delta may be rounded up in the last digit
 
 
@@ -52,7 +53,7 @@ def archive(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     path = tmp_path / "private.npz"
     pixels = rng.integers(0, 256, (40, 8, 8), dtype=np.uint8)
-    np.savez(path, images=pixels, labels=np.arange(40) % 2)
+    np.savez(path, images=pixels, labels=np.arange(40) % 2, class_names=np.array(["0", "1"]))
     return path
 
 
@@ -247,19 +248,20 @@ def _empty_file(folder: Path) -> Path:
 
 
 def _truncated_archive(folder: Path) -> Path:
-    np.savez(folder / "x.npz", images=np.zeros((30, 8, 8), np.uint8), labels=np.zeros(30, int))
+    images = np.zeros((30, 8, 8), np.uint8)
+    np.savez(folder / "x.npz", images=images, labels=np.zeros(30, int), **ONE)
     whole = (folder / "x.npz").read_bytes()
     (folder / "x.npz").write_bytes(whole[: len(whole) // 2])
     return folder / "x.npz"
 
 
 def _no_records(folder: Path) -> Path:
-    np.savez(folder / "x.npz", images=np.zeros((0, 8, 8), np.uint8), labels=np.zeros(0, int))
+    np.savez(folder / "x.npz", images=np.zeros((0, 8, 8), np.uint8), labels=np.zeros(0, int), **ONE)
     return folder / "x.npz"
 
 
 def _floats_without_range(folder: Path) -> Path:
-    np.savez(folder / "x.npz", images=np.zeros((30, 8, 8)), labels=np.zeros(30, int))
+    np.savez(folder / "x.npz", images=np.zeros((30, 8, 8)), labels=np.zeros(30, int), **ONE)
     return folder / "x.npz"
 
 
@@ -292,8 +294,14 @@ def _no_picture(folder: Path) -> Path:
     return folder
 
 
+def _classes_not_said(folder: Path) -> Path:
+    np.savez(folder / "x.npz", images=np.zeros((30, 8, 8), np.uint8), labels=np.zeros(30, int))
+    return folder / "x.npz"
+
+
 def _odd_shape(folder: Path) -> Path:
-    np.savez(folder / "x.npz", images=np.zeros((30, 9, 9), np.uint8), labels=np.zeros(30, int))
+    images = np.zeros((30, 9, 9), np.uint8)
+    np.savez(folder / "x.npz", images=images, labels=np.zeros(30, int), **ONE)
     return folder / "x.npz"
 
 
@@ -310,6 +318,7 @@ def _odd_shape(folder: Path) -> Path:
         (_class_without_images, ["owl", "holds no images", "remove the folder or fill it"]),
         (_corrupt_picture, ["1.png"]),
         (_no_picture, ["1.png"]),
+        (_classes_not_said, ["--classes N or --classes NAME,NAME", "a facts file", "archive"]),
         (_odd_shape, ["divisible", "9"]),
     ],
 )
@@ -332,7 +341,7 @@ def test_bad_data_are_refused_by_name_and_no_run_folder_is_left(
 def test_pixels_outside_the_stated_range_are_refused(value: float, tmp_path: Path) -> None:
     pixels = np.full((30, 8, 8), 0.5, np.float32)
     pixels[7, 3, 3] = value
-    np.savez(tmp_path / "x.npz", images=pixels, labels=np.zeros(30, int))
+    np.savez(tmp_path / "x.npz", images=pixels, labels=np.zeros(30, int), **ONE)
     before = tree(tmp_path)
     result = dpgen(
         "train", "dp-sad", "--data", tmp_path / "x.npz", "--value-range", "0,1", *BUDGET, *TINY,
@@ -383,8 +392,9 @@ def test_a_data_set_that_spent_its_limit_is_refused_and_digits_never_are(
     with np.load(archive) as held:
         order = np.arange(40)[::-1]
         np.savez_compressed(
-            tmp_path / "again.npz", images=held["images"][order], labels=held["labels"][order]
-        )
+            tmp_path / "again.npz", images=held["images"][order], labels=held["labels"][order],
+            class_names=held["class_names"],
+        )  # fmt: skip
     result = dpgen(*train, "--data", tmp_path / "again.npz", "--out", tmp_path / "two")
     assert_refused(result, "limit of epsilon = 0.3")
     ledger = next((home / "ledgers").glob("*.jsonl"))
@@ -573,6 +583,25 @@ def test_a_plan_is_the_price_that_train_pays(archive: Path, run: Path, tmp_path:
     facts.write_text("shape = [1, 8, 8]\nclass_names = ['0', '1']\nn_records = 40\n")
     stated = dpgen("plan", "dp-sad", "--facts", facts, *BUDGET, *TINY, *CPU, "--json")
     assert json.loads(stated.stdout)["stages"] == planned["stages"], "a plan needs no data"
+
+
+def test_classes_that_no_header_says_are_declared(archive: Path, tmp_path: Path) -> None:
+    with np.load(archive) as held:
+        np.savez(tmp_path / "bare.npz", images=held["images"], labels=held["labels"])
+    plan = ["plan", "dp-sad", *BUDGET, *TINY, *CPU]
+    bare = [*plan, "--data", tmp_path / "bare.npz"]
+    assert_refused(dpgen(*bare), "does not say which classes there are", "--classes N")
+    assert "40 records of 1x8x8 in 3 classes" in dpgen(*bare, "--classes", "3").stdout
+    assert "40 records of 1x8x8 in 2 classes" in dpgen(*bare, "--classes", "ill,well").stdout
+    assert_refused(dpgen(*bare, "--classes", "two"), "--classes takes N or NAME,NAME")
+    assert_refused(dpgen(*bare, "--classes", "1"), "labels must be in 0..0, got 1 at record 1")
+    stated = [*plan, "--data", archive, "--classes", "3"]
+    assert_refused(dpgen(*stated), "classes must be what the npz data state, got 3")
+    facts = tmp_path / "facts.toml"
+    facts.write_text("shape = [1, 8, 8]\nclass_names = ['0', '1']\nn_records = 40\n")
+    assert "in 2 classes" in dpgen(*bare, "--facts", facts).stdout
+    refused = dpgen(*bare, "--facts", facts, "--classes", "5")
+    assert_refused(refused, "classes must be what the facts state, got 5")
 
 
 def test_a_run_says_what_it_declared_and_what_it_guarantees(archive: Path, tmp_path: Path) -> None:

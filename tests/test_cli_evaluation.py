@@ -103,6 +103,21 @@ def test_features_may_be_left_out(
     assert scores["fidelity"] is None and list(scores["metrics"]) == ["accuracy_logistic"]
 
 
+def test_a_reference_that_names_no_classes_has_those_of_the_sets(
+    sets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with np.load(next(sets[0].glob("*.npz"))) as held:
+        np.savez(tmp_path / "bare.npz", images=held["images"], labels=held["labels"])
+    plain = ["--features", "none", "--network", "logistic", "-q", "--reference"]
+    told = run_evaluate(sets[0], *plain, tmp_path / "bare.npz").stdout
+    assert "Against 300 real images" in told and "weakest" in told
+    assert_refused(dpgen("evaluate", tmp_path / "bare.npz", *plain, "digits"), "--classes N")
+    told = run_evaluate(tmp_path / "bare.npz", *plain, "digits", "--classes", "10").stdout
+    assert "Against 360 real images" in told
+    wrong = dpgen("evaluate", sets[0], *plain, tmp_path / "bare.npz", "--classes", "12")
+    assert_refused(wrong, "classes must be what the npz data state, got 12")
+
+
 def test_copies_show_beside_the_records_they_copy(
     sets: tuple[Path, Path], fast: list[object], tmp_path: Path
 ) -> None:

@@ -36,7 +36,7 @@ def archive(tmp_path: Path) -> Path:
     """Forty images of 8x8 in two classes."""
     path = tmp_path / "private.npz"
     pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
-    np.savez(path, images=pixels, labels=np.arange(40) % 2)
+    np.savez(path, images=pixels, labels=np.arange(40) % 2, class_names=np.array(["0", "1"]))
     return path
 
 

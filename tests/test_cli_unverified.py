@@ -28,7 +28,7 @@ def archive(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     path = tmp_path / "private.npz"
     pixels = rng.integers(0, 256, (40, 8, 8), dtype=np.uint8)
-    np.savez(path, images=pixels, labels=np.arange(40) % 2)
+    np.savez(path, images=pixels, labels=np.arange(40) % 2, class_names=np.array(["0", "1"]))
     return path
 
 

@@ -26,6 +26,11 @@ from dpgen.commands.options import quiet_option
 @click.option("--size", type=int, metavar="PIXELS")
 @click.option("--channels", type=click.Choice(["1", "3"]))
 @click.option(
+    "--classes", metavar="N or NAME,NAME",
+    help="The classes of sets or a reference with labels that name none; a reference that names "
+    "none has those of the first set.",
+)  # fmt: skip
+@click.option(
     "--network",
     "networks",
     multiple=True,
@@ -79,7 +84,7 @@ from dpgen.commands.options import quiet_option
 @quiet_option
 def evaluate(
     sets: tuple[Path, ...], reference: str, json_file: Path | None, channels: str | None,
-    quiet: bool, **given: Any,  # noqa: ANN401
+    classes: str | None, quiet: bool, **given: Any,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """FID and its kin against real images, and the accuracy on them of classifiers that were
     trained on synthetic images only; several sets side by side.
@@ -89,13 +94,15 @@ def evaluate(
     """
     from accelerate import PartialState
 
+    from dpgen.data.classes import parse_classes
     from dpgen.scoring import scores
 
     for option, file in (("--json", json_file), ("--preview", given["preview"])):
         if file is not None and not file.absolute().parent.is_dir():
             raise ValueError(f"{option} {file}: there is no folder {file.absolute().parent}")
     number = int(channels) if channels else None
-    found = scores(sets, reference, channels=number, show=not quiet, **given)
+    named = None if classes is None else parse_classes(classes)
+    found = scores(sets, reference, channels=number, classes=named, show=not quiet, **given)
     if not PartialState().is_main_process:
         return
     for name, one in found.sets.items():

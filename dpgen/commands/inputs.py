@@ -7,6 +7,7 @@ from typing import Any
 
 def configured(method: str, given: dict[str, Any]) -> tuple[Any, Any]:
     """The generator with its settings, and the stated facts (None without a facts file)."""
+    from dpgen.data.classes import check_declared, parse_classes
     from dpgen.data.images import PublicFacts
     from dpgen.files import read_toml
     from dpgen.methods import find
@@ -30,6 +31,8 @@ def configured(method: str, given: dict[str, Any]) -> tuple[Any, Any]:
                 f"--{name.replace('_', '-')} must be what {given['facts']} states, "
                 f"{getattr(facts, name)}, got {given[name]}: leave it away, or correct the facts"
             )
+    if facts is not None and given["classes"] is not None:
+        check_declared(parse_classes(given["classes"]), facts.class_names, name="the facts")
     return generator, facts
 
 
@@ -42,6 +45,7 @@ def with_delta(budget: Any, delta: float | None, n_records: int) -> Any:  # noqa
 
 
 def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
+    from dpgen.data.classes import parse_classes
     from dpgen.data.images import PublicFacts
     from dpgen.data.private import open_images
     from dpgen.privacy.accounting import Budget, default_delta
@@ -57,6 +61,7 @@ def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
             size=given["size"],
             channels=int(given["channels"]) if given["channels"] else None,
             value_range=_value_range(given["value_range"]),
+            classes=None if given["classes"] is None else parse_classes(given["classes"]),
             facts=facts,
             adjacency=given["adjacency"],
             max_records_per_unit=given["max_records_per_unit"],

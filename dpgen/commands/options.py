@@ -27,6 +27,9 @@ data_options = options(
     click.option("--channels", type=click.Choice(["1", "3"]),
                  help="Convert to grey (1) or RGB (3)."),
     click.option("--value-range", metavar="LOW,HIGH", help="Black and white of float arrays."),
+    click.option("--classes", metavar="N or NAME,NAME",
+                 help="The classes of data with labels that name none, as IDX (10 for MNIST): they "
+                 "are published, and never counted in private labels."),
     click.option("--facts", metavar="FILE", type=click.Path(path_type=Path),
                  help="TOML file of public facts: shape, class_names, n_records. Without it the "
                  "data's own headers are declared public by whoever runs this."),

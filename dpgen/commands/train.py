@@ -66,7 +66,7 @@ def train(
     generator.check_allowed(allow_unverified)
     data = open_data({**given, "quiet": quiet})
     generator.budget = with_delta(generator.budget, given["delta"], data.facts.n_records)
-    if not data.public and data.facts.origin == "declared":
+    if not data.public and data.facts.origin != "stated":
         facts = data.facts
         click.echo(
             f"declared public by you: {facts.n_records} records, shape {facts.shape}, "

@@ -9,9 +9,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dpgen.data.location import Located
+from dpgen.data.classes import NO_CLASSES, settle_classes
+from dpgen.data.location import CLASS_LIST, Located
 from dpgen.data.pictures import LARGEST_FILE, decode_picture
-from dpgen.data.records import Records, as_labels, numbered_classes
+from dpgen.data.records import Records, as_labels
 from dpgen.files import TEXT_BYTES, InPieces, open_file, parse_json
 
 PICTURE_SUFFIXES = {"png", "jpg", "jpeg"}
@@ -28,22 +29,18 @@ class Pair:
     labels: dict[str, int] = field(default_factory=dict)
 
 
-def archive_records(located: Located) -> Records:
+def archive_records(located: Located, classes: tuple[str, ...] | None) -> Records:
     """Records of tar shards, in the order of file name and position, never extracted.
 
-    Class names come from dataset.json beside the shards, else they are the numbers up to the
-    greatest label. Other members of a key, such as captions, belong to no record and are passed
-    over.
+    Class names come from dataset.json beside the shards, else they are declared. Other members of a
+    key, such as captions, belong to no record and are passed over.
     """
     chosen = {file.path for file in located.chosen}
     places: list[tuple[Path, str, int, int]] = []
     labels: list[int | None] = []
-    greatest: list[int] = []
     for file in located.files:
         for pair in read_pairs(file.path):
             label = pair.labels.get("cls", pair.labels.get("json"))
-            if label is not None:
-                greatest.append(label)
             if file.path in chosen and pair.picture is not None:
                 places.append((file.path, pair.key, *pair.picture))
                 labels.append(label)
@@ -67,12 +64,16 @@ def archive_records(located: Located) -> Records:
         return Records(
             "webdataset",
             np.zeros(len(places), np.int64),
-            located.class_names or ("all",),
+            located.class_names or NO_CLASSES,
             decode,
             name_of,
         )
-    names = located.class_names or numbered_classes(np.array(greatest), str(located.root))
-    return Records("webdataset", as_labels(labels, str(located.root)), names, decode, name_of)
+    root, stated = str(located.root), located.class_names
+    found = as_labels(labels, root)
+    names = settle_classes(stated, classes, name=root, place=f"class_names in {CLASS_LIST}")
+    return Records(
+        "webdataset", found, names, decode, name_of, classes_declared=stated is None
+    )
 
 
 def read_pairs(path: Path) -> list[Pair]:

@@ -12,20 +12,20 @@ from typing import BinaryIO
 
 import numpy as np
 
+from dpgen.data.classes import settle_classes
 from dpgen.data.location import DataFile, Located
 from dpgen.data.records import (
     Records,
     array_records,
     as_labels,
     image_layout,
-    numbered_classes,
     require_memory,
 )
 from dpgen.files import open_file, refuse_bomb
 
 
-def idx_records(located: Located) -> Records:
-    """Reads pairs of images and labels files; classes are "0" to the greatest label of any split.
+def idx_records(located: Located, classes: tuple[str, ...] | None) -> Records:
+    """Reads pairs of images and labels files; no header says what classes there are.
 
     The pixels are held whole: IDX is a format of small sets.
     """
@@ -56,9 +56,10 @@ def idx_records(located: Located) -> Records:
             )
         pixels.append(array)
         kept.append(labels[image])
-    names = numbered_classes(np.concatenate(list(labels.values())), str(located.root))
+    root = str(located.root)
+    names = settle_classes(None, classes, name=root)
     whole = pixels[0] if len(pixels) == 1 else np.concatenate(pixels)
-    return array_records("idx", whole, np.concatenate(kept), names, str(located.root))
+    return array_records("idx", whole, np.concatenate(kept), names, root, classes_declared=True)
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch import Tensor
 from dpgen.files import read_toml
 from dpgen.privacy.relation import Adjacency, Relation
 
-Origin = Literal["stated", "declared"]
+Origin = Literal["stated", "declared", "named"]
 
 FACTS_SCHEMA = "dpgen-facts/1"
 # A statement lists the classes and has at most a MiB: these leave the rest of it 64 KiB.
@@ -53,7 +53,8 @@ class PublicFacts:
         max_records_per_unit: the most records of one protected unit (a person). Nothing checks
             that it is true, and epsilon is stated for a whole unit.
         origin: ``stated`` in a facts file, or ``declared`` public by whoever runs the program on
-            headers it read.
+            headers it read; ``named`` is the same, but for the classes, which no header says and
+            whoever runs the program names.
     """
 
     shape: tuple[int, int, int]

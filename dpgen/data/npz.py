@@ -17,15 +17,14 @@ from typing import IO
 
 import numpy as np
 
+from dpgen.data.classes import MAX_CLASSES, NO_CLASSES, settle_classes
 from dpgen.data.location import Located
 from dpgen.data.records import (
-    MAX_CLASSES,
     Records,
     array_records,
     as_labels,
     as_pixels,
     image_layout,
-    numbered_classes,
     require_memory,
 )
 from dpgen.files import InPieces, open_file, refuse_bomb
@@ -55,7 +54,9 @@ class Shard:
     class_names: tuple[str, ...] | None
 
 
-def npz_records(located: Located, value_range: tuple[float, float] | None) -> Records:
+def npz_records(
+    located: Located, value_range: tuple[float, float] | None, classes: tuple[str, ...] | None
+) -> Records:
     """Reads archives of uint8 (N, H, W) or (N, H, W, C); floats by their value range.
 
     Uncompressed archives above 1 GiB are mapped, not loaded. Without labels every label is 0.
@@ -73,8 +74,10 @@ def npz_records(located: Located, value_range: tuple[float, float] | None) -> Re
                 f"{shard.path} and {first.path.name}: one has labels and the other has none"
             )
     root = str(located.root)
-    found = [shard.labels for shard in shards if shard.labels is not None]
-    names = first.class_names or (numbered_classes(np.concatenate(found), root) if found else None)
+    names = first.class_names or NO_CLASSES
+    declared = first.class_names is None and first.labels is not None
+    if declared:
+        names = settle_classes(None, classes, name=root, place="class_names in the archive")
     arrays: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     for shard in shards:
@@ -87,14 +90,16 @@ def npz_records(located: Located, value_range: tuple[float, float] | None) -> Re
     kept = np.concatenate(labels)
     if len(arrays) == 1 or sum(a.nbytes for a in arrays) <= MAPPED_BYTES:
         whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        return array_records("npz", whole, kept, names or ("all",), root)
+        return array_records("npz", whole, kept, names, root, classes_declared=declared)
     ends = list(itertools.accumulate(len(array) for array in arrays))
 
     def decode(index: int) -> np.ndarray:
         shard = bisect.bisect_right(ends, index)
         return np.asarray(arrays[shard][index - ends[shard]])  # counted from the shard's end
 
-    return Records("npz", kept, names or ("all",), decode, lambda i: f"{root} record {i}")
+    return Records(
+        "npz", kept, names, decode, lambda i: f"{root} record {i}", classes_declared=declared
+    )
 
 
 def read_shard(path: Path, value_range: tuple[float, float] | None, with_pixels: bool) -> Shard:

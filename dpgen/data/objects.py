@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from dpgen.data.classes import NO_CLASSES, settle_classes
 from dpgen.data.images import Images, to_uint8
 from dpgen.data.location import Split
 from dpgen.data.pictures import CHANNELS, as_array
@@ -19,7 +20,6 @@ from dpgen.data.records import (
     as_labels,
     as_pixels,
     image_layout,
-    numbered_classes,
 )
 
 N_REPEATED = 8  # records that are fetched twice, to notice a random transform
@@ -28,8 +28,12 @@ KEPT_BYTES = 2**30  # images up to here are kept from the pass that collects the
 Item = Callable[[int], tuple[object, object]]  # position to (image, label or None)
 
 
-def images_records(images: Images, value_range: tuple[float, float] | None) -> Records:
-    """Records of an ``Images``, rounded to uint8; labels all zero mean no classes."""
+def images_records(
+    images: Images, value_range: tuple[float, float] | None, classes: tuple[str, ...] | None
+) -> Records:
+    """Records of an ``Images``, rounded to uint8. It names no classes: without a declaration there
+    are none, and every label must be zero.
+    """
     if value_range is not None:
         raise ValueError(
             "value_range does not go with Images, whose pixels lie in [-1, 1]: leave it out"
@@ -48,11 +52,17 @@ def images_records(images: Images, value_range: tuple[float, float] | None) -> R
     if len(array):
         image_layout(array.shape, "images.pixels, channels last,")
     found = as_labels(labels.cpu().numpy(), "images")
-    names = numbered_classes(found, "images") if found.any() else ("all",)
-    return array_records("images", array, found, names, "images")
+    declared = classes not in (None, NO_CLASSES) or bool(found.any())
+    names = settle_classes(None, classes, name="images") if declared else NO_CLASSES
+    return array_records("images", array, found, names, "images", classes_declared=declared)
 
 
-def object_records(dataset: Any, split: Split, value_range: tuple[float, float] | None) -> Records:  # noqa: ANN401
+def object_records(
+    dataset: Any,  # noqa: ANN401
+    split: Split,
+    value_range: tuple[float, float] | None,
+    classes: tuple[str, ...] | None,
+) -> Records:
     """Records of a map-style torch ``Dataset``, a Hugging Face dataset or a mapping of its splits.
 
     A data set has no splits of its own here and serves all alike; a mapping is asked for the split
@@ -104,10 +114,14 @@ def object_records(dataset: Any, split: Split, value_range: tuple[float, float] 
         )
     if not all(labelled):
         return Records(
-            kind, np.zeros(len(found), np.int64), names or ("all",), decode, name_of, pixels
+            kind, np.zeros(len(found), np.int64), names or NO_CLASSES, decode, name_of, pixels
         )
     labels = as_labels([_whole(label, name_of(i)) for i, label in enumerate(found)], word)
-    return Records(kind, labels, names or numbered_classes(labels, word), decode, name_of, pixels)
+    place = "a ClassLabel column" if hugging_face else "its `classes`"
+    return Records(
+        kind, labels, settle_classes(names, classes, name=word, place=place), decode, name_of,
+        pixels, classes_declared=names is None,
+    )  # fmt: skip
 
 
 def item_pixels(item: object, name: str, value_range: tuple[float, float] | None) -> np.ndarray:

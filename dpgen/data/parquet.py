@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from dpgen.data.classes import NO_CLASSES, settle_classes
 from dpgen.data.location import Located
 from dpgen.data.pictures import decode_picture
-from dpgen.data.records import Records, as_labels, check_labels, numbered_classes, require_memory
+from dpgen.data.records import Records, as_labels, check_labels, require_memory
 from dpgen.files import BOMB_BYTES, BOMB_RATIO, parse_json, refuse_bomb, size_of
 
 
@@ -29,15 +30,14 @@ def pyarrow_parquet() -> Any:  # noqa: ANN401
     return pyarrow.parquet
 
 
-def parquet_records(located: Located) -> Records:
-    """Records of Parquet files; classes as the schema names them, else numbered.
+def parquet_records(located: Located, classes: tuple[str, ...] | None) -> Records:
+    """Records of Parquet files; classes as the schema names them, else as they are declared.
 
     The encoded pictures are held in memory: row groups cannot be read one record at a time. Larger
     sets belong in a folder or in tar shards.
     """
     parts: list[tuple[Any, str, int]] = []  # pictures, their file, the row of the first of them
     labels: list[np.ndarray] = []
-    all_labels: list[np.ndarray] = []
     known: tuple[str | None, tuple[str, ...] | None] | None = None
     chosen = {file.path for file in located.chosen}
     for path in (file.path for file in located.files):
@@ -48,7 +48,6 @@ def parquet_records(located: Located) -> Records:
                 f"{path} must have the label column and class names of the other files"
             )
         found = _labels(table.column(label), str(path)) if label else np.zeros(len(table), np.int64)
-        all_labels.append(found)
         if names:
             check_labels(found, len(names), str(path))
         if path in chosen:
@@ -58,8 +57,11 @@ def parquet_records(located: Located) -> Records:
                 parts.append((chunk, str(path), row))
                 row += len(chunk)
     ends = list(itertools.accumulate(len(chunk) for chunk, _, _ in parts))
-    if names is None and label:
-        names = numbered_classes(np.concatenate(all_labels), str(located.root))
+    declared = label is not None and names is None
+    if declared:
+        names = settle_classes(
+            None, classes, name=str(located.root), place="a ClassLabel in the schema"
+        )
 
     def name_of(index: int) -> str:
         part = bisect.bisect_right(ends, index)
@@ -77,7 +79,10 @@ def parquet_records(located: Located) -> Records:
             )
         return decode_picture(data, name_of(index))
 
-    return Records("parquet", np.concatenate(labels), names or ("all",), decode, name_of)
+    return Records(
+        "parquet", np.concatenate(labels), names or NO_CLASSES, decode, name_of,
+        classes_declared=declared,
+    )  # fmt: skip
 
 
 def _read(path: Path, with_pictures: bool) -> tuple[Any, str, str | None, tuple[str, ...] | None]:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpgen.data.classes import Classes, check_declared
 from dpgen.data.identity import Identity, home, identify, installation_key, known_ledgers
 from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.location import Split
@@ -73,6 +74,8 @@ class PrivateDataset:
             they come to together. A record is recognised by its unchanged pixels alone
             (`dpgen.data.identity.identify`), and in this installation only. With ``ledger`` the
             records are declared to be a version of the data set of that ledger, and join it.
+        classes_declared: whether the source's classes were named by whoever opened it, and not by
+            the data.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class PrivateDataset:
         limit: Budget | None = None,
         public: bool = False,
         overlap: OverlapRule = "refuse",
+        classes_declared: bool = False,
     ) -> None:
         if overlap not in get_args(OverlapRule):
             raise ValueError(
@@ -94,6 +98,7 @@ class PrivateDataset:
         declared = PublicFacts(
             source.shape, source.class_names, len(source), adjacency or "add_remove",
             1 if max_records_per_unit is None else max_records_per_unit,
+            "named" if classes_declared else "declared",
         )  # fmt: skip
         self._facts, self._asked = facts or declared, max_records_per_unit
         if adjacency not in (None, self._facts.adjacency):
@@ -399,6 +404,7 @@ def open_images(
     limit: Budget | None = None,
     public: bool = False,
     overlap: OverlapRule = "refuse",
+    classes: Classes | None = None,
 ) -> PrivateDataset:
     """Opens private images.
 
@@ -410,10 +416,17 @@ def open_images(
         channels: 1 or 3 converts.
         value_range: (low, high) of float arrays.
         facts, max_records_per_unit, ledger, limit, public, overlap: as for `PrivateDataset`.
+        classes: how many classes there are, or their names, of data with labels that do not say
+            (IDX, an npz without class_names, tensors). The facts may name them instead. They are
+            published, so they are never counted in the labels; a label beyond them is an error.
     """
+    if classes is not None and facts is not None:
+        check_declared(classes, facts.class_names, name="the facts")
     source = open_source(
-        location, split=split, size=size, channels=channels, value_range=value_range
-    )
+        location, split=split, size=size, channels=channels, value_range=value_range,
+        classes=classes if facts is None else None,
+        else_classes=None if facts is None else facts.class_names,
+    )  # fmt: skip
     return PrivateDataset(
         source,
         facts=facts,
@@ -423,4 +436,5 @@ def open_images(
         limit=limit,
         public=public,
         overlap=overlap,
+        classes_declared=source.classes_declared,
     )

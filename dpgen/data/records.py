@@ -12,9 +12,6 @@ import numpy as np
 
 from dpgen.data.images import check_class_names
 
-MAX_CLASSES = (
-    65_536  # numbered classes are listed by name; a stray label of 2**40 must not fill the memory
-)
 SCALING_BYTES = 2**26  # floats are scaled in pieces: their float64 copy is eight times the pixels
 
 
@@ -32,6 +29,7 @@ class Records:
         name_fn: position to the words that name the record in a message.
         pixels: all records at once, uint8 (N, H, W, C), where the format holds them so; else None.
         public: True for the embedded data sets only.
+        classes_declared: whether whoever opens them named the classes, as the data do not.
     """
 
     kind: str
@@ -41,6 +39,7 @@ class Records:
     name_fn: Callable[[int], str]
     pixels: np.ndarray | None = None
     public: bool = False
+    classes_declared: bool = False
 
     def __post_init__(self) -> None:
         if not len(self.labels):
@@ -50,8 +49,9 @@ class Records:
 
 
 def array_records(
-    kind: str, pixels: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], name: str
-) -> Records:
+    kind: str, pixels: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], name: str,
+    *, classes_declared: bool = False,
+) -> Records:  # fmt: skip
     """Records that one array holds, uint8 (N, H, W, C)."""
     if len(pixels) != len(labels):
         raise ValueError(
@@ -65,6 +65,7 @@ def array_records(
         lambda i: np.asarray(pixels[i]),
         lambda i: f"{name} record {i}",
         pixels,
+        classes_declared=classes_declared,
     )
 
 
@@ -89,16 +90,6 @@ def check_labels(labels: np.ndarray, n_classes: int | None, name: str) -> None:
         first = int(np.argmax(bad))
         rule = "at least 0" if n_classes is None else f"in 0..{n_classes - 1}"
         raise ValueError(f"{name}: labels must be {rule}, got {labels[first]} at record {first}")
-
-
-def numbered_classes(labels: np.ndarray, name: str) -> tuple[str, ...]:
-    """The class list of bare numbers: "0" up to the greatest label found."""
-    n_classes = int(labels.max(initial=0)) + 1
-    if n_classes > MAX_CLASSES:
-        raise ValueError(
-            f"{name}: labels without class names must be below {MAX_CLASSES}, got {n_classes - 1}"
-        )
-    return tuple(str(i) for i in range(n_classes))
 
 
 def image_layout(shape: tuple[int, ...], name: str) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpgen.data.classes import Classes, check_declared, class_list
 from dpgen.data.digits import digits_records
 from dpgen.data.folders import folder_records
 from dpgen.data.idx import idx_records
@@ -60,7 +61,9 @@ def open_source(
     size: int | None = None,
     channels: int | None = None,
     value_range: tuple[float, float] | None = None,
-) -> Source:
+    classes: Classes | None = None,
+    else_classes: tuple[str, ...] | None = None,
+) -> RecordSource:
     """Opens a data set and decodes every record once: bad data fail here, not at hour three.
 
     Args:
@@ -71,6 +74,10 @@ def open_source(
             as they are.
         channels: 1 or 3 converts; None: as they are.
         value_range: (low, high), black and white in float arrays; uint8 data refuse it.
+        classes: how many classes there are, or their names, where the data have labels and do not
+            say; they are never counted in the labels.
+        else_classes: names to take where ``classes`` is None and the data do not say: those of a
+            facts file, or of the sets that the data are compared with.
     """
     if split not in get_args(Split):
         raise ValueError(f"split must be train, test or all, got {split!r}")
@@ -79,7 +86,11 @@ def open_source(
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be 1 or 3, got {channels!r}")
     check_value_range(value_range)
-    return RecordSource(_records(location, split, value_range), size, channels)
+    declared = else_classes if classes is None else class_list(classes)
+    records = _records(location, split, value_range, declared)
+    if classes is not None and not records.classes_declared:
+        check_declared(classes, records.class_names, name=f"the {records.kind} data")
+    return RecordSource(records, size, channels)
 
 
 def read_images(
@@ -89,11 +100,13 @@ def read_images(
     size: int | None = None,
     channels: int | None = None,
     value_range: tuple[float, float] | None = None,
+    classes: Classes | None = None,
 ) -> Images:
     """Reads a whole set as ``Images``, for public use; arguments as ``open_source``."""
     source = open_source(
-        location, split=split, size=size, channels=channels, value_range=value_range
-    )
+        location, split=split, size=size, channels=channels, value_range=value_range,
+        classes=classes,
+    )  # fmt: skip
     pixels, labels = source.read(range(len(source)))
     return Images(to_float(pixels), labels)
 
@@ -112,6 +125,7 @@ class RecordSource:
 
     def __init__(self, records: Records, size: int | None, channels: int | None) -> None:
         self.kind, self.public, self.class_names = records.kind, records.public, records.class_names
+        self.classes_declared = records.classes_declared
         self._records, self._size, self._channels = records, size, channels
         raw = records.decode_fn(0)
         first = fit_picture(raw, size, channels)
@@ -182,11 +196,16 @@ class RecordSource:
         )
 
 
-def _records(location: object, split: Split, value_range: tuple[float, float] | None) -> Records:
+def _records(
+    location: object,
+    split: Split,
+    value_range: tuple[float, float] | None,
+    classes: tuple[str, ...] | None,
+) -> Records:
     if isinstance(location, Images):
-        return images_records(location, value_range)
+        return images_records(location, value_range, classes)
     if not isinstance(location, (str, Path)):
-        return object_records(location, split, value_range)
+        return object_records(location, split, value_range, classes)
     if location in EMBEDDED:
         _refuse_value_range(value_range, "digits")
         return digits_records(split)
@@ -201,17 +220,17 @@ def _records(location: object, split: Split, value_range: tuple[float, float] | 
         raise FileNotFoundError(f"no data at {str(location)!r}: {hint}")
     located = locate(path, split)
     if located.kind == "npz":
-        return npz_records(located, value_range)
+        return npz_records(located, value_range, classes)
     _refuse_value_range(value_range, located.kind)
     if located.kind == "parquet":
         from dpgen.data.parquet import parquet_records
 
-        return parquet_records(located)
+        return parquet_records(located, classes)
     if located.kind == "webdataset":
         from dpgen.data.archives import archive_records
 
-        return archive_records(located)
-    return {"idx": idx_records, "folder": folder_records}[located.kind](located)
+        return archive_records(located, classes)
+    return idx_records(located, classes) if located.kind == "idx" else folder_records(located)
 
 
 def _refuse_value_range(value_range: tuple[float, float] | None, kind: str) -> None:

@@ -48,7 +48,7 @@ class BenchmarkSettings:
         n_samples: images that each run is judged by.
         public_data: declares that everyone has the data: cells then do not add up in one ledger.
         adjacency: what neighbouring data sets differ by.
-        size, channels: resize and convert, as for `dpgen train`.
+        size, channels, classes: resize, convert and name the classes, as for `dpgen train`.
         features: "classifier" or "inception", of FID and its kin.
         reference: split that FID and its kin compare with; "train" is what is published, and what a
             generator may have copied.
@@ -69,6 +69,7 @@ class BenchmarkSettings:
     adjacency: str = "add_remove"
     size: int | None = None
     channels: int | None = None
+    classes: int | tuple[str, ...] | None = None
     features: str = "classifier"
     reference: str = "test"
     networks: tuple[str, ...] = ("logistic", "mlp", "cnn")
@@ -133,6 +134,8 @@ class BenchmarkSettings:
             "entries", "title", "epsilons", "seeds", "ceiling", "selection", "inception_weights",
         ):  # fmt: skip
             del common[name]
+        if self.classes is None:  # as in benchmarks from before there was a choice
+            del common["classes"]
         entry = self.entry(cell.label)
         used = [entry] if entry.teacher_of is None else [entry, self.entry(entry.teacher_of)]
         return digest({**common, "entries": [asdict(e) for e in used], "cell": cell._asdict()})

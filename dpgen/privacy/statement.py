@@ -31,6 +31,8 @@ CAVEATS = (
     "coins and noise are pseudo-random under a secret key; the proof takes them for independent",
     "timing and memory side channels are not covered",
     "a backup of an unfinished run folder is a secret: keys lie in it next to noisy answers",
+    "whether a run starts, and what an error before its charge shows of a record to whoever runs "
+    "it, are not covered",
 )
 SECOND = "opacus Renyi"
 INSTALLATION = "installation"  # where the ledger of private data lies
@@ -55,6 +57,8 @@ def declaration(facts: Mapping[str, Any]) -> str:
         "declared": "declared public, as read from the data's own headers, by whoever ran the "
         "training",
         "stated": "stated in a facts file by whoever ran the training",
+        "named": "declared public by whoever ran the training, the classes by number or name and "
+        "the rest as read from the data's own headers",
     }[facts["origin"]]
     return (
         f"The shape of the images, the number of records ({facts['n_records']}) and the list of "

@@ -28,23 +28,26 @@ def write(folder: Path, prefix: str, pixels: bytes, labels: bytes, packed: bool 
 def test_records_and_splits_are_those_of_the_files(tmp_path: Path, packed: bool) -> None:
     write(tmp_path, "train", idx(PIXELS), idx(LABELS), packed)
     write(tmp_path, "t10k", idx(PIXELS[:2]), idx(LABELS[2:4]), packed)
-    train, test = open_source(tmp_path, split="train"), open_source(tmp_path, split="test")
+    train, test = (open_source(tmp_path, split=s, classes=4) for s in ("train", "test"))
     pixels, labels = train.read([4, 0])
     assert np.array_equal(pixels.numpy()[:, 0], PIXELS[[4, 0]])
     assert labels.tolist() == [2, 3]
-    assert (len(train), len(test), len(open_source(tmp_path))) == (6, 2, 8)
+    assert (len(train), len(test), len(open_source(tmp_path, classes=4))) == (6, 2, 8)
 
 
 def test_a_label_means_the_same_in_both_splits(tmp_path: Path) -> None:
     write(tmp_path, "train", idx(PIXELS), idx(LABELS))
     write(tmp_path, "t10k", idx(PIXELS[:2]), idx(np.array([0, 0], np.uint8)))
-    assert open_source(tmp_path, split="test").class_names == ("0", "1", "2", "3")
+    assert open_source(tmp_path, split="test", classes=4).class_names == ("0", "1", "2", "3")
+    named = open_source(tmp_path, split="test", classes=["a", "b", "c", "d"])
+    assert named.class_names == ("a", "b", "c", "d") and named.classes_declared
 
 
 def test_an_images_file_finds_its_labels_beside_it(tmp_path: Path) -> None:
     write(tmp_path, "train", idx(PIXELS), idx(LABELS))
     write(tmp_path, "t10k", idx(PIXELS[:2]), idx(LABELS[:2]))
-    assert len(open_source(tmp_path / "t10k-images-idx3-ubyte", split="train")) == 2
+    alone = open_source(tmp_path / "t10k-images-idx3-ubyte", split="train", classes=4)
+    assert len(alone) == 2
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,7 @@ def test_a_bad_file_is_refused(
 ) -> None:
     write(tmp_path, "train", pixels, labels, packed)
     with pytest.raises(ValueError, match=word):
-        open_source(tmp_path)
+        open_source(tmp_path, classes=4)
 
 
 def test_a_cut_gzip_is_refused_by_name(tmp_path: Path) -> None:

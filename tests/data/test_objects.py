@@ -43,7 +43,7 @@ class Table(Pairs):
 
 
 def test_images_come_back_as_the_uint8_they_stand_for() -> None:
-    source = open_source(Images(to_float(PIXELS), LABELS))
+    source = open_source(Images(to_float(PIXELS), LABELS), classes=3)
     pixels, labels = source.read(range(5))
     assert torch.equal(pixels, PIXELS) and torch.equal(labels, LABELS)
     assert source.class_names == ("0", "1", "2") and not source.public
@@ -68,7 +68,7 @@ def test_images_whose_labels_are_all_zero_have_no_classes() -> None:
 )
 def test_bad_images_are_refused(pixels: torch.Tensor, labels: torch.Tensor, word: str) -> None:
     with pytest.raises(ValueError, match=word):
-        open_source(Images(pixels, labels))
+        open_source(Images(pixels, labels), classes=3)
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,13 @@ def test_bad_images_are_refused(pixels: torch.Tensor, labels: torch.Tensor, word
 def test_items_of_a_torch_dataset_may_be_tensors_arrays_or_pictures(
     item_fn: Callable[[int], object],
 ) -> None:
-    pixels, labels = open_source(Pairs(item_fn), split="train").read(range(5))
+    pixels, labels = open_source(Pairs(item_fn), split="train", classes=3).read(range(5))
     assert torch.equal(pixels, PIXELS) and torch.equal(labels, LABELS)
 
 
 def test_a_torch_dataset_names_its_classes() -> None:
     dataset = TensorDataset(PIXELS, LABELS)
-    assert open_source(dataset).class_names == ("0", "1", "2")
+    assert open_source(dataset, classes=3).class_names == ("0", "1", "2")
     dataset.classes = ["cat", "dog", "eel", "fox"]
     assert open_source(dataset).class_names == ("cat", "dog", "eel", "fox")
 
@@ -101,15 +101,16 @@ def test_a_torch_dataset_of_bare_images_has_no_classes() -> None:
 def test_float_tensors_need_their_range() -> None:
     dataset = TensorDataset(PIXELS / 255, LABELS)
     with pytest.raises(ValueError, match="--value-range"):
-        open_source(dataset)
-    assert torch.equal(open_source(dataset, value_range=(0, 1)).read(range(5))[0], PIXELS)
+        open_source(dataset, classes=3)
+    scaled = open_source(dataset, value_range=(0, 1), classes=3)
+    assert torch.equal(scaled.read(range(5))[0], PIXELS)
 
 
 def test_items_of_many_sizes_are_resized() -> None:
     dataset = Pairs(lambda i: (PIXELS[i, :, : 6 - i], 0))
     with pytest.raises(ValueError, match="Pairs record 1 must be 6x4.*--size"):
-        open_source(dataset)
-    assert open_source(dataset, size=3).read(range(5))[0].shape == (5, 3, 3, 3)
+        open_source(dataset, classes=1)
+    assert open_source(dataset, size=3, classes=1).read(range(5))[0].shape == (5, 3, 3, 3)
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,9 @@ def test_records_and_class_names_are_those_of_the_schema(tmp_path: Path) -> None
     assert open_source(tmp_path, split="test").read([0])[0].unique().tolist() == [4]
 
 
-def test_files_without_metadata_have_numbered_classes(tmp_path: Path) -> None:
+def test_files_without_metadata_have_the_classes_that_are_declared(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", [1, 2], [0, 3], None, "image")
-    assert open_source(tmp_path).class_names == ("0", "1", "2", "3")
+    assert open_source(tmp_path, classes=4).class_names == ("0", "1", "2", "3")
     write(tmp_path / "a.parquet", [1, 2], None, None, "image")
     assert open_source(tmp_path).class_names == ("all",)
 

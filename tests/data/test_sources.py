@@ -102,7 +102,7 @@ def test_a_kept_set_outlives_its_files(tmp_path: Path) -> None:
 def test_the_identity_does_not_depend_on_format_size_or_channels(tmp_path: Path) -> None:
     labels = np.arange(6) % 2
     np.savez(tmp_path / "a.npz", images=PIXELS, labels=labels)
-    array = open_source(tmp_path / "a.npz", size=4, channels=1)
+    array = open_source(tmp_path / "a.npz", size=4, channels=1, classes=2)
     assert identity(open_source(folder(tmp_path / "f"))) == identity(array)
 
 
@@ -123,7 +123,8 @@ def test_read_images_returns_floats_that_round_to_the_pixels(tmp_path: Path) -> 
 
 @pytest.mark.skipif(not (SHARED / "mnist").is_dir(), reason="MNIST is not beside this checkout")
 def test_mnist_is_read_as_published() -> None:
-    train, test = (open_source(SHARED / "mnist", split=split) for split in ("train", "test"))
+    splits = ("train", "test")
+    train, test = (open_source(SHARED / "mnist", split=split, classes=10) for split in splits)
     assert (len(train), len(test), train.shape) == (60000, 10000, (1, 28, 28))
     assert train.read([0])[1].tolist() == [5] and test.read([0])[1].tolist() == [7]
     assert train.class_names == tuple("0123456789") and not train.public

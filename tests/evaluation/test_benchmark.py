@@ -116,6 +116,24 @@ def test_the_file_says_what_is_compared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "classes"), [("", None), ("classes = 10", 10), ('classes = ["a", "b"]', ("a", "b"))]
+)
+def test_the_file_names_the_classes_that_data_do_not(
+    tmp_path: Path, said: str, classes: object
+) -> None:
+    (tmp_path / "b.toml").write_text(f"{said}\n{TOML}")
+    assert BenchmarkSettings.load(tmp_path / "b.toml").classes == classes
+
+
+def test_a_cell_that_names_no_classes_is_known_from_before_there_was_a_choice() -> None:
+    cell = settings().cells()[0]
+    assert settings().identity(cell) == (
+        "8be3a6112f4d23cad1c546b39dcc8f160f3f059865d4c5df9ea72e1153ec9453"
+    )
+    assert settings(classes=10).identity(cell) != settings().identity(cell)
+
+
+@pytest.mark.parametrize(
     ("changed", "message"),
     [
         ("seedz = 2", "unknown setting 'seedz': the nearest is 'seeds'"),

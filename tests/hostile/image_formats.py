@@ -21,6 +21,7 @@ from tests.hostile.formats import Format, as_json, packed, plain, tabled
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2])
+CLASSES = ("0", "1", "2")  # of data that do not say
 
 
 
@@ -47,7 +48,7 @@ def data_file(
         for other, whole in {**others, name: content}.items():
             (folder / other).parent.mkdir(parents=True, exist_ok=True)
             (folder / other).write_bytes(whole)
-        legal(open_source(folder, value_range=value_range))
+        legal(open_source(folder, value_range=value_range, else_classes=CLASSES))
 
     return judge
 

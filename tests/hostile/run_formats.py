@@ -51,7 +51,7 @@ def finished_run(folder: Path) -> Path:
     """A tiny run on random images that everyone has, trained in seconds."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (30, 1, 8, 8), generator=generator) / 127.5 - 1
-    source = open_source(Images(pixels, torch.arange(30) % 3))
+    source = open_source(Images(pixels, torch.arange(30) % 3), classes=3)
     teacher = TeacherSettings(
         warm_start_share=0.5, n_steps=2, n_draws=1, batch=10, bands=3, clip_norm=0.05
     )

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dpgen.data.private import PrivateDataset
+from dpgen.privacy import charges
 from dpgen.privacy import ledger as ledger_module
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.events import leaves
@@ -63,4 +64,5 @@ def price_by_count(monkeypatch: pytest.MonkeyPatch) -> None:
     def price(event: Any, delta: float, adjacency: str) -> float:  # noqa: ANN401
         return sum(leaf.steps for leaf in leaves(event)) / 100
 
-    monkeypatch.setattr(ledger_module, "epsilon_of", price)
+    for module in (charges, ledger_module):
+        monkeypatch.setattr(module, "epsilon_of", price)

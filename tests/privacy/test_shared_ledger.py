@@ -98,11 +98,13 @@ def test_a_resume_pays_nothing_and_asks_nothing(here: Installation, home: Path) 
     """Nor when another data set with some of its records was begun meanwhile."""
     here.run("a", 0, 20)
     here.run("b", 10, 30, overlap="charge")
-    before = snapshot(home)
+    paid = {path: runs_in(path) for path in (home / "ledgers").glob("*.jsonl")}
+    marks = {path: path.read_bytes() for path in (home / "ledgers").glob("*.marks")}
     here.run("a", 0, 20)
     here.run("b", 10, 30, overlap="charge")
     here.run("b", 10, 30)
-    assert snapshot(home) == before
+    assert {path: runs_in(path) for path in paid} == paid
+    assert {path: path.read_bytes() for path in marks} == marks and len(marks) == 2
     with pytest.raises(OverlapError):
         here.run("a again", 0, 20)
 
@@ -184,7 +186,7 @@ def test_marks_are_on_disk_before_any_charge_and_after_every_check(
     (other,) = {known.dataset for known in known_ledgers().all()} - {own}
     assert events == [
         "checked", "checked", f"{own} open", f"marks of {own}", f"{other} charge charge",
-        f"{own} marked charge charge",
+        f"{own} marked charge charge", f"{own} lineage",
     ]  # fmt: skip
 
 
@@ -296,6 +298,6 @@ def test_public_data_have_no_marks(here: Installation, home: Path, tmp_path: Pat
         data.open_ledger(LIMIT, tmp_path / folder)
         stage = Stage("one", NoisySum(here.kit.Echo(), 6.0))
         data.begin(folder, StageKeys(tmp_path / folder), Plan((stage,), "add_remove"))
-        assert [line["kind"] for line in data.ledger.lines()] == ["open", "charge"]
+        assert [line["kind"] for line in data.ledger.lines()] == ["open", "charge", "lineage"]
         assert data.overlaps() == [] and "record_total_epsilon" not in data.account()
     assert len(list((home / "ledgers").glob("*.marks"))) == 1

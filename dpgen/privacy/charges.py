@@ -74,13 +74,24 @@ def lines_of_run(lines: Sequence[dict[str, Any]], run: str) -> list[dict[str, An
     return [x for x in lines if x["kind"] in ("open", "limit") or x.get("run") == run]
 
 
-def spent_of(lines: Sequence[dict[str, Any]]) -> float:
-    """Epsilon of all that these lines charge, at the delta of the limit; infinity with an
+def spent_of(
+    lines: Sequence[dict[str, Any]],
+    *,
+    charged: Sequence[dict[str, Any]] | None = None,
+    more: Sequence[Charge] = (),
+) -> float:
+    """Epsilon of all that these lines charge, at the delta of their limit; infinity with an
     unverified run among them.
+
+    Args:
+        charged: lines whose charges are priced instead, under limit and relation of ``lines``.
+        more: charges on top.
     """
-    if has_unverified(lines):
+    charged = lines if charged is None else charged
+    if has_unverified(charged):
         return math.inf
-    return epsilon_of(charged_event(lines), limit_of(lines).delta, relation_of(lines))
+    event = compose([charged_event(charged), *(charge.event for charge in more)])
+    return epsilon_of(event, limit_of(lines).delta, relation_of(lines))
 
 
 def charged_event(lines: Sequence[Mapping[str, Any]]) -> DpEvent:

@@ -11,7 +11,6 @@ data set has spent infinity; certified and unverified runs never share a ledger.
 from __future__ import annotations
 
 import contextlib
-import math
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,13 +31,12 @@ from dpgen.privacy.events import compose, event_from_json, leaves
 from dpgen.privacy.ledger_file import LedgerFile
 from dpgen.privacy.relation import Relation
 
+Lines = list[dict[str, Any]]
 APART = "--ledger FILE --overlap separate begins an account of its own"
 
 
 class BudgetExceeded(ValueError):
-    """The charge would exceed the limit of the data set. Nothing was recorded, no record was
-    touched.
-    """
+    """The charge would exceed the limit of the data set. Nothing was recorded, no record read."""
 
 
 class PrivacyLedger:
@@ -62,8 +60,8 @@ class PrivacyLedger:
 
         An existing ledger keeps its own facts and limit. A new one gets a random name, which is
         what released files call the data set by: a hash of records would tell something about them.
-        Raises LedgerError when the ledger was kept under the
-        other neighbouring relation: the two cannot be added up.
+        Raises LedgerError when the ledger was kept under the other neighbouring relation: the two
+        cannot be added up.
 
         Args:
             facts: public facts; without ``max_records_per_unit`` nothing could be priced.
@@ -81,8 +79,7 @@ class PrivacyLedger:
         if ledger.adjacency != adjacency:
             raise LedgerError(
                 f"ledger {path} was opened with adjacency {ledger.adjacency!r}, this run asks "
-                f"for {adjacency!r}: "
-                f"the two do not add up; use --adjacency {ledger.adjacency}"
+                f"for {adjacency!r}: the two do not add up; use --adjacency {ledger.adjacency}"
             )
         return ledger
 
@@ -150,16 +147,6 @@ class PrivacyLedger:
         """
         return spent_of(self.lines())
 
-    def price_of(self, charged: Sequence[dict[str, Any]], more: Sequence[Charge] = ()) -> float:
-        """Epsilon of the charges in these lines and of more, at the delta of this ledger's limit
-        and under its relation; infinity when a run among them is not verified.
-        """
-        if has_unverified(charged):
-            return math.inf
-        lines = self.lines()
-        event = compose([charged_event(charged), *(charge.event for charge in more)])
-        return epsilon_of(event, limit_of(lines).delta, relation_of(lines))
-
     @contextlib.contextmanager
     def locked(self) -> Iterator[list[dict[str, Any]]]:
         """Holds the ledger alone and yields its lines, for what charges several ledgers at once."""
@@ -182,9 +169,7 @@ class PrivacyLedger:
         with self._file.locked() as lines:
             self.write(lines, self.due(lines, run, charges))
 
-    def due(
-        self, lines: list[dict[str, Any]], run: str, charges: Sequence[Charge]
-    ) -> list[dict[str, Any]]:
+    def due(self, lines: Lines, run: str, charges: Sequence[Charge]) -> Lines:
         """The lines that `charge` appends to these, none for a resume; refuses as it does. The
         caller holds the lock.
         """
@@ -231,9 +216,7 @@ class PrivacyLedger:
         with self._file.locked() as lines:
             self.write(lines, self.due_unverified(lines, run, mechanism))
 
-    def due_unverified(
-        self, lines: list[dict[str, Any]], run: str, mechanism: str
-    ) -> list[dict[str, Any]]:
+    def due_unverified(self, lines: Lines, run: str, mechanism: str) -> Lines:
         """The lines that `unverified` appends to these; refuses as it does."""
         opening = self._opening_for(lines)
         if any(line["kind"] == "charge" for line in lines):
@@ -264,18 +247,10 @@ class PrivacyLedger:
             if not 0 <= start < stop:
                 raise ValueError(f"start must lie in [0, stop = {stop}), got {start}")
             if stop > sum(charged):
-                raise LedgerError(
-                    f"stage {label!r} ran {stop} releases but {sum(charged)} were charged"
-                )
-            body = {
-                "kind": "executed",
-                "run": run,
-                "label": label,
-                "plan": plan,
-                "start": start,
-                "stop": stop,
-            }
-            self._file.append(lines, [body])
+                found = f"ran {stop} releases but {sum(charged)} were charged"
+                raise LedgerError(f"stage {label!r} {found}")
+            stage = {"run": run, "label": label, "plan": plan}
+            self._file.append(lines, [{"kind": "executed", **stage, "start": start, "stop": stop}])
 
     def note(
         self, body: Mapping[str, Any], needed: Callable[[list[dict[str, Any]]], bool]
@@ -313,14 +288,11 @@ class PrivacyLedger:
             current = limit_of(lines)
             if limit.epsilon < current.epsilon or limit.delta != current.delta:
                 raise ValueError(
-                    f"the limit must rise and keep its delta = {current.delta:g}: it is "
-                    f"epsilon = {current.epsilon:g}, "
-                    f"got epsilon = {limit.epsilon:g}, delta = {limit.delta:g}"
+                    f"the limit must rise and keep its delta = {current.delta:g}: it is epsilon = "
+                    f"{current.epsilon:g}, got epsilon = {limit.epsilon:g}, delta = {limit.delta:g}"
                 )
-            self._file.append(
-                lines,
-                [{"kind": "limit", "limit": {"epsilon": limit.epsilon, "delta": limit.delta}}],
-            )
+            body = {"epsilon": limit.epsilon, "delta": limit.delta}
+            self._file.append(lines, [{"kind": "limit", "limit": body}])
 
     def lines_of(self, run: str) -> list[dict[str, Any]]:
         """The lines of one run, as `charges.lines_of_run` takes them from those of the ledger."""

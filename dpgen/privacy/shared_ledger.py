@@ -29,7 +29,7 @@ import numpy as np
 
 from dpgen.privacy.accounting import round_up
 from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.charges import Charge, limit_of
+from dpgen.privacy.charges import Charge, limit_of, spent_of
 from dpgen.privacy.known_ledgers import KnownLedgers, Overlap
 from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
 
@@ -112,7 +112,7 @@ class SharedLedger:
             for line in ledger.lines():
                 if line["kind"] in SPENT:
                     charged[line["kind"], line["run"], line.get("label", "")] = line
-        return self._own.price_of(list(charged.values()))
+        return spent_of(self._own.lines(), charged=list(charged.values()))
 
     def _begin(
         self,
@@ -190,9 +190,9 @@ class SharedLedger:
         told, bounded = [], charges is not None
         for ledger, overlap in others.items():
             lines = ledger.lines()
-            limit, spent = limit_of(lines), ledger.price_of(lines)
+            limit, spent = limit_of(lines), spent_of(lines)
             bounded = bounded and math.isfinite(spent)
-            would = ledger.price_of(lines, charges or ())
+            would = spent_of(lines, more=charges or ())
             told.append(
                 f"{overlap} (limit epsilon = {limit.epsilon:g} at delta = {limit.delta:g}; "
                 + (

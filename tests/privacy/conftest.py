@@ -235,6 +235,7 @@ def make_run(
     keys = StageKeys(folder.with_name(folder.name + "-keys"))
     data.begin(str(folder), keys, Plan((stage,), data.facts.relation))
     data.release(stage.mechanism, label="means")
+    data.finish("means", stage.mechanism)
     return state_run(folder, data, str(folder), (stage,), delta=delta)
 
 

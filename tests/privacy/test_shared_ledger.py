@@ -46,14 +46,6 @@ def snapshot(home: Path) -> dict[str, bytes]:
     }
 
 
-def charges(home: Path) -> dict[str, list[str]]:
-    """Of every ledger, the lines that are not marks of a begin."""
-    return {
-        path.name: [row for row in path.read_text().splitlines() if '"lineage"' not in row]
-        for path in sorted((home / "ledgers").glob("*.jsonl"))
-    }
-
-
 def test_one_shared_record_is_named_with_its_ledger_and_the_total_and_nothing_is_charged(
     here: Installation, home: Path
 ) -> None:
@@ -106,11 +98,13 @@ def test_a_resume_pays_nothing_and_asks_nothing(here: Installation, home: Path) 
     """Nor when another data set with some of its records was begun meanwhile."""
     here.run("a", 0, 20)
     here.run("b", 10, 30, overlap="charge")
-    before = charges(home)
+    paid = {path: runs_in(path) for path in (home / "ledgers").glob("*.jsonl")}
+    marks = {path: path.read_bytes() for path in (home / "ledgers").glob("*.marks")}
     here.run("a", 0, 20)
     here.run("b", 10, 30, overlap="charge")
     here.run("b", 10, 30)
-    assert charges(home) == before
+    assert {path: runs_in(path) for path in paid} == paid
+    assert {path: path.read_bytes() for path in marks} == marks and len(marks) == 2
     with pytest.raises(OverlapError):
         here.run("a again", 0, 20)
 

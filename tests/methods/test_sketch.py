@@ -118,7 +118,7 @@ def test_a_run_stopped_after_any_checkpoint_goes_on_to_the_same_networks_and_pay
         with pytest.raises(Stopped):
             tiny("labelled").fit(data, out=tmp_path / "run", seed=1)
     generator = tiny("labelled").fit(dataset(records), out=tmp_path / "run", seed=1)
-    assert all(check.passed for check in verify(tmp_path / "run"))
+    assert not any(check.failed for check in verify(tmp_path / "run"))
     assert generator.privacy["data_set"]["runs"] == 1
     assert {k: v["executed"] for k, v in generator.privacy["releases"].items()} == dict.fromkeys(
         STAGES["labelled"], 1

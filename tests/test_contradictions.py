@@ -196,7 +196,7 @@ def other_values(value: Any) -> list[Any]:  # noqa: ANN401
         return [2 * value + 0.5, 0.5 * value]
     if not isinstance(value, str):
         return ["changed"]
-    return [value + "x", OTHER_WORDS.get(value, "")]
+    return [value + "x", OTHER_WORDS.get(value, "y")]
 
 
 def standing_once(path: Path_) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dpgen.privacy.accounting import round_up
+from dpgen.privacy.accounting import ACCOUNTANT, round_up
 from dpgen.privacy.relation import Relation
 from dpgen.privacy.statement import INSTALLATION, Basis, accounting_of
 
@@ -44,6 +44,7 @@ ORIGINS = {
 def derived(kind: str, basis: Basis) -> dict[str, Any]:
     """As `dpgen.privacy.statement.derived`, without theorems."""
     computed = accounting_of(basis.event, basis.delta, basis.relation)
+    computed["accounting"]["accountant"] = ACCOUNTANT  # of un-sampled runs, too
     facts, data_set = basis.facts, basis.data_set
     n, total = data_set["runs"], data_set["total_epsilon"]
     counted = (
@@ -78,6 +79,17 @@ def derived(kind: str, basis: Basis) -> dict[str, Any]:
             "are not covered.",
         },
     }
+
+
+def group_as_stated(again: dict[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """A guarantee that says infinity where the stated one does: the weaker claim holds, and large
+    groups under little noise had no price.
+    """
+    group = {
+        m: "infinity" if stated["group"].get(m) == "infinity" else epsilon
+        for m, epsilon in again["group"].items()
+    }
+    return {**again, "group": group}
 
 
 def mixture_mechanism(rule: str) -> dict[str, str]:

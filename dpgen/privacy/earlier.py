@@ -58,13 +58,10 @@ def derived(kind: str, basis: Basis, guarantee: Mapping[str, Any]) -> dict[str, 
             them.
     """
     computed = accounting_of(basis.event, basis.delta, basis.relation)
-    computed["accounting"]["accountant"] = ACCOUNTANT
+    computed["accounting"]["accountant"] = ACCOUNTANT  # of un-sampled runs, too
     priced, stated = computed["guarantee"], guarantee["epsilon"]
     if is_price(stated, priced["epsilon"]):
         priced["epsilon"] = stated
-    for n, largest in guarantee["group"].items():
-        if largest == "infinity" and n in priced["group"]:
-            priced["group"][n] = largest
     facts, data_set = basis.facts, basis.data_set
     n, total = data_set["runs"], data_set["total_epsilon"]
     counted = (
@@ -99,6 +96,17 @@ def derived(kind: str, basis: Basis, guarantee: Mapping[str, Any]) -> dict[str, 
             "are not covered.",
         },
     }
+
+
+def group_as_stated(again: dict[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """A guarantee that says infinity where the stated one does: the weaker claim holds, and large
+    groups under little noise had no price.
+    """
+    group = {
+        m: "infinity" if stated["group"].get(m) == "infinity" else epsilon
+        for m, epsilon in again["group"].items()
+    }
+    return {**again, "group": group}
 
 
 def mixture_mechanism(rule: str) -> dict[str, str]:

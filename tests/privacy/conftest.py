@@ -256,6 +256,8 @@ def state_run(
     (folder / "config.json").write_text(canonical(config))
     (folder / "facts.json").write_text(canonical(data.facts.to_dict()))
     (folder / "model.safetensors").write_bytes(bytes(range(64)))
+    for stage in stages:
+        data.finish(stage.label, stage.mechanism)
     files = hashes(folder)
     data.ledger.released(run, files)
     ledger = data.ledger.lines()

@@ -160,7 +160,7 @@ def test_a_statement_says_what_a_record_spent_in_all_of_its_data_sets_and_is_ver
     told = read_statement(two)["data_set"]
     assert told["record_total_epsilon"] == told["total_epsilon"] > spent
     for folder in (one, two):
-        assert not [check for check in verify(folder) if check.failed]
+        assert not any(check.failed for check in verify(folder))
     # What it came to cannot be left out of the sentence, nor the sentence be another.
     body = read_statement(two)
     del body["sha256"]

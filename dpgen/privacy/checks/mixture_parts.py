@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dpgen.privacy import earlier
+from dpgen.privacy.accounting import ACCOUNTANT
 from dpgen.privacy.certificate import EARLIER, SCHEMA, intact
 from dpgen.privacy.chain import digest
 from dpgen.privacy.checks.check import Check, agree, unversioned
@@ -26,6 +27,8 @@ def mixture_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
     yield Check("sets of the mixture", same, f"{len(parts)}, by the digests of their statements")
     again = mixed(parts, disjoint=stated["disjoint"], files={}, synthetic={})
     if statement["schema"] == EARLIER:
+        again["guarantee"] = earlier.group_as_stated(again["guarantee"], statement["guarantee"])
+        again["accounting"]["accountant"] = ACCOUNTANT
         again["mechanism"] = earlier.mixture_mechanism(again["mixture"]["rule"]) | {
             "version": again["mechanism"]["version"]
         }

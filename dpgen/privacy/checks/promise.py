@@ -77,7 +77,8 @@ def promise_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
     again = earlier.derived(kind, basis, guarantee) if old else derived(kind, basis)
     for name, key in (("wording", "statement"), ("declared beforehand", "declared")):
         yield Check(name, statement[key] == again[key], again[key])
-    same = agree(again["guarantee"], guarantee)
+    found = again["guarantee"]
+    same = agree(earlier.group_as_stated(found, guarantee) if old else found, guarantee)
     yield Check("other forms of the guarantee", same, "mu, profile and groups recomputed")
     same = agree(unversioned(again["accounting"]), unversioned(statement["accounting"]))
     same = same and statement["verified"] == again["verified"]

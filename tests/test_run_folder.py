@@ -202,3 +202,21 @@ def test_two_that_sweep_one_finished_run_do_not_disturb_each_other(
     monkeypatch.setattr(os, "unlink", after_another)
     run.finish()
     assert not any((tmp_path / "run").iterdir())
+
+
+def test_an_unfinished_run_of_an_earlier_version_is_refused_by_name_and_a_finished_one_is_read(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run"
+    run = RunFolder(folder, CONFIG)
+    run.close()
+    state = folder / "checkpoint" / "run.json"
+    old = {**json.loads(state.read_text()), "schema": "dpgen-run/1"}
+    state.write_text(json.dumps(old))
+    for door in (lambda: RunFolder(folder, CONFIG), lambda: RunFolder.seed_of(folder)):
+        with pytest.raises(ValueError, match="run: this run was begun by an earlier version"):
+            door()
+    assert json.loads(state.read_text()) == old
+    # A kill at the very end left secrets beside released files: those say what is needed.
+    (folder / "config.json").write_text(json.dumps({"seed": 7}))
+    assert RunFolder.seed_of(folder) == 7

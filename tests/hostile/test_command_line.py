@@ -138,7 +138,7 @@ def test_an_unfinished_run_of_others_is_one_line(finished: Path, tmp_path: Path)
     run = tmp_path / "run"
     (run / "checkpoint").mkdir(parents=True)
     np.savez(tmp_path / "a.npz", images=np.zeros((20, 8, 8), np.uint8))
-    for text in ("[]", "{}", '{"schema": "dpgen-run/1", "id": 3, "configuration": {}}', "[" * 9999):
+    for text in ("[]", "{}", '{"schema": "dpgen-run/2", "id": 3, "configuration": {}}', "[" * 9999):
         (run / "checkpoint" / "run.json").write_text(text)
         before = tree(run)
         result = dpgen(*TRAIN, "--data", tmp_path / "a.npz", "--out", run)

@@ -151,7 +151,7 @@ def run_state(content: bytes, folder: Path) -> None:
 def text_formats() -> list[Format]:
     """Settings, facts, ledgers and what a run or a benchmark keeps of itself."""
     last = json.loads(forged(ledger_lines()).decode().split("\n")[-2])["hash"]
-    state = {"schema": "dpgen-run/1", "id": "ab", "configuration": {"seed": 5}}
+    state = {"schema": "dpgen-run/2", "id": "ab", "configuration": {"seed": 5}}
     return [
         plain("facts", FACTS.encode(), facts),
         tabled("facts, within", tomllib.loads(FACTS), as_toml, facts),

@@ -44,6 +44,12 @@ def _noted(lines: Lines, kind: str, run: str, charge: Charge) -> Mapping[str, An
     return next((x for x in found if (kind, x["run"], x["label"], x["plan"]) == key), None)
 
 
+def _first(question: Question, release: int) -> dict[str, Any]:
+    """What a stage asks, by its first question."""
+    first = {"release": release, "moving": question.start}
+    return {"stage": dict(question.stage), "first": first}
+
+
 class Descent:
     """A run that is begun here, and goes on for as long as nobody begins it elsewhere.
 
@@ -68,6 +74,7 @@ class Descent:
         if last:
             if marks is None or last not in marks:
                 raise self._overtaken(lines)
+            self._require_abreast(lines)
         elif marks is None:
             if any(x["kind"] == "charge" and x["run"] == self.run for x in lines):
                 raise LedgerError(UNMARKED)
@@ -81,6 +88,7 @@ class Descent:
 
         def unchanged(lines: Lines) -> bool:
             self._require(lines, self._previous)
+            self._require_abreast(lines)
             return True
 
         self.ledger.note({"kind": "lineage", **body}, unchanged)
@@ -126,6 +134,15 @@ class Descent:
             "the same. Start a new run folder, which is charged anew"
         )
 
+    def _require_abreast(self, lines: Lines) -> None:
+        """Refuses a copy that was made before a stage was finished: begun, it would stop the folder
+        that went on, and could not go on itself.
+        """
+        for line in lines:
+            if line["kind"] == "finished" and line["run"] == self.run:
+                if not self.keys.lineage.left(line["plan"]):
+                    raise self._overtaken(lines)
+
     def _overtaken(self, lines: Lines) -> Overtaken:
         """What to tell who comes second: what it would cost, and what to do."""
         limit, relation = limit_of(list(lines)), relation_of(lines)
@@ -136,11 +153,12 @@ class Descent:
         last = next(x for x in reversed(lines) if x["kind"] == "lineage" and x["run"] == self.run)
         room = "which it has room for" if total <= limit.epsilon else "which it has no room for"
         return Overtaken(
-            f"run {self.run[:12]} goes on elsewhere: another copy of its folder was begun at "
-            f"{last['time']}, and answers of both would be two releases under one charge. Continue "
-            "in that folder, or start a new run folder. That is charged anew and brings the total "
-            f"of this data set from epsilon = {round_up(before):g} to {total:g} at delta = "
-            f"{limit.delta:g}; its limit is {limit.epsilon:g}, {room}"
+            f"run {self.run[:12]} goes on elsewhere: another copy of its folder, begun at "
+            f"{last['time']}, has gone further than this one, and answers of both would be two "
+            "releases under one charge. Continue in that folder, or start a new run folder. That "
+            "is charged anew and brings the total of this data set from epsilon = "
+            f"{round_up(before):g} to {total:g} at delta = {limit.delta:g}; its limit is "
+            f"{limit.epsilon:g}, {room}"
         )
 
     def enter(self, charge: Charge) -> None:
@@ -183,6 +201,7 @@ class Descent:
         if executed_releases(lines).get(charge.label, 0) < n_releases:
             # A kill came between the last checkpoint and its note.
             self.executed(charge, 0, n_releases)
+        self.keys.lineage.leave(charge.plan)
         # Again not by who was overtaken: the other one has yet to answer this stage.
         self.note("finished", charge)
         self.keys.forget(charge.plan)
@@ -210,8 +229,7 @@ class StageWitness:
         descent.require_last()
         held = self._compared(question, release)
         if held is None:
-            first = {"release": release, "moving": question.start}
-            held = {"stage": dict(question.stage), "first": first}
+            held = _first(question, release)
             noted = descent.keys.lineage.note(charge.plan, held)
             descent.note("asked", charge, question=noted)
         self._remember(question, release)
@@ -224,16 +242,25 @@ class StageWitness:
         if noted is None:
             return None
         held = descent.keys.lineage.question(charge.plan)
-        if held is None or digest(held) != noted["question"]:
+        if held is None:
+            # A backup from before the question, all that is left of a run: it may ask the same.
+            held = _first(question, release)
+            if digest(held) != noted["question"]:
+                raise LedgerError(
+                    f"stage {charge.label!r} of run {descent.run[:12]} asks another question than "
+                    "it was begun with, and this folder does not hold what that was: start a new "
+                    "run folder, which is charged anew"
+                )
+            descent.keys.lineage.note(charge.plan, held)
+        if digest(held) != noted["question"]:
             raise LedgerError(
                 f"what stage {charge.label!r} of run {descent.run[:12]} has asked is not what the "
                 "ledger says: the run folder was changed. Start a new run folder, it will be "
                 "charged anew"
             )
-        first = held["first"]
-        now = {"stage": dict(question.stage), "first": first}
-        if first["release"] == release:
-            now["first"] = {"release": release, "moving": question.start}
+        now = _first(question, release)
+        if held["first"]["release"] != release:
+            now["first"] = held["first"]
         if digest(now) != noted["question"]:
             self._refuse(held, now)
         return held

@@ -12,7 +12,9 @@ another descendant has been begun since, the ledger holds a mark that is neither
 refused. In the other order a kill between the two writes would look just like that.
 
 What a stage has asked lies here in clear, so that a refusal can say what differs, and in the ledger
-as a digest, which an edit of this folder does not reach.
+as a digest, which an edit of this folder does not reach. That a stage is over lies here as well,
+before the ledger says so: a folder that does not know it was copied before, lacks the answer that
+can never be given again, and must not take the run over.
 """
 
 from __future__ import annotations
@@ -86,6 +88,17 @@ class Lineage:
         """Leaves what a stage asks, on disk when this returns; its digest is for the ledger."""
         replace_durably(self._asked(plan), canonical(question).encode(), mode=0o600)
         return digest(question)
+
+    def leave(self, plan: str) -> None:
+        """Leaves, on disk when this returns, that a stage is answered and its answer saved here."""
+        replace_durably(self._over(plan), b"", mode=0o600)
+
+    def left(self, plan: str) -> bool:
+        """Whether this folder has the answer of a stage that is over."""
+        return self._over(plan).exists()
+
+    def _over(self, plan: str) -> Path:
+        return self._folder / f"{plan}.over"
 
     def _asked(self, plan: str) -> Path:
         return self._folder / f"{plan}.asked.json"

@@ -300,7 +300,7 @@ def test_a_copy_that_comes_second_is_refused_with_its_price_and_changes_nothing(
     with pytest.raises(Overtaken) as refused:
         begun(kit, copy, source=source)
     words = str(refused.value)
-    assert words.startswith("run run goes on elsewhere: another copy of its folder was begun at ")
+    assert words.startswith("run run goes on elsewhere: another copy of its folder, begun at ")
     assert "from epsilon = 0.04 to 0.08 at delta = 1e-05; its limit is 50, which it has" in words
     assert "Continue in that folder, or start a new run folder" in words
     assert source.reads == []
@@ -396,14 +396,64 @@ def test_a_finished_stage_is_never_answered_again_with_any_keys(kit: Kit, tmp_pa
     assert [line["label"] for line in lines(data, "finished")] == ["means"]
     with pytest.raises(LedgerError, match="stage 'means' of run run is finished and is never ans"):
         data.release(around(0), label="means")
-    # A backup of the keys with the marks of the folder that went on.
-    shutil.copy(tmp_path / "run" / "keys" / "lineage.json", copy / "keys" / "lineage.json")
+    # A backup of the keys with all else of the folder that went on.
+    for file in (tmp_path / "run" / "keys").iterdir():
+        shutil.copy(file, copy / "keys")
     source = kit.source()
     forged = begun(kit, copy, source=source)
     assert list((copy / "keys").glob("*.key"))
     with pytest.raises(LedgerError, match="stage 'means' of run run is finished and is never ans"):
         forged.release(around(0), label="means")
     assert source.reads == []
+
+
+def test_a_copy_that_lacks_a_finished_answer_does_not_stop_the_folder_that_has_it(
+    kit: Kit, tmp_path: Path
+) -> None:
+    """Its marks are the last ones, but what is finished is never answered again: both would end."""
+    data = begun(kit, tmp_path / "run")
+    copy = copied(tmp_path / "run", "copy")
+    data.release(around(0), label="means")
+    data.finish("means", around(0))
+    with pytest.raises(Overtaken, match="has gone further than this one"):
+        begun(kit, copy)
+    answer(data, kit)
+    data.finish("teacher", SGD)
+
+
+def test_a_copy_is_left_behind_also_by_a_stage_that_ends_while_it_begins(
+    kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = begun(kit, tmp_path / "run")
+    copy = copied(tmp_path / "run", "copy")
+    data.release(around(0), label="means")
+    note = PrivacyLedger.note
+
+    def late(ledger: PrivacyLedger, *given: Any) -> None:  # noqa: ANN401
+        monkeypatch.setattr(PrivacyLedger, "note", note)
+        data.finish("means", around(0))
+        note(ledger, *given)
+
+    monkeypatch.setattr(PrivacyLedger, "note", late)
+    with pytest.raises(Overtaken):
+        begun(kit, copy)
+    answer(data, kit)
+
+
+def test_a_backup_from_before_a_question_may_ask_the_same_and_nothing_else(
+    kit: Kit, tmp_path: Path
+) -> None:
+    """All that is left of a run whose disk was lost."""
+    data = begun(kit, tmp_path / "run")
+    backup = copied(tmp_path / "run", "backup")
+    first = answer(data, kit, stop=2)
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(LedgerError, match="this folder does not hold what that was"):
+        answer(begun(kit, backup), kit, micro_batch=3)
+    again = answer(begun(kit, backup), kit)
+    assert all(torch.equal(a["w"], b["w"]) for a, b in zip(first, again, strict=False))
+    with pytest.raises(LedgerError, match="micro_batch was 4, now it is 3"):
+        answer(begun(kit, backup), kit, micro_batch=3)
 
 
 @pytest.mark.parametrize("lost", ["keys", "marks"])

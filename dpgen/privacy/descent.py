@@ -26,7 +26,7 @@ from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.lineage import UNMARKED, Overtaken
 from dpgen.privacy.question import Question, differences
 
-Lines = Sequence[Mapping[str, Any]]
+Lines = Sequence[dict[str, Any]]
 # By ledger, run, plan and release, the question that this process has answered.
 _ANSWERED: dict[tuple[str, str, str, int], str] = {}
 
@@ -145,7 +145,7 @@ class Descent:
 
     def _overtaken(self, lines: Lines) -> Overtaken:
         """What to tell who comes second: what it would cost, and what to do."""
-        limit, relation = limit_of(list(lines)), relation_of(lines)
+        limit, relation = limit_of(lines), relation_of(lines)
         own = [x for x in lines if x.get("run") == self.run]
         before = epsilon_of(charged_event(lines), limit.delta, relation)
         again = compose([charged_event(lines), charged_event(own)])

@@ -3,6 +3,10 @@
 The ledger decides. Of all copies of a run folder, in this process or another, the one that was
 begun last holds the run's last mark, and it alone is answered. A stage asks one question, which it
 may be asked again after a kill; when it is finished, it is never asked again.
+
+What this cannot see is a ledger that was copied, too, with the folder (that of public data lies in
+it) or by whoever names one with ``--ledger``: each of the two then knows one line of descent. What
+is left is that another question has other noise (`dpgen.privacy.noise`).
 """
 
 from __future__ import annotations

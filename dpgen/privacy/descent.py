@@ -3,6 +3,10 @@
 The ledger decides. Of all copies of a run folder, in this process or another, the one that was
 begun last holds the run's last mark, and it alone is answered. A stage asks one question, which it
 may be asked again after a kill; when it is finished, it is never asked again.
+
+What this cannot see is a ledger that was copied, too, with the folder (that of public data lies in
+it) or by whoever names one with ``--ledger``: each of the two then knows one line of descent. What
+is left is that another question has other noise (`dpgen.privacy.noise`).
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.lineage import UNMARKED, Overtaken
 from dpgen.privacy.question import Question, differences
 
-Lines = Sequence[Mapping[str, Any]]
+Lines = Sequence[dict[str, Any]]
 # By ledger, run, plan and release, the question that this process has answered.
 _ANSWERED: dict[tuple[str, str, str, int], str] = {}
 
@@ -145,7 +149,7 @@ class Descent:
 
     def _overtaken(self, lines: Lines) -> Overtaken:
         """What to tell who comes second: what it would cost, and what to do."""
-        limit, relation = limit_of(list(lines)), relation_of(lines)
+        limit, relation = limit_of(lines), relation_of(lines)
         own = [x for x in lines if x.get("run") == self.run]
         before = epsilon_of(charged_event(lines), limit.delta, relation)
         again = compose([charged_event(lines), charged_event(own)])

@@ -185,7 +185,7 @@ def _kind(value: Tensor | np.ndarray | np.generic) -> str:
 def _content(tensor: Tensor) -> str:
     """SHA-256 of the bytes of a tensor."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return hashlib.sha256(flat.view(torch.uint8).numpy()).hexdigest()
+    return hashlib.sha256(flat.view(torch.uint8).numpy().data).hexdigest()
 
 
 @cache

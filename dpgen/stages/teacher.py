@@ -14,6 +14,7 @@ from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.gaussian import GaussianDenoiser
+from dpgen.networks.proposer import Proposer
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum, Statistic
 from dpgen.privacy.plan import Plan, Stage, split_budget
@@ -63,13 +64,17 @@ def statistics(settings: TeacherSettings, facts: PublicFacts) -> list[tuple[str,
 
 def train(
     settings: TeacherSettings, facts: PublicFacts, data: PrivateDataset, plan: Plan, work: Workplace
-) -> Denoiser:
+) -> tuple[Denoiser, dict[str, Proposer]]:
     """Runs the private stages; unless `residual` is off the warm start's own model stays in the
     teacher as its prior.
+
+    Returns:
+        The teacher, and by file name what else of the warm start is worth releasing: the sketch's
+        proposer, if it has a labeller.
     """
     s, device = settings, work.accelerator.device
     denoiser = untrained(s, facts, work.seed).to(device)
-    levels = NoiseLevels(n_draws=s.n_draws)
+    levels, others = NoiseLevels(n_draws=s.n_draws), dict[str, Proposer]()
     means, spread = plan.mechanism(warm_start.MEANS), plan.mechanism(warm_start.SPREAD)
     if s.sketch is not None:
         proposer = sketch.run(s.sketch, facts, data, plan, work)
@@ -77,6 +82,8 @@ def train(
             n_samples=s.sketch.n_samples, n_steps=s.pretrain_steps, batch_size=s.pretrain_batch
         )
         fit_score(denoiser, proposer, score, levels, work)
+        if proposer.labeller is not None:
+            others["proposals"] = proposer
     elif means is not None and spread is not None:
         gaussians = warm_start.run(
             data, means, spread, facts.n_records, s.blend, work.run.checkpoints, show=work.show
@@ -101,7 +108,7 @@ def train(
             accelerator=work.accelerator,
             show=work.show,
         )
-    return denoiser
+    return denoiser, others
 
 
 def untrained(settings: TeacherSettings, facts: PublicFacts, seed: int) -> Denoiser:

@@ -16,7 +16,7 @@ privacy.md section 3.3.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -44,6 +44,7 @@ from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.warps import warp
 from dpgen.workplace import Workplace
 
+FeatureFn = Callable[[Tensor], Tensor]
 WIDTH = 16  # channels of the first convolution of the classifier between the rounds
 
 __all__ = [
@@ -159,10 +160,10 @@ def _fitted(
         network = untrained_classifier(facts, 0)
         network.load_state_dict(_part(held[0], "network."))
         return network
-    generator = work.generator(100 + k)
+    generator, device = work.generator(100 + k), work.accelerator.device
     match(
-        decoder,
-        embeddings,
+        decoder.to(device),
+        [(_placed(phi, device), means) for phi, means in embeddings],
         n_steps=s.n_steps[k],
         n_per_class=s.n_per_class,
         learning_rate=s.learning_rate,
@@ -170,12 +171,18 @@ def _fitted(
         show=work.show,
         title=f"decoder, round {k + 1}",
     )
+    decoder.cpu()  # it draws there, from CPU generators
     state = {f"decoder.{n}": t for n, t in decoder.state_dict().items()}
-    network = None if last else _trained(decoder, s, facts, generator, work.show)
+    network = None if last else _trained(decoder, s, facts, generator, work)
     if network is not None:
         state |= {f"network.{n}": t for n, t in network.state_dict().items()}
     work.run.checkpoints.save(name, state)
     return network
+
+
+def _placed(features: FeatureFn, device: torch.device) -> FeatureFn:
+    """A feature map of images on the device; Fourier features of pixels go where those are."""
+    return features.to(device) if isinstance(features, HiddenFeatures) else features
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -194,25 +201,27 @@ def _trained(
     settings: SketchSettings,
     facts: PublicFacts,
     generator: torch.Generator,
-    show: bool,
+    work: Workplace,
 ) -> PerceptualNetwork:
     """A classifier of the decoder's images."""
-    s = settings
+    s, device = settings, work.accelerator.device
     network = untrained_classifier(facts, int(torch.randint(2**31, (), generator=generator)))
+    network.to(device)
     labels = torch.arange(s.n_samples) % facts.n_classes
-    pixels = warp(decoder.draw(labels, generator), s.warp, generator)
+    pixels = warp(decoder.draw(labels, generator), s.warp, generator).to(device)
+    labels = labels.to(device)
     adam = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, s.classifier_steps)
-    with progress_bar("features of samples", s.classifier_steps, show=show) as advance:
+    with progress_bar("features of samples", s.classifier_steps, show=work.show) as advance:
         for _ in range(s.classifier_steps):
-            rows = torch.randint(len(labels), (128,), generator=generator)
+            rows = torch.randint(len(labels), (128,), generator=generator).to(device)
             loss = functional.cross_entropy(network(pixels[rows]), labels[rows])
             adam.zero_grad()
             loss.backward()
             adam.step()
             schedule.step()
             advance()
-    return network
+    return network.cpu()
 
 
 def _hidden(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -13,9 +14,9 @@ from accelerate import Accelerator
 from dpgen import Budget, Images
 from dpgen.data.images import to_uint8
 from dpgen.data.sources import read_images
-from dpgen.evaluation.extraction import extract, reference_statistics, statistics
+from dpgen.evaluation.extraction import Statistics, extract, reference_statistics, statistics
 from dpgen.evaluation.feature_distances import frechet_distance
-from dpgen.evaluation.features import classifier_features
+from dpgen.evaluation.features import FeatureNetwork, classifier_features
 from dpgen.evaluation.grid import save_grid
 from dpgen.evaluation.utility import UtilityProtocol, utility
 from dpgen.generator import PrivateGenerator
@@ -40,60 +41,96 @@ def views(method: str, shape: tuple[int, int, int]) -> list[tuple[str, str, Samp
     ]
 
 
+class Judge(NamedTuple):
+    """What sets of a data set are compared with.
+
+    Fields: real training and test images; a classifier of the former, for its features; those of
+    the latter.
+    """
+
+    train: Images
+    test: Images
+    network: FeatureNetwork
+    real: Statistics
+    accelerator: Accelerator
+    seed: int
+
+    @classmethod
+    def of(cls, row: Row, leg: Leg) -> Judge:
+        place, cache = leg.data / row.dataset, leg.out / "features" / row.dataset
+        train, test = (read_images(place, split=split) for split in ("train", "test"))
+        accelerator = Accelerator(cpu=leg.device == "cpu")
+        n_classes = int(test.labels.max()) + 1
+        network = classifier_features(train, n_classes, cache=cache, accelerator=accelerator)
+        pixels = to_uint8(test.pixels)
+        real = reference_statistics(network, pixels, accelerator=accelerator, cache=cache)
+        return cls(train, test, network, real, accelerator, leg.seed)
+
+    def scores(self, images: Images) -> dict[str, float]:
+        """Accuracy on the real test split, in percent, of the usual classifier of ``images``, and
+        Frechet distance to that split. One look at the test split.
+        """
+        found = extract(self.network, to_uint8(images.pixels), accelerator=self.accelerator)
+        n_classes = int(self.test.labels.max()) + 1
+        one = utility(
+            images, self.test, n_classes, seed=self.seed, device=self.accelerator.device
+        )
+        return {
+            "n": len(images.labels),
+            "accuracy": 100 * one.accuracy,
+            "frechet": frechet_distance(statistics(found.features), self.real),
+        }
+
+
 def judged(row: Row, leg: Leg, generator: PrivateGenerator, legs: list[dict[str, Any]]) -> None:
     """Draws the sets of a finished run and writes what they score; none is drawn twice."""
-    path = leg.out / row.name / "rows.json"
+    path, real = leg.out / row.name / "rows.json", leg.out / f"real-{row.dataset}.json"
     rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
-    device = Accelerator(cpu=leg.device == "cpu").device
     assert generator.facts is not None and generator.folder is not None
     config = json.loads((generator.folder / "config.json").read_text())
-    guarantee = generator.privacy["guarantee"]
+    guarantee, judge = generator.privacy["guarantee"], Judge.of(row, leg)
     for method, network, sampler in views(row.method, generator.facts.shape):
         if any(held["method"] == method for held in rows):
             continue
-        sampler = sampler or generator.default_sampler(network)
-        start, seed = time.time(), torch.Generator().manual_seed(leg.seed)
-        images = generator.sample(
-            leg.samples, network=network, sampler=sampler, generator=seed, device=device
-        )
-        drawn = time.time()
+        sampler, start = sampler or generator.default_sampler(network), time.time()
+        images = drawn(generator, network, sampler, leg, judge.accelerator.device)
+        took = time.time() - start
         save_grid(images, leg.out / f"{row.name}-{method}.png", n_classes=generator.facts.n_classes)
         sets = {"all": images}
         if (labeller := generator.labeller) is not None:
             # Those that the private labeller takes for their class: post-processing.
             agreed = labeller.cpu().label(images.pixels) == images.labels
-            sets["agreed"] = Images(*(t[agreed] for t in images))
-        drawn_network = generator.networks[network]
-        assert isinstance(drawn_network, Denoiser)
+            sets["agreed"] = Images(images.pixels[agreed], images.labels[agreed])
         rows.append({
             "dataset": row.dataset, "method": method, "wanted": row.epsilon,
             **{name: guarantee[name] for name in ("epsilon", "delta", "adjacency")},
             "run": f"{row.method}, {network}", "sampler": repr(sampler),
-            "sets": {name: scores(row, leg, chosen, device) for name, chosen in sets.items()},
-            "test_looks": len(sets), "seed": leg.seed, "n_samples": leg.samples,
-            "n_parameters": sum(p.numel() for p in drawn_network.parameters()),
-            "seconds": {"sample": drawn - start, "judge": time.time() - drawn}, "legs": legs,
+            "sets": {name: judge.scores(chosen) for name, chosen in sets.items()},
+            "test_looks": len(sets), "seed": leg.seed,
+            "n_parameters": sum(p.numel() for p in generator.networks[network].parameters()),
+            "seconds": {"sample": took, "judge": time.time() - start - took}, "legs": legs,
             "settings": config["settings"], "protocol": asdict(UtilityProtocol()),
         })  # fmt: skip
         replace_durably(path, json.dumps(rows, indent=1).encode())
-        print(f"{row.name}: {method} {rows[-1]['sets']}", flush=True)
+        print(f"{row.name}: {method} {rows[-1]['sets']} {rows[-1]['seconds']}", flush=True)
+    if not real.exists():
+        replace_durably(real, json.dumps(judge.scores(judge.train)).encode())
 
 
-def scores(row: Row, leg: Leg, images: Images, device: torch.device) -> dict[str, float]:
-    """Accuracy on the real test split, in percent, and Frechet distance to it."""
-    accelerator, place = Accelerator(cpu=leg.device == "cpu"), leg.data / row.dataset
-    test, cache = read_images(place, split="test"), leg.out / "features" / row.dataset
-    n_classes = int(test.labels.max()) + 1
-    network = classifier_features(
-        read_images(place, split="train"), n_classes, cache=cache, accelerator=accelerator
-    )
-    real = reference_statistics(
-        network, to_uint8(test.pixels), accelerator=accelerator, cache=cache
-    )
-    found = extract(network, to_uint8(images.pixels), accelerator=accelerator).features
-    one = utility(images, test, n_classes, seed=leg.seed, device=device)
-    return {
-        "accuracy": 100 * one.accuracy,
-        "frechet": frechet_distance(statistics(found), real),
-        "n": len(images.labels),
-    }
+def drawn(
+    generator: PrivateGenerator, network: str, sampler: Sampler, leg: Leg, device: torch.device
+) -> Images:
+    """The set of a run; on a GPU its network computes in bf16."""
+    chosen = generator.networks[network]
+    assert isinstance(chosen, Denoiser)
+    if device.type == "cuda":
+        chosen = copy.deepcopy(chosen)
+        chosen.unet.to(torch.bfloat16)
+        generator.networks = {**generator.networks, "bf16": chosen}
+        network = "bf16"
+    fast = torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False)
+    seed = torch.Generator().manual_seed(leg.seed)
+    with fast:
+        return generator.sample(
+            leg.samples, network=network, sampler=sampler, generator=seed, device=device
+        )

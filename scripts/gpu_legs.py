@@ -84,7 +84,7 @@ def trained(row: Row, leg: Leg) -> tuple[PrivateGenerator, list[dict[str, Any]]]
         place / "run" / "checkpoint" / "state", row.name,
         (teacher.batch or 0) * (teacher.n_draws or 0), leg.until,
     )  # fmt: skip
-    where, log = hardware(leg.device), place / "legs.json"
+    where, log = hardware(leg.device, teacher.n_draws), place / "legs.json"
     legs: list[dict[str, Any]] = json.loads(log.read_text()) if log.exists() else []
     finished, start = (place / "run" / "privacy.json").exists(), time.time()
     watch.start()

@@ -75,13 +75,16 @@ def train(
     s, device = settings, work.accelerator.device
     denoiser = untrained(s, facts, work.seed).to(device)
     levels, others = NoiseLevels(n_draws=s.n_draws), dict[str, Proposer]()
+    # A checkpoint of DP-SGD holds the whole network: what came before is not made again.
+    begun = work.run.checkpoints.load(denoising.LABEL) is not None
     means, spread = plan.mechanism(warm_start.MEANS), plan.mechanism(warm_start.SPREAD)
     if s.sketch is not None:
         proposer = sketch.run(s.sketch, facts, data, plan, work)
         score = RefitSettings(
             n_samples=s.sketch.n_samples, n_steps=s.pretrain_steps, batch_size=s.pretrain_batch
         )
-        fit_score(denoiser, proposer, score, levels, work)
+        if not begun:
+            fit_score(denoiser, proposer, score, levels, work)
         if proposer.labeller is not None:
             others["proposals"] = proposer
     elif means is not None and spread is not None:
@@ -92,7 +95,7 @@ def train(
             Cosines(facts.shape, s.bands), facts.n_classes, denoiser.config.sigma_data
         )
         prior.set(*gaussians)
-        if s.pretrain_steps > 0:
+        if s.pretrain_steps > 0 and not begun:
             _pretrain(denoiser, copy.deepcopy(prior).cpu(), levels, s, facts, work)
     if (sgd := plan.mechanism(denoising.LABEL)) is not None:
         denoising.train_teacher(

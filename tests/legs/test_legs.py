@@ -32,27 +32,34 @@ def test_a_folder_comes_back_as_it_was_without_what_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive, "PART", 1000)
-    run = tmp_path / "out" / "row" / "run" / "checkpoint"
-    for name in ("state/label moments.safetensors", "keys/secret.key", "state/pairs.safetensors"):
-        (run / name).parent.mkdir(parents=True, exist_ok=True)
-        (run / name).write_bytes(torch.randn(500).numpy().tobytes())
+    run, early = (tmp_path / "out" / row / "run" / "checkpoint" for row in ("row", "early"))
+    for path in (
+        run / "state" / "teacher.safetensors", run / "keys" / "secret.key",
+        run / "state" / "score.safetensors", run / "state" / "pairs.safetensors",
+        early / "state" / "score.safetensors", tmp_path / "out" / "home" / "key",
+    ):  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(torch.randn(500).numpy().tobytes())
     (run / "keys" / "secret.key").chmod(0o600)
     (tmp_path / "out" / "features").mkdir()
     (tmp_path / "out" / "features" / "real").write_bytes(b"x")
     pack(tmp_path / "out", tmp_path / "parts")
     n_parts = len(list((tmp_path / "parts").iterdir()))
     unpack(tmp_path / "parts", tmp_path / "back")
-    left = {"features/real", "row/run/checkpoint/state/pairs.safetensors"}
+    # Once DP-SGD has a checkpoint, the weights that it began with are not needed.
+    state = "row/run/checkpoint/state"
+    left = {"features/real", f"{state}/pairs.safetensors", f"{state}/score.safetensors"}
     expected = {k: v for k, v in contents(tmp_path / "out").items() if k not in left}
-    assert contents(tmp_path / "back") == expected and len(expected) == 2
+    assert contents(tmp_path / "back") == expected and len(expected) == 4
     key = tmp_path / "back" / "row" / "run" / "checkpoint" / "keys" / "secret.key"
     assert key.stat().st_mode & 0o777 == 0o600
     assert n_parts > 2 and all(p.stat().st_size <= 1000 for p in (tmp_path / "parts").iterdir())
     # A later, smaller pack leaves no part of this one behind.
-    (run / "state" / "label moments.safetensors").unlink()
+    (run / "state" / "teacher.safetensors").write_bytes(b"")
     pack(tmp_path / "out", tmp_path / "parts")
+    assert len(list((tmp_path / "parts").iterdir())) < n_parts
     unpack(tmp_path / "parts", tmp_path / "again")
-    assert len(contents(tmp_path / "again")) == 1
+    assert contents(tmp_path / "again")[f"{state}/teacher.safetensors"] == b""
     with pytest.raises(ValueError, match="must not exist"):
         unpack(tmp_path / "parts", tmp_path / "again")
 

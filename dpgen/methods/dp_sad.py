@@ -111,13 +111,14 @@ class DPSAD(PrivateGenerator):
         s, checkpoints = self.settings.student, work.run.checkpoints
         held = checkpoints.load("pairs")
         if held is None:
-            pairs = draw_pairs(
-                network,
-                s,
-                generator=work.generator(2),
-                device=work.accelerator.device,
-                show=work.show,
-            )
+            with work.accelerator.autocast():
+                pairs = draw_pairs(
+                    network,
+                    s,
+                    generator=work.generator(2),
+                    device=work.accelerator.device,
+                    show=work.show,
+                )
             checkpoints.save("pairs", pairs._asdict())
         else:
             pairs = Pairs(**held[0])

@@ -28,7 +28,7 @@ from dpgen.fourier import FourierFeatures
 from dpgen.gabor import GaborFeatures
 from dpgen.matching import Embedding, match
 from dpgen.networks.decoder import Decoder, DecoderConfig
-from dpgen.networks.labeller import Axes, Labeller, in_parts
+from dpgen.networks.labeller import Axes, Labeller, LabellerConfig, in_parts
 from dpgen.networks.perceptual import HiddenFeatures, PerceptualNetwork
 from dpgen.networks.proposer import Proposer, ProposerConfig
 from dpgen.privacy.accounting import Budget
@@ -251,10 +251,11 @@ def _labeller(
 ) -> Labeller:
     moments, checkpoints = mechanism.statistic, work.run.checkpoints
     assert isinstance(moments, LabelMoments)
+    held, fitted = checkpoints.load("axes"), checkpoints.load("labeller")
     labels = torch.arange(n_samples) % moments.n_classes
-    samples = proposer.draw(labels, work.generator(300))
-    held = checkpoints.load("axes")
+    samples = None if fitted is not None else proposer.draw(labels, work.generator(300))
     if held is None:
+        assert samples is not None
         axes = Axes.fitted(in_parts(moments.features, samples), moments.n_axes)
         checkpoints.save("axes", axes._asdict())
     else:
@@ -262,5 +263,12 @@ def _labeller(
     moments = moments.along(axes)
     mechanism = NoisySum(moments, mechanism.noise_multiplier)
     tables = released(data, labeller.LABEL, mechanism, checkpoints, work.show)
+    if fitted is not None:
+        found = Labeller(LabellerConfig(moments.features, moments.n_classes, moments.n_axes))
+        found.load_state_dict(fitted[0])
+        return found
+    assert samples is not None
     noise, n_records = mechanism.noise_std, data.facts.n_records
-    return labeller.fit(moments, tables, noise, n_records, samples, labels)
+    found = labeller.fit(moments, tables, noise, n_records, samples, labels)
+    checkpoints.save("labeller", found.state_dict())
+    return found

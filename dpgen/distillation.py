@@ -146,7 +146,7 @@ def draw_pairs(
     noise = torch.randn(len(labels), *teacher.config.shape, generator=generator)
     sampler, images = Annealed(settings.path, DDIM()), []
     with progress_bar("teacher's images", settings.pool_size, show=show) as advance:
-        for z, y in zip(noise.split(256), labels.split(256), strict=True):
+        for z, y in zip(noise.split(1024), labels.split(1024), strict=True):
             score_fn = teacher.score_fn(y.to(device))
             images.append(sampler(score_fn, z.to(device), generator=generator).clamp(-1, 1).cpu())
             for _ in y:

@@ -122,7 +122,7 @@ class Fitted(abc.ABC):
             if self.labeller is None:
                 raise ValueError(
                     f"labeller_guidance must be 0, got {labeller_guidance}: this generator has no "
-                    "labeller (mode sketch of pge has one with sketch.labeller_share above 0)"
+                    "labeller (a sketch has one with sketch.labeller_share above 0)"
                 )
             judge = Judge(self.labeller, labeller_guidance)
         drawn = self.networks.get(network)
@@ -144,8 +144,9 @@ class Fitted(abc.ABC):
 
     @property
     def labeller(self) -> Labeller | None:
-        """What may guide a sampler; ``None``: this generator has not learned one."""
-        return None
+        """The sketch's labeller, which may guide a sampler; ``None``: there was no share for it."""
+        proposals = self.networks.get("proposals")
+        return proposals.labeller if isinstance(proposals, Proposer) else None
 
     def save(self, path: str | Path) -> None:
         """Copies the fitted run to ``path``, which must be absent or empty."""

@@ -65,7 +65,15 @@ class FourierFeatures:
         b = torch.tensor(self.bandwidths, dtype=torch.float64)[index] * math.sqrt(self.n_inputs)
         return w / b[:, None]
 
+    @cached_property
+    def _placed(self) -> dict[tuple[torch.device, torch.dtype], Tensor]:
+        """The same by device and type: a fit asks for them thousands of times."""
+        return {}
+
     def __call__(self, x: Tensor) -> Tensor:
         """(B, ...) -> (B, 2 m), in float64 for float64 input, else in float32."""
-        angles = x.flatten(1) @ self.frequencies.to(x).T
+        where = (x.device, x.dtype)
+        if where not in self._placed:
+            self._placed[where] = self.frequencies.to(x)
+        angles = x.flatten(1) @ self._placed[where].T
         return torch.cat([angles.cos(), angles.sin()], 1) / math.sqrt(self.n_frequencies)

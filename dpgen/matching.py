@@ -58,11 +58,12 @@ def match(
     """Fits the decoder, in place; ends with averaged weights.
 
     Args:
+        embeddings: their feature maps take images where the decoder lies.
         generator: CPU generator of all randomness.
     """
-    n_classes = decoder.config.n_classes
-    labels = torch.arange(n_classes).repeat_interleave(n_per_class)
-    targets = [(phi, means.float()) for phi, means in embeddings]
+    n_classes, device = decoder.config.n_classes, next(decoder.parameters()).device
+    labels = torch.arange(n_classes, device=device).repeat_interleave(n_per_class)
+    targets = [(phi, means.float().to(device)) for phi, means in embeddings]
     adam = torch.optim.Adam(decoder.parameters(), lr=learning_rate, betas=(0.9, 0.99))
     ema = EMA(decoder, 0.995, warm_up=True)
     with progress_bar(title, n_steps, show=show) as advance:
@@ -71,7 +72,7 @@ def match(
             for group in adam.param_groups:
                 group["lr"] = learning_rate * min(1.0, (step + 1) / 50) * decay
             z = torch.randn(len(labels), decoder.config.n_latents, generator=generator)
-            x = decoder(z, labels)
+            x = decoder(z.to(device), labels)
             terms = [
                 unbiased_mmd(phi(x).unflatten(0, (n_classes, n_per_class)), means)
                 for phi, means in targets

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from torch import nn
+
 from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.distillation import Distillation, Pairs, distil, draw_pairs
@@ -90,14 +92,14 @@ class DPSAD(PrivateGenerator):
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         return rehearse(self.resolve(facts).teacher, facts, hardware, self.settings.student)
 
-    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> dict[str, Denoiser]:
-        network = teacher.train(self.settings.teacher, data.facts, data, plan, work)
+    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> dict[str, nn.Module]:
+        network, others = teacher.train(self.settings.teacher, data.facts, data, plan, work)
         student = self._distil(network, work)
-        return {"model": student, "teacher": network}
+        return {"model": student, "teacher": network, **others}
 
     def _learn_unverified(
         self, data: PrivateDataset, claim: Claim, work: Workplace
-    ) -> dict[str, Denoiser]:
+    ) -> dict[str, nn.Module]:
         return {"model": published_dp_sad.train(self.settings.paper, data.facts, data, claim, work)}
 
     def _distil(self, network: Denoiser, work: Workplace) -> Denoiser:
@@ -105,13 +107,14 @@ class DPSAD(PrivateGenerator):
         s, checkpoints = self.settings.student, work.run.checkpoints
         held = checkpoints.load("pairs")
         if held is None:
-            pairs = draw_pairs(
-                network,
-                s,
-                generator=work.generator(2),
-                device=work.accelerator.device,
-                show=work.show,
-            )
+            with work.accelerator.autocast():
+                pairs = draw_pairs(
+                    network,
+                    s,
+                    generator=work.generator(2),
+                    device=work.accelerator.device,
+                    show=work.show,
+                )
             checkpoints.save("pairs", pairs._asdict())
         else:
             pairs = Pairs(**held[0])

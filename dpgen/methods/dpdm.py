@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from torch import nn
+
 from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.generator import PrivateGenerator
-from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.plan import Plan
 from dpgen.stages import teacher
@@ -58,9 +59,9 @@ class DPDM(PrivateGenerator):
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         return rehearse(self.resolve(facts).teacher, facts, hardware)
 
-    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> dict[str, Denoiser]:
-        network = teacher.train(self.settings.teacher, data.facts, data, plan, work)
-        return {"model": network}
+    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> dict[str, nn.Module]:
+        network, others = teacher.train(self.settings.teacher, data.facts, data, plan, work)
+        return {"model": network, **others}
 
     def default_sampler(self, network: str = "model") -> Sampler:
         return make_sampler(

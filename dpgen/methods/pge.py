@@ -22,7 +22,6 @@ from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.generator import PrivateGenerator
 from dpgen.networks.denoiser_config import PRESETS
-from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.notice import Claim
@@ -191,7 +190,8 @@ class PGE(PrivateGenerator):
         if s.mode == "sketch":
             proposer = sketch.run(s.sketch, facts, data, plan, work)
             return {"model": refit(proposer, s.score, facts, work), "proposals": proposer}
-        return {"model": teacher.train(s.teacher, facts, data, plan, work)}
+        network, others = teacher.train(s.teacher, facts, data, plan, work)
+        return {"model": network, **others}
 
     @property
     def proposer(self) -> Proposer | None:
@@ -199,12 +199,6 @@ class PGE(PrivateGenerator):
         if self.settings.sampler.start != "proposals":
             return None
         return cast(Proposer, self.networks["proposals"])
-
-    @property
-    def labeller(self) -> Labeller | None:
-        """The sketch's labeller, in mode sketch with a share for it."""
-        proposals = self.networks.get("proposals")
-        return None if proposals is None else cast(Proposer, proposals).labeller
 
     def _learn_unverified(
         self, data: PrivateDataset, claim: Claim, work: Workplace

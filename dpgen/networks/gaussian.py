@@ -63,7 +63,7 @@ class GaussianDenoiser(nn.Module):
 
     def _analyse(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to coefficients (B, m), channels running fastest, as in `Cosines`."""
-        return torch.einsum("bcd,dk->bkc", x.flatten(2), self.basis).flatten(1)
+        return torch.einsum("bcd,dk->bkc", x.flatten(2), self.basis.to(x)).flatten(1)
 
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
         """The posterior mean (B, C, H, W) of noisy images x at levels sigma (B,), labels (B,)."""

@@ -12,6 +12,7 @@ Improve Differentially Private Image Generation", arXiv 2205.12900, where the ne
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -127,6 +128,13 @@ class HiddenFeatures:
 
     def restored(self, network: PerceptualNetwork, scales: tuple[Scales, ...]) -> Self:
         return replace(self, network=network.eval().requires_grad_(False), scales=scales)
+
+    def to(self, device: torch.device) -> Self:
+        """The same map on a device, with a copy of the network."""
+        if self.network is None:
+            raise RuntimeError("HiddenFeatures needs a network trained on samples: call learned")
+        scales = tuple(Scales(*(t.to(device) for t in of_layer)) for of_layer in self.scales)
+        return self.restored(copy.deepcopy(self.network).to(device), scales)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that is no setting, by name: for a checkpoint."""

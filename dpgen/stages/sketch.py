@@ -16,7 +16,7 @@ Privacy: theorems B2 and F3.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ from dpgen.fourier import FourierFeatures
 from dpgen.gabor import GaborFeatures
 from dpgen.matching import Embedding, match
 from dpgen.networks.decoder import Decoder, DecoderConfig
-from dpgen.networks.labeller import Axes, Labeller, in_parts
+from dpgen.networks.labeller import Axes, Labeller, LabellerConfig, in_parts
 from dpgen.networks.perceptual import HiddenFeatures, PerceptualNetwork
 from dpgen.networks.proposer import Proposer, ProposerConfig
 from dpgen.privacy.accounting import Budget
@@ -44,6 +44,7 @@ from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.warps import warp
 from dpgen.workplace import Workplace
 
+FeatureFn = Callable[[Tensor], Tensor]
 WIDTH = 16  # channels of the first convolution of the classifier between the rounds
 
 __all__ = [
@@ -159,10 +160,10 @@ def _fitted(
         network = untrained_classifier(facts, 0)
         network.load_state_dict(_part(held[0], "network."))
         return network
-    generator = work.generator(100 + k)
+    generator, device = work.generator(100 + k), work.accelerator.device
     match(
-        decoder,
-        embeddings,
+        decoder.to(device),
+        [(_placed(phi, device), means) for phi, means in embeddings],
         n_steps=s.n_steps[k],
         n_per_class=s.n_per_class,
         learning_rate=s.learning_rate,
@@ -170,12 +171,18 @@ def _fitted(
         show=work.show,
         title=f"decoder, round {k + 1}",
     )
+    decoder.cpu()  # it draws there, from CPU generators
     state = {f"decoder.{n}": t for n, t in decoder.state_dict().items()}
-    network = None if last else _trained(decoder, s, facts, generator, work.show)
+    network = None if last else _trained(decoder, s, facts, generator, work)
     if network is not None:
         state |= {f"network.{n}": t for n, t in network.state_dict().items()}
     work.run.checkpoints.save(name, state)
     return network
+
+
+def _placed(features: FeatureFn, device: torch.device) -> FeatureFn:
+    """A feature map of images on the device; Fourier features of pixels go where those are."""
+    return features.to(device) if isinstance(features, HiddenFeatures) else features
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -194,25 +201,27 @@ def _trained(
     settings: SketchSettings,
     facts: PublicFacts,
     generator: torch.Generator,
-    show: bool,
+    work: Workplace,
 ) -> PerceptualNetwork:
     """A classifier of the decoder's images."""
-    s = settings
+    s, device = settings, work.accelerator.device
     network = untrained_classifier(facts, int(torch.randint(2**31, (), generator=generator)))
+    network.to(device)
     labels = torch.arange(s.n_samples) % facts.n_classes
-    pixels = warp(decoder.draw(labels, generator), s.warp, generator)
+    pixels = warp(decoder.draw(labels, generator), s.warp, generator).to(device)
+    labels = labels.to(device)
     adam = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, s.classifier_steps)
-    with progress_bar("features of samples", s.classifier_steps, show=show) as advance:
+    with progress_bar("features of samples", s.classifier_steps, show=work.show) as advance:
         for _ in range(s.classifier_steps):
-            rows = torch.randint(len(labels), (128,), generator=generator)
+            rows = torch.randint(len(labels), (128,), generator=generator).to(device)
             loss = functional.cross_entropy(network(pixels[rows]), labels[rows])
             adam.zero_grad()
             loss.backward()
             adam.step()
             schedule.step()
             advance()
-    return network
+    return network.cpu()
 
 
 def _hidden(
@@ -242,10 +251,11 @@ def _labeller(
 ) -> Labeller:
     moments, checkpoints = mechanism.statistic, work.run.checkpoints
     assert isinstance(moments, LabelMoments)
+    held, fitted = checkpoints.load("axes"), checkpoints.load("labeller")
     labels = torch.arange(n_samples) % moments.n_classes
-    samples = proposer.draw(labels, work.generator(300))
-    held = checkpoints.load("axes")
+    samples = None if fitted is not None else proposer.draw(labels, work.generator(300))
     if held is None:
+        assert samples is not None
         axes = Axes.fitted(in_parts(moments.features, samples), moments.n_axes)
         checkpoints.save("axes", axes._asdict())
     else:
@@ -253,5 +263,12 @@ def _labeller(
     moments = moments.along(axes)
     mechanism = NoisySum(moments, mechanism.noise_multiplier)
     tables = released(data, labeller.LABEL, mechanism, checkpoints, work.show)
+    if fitted is not None:
+        found = Labeller(LabellerConfig(moments.features, moments.n_classes, moments.n_axes))
+        found.load_state_dict(fitted[0])
+        return found
+    assert samples is not None
     noise, n_records = mechanism.noise_std, data.facts.n_records
-    return labeller.fit(moments, tables, noise, n_records, samples, labels)
+    found = labeller.fit(moments, tables, noise, n_records, samples, labels)
+    checkpoints.save("labeller", found.state_dict())
+    return found

@@ -14,6 +14,7 @@ from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.gaussian import GaussianDenoiser
+from dpgen.networks.proposer import Proposer
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum, Statistic
 from dpgen.privacy.plan import Plan, Stage, split_budget
@@ -63,20 +64,29 @@ def statistics(settings: TeacherSettings, facts: PublicFacts) -> list[tuple[str,
 
 def train(
     settings: TeacherSettings, facts: PublicFacts, data: PrivateDataset, plan: Plan, work: Workplace
-) -> Denoiser:
+) -> tuple[Denoiser, dict[str, Proposer]]:
     """Runs the private stages; unless `residual` is off the warm start's own model stays in the
     teacher as its prior.
+
+    Returns:
+        The teacher, and by file name what else of the warm start is worth releasing: the sketch's
+        proposer, if it has a labeller.
     """
     s, device = settings, work.accelerator.device
     denoiser = untrained(s, facts, work.seed).to(device)
-    levels = NoiseLevels(n_draws=s.n_draws)
+    levels, others = NoiseLevels(n_draws=s.n_draws), dict[str, Proposer]()
+    # A checkpoint of DP-SGD holds the whole network: what came before is not made again.
+    begun = work.run.checkpoints.load(denoising.LABEL) is not None
     means, spread = plan.mechanism(warm_start.MEANS), plan.mechanism(warm_start.SPREAD)
     if s.sketch is not None:
         proposer = sketch.run(s.sketch, facts, data, plan, work)
         score = RefitSettings(
             n_samples=s.sketch.n_samples, n_steps=s.pretrain_steps, batch_size=s.pretrain_batch
         )
-        fit_score(denoiser, proposer, score, levels, work)
+        if not begun:
+            fit_score(denoiser, proposer, score, levels, work)
+        if proposer.labeller is not None:
+            others["proposals"] = proposer
     elif means is not None and spread is not None:
         gaussians = warm_start.run(
             data, means, spread, facts.n_records, s.blend, work.run.checkpoints, show=work.show
@@ -85,7 +95,7 @@ def train(
             Cosines(facts.shape, s.bands), facts.n_classes, denoiser.config.sigma_data
         )
         prior.set(*gaussians)
-        if s.pretrain_steps > 0:
+        if s.pretrain_steps > 0 and not begun:
             _pretrain(denoiser, copy.deepcopy(prior).cpu(), levels, s, facts, work)
     if (sgd := plan.mechanism(denoising.LABEL)) is not None:
         denoising.train_teacher(
@@ -101,7 +111,7 @@ def train(
             accelerator=work.accelerator,
             show=work.show,
         )
-    return denoiser
+    return denoiser, others
 
 
 def untrained(settings: TeacherSettings, facts: PublicFacts, seed: int) -> Denoiser:

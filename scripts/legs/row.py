@@ -1,0 +1,55 @@
+"""What is trained in a leg, and what its rows have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """What is trained: a method on a data set at an epsilon."""
+
+    dataset: str
+    method: str
+    epsilon: float
+
+    @classmethod
+    def parse(cls, text: str) -> Row:
+        try:
+            dataset, method, epsilon = text.split(":")
+            return cls(dataset, method, float(epsilon))
+        except ValueError:
+            raise ValueError(f"a row must be DATASET:METHOD:EPSILON, got {text!r}") from None
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset}-{self.method}-{self.epsilon:g}"
+
+
+@dataclass(frozen=True)
+class Leg:
+    """What all rows of a call share.
+
+    Args:
+        data: folder of the data sets' folders.
+        out: where runs, rows and the installation's key lie.
+        deadline: when it ends, in seconds since the epoch.
+        until: name of the checkpoint after which it stops; ``None``: none.
+        seed: of public randomness.
+        delta, samples: of every run, of every set.
+        device: "auto" or "cpu".
+        assignments: settings that go over the recipe's.
+        threads: of each row.
+    """
+
+    data: Path
+    out: Path
+    deadline: float
+    until: str | None
+    seed: int
+    delta: float
+    samples: int
+    device: str
+    assignments: tuple[str, ...]
+    threads: int

@@ -254,7 +254,8 @@ def _write_data(archive: Path, pictures: Path) -> None:
 
     bunch = load_digits()
     pixels = np.rint(bunch.images[:N_RECORDS] * (255 / 16)).astype(np.uint8)
-    np.savez(archive, images=pixels, labels=bunch.target[:N_RECORDS])
+    names = [str(digit) for digit in range(10)]
+    np.savez(archive, images=pixels, labels=bunch.target[:N_RECORDS], class_names=names)
     for number, (image, label) in enumerate(zip(pixels, bunch.target, strict=False)):
         folder = pictures / str(label)
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from fault_rounds.rounds import Kind, Round
 from dpgen.data import export
 from dpgen.privacy.descent import Descent
 from dpgen.privacy.ledger import PrivacyLedger
+from dpgen.privacy.shared_ledger import SharedLedger
 
 
 def done(world: Any, kind: Kind, name: str, seed: int = 3) -> Round:  # noqa: ANN401
@@ -68,11 +69,12 @@ def test_a_package_that_reads_before_it_pays_is_found(
     training: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def opened(ledger: PrivacyLedger, *_: Any) -> None:  # noqa: ANN401
+    def opened(account: SharedLedger, *_: Any) -> None:  # noqa: ANN401
+        ledger = account._own
         with ledger._file.locked() as lines:
             ledger._file.append(lines, ledger._opening_for(lines))
 
-    monkeypatch.setattr(PrivacyLedger, "charge", opened)
+    monkeypatch.setattr(SharedLedger, "charge", opened)
     monkeypatch.setattr(PrivacyLedger, "holds", lambda *_: True)
     monkeypatch.setattr(Descent, "enter", lambda *_: None)
     monkeypatch.setattr("dpgen.privacy.keys.StageKeys.create", lambda *_: None)

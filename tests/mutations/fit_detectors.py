@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from dpgen.auditing import isolation, keys
 from dpgen.auditing import replay as replays
+from dpgen.auditing.long_run import of_a_run
 from dpgen.auditing.stand_ins import StandIns, neighbours
 from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
@@ -30,6 +32,7 @@ from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.verification import verify
 from dpgen.stages.teacher import TeacherSettings
 from dpgen.workplace import Hardware
+from tests.mutations.mechanism_detectors import rough
 
 FACTS = PublicFacts((1, 8, 8), ("a", "b", "c"), 16, origin="stated")
 BUDGET = Budget(0.3, 1e-3)
@@ -75,6 +78,46 @@ def neighbour_replay(place: Path) -> str:
     if names:
         return f"a record shows in {', '.join(names)}"
     return f"no neighbour moves {', '.join(found.idle)}" if found.idle else ""
+
+
+@contextmanager
+def recorded(place: Path) -> Iterator[replays.World]:
+    """One run under keys of its own, listened to."""
+    with quick(place):
+        yield replays.record(untrained, FACTS, hardware=Hardware("cpu"))
+
+
+def one_run(place: Path) -> str:
+    """The noise of one run: no stage, release or tensor has that of another."""
+    with recorded(place) as world:
+        found = of_a_run(world.noise)
+    return f"not by chance: {found.accused[0]}" if found.accused else ""
+
+
+def guesses(place: Path) -> str:
+    """`dpgen.auditing.keys`: keys made of what one run publishes, of numbers and of the time."""
+    with recorded(place) as world, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keys, "SMALL", 16)
+        patch.setattr(keys, "RECENT", 4)
+        made = list(keys.guesses(world.published, world.names))
+        for plan, source in world.sources.items():
+            right = keys.guessed(source, plan, made)
+            if right is not None:
+                return f"a key was guessed: {right.split(' of ')[0].split(' with ')[0]}"
+    return ""
+
+
+def isolated(place: Path) -> str:
+    """`dpgen.auditing.isolation`: what others contribute does not change when one goes."""
+    with recorded(place) as world, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(isolation, "N_ALONE", 8)
+        for label, asked in world.asked.items():
+            found = isolation.isolation(asked, FACTS)
+            if not found.passed:
+                if found.moved_too_far:
+                    return f"{label}: others moved by {rough(found.moved)} bounds when one went"
+                return f"{label}: a record is {found.share:.5f} of the bound"
+    return ""
 
 
 class Watched(StandIns):
@@ -208,6 +251,9 @@ def plan_invariance(place: Path) -> str:
 
 FIT: dict[str, Callable[[Path], str]] = {
     "neighbour replay": neighbour_replay,
+    "one run": one_run,
+    "guesses": guesses,
+    "isolation": isolated,
     "doors": doors,
     "ledger": ledger,
     "plan": plan_invariance,

@@ -75,9 +75,9 @@ def _isolation(stage: Stage, found: Isolation) -> Finding:
     allowed = 1 - 1 / MARGIN
     return Finding(
         DETERMINISTIC, f"{stage.label}: rows and neighbours in a micro-batch", found.passed,
-        f"on {found.device}, {found.n_others} records moved by {found.moved:.1g} of the bound when "
-        f"another one went: {found.of_a_sum:.1g} for a sum of {found.n_records}, {allowed:.1g} "
-        f"allowed; one record alone was at most {found.share:.7f} of the bound",
+        f"on {found.device}, what a record contributes moved by at most {found.moved:.1g} of the "
+        f"bound over {found.n_places} places, {found.of_a_sum:.1g} for a sum of {found.n_records}, "
+        f"{allowed:.1g} allowed; one record alone was at most {found.share:.7f} of the bound",
         {"moved": found.moved, "of_a_sum": found.of_a_sum, "allowed": allowed,
          "share": found.share, "device": found.device},
     )  # fmt: skip

@@ -4,14 +4,16 @@ Taking a record away moves all later ones up by a row and gives them other neigh
 kernel's rounding depends on the row, or on what lies in the other rows, all of them then contribute
 something else, and the sum moves by more than the one record: the margin that every clip leaves
 (`dpgen.privacy.clipping.MARGIN`) is all that there is for that. Measured is the production code on
-the device that trains, with its own network, loss, precision and micro-batch: sums of a batch, of
-the batch without one record, and of that record alone.
+the device that trains, with its own network, loss, precision and micro-batch: what one record
+contributes in several rows of a full micro-batch, among different neighbours who lie in the other
+rows and count for nothing, against what it contributes alone.
 
-    e = ||S(all) - S(all but i) - S(i)|| / C,   allowed:  n e / (number of others) <= 1 - 1 / MARGIN
+    e = max ||g(row, neighbours) - g(alone)|| / C,   allowed:  n e <= 1 - 1 / MARGIN
 
-for the n records that a sum may have. The gradients are scaled to the clip norm, whatever their
-length, so that e is the worst relative deviation; the others are taken to deviate all in the same
-direction. What it cannot see: deviations that need other records, or other shapes than this run's.
+for the n records that a sum may have. Gradients are scaled to the clip norm, whatever their length,
+so that e is the worst relative deviation, and all records are taken to deviate at once and in one
+direction. There is no chance in it: a kernel that treats rows alike has e = 0, but for the rounding
+of a sum in float64. What it cannot see: deviations that need other records, or other rows.
 """
 
 from __future__ import annotations
@@ -27,14 +29,14 @@ from torch import Tensor
 
 from dpgen.auditing.branches import ROUNDING, Summed
 from dpgen.auditing.overheard import bound
-from dpgen.auditing.stand_ins import StandIns, neighbours
+from dpgen.auditing.stand_ins import neighbours
 from dpgen.data.images import PublicFacts, to_float
 from dpgen.privacy.clipping import MARGIN
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 
+N_IMAGES = 2  # records that are put into several rows
 N_ALONE = 48  # records that are summed alone, each at a step of its own
 SMALL = 2.0**-30  # of the clip norm: shorter than every gradient
-EXTRA = 3  # records in a second micro-batch
 
 
 @dataclass(frozen=True)
@@ -59,22 +61,23 @@ class Isolation:
     """What was measured of a stage.
 
     share: the largest sum of one record alone, in units of the bound.
-    moved: e, the most that the others moved together when one of them went, in units of the bound.
-    n_others: how many they were.
+    moved: e, the most that row and neighbours moved what a record contributes, in units of the
+        bound.
+    n_places: of how many pairs of row and neighbours.
     n_records: that a sum of this stage may have.
     device: "cpu" or "cuda".
     """
 
     share: float
     moved: float
-    n_others: int
+    n_places: int
     n_records: int
     device: str
 
     @property
     def of_a_sum(self) -> float:
         """What it comes to for a sum of `n_records`, in units of the bound."""
-        return self.moved / self.n_others * self.n_records
+        return self.moved * self.n_records
 
     @property
     def moved_too_far(self) -> bool:
@@ -87,36 +90,35 @@ class Isolation:
 
 def isolation(asked: Asked, facts: PublicFacts, *, seed: int = 0) -> Isolation:
     """Measures a stage with stand-in records, on its own device."""
-    records, size = _Rows(facts, asked.micro_batch + EXTRA, seed), asked.micro_batch
-    everybody = range(records.n_slots)
-    whole = _sum(asked, records, everybody, size)
-    moved = 0.0
-    for gone in (0, size // 2, size - 1):
-        others = _sum(asked, records, [i for i in everybody if i != gone], size)
-        moved = max(moved, _length(whole - others - _sum(asked, records, [gone], size)))
+    size, rng = asked.micro_batch, np.random.default_rng(seed)
+    records, one = _Rows(facts, 2 * size + 1, seed), size
+    rows = sorted({0, size // 3, size // 2, size - 1})
+    moved, n_places = 0.0, 0
+    for records.image in range(N_IMAGES):
+        records.counting = one
+        by_itself = _sum(asked, records, [one], size)
+        for row in rows:
+            before = rng.choice(one, row, replace=False)
+            behind = one + 1 + rng.choice(size, size - 1 - row, replace=False)
+            found = _sum(asked, records, [*sorted(before), one, *sorted(behind)], size)
+            moved, n_places = max(moved, _length(found - by_itself)), n_places + 1
+    records.counting = None
     # Alone in a micro-batch of its own, which is quicker.
     alone = (
-        _sum(asked, records, [k % records.n_slots], 1, release=k % _n_steps(asked.mechanism))
+        _sum(asked, records, [k % records.n_slots], 1, release=k % asked.mechanism.n_releases)
         for k in range(N_ALONE)
     )
-    share = max(_length(one) for one in alone)
-    return Isolation(
-        share, moved, len(everybody) - 1, most_records(asked.mechanism, facts), asked.device.type
-    )
+    share = max(_length(x) for x in alone)
+    n_records = most_records(asked.mechanism, facts)
+    return Isolation(share, moved, n_places, n_records, asked.device.type)
 
 
 def most_records(mechanism: NoisySGD | NoisySum, facts: PublicFacts) -> int:
     """How many records a sum has at most: all, or those of a batch eight standard deviations above
     the mean.
     """
-    if isinstance(mechanism, NoisySum):
-        return facts.n_records
-    spread = math.sqrt(facts.n_records * mechanism.rate * (1 - mechanism.rate))
-    return min(facts.n_records, math.ceil(mechanism.expected_batch + 8 * spread))
-
-
-def _n_steps(mechanism: NoisySGD | NoisySum) -> int:
-    return mechanism.n_releases
+    n, rate = facts.n_records, mechanism.rate if isinstance(mechanism, NoisySGD) else 1.0
+    return min(n, math.ceil(n * rate + 8 * math.sqrt(n * rate * (1 - rate))))
 
 
 def _length(total: Tensor) -> float:
@@ -141,31 +143,38 @@ def _sum(
         scale = short.clip_norm
     else:
         noise, scale = Summed(()), bound(mechanism)
-        mechanism.release(records.only(batch), noise, micro_batch=micro_batch)
+        mechanism.release(_Some(records, batch), noise, micro_batch=micro_batch)
     return torch.cat([part.reshape(-1) for part in noise.sums.values()]) / scale
 
 
 class _Rows:
-    """Stand-in records of every class, read as private ones are."""
+    """Stand-in records of every class, read as private ones are.
+
+    counting: the only record that counts, or None where all do.
+    image: by how many records the images are moved on.
+    """
 
     def __init__(self, facts: PublicFacts, n: int, seed: int) -> None:
         base, others = neighbours(facts, seed)
-        sources: list[StandIns] = list(others.values())
-        pixels = torch.cat([base.pixels, *(source.pixels[-1:] for source in sources)])
-        self._pixels = pixels[torch.arange(n) % len(pixels)]
-        labels = torch.arange(n) % facts.n_classes
-        # The last of them all is of no class: it takes a row and contributes nothing.
-        self._labels = torch.where(torch.arange(n) == n - 1, facts.n_classes, labels)
+        self._pixels = torch.cat([base.pixels, *(x.pixels[-1:] for x in others.values())])
         self._n_classes, self.n_slots = facts.n_classes, n
-
-    def only(self, batch: Sequence[int]) -> _Rows:
-        chosen = object.__new__(_Rows)
-        rows = torch.tensor(list(batch), dtype=torch.int64)
-        chosen._pixels, chosen._labels = self._pixels[rows], self._labels[rows]
-        chosen._n_classes, chosen.n_slots = self._n_classes, len(rows)
-        return chosen
+        self.counting: int | None = None
+        self.image = 0
 
     def read(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        pixels, labels = self._pixels[slots], self._labels[slots]
-        valid = labels < self._n_classes
-        return to_float(pixels), torch.where(valid, labels, 0), valid
+        which = torch.as_tensor(slots) + self.image
+        valid = torch.ones(len(slots), dtype=torch.bool)
+        if self.counting is not None:
+            valid = torch.as_tensor(slots) == self.counting
+        pixels = self._pixels[which % len(self._pixels)]
+        return to_float(pixels), which % self._n_classes, valid
+
+
+class _Some:
+    """Some of the records, in this order: a NoisySum reads all that there are."""
+
+    def __init__(self, records: _Rows, batch: Sequence[int]) -> None:
+        self._records, self._batch, self.n_slots = records, np.array(batch), len(batch)
+
+    def read(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        return self._records.read(self._batch[slots])

@@ -111,8 +111,8 @@ def after_accumulation(original: Callable[..., None]) -> Callable[..., None]:
 
 def by_the_batch(original: Callable[..., Gradients]) -> Callable[..., Gradients]:
     def gradient(step: Any, *given: Any) -> Gradients:  # noqa: ANN401
-        constant = step._mechanism.expected_batch / max(1, len(step._slots))
-        return {k: constant * part for k, part in original(step, *given).items()}
+        answer, expected = original(step, *given), step._mechanism.expected_batch
+        return {k: expected / max(1, len(step._slots)) * g for k, g in answer.items()}
 
     return gradient
 

@@ -7,11 +7,14 @@ from pathlib import Path
 
 from tests.mutations.fit_detectors import FIT
 from tests.mutations.key_detectors import KEYS
+from tests.mutations.lineage_detectors import LINEAGE
 from tests.mutations.long_detectors import LONG
 from tests.mutations.mechanism_detectors import MECHANISM
 from tests.mutations.run_detectors import RUN
 
-DETECTORS: dict[str, Callable[[Path], str]] = {**MECHANISM, **LONG, **FIT, **RUN, **KEYS}
+DETECTORS: dict[str, Callable[[Path], str]] = {
+    **MECHANISM, **LONG, **FIT, **RUN, **KEYS, **LINEAGE,
+}  # fmt: skip
 GAMES = ("one-run game", "two-world game")
 # Not those that never run the code that is changed, or that put something of their own in its
 # place: a replay has its own coins and repeats one noise, an oracle has no noise.
@@ -20,6 +23,7 @@ ROOMS = {
     "noise": (*MECHANISM, "long run", "one run", "ledger", "resume", "keys"),
     "coins": ("noise and coins", "long coins", *GAMES, "ledger", "resume"),
     "keys": ("one run", "guesses", "resume", "keys", *KEYS),
+    "lineage": (*LINEAGE, "resume", "keys"),
     "fit": ("neighbour replay", "doors", "ledger", "plan"),
     "account": ("doors", "ledger", "plan", "budget", "price"),
     "price": ("price",),

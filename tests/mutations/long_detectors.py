@@ -16,7 +16,7 @@ from dpgen.auditing import coins, long_run, overheard
 from dpgen.auditing.chances import Chances
 from dpgen.privacy.draws import Draws
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
-from tests.mutations.mechanism_detectors import SGD, Told
+from tests.mutations.mechanism_detectors import SGD, Told, past
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def branches(place: Path) -> str:
     for mechanism in (NoisySGD(0.2, 24, 1.3, 1000, clip_norm=0.7), NoisySum(Told(), 1.7)):
         found = shares.branches(mechanism, (1, 4, 4), 5, Drawing())
         if not found.passed:
-            return f"a record is {found.largest[found.worst]:.5f} of the bound"
+            return f"a record is {past(found.largest[found.worst])}"
     return ""
 
 

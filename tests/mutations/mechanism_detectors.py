@@ -40,6 +40,11 @@ def rough(number: float) -> str:
     return f"{round(number, digits):.{max(0, digits)}f}"
 
 
+def past(share: float) -> str:
+    """By how much a record's share is past what the margin leaves of the bound."""
+    return f"{rough(share)} bounds" if share > 1.001 else "past the margin of the clip"
+
+
 @contextmanager
 def smaller() -> Iterator[None]:
     """The audits of `dpgen.auditing` with fewer draws, and keys that are the same every time."""
@@ -211,7 +216,7 @@ class RowByRow:
 def rounding(place: Path) -> str:
     """One record more on top of sixty thousand equal ones."""
     largest, generator = 0.0, torch.Generator().manual_seed(0)
-    for direction in torch.randn(3, 12, generator=generator):
+    for direction in torch.randn(1, 12, generator=generator):
         parameters = {"w": torch.zeros(12, 1)}
         total = mechanisms.zero_sum(parameters)
         for n in (30_000, 30_000, 1):

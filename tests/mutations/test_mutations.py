@@ -25,6 +25,7 @@ from tests.mutations import (
     clip_bugs,
     coin_bugs,
     key_bugs,
+    lineage_bugs,
     noise_bugs,
     published_bugs,
     repeat_bugs,
@@ -39,7 +40,8 @@ from tests.mutations.table import table
 TABLE = Path(__file__).parents[2] / "assets" / "mutations.md"
 BUGS = (
     *published_bugs.BUGS, *clip_bugs.BUGS, *branch_bugs.BUGS, *noise_bugs.BUGS, *repeat_bugs.BUGS,
-    *coin_bugs.BUGS, *key_bugs.BUGS, *secret_bugs.BUGS, *stage_bugs.BUGS, *account_bugs.BUGS,
+    *coin_bugs.BUGS, *key_bugs.BUGS, *secret_bugs.BUGS, *lineage_bugs.BUGS, *stage_bugs.BUGS,
+    *account_bugs.BUGS,
 )  # fmt: skip
 PRICING = ("dpgen.privacy.accounting.", "dpgen.privacy.statement.")
 _ROWS: dict[str, dict[str, str]] = {}

@@ -6,7 +6,7 @@ one noise level, for one class or at one place, breaks the bound for the records
 for no others. So here every record pulls as hard as it can, in a direction of its own, and its
 share of the sum is read off: it is the clip norm, less the margin for rounding, whatever branch it
 took. Draws are forced apart: what is true or false is so for half of the records, numbers are
-stretched by up to a factor of 150 either way.
+stretched by up to a factor of 150 either way, and of several draws all are the same for a quarter.
 
 What it cannot see: a branch that fewer than about one in a thousand of these records take, and one
 of places beyond the `N_RECORDS` first ones.
@@ -89,10 +89,10 @@ class Coded:
         while len(found) < self.n_slots:
             signs = np.where(rng.random(n_pixels) < bright[len(found)], 1.0, -1.0)
             found[signs[:N_CODED].tobytes()] = signs
-        signs = torch.from_numpy(np.stack(list(found.values()))).float()
+        images = torch.from_numpy(np.stack(list(found.values()))).float()
         faint = torch.from_numpy(rng.choice([1.0, 1.0, 0.5, 0.25], self.n_slots)).float()
-        self.codes = signs[:, :N_CODED]
-        self._pixels = (faint[:, None] * signs).reshape(-1, *shape)
+        self.codes = images[:, :N_CODED]
+        self._pixels = (faint[:, None] * images).reshape(-1, *shape)
         self._labels = torch.from_numpy(rng.permutation(self.n_slots) % n_classes)
 
     def read(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
@@ -207,10 +207,11 @@ def _lengths(noise: Summed) -> np.ndarray:
 
 def _stretched(drawn: Tensor, draws: Draws) -> Tensor:
     """Draws (B, ...) of which every record takes another branch."""
+    alike, longer, by = (draws.uniform().reshape(-1, *[1] * (drawn.ndim - 1)) for _ in range(3))
     if drawn.dtype == torch.bool:
-        return draws.uniform(*drawn.shape[1:]) < 0.5
+        drawn = draws.uniform(*drawn.shape[1:]) < 0.5
+    if drawn.ndim > 1:
+        drawn = torch.where(alike < 0.25, drawn[:, :1], drawn)
     if not drawn.is_floating_point():
         return drawn
-    chosen, by = draws.uniform(), STRETCH * (2 * draws.uniform() - 1)
-    factors = torch.where(chosen < 0.5, by.exp(), 1.0).to(drawn.dtype)
-    return drawn * factors.reshape(-1, *[1] * (drawn.ndim - 1))
+    return drawn * torch.where(longer < 0.5, (STRETCH * (2 * by - 1)).exp(), 1.0).to(drawn.dtype)

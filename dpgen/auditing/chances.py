@@ -32,11 +32,12 @@ class Chances:
 
     @property
     def passed(self) -> bool:
-        return self.values[self.worst] >= LEVEL
+        return not self.accused
 
     @property
     def accused(self) -> tuple[str, ...]:
-        return tuple(name for name, chance in self.values.items() if chance < LEVEL)
+        """What cannot be chance; a statistic that is no number is of no correct mechanism."""
+        return tuple(name for name, chance in self.values.items() if not chance >= LEVEL)
 
 
 def of_correlation(total: float, n: int, n_looks: int) -> float:

@@ -110,7 +110,7 @@ def _keys(base: World) -> Finding:
              if (of := keys.guessed(source, plan, made)) is not None]  # fmt: skip
     seen = [
         f"{n_equal} of {keys.N_KEYS} new keys were there before",
-        f"{n_idle} of {8 * keys.KEY_BYTES} bits of a key move nothing",
+        f"{n_idle} of {keys.N_BITS} bits of a key move nothing",
         f"of {len(made)} guesses " + (f"right: {', '.join(right)}" if right else "none is right"),
     ]
     return Finding(

@@ -67,6 +67,9 @@ SEEDED: Mapping[str, Callable[[int], bytes]] = {
 }  # fmt: skip
 
 
+N_BITS = 8 * KEY_BYTES
+
+
 def n_equal_keys() -> int:
     """How many of so many new keys were there before: none, but for a chance below 2**-219."""
     return N_KEYS - len({new_key() for _ in range(N_KEYS)})
@@ -82,7 +85,7 @@ def idle_bits(make: Callable[[bytes], NoiseSource] | None = None) -> int:
     key = int.from_bytes(new_key(), "big")
     whole = _traits(make(key.to_bytes(KEY_BYTES, "big")))
     idle = 0
-    for bit in range(8 * KEY_BYTES):
+    for bit in range(N_BITS):
         moved = _traits(make((key ^ 1 << bit).to_bytes(KEY_BYTES, "big")))
         idle += any(mine == theirs for mine, theirs in zip(whole, moved, strict=True))
     return idle

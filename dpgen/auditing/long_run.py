@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 from torch import Tensor
 
 from dpgen.auditing.chances import (
@@ -52,7 +52,7 @@ TAILS = (3.0, 3.5, 4.0, 4.5, 5.0)
 def long_run(mechanism: NoisySGD | NoisySum, *, n_words: int = 0) -> Chances:
     """Looks for noise that comes back, and at the tails.
 
-    Guarantee: a correct mechanism is accused with probability at most 6 `LEVEL`.
+    Guarantee: a correct mechanism is accused with probability at most 7 `LEVEL`.
 
     Args:
         n_words: size of the largest tensor that a run of this mechanism releases: noise may be
@@ -68,6 +68,7 @@ def long_run(mechanism: NoisySGD | NoisySum, *, n_words: int = 0) -> Chances:
             "the same noise to the last bit": of_equals(_n_equal(np.abs(words)), len(words), EQUAL),
             "two vectors of noise": _aligned(np.concatenate([one, two])),
             "releases some steps apart": _apart(one, two),
+            "sum of all releases": _smallest([_summed(one), _summed(two)]),
             "noise within a tensor": _shifted(first, first),
             "noise of two tensors or runs": _smallest(
                 [_shifted(first, second), _shifted(first, other)]
@@ -87,15 +88,14 @@ def of_a_run(noise: Mapping[Any, Tensor]) -> Chances:
     flat = [part.double().reshape(-1).numpy() for part in noise.values()]
     pieces = [part[: len(part) // PIECE * PIECE][: MOST_PIECES * PIECE] for part in flat]
     vectors = np.concatenate([part.reshape(-1, PIECE) for part in pieces])
-    # The largest ones, at every shift: with themselves, and each with the next.
-    large = sorted(flat, key=len, reverse=True)[:N_SHIFTED]
-    pairs = [*zip(large, large, strict=True), *zip(large, large[1:], strict=False)]
+    # The largest ones in a row: each with itself and all others, at every shift.
+    largest = np.concatenate(sorted(flat, key=len, reverse=True)[:N_SHIFTED])[:LARGEST]
     alike = np.concatenate([_neighbours(part) for part in flat])
     return Chances(
         {
             "two words in a row": of_equals(_n_equal(alike), len(alike), ALIKE),
             "two vectors of noise": _aligned(vectors) if len(vectors) > 1 else 1.0,
-            "noise within a tensor or of two": _smallest([_shifted(*pair) for pair in pairs]),
+            "noise within a tensor or of two": _shifted(largest, largest),
         }
     )
 
@@ -158,6 +158,13 @@ def _apart(one: np.ndarray, two: np.ndarray) -> float:
         sums += [products.trace(lag, dtype=np.float64) for lag in range(1, n)]
     worst = float(np.abs(sums).max())
     return of_correlation(worst, one.size, len(sums))
+
+
+def _summed(vectors: np.ndarray) -> float:
+    """What all vectors share, or what makes up for itself over the run: the length of their sum."""
+    square = float(np.square(vectors.sum(0)).sum()) / len(vectors)
+    words = vectors.shape[1]
+    return min(1.0, 2 * float(min(chi2.sf(square, words), chi2.cdf(square, words))))
 
 
 def _shifted(left: np.ndarray, right: np.ndarray) -> float:

@@ -160,7 +160,7 @@ class Nothing:
 
     bound: float
     shapes: tuple[tuple[str, tuple[int, int]], ...]
-    settings: ClassVar[Mapping[str, str]] = {"statistic": "nothing"}
+    settings: ClassVar[dict[str, Any]] = {"statistic": "nothing"}
 
     @property
     def tables(self) -> dict[str, tuple[int, int]]:

@@ -77,6 +77,7 @@ class Around:
 
 def plain(source: KeyedNoise) -> KeyedNoise:
     """The source without a question: what it would draw if noise belonged to the release alone."""
+    source = getattr(source, "_source", source)  # behind one that takes notes
     return KeyedNoise(source._key, source._plan)
 
 

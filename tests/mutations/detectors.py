@@ -20,7 +20,10 @@ GAMES = ("one-run game", "two-world game")
 # place: a replay has its own coins and repeats one noise, an oracle has no noise.
 ROOMS = {
     "clip": (*MECHANISM, "branches", "neighbour replay", "isolation"),
-    "noise": (*MECHANISM, "long run", "one run", "ledger", "resume", "keys"),
+    "noise": (
+        *(name for name in MECHANISM if name != "rounding"), "long run", "one run", "ledger",
+        "resume", "keys",
+    ),
     "coins": ("noise and coins", "long coins", *GAMES, "ledger", "resume"),
     "keys": ("one run", "guesses", "resume", "keys", *KEYS),
     "lineage": (*LINEAGE, "resume", "keys"),
@@ -28,6 +31,6 @@ ROOMS = {
     "account": ("doors", "ledger", "plan", "budget", "price"),
     "price": ("price",),
     "published": ("neighbour replay", "doors", "ledger"),
-}
+}  # fmt: skip
 # The first sentence of what each says of itself, in one line.
 NOTES = {name: " ".join((detector.__doc__ or "").split()) for name, detector in DETECTORS.items()}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dpgen.data.private import PrivateDataset
 from dpgen.networks.denoiser import Denoiser
+from dpgen.privacy.chain import LedgerError
 from tests.mutations.bug import Around, Bug
 
 TRAIN = "dpgen.stages.denoising.train_teacher"
@@ -196,7 +197,7 @@ BUGS = (
     Bug(
         "a step asked twice under one charge",
         "the same noise on two questions: their difference has none",
-        "fit", {"dpgen.privacy.mechanisms.NoisyStep.gradient": two_questions},
+        "fit", {"dpgen.privacy.mechanisms.NoisyStep.gradient": two_questions}, LedgerError,
     ),
     Bug(
         "exception on a label of no declared class",

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from dpgen.auditing.claims import claim_of
+from dpgen.auditing.deterministic import DETERMINISTIC, N_TESTS, of_replay, of_stage
 from dpgen.auditing.findings import Audit, Curve, Finding
 from dpgen.auditing.label_canaries import label_canary_scores, with_canaries
 from dpgen.auditing.one_run import best_game
-from dpgen.auditing.oracle import oracle
-from dpgen.auditing.randomness import LIMIT, randomness
 from dpgen.auditing.replay import Replay, hurried, replay
 from dpgen.auditing.stand_ins import neighbours
 from dpgen.auditing.two_world import TwoWorld
@@ -25,8 +24,9 @@ from dpgen.privacy.mechanisms import NoisySGD
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.verification import verify
 from dpgen.progress import progress_bar
+from dpgen.workplace import Hardware
 
-DETERMINISTIC, TWO_WORLDS, ONE_RUN = "deterministic", "two worlds", "one run"
+TWO_WORLDS, ONE_RUN = "two worlds", "one run"
 N_RUNS = 1000  # of the two-world game, per world
 # An audit plays several games: at these levels it accuses a correct run about once in a hundred.
 N_CANARIES, ALPHA = 5000, 1e-3  # of the one-run game, in the white box
@@ -36,7 +36,7 @@ MOST_GRADIENTS = 200_000  # of canaries in a one-run game: the first steps of a 
 
 def audit(
     folder: Path, *, games: bool = True, n_label_canaries: int = 0, seed: int = 0,
-    show: bool = False,
+    hardware: Hardware | None = None, show: bool = False,
 ) -> Audit:  # fmt: skip
     """Audits a finished run: its configuration, not its records, which are not needed.
 
@@ -46,6 +46,8 @@ def audit(
         n_label_canaries: if not 0, train once more with so many reserved-label canaries, at least
             20: that takes about as long as the run did.
         seed: of stand-in records and of everything public; private noise has fresh keys.
+        hardware: that the run was trained with: what rounding does to a gradient is a matter of
+            the device, the precision and the micro-batch. ``None`` takes what `fit` does.
 
     Raises:
         UnverifiedClaim: the run carries a notice: there is no claim to audit.
@@ -63,12 +65,13 @@ def audit(
             f"with dpgen {statement['mechanism']['version']}"
         )
     findings = [_certificate(folder)]
-    with progress_bar("mechanisms", 2 * len(plan.stages), show=show) as advance:
-        for stage in plan.stages:
-            findings += _mechanism(stage, advance)
     n_worlds = 1 + len(neighbours(facts, seed)[1])
     with progress_bar("neighbour replay", n_worlds, show=show) as advance:
-        findings += _replayed(generator, plan, facts, seed, advance)
+        found = _replayed(generator, plan, facts, seed, hardware or Hardware(), advance)
+    with progress_bar("mechanisms", N_TESTS * len(plan.stages), show=show) as advance:
+        for stage in plan.stages:
+            findings += of_stage(stage, found.base, facts, seed, advance)
+    findings += of_replay(found)
     if games:
         findings += _games(plan, facts, generator.budget.delta, seed, show)
     if n_label_canaries:
@@ -84,30 +87,10 @@ def _certificate(folder: Path) -> Finding:
     return Finding(DETERMINISTIC, "certificate", not wrong, seen)
 
 
-def _mechanism(stage: Stage, advance: Callable[[], None]) -> Iterator[Finding]:
-    """Sensitivity to what no image would send in, noise and coins."""
-    moved = oracle(stage.mechanism)
-    yield Finding(
-        DETERMINISTIC, f"{stage.label}: sensitivity", moved.passed,
-        f"{len(moved.moved)} made-up records moved the sum by at most {moved.largest:.5f} of the "
-        "bound",
-        {"moved": dict(moved.moved)},
-    )  # fmt: skip
-    advance()
-    drawn = randomness(stage.mechanism)
-    yield Finding(
-        DETERMINISTIC, f"{stage.label}: randomness", drawn.passed,
-        f"worst of {len(drawn.scores)} z-scores is {drawn.scores[drawn.worst]:.1f} "
-        f"({drawn.worst}), limit {LIMIT:g}",
-        {"scores": dict(drawn.scores), "distinct": drawn.distinct},
-    )  # fmt: skip
-    advance()
-
-
 def _replayed(
-    generator: PrivateGenerator, plan: Plan, facts: PublicFacts, seed: int,
+    generator: PrivateGenerator, plan: Plan, facts: PublicFacts, seed: int, hardware: Hardware,
     advance: Callable[[], None],
-) -> list[Finding]:  # fmt: skip
+) -> Replay:  # fmt: skip
     kind, settings = type(generator), hurried(generator.settings)
 
     def make() -> PrivateGenerator:
@@ -115,37 +98,7 @@ def _replayed(
 
     if make().plan(facts) != plan:
         raise RuntimeError("settings that were hurried must not change the plan")
-    found = replay(make, facts, seed=seed, advance=advance)
-    movements = [_movement(found, label) for label in found.moved]
-    seen = f"read by {', '.join(found.outside)}" if found.outside else "by mechanisms alone"
-    doors = Finding(DETERMINISTIC, "records are read", not found.outside, seen)
-    return [*movements, _released(found), doors]
-
-
-def _movement(found: Replay, label: str) -> Finding:
-    moved = found.moved[label]
-    largest = max(moved.values(), default=0.0)
-    idle = "; no neighbour moved it, so this says nothing" if label in found.idle else ""
-    return Finding(
-        DETERMINISTIC,
-        f"{label}: neighbours before the noise",
-        largest <= found.allowed and not idle,
-        f"{len(moved)} neighbours moved a release by at most {largest:.5f} of the bound, "
-        f"{found.allowed:g} allowed{idle}",
-        {"moved": dict(moved), "allowed": found.allowed},
-    )
-
-
-def _released(found: Replay) -> Finding:
-    wrong = {name: files for name, files in found.different.items() if files}
-    seen = "; ".join(f"{name} shows in {', '.join(files)}" for name, files in wrong.items())
-    return Finding(
-        DETERMINISTIC,
-        "everything released, under one transcript",
-        not wrong,
-        seen or f"bit-equal for {len(found.different)} neighbours",
-        {"different": {name: list(files) for name, files in wrong.items()}},
-    )
+    return replay(make, facts, seed=seed, hardware=hardware, advance=advance)
 
 
 def _games(

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dpgen.auditing import branches, coins, isolation, keys, long_run
 from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.distillation import Distillation
@@ -137,3 +138,18 @@ def untrained() -> Callable[..., DPSAD | DPDM]:
         return DPSAD(budget=BUDGET, settings=DPSADSettings(teacher=settings, student=student))
 
     return make
+
+
+@pytest.fixture
+def short_audits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Audits that look at fewer releases, coins, keys and records."""
+    shorter: dict[Any, dict[str, int]] = {
+        long_run: {"STRIDE": 64, "LARGE": 2**17},
+        coins: {"STRIDE": 64, "N_STEPS": 9, "N_LONG_STEPS": 300, "N_LAGS": 2},
+        keys: {"N_KEYS": 2**12, "SMALL": 16, "RECENT": 4},
+        branches: {"N_STEPS": 8},
+        isolation: {"N_ALONE": 8, "N_IMAGES": 1},
+    }
+    for module, numbers in shorter.items():
+        for name, number in numbers.items():
+            monkeypatch.setattr(module, name, number)

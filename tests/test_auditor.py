@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -14,13 +15,17 @@ import torch
 from torch import Tensor
 
 from dpgen import auditor
+from dpgen.auditing import replay
 from dpgen.auditing.findings import Audit
 from dpgen.auditor import audit
 from dpgen.data.private import PrivateDataset
+from dpgen.privacy import clipping, mechanisms
+from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.noise import KeyedNoise
+from dpgen.workplace import Hardware
 from tests.commands import dpgen
 
-pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")
+pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant", "short_audits")
 
 STAGES = {"class means", "class spread", "teacher"}
 
@@ -53,7 +58,17 @@ def test_an_honest_run_passes_and_every_stage_is_looked_at_in_every_way(
         by_kind.setdefault(finding["kind"], set()).add(finding["name"].split(":")[0])
     assert by_kind["deterministic"] == {
         *STAGES, "certificate", "everything released, under one transcript", "records are read",
+        "noise of a whole run", "keys",
     }  # fmt: skip
+    names = [f["name"] for f in told["findings"] if f["kind"] == "deterministic"]
+    for stage in STAGES:
+        for looked in (
+            "sensitivity", "a record's share in every branch", "randomness",
+            "rows and neighbours in a micro-batch", "noise that comes back, and its tails",
+            "neighbours before the noise",
+        ):  # fmt: skip
+            assert names.count(f"{stage}: {looked}") == 1
+    assert names.count("teacher: coins that know of each other") == 1
     assert by_kind["two worlds"] == STAGES
     assert by_kind["one run"] == {*STAGES, "the released model"}
     for finding in told["findings"]:
@@ -81,8 +96,102 @@ def test_noise_that_is_a_tenth_too_small_is_a_violation(
     monkeypatch.setattr(KeyedNoise, "add", _less)
     found = audit(run, games=False)
     failed = {f.name for f in found.findings if not f.passed}
-    assert failed == {f"{stage}: randomness" for stage in STAGES}
+    expected = {f"{stage}: randomness" for stage in STAGES}
+    # Tails that are too light go with it.
+    assert expected <= failed
+    assert failed - expected <= {f"{s}: noise that comes back, and its tails" for s in STAGES}
     assert found.verdict.startswith("VIOLATION") and "teacher: randomness" in found.verdict
+
+
+@pytest.fixture
+def one_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is planted here no neighbour is a witness."""
+    every = replay.neighbours
+
+    def one(facts: Any, seed: int) -> Any:  # noqa: ANN401
+        first, others = every(facts, seed)
+        return first, {"black": others["black"]}
+
+    monkeypatch.setattr(replay, "neighbours", one)
+
+
+def _failed(run: Path) -> set[str]:
+    return {f.name for f in audit(run, games=False, hardware=Hardware("cpu")).findings
+            if not f.passed}  # fmt: skip
+
+
+@pytest.mark.usefixtures("one_neighbour")
+def test_noise_that_comes_back_after_999_steps_is_a_violation(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def again(source: Any, total: Tensor, std: float, *, release: int, name: str) -> Tensor:  # noqa: ANN401
+        own, nothing = KeyedNoise(source._key, source._plan), torch.zeros(total.shape).double()
+        return total + std * add(own, nothing, 1.0, release=release % 999, name=name)
+
+    monkeypatch.setattr(KeyedNoise, "add", again)
+    assert _failed(run) == {"teacher: noise that comes back, and its tails"}
+
+
+@pytest.mark.usefixtures("one_neighbour")
+def test_coins_that_are_those_of_another_step_are_a_violation(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coins = KeyedNoise.coins
+
+    def moved(source: Any, n: int, rate: float, *, release: int) -> np.ndarray:  # noqa: ANN401
+        own = KeyedNoise(source._key, source._plan)
+        chosen = coins(own, n, rate, release=release - release % 3)
+        return np.sort((chosen + 29 * (release % 3)) % max(n, 1))
+
+    monkeypatch.setattr(KeyedNoise, "coins", moved)
+    assert _failed(run) == {"teacher: coins that know of each other"}
+
+
+@pytest.mark.usefixtures("one_neighbour")
+def test_a_key_that_can_be_guessed_is_a_violation(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = StageKeys.create
+
+    def created(keys: StageKeys, plan: str) -> None:
+        create(keys, plan)
+        (keys._folder / f"{plan}.key").write_bytes(hashlib.sha256(plan.encode()).digest())
+
+    monkeypatch.setattr(StageKeys, "create", created)
+    assert _failed(run) == {"keys"}
+
+
+@pytest.mark.usefixtures("one_neighbour")
+def test_a_record_that_counts_more_where_its_label_is_dropped_is_a_violation(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clipped = mechanisms.add_clipped
+
+    def longer(total: Any, loss: Any, held: Any, batch: Any, valid: Tensor, norm: float) -> None:  # noqa: ANN401
+        dropped = batch[2].get("drop", torch.zeros(len(valid)).bool())
+        clipped(total, loss, held, batch, valid & ~dropped, norm)
+        clipped(total, loss, held, batch, valid & dropped, 1.1 * norm)
+
+    monkeypatch.setattr(mechanisms, "add_clipped", longer)
+    assert "teacher: a record's share in every branch" in _failed(run)
+
+
+@pytest.mark.usefixtures("one_neighbour")
+def test_a_kernel_that_rounds_by_the_row_is_a_violation_on_the_device_that_trains(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factors = clipping.clip_factors
+
+    def by_the_row(norms: Tensor, bound: float) -> Tensor:
+        return factors(norms, bound) * (1 - 1e-6 * (torch.arange(len(norms)) % 3).double())
+
+    monkeypatch.setattr(clipping, "clip_factors", by_the_row)
+    found = audit(run, games=False, hardware=Hardware("cpu", micro_batch=5))
+    (wrong,) = (f for f in found.findings if not f.passed)
+    assert wrong.name == "teacher: rows and neighbours in a micro-batch"
+    seen = wrong.numbers
+    assert seen["device"] == "cpu" and seen["moved"] == pytest.approx(2e-6, rel=1e-4)
+    assert seen["of_a_sum"] > seen["allowed"] == pytest.approx(1e-5, rel=1e-4)
 
 
 def test_a_clip_that_does_nothing_is_a_violation_with_status_one(
@@ -101,7 +210,7 @@ def test_a_model_that_was_trained_without_noise_gives_its_label_canaries_away(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(KeyedNoise, "add", _none)
-    monkeypatch.setattr(auditor, "randomness", lambda mechanism: pytest.fail("not asked for"))
+    monkeypatch.setattr(auditor, "of_stage", lambda *given: pytest.fail("not asked for"))
     found = auditor._label_canaries(*_loaded(run), 60, 0, False)
     assert not found.passed and found.seen.startswith("VIOLATION")
     monkeypatch.undo()

@@ -55,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     "scoring": {"scores", "data", "evaluation", *CORE},
     "cell": {"methods", "generator", "data", "evaluation", "workplace", *CORE},
     "planned": {"methods", "released", "data", *CORE},
-    "auditor": {"auditing", "generator", "data", *CORE},
+    "auditor": {"auditing", "generator", "data", "workplace", *CORE},
     "benchmarking": {"cell", "released", "data", "evaluation", *CORE},
     "commands": {
         "methods", "auditing", "auditor", "benchmarking", "evaluation", "mixing", "planned",

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.stats import kstest, norm
 from torch import Tensor
 
-from dpgen.privacy.draws import Draws
-from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum
-from dpgen.privacy.noise import KeyedNoise, new_key
+from dpgen.auditing.overheard import Slots, answers, bound, fresh_source
+from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 
 LIMIT = 6.0
 SHAPES = {"first": (100_000, 1), "second": (400, 250)}
@@ -109,77 +107,27 @@ def _dispersion(sums: np.ndarray, n: int, q: float) -> float:
     return float(((sums**2).mean() - variance) / spread)
 
 
-class _Empty:
-    """No records; takes down which slots are asked for."""
-
-    def __init__(self, n_slots: int) -> None:
-        self.n_slots = n_slots
-        self.asked: list[int] = []
-
-    def read(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        self.asked += slots.tolist()
-        n = len(slots)
-        return torch.zeros(n, 1, 1, 1), torch.zeros(n, dtype=torch.int64), torch.ones(n).bool()
-
-
-@dataclass(frozen=True)
-class _Flat:
-    """A loss without a slope."""
-
-    def draw(self, draws: Draws) -> dict[str, Tensor]:
-        return {}
-
-    def loss(
-        self, parameters: dict[str, Tensor], pixels: Tensor, label: Tensor, draws: object
-    ) -> Tensor:
-        return torch.stack([p.sum() for p in parameters.values()]).sum() * 0
-
-
-def _answers(
-    mechanism: NoisySGD, n_steps: int, records: _Empty, shapes: Mapping[str, tuple[int, ...]]
-) -> Iterator[dict[str, Tensor]]:
-    """What ``n_steps`` steps answer for parameters of these shapes, under a fresh key."""
-    held = {name: torch.zeros(shape) for name, shape in shapes.items()}
-    source, cpu = KeyedNoise(new_key(), "audit"), torch.device("cpu")
-    longer = replace(mechanism, n_steps=n_steps)
-    for step in longer.steps(records, source, start=0, micro_batch=64, device=cpu):
-        yield step.gradient(_Flat(), held)
-
-
-@dataclass(frozen=True)
-class _Nothing:
-    """A statistic of no record, in the place of the mechanism's own."""
-
-    bound: float
-    tables = SHAPES
-    settings: ClassVar[Mapping[str, str]] = {"statistic": "nothing"}
-
-    def __call__(self, pixels: Tensor, labels: Tensor) -> dict[str, Block]:
-        raise RuntimeError("there is no record to ask about")
-
-
 def _noise(mechanism: NoisySGD | NoisySum) -> Iterator[dict[str, Tensor]]:
     """Noise in units of the standard deviation that its price assumes: of steps of one run, of
     releases of several.
     """
+    std = mechanism.noise_multiplier * bound(mechanism)
     if isinstance(mechanism, NoisySum):
-        empty = replace(mechanism, statistic=_Nothing(mechanism.statistic.bound))
-        scale = 1 / (mechanism.noise_multiplier * mechanism.statistic.bound)
-        sources = (KeyedNoise(new_key(), "audit") for _ in range(N_NOISE_RELEASES))
-        answers = (empty.release(_Empty(0), source) for source in sources)
-    else:
-        scale = mechanism.expected_batch / (mechanism.noise_multiplier * mechanism.clip_norm)
-        answers = _answers(mechanism, N_NOISE_RELEASES, _Empty(0), SHAPES)
-    for answer in answers:
+        for _ in range(N_NOISE_RELEASES):
+            for answer in answers(mechanism, fresh_source(), SHAPES):
+                yield {name: part / std for name, part in answer.items()}
+        return
+    scale = mechanism.expected_batch / std
+    for answer in answers(mechanism, fresh_source(), SHAPES, range(N_NOISE_RELEASES)):
         yield {name: scale * part for name, part in answer.items()}
 
 
 def _coins(mechanism: NoisySGD) -> np.ndarray:
-    records = _Empty(N_SLOTS)
+    records = Slots(N_SLOTS)
     n_steps = 10 if mechanism.rate == 1 else N_COIN_STEPS
     coins = np.zeros((n_steps, N_SLOTS))
-    answers = _answers(mechanism, n_steps, records, {"one": (1,)})
-    for row, _ in zip(coins, answers, strict=True):
+    asked = answers(mechanism, fresh_source(), {"one": (1,)}, range(n_steps), records=records)
+    for row, _ in zip(coins, asked, strict=True):
         row[records.asked] = 1
         records.asked.clear()
     return coins

@@ -1,9 +1,9 @@
 """Neighbour replay: the whole of `fit`, run on neighbouring data sets forced to one transcript.
 
-Training runs once on public stand-in records and is recorded at the one place where randomness
-meets private sums. It then runs on neighbours that differ in one record, with the same coins and
-draws, and with the first run's *noisy* answers in the place of its own. What is left between two
-worlds was made by the one record:
+Training runs once on public stand-in records, under keys of its own, and is recorded at the one
+place where randomness meets private sums. It then runs on neighbours that differ in one record,
+with the same coins and draws, and with the first run's *noisy* answers in the place of its own.
+What is left between two worlds was made by the one record:
 
     before the noise   every release may differ by the bound that its mechanism declares, by twice
                        that where neighbours replace a record
@@ -13,7 +13,8 @@ worlds was made by the one record:
 
 A teacher that was trained without protection, a batch norm, a normalisation by the actual batch, a
 label histogram: whatever carries a record past the mechanisms shows in one of the two, or in who
-reads records. What this cannot see: wrong noise and wrong coins, which the games measure.
+reads records. What this cannot see: wrong noise and wrong coins, which other tests measure. What
+the first run was asked, published and drew its randomness from is kept for them.
 """
 
 from __future__ import annotations
@@ -26,13 +27,18 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from dpgen.auditing.isolation import Asked
+from dpgen.auditing.keys import published
+from dpgen.auditing.overheard import bound
 from dpgen.auditing.stand_ins import StandIns, neighbours
 from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
@@ -41,7 +47,7 @@ from dpgen.privacy.chain import canonical
 from dpgen.privacy.draws import Draws
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum
-from dpgen.privacy.noise import KeyedNoise, NoiseSource
+from dpgen.privacy.noise import NoiseSource
 from dpgen.privacy.plan import Plan, Stage
 
 DATED = ("ledger.jsonl", "privacy.json")
@@ -53,7 +59,7 @@ class Audited(Protocol):
 
     def plan(self, facts: PublicFacts) -> Plan: ...
 
-    def fit(self, data: PrivateDataset, *, out: Path, seed: int, show: bool) -> Any: ...  # noqa: ANN401
+    def fit(self, data: PrivateDataset, *, out: Path, seed: int, **given: Any) -> Any: ...  # noqa: ANN401
 
 
 @dataclass(frozen=True)
@@ -66,12 +72,14 @@ class Replay:
     different: by neighbour, what was released that is not bit-equal.
     outside: functions that read records beside the mechanisms: a choice that a record may sway
         need not sway for any of these neighbours.
+    base: the run that was recorded.
     """
 
     moved: Mapping[str, Mapping[str, float]]
     allowed: float
     different: Mapping[str, tuple[str, ...]]
     outside: tuple[str, ...]
+    base: World
 
     @property
     def passed(self) -> bool:
@@ -95,7 +103,13 @@ class Replay:
 
 
 class World:
-    """One run: its sums before the noise and its answers, by stage, release and tensor."""
+    """One run: its sums before the noise and its answers, by stage, release and tensor.
+
+    sources: where a stage's randomness comes from, by plan: that of production in the first world,
+        and in all others that of the first.
+    asked: what each stage asked first, by label.
+    published: every word that the run published, its names of itself first.
+    """
 
     def __init__(self, forced: World | None = None) -> None:
         self.forced = forced
@@ -105,6 +119,15 @@ class World:
         self.questions: dict[str, list[str]] = {}
         self.released: dict[str, bytes] = {}
         self.outside: set[str] = set()
+        self.sources: dict[str, NoiseSource] = {} if forced is None else forced.sources
+        self.asked: dict[str, Asked] = {}
+        self.names: list[str] = []
+        self.published: list[str] = []
+
+    @property
+    def noise(self) -> dict[tuple[str, int, str], Tensor]:
+        """By stage, release and tensor, in standard deviations."""
+        return {k: (self.answers[k].cpu() - self.before[k]) / self.stds[k] for k in self.before}
 
 
 class Transcript:
@@ -112,8 +135,8 @@ class Transcript:
     every batch.
     """
 
-    def __init__(self, plan: str, world: World) -> None:
-        self._source, self._plan, self._world = KeyedNoise(b"replay" + bytes(26), plan), plan, world
+    def __init__(self, source: NoiseSource, plan: str, world: World) -> None:
+        self._source, self._plan, self._world = source, plan, world
 
     def for_question(self, question: str) -> Self:
         self._world.questions.setdefault(self._plan, []).append(question)
@@ -162,11 +185,41 @@ class ReplayedDataset(PrivateDataset):
         super().__init__(guarded, facts=facts)
         self._world = world
 
+    def begin(self, run: str, keys: StageKeys, plan: Plan) -> None:
+        super().begin(run, keys, plan)
+        self._world.names.append(run)
+        for stage in plan.stages:
+            self._world.names += [stage.charge.plan, stage.label]
+
     def noise(self, keys: StageKeys, plan: str) -> NoiseSource:
-        return Transcript(plan, self._world)
+        if plan not in self._world.sources:
+            self._world.sources[plan] = super().noise(keys, plan)
+        return Transcript(self._world.sources[plan], plan, self._world)
+
+    def release(self, mechanism: NoisySum, *, label: str) -> dict[str, Tensor]:
+        self._world.asked[label] = Asked(mechanism)
+        return super().release(mechanism, label=label)
 
     def steps(self, mechanism: NoisySGD, **given: Any) -> Iterator[NoisyStep]:  # noqa: ANN401
-        yield from islice(super().steps(mechanism, **given), N_STEPS)
+        for step in islice(super().steps(mechanism, **given), N_STEPS):
+            step.gradient = partial(  # type: ignore[method-assign]
+                self._gradient, step.gradient, mechanism, given
+            )
+            yield step
+
+    def _gradient(
+        self, answer: Callable[..., Any], mechanism: NoisySGD, given: Mapping[str, Any],
+        *question: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401  # fmt: skip
+        if given["label"] not in self._world.asked:
+            # Parameters are updated in place afterwards.
+            kept = tuple(
+                copy.deepcopy(part) if isinstance(part, dict) else part for part in question
+            )
+            self._world.asked[given["label"]] = Asked(
+                mechanism, kept, given["micro_batch"], torch.device(given["device"])
+            )
+        return answer(*question)
 
 
 def hurried(settings: Any) -> Any:  # noqa: ANN401
@@ -179,6 +232,7 @@ def hurried(settings: Any) -> Any:  # noqa: ANN401
 
 def replay(
     make: Callable[[], Audited], facts: PublicFacts, *, seed: int = 0,
+    hardware: Any = None,  # noqa: ANN401
     advance: Callable[[], None] = lambda: None,
 ) -> Replay:  # fmt: skip
     """Replays `fit` on neighbours of stand-in records.
@@ -187,10 +241,10 @@ def replay(
         make: a fresh generator each time, with `hurried` settings.
         facts: of the run that is audited: shape, classes, number of records, adjacency.
         seed: of the stand-ins and of the runs' public randomness.
+        hardware: that ``fit`` is to use.
         advance: called after each world; there are ``1 + len(neighbours)``.
     """
-    first, others = neighbours(facts, seed)
-    base = _lived(make, first, facts, World(), seed)
+    base, others = record(make, facts, seed, hardware), neighbours(facts, seed)[1]
     stages = {stage.charge.plan: stage for stage in make().plan(facts).stages}
     moved: dict[str, dict[str, float]] = {stage.label: {} for stage in stages.values()}
     different: dict[str, tuple[str, ...]] = {}
@@ -198,7 +252,7 @@ def replay(
     for name, source in others.items():
         advance()
         try:
-            world = _lived(make, source, facts, World(base), seed)
+            world = _lived(make, source, facts, World(base), seed, hardware)
         except (Exception, SystemExit) as error:  # whether a run stops is a bit about its records
             different[name] = (f"an exception ({type(error).__name__})",)
             continue
@@ -208,12 +262,21 @@ def replay(
         outside |= world.outside
     advance()
     allowed = 2.0 if facts.adjacency == "replace_one" else 1.0
-    return Replay(moved, allowed, different, tuple(sorted(outside)))
+    return Replay(moved, allowed, different, tuple(sorted(outside)), base)
+
+
+def record(
+    make: Callable[[], Audited], facts: PublicFacts, seed: int = 0,
+    hardware: Any = None,  # noqa: ANN401
+) -> World:  # fmt: skip
+    """The run that neighbours are compared with: honest stand-ins, keys and noise of its own."""
+    return _lived(make, neighbours(facts, seed)[0], facts, World(), seed, hardware)
 
 
 def _lived(
-    make: Callable[[], Audited], source: StandIns, facts: PublicFacts, world: World, seed: int
-) -> World:
+    make: Callable[[], Audited], source: StandIns, facts: PublicFacts, world: World, seed: int,
+    hardware: Any,  # noqa: ANN401
+) -> World:  # fmt: skip
     """A run in a folder that is lost: of its files all but those with a random name or a date, and
     what it said.
     """
@@ -221,12 +284,14 @@ def _lived(
     with tempfile.TemporaryDirectory() as place, redirect_stdout(said), redirect_stderr(said):
         folder = Path(place) / "run"
         data = ReplayedDataset(source, facts, world)
-        make().fit(data, out=folder, seed=seed, show=False)
+        make().fit(data, out=folder, seed=seed, show=False, hardware=hardware)
         world.released = {
             str(path.relative_to(folder)): path.read_bytes()
             for path in sorted(folder.rglob("*"))
             if path.is_file() and path.name not in DATED
         }
+        world.names += [str(seed), str(folder), str(folder.resolve()), data.ledger.dataset]
+        world.published = list(published(folder))
     world.released["what it said"] = said.getvalue().encode()
     world.released["what it asked"] = canonical(world.questions).encode()
     return world
@@ -258,13 +323,6 @@ def _movements(one: World, other: World, stages: Mapping[str, Stage]) -> dict[st
             if not math.isclose(std, mechanism.noise_multiplier * bound(mechanism), rel_tol=1e-9):
                 found[stages[plan].label] = math.inf
     return found
-
-
-def bound(mechanism: NoisySGD | NoisySum) -> float:
-    """The largest l2 norm that one record may contribute to a release."""
-    if isinstance(mechanism, NoisySGD):
-        return mechanism.clip_norm
-    return mechanism.statistic.bound
 
 
 def _different(one: World, other: World) -> tuple[str, ...]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from dpgen.commands.options import quiet_option
+from dpgen.commands.inputs import hardware
+from dpgen.commands.options import hardware_options, quiet_option
 
 
 @click.command()
@@ -27,14 +29,17 @@ from dpgen.commands.options import quiet_option
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of stand-in records; never of noise."
 )
+@hardware_options
 @quiet_option
 def audit(
-    run: Path, out: Path | None, quick: bool, label_canaries: int, seed: int, quiet: bool
-) -> None:
+    run: Path, out: Path | None, quick: bool, label_canaries: int, seed: int, quiet: bool,
+    **given: Any,  # noqa: ANN401
+) -> None:  # fmt: skip
     """Try to break the claim of a finished RUN, and say what would have been seen.
 
     Needs the run's configuration and no record: stand-in records are trained on, at no cost. Ends
-    with status 1 when a violation was found.
+    with status 1 when a violation was found. What rounding does to gradients is measured on
+    --device, with --precision and --micro-batch: give those that the run was trained with.
     """
     from dpgen.auditing.page import render
     from dpgen.auditor import audit as examine
@@ -45,8 +50,9 @@ def audit(
     if quick and label_canaries:
         raise ValueError("--quick leaves all games out: leave it away, or --label-canaries")
     found = examine(
-        run, games=not quick, n_label_canaries=label_canaries, seed=seed, show=not quiet
-    )
+        run, games=not quick, n_label_canaries=label_canaries, seed=seed,
+        hardware=hardware(given), show=not quiet,
+    )  # fmt: skip
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         text = json.dumps(found.to_dict(), indent=1, allow_nan=False)

@@ -34,7 +34,7 @@ def test_the_noise_of_a_release_passes_and_has_no_coins() -> None:
 
 
 def test_a_key_that_two_runs_share_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpgen.auditing.randomness.new_key", lambda: bytes(32))
+    monkeypatch.setattr("dpgen.auditing.overheard.new_key", lambda: bytes(32))
     found = randomness(RELEASE)
     assert abs(found.scores["noise of two releases"]) > 6
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.events import GaussianLeaf, compose
 from dpgen.privacy.relation import Relation
-from tests.mutations.bug import Bug
+from tests.mutations.bug import Around, Bug
 
 EVENT = "dpgen.privacy.mechanisms.NoisySGD.event"
 CURVE = "dpgen.privacy.accounting._curve"
@@ -73,12 +73,11 @@ def looking_first(original: Callable[..., None]) -> Callable[..., None]:
 
 def averaged(original: Callable[..., Any]) -> Callable[..., Any]:
     def release(mechanism: Any, records: Any, noise: Any, **named: Any) -> Any:  # noqa: ANN401
-        class Second:
-            def add(self, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
-                return noise.add(total, std, release=release + 1, name=name)
+        def second(source: Any, total: Tensor, std: float, t: int, name: str) -> Tensor:  # noqa: ANN401
+            return source.add(total, std, release=t + 1, name=name)
 
         one = original(mechanism, records, noise, **named)
-        two = original(mechanism, records, Second(), **named)
+        two = original(mechanism, records, Around(noise, second), **named)
         return {name: (one[name] + two[name]) / 2 for name in one}
 
     return release

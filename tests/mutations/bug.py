@@ -11,7 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
+
+from dpgen.privacy.draws import Draws
+from dpgen.privacy.noise import KeyedNoise, NoiseSource
 
 # From what stands in the package to what the bug puts in its place.
 Change = Callable[[Any], Any]
@@ -48,3 +54,34 @@ class Bug:
             patch.setattr(
                 pkgutil.resolve_name(owner), attribute, change(pkgutil.resolve_name(name))
             )
+
+
+class Around:
+    """A NoiseSource whose noise another function adds, which is given the source itself."""
+
+    def __init__(self, source: NoiseSource, add: Callable[..., Tensor]) -> None:
+        self._source, self._add = source, add
+
+    def for_question(self, question: str) -> Around:
+        return Around(self._source.for_question(question), self._add)
+
+    def add(self, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
+        return self._add(self._source, total, std, release, name)
+
+    def coins(self, n: int, rate: float, *, release: int) -> np.ndarray:
+        return self._source.coins(n, rate, release=release)
+
+    def draws(self, slots: np.ndarray, **where: Any) -> Draws:  # noqa: ANN401
+        return self._source.draws(slots, **where)
+
+
+def plain(source: KeyedNoise) -> KeyedNoise:
+    """The source without a question: what it would draw if noise belonged to the release alone."""
+    source = getattr(source, "_source", source)  # behind one that takes notes
+    return KeyedNoise(source._key, source._plan)
+
+
+def bare(add: Callable[..., Tensor], source: KeyedNoise, like: Tensor, t: int, name: str) -> Tensor:
+    """Standard normal noise of a release and a tensor, whatever is asked and summed."""
+    nothing = torch.zeros(like.shape, dtype=torch.float64)
+    return add(plain(source), nothing, 1.0, release=t, name=name)

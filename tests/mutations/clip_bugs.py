@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
 
 from dpgen.privacy.clipping import clip_factors
+from dpgen.privacy.gradients import per_record_gradients
 from tests.mutations.bug import Bug, Change
 
 Gradients = dict[str, Tensor]
@@ -25,8 +25,8 @@ def rewritten(change: Callable[[Gradients, float], Gradients]) -> Change:
         total: Gradients, loss_fn: Callable[..., Tensor], parameters: Gradients,
         batch: tuple[Any, ...], valid: Tensor, clip_norm: float,
     ) -> None:  # fmt: skip
-        per_record = vmap(grad(loss_fn), in_dims=(None,) + (0,) * len(batch))
-        found = {k: g[valid].double() for k, g in per_record(parameters, *batch).items()}
+        per_record = per_record_gradients(loss_fn, parameters, batch)
+        found = {k: g[valid].double() for k, g in per_record.items()}
         if valid.any():
             for name, part in change(found, clip_norm).items():
                 total[name] += part
@@ -111,8 +111,8 @@ def after_accumulation(original: Callable[..., None]) -> Callable[..., None]:
 
 def by_the_batch(original: Callable[..., Gradients]) -> Callable[..., Gradients]:
     def gradient(step: Any, *given: Any) -> Gradients:  # noqa: ANN401
-        constant = step._mechanism.expected_batch / max(1, len(step._slots))
-        return {k: constant * part for k, part in original(step, *given).items()}
+        answer, expected = original(step, *given), step._mechanism.expected_batch
+        return {k: expected / max(1, len(step._slots)) * g for k, g in answer.items()}
 
     return gradient
 

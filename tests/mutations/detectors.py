@@ -6,20 +6,31 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.mutations.fit_detectors import FIT
+from tests.mutations.key_detectors import KEYS
+from tests.mutations.lineage_detectors import LINEAGE
+from tests.mutations.long_detectors import LONG
 from tests.mutations.mechanism_detectors import MECHANISM
 from tests.mutations.run_detectors import RUN
 
-DETECTORS: dict[str, Callable[[Path], str]] = {**MECHANISM, **FIT, **RUN}
+DETECTORS: dict[str, Callable[[Path], str]] = {
+    **MECHANISM, **LONG, **FIT, **RUN, **KEYS, **LINEAGE,
+}  # fmt: skip
+GAMES = ("one-run game", "two-world game")
 # Not those that never run the code that is changed, or that put something of their own in its
-# place: a replay has its own coins and repeats one noise.
+# place: a replay has its own coins and repeats one noise, an oracle has no noise.
 ROOMS = {
-    "clip": (*MECHANISM, "neighbour replay"),
-    "noise": (*MECHANISM, "ledger", "resume", "keys"),
-    "keys": ("resume", "keys"),
-    "fit": tuple(FIT),
+    "clip": (*MECHANISM, "branches", "neighbour replay", "isolation"),
+    "noise": (
+        *(name for name in MECHANISM if name != "rounding"), "long run", "one run", "ledger",
+        "resume", "keys",
+    ),
+    "coins": ("noise and coins", "long coins", *GAMES, "ledger", "resume"),
+    "keys": ("one run", "guesses", "resume", "keys", *KEYS),
+    "lineage": (*LINEAGE, "resume", "keys"),
+    "fit": ("neighbour replay", "doors", "ledger", "plan"),
     "account": ("doors", "ledger", "plan", "budget", "price"),
     "price": ("price",),
     "published": ("neighbour replay", "doors", "ledger"),
-}
+}  # fmt: skip
 # The first sentence of what each says of itself, in one line.
 NOTES = {name: " ".join((detector.__doc__ or "").split()) for name, detector in DETECTORS.items()}

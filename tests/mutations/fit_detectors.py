@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from dpgen.auditing import isolation, keys
 from dpgen.auditing import replay as replays
+from dpgen.auditing.long_run import of_a_run
 from dpgen.auditing.stand_ins import StandIns, neighbours
 from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
@@ -30,8 +33,11 @@ from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.verification import verify
 from dpgen.stages.teacher import TeacherSettings
 from dpgen.workplace import Hardware
+from tests.mutations.bug import bare
+from tests.mutations.mechanism_detectors import past
 
 FACTS = PublicFacts((1, 8, 8), ("a", "b", "c"), 16, origin="stated")
+MANY = replace(FACTS, n_records=60_000)
 BUDGET = Budget(0.3, 1e-3)
 MECHANISMS = "/privacy/mechanisms.py"
 NEIGHBOURS = ("checks, alone in its class", "of no declared class")
@@ -61,9 +67,20 @@ def quick(place: Path) -> Iterator[pytest.MonkeyPatch]:
         yield patch
 
 
+class Fixed(KeyedNoise):
+    """Noise and draws that are the same in every run, on every machine, whatever is asked."""
+
+    def for_question(self, question: str) -> Fixed:
+        return self
+
+    def add(self, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
+        return total.double() + std * bare(KeyedNoise.add, self, total, release, name)
+
+
 def neighbour_replay(place: Path) -> str:
     """`dpgen.auditing.replay` on the whole of `fit`."""
-    with quick(place):
+    with quick(place) as patch:
+        patch.setattr(PrivateDataset, "noise", lambda data, keys, plan: Fixed(bytes(32), plan))
         found = replays.replay(untrained, FACTS)
     if found.outside:
         return "records are read outside the mechanisms"
@@ -75,6 +92,46 @@ def neighbour_replay(place: Path) -> str:
     if names:
         return f"a record shows in {', '.join(names)}"
     return f"no neighbour moves {', '.join(found.idle)}" if found.idle else ""
+
+
+@contextmanager
+def recorded(place: Path) -> Iterator[replays.World]:
+    """One run under keys of its own, listened to."""
+    with quick(place):
+        yield replays.record(untrained, FACTS, hardware=Hardware("cpu"))
+
+
+def one_run(place: Path) -> str:
+    """The noise of one run: no stage, release or tensor has that of another."""
+    with recorded(place) as world:
+        found = of_a_run(world.noise)
+    return f"not by chance: {found.accused[0]}" if found.accused else ""
+
+
+def guesses(place: Path) -> str:
+    """`dpgen.auditing.keys`: keys made of what one run publishes, of numbers and of the time."""
+    with recorded(place) as world, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keys, "SMALL", 16)
+        patch.setattr(keys, "RECENT", 4)
+        made = list(keys.guesses(world.published, world.names))
+        for plan, source in world.sources.items():
+            right = keys.guessed(source, plan, made)
+            if right is not None:
+                return f"a key was guessed: {right.split(' of ')[0].split(' with ')[0]}"
+    return ""
+
+
+def isolated(place: Path) -> str:
+    """`dpgen.auditing.isolation`: a record contributes the same in every row, among all others."""
+    with recorded(place) as world, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(isolation, "N_ALONE", 8)
+        for label, asked in world.asked.items():
+            found = isolation.isolation(asked, MANY)
+            if found.moved_too_far:
+                return f"{label}: row and neighbours move what a record contributes"
+            if not found.passed:
+                return f"{label}: a record is {past(found.share)}"
+    return ""
 
 
 class Watched(StandIns):
@@ -208,6 +265,9 @@ def plan_invariance(place: Path) -> str:
 
 FIT: dict[str, Callable[[Path], str]] = {
     "neighbour replay": neighbour_replay,
+    "one run": one_run,
+    "guesses": guesses,
+    "isolation": isolated,
     "doors": doors,
     "ledger": ledger,
     "plan": plan_invariance,

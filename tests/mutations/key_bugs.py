@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dpgen.privacy.noise import KEY_BYTES, KeyedNoise
-from tests.mutations.bug import Bug
+from tests.mutations.bug import Around, Bug, bare
 from tests.mutations.noise_bugs import ADD, COINS, AddFn, CoinsFn, drawn, noised
 
 
@@ -66,11 +65,10 @@ def from_zero(original: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[
     """Steps after a resume count from zero in the streams of noise."""
 
     def steps(mechanism: Any, records: Any, noise: Any, *, start: int, **named: Any) -> Any:  # noqa: ANN401
-        def add(*given: Any, release: int, name: str) -> Tensor:  # noqa: ANN401
-            return noise.add(*given, release=release - start, name=name)
+        def add(source: KeyedNoise, total: Tensor, std: float, t: int, name: str) -> Tensor:
+            return total + std * bare(KeyedNoise.add, source, total, t - start, name)
 
-        shifted = SimpleNamespace(add=add, coins=noise.coins, draws=noise.draws)
-        return original(mechanism, records, shifted, start=start, **named)
+        return original(mechanism, records, Around(noise, add), start=start, **named)
 
     return steps
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dpgen.privacy.noise import KeyedNoise
-from tests.mutations.bug import Bug, Change
+from tests.mutations.bug import Bug, Change, bare, plain
 
 ADD, COINS = "dpgen.privacy.noise.KeyedNoise.add", "dpgen.privacy.noise.KeyedNoise.coins"
 AddFn = Callable[..., Tensor]
@@ -49,11 +49,11 @@ def halved(add: AddFn, source: KeyedNoise, total: Tensor, std: float, t: int, na
 
 
 def reused(add: AddFn, source: KeyedNoise, total: Tensor, std: float, t: int, name: str) -> Tensor:
-    return add(source, total, std, release=0, name=name)
+    return total.double() + std * bare(add, source, total, 0, name)
 
 
 def one_key(add: AddFn, source: KeyedNoise, total: Tensor, std: float, t: int, name: str) -> Tensor:
-    return add(source, total, std, release=t, name="")
+    return total.double() + std * bare(add, source, total, t, "")
 
 
 def coarse(add: AddFn, source: KeyedNoise, total: Tensor, std: float, t: int, name: str) -> Tensor:
@@ -84,10 +84,9 @@ def unscaled(original: property) -> property:
 
 
 def skipped(original: Callable[..., Any]) -> Callable[..., Any]:
-    def gradient(step: Any, loss_fn: Any, draw_fn: Any, parameters: Any) -> Any:  # noqa: ANN401
-        if len(step._slots) == 0:
-            return {k: torch.zeros_like(p) for k, p in parameters.items()}
-        return original(step, loss_fn, draw_fn, parameters)
+    def gradient(step: Any, *question: Any) -> Any:  # noqa: ANN401
+        found = original(step, *question)
+        return found if len(step._slots) else {k: torch.zeros_like(g) for k, g in found.items()}
 
     return gradient
 
@@ -104,7 +103,7 @@ def shuffled(coins: CoinsFn, source: KeyedNoise, n: int, rate: float, t: int) ->
 
 
 def every_epoch(coins: CoinsFn, source: KeyedNoise, n: int, rate: float, t: int) -> np.ndarray:
-    return coins(source, n, rate, release=t % round(1 / rate))
+    return coins(plain(source), n, rate, release=t % round(1 / rate))
 
 
 def oftener(coins: CoinsFn, source: KeyedNoise, n: int, rate: float, t: int) -> np.ndarray:
@@ -156,21 +155,21 @@ BUGS = (
     Bug(
         "batches of fixed size, accounted as Poisson",
         "coins are not independent, and no proof of the amplification holds",
-        "noise", {COINS: drawn(fixed_size)},
+        "coins", {COINS: drawn(fixed_size)},
     ),
     Bug(
         "shuffled epochs, accounted as Poisson",
         "every record is used once an epoch for sure: amplification by sampling does not apply",
-        "noise", {COINS: drawn(shuffled)},
+        "coins", {COINS: drawn(shuffled)},
     ),
     Bug(
         "coins reused every epoch",
         "a record is in the same steps again: its releases add up instead of being diluted",
-        "noise", {COINS: drawn(every_epoch)},
+        "coins", {COINS: drawn(every_epoch)},
     ),
     Bug(
         "coins at a higher rate than accounted",
         "records are used more often than is paid for",
-        "noise", {COINS: drawn(oftener)},
+        "coins", {COINS: drawn(oftener)},
     ),
 )  # fmt: skip

@@ -32,10 +32,10 @@ UNTRAINED = "tests.mutations.fit_detectors.untrained"
 
 def _behind_the_door(data: PrivateDataset, plan: Plan) -> None:
     """Raw records and the stage's noise for a flow that asks for what only a notice opens."""
-    run, keys, charged = data._enter(LABEL, plan.stages[0].mechanism)
-    opened = (_Records(data._source, data.facts), data.noise(keys, charged))
+    run, charge = data._enter(LABEL, plan.stages[0].mechanism)
+    opened = (_Records(data._source, data.facts), data.noise(run.keys, charge.plan))
     data.unprotected_records = lambda claim: opened  # type: ignore[method-assign]
-    data.ledger.executed(run, LABEL, charged, 0, plan.stages[0].mechanism.n_releases)
+    run.executed(charge, 0, plan.stages[0].mechanism.n_releases)
 
 
 class SoldDPSAD(DPSAD):

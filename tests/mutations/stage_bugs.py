@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -14,7 +13,8 @@ from torch import Tensor
 
 from dpgen.data.private import PrivateDataset
 from dpgen.networks.denoiser import Denoiser
-from tests.mutations.bug import Bug
+from dpgen.privacy.chain import LedgerError
+from tests.mutations.bug import Around, Bug
 
 TRAIN = "dpgen.stages.denoising.train_teacher"
 FACTS = "dpgen.data.private.PrivateDataset.facts"
@@ -102,13 +102,13 @@ def scaled_by_the_sums(original: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def gradient(step: Any, *given: Any) -> Any:  # noqa: ANN401
-        noise, heard = step._noise, {}
+        heard = {}
 
-        def add(total: Tensor, std: float, *, release: int, name: str) -> Tensor:
+        def add(source: Any, total: Tensor, std: float, t: int, name: str) -> Tensor:  # noqa: ANN401
             heard[name] = total.square().mean().sqrt().float()
-            return noise.add(total, std, release=release, name=name)
+            return source.add(total, std, release=t, name=name)
 
-        step._noise = SimpleNamespace(add=add, draws=noise.draws)
+        step._noise = Around(step._noise, add)
         return {k: g / (heard[k] + 1) for k, g in original(step, *given).items()}
 
     return gradient
@@ -133,11 +133,11 @@ def classes_seen(original: property) -> property:
 def two_questions(original: Callable[..., Any]) -> Callable[..., Any]:
     """The loss before and after a small move, under one charge and one noise."""
 
-    def gradient(step: Any, loss_fn: Any, draw_fn: Any, parameters: Any) -> Any:  # noqa: ANN401
-        first = original(step, loss_fn, draw_fn, parameters)
+    def gradient(step: Any, objective: Any, parameters: Any) -> Any:  # noqa: ANN401
+        first = original(step, objective, parameters)
         step._answered = False
         moved = {k: p + 1e-3 for k, p in parameters.items()}
-        second = original(step, loss_fn, draw_fn, moved)
+        second = original(step, objective, moved)
         return {k: (first[k] + second[k]) / 2 for k in first}
 
     return gradient
@@ -197,7 +197,7 @@ BUGS = (
     Bug(
         "a step asked twice under one charge",
         "the same noise on two questions: their difference has none",
-        "fit", {"dpgen.privacy.mechanisms.NoisyStep.gradient": two_questions},
+        "fit", {"dpgen.privacy.mechanisms.NoisyStep.gradient": two_questions}, LedgerError,
     ),
     Bug(
         "exception on a label of no declared class",

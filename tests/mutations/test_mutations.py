@@ -21,10 +21,15 @@ from dpgen.privacy.verification import verify
 from dpgen.workplace import Hardware
 from tests.mutations import (
     account_bugs,
+    branch_bugs,
     clip_bugs,
+    coin_bugs,
     key_bugs,
+    lineage_bugs,
     noise_bugs,
     published_bugs,
+    repeat_bugs,
+    secret_bugs,
     stage_bugs,
 )
 from tests.mutations.bug import Bug
@@ -34,7 +39,8 @@ from tests.mutations.table import table
 
 TABLE = Path(__file__).parents[2] / "assets" / "mutations.md"
 BUGS = (
-    *published_bugs.BUGS, *clip_bugs.BUGS, *noise_bugs.BUGS, *key_bugs.BUGS, *stage_bugs.BUGS,
+    *published_bugs.BUGS, *clip_bugs.BUGS, *branch_bugs.BUGS, *noise_bugs.BUGS, *repeat_bugs.BUGS,
+    *coin_bugs.BUGS, *key_bugs.BUGS, *secret_bugs.BUGS, *lineage_bugs.BUGS, *stage_bugs.BUGS,
     *account_bugs.BUGS,
 )  # fmt: skip
 PRICING = ("dpgen.privacy.accounting.", "dpgen.privacy.statement.")

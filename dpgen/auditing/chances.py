@@ -1,0 +1,117 @@
+"""How probable it is that a correct mechanism looks as bad as what was seen.
+
+Every function returns an upper bound on that probability, with all comparisons that were made
+counted (union bound), so that a look at millions of pairs accuses no oftener than a look at one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import betainc
+from scipy.stats import binom
+
+LEVEL = 1e-9  # below it a mechanism is accused
+
+
+@dataclass(frozen=True)
+class Chances:
+    """Upper bounds on the probability of what was seen, by what was looked at.
+
+    Guarantee: a correct mechanism is accused with probability at most ``len(values) * LEVEL``.
+    """
+
+    values: Mapping[str, float]
+
+    @property
+    def worst(self) -> str:
+        return min(self.values, key=lambda name: self.values[name])
+
+    @property
+    def passed(self) -> bool:
+        return not self.accused
+
+    @property
+    def accused(self) -> tuple[str, ...]:
+        """What cannot be chance; a statistic that is no number is of no correct mechanism."""
+        return tuple(name for name, chance in self.values.items() if not chance >= LEVEL)
+
+
+def of_correlation(total: float, n: int, n_looks: int) -> float:
+    """Of a sum of products of standard normals as far from 0 as ``total``.
+
+    The products are those of a sequence with itself some places on, or with an independent one;
+    each number is in at most two of them. ``E exp(s sum) <= r(s)**(-n/2)`` with ``2 r = 1 +
+    sqrt(1 - 4 s**2)``: the determinant of a tridiagonal matrix; products of independent pairs have
+    less. Chernoff's bound at ``s = total / n``, which is near the best one.
+
+    Args:
+        n: length of the sequence, at least the number of products.
+        n_looks: how many such sums were looked at; ``total`` is the most extreme.
+    """
+    s = min(abs(total) / n, 0.49)
+    exponent = s * abs(total) + n / 2 * math.log((1 + math.sqrt(1 - 4 * s * s)) / 2)
+    return _bounded(math.log(2 * n_looks) - exponent)
+
+
+def of_alignment(cosine: float, length: int, n_pairs: int) -> float:
+    """Of a cosine as large as this, in absolute value, between two of many independent vectors of
+    ``length`` standard normals: its square has the law Beta(1/2, (length - 1) / 2).
+    """
+    square = min(1.0, cosine * cosine)
+    return min(1.0, n_pairs * float(betainc((length - 1) / 2, 0.5, 1 - square)))
+
+
+# With f the density of |z|: two standard normals of float64 have one absolute value with
+# probability integral f**2 spacing < 2**-54, and lie in one bin of a width with probability
+# width * integral f**2 < width. So do their neighbours, which makes a square.
+EQUAL = 2.0**-54
+BIN = 2.0**-27
+ALIKE = BIN**2
+
+
+def of_equals(count: int, n: int, probability: float) -> float:
+    """Of ``count`` equal pairs, or more, among ``n`` things of which any two are equal with at most
+    this probability: Poisson's tail, at most ``expected**count / count!``.
+    """
+    expected = n * n / 2 * probability
+    return _bounded(count * math.log(expected) - math.lgamma(count + 1)) if count else 1.0
+
+
+def of_overlap(counts: np.ndarray, n: int, rate: float) -> float:
+    """Of the most extreme of many numbers of common coins.
+
+    Each is the sum over a cycle, or several, of products of neighbouring coins: of ``n``
+    independent coins arranged in cycles of at least three. ``E exp(s sum)`` is a trace of powers
+    of a 2x2 matrix; Chernoff's bound at the best ``s``.
+    """
+    grid = np.geomspace(1e-6, 30.0, 400)
+    above = _log_moment(grid, n, rate) - grid * float(counts.max())
+    below = _log_moment(-grid, n, rate) + grid * float(counts.min())
+    return _bounded(math.log(2 * counts.size) + min(above.min(), below.min()))
+
+
+def _log_moment(s: np.ndarray, n: int, rate: float) -> np.ndarray:
+    """ln E exp(s sum of products around cycles), an upper bound whatever their lengths from three
+    on: the trace of the L-th power to the power 1 / L is at most an L-norm of the eigenvalues,
+    which falls with L.
+    """
+    lift = rate * np.expm1(s)
+    trace, determinant = 1 + lift, (1 - rate) * lift
+    root = np.sqrt(trace**2 - 4 * determinant)
+    larger, smaller = (trace + root) / 2, (trace - root) / 2
+    return n / 3 * np.log(larger**3 + np.abs(smaller) ** 3)
+
+
+def of_counts(counts: np.ndarray, n: int, rate: float) -> float:
+    """Of the most extreme of many binomial counts, each of ``n`` trials: twice the smaller tail."""
+    above = binom.sf(int(counts.max()) - 1, n, rate)
+    below = binom.cdf(int(counts.min()), n, rate)
+    return min(1.0, 2 * counts.size * float(min(above, below)))
+
+
+def _bounded(log_chance: float) -> float:
+    return math.exp(min(0.0, log_chance))

@@ -1,0 +1,175 @@
+"""The noise of a mechanism to the last bit, as its source draws it for sums of no record."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpgen.privacy.draws import Draws
+from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum, Records
+from dpgen.privacy.noise import KeyedNoise, NoiseSource, new_key
+
+CPU = torch.device("cpu")
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Overheard:
+    """A NoiseSource that hands on what ``source`` says and keeps its noise, float64, in units of
+    the standard deviation ``std`` that a price assumes.
+    """
+
+    def __init__(self, source: NoiseSource, std: float) -> None:
+        self._source, self._std = source, std
+        self.heard: list[tuple[str, np.ndarray]] = []
+
+    def for_question(self, question: str) -> Self:
+        bound = copy.copy(self)
+        bound._source = self._source.for_question(question)
+        return bound
+
+    def add(self, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
+        answer = self._source.add(total, std, release=release, name=name)
+        self.heard.append((name, ((answer - total) / self._std).cpu().numpy().reshape(-1)))
+        return answer
+
+    def coins(self, n: int, rate: float, *, release: int) -> np.ndarray:
+        return self._source.coins(n, rate, release=release)
+
+    def draws(self, slots: np.ndarray, **where: Any) -> Draws:  # noqa: ANN401
+        return self._source.draws(slots, **where)
+
+
+def overhear(
+    mechanism: NoisySGD | NoisySum, source: NoiseSource, shapes: Shapes,
+    releases: Iterable[int] = (0,),
+) -> dict[str, np.ndarray]:
+    """The noise of some releases, (n_releases, n_words) by tensor, in units of the standard
+    deviation that the price assumes.
+
+    Args:
+        shapes: of the tensors that are asked for; two dimensions for a NoisySum.
+        releases: which steps of a NoisySGD; a NoisySum has one release.
+    """
+    ear = Overheard(source, mechanism.noise_multiplier * bound(mechanism))
+    for _ in answers(mechanism, ear, shapes, releases):
+        pass
+    return {name: np.stack([w for n, w in ear.heard if n == name]) for name in shapes}
+
+
+def bound(mechanism: NoisySGD | NoisySum) -> float:
+    """The largest l2 norm that one record may contribute to a release."""
+    if isinstance(mechanism, NoisySGD):
+        return mechanism.clip_norm
+    return mechanism.statistic.bound
+
+
+def answers(
+    mechanism: NoisySGD | NoisySum, source: NoiseSource, shapes: Shapes,
+    releases: Iterable[int] = (0,), *, records: Records | None = None, micro_batch: int = 64,
+) -> Iterator[dict[str, Tensor]]:  # fmt: skip
+    """What releases answer for tensors of these shapes where records contribute nothing.
+
+    Args:
+        records: read by a NoisySGD; without them there are none.
+    """
+    records = Slots(0) if records is None else records
+    if isinstance(mechanism, NoisySum):
+        tables = tuple((name, (shape[0], shape[1])) for name, shape in shapes.items())
+        empty = replace(mechanism, statistic=Nothing(bound(mechanism), tables))
+        yield empty.release(records, source)
+        return
+    held = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    chosen = list(releases)
+    longer = replace(mechanism, n_steps=max(chosen) + 1)
+    following = -1
+    for release in chosen:
+        if release != following:
+            steps = longer.steps(
+                records, source, start=release, micro_batch=micro_batch, device=CPU
+            )
+        yield next(steps).gradient(Flat(), held)
+        following = release + 1
+
+
+def overhear_coins(
+    mechanism: NoisySGD, source: NoiseSource, n_slots: int, releases: Iterable[int]
+) -> np.ndarray:
+    """(n_releases, n_slots) bool: which of so many records the steps ask for.
+
+    A step is left as soon as it has asked, for all of them at once.
+    """
+    rows = []
+    for release in releases:
+        records = _Locked(n_slots)
+        step = answers(
+            mechanism, source, {"one": (1,)}, [release], records=records, micro_batch=n_slots
+        )
+        with contextlib.suppress(_Asked):
+            next(step)
+        rows.append(np.zeros(n_slots, dtype=bool))
+        rows[-1][records.asked] = True
+    return np.stack(rows)
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A loss without a slope."""
+
+    def draw(self, draws: Draws) -> dict[str, Tensor]:
+        return {}
+
+    def loss(
+        self, parameters: dict[str, Tensor], pixels: Tensor, label: Tensor, draws: object
+    ) -> Tensor:
+        return torch.stack([p.sum() for p in parameters.values()]).sum() * 0
+
+
+class Slots:
+    """Records that contribute nothing; takes down which are asked for."""
+
+    def __init__(self, n_slots: int) -> None:
+        self.n_slots = n_slots
+        self.asked: list[int] = []
+
+    def read(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        self.asked += slots.tolist()
+        n = len(slots)
+        return torch.zeros(n, 1, 1, 1), torch.zeros(n, dtype=torch.int64), torch.ones(n).bool()
+
+
+class _Asked(Exception):
+    """A step has asked for its records, and that is all there was to know."""
+
+
+class _Locked(Slots):
+    def read(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        super().read(slots)
+        raise _Asked
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """A statistic of no record, in the place of the mechanism's own."""
+
+    bound: float
+    shapes: tuple[tuple[str, tuple[int, int]], ...]
+    settings: ClassVar[dict[str, Any]] = {"statistic": "nothing"}
+
+    @property
+    def tables(self) -> dict[str, tuple[int, int]]:
+        return dict(self.shapes)
+
+    def __call__(self, pixels: Tensor, labels: Tensor) -> dict[str, Block]:
+        raise RuntimeError("there is no record to ask about")
+
+
+def fresh_source() -> NoiseSource:
+    """A source of production under a key of its own."""
+    return KeyedNoise(new_key(), "audit")

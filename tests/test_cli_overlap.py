@@ -22,7 +22,8 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (50, 8, 8), dtype=np.uint8)
 
 
 def archive(path: Path, start: int, stop: int) -> Path:
-    np.savez(path, images=PIXELS[start:stop], labels=np.arange(stop - start) % 2)
+    labels = np.arange(stop - start) % 2
+    np.savez(path, images=PIXELS[start:stop], labels=labels, class_names=["a", "b"])
     return path
 
 

@@ -21,7 +21,7 @@ from dpgen.files import parse_json
 
 SCHEMA = "dpgen-ledger/1"
 GENESIS = "0" * 64
-LEDGER_BYTES = 2**23  # of a ledger; a run writes some two thousand
+LEDGER_BYTES = 2**23  # of a ledger; a run writes some six thousand
 FIELDS: dict[str, dict[str, type]] = {
     "open": {"dataset": str, "adjacency": str, "facts": dict, "limit": dict},
     "charge": {"run": str, "label": str, "plan": str, "event": list},

@@ -34,6 +34,7 @@ from dpgen.privacy.chain import digest
 _INNER = frozenset(vars(nn.Module())) - {"training"}  # of every module; tensors are walked by name
 # Objects of these packages that have no attribute are told by their class, as attention processors.
 _PLAIN = ("diffusers.",)
+_DEFAULTS = "_use_default_values"  # in the configuration of a network of diffusers
 
 
 @dataclass(frozen=True)
@@ -168,10 +169,18 @@ def _of_module(module: nn.Module, path: str) -> Iterator[tuple[str, object]]:
             raise TypeError(f"{path} must have no hooks, {_name(module)} has {name}")
     for name, attribute in vars(module).items():
         if name not in _INNER:
+            if _is_configuration(attribute):
+                # The names of a set, in an order that another process does not have.
+                attribute = {**attribute, _DEFAULTS: sorted(attribute[_DEFAULTS])}
             plain = _name(attribute).startswith(_PLAIN) and getattr(attribute, "__dict__", 0) == {}
             yield name, {"class": _name(attribute)} if plain else attribute
     for held in (module._parameters, module._buffers, module._modules):
         yield from held.items()
+
+
+def _is_configuration(value: object) -> bool:
+    """Whether an attribute is what diffusers keeps of the arguments a network was made with."""
+    return isinstance(value, Mapping) and _DEFAULTS in value
 
 
 def _name(value: object) -> str:

@@ -175,9 +175,11 @@ def charged_before_touched(touches: Path, home: Path, folder: Path) -> Iterator[
         if released and number not in charged:
             yield f"{', '.join(released)} of run {number[:12]} exist, which was not charged"
     for model in folder.rglob("model.safetensors"):
-        copy = model.with_name("ledger.jsonl")
+        copy, state = model.with_name("ledger.jsonl"), model.parent / "checkpoint" / "run.json"
         rows = copy.read_text().split("\n")[:-1] if copy.exists() else []
         runs = {line["run"] for line in map(json.loads, rows) if line["kind"] == "charge"}
+        if not copy.exists() and state.exists():  # the copy is written after the networks
+            runs = {json.loads(state.read_text())["id"]}
         if not runs or not runs <= charged:
             yield f"{model.relative_to(folder)} is released, and its run was not charged"
 

@@ -455,3 +455,20 @@ def test_a_statement_says_who_declared_the_number_of_records_and_the_classes(run
     for other in ("They are private.", declaration({**facts, "n_records": 9})):
         rewrite(run, edited(statement, ("declared",), other), seal=True)
         assert not holds(run)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "name"),
+    [
+        (("releases", "teacher", "executed"), 3, "executed exactly what was charged"),
+        (("releases", "more"), {"charged": 1, "executed": 1}, "executed exactly what was charged"),
+        (("mechanism", "stages", "teacher", "n_records"), 21, "events from the stages"),
+        (("mechanism", "stages", "teacher", "rate"), 0.26, "events from the stages"),
+    ],
+)
+def test_a_set_that_has_no_ledger_beside_it_is_held_to_the_stages_that_it_names(
+    path: tuple[str, ...], value: object, name: str, kit: Kit, run: Path, tmp_path: Path
+) -> None:
+    made = kit.set(tmp_path / "set", run)
+    rewrite(made, edited(read_statement(made), path, value), seal=True)
+    assert name in [check.name for check in verify(made) if check.failed]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property, partial
@@ -263,3 +266,21 @@ def test_differences_name_what_was_and_what_is() -> None:
         "it.rate was 0.1, now it is 0.2",
         "m was 3, now it is None",
     ]
+
+
+def test_another_process_asks_the_same_question_of_the_same_network() -> None:
+    """Whatever the seed of its hashes: names of a set have another order there."""
+    code = (
+        "import torch; from dpgen.networks.denoiser import Denoiser, DenoiserConfig; "
+        "from dpgen.privacy.question import Question; torch.manual_seed(0); "
+        "network = Denoiser(DenoiserConfig.preset('tiny', (1, 8, 8), 10, prior_bands=3)); "
+        "print(Question.of(network=network).digest)"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(told) == 1

@@ -39,6 +39,7 @@ def saved(
     folder.mkdir()
     arrays = {"images": pixels} if labels is None else {"images": pixels, "labels": labels}
     np.savez(folder / "data.npz", **arrays)
+    given = {"classes": None if labels is None else 3, **given}
     return open_images(folder / "data.npz", **given)
 
 

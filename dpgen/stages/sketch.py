@@ -253,7 +253,9 @@ def _labeller(
     assert isinstance(moments, LabelMoments)
     held, fitted = checkpoints.load("axes"), checkpoints.load("labeller")
     labels = torch.arange(n_samples) % moments.n_classes
-    samples = None if fitted is not None else proposer.draw(labels, work.generator(300))
+    samples = None
+    if held is None or fitted is None:
+        samples = proposer.draw(labels, work.generator(300))
     if held is None:
         assert samples is not None
         axes = Axes.fitted(in_parts(moments.features, samples), moments.n_axes)

@@ -125,7 +125,8 @@ def test_what_is_made_between_releases_needs_no_record_and_is_made_again_bit_by_
             fit("run")
     whole = {path: path.read_bytes() for path in state.iterdir()}
     made = [path for path in whole if path.stem not in PRIVATE]
-    assert sorted(path.stem for path in made) == ["axes", "decoder 1", "decoder 2", "features 2"]
+    between = ["axes", "decoder 1", "decoder 2", "features 2", "labeller"]
+    assert sorted(path.stem for path in made) == between
 
     def burnt(rows: Any) -> Any:  # noqa: ANN401
         raise AssertionError("a record was read")

@@ -13,20 +13,40 @@ import torch
 from torch import Tensor
 
 from dpgen.privacy.draws import Draws
-from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum, Records
+from dpgen.privacy.mechanisms import Block, NoisySGD, NoisyStep, NoisySum, Records
 from dpgen.privacy.noise import KeyedNoise, NoiseSource, new_key
 
 CPU = torch.device("cpu")
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-class Overheard:
+class OneQuestion:
+    """A NoiseSource that takes all questions for one: what is asked in two ways is comparable."""
+
+    def __init__(self, source: NoiseSource) -> None:
+        self._source = source
+
+    def for_question(self, question: str) -> Self:
+        return self
+
+    def add(self, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
+        return self._source.add(total, std, release=release, name=name)
+
+    def coins(self, n: int, rate: float, *, release: int) -> np.ndarray:
+        return self._source.coins(n, rate, release=release)
+
+    def draws(self, slots: np.ndarray, **where: Any) -> Draws:  # noqa: ANN401
+        return self._source.draws(slots, **where)
+
+
+class Overheard(OneQuestion):
     """A NoiseSource that hands on what ``source`` says and keeps its noise, float64, in units of
     the standard deviation ``std`` that a price assumes.
     """
 
     def __init__(self, source: NoiseSource, std: float) -> None:
-        self._source, self._std = source, std
+        super().__init__(source)
+        self._std = std
         self.heard: list[tuple[str, np.ndarray]] = []
 
     def for_question(self, question: str) -> Self:
@@ -38,12 +58,6 @@ class Overheard:
         answer = self._source.add(total, std, release=release, name=name)
         self.heard.append((name, ((answer - total) / self._std).cpu().numpy().reshape(-1)))
         return answer
-
-    def coins(self, n: int, rate: float, *, release: int) -> np.ndarray:
-        return self._source.coins(n, rate, release=release)
-
-    def draws(self, slots: np.ndarray, **where: Any) -> Draws:  # noqa: ANN401
-        return self._source.draws(slots, **where)
 
 
 def overhear(
@@ -86,15 +100,23 @@ def answers(
         yield empty.release(records, source)
         return
     held = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    for step in _steps(mechanism, source, releases, records, micro_batch):
+        yield step.gradient(Flat(), held)
+
+
+def _steps(
+    mechanism: NoisySGD, source: NoiseSource, releases: Iterable[int], records: Records,
+    micro_batch: int,
+) -> Iterator[NoisyStep]:  # fmt: skip
+    """Steps of one stage, which asks one question; a new start wherever some are left out."""
     chosen = list(releases)
-    longer = replace(mechanism, n_steps=max(chosen) + 1)
-    following = -1
+    longer, following = replace(mechanism, n_steps=max(chosen) + 1), -1
     for release in chosen:
         if release != following:
             steps = longer.steps(
                 records, source, start=release, micro_batch=micro_batch, device=CPU
             )
-        yield next(steps).gradient(Flat(), held)
+        yield next(steps)
         following = release + 1
 
 
@@ -105,16 +127,13 @@ def overhear_coins(
 
     A step is left as soon as it has asked, for all of them at once.
     """
-    rows = []
-    for release in releases:
-        records = _Locked(n_slots)
-        step = answers(
-            mechanism, source, {"one": (1,)}, [release], records=records, micro_batch=n_slots
-        )
+    rows, records = [], _Locked(n_slots)
+    for step in _steps(mechanism, source, releases, records, n_slots):
         with contextlib.suppress(_Asked):
-            next(step)
+            step.gradient(Flat(), {"one": torch.zeros(1)})
         rows.append(np.zeros(n_slots, dtype=bool))
         rows[-1][records.asked] = True
+        records.asked.clear()
     return np.stack(rows)
 
 

@@ -17,13 +17,21 @@ import torch
 from scipy.stats import kstest, norm
 from torch import Tensor
 
-from dpgen.auditing.overheard import Slots, answers, bound, fresh_source
+from dpgen.auditing.overheard import (
+    OneQuestion,
+    Slots,
+    answers,
+    bound,
+    fresh_source,
+    overhear_coins,
+)
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 
 LIMIT = 6.0
 SHAPES = {"first": (100_000, 1), "second": (400, 250)}
 N_NOISE_RELEASES = 6  # 1.2 million draws: a standard deviation 0.4 % off shows
 N_SLOTS, N_COIN_STEPS, N_LAGS = 300, 400, 5
+N_WHOLE_STEPS = 10  # that are run to their end
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,9 @@ def randomness(mechanism: NoisySGD | NoisySum) -> Randomness:
     distinct = len(np.unique(flat)) / len(flat)
     scores = _noise_scores(noise, flat)
     if isinstance(mechanism, NoisySGD):
-        scores |= _coin_scores(_coins(mechanism), mechanism)
+        coins, read = _coins(mechanism)
+        scores |= _coin_scores(coins, mechanism)
+        scores["records that are read"] = 0.0 if read else math.inf
     return Randomness({name: float(score) for name, score in scores.items()}, distinct)
 
 
@@ -122,12 +132,17 @@ def _noise(mechanism: NoisySGD | NoisySum) -> Iterator[dict[str, Tensor]]:
         yield {name: scale * part for name, part in answer.items()}
 
 
-def _coins(mechanism: NoisySGD) -> np.ndarray:
-    records = Slots(N_SLOTS)
+def _coins(mechanism: NoisySGD) -> tuple[np.ndarray, bool]:
+    """(steps, slots) of ones and zeros: which records steps ask for; and whether those steps that
+    are run to their end read these, each once, micro-batch by micro-batch.
+    """
     n_steps = 10 if mechanism.rate == 1 else N_COIN_STEPS
-    coins = np.zeros((n_steps, N_SLOTS))
-    asked = answers(mechanism, fresh_source(), {"one": (1,)}, range(n_steps), records=records)
-    for row, _ in zip(coins, asked, strict=True):
-        row[records.asked] = 1
+    source = OneQuestion(fresh_source())  # the size of a micro-batch is a part of what is asked
+    coins = overhear_coins(mechanism, source, N_SLOTS, range(n_steps))
+    records, shapes = Slots(N_SLOTS), {"one": (1,)}
+    whole = answers(mechanism, source, shapes, range(N_WHOLE_STEPS), records=records)
+    right = True
+    for row, _ in zip(coins, whole, strict=False):
+        right &= records.asked == np.flatnonzero(row).tolist()
         records.asked.clear()
-    return coins
+    return coins.astype(np.float64), right

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dpgen.auditing.randomness import _dispersion, randomness
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.stages.moments import ClassMeans
 
@@ -161,3 +161,16 @@ def test_coins_that_are_wrong_are_caught(
 def test_a_record_left_out_of_a_batch_of_all_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(KeyedNoise, "coins", lambda s, n, rate, release: np.arange(n - 1))
     assert not randomness(NoisySGD(1.0, 4, 1.3, 1000)).passed
+
+
+def test_a_micro_batch_that_is_left_out_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As loaders do that drop the last one."""
+    add = NoisyStep._add
+
+    def whole_ones(step: Any, total: Any, slots: np.ndarray, *rest: Any) -> None:  # noqa: ANN401
+        if len(slots) == step._micro_batch:
+            add(step, total, slots, *rest)
+
+    monkeypatch.setattr(NoisyStep, "_add", whole_ones)
+    found = randomness(NoisySGD(0.9, 4, 1.3, 1000))
+    assert found.worst == "records that are read" and not found.passed

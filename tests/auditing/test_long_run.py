@@ -62,7 +62,7 @@ def test_noise_that_is_drawn_anew_for_every_name_passes_in_this_way_of_planting(
         (lambda s, t, own: 0.1 * bare(s, own) + 0.995 * bare(s, f"{t} {own}"),
          "sum of all releases"),
         (lambda s, t, own: 0.8 * bare(s, f"{t} {own}") - 0.6 * bare(s, f"{t - 1} {own}"),
-         "releases some steps apart"),
+         "two vectors of noise"),
         (lambda s, t, own: bare(s, f"{t} {own[-3:]}"), "the same noise to the last bit"),
         (lambda s, t, own: bare(10_007, f"{t} {own}").repeat(40)[: s.numel()],
          "noise within a tensor"),

@@ -163,22 +163,27 @@ def halved(self: KeyedNoise, total: Tensor, std: float, *, release: int, name: s
     return HONEST(self, total, std / 2, release=release, name=name)
 
 
+def bare(noise: KeyedNoise, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
+    """Noise that knows neither the question nor the sum: what other noise would repeat."""
+    return HONEST(noise.for_question(""), torch.zeros_like(total), std, release=release, name=name)
+
+
 def same_for_every_release(
     self: KeyedNoise, total: Tensor, std: float, *, release: int, name: str
 ) -> Tensor:
-    return HONEST(self, total, std, release=0, name=name)
+    return total.double() + bare(self, total, std, release=0, name=name)
 
 
 def same_for_every_tensor(
     self: KeyedNoise, total: Tensor, std: float, *, release: int, name: str
 ) -> Tensor:
-    return HONEST(self, total, std, release=release, name="")
+    return total.double() + bare(self, total, std, release=release, name="")
 
 
 def same_for_every_key(
     self: KeyedNoise, total: Tensor, std: float, *, release: int, name: str
 ) -> Tensor:
-    return HONEST(KeyedNoise(bytes(32), ""), total, std, release=release, name=name)
+    return total.double() + bare(KeyedNoise(bytes(32), ""), total, std, release=release, name=name)
 
 
 HONEST = KeyedNoise.add

@@ -47,9 +47,10 @@ one training as configured, the released model asked (`--label-canaries`, fewer 
 whose decoder slows with every class).
 
 | mode | epsilon | verdict | a neighbour moved a release by at most, bound 1 | released files \
-that differ | worst z of noise and coins, limit 6 | two worlds | gradient canaries | label \
-canaries | seconds |
-|---|---|---|---|---|---|---|---|---|---|
+that differ | row and neighbours move a sum by at most, margin 1e-05 | worst z of noise and coins, \
+limit 6 | least chance of noise and coins that know of others, limit 1e-09 | two worlds | gradient \
+canaries | label canaries | seconds |
+|---|---|---|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -106,9 +107,11 @@ def _line(row: dict[str, Any]) -> str:
     worst = max(
         abs(score) for f in _of(findings, "randomness") for score in f.numbers["scores"].values()
     )
+    shifted = max(f.numbers["of_a_sum"] for f in _of(findings, "rows and neighbours"))
+    least = min(x for f in findings for x in f.numbers.get("chances", {}).values())
     cells = [
         row["mode"], f"{row['epsilon']:g}", "no violation" if row["passed"] else "**VIOLATION**",
-        f"{moved:.5f}", str(different), f"{worst:.1f}",
+        f"{moved:.5f}", str(different), f"{shifted:.0e}", f"{worst:.1f}", f"{least:.1g}",
         _game([f for f in findings if f.kind == "two worlds"]),
         _game(list(_of(findings, "gradient canaries"))),
         _label_game(list(_of(findings, "label canaries"))),

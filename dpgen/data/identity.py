@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hmac
 import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,7 +34,8 @@ def installation_key() -> bytes:
     Raises LedgerError when it is gone while there are ledgers: under a new key no data set would be
     recognised, and each would get a fresh budget.
     """
-    from dpgen.privacy.noise import KEY_BYTES  # torch comes with it; `home` is asked without
+    # torch comes with it; `home` is asked without
+    from dpgen.privacy.noise import KEY_BYTES, new_key
 
     path = home() / "key"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -48,7 +48,7 @@ def installation_key() -> bytes:
                         f"the installation key {path} is gone, and without it the ledgers beside "
                         "it are those of nobody's data: restore it from a backup"
                     )
-                replace_durably(path, secrets.token_bytes(KEY_BYTES), mode=0o600)
+                replace_durably(path, new_key(), mode=0o600)
     key = read_bytes(path, TEXT_BYTES)
     if len(key) != KEY_BYTES:
         raise LedgerError(f"the installation key {path} is damaged: restore it from a backup")
@@ -117,7 +117,9 @@ def overlap(source: Source, other: Source) -> int:
     """How many different images are in both, as `identify` recognises them; public or private, and
     with no trace in the installation.
     """
-    key = secrets.token_bytes(32)
+    from dpgen.privacy.noise import new_key
+
+    key = new_key()
     return n_shared(identify(source, key).marks, identify(other, key).marks)
 
 

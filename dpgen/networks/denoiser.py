@@ -115,10 +115,6 @@ class Denoiser(nn.Module):
             num_class_embeds=config.n_embeddings,
             add_attention=bool(config.attention_levels),
         )
-        # A set of names in the order of this process's hashes: a run that is resumed in another
-        # process would ask another question.
-        defaults = sorted(self.unet.config["_use_default_values"])
-        self.unet.register_to_config(_use_default_values=defaults)
         self.prior = (
             GaussianDenoiser(
                 Cosines(config.shape, config.prior_bands), config.n_classes, config.sigma_data

@@ -268,6 +268,20 @@ def test_differences_name_what_was_and_what_is() -> None:
     ]
 
 
+def test_the_order_of_a_set_in_a_network_is_no_part_of_the_question() -> None:
+    """diffusers lists the names of its defaults in the order of a process's hashes."""
+    network = Denoiser(DenoiserConfig.preset("tiny", (1, 8, 8), 10, prior_bands=3))
+    defaults = sorted(network.unet.config["_use_default_values"])
+    assert len(defaults) > 10
+    asked = set()
+    for order in (defaults, defaults[::-1]):
+        network.unet.register_to_config(_use_default_values=order)
+        assert list(network.unet.config["_use_default_values"]) == order
+        asked.add(Question.of(network=network).digest)
+    network.unet.register_to_config(_use_default_values=defaults[1:])
+    assert len(asked) == 1 and Question.of(network=network).digest not in asked
+
+
 def test_another_process_asks_the_same_question_of_the_same_network() -> None:
     """Whatever the seed of its hashes: names of a set have another order there."""
     code = (

@@ -32,7 +32,7 @@ from typing import Any
 import torch
 from legs.archive import pack, unpack
 from legs.judge import judged
-from legs.recipes import hardware, recipe
+from legs.recipes import CLASSES, hardware, recipe
 from legs.row import Leg, Row
 from legs.watch import Watch
 
@@ -78,7 +78,8 @@ def trained(row: Row, leg: Leg) -> tuple[PrivateGenerator, list[dict[str, Any]]]
     """The generator, and how long each leg of its training took."""
     place = leg.out / row.name
     place.mkdir(parents=True, exist_ok=True)
-    data, generator = open_images(leg.data / row.dataset, public=True), untrained(row, leg)
+    data = open_images(leg.data / row.dataset, public=True, classes=CLASSES[row.dataset])
+    generator = untrained(row, leg)
     teacher = generator.resolve(data.facts).teacher
     watch = Watch(
         place / "run" / "checkpoint" / "state", row.name,

@@ -25,6 +25,7 @@ from dpgen.methods.dpdm import DPDMSettings
 from dpgen.methods.pge import SamplerSettings
 from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.chain import replace_durably
+from legs.recipes import CLASSES
 from legs.row import Leg, Row
 from samplers import Sampler
 
@@ -58,9 +59,11 @@ class Judge(NamedTuple):
     @classmethod
     def of(cls, row: Row, leg: Leg) -> Judge:
         place, cache = leg.data / row.dataset, leg.out / "features" / row.dataset
-        train, test = (read_images(place, split=split) for split in ("train", "test"))
+        n_classes = CLASSES[row.dataset]
+        train, test = (
+            read_images(place, split=split, classes=n_classes) for split in ("train", "test")
+        )
         accelerator = Accelerator(cpu=leg.device == "cpu")
-        n_classes = int(test.labels.max()) + 1
         network = classifier_features(train, n_classes, cache=cache, accelerator=accelerator)
         pixels = to_uint8(test.pixels)
         real = reference_statistics(network, pixels, accelerator=accelerator, cache=cache)

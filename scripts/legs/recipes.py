@@ -11,6 +11,8 @@ from typing import Any
 
 from dpgen.workplace import Hardware
 
+# IDX files and CIFAR's batches do not say it.
+CLASSES = {"mnist": 10, "cifar10": 10}
 # A clip far below the norm of any gradient: every record counts alike, and Adam takes out the
 # scale (numbers of DPImageBench). Expected batches a little below a whole number of micro-batches.
 COMMON: dict[str, Any] = {"batch": 1950, "clip_norm": 0.01}

@@ -29,6 +29,7 @@ from dpgen.privacy.accounting import Budget, epsilon_of
 from dpgen.privacy.certificate import read_statement
 from dpgen.privacy.charges import charged_event, executed_releases
 from dpgen.privacy.events import event_from_json, leaves
+from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.verification import verify
 from dpgen.stages.teacher import TeacherSettings
@@ -77,10 +78,15 @@ class Fixed(KeyedNoise):
         return total.double() + std * bare(KeyedNoise.add, self, total, release, name)
 
 
+def fixed(data: PrivateDataset, keys: StageKeys, plan: str) -> Fixed:
+    """In the place of `PrivateDataset.noise`."""
+    return Fixed(bytes(32), plan)
+
+
 def neighbour_replay(place: Path) -> str:
     """`dpgen.auditing.replay` on the whole of `fit`."""
     with quick(place) as patch:
-        patch.setattr(PrivateDataset, "noise", lambda data, keys, plan: Fixed(bytes(32), plan))
+        patch.setattr(PrivateDataset, "noise", fixed)
         found = replays.replay(untrained, FACTS)
     if found.outside:
         return "records are read outside the mechanisms"
@@ -123,8 +129,10 @@ def guesses(place: Path) -> str:
 
 def isolated(place: Path) -> str:
     """`dpgen.auditing.isolation`: a record contributes the same in every row, among all others."""
-    with recorded(place) as world, pytest.MonkeyPatch.context() as patch:
+    with quick(place) as patch:
+        patch.setattr(PrivateDataset, "noise", fixed)
         patch.setattr(isolation, "N_ALONE", 8)
+        world = replays.record(untrained, FACTS, hardware=Hardware("cpu"))
         for label, asked in world.asked.items():
             found = isolation.isolation(asked, MANY)
             if found.moved_too_far:

@@ -12,12 +12,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dpgen.data.images import Images, PublicFacts
+    from dpgen.configurations.dp_sad import DPSADSettings
+    from dpgen.configurations.dpdm import DPDMSettings
+    from dpgen.configurations.pge import PGESettings
+    from dpgen.data.facts import PublicFacts
+    from dpgen.data.images import Images
     from dpgen.data.private import PrivateDataset, open_images
     from dpgen.generator import PrivateGenerator, load
-    from dpgen.methods.dp_sad import DPSAD, DPSADSettings
-    from dpgen.methods.dpdm import DPDM, DPDMSettings
-    from dpgen.methods.pge import PGE, PGESettings
+    from dpgen.methods.dp_sad import DPSAD
+    from dpgen.methods.dpdm import DPDM
+    from dpgen.methods.pge import PGE
     from dpgen.privacy.accounting import Budget
     from dpgen.privacy.ledger import BudgetExceeded
     from dpgen.workplace import Hardware
@@ -26,18 +30,18 @@ if TYPE_CHECKING:
 # seconds.
 _HOMES = {
     "DPSAD": "dpgen.methods.dp_sad",
-    "DPSADSettings": "dpgen.methods.dp_sad",
+    "DPSADSettings": "dpgen.configurations.dp_sad",
     "DPDM": "dpgen.methods.dpdm",
-    "DPDMSettings": "dpgen.methods.dpdm",
+    "DPDMSettings": "dpgen.configurations.dpdm",
     "PGE": "dpgen.methods.pge",
-    "PGESettings": "dpgen.methods.pge",
+    "PGESettings": "dpgen.configurations.pge",
     "Budget": "dpgen.privacy.accounting",
     "BudgetExceeded": "dpgen.privacy.ledger",
     "Hardware": "dpgen.workplace",
     "Images": "dpgen.data.images",
     "PrivateDataset": "dpgen.data.private",
     "PrivateGenerator": "dpgen.generator",
-    "PublicFacts": "dpgen.data.images",
+    "PublicFacts": "dpgen.data.facts",
     "load": "dpgen.generator",
     "open_images": "dpgen.data.private",
 }

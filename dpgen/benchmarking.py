@@ -22,7 +22,7 @@ from dpgen.evaluation.report.results import SCHEMA
 from dpgen.evaluation.utility import UtilityProtocol
 from dpgen.files import read_json
 from dpgen.privacy.chain import canonical, held_alone, replace_durably
-from dpgen.released import plain
+from dpgen.settings import plain
 
 
 def compare(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import torch
 from einops import rearrange
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Cosines:
     @cached_property
     def _kept(self) -> tuple[Tensor, Tensor]:
         """Vertical and horizontal frequencies, (m / C,) each, by rising u^2 + v^2."""
+        import torch
+
         _, height, width = self.shape
         rows = range(min(height, self.bands))
         pairs = [(u, v) for u in rows for v in range(min(width, self.bands - u))]
@@ -69,6 +73,8 @@ class Cosines:
 
 def _dct(n: int) -> Tensor:
     """The orthonormal DCT-II matrix, (frequency, position), float64."""
+    import torch
+
     k = torch.arange(n, dtype=torch.float64)
     matrix = torch.cos(math.pi / n * (k[None] + 0.5) * k[:, None]) * math.sqrt(2 / n)
     matrix[0] /= math.sqrt(2)

@@ -13,10 +13,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class FourierFeatures:
     @cached_property
     def frequencies(self) -> Tensor:
         """The w_j as rows, (m, D), float64."""
+        import torch
+
         generator = torch.Generator().manual_seed(self.seed)
         w = torch.randn(self.n_frequencies, self.n_inputs, generator=generator, dtype=torch.float64)
         index = torch.arange(self.n_frequencies) % len(self.bandwidths)
@@ -72,6 +75,8 @@ class FourierFeatures:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, ...) -> (B, 2 m), in float64 for float64 input, else in float32."""
+        import torch
+
         where = (x.device, x.dtype)
         if where not in self._placed:
             self._placed[where] = self.frequencies.to(x)

@@ -15,11 +15,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GROUPS = (0.7, 1.0, 1.0, 0.9)  # weights: pixels, fine, coarse, second order
 
@@ -71,6 +70,9 @@ class GaborFeatures:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B, n_features), float32."""
+        import torch
+        from torch.nn import functional
+
         x = (pixels.float() + 1) / 2
         if max(x.shape[2:]) > self.largest_side:
             x = functional.adaptive_avg_pool2d(x, self.largest_side)
@@ -88,6 +90,8 @@ class GaborFeatures:
 
 def unit(rows: Tensor) -> Tensor:
     """Rows of norm one; what has no direction, or is not finite, becomes zero."""
+    import torch
+
     finite = torch.isfinite(rows).all(1, keepdim=True)
     rows = torch.where(finite, rows, torch.zeros_like(rows))
     return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-6)
@@ -95,6 +99,8 @@ def unit(rows: Tensor) -> Tensor:
 
 def modulus(maps: Tensor, filters: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C, n, H, W): root of the summed squares of each pair's responses."""
+    from torch.nn import functional
+
     size = filters.shape[-1]
     found = functional.conv2d(maps.flatten(0, 1)[:, None], filters.to(maps), padding=size // 2)
     found = found.unflatten(1, (-1, 2)).square().sum(2).add(1e-8).sqrt()
@@ -103,6 +109,8 @@ def modulus(maps: Tensor, filters: Tensor) -> Tensor:
 
 def gabor_pairs(size: int, *, width: float, frequency: float, n_orientations: int) -> Tensor:
     """(2 n, 1, size, size): even and odd filters, of zero mean; each pair together of norm one."""
+    import torch
+
     r = torch.arange(size) - (size - 1) / 2
     y, x = torch.meshgrid(r, r, indexing="ij")
     window = torch.exp(-(x**2 + y**2) / (2 * width**2))

@@ -34,19 +34,16 @@ from dpgen.privacy.notice import Claim, UnverifiedClaim, notice_of
 from dpgen.privacy.plan import Plan
 from dpgen.privacy.statement import statement_of
 from dpgen.released import (
-    CONFIG_SCHEMA,
     checked_notice,
     checked_statement,
     hashes,
     load_networks,
-    plain,
-    read_config,
     read_facts,
     write_copy,
     write_files,
 )
 from dpgen.run_folder import RunFolder, sweep
-from dpgen.settings import from_dict
+from dpgen.settings import CONFIG_SCHEMA, from_dict, plain, read_config
 from dpgen.workplace import Hardware, Rehearsal, Workplace
 
 
@@ -92,13 +89,6 @@ class PrivateGenerator(Fitted):
                 f"{self.mechanism_id} has no privacy guarantee, its published claim is not "
                 "verified: --allow-unverified (allow_unverified=True) runs it all the same, for "
                 "study, and writes a notice instead of a certificate"
-            )
-
-    def _require_certified(self) -> None:
-        """For `plan`: an empty plan would be a price of zero."""
-        if not self.certified:
-            raise UnverifiedClaim(
-                f"{self.mechanism_id} has no plan: nothing that it does is priced"
             )
 
     def claim(self, facts: PublicFacts) -> Claim:

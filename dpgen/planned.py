@@ -7,15 +7,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dpgen.data.images import PublicFacts
-from dpgen.methods import find
+from dpgen.data.facts import PublicFacts
+from dpgen.methods import find_settings
 from dpgen.privacy.certificate import EARLIER, read_statement
 from dpgen.privacy.chain import canonical
 from dpgen.privacy.checks.check import Check
 from dpgen.privacy.plan import SpentBudget
 from dpgen.privacy.verification import reading
-from dpgen.released import plain, read_config
-from dpgen.settings import from_dict
+from dpgen.settings import from_dict, plain, read_config
 
 NAME = "plan of the configuration"
 
@@ -51,9 +50,8 @@ def _stages(
     config: Mapping[str, Any], facts: Mapping[str, Any], charged: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Settings of each stage, by label, that this version plans."""
-    method = find(config["method"])
     multipliers = tuple(stage["noise_multiplier"] for stage in charged.values())
     budget = SpentBudget(config["budget"]["epsilon"], config["budget"]["delta"], multipliers)
-    generator = method(budget=budget, settings=from_dict(method.Settings, config["settings"]))
-    plan = generator.plan(PublicFacts.from_dict(facts))
+    settings = from_dict(find_settings(config["method"]), config["settings"])
+    plan = settings.plan(PublicFacts.from_dict(facts), budget)
     return {stage.label: plain(stage.mechanism.settings) for stage in plan.stages}

@@ -26,9 +26,9 @@ from dpgen.privacy.certificate import (
 )
 from dpgen.privacy.chain import canonical, replace_durably
 from dpgen.privacy.notice import read_notice
+from dpgen.settings import plain
 from dpgen.tensors import Layout, TensorFile
 
-CONFIG_SCHEMA = "dpgen-config/1"
 FACTS_BYTES = 2**22
 LARGEST_NETWORK = 2**30  # bytes of a file; ours have some twenty million
 LARGEST_RUN = 2**31  # bytes of all files that a statement covers
@@ -87,18 +87,6 @@ def write_copy(
     text = "".join(canonical(line) + "\n" for line in lines)
     replace_durably(folder / COPY, text.encode())
     return dict(sorted({**files, COPY: sha256_file(folder / COPY)}.items()))
-
-
-def read_config(folder: Path) -> Mapping[str, Any]:
-    """The configuration of a finished run."""
-    config = read_json(folder / "config.json")
-    schema = config.get("schema") if isinstance(config, Mapping) else None
-    if schema != CONFIG_SCHEMA:
-        raise ValueError(
-            f"{folder / 'config.json'} has schema {schema!r:.60}, "
-            f"this version reads {CONFIG_SCHEMA}"
-        )
-    return config
 
 
 def read_facts(folder: Path) -> Mapping[str, Any]:
@@ -240,10 +228,3 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size if path.is_file() else None
     except OSError:
         return None
-
-
-def plain(value: Any) -> Any:  # noqa: ANN401
-    """Tuples as lists, as JSON will give them back."""
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -33,11 +33,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from torch import Tensor
-from torch.func import vjp
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from samplers.types import ScoreFn
 
 __all__ = [
@@ -155,6 +154,9 @@ def _inner(v: Tensor, w: Tensor) -> Tensor:
 
 def _along(score_fn: ScoreFn, noisy: Tensor, sigma: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """The score (J, *S) and its derivative along v, ``v' (ds/dx) v`` (J,)."""
+    from torch.func import vjp
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
     # Attention written out: the fused kernel has a first derivative only.
     with sdpa_kernel(SDPBackend.MATH):
         score, pull = vjp(lambda x: score_fn(x, sigma), noisy)

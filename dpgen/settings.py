@@ -9,8 +9,12 @@ import difflib
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from dpgen.files import read_json
+
+CONFIG_SCHEMA = "dpgen-config/1"
 T = TypeVar("T")
 LARGEST_WHOLE = 2**63  # TOML's own limit; a float holds no number of 400 digits
 
@@ -65,6 +69,25 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
             return value
     names = " or ".join(getattr(o, "__name__", str(o)) for o in options)
     raise ValueError(f"setting {where!r} must be {names}, got {value!r:.60}")
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401
+    """Tuples as lists, as JSON will give them back."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def read_config(folder: Path) -> Mapping[str, Any]:
+    """The configuration of a finished run."""
+    config = read_json(folder / "config.json")
+    schema = config.get("schema") if isinstance(config, Mapping) else None
+    if schema != CONFIG_SCHEMA:
+        raise ValueError(
+            f"{folder / 'config.json'} has schema {schema!r:.60}, "
+            f"this version reads {CONFIG_SCHEMA}"
+        )
+    return config
 
 
 def parse_assignment(text: str) -> tuple[list[str], Any]:

@@ -468,6 +468,20 @@ def test_sampling_needs_a_trained_run_with_all_its_files_as_they_were(
     assert dpgen("verify", run).exit_code == 0
 
 
+def test_verify_of_a_run_plans_it_again_and_loads_no_torch(run: Path) -> None:
+    code = (
+        "import sys\nfrom dpgen.cli import main\n"
+        "try: main(['verify', sys.argv[1], '--json'])\nexcept SystemExit as end: print(end.code)\n"
+        "print([m for m in ('torch', 'diffusers', 'accelerate', 'PIL') if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    report, status, loaded = done.stdout.rstrip().rsplit("\n", 2)
+    states = {check["name"]: check["state"] for check in json.loads(report)["checks"]}
+    assert states["plan of the configuration"] == "ok"
+    assert (status, loaded) == ("0", "[]")
+
+
 def test_verify_fails_where_there_is_nothing_to_verify(tmp_path: Path) -> None:
     assert_refused(dpgen("verify", tmp_path / "absent"), "absent does not exist")
     result = dpgen("verify", tmp_path)

@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "warps": set(),
     "_torchvision": set(),
     "progress": set(),
-    "settings": set(),
+    "settings": {"files"},
     "data": {"files", "privacy"},
     "networks": {"samplers", "cosines", "fourier", "gabor", "warps", "_torchvision"},
     "score_matching": {"samplers"},
@@ -31,10 +31,11 @@ ALLOWED: dict[str, set[str]] = {
     "checkpoint": {"files", "networks", "privacy", "tensors"},
     "run_folder": {"checkpoint", "files", "privacy"},
     "workplace": {"run_folder"},
-    "distillation": {"checkpoint", "networks", "progress", "samplers"},
+    "distillation_settings": {"samplers"},
+    "distillation": {"checkpoint", "distillation_settings", "networks", "progress", "samplers"},
     "stages": {
-        "data", "networks", "checkpoint", "distillation", "matching", "score_matching", "workplace",
-        "samplers", *CORE,
+        "data", "networks", "checkpoint", "distillation", "distillation_settings", "matching",
+        "score_matching", "workplace", "samplers", *CORE,
     },
     "evaluation": {"data", "networks", *CORE},
     "auditing": {"data", "networks", "evaluation", *CORE},
@@ -45,8 +46,12 @@ ALLOWED: dict[str, set[str]] = {
         "fitted", "released", "data", "networks", "evaluation", "run_folder", "workplace",
         "samplers", *CORE,
     },
+    "configurations": {
+        "stages", "distillation_settings", "data", "networks", "samplers", *CORE
+    },
     "methods": {
-        "generator", "stages", "distillation", "data", "networks", "workplace", "samplers", *CORE
+        "configurations", "generator", "stages", "distillation", "data", "networks", "workplace",
+        "samplers", *CORE,
     },
     "synthesis": {"generator", "drawing", "networks", "data", "evaluation", "samplers", *CORE},
     "mixing": {"data", *CORE},
@@ -54,9 +59,9 @@ ALLOWED: dict[str, set[str]] = {
     "scores": {"evaluation", *CORE},
     "scoring": {"scores", "data", "evaluation", *CORE},
     "cell": {"methods", "generator", "data", "evaluation", "workplace", *CORE},
-    "planned": {"methods", "released", "data", *CORE},
+    "planned": {"methods", "data", *CORE},
     "auditor": {"auditing", "generator", "data", "workplace", *CORE},
-    "benchmarking": {"cell", "released", "data", "evaluation", *CORE},
+    "benchmarking": {"cell", "data", "evaluation", *CORE},
     "commands": {
         "methods", "auditing", "auditor", "benchmarking", "evaluation", "mixing", "planned",
         "reports", "scoring", "synthesis", "data", "workplace", *CORE,

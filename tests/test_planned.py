@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dpgen.data.images import PublicFacts
+from dpgen.distillation_settings import Distillation
+from dpgen.methods import METHODS as KNOWN
+from dpgen.methods import find, find_settings
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.dpdm import DPDM, DPDMSettings
 from dpgen.methods.pge import PGE, PGESettings
@@ -17,11 +22,20 @@ from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import SCHEMA
 from dpgen.privacy.chain import canonical
 from dpgen.privacy.plan import SpentBudget, split_budget
-from dpgen.released import plain
+from dpgen.settings import plain
 from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.stages.teacher import TeacherSettings
 
 FACTS = PublicFacts((1, 8, 8), ("a", "b"), 200)
+ROOT = Path(__file__).parents[1]
+PLANNED = """
+import sys
+from pathlib import Path
+from dpgen.planned import planned_check
+
+checks = [planned_check(Path(folder)) for folder in sys.argv[1:]]
+print([check.held for check in checks], "torch" in sys.modules, "diffusers" in sys.modules)
+"""
 TEACHER = TeacherSettings(n_steps=3, batch=20, bands=4)
 METHODS = {
     "dp-sad": lambda budget: DPSAD(budget=budget, settings=DPSADSettings(teacher=TEACHER)),
@@ -129,3 +143,31 @@ def test_a_split_that_is_on_record_is_given_back_and_no_other() -> None:
             split_budget(spent, "add_remove", **given | other)
     with pytest.raises(ValueError, match="other noise than was charged"):
         split_budget(spent, "replace_one", **given)
+
+
+def test_runs_are_planned_again_without_torch(tmp_path: Path) -> None:
+    """All of them in one process; a method's own sampler, which PGE builds, needs torch."""
+    names = [name for name in METHODS if name not in ("pge", "sketch")]
+    folders = [str(folder_of(name, tmp_path / name)) for name in names]
+    command = [sys.executable, "-c", PLANNED, *folders]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{[True] * len(names)} False False"
+
+
+@pytest.mark.parametrize("method", KNOWN)
+def test_the_settings_that_are_planned_with_are_those_that_the_method_runs_with(
+    method: str,
+) -> None:
+    assert find(method).Settings is find_settings(method)
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 4, 8])
+def test_a_students_ladder_that_is_not_tried_beforehand_can_be_built(n_steps: int) -> None:
+    for low, high in ((1e-30, 1.001e-30), (9.99e29, 1e30), (1e-30, 1e30), (1.0, 1.001)):
+        assert len(Distillation(n_steps=n_steps, sigma_min=low, sigma_max=high).levels()) > n_steps
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (1.0, 1 + 2e-16), (2.0, 1.0), (0.0, 1.0)])
+def test_a_students_ladder_that_cannot_be_built_is_refused(low: float, high: float) -> None:
+    with pytest.raises(ValueError, match="sigma_min|descending"):
+        Distillation(sigma_min=low, sigma_max=high)

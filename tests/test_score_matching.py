@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from dpgen.networks import Denoiser, DenoiserConfig
+from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.privacy.clipping import add_clipped, zero_sum
 from dpgen.privacy.draws import KEY_BYTES, Draws
 from dpgen.score_matching import (

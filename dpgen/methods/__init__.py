@@ -9,9 +9,12 @@ from dpgen.settings import nearest
 
 
 class Method(NamedTuple):
-    """Where a method lives, and what each of its modes guarantees; the first is the default."""
+    """Where a method and its settings live, and what each of its modes guarantees; the first is the
+    default.
+    """
 
     home: str
+    settings: str
     summary: str
     modes: dict[str, str]
 
@@ -19,6 +22,7 @@ class Method(NamedTuple):
 METHODS = {
     "dp-sad": Method(
         "dpgen.methods.dp_sad:DPSAD",
+        "dpgen.configurations.dp_sad:DPSADSettings",
         "private diffusion teacher, distilled into a student of 1 to 8 steps",
         {
             "sealed": "(epsilon, delta)-DP: Gaussian warm start and DP-SGD teacher are charged, "
@@ -29,6 +33,7 @@ METHODS = {
     ),
     "pge": Method(
         "dpgen.methods.pge:PGE",
+        "dpgen.configurations.pge:PGESettings",
         "score fitted by DP-SGD as a residual over a private Gaussian, Hamiltonian sampling",
         {
             "dpsgd": "(epsilon, delta)-DP: Gaussian warm start and DP-SGD are charged",
@@ -40,6 +45,7 @@ METHODS = {
     ),
     "dpdm": Method(
         "dpgen.methods.dpdm:DPDM",
+        "dpgen.configurations.dpdm:DPDMSettings",
         "diffusion model trained by DP-SGD with noise multiplicity; the baseline",
         {"dpsgd": "(epsilon, delta)-DP: Gaussian warm start and DP-SGD are charged"},
     ),
@@ -48,7 +54,23 @@ METHODS = {
 
 def find(method: str) -> type[Any]:
     """The class of a method id. Raises ValueError naming the nearest known id."""
+    return _imported(_method(method).home)
+
+
+def find_settings(method: str) -> type[Any]:
+    """The class of the settings of a method id, which knows the plan; imported without torch.
+
+    Raises ValueError naming the nearest known id.
+    """
+    return _imported(_method(method).settings)
+
+
+def _method(method: str) -> Method:
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: {nearest(method, list(METHODS))}")
-    module, name = METHODS[method].home.split(":")
-    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+    return METHODS[method]
+
+
+def _imported(place: str) -> type[Any]:
+    module, name = place.split(":")
+    return getattr(importlib.import_module(module), name)

@@ -9,56 +9,21 @@ bound does not hold. In mode ``sealed`` the teacher is private and the student s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
 from torch import nn
 
-from dpgen.data.images import PublicFacts
+from dpgen.configurations.dp_sad import DPSADSettings
+from dpgen.data.facts import PublicFacts
 from dpgen.data.private import PrivateDataset
-from dpgen.distillation import Distillation, Pairs, distil, draw_pairs
+from dpgen.distillation import Pairs, distil, draw_pairs
 from dpgen.generator import PrivateGenerator
 from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.notice import Claim
 from dpgen.privacy.plan import Plan
 from dpgen.stages import published_dp_sad, teacher
-from dpgen.stages.published_dp_sad import PaperSettings
 from dpgen.stages.rehearsal import rehearse
-from dpgen.stages.teacher import TeacherSettings
 from dpgen.workplace import Hardware, Rehearsal, Workplace
 from samplers import DDIM, Annealed, Sampler, make_sampler
-
-
-@dataclass(frozen=True)
-class DPSADSettings:
-    """Settings of DP-SAD.
-
-    Args:
-        mode: "sealed", or "paper".
-        teacher: the private stages of mode sealed.
-        student: the distillation of mode sealed.
-        paper: the published flow, in mode paper only.
-    """
-
-    mode: str = "sealed"
-    teacher: TeacherSettings = field(default_factory=TeacherSettings)
-    student: Distillation = field(default_factory=Distillation)
-    paper: PaperSettings | None = None
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("sealed", "paper"):
-            raise ValueError(f"mode of dp-sad must be 'sealed' or 'paper', got {self.mode!r}")
-        if self.mode == "sealed" and self.paper is not None:
-            raise ValueError(
-                "paper.* are settings of mode paper: set mode=paper, or leave them"
-            )
-        if self.mode == "paper" and (self.teacher, self.student) != (
-            TeacherSettings(),
-            Distillation(),
-        ):
-            raise ValueError(
-                "teacher.* and student.* are settings of mode sealed: mode paper has paper.*"
-            )
 
 
 class DPSAD(PrivateGenerator):
@@ -72,15 +37,10 @@ class DPSAD(PrivateGenerator):
         self.budget, self.settings = budget, settings or DPSADSettings()
 
     def resolve(self, facts: PublicFacts) -> DPSADSettings:
-        s = self.settings
-        if s.mode == "paper":
-            paper = published_dp_sad.resolve(s.paper or PaperSettings(), facts)
-            return replace(s, paper=paper)
-        return DPSADSettings(s.mode, teacher.resolve(s.teacher, facts), s.student)
+        return self.settings.resolved(facts)
 
     def plan(self, facts: PublicFacts) -> Plan:
-        self._require_certified()
-        return teacher.plan(self.resolve(facts).teacher, facts, self.budget)
+        return self.settings.plan(facts, self.budget)
 
     def claim(self, facts: PublicFacts) -> Claim:
         if self.certified:

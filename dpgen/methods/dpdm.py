@@ -6,38 +6,18 @@ arXiv 2210.09929.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from torch import nn
 
-from dpgen.data.images import PublicFacts
+from dpgen.configurations.dpdm import DPDMSettings
+from dpgen.data.facts import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.generator import PrivateGenerator
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.plan import Plan
 from dpgen.stages import teacher
 from dpgen.stages.rehearsal import rehearse
-from dpgen.stages.teacher import TeacherSettings
 from dpgen.workplace import Hardware, Rehearsal, Workplace
 from samplers import Sampler, make_sampler
-
-
-@dataclass(frozen=True)
-class DPDMSettings:
-    """Settings of DPDM: those of its private stages, and how its samples are drawn.
-
-    Args:
-        mode: "dpsgd", the only one.
-        sampling_steps: noise levels of the default sampler (Heun: two evaluations each).
-    """
-
-    mode: str = "dpsgd"
-    teacher: TeacherSettings = field(default_factory=TeacherSettings)
-    sampling_steps: int = 18
-
-    def __post_init__(self) -> None:
-        if self.mode != "dpsgd":
-            raise ValueError(f"mode of dpdm must be 'dpsgd', got {self.mode!r}")
 
 
 class DPDM(PrivateGenerator):
@@ -50,11 +30,10 @@ class DPDM(PrivateGenerator):
         self.budget, self.settings = budget, settings or DPDMSettings()
 
     def resolve(self, facts: PublicFacts) -> DPDMSettings:
-        s = self.settings
-        return DPDMSettings(s.mode, teacher.resolve(s.teacher, facts), s.sampling_steps)
+        return self.settings.resolved(facts)
 
     def plan(self, facts: PublicFacts) -> Plan:
-        return teacher.plan(self.resolve(facts).teacher, facts, self.budget)
+        return self.settings.plan(facts, self.budget)
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         return rehearse(self.resolve(facts).teacher, facts, hardware)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from torch import Tensor
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
 
-from dpgen.privacy.draws import Draws
-from dpgen.privacy.gradients import LossFn
-from dpgen.privacy.question import Question
+    from dpgen.privacy.draws import Draws
+    from dpgen.privacy.gradients import LossFn
+    from dpgen.privacy.question import Question
 
 
 class Records(Protocol):

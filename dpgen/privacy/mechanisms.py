@@ -1,48 +1,30 @@
 """Computations on all records with a private output. One object owns sampler, clip, noise and
 event.
 
-What is accounted cannot differ from what runs, because both are read off the same fields. Fields
-are public numbers; records, keys and functions are arguments. Neither mechanism ever learns how
-many records there are: rates and denominators are constants of the configuration.
+What is accounted cannot differ from what runs, because both are read off the same fields, those of
+`dpgen.privacy.declared`. Fields are public numbers; records, keys and functions are arguments.
+Neither mechanism ever learns how many records there are: rates and denominators are constants of
+the configuration.
 
 Every release asks a question (`dpgen.privacy.question`): the mechanism's own fields, those of the
 statistic or objective, the parameters, how it is computed. Its coins, draws and noise are those of
 that question; another question has others.
-
-    ``NoisySGD``  Poisson sample, per-record clipped gradients, Gaussian noise: DP-SGD (Abadi et al.
-                  2016, Algorithm 1, with the sampling its analysis assumes).
-    ``NoisySum``  one Gaussian release of a sum of clipped per-record statistics (Balle and Wang
-                  2018).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import numpy as np
 import torch
-from dp_accounting.dp_event import DpEvent
 from torch import Tensor
 
 from dpgen.privacy.clipping import Parameters, add_clipped, clip_factors, zero_sum
-from dpgen.privacy.contributions import Block, Nobody, Objective, Records, Statistic, Witness
-from dpgen.privacy.events import GaussianLeaf
+from dpgen.privacy.contributions import Block, Objective, Records, Statistic, Witness
+from dpgen.privacy.declared import NoisySGD, NoisySum
 from dpgen.privacy.gradients import engine_of
 from dpgen.privacy.noise import NoiseSource
 from dpgen.privacy.question import Given, Question
 
 __all__ = ["Block", "NoisySGD", "NoisyStep", "NoisySum", "Objective", "Records", "Statistic"]
-
-NOBODY = Nobody()
-
-
-def _positive(**values: float) -> None:
-    for name, value in values.items():
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be a number greater than 0, got {value}")
 
 
 def _filled(
@@ -64,79 +46,6 @@ def _extended(rows: Tensor, size: int) -> Tensor:
     """The first row again behind the last, until there are ``size``."""
     missing = size - len(rows)
     return torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])]) if missing else rows
-
-
-@dataclass(frozen=True)
-class NoisySGD:
-    """``n_steps`` noisy gradients, each the noised sum of clipped per-record gradients of a Poisson
-    sample.
-
-    Sensitivity: adding or removing one record moves a step's sum by at most ``clip_norm``, whatever
-    the records; replacing one by at most twice that, which the accountant knows. An empty sample is
-    a step like any other: it releases noise. A non-finite gradient contributes zero. The
-    privacy loss is dominated by the ``n_steps``-fold Poisson-subsampled Gaussian of this rate and
-    multiplier (theorem B1; theorem F3 for adaptive composition).
-
-    Args:
-        rate: probability with which each record enters a step, in (0, 1], the same constant for
-            every data set.
-        n_steps: number of releases.
-        noise_multiplier: standard deviation of the noise on the sum, in units of ``clip_norm``.
-        n_records: the public, declared size of the data set; with ``rate`` it sets the constant
-            denominator.
-        clip_norm: the largest l2 norm one record contributes.
-    """
-
-    rate: float
-    n_steps: int
-    noise_multiplier: float
-    n_records: int
-    clip_norm: float = 1.0
-
-    def __post_init__(self) -> None:
-        _positive(n_records=self.n_records, clip_norm=self.clip_norm)
-        self._leaf  # noqa: B018  an event that cannot be priced must not exist
-
-    @property
-    def _leaf(self) -> GaussianLeaf:
-        return GaussianLeaf(self.rate, self.noise_multiplier, self.n_steps)
-
-    @property
-    def event(self) -> DpEvent:
-        return self._leaf.event
-
-    @property
-    def n_releases(self) -> int:
-        return self.n_steps
-
-    @property
-    def noise_std(self) -> float:
-        """Standard deviation of the noise on the sum, per coordinate."""
-        return self.noise_multiplier * self.clip_norm
-
-    @property
-    def expected_batch(self) -> float:
-        """The denominator of every step: a constant, never the size of a batch."""
-        return self.rate * self.n_records
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {"mechanism": "NoisySGD", **asdict(self)}
-
-    def steps(
-        self,
-        records: Records,
-        noise: NoiseSource,
-        *,
-        start: int,
-        micro_batch: int,
-        device: torch.device,
-        witness: Witness = NOBODY,
-    ) -> Iterator[NoisyStep]:
-        if not 0 <= start <= self.n_steps:
-            raise ValueError(f"start must lie in [0, n_steps = {self.n_steps}], got {start}")
-        for index in range(start, self.n_steps):
-            yield NoisyStep(self, index, records, noise, micro_batch, device, witness)
 
 
 class NoisyStep:
@@ -210,87 +119,45 @@ class NoisyStep:
         add_clipped(total, objective.loss, parameters, (pixels, labels, draws), valid, clip_norm)
 
 
-@dataclass(frozen=True)
-class NoisySum:
-    """One Gaussian release of the sum over all records of a clipped statistic.
+def released_sum(
+    mechanism: NoisySum,
+    records: Records,
+    noise: NoiseSource,
+    micro_batch: int,
+    witness: Witness,
+) -> dict[str, Tensor]:
+    """The noisy tables, (n_rows, D) float64 each."""
+    question = Question.of(mechanism=mechanism, micro_batch=micro_batch, device="cpu")
+    witness.asked(question, 0)
+    noise = noise.for_question(question.digest)
+    tables = {
+        name: torch.zeros(shape, dtype=torch.float64)
+        for name, shape in mechanism.statistic.tables.items()
+    }
+    for first in range(0, records.n_slots, micro_batch):
+        slots = np.arange(first, min(first + micro_batch, records.n_slots))
+        mechanism._add(tables, *_filled(*records.read(slots), micro_batch))
+    witness.answering(question, 0)
+    return {
+        name: noise.add(table, mechanism.noise_std, release=0, name=name)
+        for name, table in tables.items()
+    }
 
-    Sensitivity: a record's blocks, taken together as one vector, are clipped to ``bound``, so
-    adding or removing it moves the release by at most ``bound`` and replacing it by at most twice
-    that, which the accountant knows (theorem B2). A non-finite statistic contributes zero. Every
-    real coordinate of every table gets noise, also rows that no record sits in.
 
-    Args:
-        statistic: what a record contributes.
-        noise_multiplier: standard deviation of the noise, in units of ``statistic.bound``.
-    """
-
-    statistic: Statistic
-    noise_multiplier: float
-
-    def __post_init__(self) -> None:
-        _positive(bound=self.statistic.bound)
-        self._leaf  # noqa: B018  an event that cannot be priced must not exist
-
-    @property
-    def _leaf(self) -> GaussianLeaf:
-        return GaussianLeaf(1.0, self.noise_multiplier, 1)
-
-    @property
-    def event(self) -> DpEvent:
-        return self._leaf.event
-
-    @property
-    def n_releases(self) -> int:
-        return 1
-
-    @property
-    def noise_std(self) -> float:
-        """Standard deviation of the noise on every coordinate of the sums."""
-        return self.noise_multiplier * self.statistic.bound
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {
-            "mechanism": "NoisySum",
-            "noise_multiplier": self.noise_multiplier,
-            "bound": self.statistic.bound,
-            "statistic": self.statistic.settings,
-        }
-
-    def release(
-        self,
-        records: Records,
-        noise: NoiseSource,
-        *,
-        micro_batch: int = 64,
-        witness: Witness = NOBODY,
-    ) -> dict[str, Tensor]:
-        """The noisy tables, (n_rows, D) float64 each."""
-        question = Question.of(mechanism=self, micro_batch=micro_batch, device="cpu")
-        witness.asked(question, 0)
-        noise = noise.for_question(question.digest)
-        tables = {
-            name: torch.zeros(shape, dtype=torch.float64)
-            for name, shape in self.statistic.tables.items()
-        }
-        for first in range(0, records.n_slots, micro_batch):
-            slots = np.arange(first, min(first + micro_batch, records.n_slots))
-            self._add(tables, *_filled(*records.read(slots), micro_batch))
-        witness.answering(question, 0)
-        return {
-            name: noise.add(table, self.noise_std, release=0, name=name)
-            for name, table in tables.items()
-        }
-
-    def _add(
-        self, tables: dict[str, Tensor], pixels: Tensor, labels: Tensor, valid: Tensor
-    ) -> None:
-        blocks = self.statistic(pixels, labels)
-        squares = torch.stack([b.values.double().square().sum(1) for b in blocks.values()])
-        factors = clip_factors(squares.sum(0).sqrt(), self.statistic.bound) * valid
-        for name, block in blocks.items():
-            # Zero times infinity is NaN: drop such records, do not scale them.
-            finite = torch.where(factors[:, None] > 0, block.values.double(), 0.0)
-            part = torch.zeros_like(tables[name])
-            # A table of the micro-batch first: short sums of long ones, so rounding stays small.
-            tables[name] += part.index_add_(0, block.rows, factors[:, None] * finite)
+def add_statistic(
+    mechanism: NoisySum,
+    tables: dict[str, Tensor],
+    pixels: Tensor,
+    labels: Tensor,
+    valid: Tensor,
+) -> None:
+    """Adds the clipped blocks of a micro-batch to the tables, in place."""
+    blocks = mechanism.statistic(pixels, labels)
+    squares = torch.stack([b.values.double().square().sum(1) for b in blocks.values()])
+    factors = clip_factors(squares.sum(0).sqrt(), mechanism.statistic.bound) * valid
+    for name, block in blocks.items():
+        # Zero times infinity is NaN: drop such records, do not scale them.
+        finite = torch.where(factors[:, None] > 0, block.values.double(), 0.0)
+        part = torch.zeros_like(tables[name])
+        # A table of the micro-batch first: short sums of long ones, so rounding stays small.
+        tables[name] += part.index_add_(0, block.rows, factors[:, None] * finite)

@@ -29,6 +29,13 @@ class UnverifiedClaim(ValueError):
     """A mode without a verified privacy claim was asked for, and nobody allowed it."""
 
 
+def unpriced(mechanism: str) -> UnverifiedClaim:
+    """What is raised instead of planning a mode without a guarantee: an empty plan would be a price
+    of zero.
+    """
+    return UnverifiedClaim(f"{mechanism} has no plan: nothing that it does is priced")
+
+
 @dataclass(frozen=True)
 class WorstCase:
     """The true price of a mechanism: what its own queries give away about one record.

@@ -37,9 +37,8 @@ from dpgen.privacy.gradients import BatchedLoss, Call
 from dpgen.privacy.mechanisms import NoisySGD
 from dpgen.progress import progress_bar
 from dpgen.stages.micro_batch import records_at_once
+from dpgen.stages.teacher_plan import LABEL
 from samplers import score_from_denoised
-
-LABEL = "teacher"
 
 
 @dataclass(frozen=True)

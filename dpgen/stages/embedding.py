@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import Tensor
-
-from dpgen.privacy.mechanisms import Block
+from dpgen.privacy.contributions import Block
 from dpgen.stages.counts import shrunk_counts
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class FeatureMap(Protocol):
@@ -73,6 +73,8 @@ class ClassEmbeddings:
         }
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> dict[str, Block]:
+        import torch
+
         phi = self.features(pixels.double()).double()
         phi = phi / phi.norm(dim=1, keepdim=True).clamp_min(1.0)
         counts = torch.full((len(phi), 1), self.count_weight, dtype=torch.float64)

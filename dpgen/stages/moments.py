@@ -20,13 +20,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Self
 
 from dpgen.cosines import Cosines
-from dpgen.privacy.mechanisms import Block
+from dpgen.privacy.contributions import Block
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MEANS, SPREAD = "class means", "class spread"  # what the two releases are charged by
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class ClassMeans:
         }
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> dict[str, Block]:
+        import torch
+
         x = shorten(pixels.flatten(1).double() - self.centre, self.radius)
         counts = torch.full((len(x), 1), self.count_weight, dtype=torch.float64)
         return {"sums": Block(torch.cat([x, counts], 1), labels)}
@@ -137,6 +141,8 @@ def shorten(x: Tensor, radius: float) -> Tensor:
 
 def stack(symmetric: Tensor) -> Tensor:
     """(..., m, m) symmetric to (..., m (m + 1) / 2), an isometry."""
+    import torch
+
     m = symmetric.shape[-1]
     i, j = torch.triu_indices(m, m)
     return symmetric[..., i, j] * _scales(i, j, symmetric)
@@ -144,6 +150,8 @@ def stack(symmetric: Tensor) -> Tensor:
 
 def unstack(stacked: Tensor) -> Tensor:
     """The inverse of `stack`."""
+    import torch
+
     m = round((math.sqrt(8 * stacked.shape[-1] + 1) - 1) / 2)
     i, j = torch.triu_indices(m, m)
     values = stacked / _scales(i, j, stacked)

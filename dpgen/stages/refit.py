@@ -2,68 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import torch
 from torch import Tensor
 
 from dpgen.cosines import Cosines
-from dpgen.data.images import PublicFacts
-from dpgen.networks.denoiser import Denoiser, DenoiserConfig
+from dpgen.data.facts import PublicFacts
+from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.gaussian import GaussianDenoiser
 from dpgen.networks.proposer import Proposer
 from dpgen.progress import progress_bar
 from dpgen.stages.denoising import NoiseLevels, pretrain
+from dpgen.stages.refit_settings import RefitSettings
 from dpgen.workplace import Workplace
-
-
-@dataclass(frozen=True)
-class RefitSettings:
-    """How a score network is fitted to samples.
-
-    Args:
-        preset: size of the network; ``None``: tiny up to 16 pixels, quick above.
-        bands: of the Gaussian that the network corrects: cosines with u + v < bands.
-        n_samples: images to learn from.
-        n_steps, batch_size, learning_rate: of the training (Adam).
-        ema_decay: of the averaged weights.
-    """
-
-    preset: str | None = None
-    bands: int = 12
-    n_samples: int = 20_000
-    n_steps: int = 600
-    batch_size: int = 128
-    learning_rate: float = 2e-3
-    ema_decay: float = 0.99
-
-    def __post_init__(self) -> None:
-        for name in ("bands", "n_samples", "n_steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be greater than 0, got {self.learning_rate}")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
-
-    def hurried(self) -> RefitSettings:
-        """Cut short, for the audit: all of it is free."""
-        return replace(self, n_samples=min(self.n_samples, 500), n_steps=1, batch_size=4)
-
-    def network(self, facts: PublicFacts) -> DenoiserConfig:
-        """The numbers of the network; refuses facts that it cannot take."""
-        require_each_class("score.n_samples", self.n_samples, facts)
-        preset = self.preset or ("tiny" if max(facts.shape[1:]) <= 16 else "quick")
-        return DenoiserConfig.preset(preset, facts.shape, facts.n_classes, prior_bands=self.bands)
-
-
-def require_each_class(name: str, n_samples: int, facts: PublicFacts) -> None:
-    """Refuses fewer than two samples a class: no spread can be taken of them."""
-    if n_samples < 2 * facts.n_classes:
-        raise ValueError(
-            f"{name} must be at least 2 for each of {facts.n_classes} classes, "
-            f"{2 * facts.n_classes}, got {n_samples}"
-        )
 
 
 def pool(proposer: Proposer, n: int, work: Workplace, purpose: int) -> tuple[Tensor, Tensor]:

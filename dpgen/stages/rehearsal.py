@@ -12,19 +12,19 @@ import numpy as np
 import torch
 
 from dpgen.data.images import PublicFacts
-from dpgen.distillation import Distillation
+from dpgen.distillation_settings import Distillation
 from dpgen.matching import match
 from dpgen.networks.denoiser import Denoiser
+from dpgen.networks.hidden_features import HiddenFeatures
 from dpgen.networks.labeller import Axes
-from dpgen.networks.perceptual import HiddenFeatures
 from dpgen.privacy.clipping import add_clipped, zero_sum
 from dpgen.privacy.draws import KEY_BYTES, Draws
-from dpgen.stages import sketch
+from dpgen.stages import sketch, sketch_plan
 from dpgen.stages.denoising import DenoisingObjective, NoiseLevels
 from dpgen.stages.embedding import ClassEmbeddings
-from dpgen.stages.labeller import LabelMoments
+from dpgen.stages.label_moments import LabelMoments
 from dpgen.stages.micro_batch import records_at_once
-from dpgen.stages.refit import RefitSettings
+from dpgen.stages.refit_settings import RefitSettings
 from dpgen.stages.sketch import SketchSettings
 from dpgen.stages.teacher import TeacherSettings, untrained
 from dpgen.workplace import Hardware, Rehearsal, peak_memory
@@ -87,7 +87,7 @@ def rehearse_sketch(
     labels = torch.arange(n) % facts.n_classes
     pixels = decoder.draw(labels, torch.Generator().manual_seed(0))
     seconds, embeddings = 0.0, []
-    for k, (_, statistic) in enumerate(sketch.statistics(settings, facts)):
+    for k, (_, statistic) in enumerate(sketch_plan.statistics(settings, facts)):
         if isinstance(statistic, LabelMoments):
             axes = Axes.fitted(statistic.features(pixels), statistic.n_axes)
             statistic = statistic.along(axes)

@@ -15,84 +15,35 @@ Privacy: theorems B2 and F3.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dpgen.data.images import PublicFacts
+from dpgen.data.facts import PublicFacts
 from dpgen.data.private import PrivateDataset
-from dpgen.fourier import FourierFeatures
-from dpgen.gabor import GaborFeatures
 from dpgen.matching import Embedding, match
 from dpgen.networks.decoder import Decoder, DecoderConfig
+from dpgen.networks.hidden_features import HiddenFeatures
 from dpgen.networks.labeller import Axes, Labeller, LabellerConfig, in_parts
-from dpgen.networks.perceptual import HiddenFeatures, PerceptualNetwork
+from dpgen.networks.perceptual import PerceptualNetwork
 from dpgen.networks.proposer import Proposer, ProposerConfig
-from dpgen.privacy.accounting import Budget
-from dpgen.privacy.mechanisms import NoisySum, Statistic
-from dpgen.privacy.plan import Plan, Stage, split_budget
+from dpgen.privacy.mechanisms import NoisySum
+from dpgen.privacy.plan import Plan
 from dpgen.progress import progress_bar
 from dpgen.stages import labeller
-from dpgen.stages.embedding import ClassEmbeddings, FeatureMap, class_embeddings
-from dpgen.stages.labeller import LabelMoments
-from dpgen.stages.refit import require_each_class
+from dpgen.stages.embedding import ClassEmbeddings, class_embeddings
+from dpgen.stages.label_moments import LABEL, LabelMoments
 from dpgen.stages.release import released
+from dpgen.stages.sketch_plan import WIDTH, label
 from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.warps import warp
 from dpgen.workplace import Workplace
 
 FeatureFn = Callable[[Tensor], Tensor]
-WIDTH = 16  # channels of the first convolution of the classifier between the rounds
 
-__all__ = [
-    "SketchSettings",
-    "label",
-    "plan",
-    "run",
-    "statistics",
-    "untrained",
-    "untrained_classifier",
-]
-
-
-def label(k: int) -> str:
-    """The name that round k is charged by."""
-    return f"sketch {k + 1}"
-
-
-def statistics(settings: SketchSettings, facts: PublicFacts) -> list[tuple[str, Statistic]]:
-    """What is released, in order; public numbers only. Refuses facts that it cannot take."""
-    s = settings
-    require_each_class("sketch.n_samples", s.n_samples, facts)
-    found: list[tuple[str, Statistic]] = []
-    pixels: FeatureMap = FourierFeatures(math.prod(facts.shape), s.n_frequencies, s.bandwidths)
-    for k in range(len(s.rounds)):
-        features: FeatureMap = pixels
-        if k > 0:
-            features = HiddenFeatures(WIDTH, s.n_hidden_frequencies, s.hidden_bandwidths, 10 * k)
-        found.append((label(k), ClassEmbeddings(features, facts.n_classes)))
-    if s.labeller_share > 0:
-        gabor = GaborFeatures(facts.shape)
-        n_axes = min(300, gabor.n_features)
-        found.append((labeller.LABEL, LabelMoments(gabor, facts.n_classes, n_axes)))
-    return found
-
-
-def plan(settings: SketchSettings, facts: PublicFacts, budget: Budget) -> Plan:
-    """The releases and their prices."""
-    multipliers, _ = split_budget(
-        budget, facts.relation, shares=settings.shares, rate=1.0, n_steps=0
-    )
-    stages = [
-        Stage(name, NoisySum(statistic, multiplier))
-        for (name, statistic), multiplier in zip(
-            statistics(settings, facts), multipliers, strict=True
-        )
-    ]
-    return Plan(tuple(stages), facts.relation)
+__all__ = ["SketchSettings", "run", "untrained", "untrained_classifier"]
 
 
 def run(
@@ -121,7 +72,7 @@ def run(
     proposer = Proposer(ProposerConfig(decoder.config, s.warp))
     proposer.decoder.load_state_dict(decoder.state_dict())
     if s.labeller_share > 0:
-        mechanism = _mechanism(plan, labeller.LABEL)
+        mechanism = _mechanism(plan, LABEL)
         proposer = proposer.judged_by(_labeller(proposer, mechanism, s.n_samples, data, work))
     return proposer.eval().requires_grad_(False)
 
@@ -264,7 +215,7 @@ def _labeller(
         axes = Axes(**held[0])
     moments = moments.along(axes)
     mechanism = NoisySum(moments, mechanism.noise_multiplier)
-    tables = released(data, labeller.LABEL, mechanism, checkpoints, work.show)
+    tables = released(data, LABEL, mechanism, checkpoints, work.show)
     if fitted is not None:
         found = Labeller(LabellerConfig(moments.features, moments.n_classes, moments.n_axes))
         found.load_state_dict(fitted[0])

@@ -10,56 +10,22 @@ import torch
 from torch import Tensor
 
 from dpgen.cosines import Cosines
-from dpgen.data.images import PublicFacts
+from dpgen.data.facts import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.gaussian import GaussianDenoiser
 from dpgen.networks.proposer import Proposer
-from dpgen.privacy.accounting import Budget
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum, Statistic
-from dpgen.privacy.plan import Plan, Stage, split_budget
+from dpgen.privacy.plan import Plan
 from dpgen.stages import denoising, sketch, warm_start
 from dpgen.stages.denoising import NoiseLevels
-from dpgen.stages.moments import ClassMeans, ClassSpread
-from dpgen.stages.refit import RefitSettings, fit_score
-from dpgen.stages.teacher_settings import TeacherSettings, network, resolve
+from dpgen.stages.moments import MEANS, SPREAD
+from dpgen.stages.refit import fit_score
+from dpgen.stages.refit_settings import RefitSettings
+from dpgen.stages.teacher_plan import LABEL
+from dpgen.stages.teacher_settings import TeacherSettings, network
 from dpgen.workplace import Workplace
 
-__all__ = ["TeacherSettings", "plan", "resolve", "statistics", "train", "untrained"]
-
-
-def plan(settings: TeacherSettings, facts: PublicFacts, budget: Budget) -> Plan:
-    """The stages and their prices, from resolved settings."""
-    s = settings
-    rate = s.batch / facts.n_records
-    w, f = s.warm_start_share, s.means_share
-    parts = s.sketch.shares if s.sketch is not None else [f, 1 - f]
-    shares = [w * part for part in parts] if w > 0 else []
-    releases, sgd = split_budget(
-        budget, facts.relation, shares=shares, rate=rate, n_steps=s.n_steps
-    )
-    stages = [
-        Stage(label, NoisySum(statistic, multiplier))
-        for (label, statistic), multiplier in zip(statistics(s, facts), releases, strict=False)
-    ]
-    if sgd is not None:
-        mechanism = NoisySGD(rate, s.n_steps, sgd, facts.n_records, s.clip_norm)
-        stages.append(Stage(denoising.LABEL, mechanism))
-    return Plan(tuple(stages), facts.relation)
-
-
-def statistics(settings: TeacherSettings, facts: PublicFacts) -> list[tuple[str, Statistic]]:
-    """The warm start's statistics; moments with radii at which most images of this many pixels are
-    not clipped.
-    """
-    if settings.sketch is not None:
-        return sketch.statistics(settings.sketch, facts)
-    scale = (facts.shape[0] * facts.shape[1] * facts.shape[2] / 64) ** 0.5
-    means = ClassMeans(
-        facts.shape, facts.n_classes, centre=-0.4, radius=6.0 * scale, count_weight=scale
-    )
-    spread = ClassSpread(Cosines(facts.shape, settings.bands), facts.n_classes, radius=4.5 * scale)
-    return [(warm_start.MEANS, means), (warm_start.SPREAD, spread)]
+__all__ = ["TeacherSettings", "train", "untrained"]
 
 
 def train(
@@ -76,8 +42,8 @@ def train(
     denoiser = untrained(s, facts, work.seed).to(device)
     levels, others = NoiseLevels(n_draws=s.n_draws), dict[str, Proposer]()
     # A checkpoint of DP-SGD holds the whole network: what came before is not made again.
-    begun = work.run.checkpoints.load(denoising.LABEL) is not None
-    means, spread = plan.mechanism(warm_start.MEANS), plan.mechanism(warm_start.SPREAD)
+    begun = work.run.checkpoints.load(LABEL) is not None
+    means, spread = plan.mechanism(MEANS), plan.mechanism(SPREAD)
     if s.sketch is not None:
         proposer = sketch.run(s.sketch, facts, data, plan, work)
         score = RefitSettings(
@@ -97,7 +63,7 @@ def train(
         prior.set(*gaussians)
         if s.pretrain_steps > 0 and not begun:
             _pretrain(denoiser, copy.deepcopy(prior).cpu(), levels, s, facts, work)
-    if (sgd := plan.mechanism(denoising.LABEL)) is not None:
+    if (sgd := plan.mechanism(LABEL)) is not None:
         denoising.train_teacher(
             denoiser,
             data,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dpgen import score_matching
-from dpgen.data.images import PublicFacts
-from dpgen.networks.denoiser import PRESETS, DenoiserConfig
-from dpgen.stages.sketch import SketchSettings
+from dpgen.data.facts import PublicFacts
+from dpgen.networks.denoiser_config import PRESETS, DenoiserConfig
+from dpgen.stages.sketch_settings import SketchSettings
 
 WARM_STARTS = ("moments", "sketch")
 RESIDUALS = ("off", "added", "fed")

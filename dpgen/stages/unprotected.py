@@ -14,23 +14,13 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from dpgen.data.images import Images, PublicFacts
-from dpgen.networks.denoiser import PRESETS, Denoiser, DenoiserConfig
+from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.networks.ema import EMA
 from dpgen.privacy.mechanisms import Records
 from dpgen.progress import progress_bar
 
 # (images, labels and rows of a batch, its generator) -> loss of each record, (B,)
 BatchLoss = Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]
-
-
-def preset_for(preset: str | None, facts: PublicFacts) -> str:
-    """The size of a network, from the public shape where none is named."""
-    side = max(facts.shape[1:])
-    name = preset or ("tiny" if side <= 16 else "small" if side <= 32 else "base")
-    if name not in PRESETS:
-        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
-    DenoiserConfig.preset(name, facts.shape, facts.n_classes)  # a shape that it cannot take
-    return name
 
 
 def untrained(preset: str, facts: PublicFacts, seed: int) -> Denoiser:
@@ -83,15 +73,3 @@ def fit(
             ema.update(network)
             advance()
     network.load_state_dict(ema.module.state_dict())
-
-
-def check_positive(settings: object, whole: tuple[str, ...], real: tuple[str, ...]) -> None:
-    """Refuses counts below 1 and numbers that are not greater than 0."""
-    for name in whole:
-        if getattr(settings, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(settings, name)}")
-    for name in real:
-        if not 0 < getattr(settings, name) < float("inf"):
-            raise ValueError(
-                f"{name} must be a number greater than 0, got {getattr(settings, name)}"
-            )

@@ -19,10 +19,9 @@ from dpgen.cosines import Cosines
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy.mechanisms import NoisySum
 from dpgen.stages.counts import shrunk_counts
-from dpgen.stages.moments import ClassMeans, ClassSpread, unstack
+from dpgen.stages.moments import MEANS, SPREAD, ClassMeans, ClassSpread, unstack
 from dpgen.stages.release import released
 
-MEANS, SPREAD = "class means", "class spread"
 CENTRES = "class centres"  # the state that holds the means as the second release takes them
 
 

@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from dpgen import Budget, Images
+from dpgen.configurations.pge import SamplerSettings
 from dpgen.data.images import to_uint8
 from dpgen.data.sources import read_images
 from dpgen.evaluation.extraction import Statistics, extract, reference_statistics, statistics
@@ -22,7 +23,6 @@ from dpgen.evaluation.utility import UtilityProtocol, utility
 from dpgen.generator import PrivateGenerator
 from dpgen.methods import find
 from dpgen.methods.dpdm import DPDMSettings
-from dpgen.methods.pge import SamplerSettings
 from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.chain import replace_durably
 from legs.recipes import CLASSES

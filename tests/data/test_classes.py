@@ -15,7 +15,8 @@ import torch
 from torch.utils.data import TensorDataset
 
 from dpgen.data.classes import MAX_CLASSES, class_list, parse_classes
-from dpgen.data.images import Images, Origin, PublicFacts, to_float
+from dpgen.data.facts import Origin, PublicFacts
+from dpgen.data.images import Images, to_float
 from dpgen.data.parquet import pyarrow_parquet
 from dpgen.data.pictures import encode_png
 from dpgen.data.private import PrivateDataset, open_images

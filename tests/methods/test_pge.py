@@ -14,9 +14,9 @@ import torch
 import dpgen
 from dpgen import PGE, Budget, PGESettings
 from dpgen.checkpoint import Checkpoints
+from dpgen.configurations.pge import SamplerSettings
 from dpgen.data.private import PrivateDataset
 from dpgen.methods import METHODS, find
-from dpgen.methods.pge import SamplerSettings
 from dpgen.score_matching import LOSSES
 from dpgen.settings import from_dict
 from dpgen.stages.teacher import TeacherSettings

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dpgen.networks import MLP, Classifier
+from dpgen.networks.classifier import MLP, Classifier
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4), (1, 8, 8), (1, 28, 28), (3, 33, 47), (3, 64, 64)])

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad
 
-from dpgen.networks import PRESETS, Denoiser, DenoiserConfig
-from dpgen.networks.denoiser import coefficients
+from dpgen.networks.denoiser import PRESETS, Denoiser, DenoiserConfig, coefficients
 
 CONFIG = DenoiserConfig((2, 8, 8), 3, (8, 16), 1, (1,), 4, sigma_data=0.7, n_reserved=2)
 SIGMAS = torch.tensor([1e-4, 0.01, 0.7, 3.0, 80.0], dtype=torch.float64)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dpgen.networks import Discriminator
+from dpgen.networks.discriminator import Discriminator
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4), (1, 8, 8), (1, 28, 28), (3, 33, 47), (3, 256, 256)])

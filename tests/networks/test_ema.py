@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dpgen.networks import EMA
+from dpgen.networks.ema import EMA
 
 
 class Counter(nn.Module):

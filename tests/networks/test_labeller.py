@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dpgen.gabor import GaborFeatures
 from dpgen.networks.labeller import Axes, Labeller, LabellerConfig, in_parts
-from dpgen.released import plain
+from dpgen.settings import plain
 
 SHAPE, K, D = (1, 8, 8), 3, 4
 CONFIG = LabellerConfig(GaborFeatures(SHAPE, grid=2), K, D)

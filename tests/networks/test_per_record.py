@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from dpgen.networks import NETWORKS, require_per_record
+from dpgen.networks.per_record import require_per_record
+from dpgen.networks.table import NETWORKS
 from dpgen.privacy.clipping import MARGIN, add_clipped, zero_sum
 from dpgen.privacy.gradients import BatchedLoss, engine_of
 

@@ -31,7 +31,8 @@ from dpgen.privacy.mechanisms import Block, NoisySum
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statement import inherited, statement_of
-from dpgen.released import CONFIG_SCHEMA, hashes, write_copy
+from dpgen.released import hashes, write_copy
+from dpgen.settings import CONFIG_SCHEMA
 
 KEY = bytes(range(32))
 LIMIT = Budget(epsilon=50.0, delta=1e-5)

@@ -16,7 +16,7 @@ from dpgen.gabor import GaborFeatures
 from dpgen.networks.labeller import Axes
 from dpgen.networks.perceptual import HiddenFeatures, PerceptualNetwork
 from dpgen.privacy.mechanisms import NoisySum, Statistic
-from dpgen.stages import labeller
+from dpgen.stages import label_moments
 from dpgen.stages.embedding import ClassEmbeddings
 from dpgen.stages.labeller import LabelMoments
 from dpgen.stages.moments import ClassMeans, ClassSpread, stack, unstack
@@ -214,5 +214,5 @@ def test_a_charge_says_every_number_that_the_statistics_of_the_sketch_have(
         assert other_moments.settings != before
     for name in ("COUNT_WEIGHT", "ANGLE"):
         with monkeypatch.context() as patch:
-            patch.setattr(labeller, name, 0.7)
+            patch.setattr(label_moments, name, 0.7)
             assert moments.settings != before, name

@@ -9,7 +9,8 @@ import pytest
 
 from dpgen.data.images import PublicFacts
 from dpgen.privacy.accounting import Budget
-from dpgen.stages.published_pge import PaperSettings, claim, resolve, respond
+from dpgen.stages.published_pge import claim, respond
+from dpgen.stages.published_pge_settings import PaperSettings, resolve
 
 FACTS = PublicFacts((1, 8, 8), ("a", "b"), 30, "add_remove", origin="stated")
 

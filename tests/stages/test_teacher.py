@@ -9,8 +9,9 @@ import pytest
 from dpgen.data.images import PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.accounting import Budget
-from dpgen.stages import denoising, teacher, warm_start
-from dpgen.stages.teacher import TeacherSettings, resolve, untrained
+from dpgen.stages import denoising, teacher_plan, warm_start
+from dpgen.stages.teacher import untrained
+from dpgen.stages.teacher_settings import TeacherSettings, resolve
 
 FACTS = PublicFacts((1, 8, 8), ("a", "b"), 30, "add_remove", origin="stated")
 
@@ -30,7 +31,7 @@ def test_a_methods_own_defaults_go_before_the_common_ones_and_behind_what_is_set
     own = {"tiny": {"loss": "sliced", "residual": "fed", "n_draws": 99}, "small": {"batch": 1}}
     resolved = resolve(TeacherSettings(n_draws=3), FACTS, own)
     assert (resolved.loss, resolved.residual, resolved.n_draws) == ("sliced", "fed", 3)
-    assert resolved.batch == teacher.resolve(TeacherSettings(), FACTS).batch
+    assert resolved.batch == resolve(TeacherSettings(), FACTS).batch
 
 
 def test_resolving_twice_changes_nothing() -> None:
@@ -66,9 +67,9 @@ def test_what_would_do_nothing_or_cannot_be_is_refused(
 def test_loss_and_residual_change_nothing_that_is_charged() -> None:
     """The mechanism is the same DP-SGD: theorem B1 holds for any loss of one record."""
     base = resolve(TeacherSettings(n_steps=3, batch=15, warm_start_share=0.5), FACTS)
-    plain = teacher.plan(base, FACTS, Budget(0.3, 1e-3))
+    plain = teacher_plan.plan(base, FACTS, Budget(0.3, 1e-3))
     other = replace(base, loss="sliced", residual="fed", n_draws=32)
-    changed = teacher.plan(other, FACTS, Budget(0.3, 1e-3))
+    changed = teacher_plan.plan(other, FACTS, Budget(0.3, 1e-3))
     assert changed == plain
     assert [stage.label for stage in plain.stages] == [
         warm_start.MEANS,

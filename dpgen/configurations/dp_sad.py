@@ -1,0 +1,59 @@
+"""Settings of DP-SAD and its plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from dpgen.data.facts import PublicFacts
+from dpgen.distillation_settings import Distillation
+from dpgen.privacy.accounting import Budget
+from dpgen.privacy.notice import unpriced
+from dpgen.privacy.plan import Plan
+from dpgen.stages import published_dp_sad_settings, teacher_plan, teacher_settings
+from dpgen.stages.published_dp_sad_settings import PaperSettings
+from dpgen.stages.teacher_settings import TeacherSettings
+
+
+@dataclass(frozen=True)
+class DPSADSettings:
+    """Settings of DP-SAD.
+
+    Args:
+        mode: "sealed", or "paper".
+        teacher: the private stages of mode sealed.
+        student: the distillation of mode sealed.
+        paper: the published flow, in mode paper only.
+    """
+
+    mode: str = "sealed"
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    student: Distillation = field(default_factory=Distillation)
+    paper: PaperSettings | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("sealed", "paper"):
+            raise ValueError(f"mode of dp-sad must be 'sealed' or 'paper', got {self.mode!r}")
+        if self.mode == "sealed" and self.paper is not None:
+            raise ValueError(
+                "paper.* are settings of mode paper: set mode=paper, or leave them"
+            )
+        if self.mode == "paper" and (self.teacher, self.student) != (
+            TeacherSettings(),
+            Distillation(),
+        ):
+            raise ValueError(
+                "teacher.* and student.* are settings of mode sealed: mode paper has paper.*"
+            )
+
+    def resolved(self, facts: PublicFacts) -> DPSADSettings:
+        """With every ``None`` filled in for these facts."""
+        if self.mode == "paper":
+            paper = published_dp_sad_settings.resolve(self.paper or PaperSettings(), facts)
+            return replace(self, paper=paper)
+        return replace(self, teacher=teacher_settings.resolve(self.teacher, facts))
+
+    def plan(self, facts: PublicFacts, budget: Budget) -> Plan:
+        """Everything that `fit` will charge. Raises UnverifiedClaim in mode paper."""
+        if self.mode == "paper":
+            raise unpriced("dp-sad/paper")
+        return teacher_plan.plan(self.resolved(facts).teacher, facts, budget)

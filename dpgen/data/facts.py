@@ -1,0 +1,162 @@
+"""The facts about a data set that may be known without spending privacy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from dpgen.files import read_toml
+from dpgen.privacy.relation import Adjacency, Relation
+
+Origin = Literal["stated", "declared", "named"]
+
+FACTS_SCHEMA = "dpgen-facts/1"
+# A statement lists the classes and has at most a MiB: these leave the rest of it 64 KiB.
+CLASS_LIST_BYTES, NAME_BYTES = 15 * 2**16, 10
+
+
+@dataclass(frozen=True)
+class PublicFacts:
+    """What may be known about private records without spending.
+
+    Every rate and denominator comes from here. Guarantees: an instance is valid.
+
+    Args:
+        shape: (C, H, W) of every record; C is 1 or 3.
+        class_names: one name per class, in label order; ``("all",)`` when there are no classes.
+        n_records: the declared number of records, at least 1.
+        adjacency: whether neighbouring data sets differ by adding or removing one record, or by
+            replacing one.
+        max_records_per_unit: the most records of one protected unit (a person). Nothing checks
+            that it is true, and epsilon is stated for a whole unit.
+        origin: ``stated`` in a facts file, or ``declared`` public by whoever runs the program on
+            headers it read; ``named`` is the same, but for the classes, which no header says and
+            whoever runs the program names.
+    """
+
+    shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    n_records: int
+    adjacency: Adjacency = "add_remove"
+    max_records_per_unit: int = 1
+    origin: Origin = "declared"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", _tuple_of(int, "shape", self.shape))
+        object.__setattr__(self, "class_names", _tuple_of(str, "class_names", self.class_names))
+        if len(self.shape) != 3 or min(self.shape) < 1 or self.shape[0] not in (1, 3):
+            raise ValueError(
+                f"shape must be (channels, height, width) with 1 or 3 channels, got {self.shape}"
+            )
+        check_class_names(self.class_names)
+        _check_count("n_records", self.n_records)
+        _check_count("max_records_per_unit", self.max_records_per_unit)
+        if self.max_records_per_unit > self.n_records:
+            raise ValueError(
+                f"max_records_per_unit must lie in 1..n_records = {self.n_records}, "
+                f"got {self.max_records_per_unit}"
+            )
+        for name, choices in (("adjacency", get_args(Adjacency)), ("origin", get_args(Origin))):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
+                )
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes, 1 when there are none."""
+        return len(self.class_names)
+
+    @property
+    def relation(self) -> Relation:
+        """What neighbouring data sets differ by."""
+        return Relation(self.adjacency, self.max_records_per_unit)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts as JSON values; ``from_dict`` restores them exactly."""
+        return {
+            "schema": FACTS_SCHEMA,
+            "shape": list(self.shape),
+            "class_names": list(self.class_names),
+            "n_records": self.n_records,
+            "adjacency": self.adjacency,
+            "max_records_per_unit": self.max_records_per_unit,
+            "origin": self.origin,
+        }
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Self:
+        """Reads the facts strictly: an unknown key is an error that names the nearest known one.
+
+        Args:
+            table: ``shape`` and ``n_records``, and any other field; without ``class_names`` there
+                are no classes.
+        """
+        known = [field.name for field in fields(cls)]
+        for key in table:
+            if key not in (*known, "schema"):
+                near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
+                raise ValueError(f"unknown key {key!r} in the facts: did you mean {near!r}?")
+        if table.get("schema", FACTS_SCHEMA) != FACTS_SCHEMA:
+            raise ValueError(f"schema must be {FACTS_SCHEMA!r}, got {table['schema']!r}")
+        for key in ("shape", "n_records"):
+            if key not in table:
+                raise ValueError(f"the facts must state {key}, got only {sorted(table)}")
+        values = {key: value for key, value in table.items() if key != "schema"}
+        return cls(**{"class_names": ("all",)} | values)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Reads a facts file (TOML, the fields at top level); the facts are then ``stated``."""
+        table = read_toml(Path(path))
+        if "origin" in table:
+            raise ValueError(
+                f"facts file {path} must not set origin, got {table['origin']!r}: "
+                "facts read from a file are 'stated'"
+            )
+        try:
+            return cls.from_dict(table | {"origin": "stated"})
+        except ValueError as error:
+            raise ValueError(f"facts file {path}: {error}") from error
+
+
+def check_class_names(class_names: tuple[str, ...]) -> None:
+    """Refuses an empty list of class names, one that no statement has room for, an empty or
+    repeated name, and control characters.
+    """
+    if not class_names:
+        raise ValueError("class_names must name at least one class; without classes it is ('all',)")
+    seen: set[str] = set()
+    n_bytes = sum(len(name.encode(errors="replace")) + NAME_BYTES for name in class_names)
+    if n_bytes > CLASS_LIST_BYTES:
+        raise ValueError(
+            f"class_names must take at most {CLASS_LIST_BYTES} bytes with {NAME_BYTES} more for "
+            f"each, got {n_bytes} for {len(class_names)} names: shorten them"
+        )
+    for name in class_names:
+        if not name or any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+            raise ValueError(
+                f"class_names must be non-empty and without control characters, got {name!r}"
+            )
+        if any("\ud800" <= letter <= "\udfff" for letter in name):  # a folder's name, undecodable
+            raise ValueError(f"class_names must be text in UTF-8, got {name!r}: rename the folder")
+        if name in seen:
+            raise ValueError(f"class_names must be distinct, got {name!r} twice")
+        seen.add(name)
+
+
+def _tuple_of(kind: type, name: str, values: object) -> tuple[Any, ...]:
+    if not isinstance(values, (list, tuple)):
+        raise ValueError(f"{name} must be a list of {kind.__name__}, got {values!r}")
+    for value in values:
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ValueError(f"{name} must hold only {kind.__name__}, got {value!r}")
+    return tuple(values)
+
+
+def _check_count(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**63:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r:.60}")

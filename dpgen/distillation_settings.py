@@ -1,0 +1,94 @@
+"""The settings of the distillation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from samplers import Explicit
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """How the student is made.
+
+    Args:
+        n_steps: network evaluations per image of the student: 1, 2, 4 or 8.
+        n_iterations: training steps.
+        batch_size: images a step.
+        learning_rate: of student and discriminator (Adam).
+        adversarial_weight: lambda, at least 0; 0 leaves the discriminator out.
+        pool_size: teacher-made images to learn from.
+        ema_decay: of the student's averaged weights.
+        sigma_min, sigma_max: ends of the student's ladder of noise levels.
+        teacher_steps: steps of the teacher's path per step of the student.
+        pairing: "fresh" or "paired", as above.
+    """
+
+    n_steps: int = 4
+    n_iterations: int = 150
+    batch_size: int = 128
+    learning_rate: float = 2e-4
+    adversarial_weight: float = 0.1
+    pool_size: int = 4000
+    ema_decay: float = 0.99
+    sigma_min: float = 0.2
+    sigma_max: float = 10.0
+    teacher_steps: int = 3
+    pairing: str = "fresh"
+
+    def __post_init__(self) -> None:
+        if self.n_steps not in (1, 2, 4, 8):
+            raise ValueError(f"n_steps of the student must be 1, 2, 4 or 8, got {self.n_steps}")
+        if self.pairing not in ("paired", "fresh"):
+            raise ValueError(f"pairing must be paired or fresh, got {self.pairing!r}")
+        for name in ("n_iterations", "batch_size", "pool_size", "teacher_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be greater than 0, got {self.learning_rate}")
+        if not self.adversarial_weight >= 0:
+            raise ValueError(
+                f"adversarial_weight must be at least 0, got {self.adversarial_weight}"
+            )
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
+        if not self._surely_descends():
+            self.levels  # noqa: B018  a ladder that cannot be built must not be configured
+
+    def _surely_descends(self) -> bool:
+        """Whether the levels need not be built, which takes torch, to see that they can be.
+
+        The seventh roots of the levels lie apart by more than 1e-5 of their size for such ends,
+        far more than rounding moves them, and none of the levels is near the ends of float64.
+        """
+        return 1e-30 <= self.sigma_min and 1.001 * self.sigma_min <= self.sigma_max <= 1e30
+
+    def hurried(self) -> Distillation:
+        """Cut short, for the audit: all of it is free."""
+        return replace(self, n_iterations=2, batch_size=4, pool_size=8)
+
+    @property
+    def levels(self) -> Explicit:
+        """The student's ladder, for training and for sampling."""
+        from samplers import Explicit, Karras
+
+        if self.n_steps == 1:
+            return Explicit((self.sigma_max, 0.0))
+        ladder = Karras(self.n_steps, sigma_min=self.sigma_min, sigma_max=self.sigma_max)()
+        return Explicit(tuple(ladder.tolist()))
+
+    @property
+    def path(self) -> Explicit:
+        """The teacher's ladder: every interval of the student's, cut geometrically."""
+        from samplers import Explicit
+
+        rungs = list(self.levels.sigmas[:-1])
+        fine: list[float] = []
+        # The last interval ends at 0, which no geometric cut reaches: aim a fifth below its start.
+        for high, low in pairwise([*rungs, rungs[-1] / 5 if self.n_steps > 1 else 0.04]):
+            cuts = self.teacher_steps * (1 if self.n_steps > 1 else 4)
+            fine += [high * (low / high) ** (k / cuts) for k in range(cuts)]
+        return Explicit((*fine, 0.0))

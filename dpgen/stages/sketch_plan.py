@@ -1,0 +1,57 @@
+"""The plan of the sketch: what its rounds and its labeller release, and the prices."""
+
+from __future__ import annotations
+
+import math
+
+from dpgen.data.facts import PublicFacts
+from dpgen.fourier import FourierFeatures
+from dpgen.gabor import GaborFeatures
+from dpgen.networks.hidden_features import HiddenFeatures
+from dpgen.privacy.accounting import Budget
+from dpgen.privacy.contributions import Statistic
+from dpgen.privacy.declared import NoisySum
+from dpgen.privacy.plan import Plan, Stage, split_budget
+from dpgen.stages.embedding import ClassEmbeddings, FeatureMap
+from dpgen.stages.label_moments import LABEL, LabelMoments
+from dpgen.stages.refit_settings import require_each_class
+from dpgen.stages.sketch_settings import SketchSettings
+
+WIDTH = 16  # channels of the first convolution of the classifier between the rounds
+
+
+def label(k: int) -> str:
+    """The name that round k is charged by."""
+    return f"sketch {k + 1}"
+
+
+def statistics(settings: SketchSettings, facts: PublicFacts) -> list[tuple[str, Statistic]]:
+    """What is released, in order; public numbers only. Refuses facts that it cannot take."""
+    s = settings
+    require_each_class("sketch.n_samples", s.n_samples, facts)
+    found: list[tuple[str, Statistic]] = []
+    pixels: FeatureMap = FourierFeatures(math.prod(facts.shape), s.n_frequencies, s.bandwidths)
+    for k in range(len(s.rounds)):
+        features: FeatureMap = pixels
+        if k > 0:
+            features = HiddenFeatures(WIDTH, s.n_hidden_frequencies, s.hidden_bandwidths, 10 * k)
+        found.append((label(k), ClassEmbeddings(features, facts.n_classes)))
+    if s.labeller_share > 0:
+        gabor = GaborFeatures(facts.shape)
+        n_axes = min(300, gabor.n_features)
+        found.append((LABEL, LabelMoments(gabor, facts.n_classes, n_axes)))
+    return found
+
+
+def plan(settings: SketchSettings, facts: PublicFacts, budget: Budget) -> Plan:
+    """The releases and their prices."""
+    multipliers, _ = split_budget(
+        budget, facts.relation, shares=settings.shares, rate=1.0, n_steps=0
+    )
+    stages = [
+        Stage(name, NoisySum(statistic, multiplier))
+        for (name, statistic), multiplier in zip(
+            statistics(settings, facts), multipliers, strict=True
+        )
+    ]
+    return Plan(tuple(stages), facts.relation)

@@ -1,0 +1,49 @@
+"""The plan of the private teacher: its warm start's releases, then DP-SGD, and their prices."""
+
+from __future__ import annotations
+
+from dpgen.cosines import Cosines
+from dpgen.data.facts import PublicFacts
+from dpgen.privacy.accounting import Budget
+from dpgen.privacy.contributions import Statistic
+from dpgen.privacy.declared import NoisySGD, NoisySum
+from dpgen.privacy.plan import Plan, Stage, split_budget
+from dpgen.stages import sketch_plan
+from dpgen.stages.moments import MEANS, SPREAD, ClassMeans, ClassSpread
+from dpgen.stages.teacher_settings import TeacherSettings
+
+LABEL = "teacher"  # what DP-SGD is charged by
+
+
+def plan(settings: TeacherSettings, facts: PublicFacts, budget: Budget) -> Plan:
+    """The stages and their prices, from resolved settings."""
+    s = settings
+    rate = s.batch / facts.n_records
+    w, f = s.warm_start_share, s.means_share
+    parts = s.sketch.shares if s.sketch is not None else [f, 1 - f]
+    shares = [w * part for part in parts] if w > 0 else []
+    releases, sgd = split_budget(
+        budget, facts.relation, shares=shares, rate=rate, n_steps=s.n_steps
+    )
+    stages = [
+        Stage(label, NoisySum(statistic, multiplier))
+        for (label, statistic), multiplier in zip(statistics(s, facts), releases, strict=False)
+    ]
+    if sgd is not None:
+        mechanism = NoisySGD(rate, s.n_steps, sgd, facts.n_records, s.clip_norm)
+        stages.append(Stage(LABEL, mechanism))
+    return Plan(tuple(stages), facts.relation)
+
+
+def statistics(settings: TeacherSettings, facts: PublicFacts) -> list[tuple[str, Statistic]]:
+    """The warm start's statistics; moments with radii at which most images of this many pixels are
+    not clipped.
+    """
+    if settings.sketch is not None:
+        return sketch_plan.statistics(settings.sketch, facts)
+    scale = (facts.shape[0] * facts.shape[1] * facts.shape[2] / 64) ** 0.5
+    means = ClassMeans(
+        facts.shape, facts.n_classes, centre=-0.4, radius=6.0 * scale, count_weight=scale
+    )
+    spread = ClassSpread(Cosines(facts.shape, settings.bands), facts.n_classes, radius=4.5 * scale)
+    return [(MEANS, means), (SPREAD, spread)]

@@ -235,8 +235,8 @@ class PrivateDataset:
                 f"for {self.ledger.relation.phrase}"
             )
         self._run = self._unverified = None
-        keys.check(self._owner(run))
         descent = Descent(self.ledger, run, keys)
+        keys.check(self._owner(run), tied=descent.was_begun())
         descent.prepare()
         for stage in plan.stages:
             if not self.ledger.holds(run, stage.charge):

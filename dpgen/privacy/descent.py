@@ -71,6 +71,11 @@ class Descent:
         self._held: tuple[tuple[int, int, int], list[dict[str, Any]]] | None = None
         self._entered: set[str] = set()
 
+    def was_begun(self) -> bool:
+        """Whether this run was begun before, as the ledger and the folder both say."""
+        begun = last_mark(self.ledger.lines(), self.run) != ""
+        return begun and self.keys.lineage.marks is not None
+
     def prepare(self) -> None:
         """Refuses a copy that another descendant has overtaken, and leaves a pending mark."""
         lines, marks = self.ledger.lines(), self.keys.lineage.marks

@@ -41,9 +41,20 @@ class StageKeys:
             replace_durably(self._owner, owner.encode(), mode=0o600)
         self.check(owner)
 
-    def check(self, owner: str) -> None:
-        """Raises LedgerError when the keys are tied to another owner."""
-        if self._owner.exists() and read_text(self._owner) != owner:
+    def check(self, owner: str, *, tied: bool = False) -> None:
+        """Raises LedgerError when the keys are tied to another owner.
+
+        Args:
+            tied: whether they must be tied already, as those of a run are that was begun before.
+        """
+        if not self._owner.exists():
+            if tied:
+                raise LedgerError(
+                    f"{self._owner} is gone, which says what data this run was begun on, and "
+                    "without it nobody can tell whether these are the same: restore the file, or "
+                    "start a new run folder, which is charged anew"
+                )
+        elif read_text(self._owner) != owner:
             raise LedgerError(
                 "this run was begun on other data (or they changed since): give it the data it "
                 "was begun on, or start a new run folder"

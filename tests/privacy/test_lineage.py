@@ -469,6 +469,28 @@ def test_a_run_without_its_marks_is_not_begun_anew_under_its_charge(
         begun(kit, tmp_path)
 
 
+def test_a_run_that_was_begun_is_not_tied_anew_when_its_owner_file_is_gone(
+    kit: Kit, tmp_path: Path
+) -> None:
+    """Other records, joined by --ledger, would be answered under the charge of the first ones."""
+    ledger, held = tmp_path / "own.jsonl", StageKeys(tmp_path / "keys")
+    kit.dataset(kit.source(), tmp_path, ledger=ledger).begin("run", held, plan(kit))
+    owner = (tmp_path / "keys" / "owner").read_bytes()
+    (tmp_path / "keys" / "owner").unlink()
+    for seed in (0, 1):
+        source = kit.source(seed=seed)
+        data = kit.dataset(source, tmp_path, ledger=ledger)
+        before = ledger.read_bytes()
+        with pytest.raises(LedgerError, match="keys/owner is gone, .* restore the file, or start"):
+            data.begin("run", held, plan(kit))
+        assert source.reads == [] and ledger.read_bytes() == before
+        assert not (tmp_path / "keys" / "owner").exists()
+    (tmp_path / "keys" / "owner").write_bytes(owner)
+    with pytest.raises(LedgerError, match="begun on other data"):
+        data.begin("run", held, plan(kit))
+    kit.dataset(kit.source(), tmp_path, ledger=ledger).begin("run", held, plan(kit))
+
+
 def test_an_unfinished_run_of_an_earlier_version_is_refused_by_name(
     kit: Kit, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from dpgen.privacy.accounting import epsilon_of, round_up
@@ -221,11 +222,16 @@ class StageWitness:
 
     A stage may be asked again what it was asked before, and nothing else. What it asks is noted
     when its first sum is there, before that gets its noise: a run that has no memory for a
-    micro-batch has answered nothing yet, and may go on with a smaller one.
+    micro-batch has answered nothing yet, and may go on with a smaller one. With it the ledger is
+    told a commitment to the stage's key: under another key the same question has another answer.
     """
 
     def __init__(self, descent: Descent, charge: Charge) -> None:
         self._descent, self._charge = descent, charge
+
+    @cached_property
+    def _commitment(self) -> str:
+        return self._descent.keys.commitment(self._charge.plan)
 
     def asked(self, question: Question, release: int) -> None:
         """Refuses what is not this stage's question, before a record is read."""
@@ -240,7 +246,7 @@ class StageWitness:
         if held is None:
             held = _first(question, release)
             noted = descent.keys.lineage.note(charge.plan, held)
-            descent.note("asked", charge, question=noted)
+            descent.note("asked", charge, question=noted, commitment=self._commitment)
         self._remember(question, release)
 
     def _compared(self, question: Question, release: int) -> dict[str, Any] | None:
@@ -250,6 +256,15 @@ class StageWitness:
         noted = _noted(descent.lines(), "asked", descent.run, charge)
         if noted is None:
             return None
+        # Lines of earlier versions commit to no key.
+        if noted.get("commitment", self._commitment) != self._commitment:
+            raise LedgerError(
+                f"the secret key of stage {charge.label!r} of run {descent.run[:12]}, "
+                f"{descent.keys.path(charge.plan)}, or the owner file beside it is not what the "
+                "stage was begun with. Answers under two keys would be two releases under one "
+                "charge: put back the files that it was begun with, or start a new run folder, "
+                "which is charged anew"
+            )
         held = descent.keys.lineage.question(charge.plan)
         if held is None:
             # A backup from before the question, all that is left of a run: it may ask the same.

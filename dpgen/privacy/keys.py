@@ -60,18 +60,28 @@ class StageKeys:
                 "was begun on, or start a new run folder"
             )
 
-    def _path(self, plan: str) -> Path:
+    def path(self, plan: str) -> Path:
+        """Where the key of a stage lies."""
         return self._folder / f"{plan}.key"
 
     def create(self, plan: str) -> None:
         """Draws the key of a stage that has not been charged yet."""
-        if not self._path(plan).exists():
-            replace_durably(self._path(plan), new_key(), mode=0o600)
+        if not self.path(plan).exists():
+            replace_durably(self.path(plan), new_key(), mode=0o600)
 
     def noise(self, plan: str) -> KeyedNoise:
         """The stage's noise source. Raises LedgerError when its key is gone."""
+        return self._keyed(plan)
+
+    def commitment(self, plan: str) -> str:
+        """What the ledger holds this stage to: its key, and whom the keys are tied to. Says
+        nothing about either (`KeyedNoise.commitment`).
+        """
+        return self._keyed(plan).commitment(read_text(self._owner))
+
+    def _keyed(self, plan: str) -> KeyedNoise:
         try:
-            key = read_bytes(self._path(plan), TEXT_BYTES)
+            key = read_bytes(self.path(plan), TEXT_BYTES)
         except FileNotFoundError:
             raise LedgerError(
                 "the secret key of this stage is gone, so it cannot be repeated without "
@@ -79,8 +89,8 @@ class StageKeys:
                 "start a new run folder, it will be charged anew"
             ) from None
         if len(key) != KEY_BYTES:
-            raise LedgerError(f"the key file {self._path(plan)} is damaged: start a new run folder")
+            raise LedgerError(f"the key file {self.path(plan)} is damaged: start a new run folder")
         return KeyedNoise(key, plan)
 
     def forget(self, plan: str) -> None:
-        self._path(plan).unlink(missing_ok=True)
+        self.path(plan).unlink(missing_ok=True)

@@ -93,6 +93,13 @@ class KeyedNoise:
         bound._question = question
         return bound
 
+    def commitment(self, owner: str) -> str:
+        """What stands in the ledger for this key and whom it serves, 64 hexadecimal digits: a
+        stream of its own, so it says as little about the key, the owner and all other streams as
+        one random number says about another.
+        """
+        return self._bytes(32, "commitment", 0, owner).hex()
+
     def _bytes(self, n: int, purpose: str, release: int, name: str, *more: str) -> bytes:
         words = (self._plan, self._question, str(release), purpose, name, *more)
         parts = (self._key, *(word.encode() for word in words))

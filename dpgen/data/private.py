@@ -26,6 +26,7 @@ from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.location import Split
 from dpgen.data.sources import Source, open_source
 from dpgen.privacy.accounting import Adjacency, Budget, round_up
+from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.charges import Charge, limit_of, n_runs, spent_of
 from dpgen.privacy.descent import Descent
 from dpgen.privacy.keys import StageKeys
@@ -128,6 +129,7 @@ class PrivateDataset:
         self._run: Descent | None = None
         self._unverified: tuple[StageKeys, Claim] | None = None
         self._known: Identity | None = None
+        self._used = False  # whether a run was begun since the records were identified
 
     @property
     def public(self) -> bool:
@@ -150,6 +152,11 @@ class PrivateDataset:
         if self._known is None:
             self._known = identify(self._source, installation_key())
         return self._known
+
+    def _look_again(self) -> None:
+        """Forgets who the records are once a run was begun on them: they may have changed since."""
+        if self._used:
+            self._known, self._used = None, False
 
     def _identity(self) -> str:
         """The fingerprint; embedded data, which have nothing to hide, need none."""
@@ -182,6 +189,7 @@ class PrivateDataset:
             limit: of a new ledger, unless the data set was opened with a limit of its own.
             folder: where the ledger of public data lies.
         """
+        self._look_again()
         path = self._ledger_path
         if path is None and self.public:
             path = folder / "public-ledger.jsonl"
@@ -234,7 +242,7 @@ class PrivateDataset:
                 f"the plan is for {Relation.of(plan.relation).phrase}, the ledger of the data set "
                 f"for {self.ledger.relation.phrase}"
             )
-        self._run = self._unverified = None
+        self._require_same_records()
         descent = Descent(self.ledger, run, keys)
         keys.check(self._owner(run), tied=descent.was_begun())
         descent.prepare()
@@ -257,7 +265,7 @@ class PrivateDataset:
             keys: the run's secret keys.
             claim: what the run does.
         """
-        self._run = self._unverified = None
+        self._require_same_records()
         keys.check(self._owner(run))
         self._account().unverified(run, claim.mechanism)
         keys.create(claim.plan)
@@ -278,6 +286,20 @@ class PrivateDataset:
         keys, _ = self._unverified
         self._unverified = None
         return _Records(self._source, self._facts), keys.noise(claim.plan)
+
+    def _require_same_records(self) -> None:
+        """Ends the run before, and refuses records that are not those of the open ledger."""
+        self._run = self._unverified = None
+        before, path = self._known, self.ledger.path
+        self._look_again()
+        self._used = True
+        if before is not None and self._identify().fingerprint != before.fingerprint:
+            self._known = before
+            raise LedgerError(
+                f"the records changed since their ledger {path} was opened, and what is charged "
+                "there would not be charged to all of them: call open_ledger again, which finds "
+                "the ledger of the records as they are now"
+            )
 
     def _owner(self, run: str) -> str:
         """Whom the keys serve. Records too: under --ledger, one ledger may be given to data that

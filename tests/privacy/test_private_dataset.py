@@ -31,6 +31,7 @@ from dpgen.privacy.notice import Claim, unbounded
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.question import Given, Question
 from dpgen.privacy.relation import Relation
+from dpgen.privacy.shared_ledger import OverlapError
 
 Kit = Any  # what conftest.py shares
 
@@ -250,7 +251,8 @@ def test_records_that_change_between_two_begins_are_not_charged_as_what_they_wer
     assert first.read_bytes() == before and source.reads == []
     data.open_ledger(kit.LIMIT, tmp_path)
     assert data.ledger.path != first, "the records of the second ledger are other ones"
-    data.begin("third", StageKeys(tmp_path / "third"), plan(kit))
+    with pytest.raises(OverlapError, match="of the 20 different images of these data, 19 "):
+        data.begin("third", StageKeys(tmp_path / "third"), plan(kit))
 
 
 def test_records_are_identified_once_a_run(

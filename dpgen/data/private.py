@@ -39,6 +39,7 @@ from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.relation import Relation
 from dpgen.privacy.shared_ledger import OverlapRule, SharedLedger
 from dpgen.privacy.statement import finite_or_word
+from dpgen.privacy.witness import StageWitness
 
 
 class _Records:
@@ -128,6 +129,7 @@ class PrivateDataset:
         self._ledger: PrivacyLedger | None = None
         self._run: Descent | None = None
         self._unverified: tuple[StageKeys, Claim] | None = None
+        self._witnesses: dict[str, StageWitness] = {}
         self._known: Identity | None = None
         self._used = False  # whether a run was begun since the records were identified
 
@@ -358,7 +360,7 @@ class PrivateDataset:
         """The noised sum over all records of a clipped statistic: one release."""
         run, charge = self._enter(label, mechanism)
         records, noise = _Records(self._source, self._facts), self.noise(run.keys, charge.plan)
-        tables = mechanism.release(records, noise, witness=run.witness(charge))
+        tables = mechanism.release(records, noise, witness=StageWitness(run, charge))
         run.executed(charge, 0, 1)
         return tables
 
@@ -383,14 +385,15 @@ class PrivateDataset:
         """
         run, charge = self._enter(label, mechanism)
         noise = self.noise(run.keys, charge.plan)
-        records = _Records(self._source, self._facts)
+        records, witness = _Records(self._source, self._facts), StageWitness(run, charge)
+        self._witnesses[label] = witness
         if start:
             run.executed(charge, 0, start)
         done, forgiven = start, tuple[type[OSError], ...]()
         try:
             for step in mechanism.steps(
                 records, noise, start=start, micro_batch=micro_batch, device=torch.device(device),
-                witness=run.witness(charge),
+                witness=witness,
             ):  # fmt: skip
                 # Before it is handed out: whoever stops in the middle may have its answer.
                 done = step.index + 1
@@ -403,6 +406,15 @@ class PrivateDataset:
             if done > start:
                 with contextlib.suppress(*forgiven):
                     run.executed(charge, start, done)
+
+    def saving(self, label: str, stop: int) -> None:
+        """Must be called before a state is saved that holds the answers of steps 0 to ``stop - 1``:
+        whoever has that state has seen them, and a step among them is never asked anything else.
+
+        Args:
+            label: of a stage whose `steps` run.
+        """
+        self._witnesses[label].saving(stop)
 
     def finish(self, label: str, mechanism: NoisySGD | NoisySum) -> None:
         """Notes that a stage whose release is saved is finished, and deletes its key: it can never

@@ -240,6 +240,7 @@ def train_teacher(
                 ema.update(denoiser)
                 done = step.index + 1
                 if checkpoints.due() or done == mechanism.n_steps:
+                    data.saving(LABEL, done)
                     checkpoints.save(LABEL, state.tensors(), step=done)
                 advance()
     data.finish(LABEL, mechanism)

@@ -287,6 +287,41 @@ def test_a_step_that_is_made_again_gives_the_same_answer_again(
     assert len(repeated) > 10 and all(repeated)
 
 
+def test_an_older_checkpoint_that_is_put_back_repeats_its_answers_and_an_edited_one_is_refused(
+    fit: Callable[..., Any],
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, kept = tmp_path / "run", {}
+
+    def killed() -> None:
+        with monkeypatch.context() as patch:
+            after(Checkpoints, "save", state("teacher", step))(patch)
+            fit(folder)
+
+    for step in (1, 2):
+        killed_in(killed)
+        states = Checkpoints(folder / "checkpoint" / "state")
+        held = states.load("teacher")
+        assert held is not None and held[1] == {"step": step}
+        kept[step] = held[0]
+    edited = {
+        name: value + 0.01 if name.startswith("module.model.") and ".prior." not in name else value
+        for name, value in kept[1].items()
+    }
+    states.save("teacher", edited, step=1)
+    before = len(ledger_lines(home))
+    with pytest.raises(LedgerError, match="release 1 of stage 'teacher' .* asked with other param"):
+        fit(folder)
+    assert {line["kind"] for line in ledger_lines(home)[before:]} == {"lineage", "executed"}
+    states.save("teacher", kept[1], step=1)
+    fit(folder)
+    assert (folder / "teacher.safetensors").read_bytes() == whole["teacher.safetensors"]
+    assert not list(home.rglob("*.answers"))
+
+
 def test_an_interrupted_stage_notes_the_steps_it_handed_out(
     fit: Callable[..., Any], tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from dpgen.auditing.stand_ins import StandIns
 from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset, _Records
-from dpgen.privacy import descent
+from dpgen.privacy import witness
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.keys import StageKeys
@@ -113,7 +113,7 @@ def questions(place: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DPGEN_HOME", str(place / "home"))
         begun(place).release(around(0.0), label="one")
-        patch.setattr(descent, "_ANSWERED", {})  # as in another process
+        patch.setattr(witness, "_ANSWERED", {})  # as in another process
         if not refused(lambda: begun(place).release(around(0.5), label="one")):
             wrong.append("a stage is asked two questions under one charge")
     return "; ".join(wrong)

@@ -21,12 +21,11 @@ from torch import Tensor
 from dpgen import checkpoint
 from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy import descent, keys, ledger_file, lineage
+from dpgen.privacy import answers, descent, keys, ledger_file, lineage, witness
 from dpgen.privacy import ledger as ledger_module
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.charges import releases_of
-from dpgen.privacy.descent import StageWitness
 from dpgen.privacy.events import leaves
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger
@@ -35,6 +34,7 @@ from dpgen.privacy.lineage import Lineage, Marks, Overtaken
 from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.plan import Plan, Stage
+from dpgen.privacy.witness import StageWitness
 from dpgen.stages.release import released
 
 Kit = Any  # what conftest.py shares
@@ -261,9 +261,9 @@ def test_a_step_is_answered_one_question_in_a_process_and_another_one_elsewhere_
         answer(resumed, kit, start=1, at=0.5)
     # Another process, which holds no answer: other coins and other noise. (Here the objective
     # does not depend on the parameters, so all that is seen is randomness.)
-    monkeypatch.setattr(descent, "_ANSWERED", {})
+    monkeypatch.setattr(witness, "_ANSWERED", {})
     one = answer(begun(kit, tmp_path), kit, start=1)
-    monkeypatch.setattr(descent, "_ANSWERED", {})
+    monkeypatch.setattr(witness, "_ANSWERED", {})
     other = answer(begun(kit, tmp_path), kit, start=1, at=0.5)
     for a, b in zip(one, other, strict=True):
         assert not torch.isin(a["w"], b["w"]).any()
@@ -625,6 +625,7 @@ def lived(kit: Kit, folder: Path) -> dict[str, Tensor]:
         for step in data.steps(SGD, label="teacher", start=start, micro_batch=4):
             gradient = step.gradient(kit.Linear(), w)
             w = {name: value - 0.1 * gradient[name] for name, value in w.items()}
+            data.saving("teacher", step.index + 1)
             states.save("teacher", w, step=step.index + 1)
     data.finish("teacher", SGD)
     return {**tables, **w}
@@ -637,6 +638,7 @@ class Stopped(BaseException):
 WRITES = (
     (keys, "replace_durably"), (lineage, "replace_durably"), (ledger_file, "replace_durably"),
     (checkpoint, "replace_durably"), (LedgerFile, "append"), (StageKeys, "forget"),
+    (answers.Answers, "add"), (answers.Answers, "forget"),
 )  # fmt: skip
 
 
@@ -696,7 +698,7 @@ def test_a_run_that_stops_at_any_of_its_writes_goes_on_to_the_same_answers_and_p
         data = kit.dataset(kit.source(), folder)
         assert_one_descent(data)
         assert not list((folder / "keys").glob("*.key"))
-        assert not list(folder.rglob("*.partial"))
+        assert not list(folder.rglob("*.partial")) + list(folder.rglob("*.answers"))
 
 
 def assert_one_descent(data: PrivateDataset) -> None:

@@ -407,6 +407,14 @@ class PrivateDataset:
                 with contextlib.suppress(*forgiven):
                     run.executed(charge, start, done)
 
+    def noted_micro_batch(self, label: str, mechanism: NoisySGD) -> int | None:
+        """The micro-batch of a stage that gave an answer before it was stopped, which a resume
+        keeps; None where it has given none, and any will do.
+        """
+        if self._run is None:
+            return None
+        return StageWitness(self._run, self._stage(label, mechanism).charge).noted_micro_batch()
+
     def saving(self, label: str, stop: int) -> None:
         """Must be called before a state is saved that holds the answers of steps 0 to ``stop - 1``:
         whoever has that state has seen them, and a step among them is never asked anything else.

@@ -59,6 +59,15 @@ class StageWitness:
         self._remember(question, release)
         self._asked[release] = question.digest
 
+    def noted_micro_batch(self) -> int | None:
+        """That of the stage's question, if it has asked one."""
+        descent, charge = self._descent, self._charge
+        if noted(descent.lines(), "asked", descent.run, charge) is None:
+            return None
+        held = (descent.keys.lineage.question(charge.plan) or {}).get("stage", {})
+        size = held.get("micro_batch") if isinstance(held, dict) else None
+        return size if type(size) is int and size > 0 else None
+
     def saving(self, stop: int) -> None:
         """Notes what was asked before a state that holds the answers up to ``stop - 1`` is saved:
         from then on these releases are asked that, or nothing.
@@ -119,11 +128,13 @@ class StageWitness:
         words = list(differences(held["stage"], now["stage"]))
         words = words or ["the parameters that the first step starts from were others"]
         more = f", and {len(words) - 3} more" if len(words) > 3 else ""
+        before, size = (x["stage"].get("micro_batch") for x in (held, now))
+        how = "" if before == size else f" (--micro-batch {before})"
         raise LedgerError(
             f"stage {self._charge.label!r} of run {self._descent.run[:12]} asks another question "
             f"than it was begun with: {'; '.join(words[:3])}{more}. Two questions would be two "
-            "releases under one charge: resume it as it was begun, or start a new run folder, "
-            "which is charged anew"
+            f"releases under one charge: resume it as it was begun{how}, or start a new run "
+            "folder, which is charged anew"
         )
 
     def _remember(self, question: Question, release: int) -> None:

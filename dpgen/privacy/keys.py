@@ -74,10 +74,8 @@ class StageKeys:
         return self._keyed(plan)
 
     def commitment(self, plan: str) -> str:
-        """What the ledger holds this stage to: its key, and whom the keys are tied to. Says
-        nothing about either (`KeyedNoise.commitment`).
-        """
-        return self._keyed(plan).commitment(read_text(self._owner))
+        """What the ledger holds this stage to, in place of its key (`KeyedNoise.commitment`)."""
+        return self._keyed(plan).commitment()
 
     def _keyed(self, plan: str) -> KeyedNoise:
         try:

@@ -93,12 +93,12 @@ class KeyedNoise:
         bound._question = question
         return bound
 
-    def commitment(self, owner: str) -> str:
-        """What stands in the ledger for this key and whom it serves, 64 hexadecimal digits: a
-        stream of its own, so it says as little about the key, the owner and all other streams as
-        one random number says about another.
+    def commitment(self) -> str:
+        """What stands in the ledger for this key, 64 hexadecimal digits: a stream of its own, so it
+        says as little about the key and all other streams as one random number about another, and
+        it does not depend on the records.
         """
-        return self._bytes(32, "commitment", 0, owner).hex()
+        return self._bytes(32, "commitment", 0, "").hex()
 
     def _bytes(self, n: int, purpose: str, release: int, name: str, *more: str) -> bytes:
         words = (self._plan, self._question, str(release), purpose, name, *more)

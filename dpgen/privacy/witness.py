@@ -86,10 +86,9 @@ class StageWitness:
         if line.get("commitment", self._commitment) != self._commitment:
             raise LedgerError(
                 f"the secret key of stage {charge.label!r} of run {descent.run[:12]}, "
-                f"{descent.keys.path(charge.plan)}, or the owner file beside it is not what the "
-                "stage was begun with. Answers under two keys would be two releases under one "
-                "charge: put back the files that it was begun with, or start a new run folder, "
-                "which is charged anew"
+                f"{descent.keys.path(charge.plan)}, is not the one that the stage was begun with. "
+                "Answers under two keys would be two releases under one charge: put back the file "
+                "that it was begun with, or start a new run folder, which is charged anew"
             )
         held = descent.keys.lineage.question(charge.plan)
         if held is None:

@@ -37,6 +37,7 @@ def opened(settings: BenchmarkSettings) -> PrivateDataset:
         classes=settings.classes,
         adjacency=settings.adjacency,  # type: ignore[arg-type]
         public=settings.public_data,
+        overlap=settings.overlap,  # type: ignore[arg-type]
     )
 
 

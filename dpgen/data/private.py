@@ -216,10 +216,7 @@ class PrivateDataset:
                 self._facts.shape,
                 self._facts.class_names,
             ):
-                raise ValueError(
-                    f"the ledger {path} holds other facts for this data set: {known.to_dict()}; "
-                    "leave --facts away to use them"
-                )
+                raise ValueError(_other_facts(path, known, self._facts))
             self._facts = known
         self._ledger = ledger
 
@@ -430,6 +427,24 @@ class PrivateDataset:
         """
         if self._run is not None:
             self._run.finish(self._stage(label, mechanism).charge, mechanism.n_releases)
+
+
+def _other_facts(path: Path, known: PublicFacts, facts: PublicFacts) -> str:
+    """What to tell whose facts are not those that the ledger of the data set holds."""
+    cures = []
+    if known.shape != facts.shape:
+        depth, height, width = known.shape
+        size = f"--size {height} " if height == width else ""
+        cures.append(f"open the data as they were then ({size}--channels {depth})")
+    if known.class_names != facts.class_names:
+        cures.append(f"name the {known.n_classes} classes as they were then (--classes)")
+    if facts.origin == "stated":
+        cures.append("state these facts in the file of --facts, or drop --facts to use them")
+    return (
+        f"the ledger {path} holds other facts for this data set: {known.to_dict()}, got "
+        f"{facts.to_dict()}: {', '.join(cures)}. Under other facts they can have an account of "
+        "their own, which is charged beside this one: --ledger NEWFILE --overlap charge"
+    )
 
 
 def open_images(

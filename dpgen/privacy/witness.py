@@ -37,6 +37,9 @@ class StageWitness:
     def __init__(self, descent: Descent, charge: Charge) -> None:
         self._descent, self._charge = descent, charge
         self._answers, self._asked = descent.answers(charge), dict[int, str]()
+        # What the folder was found to hold, as the ledger says, and what was compared with it last.
+        self._held: tuple[str, dict[str, Any]] | None = None
+        self._alike: tuple[Question, int] | None = None
 
     @cached_property
     def _commitment(self) -> str:
@@ -90,28 +93,17 @@ class StageWitness:
                 "Answers under two keys would be two releases under one charge: put back the file "
                 "that it was begun with, or start a new run folder, which is charged anew"
             )
-        held = descent.keys.lineage.question(charge.plan)
-        if held is None:
-            # A backup from before the question, all that is left of a run: it may ask the same.
-            held = _first(question, release)
-            if digest(held) != line["question"]:
-                raise LedgerError(
-                    f"stage {charge.label!r} of run {descent.run[:12]} asks another question than "
-                    "it was begun with, and this folder does not hold what that was: start a new "
-                    "run folder, which is charged anew"
-                )
-            descent.keys.lineage.note(charge.plan, held)
-        if digest(held) != line["question"]:
-            raise LedgerError(
-                f"what stage {charge.label!r} of run {descent.run[:12]} has asked is not what the "
-                "ledger says: the run folder was changed. Start a new run folder, it will be "
-                "charged anew"
-            )
-        now = _first(question, release)
-        if held["first"]["release"] != release:
-            now["first"] = held["first"]
-        if digest(now) != line["question"]:
-            self._refuse(held, now)
+        if self._held is None or self._held[0] != line["question"]:
+            self._held = (line["question"], self._read(line["question"], question, release))
+        held = self._held[1]
+        # An object that was just compared is frozen: nothing in it can have changed.
+        if self._alike is None or self._alike[0] is not question or self._alike[1] != release:
+            now = _first(question, release)
+            if held["first"]["release"] != release:
+                now["first"] = held["first"]
+            if digest(now) != line["question"]:
+                self._refuse(held, now)
+            self._alike = (question, release)
         if self._answers.contradict(release, question.digest):
             raise LedgerError(
                 f"release {release} of stage {charge.label!r} of run {descent.run[:12]} was asked "
@@ -120,6 +112,28 @@ class StageWitness:
                 "come to the same answers here. A second answer would be a second release under "
                 "one charge: resume from the last checkpoint, or with as many threads as before, "
                 "or start a new run folder, which is charged anew"
+            )
+        return held
+
+    def _read(self, wanted: str, question: Question, release: int) -> dict[str, Any]:
+        """What this folder says that the stage has asked, which is what the ledger noted."""
+        descent, charge = self._descent, self._charge
+        held = descent.keys.lineage.question(charge.plan)
+        if held is None:
+            # A backup from before the question, all that is left of a run: it may ask the same.
+            held = _first(question, release)
+            if digest(held) != wanted:
+                raise LedgerError(
+                    f"stage {charge.label!r} of run {descent.run[:12]} asks another question than "
+                    "it was begun with, and this folder does not hold what that was: start a new "
+                    "run folder, which is charged anew"
+                )
+            descent.keys.lineage.note(charge.plan, held)
+        if digest(held) != wanted:
+            raise LedgerError(
+                f"what stage {charge.label!r} of run {descent.run[:12]} has asked is not what the "
+                "ledger says: the run folder was changed. Start a new run folder, it will be "
+                "charged anew"
             )
         return held
 

@@ -605,6 +605,29 @@ def test_a_running_stage_reads_the_ledger_again_only_when_it_has_changed(
     assert len(n_reads) < 10
 
 
+def test_a_running_stage_reads_what_it_has_asked_once_and_still_hears_of_a_copy(
+    kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, n_reads = Lineage.question, []
+    monkeypatch.setattr(
+        Lineage, "question", lambda held, stage: (n_reads.append(stage), real(held, stage))[1]
+    )
+    many = replace(SGD, n_steps=6)
+    data = kit.dataset(kit.source(), tmp_path / "run")
+    stages = Plan((Stage("teacher", many),), "add_remove")
+    data.begin("run", StageKeys(tmp_path / "run" / "keys"), stages)
+    steps = data.steps(many, label="teacher", micro_batch=4)
+    for _ in range(3):
+        next(steps).gradient(kit.Linear(), kit.parameters())
+    assert len(n_reads) == 1
+    with pytest.raises(LedgerError, match="objective.scale was 1.0, now it is 3.0"):
+        next(steps).gradient(kit.Linear(3.0), kit.parameters())
+    copy = kit.dataset(kit.source(), copied(tmp_path / "run", "copy"))
+    copy.begin("run", StageKeys(tmp_path / "copy" / "keys"), stages)
+    with pytest.raises(Overtaken):
+        next(steps).gradient(kit.Linear(), kit.parameters())
+
+
 def lived(kit: Kit, folder: Path) -> dict[str, Tensor]:
     """A run from its begin, or wherever it was stopped, to its end: what it released."""
     data, states = kit.dataset(kit.source(), folder), Checkpoints(folder / "state", 0.0)

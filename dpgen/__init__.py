@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dpgen.data.images import Images, PublicFacts
-    from dpgen.data.private import PrivateDataset, open_images
+    from dpgen.data.opening import open_images
+    from dpgen.data.private import PrivateDataset
     from dpgen.generator import PrivateGenerator, load
     from dpgen.methods.dp_sad import DPSAD, DPSADSettings
     from dpgen.methods.dpdm import DPDM, DPDMSettings
@@ -39,7 +40,7 @@ _HOMES = {
     "PrivateGenerator": "dpgen.generator",
     "PublicFacts": "dpgen.data.images",
     "load": "dpgen.generator",
-    "open_images": "dpgen.data.private",
+    "open_images": "dpgen.data.opening",
 }
 
 __all__ = [

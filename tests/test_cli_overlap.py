@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dpgen.cell import opened
-from dpgen.data.private import open_images
+from dpgen.data.opening import open_images
 from dpgen.evaluation.benchmark import BenchmarkSettings
 from dpgen.methods.dpdm import DPDM
 from dpgen.privacy.accounting import Budget

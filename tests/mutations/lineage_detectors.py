@@ -15,7 +15,8 @@ from torch import Tensor
 
 from dpgen.auditing.stand_ins import StandIns
 from dpgen.data.images import PublicFacts
-from dpgen.data.private import PrivateDataset, _Records
+from dpgen.data.private import PrivateDataset
+from dpgen.data.slots import RecordSlots
 from dpgen.privacy import witness
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.chain import LedgerError
@@ -86,7 +87,7 @@ def questions(place: Path) -> str:
     """Two questions, and two sums where one question is taken for the other, share no noise; and
     one stage is not asked two.
     """
-    records, wrong = _Records(source(), FACTS), []
+    records, wrong = RecordSlots(source(), FACTS), []
 
     def noise_of(mechanism: NoisySum, noise: KeyedNoise) -> Tensor:
         heard, add = [], KeyedNoise.add

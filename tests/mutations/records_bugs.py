@@ -59,7 +59,7 @@ BUGS = (
     Bug(
         "marks of the records are made under a fresh key",
         "no record is ever recognised, and data that share some get a fresh budget",
-        "records", {"dpgen.data.private.identify": freshly_marked},
+        "records", {"dpgen.data.account.identify": freshly_marked},
     ),
     Bug(
         "only whole data sets are recognised",

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.data import identity, private
+from dpgen.data import account, identity
 from dpgen.data.identity import fingerprint, installation_key
 from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.private import PrivateDataset
@@ -259,8 +259,8 @@ def test_records_are_identified_once_a_run(
     kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes a pass over all of them."""
-    real, seen = private.identify, []
-    monkeypatch.setattr(private, "identify", lambda *given: (seen.append(1), real(*given))[1])
+    real, seen = account.identify, []
+    monkeypatch.setattr(account, "identify", lambda *given: (seen.append(1), real(*given))[1])
     data = kit.dataset(kit.source(), tmp_path)
     for n in (1, 2):
         data.open_ledger(kit.LIMIT, tmp_path)
@@ -527,11 +527,11 @@ def test_a_label_out_of_range_counts_as_nothing_and_says_nothing(kit: Kit, tmp_p
     source.labels[-1], source.labels[-2] = 7, -3
 
     def total(records: Any) -> Tensor:  # noqa: ANN401
-        from dpgen.data.private import _Records
+        from dpgen.data.slots import RecordSlots
 
         noise = kit.Silent()
         facts = PublicFacts((1, 1, 3), ("a", "b"), 20)
-        NoisySum(kit.Echo(), 1.0).release(_Records(records, facts), noise)
+        NoisySum(kit.Echo(), 1.0).release(RecordSlots(records, facts), noise)
         return noise.sum()
 
     torch.testing.assert_close(total(source), total(without))

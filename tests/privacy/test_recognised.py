@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dpgen.data.private import PrivateDataset, open_images
+from dpgen.data.opening import open_images
+from dpgen.data.private import PrivateDataset
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import read_statement, statement_bytes
 from dpgen.privacy.chain import digest

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from dpgen.configurations.pge import PGESettings
     from dpgen.data.facts import PublicFacts
     from dpgen.data.images import Images
-    from dpgen.data.private import PrivateDataset, open_images
+    from dpgen.data.opening import open_images
+    from dpgen.data.private import PrivateDataset
     from dpgen.generator import PrivateGenerator, load
     from dpgen.methods.dp_sad import DPSAD
     from dpgen.methods.dpdm import DPDM
@@ -43,7 +44,7 @@ _HOMES = {
     "PrivateGenerator": "dpgen.generator",
     "PublicFacts": "dpgen.data.facts",
     "load": "dpgen.generator",
-    "open_images": "dpgen.data.private",
+    "open_images": "dpgen.data.opening",
 }
 
 __all__ = [

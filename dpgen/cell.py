@@ -11,7 +11,8 @@ from accelerate import Accelerator
 
 from dpgen.data.images import Images, PublicFacts
 from dpgen.data.location import Split
-from dpgen.data.private import PrivateDataset, open_images
+from dpgen.data.opening import open_images
+from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import read_images
 from dpgen.evaluation.benchmark import BenchmarkSettings, Cell, Entry
 from dpgen.evaluation.feature_networks import feature_network
@@ -37,6 +38,7 @@ def opened(settings: BenchmarkSettings) -> PrivateDataset:
         classes=settings.classes,
         adjacency=settings.adjacency,  # type: ignore[arg-type]
         public=settings.public_data,
+        overlap=settings.overlap,  # type: ignore[arg-type]
     )
 
 

@@ -66,7 +66,7 @@ def _outcome(error: BaseException) -> tuple[int, str]:
         return INTERRUPTED, "interrupted; the same command goes on where this one stopped"
     again = "run the same command again"
     if isinstance(error, MemoryError):
-        return MACHINE_FAILED, f"out of memory: lower --micro-batch or free some, then {again}"
+        return MACHINE_FAILED, str(error) or f"out of memory: free some, then {again}"
     full = isinstance(error, OSError) and error.errno == errno.ENOSPC
     cure = f"make space, then {again}" if full else again
     return MACHINE_FAILED, f"the machine failed ({error}): {cure}"

@@ -44,7 +44,7 @@ from dpgen.released import (
 )
 from dpgen.run_folder import RunFolder, sweep
 from dpgen.settings import CONFIG_SCHEMA, from_dict, plain, read_config
-from dpgen.workplace import Hardware, Rehearsal, Workplace
+from dpgen.workplace import Hardware, Rehearsal, Workplace, in_memory
 
 
 class PrivateGenerator(Fitted):
@@ -182,10 +182,11 @@ class PrivateGenerator(Fitted):
                     run.discard()
                 raise
             work = Workplace(run, accelerator, hardware.micro_batch, seed, show)
-            if isinstance(promise, Plan):
-                learned = self._learn(data, promise, work)
-            else:
-                learned = self._learn_unverified(data, promise, work)
+            with in_memory(lambda: "free some, then run the same command again"):
+                if isinstance(promise, Plan):
+                    learned = self._learn(data, promise, work)
+                else:
+                    learned = self._learn_unverified(data, promise, work)
             self.networks = {
                 name: network.cpu().eval().requires_grad_(False)
                 for name, network in learned.items()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +23,7 @@ class Hardware:
         device: "auto" (a GPU where there is one) or "cpu".
         precision: "no" (float32) or "bf16"; clipping, sums and noise stay in float64 either way.
         micro_batch: records whose gradients are held at once; None: as many as suit the device and
-            the batch.
+            the batch, or on a resume as many as the run was begun with.
     """
 
     device: str = "auto"
@@ -76,6 +78,27 @@ class Rehearsal:
     memory_bytes: int
     n_parameters: int
     device: str
+
+
+CPU_IS_FULL = "can't allocate memory"  # as torch's allocator says it, in a RuntimeError
+
+
+@contextlib.contextmanager
+def in_memory(cure: Callable[[], str]) -> Iterator[None]:
+    """Raises MemoryError, which says what to do, where torch raises a RuntimeError because the
+    memory of a GPU or of the machine is full.
+
+    Args:
+        cure: says what to do, asked when it has happened.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error)
+        if not (isinstance(error, torch.OutOfMemoryError) or CPU_IS_FULL in said):
+            raise
+        reason = (said.splitlines() or ["no more is known"])[0]
+        raise MemoryError(f"out of memory ({reason:.120}): {cure()}") from error
 
 
 def peak_memory() -> int:

@@ -560,13 +560,19 @@ def test_a_machine_that_fails_is_3(
     def short(*_: Any) -> None:  # noqa: ANN401
         raise MemoryError
 
+    def no_room(*_: Any) -> None:  # noqa: ANN401
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee there.")
+
     train = ["train", "dp-sad", "--data", archive, *BUDGET, *TINY, *CPU, "--out", tmp_path / "run"]
     for failure, words in ((full, "make space, then run the same command again"),
-                           (short, "out of memory")):  # fmt: skip
+                           (short, "out of memory: free some, then run the same command again"),
+                           (no_room, "out of memory (CUDA out of memory. Tried to allocate 2 GiB.)"
+                                     ": free some, then run the same command again")):  # fmt: skip
         with monkeypatch.context() as patch:
             patch.setattr(DPSAD, "_distil", failure)
             result = dpgen(*train)
         assert result.exit_code == 3 and words in result.stderr
+        assert "Traceback" not in result.stderr
     assert dpgen(*train).exit_code == 0
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpgen.data.private import open_images
+from dpgen.cell import opened
+from dpgen.data.opening import open_images
+from dpgen.evaluation.benchmark import BenchmarkSettings
 from dpgen.methods.dpdm import DPDM
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.charges import Charge, plan_hash
@@ -67,6 +69,38 @@ def test_shared_records_are_refused_in_one_line_with_the_cures_and_nothing_is_le
     assert "charged there as well" in refused.stderr
     assert not run.exists() and charged.path.read_bytes() == before
     assert len(list(charged.path.parent.glob("*.jsonl"))) == 1
+
+
+def test_a_benchmark_charges_what_it_shares_where_it_is_told_to(
+    charged: PrivacyLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cells open the data by its settings."""
+    file, seen = tmp_path / "b.toml", []
+    file.write_text(
+        f'data = "{archive(tmp_path / "two.npz", 1, 41)}"\n[[methods]]\n'
+        'label = "a"\nmethod = "dpdm"\n'
+    )
+
+    def compare(settings: BenchmarkSettings, *_: object, **__: object) -> None:
+        data = opened(settings)
+        data.open_ledger(Budget(0.5, 1e-3), tmp_path)
+        event = GaussianLeaf(1.0, 30.0, 1).event
+        seen.append(settings.overlap)
+        data._account().charge("two", [Charge("x", plan_hash("x", event, {}), event)])
+        raise KeyboardInterrupt  # what comes then is not looked at
+
+    monkeypatch.setattr("dpgen.benchmarking.compare", compare)
+    before = charged.path.read_bytes()
+    command = ["benchmark", file, "--out", tmp_path / "out"]
+    refused = dpgen(*command)
+    assert refused.exit_code == 2 and "39 different images are in the ledger" in refused.stderr
+    assert charged.path.read_bytes() == before
+    assert dpgen(*command, "--overlap", "charge").exit_code == 130
+    assert [x["run"] for x in charged.lines() if x["kind"] == "charge"] == ["one", "two"]
+    file.write_text(f'overlap = "separate"\n{file.read_text()}')
+    assert dpgen(*command).exit_code == 130
+    assert seen == ["refuse", "charge", "separate"]
+    assert dpgen(*command, "--overlap", "ignore").exit_code == 2
 
 
 def test_a_declared_version_joins_the_ledger_and_the_table_says_what_is_shared(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dpgen.commands.options import quiet_option
+from dpgen.commands.options import OVERLAP, quiet_option
 
 
 @click.command()
@@ -23,10 +23,16 @@ from dpgen.commands.options import quiet_option
 @click.option(
     "--inception-weights", metavar="FILE", help="Where torch hub has no copy and no network."
 )
+@click.option(
+    "--overlap",
+    type=click.Choice(OVERLAP),
+    help="What to do when other ledgers hold some of these images, as for `dpgen train`. Instead "
+    "of the file's; default: refuse.",
+)
 @quiet_option
 def benchmark(
     file: Path, out: Path, jobs: int, epsilons: tuple[float, ...], seeds: int | None,
-    inception_weights: str | None, quiet: bool,
+    inception_weights: str | None, overlap: str | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Compare methods across epsilon: FILE says which, on what data and how they are judged.
 
@@ -40,6 +46,7 @@ def benchmark(
     settings = BenchmarkSettings.load(file)
     changes = {
         "epsilons": epsilons or None, "seeds": seeds, "inception_weights": inception_weights,
+        "overlap": overlap,
     }  # fmt: skip
     settings = dataclasses.replace(settings, **{k: v for k, v in changes.items() if v is not None})
     results = compare(settings, out, jobs=jobs, show=not quiet)

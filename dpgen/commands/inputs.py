@@ -47,7 +47,7 @@ def with_delta(budget: Any, delta: float | None, n_records: int) -> Any:  # noqa
 def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
     from dpgen.data.classes import parse_classes
     from dpgen.data.images import PublicFacts
-    from dpgen.data.private import open_images
+    from dpgen.data.opening import open_images
     from dpgen.privacy.accounting import Budget, default_delta
     from dpgen.progress import progress_bar
 

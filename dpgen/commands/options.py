@@ -57,6 +57,8 @@ set_options = options(
                  type=click.Choice(["folder", "npz", "parquet", "webdataset"])),
 )  # fmt: skip
 
+OVERLAP = ["refuse", "charge", "separate"]
+
 account_options = options(
     click.option("--ledger", type=click.Path(path_type=Path),
                  help="Ledger file instead of the one of this data set. With the ledger of a data "
@@ -64,7 +66,7 @@ account_options = options(
     click.option("--limit", type=float, metavar="EPSILON",
                  help="Most that this data set may ever spend; default: "
                  "the budget of its first run."),
-    click.option("--overlap", type=click.Choice(["refuse", "charge", "separate"]),
+    click.option("--overlap", type=click.Choice(OVERLAP),
                  default="refuse", show_default=True,
                  help="What to do when other ledgers hold some of these images: refuse, charge the "
                  "run to them as well, or keep the accounts separate, which statements then say."),

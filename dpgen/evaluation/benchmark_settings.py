@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from dpgen.files import read_toml
 from dpgen.privacy.chain import digest
+from dpgen.privacy.shared_ledger import OverlapRule
 from dpgen.settings import from_dict
 
 FEATURES = ("classifier", "inception")
@@ -47,6 +48,8 @@ class BenchmarkSettings:
         seeds: runs of every method at every epsilon: seeds 0, 1 and so on.
         n_samples: images that each run is judged by.
         public_data: declares that everyone has the data: cells then do not add up in one ledger.
+        overlap: what to do when other ledgers hold some of the records, as for `dpgen train`:
+            refuse, charge or separate.
         adjacency: what neighbouring data sets differ by.
         size, channels, classes: resize, convert and name the classes, as for `dpgen train`.
         features: "classifier" or "inception", of FID and its kin.
@@ -66,6 +69,7 @@ class BenchmarkSettings:
     seeds: int = 3
     n_samples: int = 10_000
     public_data: bool = False
+    overlap: str = "refuse"
     adjacency: str = "add_remove"
     size: int | None = None
     channels: int | None = None
@@ -100,6 +104,9 @@ class BenchmarkSettings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.features not in FEATURES:
             raise ValueError(f"features must be {' or '.join(FEATURES)}, got {self.features!r}")
+        if self.overlap not in get_args(OverlapRule):
+            rules = ", ".join(get_args(OverlapRule))
+            raise ValueError(f"overlap must be one of {rules}, got {self.overlap!r}")
         if self.reference not in ("train", "test"):
             raise ValueError(f"reference must be train or test, got {self.reference!r}")
 
@@ -132,6 +139,7 @@ class BenchmarkSettings:
         common = asdict(self)
         for name in (
             "entries", "title", "epsilons", "seeds", "ceiling", "selection", "inception_weights",
+            "overlap",
         ):  # fmt: skip
             del common[name]
         if self.classes is None:  # as in benchmarks from before there was a choice

@@ -34,6 +34,7 @@ FIELDS: dict[str, dict[str, type]] = {
     "limit": {"limit": dict},
     "marked": {"key": str, "block": str, "declared": bool},
 }
+LATER: dict[str, dict[str, type]] = {"asked": {"commitment": str}}  # absent in earlier ledgers
 
 
 class LedgerError(ValueError):
@@ -107,7 +108,8 @@ def check_fields(lines: Sequence[dict[str, Any]], source: str) -> None:
         fields = FIELDS.get(str(line.get("kind")))
         if fields is None:
             raise LedgerError(f"{source}, line {number}: kind must be one of {', '.join(FIELDS)}")
-        for name, kind in fields.items():
+        later = LATER.get(line["kind"], {})
+        for name, kind in (fields | {n: k for n, k in later.items() if n in line}).items():
             if type(line.get(name)) is not kind:
                 raise LedgerError(f"{source}, line {number}: {name} must be {kind.__name__}")
         limit = line.get("limit", {"epsilon": 1, "delta": 1})

@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpgen.privacy.accounting import epsilon_of, round_up
-from dpgen.privacy.chain import LedgerError, digest
+from dpgen.privacy.answers import Answers
+from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.charges import (
     Charge,
     charged_event,
@@ -28,11 +29,8 @@ from dpgen.privacy.events import compose
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.lineage import UNMARKED, Overtaken
-from dpgen.privacy.question import Question, differences
 
 Lines = Sequence[dict[str, Any]]
-# By ledger, run, plan and release, the question that this process has answered.
-_ANSWERED: dict[tuple[str, str, str, int], str] = {}
 
 
 def last_mark(lines: Lines, run: str) -> str:
@@ -41,17 +39,11 @@ def last_mark(lines: Lines, run: str) -> str:
     return str(marks[-1]) if marks else ""
 
 
-def _noted(lines: Lines, kind: str, run: str, charge: Charge) -> Mapping[str, Any] | None:
+def noted(lines: Lines, kind: str, run: str, charge: Charge) -> Mapping[str, Any] | None:
     """The first line of a kind about a stage of a run."""
     key = (kind, run, charge.label, charge.plan)
     found = (x for x in lines if x["kind"] == kind)
     return next((x for x in found if (kind, x["run"], x["label"], x["plan"]) == key), None)
-
-
-def _first(question: Question, release: int) -> dict[str, Any]:
-    """What a stage asks, by its first question."""
-    first = {"release": release, "moving": question.start}
-    return {"stage": dict(question.stage), "first": first}
 
 
 class Descent:
@@ -70,6 +62,11 @@ class Descent:
         self._previous = self._mark = ""
         self._held: tuple[tuple[int, int, int], list[dict[str, Any]]] | None = None
         self._entered: set[str] = set()
+
+    def was_begun(self) -> bool:
+        """Whether this run was begun before, as the ledger and the folder both say."""
+        begun = last_mark(self.ledger.lines(), self.run) != ""
+        return begun and self.keys.lineage.marks is not None
 
     def prepare(self) -> None:
         """Refuses a copy that another descendant has overtaken, and leaves a pending mark."""
@@ -102,7 +99,7 @@ class Descent:
 
         def needed(lines: Lines) -> bool:
             self._require(lines, self._mark)
-            return _noted(lines, kind, self.run, charge) is None
+            return noted(lines, kind, self.run, charge) is None
 
         about = {"run": self.run, "label": charge.label, "plan": charge.plan}
         self.ledger.note({"kind": kind, **about, **more}, needed)
@@ -170,7 +167,7 @@ class Descent:
         and is asked once.
         """
         lines = self.ledger.lines()
-        if _noted(lines, "charge", self.run, charge) is None:
+        if noted(lines, "charge", self.run, charge) is None:
             raise LedgerError(
                 f"stage {charge.label!r} is not what was charged to run {self.run[:12]}: "
                 "only stages of the plan that begin was given are answered"
@@ -184,15 +181,15 @@ class Descent:
         self._entered.add(charge.plan)
 
     def require_unfinished(self, lines: Lines, charge: Charge) -> None:
-        if _noted(lines, "finished", self.run, charge) is not None:
+        if noted(lines, "finished", self.run, charge) is not None:
             raise LedgerError(
                 f"stage {charge.label!r} of run {self.run[:12]} is finished and is never answered "
                 "again: start a new run folder, it will be charged anew"
             )
 
-    def witness(self, charge: Charge) -> StageWitness:
-        """Who sees the questions of a stage."""
-        return StageWitness(self, charge)
+    def answers(self, charge: Charge) -> Answers:
+        """What a stage was asked for the answers that a saved state holds."""
+        return Answers(self.ledger.path, self.run, charge.plan)
 
     def executed(self, charge: Charge, start: int, stop: int) -> None:
         """Notes that releases ``start`` to ``stop - 1`` of a stage were made."""
@@ -208,84 +205,5 @@ class Descent:
         self.keys.lineage.leave(charge.plan)
         # Again not by who was overtaken: the other one has yet to answer this stage.
         self.note("finished", charge)
+        self.answers(charge).forget()
         self.keys.forget(charge.plan)
-
-
-class StageWitness:
-    """The Witness of one stage of a run that is charged.
-
-    A stage may be asked again what it was asked before, and nothing else. What it asks is noted
-    when its first sum is there, before that gets its noise: a run that has no memory for a
-    micro-batch has answered nothing yet, and may go on with a smaller one.
-    """
-
-    def __init__(self, descent: Descent, charge: Charge) -> None:
-        self._descent, self._charge = descent, charge
-
-    def asked(self, question: Question, release: int) -> None:
-        """Refuses what is not this stage's question, before a record is read."""
-        self._descent.require_last()
-        self._compared(question, release)
-
-    def answering(self, question: Question, release: int) -> None:
-        """Notes the question of the stage, first in clear, then in the ledger."""
-        descent, charge = self._descent, self._charge
-        descent.require_last()
-        held = self._compared(question, release)
-        if held is None:
-            held = _first(question, release)
-            noted = descent.keys.lineage.note(charge.plan, held)
-            descent.note("asked", charge, question=noted)
-        self._remember(question, release)
-
-    def _compared(self, question: Question, release: int) -> dict[str, Any] | None:
-        """What the stage has asked before, which is the same; None where it has asked nothing."""
-        descent, charge = self._descent, self._charge
-        descent.require_unfinished(descent.lines(), charge)
-        noted = _noted(descent.lines(), "asked", descent.run, charge)
-        if noted is None:
-            return None
-        held = descent.keys.lineage.question(charge.plan)
-        if held is None:
-            # A backup from before the question, all that is left of a run: it may ask the same.
-            held = _first(question, release)
-            if digest(held) != noted["question"]:
-                raise LedgerError(
-                    f"stage {charge.label!r} of run {descent.run[:12]} asks another question than "
-                    "it was begun with, and this folder does not hold what that was: start a new "
-                    "run folder, which is charged anew"
-                )
-            descent.keys.lineage.note(charge.plan, held)
-        if digest(held) != noted["question"]:
-            raise LedgerError(
-                f"what stage {charge.label!r} of run {descent.run[:12]} has asked is not what the "
-                "ledger says: the run folder was changed. Start a new run folder, it will be "
-                "charged anew"
-            )
-        now = _first(question, release)
-        if held["first"]["release"] != release:
-            now["first"] = held["first"]
-        if digest(now) != noted["question"]:
-            self._refuse(held, now)
-        return held
-
-    def _refuse(self, held: dict[str, Any], now: dict[str, Any]) -> None:
-        words = list(differences(held["stage"], now["stage"]))
-        words = words or ["the parameters that the first step starts from were others"]
-        more = f", and {len(words) - 3} more" if len(words) > 3 else ""
-        raise LedgerError(
-            f"stage {self._charge.label!r} of run {self._descent.run[:12]} asks another question "
-            f"than it was begun with: {'; '.join(words[:3])}{more}. Two questions would be two "
-            "releases under one charge: resume it as it was begun, or start a new run folder, "
-            "which is charged anew"
-        )
-
-    def _remember(self, question: Question, release: int) -> None:
-        """One process, which may still hold the first answer, answers a release once or alike."""
-        descent, charge = self._descent, self._charge
-        key = (str(descent.ledger.path.resolve()), descent.run, charge.plan, release)
-        if _ANSWERED.setdefault(key, question.digest) != question.digest:
-            raise LedgerError(
-                f"release {release} of stage {charge.label!r} was answered in this process, with "
-                "other parameters: resume the run in a new process"
-            )

@@ -41,26 +41,45 @@ class StageKeys:
             replace_durably(self._owner, owner.encode(), mode=0o600)
         self.check(owner)
 
-    def check(self, owner: str) -> None:
-        """Raises LedgerError when the keys are tied to another owner."""
-        if self._owner.exists() and read_text(self._owner) != owner:
+    def check(self, owner: str, *, tied: bool = False) -> None:
+        """Raises LedgerError when the keys are tied to another owner.
+
+        Args:
+            tied: whether they must be tied already, as those of a run are that was begun before.
+        """
+        if not self._owner.exists():
+            if tied:
+                raise LedgerError(
+                    f"{self._owner} is gone, which says what data this run was begun on, and "
+                    "without it nobody can tell whether these are the same: restore the file, or "
+                    "start a new run folder, which is charged anew"
+                )
+        elif read_text(self._owner) != owner:
             raise LedgerError(
                 "this run was begun on other data (or they changed since): give it the data it "
                 "was begun on, or start a new run folder"
             )
 
-    def _path(self, plan: str) -> Path:
+    def path(self, plan: str) -> Path:
+        """Where the key of a stage lies."""
         return self._folder / f"{plan}.key"
 
     def create(self, plan: str) -> None:
         """Draws the key of a stage that has not been charged yet."""
-        if not self._path(plan).exists():
-            replace_durably(self._path(plan), new_key(), mode=0o600)
+        if not self.path(plan).exists():
+            replace_durably(self.path(plan), new_key(), mode=0o600)
 
     def noise(self, plan: str) -> KeyedNoise:
         """The stage's noise source. Raises LedgerError when its key is gone."""
+        return self._keyed(plan)
+
+    def commitment(self, plan: str) -> str:
+        """What the ledger holds this stage to, in place of its key (`KeyedNoise.commitment`)."""
+        return self._keyed(plan).commitment()
+
+    def _keyed(self, plan: str) -> KeyedNoise:
         try:
-            key = read_bytes(self._path(plan), TEXT_BYTES)
+            key = read_bytes(self.path(plan), TEXT_BYTES)
         except FileNotFoundError:
             raise LedgerError(
                 "the secret key of this stage is gone, so it cannot be repeated without "
@@ -68,8 +87,8 @@ class StageKeys:
                 "start a new run folder, it will be charged anew"
             ) from None
         if len(key) != KEY_BYTES:
-            raise LedgerError(f"the key file {self._path(plan)} is damaged: start a new run folder")
+            raise LedgerError(f"the key file {self.path(plan)} is damaged: start a new run folder")
         return KeyedNoise(key, plan)
 
     def forget(self, plan: str) -> None:
-        self._path(plan).unlink(missing_ok=True)
+        self.path(plan).unlink(missing_ok=True)

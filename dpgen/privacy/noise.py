@@ -93,6 +93,13 @@ class KeyedNoise:
         bound._question = question
         return bound
 
+    def commitment(self) -> str:
+        """What stands in the ledger for this key, 64 hexadecimal digits: a stream of its own, so it
+        says as little about the key and all other streams as one random number about another, and
+        it does not depend on the records.
+        """
+        return self._bytes(32, "commitment", 0, "").hex()
+
     def _bytes(self, n: int, purpose: str, release: int, name: str, *more: str) -> bytes:
         words = (self._plan, self._question, str(release), purpose, name, *more)
         parts = (self._key, *(word.encode() for word in words))

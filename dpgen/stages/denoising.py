@@ -38,6 +38,7 @@ from dpgen.privacy.mechanisms import NoisySGD
 from dpgen.progress import progress_bar
 from dpgen.stages.micro_batch import records_at_once
 from dpgen.stages.teacher_plan import LABEL
+from dpgen.workplace import in_memory
 from samplers import score_from_denoised
 
 
@@ -225,12 +226,15 @@ def train_teacher(
     if start < mechanism.n_steps:
         objective = DenoisingObjective(denoiser, levels, loss, accelerator.mixed_precision)
         device = accelerator.device
-        size = micro_batch or records_at_once(
+        size = micro_batch or data.noted_micro_batch(LABEL, mechanism) or records_at_once(
             denoiser, levels.n_draws, mechanism.expected_batch, device,
             half=accelerator.mixed_precision == "bf16",
         )  # fmt: skip
         steps = data.steps(mechanism, label=LABEL, start=start, micro_batch=size, device=device)
-        with progress_bar("teacher (private)", mechanism.n_steps, show=show, done=start) as advance:
+        with (
+            in_memory(lambda: _cure(size, data.noted_micro_batch(LABEL, mechanism))),
+            progress_bar("teacher (private)", mechanism.n_steps, show=show, done=start) as advance,
+        ):
             for step in steps:
                 released = {name: p.detach() for name, p in parameters.items()}
                 for name, gradient in step.gradient(objective, released).items():
@@ -239,7 +243,24 @@ def train_teacher(
                 ema.update(denoiser)
                 done = step.index + 1
                 if checkpoints.due() or done == mechanism.n_steps:
+                    data.saving(LABEL, done)
                     checkpoints.save(LABEL, state.tensors(), step=done)
                 advance()
     data.finish(LABEL, mechanism)
     denoiser.load_state_dict(ema.module.state_dict())
+
+
+def _cure(size: int, noted: int | None) -> str:
+    """What to do where a micro-batch of this size finds no memory."""
+    again = "run the same command again"
+    if noted is not None:
+        return (
+            f"micro_batch must stay {noted}, with which this stage has given answers: free some, "
+            f"or take a device with more, and {again}"
+        )
+    if size == 1:
+        return f"micro_batch is 1, and no less is possible: take a smaller network, or {again}"
+    return (
+        f"micro_batch is {size}, and its gradients must be in memory at once: {again} with "
+        f"--micro-batch {max(1, size // 2)} (possible until this stage has given its first answer)"
+    )

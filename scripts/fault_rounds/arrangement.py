@@ -53,7 +53,7 @@ def arrange(arranged: Arranged) -> list[str]:
     import multiprocessing
 
     from dpgen.checkpoint import Checkpoints
-    from dpgen.data import private, sources
+    from dpgen.data import slots, sources
     from dpgen.evaluation import benchmark
     from dpgen.privacy import keys
 
@@ -63,7 +63,7 @@ def arrange(arranged: Arranged) -> list[str]:
     benchmark.get_context = lambda _: multiprocessing.get_context("fork")  # type: ignore
     if arranged.lazily:
         sources.CACHE_BYTES = 0
-    _watch(private._Records, arranged)
+    _watch(slots.RecordSlots, arranged)
     done: list[str] = []
     under = str(arranged.under) + os.sep
 

@@ -133,6 +133,11 @@ def test_a_cell_that_names_no_classes_is_known_from_before_there_was_a_choice() 
     assert settings(classes=10).identity(cell) != settings().identity(cell)
 
 
+def test_what_other_ledgers_hold_changes_no_number_of_a_cell() -> None:
+    cell = settings().cells()[0]
+    assert settings(overlap="charge").identity(cell) == settings().identity(cell)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -140,6 +145,7 @@ def test_a_cell_that_names_no_classes_is_known_from_before_there_was_a_choice() 
         ('features = "vgg"', "features must be classifier or inception, got 'vgg'"),
         ("n_samples = 0", "n_samples must be at least 1, got 0"),
         ("epsilons = [-1]", "epsilons must be positive numbers"),
+        ('overlap = "ignore"', "overlap must be one of refuse, charge, separate, got 'ignore'"),
         ("= = =", "must be TOML"),
     ],
 )

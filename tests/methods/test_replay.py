@@ -144,6 +144,7 @@ def live(
         with monkeypatch.context() as patch:
             patch.setenv("DPGEN_HOME", str(home / "home"))
             patch.setattr(StageKeys, "noise", noise)
+            patch.setattr("dpgen.privacy.keys.new_key", lambda: b"k" * 32)
             patch.setattr(Checkpoints, "due", lambda states: True)
             patch.setattr(Checkpoints, "save", save)
             patch.setattr(secrets, "token_hex", lambda n=None: next(names))

@@ -29,7 +29,7 @@ from dpgen.privacy.marks import MarksFile
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.shared_ledger import SharedLedger
 from dpgen.privacy.verification import verify
-from dpgen.workplace import Hardware
+from dpgen.workplace import Hardware, in_memory
 
 CHARGED = {"class means": 1, "class spread": 1, "teacher": 3}
 SEED = 11
@@ -37,7 +37,8 @@ SEED = 11
 
 @pytest.fixture(autouse=True)
 def fixed_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same key in both worlds; the plan hash still separates the stages. States at every step.
+    """The same key in both worlds; the plan hash still separates the stages. States at every
+    step.
     """
     monkeypatch.setattr("dpgen.privacy.keys.new_key", lambda: b"k" * 32)
     monkeypatch.setattr(Checkpoints, "due", lambda states: True)
@@ -51,10 +52,15 @@ def fit(
 ) -> Callable[..., Any]:
     """`fit` of tiny DP-SAD on the thirty records into a folder."""
 
-    def run(folder: Path, source: Any = None, **changes: Any) -> Any:  # noqa: ANN401
+    def run(
+        folder: Path,
+        source: Any = None,  # noqa: ANN401
+        hardware: Hardware = Hardware("cpu", micro_batch=8),  # noqa: B008
+        **changes: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
         method = untrained("dp-sad", **changes)
         data = dataset(source or records)
-        return method.fit(data, out=folder, seed=SEED, hardware=Hardware("cpu", micro_batch=8))
+        return method.fit(data, out=folder, seed=SEED, hardware=hardware)
 
     return run
 
@@ -287,6 +293,41 @@ def test_a_step_that_is_made_again_gives_the_same_answer_again(
     assert len(repeated) > 10 and all(repeated)
 
 
+def test_an_older_checkpoint_that_is_put_back_repeats_its_answers_and_an_edited_one_is_refused(
+    fit: Callable[..., Any],
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, kept = tmp_path / "run", {}
+
+    def killed() -> None:
+        with monkeypatch.context() as patch:
+            after(Checkpoints, "save", state("teacher", step))(patch)
+            fit(folder)
+
+    for step in (1, 2):
+        killed_in(killed)
+        states = Checkpoints(folder / "checkpoint" / "state")
+        held = states.load("teacher")
+        assert held is not None and held[1] == {"step": step}
+        kept[step] = held[0]
+    edited = {
+        name: value + 0.01 if name.startswith("module.model.") and ".prior." not in name else value
+        for name, value in kept[1].items()
+    }
+    states.save("teacher", edited, step=1)
+    before = len(ledger_lines(home))
+    with pytest.raises(LedgerError, match="release 1 of stage 'teacher' .* asked with other param"):
+        fit(folder)
+    assert {line["kind"] for line in ledger_lines(home)[before:]} == {"lineage", "executed"}
+    states.save("teacher", kept[1], step=1)
+    fit(folder)
+    assert (folder / "teacher.safetensors").read_bytes() == whole["teacher.safetensors"]
+    assert not list(home.rglob("*.answers"))
+
+
 def test_an_interrupted_stage_notes_the_steps_it_handed_out(
     fit: Callable[..., Any], tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,6 +384,65 @@ def test_other_data_are_refused_by_an_unfinished_and_by_a_finished_run(
     fit(unfinished)
     with pytest.raises(ValueError, match="finished run on other data"):
         fit(unfinished, other)
+
+
+def test_a_resume_keeps_the_micro_batch_and_names_it_where_another_one_is_asked_for(
+    unfinished: Path,
+    fit: Callable[..., Any],
+    whole: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever suits the device now: on a GPU with other memory it would be another one."""
+    monkeypatch.setattr("dpgen.stages.denoising.records_at_once", lambda *_, **__: 5)
+    with pytest.raises(LedgerError, match=r"micro_batch was 8, now it is 4\..*--micro-batch 8\)"):
+        fit(unfinished, hardware=Hardware("cpu", micro_batch=4))
+    fit(unfinished, hardware=Hardware("cpu"))
+    assert (unfinished / "teacher.safetensors").read_bytes() == whole["teacher.safetensors"]
+
+
+FULL = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore lines."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"),
+)
+
+
+@pytest.mark.parametrize("error", FULL, ids=["GPU", "CPU"])
+def test_where_memory_is_full_a_smaller_micro_batch_helps_until_the_first_answer(
+    error: RuntimeError,
+    fit: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any, **__: Any) -> None:  # noqa: ANN401
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dpgen.privacy.mechanisms.add_clipped", full)
+        with pytest.raises(
+            MemoryError,
+            match=r"^out of memory \(.*\): micro_batch is 8, .* again with "
+            r"--micro-batch 4 \(possible until",
+        ):
+            fit(tmp_path / "run")
+    sums = iter(range(3))  # two micro-batches of the first step, as it has nine records at least
+
+    def full_later(*given: Any) -> None:  # noqa: ANN401
+        if next(sums, None) is None:
+            raise error
+        plain(*given)
+
+    from dpgen.privacy.mechanisms import add_clipped as plain
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dpgen.privacy.mechanisms.add_clipped", full_later)
+        with pytest.raises(MemoryError, match="micro_batch must stay 4, with which .* free some"):
+            fit(tmp_path / "run", hardware=Hardware("cpu", micro_batch=4))
+    fit(tmp_path / "run", hardware=Hardware("cpu"))
+
+
+def test_an_error_that_is_not_about_memory_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), in_memory(lambda: "none"):
+        raise RuntimeError("shapes cannot be multiplied")
 
 
 def test_a_stage_whose_key_was_deleted_is_refused(

@@ -10,10 +10,12 @@ from tests.mutations.key_detectors import KEYS
 from tests.mutations.lineage_detectors import LINEAGE
 from tests.mutations.long_detectors import LONG
 from tests.mutations.mechanism_detectors import MECHANISM
+from tests.mutations.records_detectors import RECORDS
+from tests.mutations.restored_detectors import RESTORED
 from tests.mutations.run_detectors import RUN
 
 DETECTORS: dict[str, Callable[[Path], str]] = {
-    **MECHANISM, **LONG, **FIT, **RUN, **KEYS, **LINEAGE,
+    **MECHANISM, **LONG, **FIT, **RUN, **KEYS, **LINEAGE, **RESTORED, **RECORDS,
 }  # fmt: skip
 GAMES = ("one-run game", "two-world game")
 # Not those that never run the code that is changed, or that put something of their own in its
@@ -27,6 +29,8 @@ ROOMS = {
     "coins": ("noise and coins", "long coins", *GAMES, "ledger", "resume"),
     "keys": ("one run", "guesses", "resume", "keys", *KEYS),
     "lineage": (*LINEAGE, "resume", "keys"),
+    "restored": tuple(RESTORED),
+    "records": tuple(RECORDS),
     "fit": ("neighbour replay", "doors", "ledger", "plan"),
     "account": ("doors", "ledger", "plan", "budget", "price"),
     "price": ("price",),

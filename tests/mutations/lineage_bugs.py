@@ -93,7 +93,7 @@ BUGS = (
     Bug(
         "question not compared on a resume",
         "a stage is asked two questions under one charge",
-        "lineage", {"dpgen.privacy.descent.StageWitness._compared": nothing},
+        "lineage", {"dpgen.privacy.witness.StageWitness._compared": nothing},
     ),
     Bug(
         "question not written into the ledger",

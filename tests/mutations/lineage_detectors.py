@@ -15,8 +15,9 @@ from torch import Tensor
 
 from dpgen.auditing.stand_ins import StandIns
 from dpgen.data.images import PublicFacts
-from dpgen.data.private import PrivateDataset, _Records
-from dpgen.privacy import descent
+from dpgen.data.private import PrivateDataset
+from dpgen.data.slots import RecordSlots
+from dpgen.privacy import witness
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.keys import StageKeys
@@ -86,7 +87,7 @@ def questions(place: Path) -> str:
     """Two questions, and two sums where one question is taken for the other, share no noise; and
     one stage is not asked two.
     """
-    records, wrong = _Records(source(), FACTS), []
+    records, wrong = RecordSlots(source(), FACTS), []
 
     def noise_of(mechanism: NoisySum, noise: KeyedNoise) -> Tensor:
         heard, add = [], KeyedNoise.add
@@ -113,7 +114,7 @@ def questions(place: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DPGEN_HOME", str(place / "home"))
         begun(place).release(around(0.0), label="one")
-        patch.setattr(descent, "_ANSWERED", {})  # as in another process
+        patch.setattr(witness, "_ANSWERED", {})  # as in another process
         if not refused(lambda: begun(place).release(around(0.5), label="one")):
             wrong.append("a stage is asked two questions under one charge")
     return "; ".join(wrong)

@@ -13,7 +13,8 @@ from typing import Any
 from torch import nn
 
 from dpgen.data.images import PublicFacts
-from dpgen.data.private import PrivateDataset, _Records
+from dpgen.data.private import PrivateDataset
+from dpgen.data.slots import RecordSlots
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.pge import PGE, PGESettings
 from dpgen.privacy.accounting import Budget
@@ -33,7 +34,7 @@ UNTRAINED = "tests.mutations.fit_detectors.untrained"
 def _behind_the_door(data: PrivateDataset, plan: Plan) -> None:
     """Raw records and the stage's noise for a flow that asks for what only a notice opens."""
     run, charge = data._enter(LABEL, plan.stages[0].mechanism)
-    opened = (_Records(data._source, data.facts), data.noise(run.keys, charge.plan))
+    opened = (RecordSlots(data._source, data.facts), data.noise(run.keys, charge.plan))
     data.unprotected_records = lambda claim: opened  # type: ignore[method-assign]
     run.executed(charge, 0, plan.stages[0].mechanism.n_releases)
 
@@ -74,7 +75,7 @@ class SoldPGE(PGE):
         mechanism = plan.stages[0].mechanism
         assert isinstance(mechanism, NoisySum)
         data.release(mechanism, label=LABEL)
-        opened = (_Records(data._source, data.facts), None)
+        opened = (RecordSlots(data._source, data.facts), None)
         data.unprotected_records = lambda claim: opened  # type: ignore[assignment, method-assign]
         paper = self.settings.paper
         claimed = published_pge.claim(paper, data.facts, self.budget)

@@ -30,8 +30,8 @@ def created(key: Callable[[Any, str], bytes]) -> Callable[[Any], Any]:
 
     def change(original: Any) -> Any:  # noqa: ANN401
         def create(keys: Any, plan: str) -> None:  # noqa: ANN401
-            if not keys._path(plan).exists():
-                keys._path(plan).write_bytes(key(keys, plan))
+            if not keys.path(plan).exists():
+                keys.path(plan).write_bytes(key(keys, plan))
 
         return create
 

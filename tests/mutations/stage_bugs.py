@@ -177,7 +177,7 @@ BUGS = (
     Bug(
         "pixels normalised by mean and deviation of the records",
         "a record moves the contributions of all others",
-        "fit", {"dpgen.data.private._Records.__init__": whitened},
+        "fit", {"dpgen.data.slots.RecordSlots.__init__": whitened},
     ),
     Bug(
         "updates scaled by second moments of gradients without noise",
@@ -202,6 +202,6 @@ BUGS = (
     Bug(
         "exception on a label of no declared class",
         "whether a run stops is an un-noised bit about one record",
-        "fit", {"dpgen.data.private._Records.read": demanding}, IndexError,
+        "fit", {"dpgen.data.slots.RecordSlots.read": demanding}, IndexError,
     ),
 )  # fmt: skip

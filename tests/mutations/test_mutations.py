@@ -28,7 +28,9 @@ from tests.mutations import (
     lineage_bugs,
     noise_bugs,
     published_bugs,
+    records_bugs,
     repeat_bugs,
+    restored_bugs,
     secret_bugs,
     stage_bugs,
 )
@@ -41,7 +43,7 @@ TABLE = Path(__file__).parents[2] / "assets" / "mutations.md"
 BUGS = (
     *published_bugs.BUGS, *clip_bugs.BUGS, *branch_bugs.BUGS, *noise_bugs.BUGS, *repeat_bugs.BUGS,
     *coin_bugs.BUGS, *key_bugs.BUGS, *secret_bugs.BUGS, *lineage_bugs.BUGS, *stage_bugs.BUGS,
-    *account_bugs.BUGS,
+    *account_bugs.BUGS, *restored_bugs.BUGS, *records_bugs.BUGS,
 )  # fmt: skip
 PRICING = ("dpgen.privacy.accounting.", "dpgen.privacy.statement.")
 _ROWS: dict[str, dict[str, str]] = {}

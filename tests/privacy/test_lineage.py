@@ -21,12 +21,11 @@ from torch import Tensor
 from dpgen import checkpoint
 from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy import descent, keys, ledger_file, lineage
+from dpgen.privacy import answers, descent, keys, ledger_file, lineage, witness
 from dpgen.privacy import ledger as ledger_module
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.charges import releases_of
-from dpgen.privacy.descent import StageWitness
 from dpgen.privacy.events import leaves
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger
@@ -35,6 +34,7 @@ from dpgen.privacy.lineage import Lineage, Marks, Overtaken
 from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.plan import Plan, Stage
+from dpgen.privacy.witness import StageWitness
 from dpgen.stages.release import released
 
 Kit = Any  # what conftest.py shares
@@ -261,9 +261,9 @@ def test_a_step_is_answered_one_question_in_a_process_and_another_one_elsewhere_
         answer(resumed, kit, start=1, at=0.5)
     # Another process, which holds no answer: other coins and other noise. (Here the objective
     # does not depend on the parameters, so all that is seen is randomness.)
-    monkeypatch.setattr(descent, "_ANSWERED", {})
+    monkeypatch.setattr(witness, "_ANSWERED", {})
     one = answer(begun(kit, tmp_path), kit, start=1)
-    monkeypatch.setattr(descent, "_ANSWERED", {})
+    monkeypatch.setattr(witness, "_ANSWERED", {})
     other = answer(begun(kit, tmp_path), kit, start=1, at=0.5)
     for a, b in zip(one, other, strict=True):
         assert not torch.isin(a["w"], b["w"]).any()
@@ -469,6 +469,79 @@ def test_a_run_without_its_marks_is_not_begun_anew_under_its_charge(
         begun(kit, tmp_path)
 
 
+def test_a_run_that_was_begun_is_not_tied_anew_when_its_owner_file_is_gone(
+    kit: Kit, tmp_path: Path
+) -> None:
+    """Other records, joined by --ledger, would be answered under the charge of the first ones."""
+    ledger, held = tmp_path / "own.jsonl", StageKeys(tmp_path / "keys")
+    kit.dataset(kit.source(), tmp_path, ledger=ledger).begin("run", held, plan(kit))
+    owner = (tmp_path / "keys" / "owner").read_bytes()
+    (tmp_path / "keys" / "owner").unlink()
+    for seed in (0, 1):
+        source = kit.source(seed=seed)
+        data = kit.dataset(source, tmp_path, ledger=ledger)
+        before = ledger.read_bytes()
+        with pytest.raises(LedgerError, match="keys/owner is gone, .* restore the file, or start"):
+            data.begin("run", held, plan(kit))
+        assert source.reads == [] and ledger.read_bytes() == before
+        assert not (tmp_path / "keys" / "owner").exists()
+    (tmp_path / "keys" / "owner").write_bytes(owner)
+    with pytest.raises(LedgerError, match="begun on other data"):
+        data.begin("run", held, plan(kit))
+    kit.dataset(kit.source(), tmp_path, ledger=ledger).begin("run", held, plan(kit))
+
+
+def test_a_stage_goes_on_under_the_key_that_it_was_begun_with(kit: Kit, tmp_path: Path) -> None:
+    """The same question under another key has another answer, and nothing was charged for two."""
+    stage = Plan((Stage("teacher", SGD),), "add_remove")
+
+    def resumed() -> PrivateDataset:
+        source.reads.clear()
+        data = kit.dataset(source, tmp_path)
+        data.begin("run", StageKeys(tmp_path / "keys"), stage)
+        return data
+
+    source = kit.source()
+    first = answer(resumed(), kit, stop=2)
+    (held,) = (tmp_path / "keys").glob("*.key")
+    kept = held.read_bytes()
+    data = resumed()
+    held.write_bytes(bytes(len(kept)))
+    with pytest.raises(
+        LedgerError,
+        match=r"the secret key of stage 'teacher' of run run, .*\.key, is not the one that the "
+        "stage was begun with.* put back the file .* or start a new run folder",
+    ):
+        answer(data, kit)
+    assert source.reads == []
+    held.write_bytes(kept)
+    again = answer(resumed(), kit)
+    assert all(torch.equal(a["w"], b["w"]) for a, b in zip(first, again, strict=False))
+
+
+def test_a_stage_whose_line_commits_to_no_key_goes_on_as_before(
+    kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As earlier versions of dpgen wrote it."""
+    note = descent.Descent.note
+
+    def without(run: descent.Descent, kind: str, charge: Any, **more: str) -> None:  # noqa: ANN401
+        note(run, kind, charge, **{k: v for k, v in more.items() if k != "commitment"})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(descent.Descent, "note", without)
+        answer(begun(kit, tmp_path), kit, stop=2)
+    data = begun(kit, tmp_path)
+    answer(data, kit)
+    assert ["commitment" in line for line in lines(data, "asked")] == [False]
+
+
+def test_a_commitment_is_another_one_for_every_key_and_plan() -> None:
+    made = [KeyedNoise(key * 32, plan).commitment() for key in (b"a", b"b") for plan in ("p", "q")]
+    assert len(set(made)) == 4 and all(len(x) == 64 for x in made)
+    assert KeyedNoise(b"a" * 32, "p").commitment() == made[0]
+
+
 def test_an_unfinished_run_of_an_earlier_version_is_refused_by_name(
     kit: Kit, tmp_path: Path
 ) -> None:
@@ -532,6 +605,29 @@ def test_a_running_stage_reads_the_ledger_again_only_when_it_has_changed(
     assert len(n_reads) < 10
 
 
+def test_a_running_stage_reads_what_it_has_asked_once_and_still_hears_of_a_copy(
+    kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, n_reads = Lineage.question, []
+    monkeypatch.setattr(
+        Lineage, "question", lambda held, stage: (n_reads.append(stage), real(held, stage))[1]
+    )
+    many = replace(SGD, n_steps=6)
+    data = kit.dataset(kit.source(), tmp_path / "run")
+    stages = Plan((Stage("teacher", many),), "add_remove")
+    data.begin("run", StageKeys(tmp_path / "run" / "keys"), stages)
+    steps = data.steps(many, label="teacher", micro_batch=4)
+    for _ in range(3):
+        next(steps).gradient(kit.Linear(), kit.parameters())
+    assert len(n_reads) == 1
+    with pytest.raises(LedgerError, match="objective.scale was 1.0, now it is 3.0"):
+        next(steps).gradient(kit.Linear(3.0), kit.parameters())
+    copy = kit.dataset(kit.source(), copied(tmp_path / "run", "copy"))
+    copy.begin("run", StageKeys(tmp_path / "copy" / "keys"), stages)
+    with pytest.raises(Overtaken):
+        next(steps).gradient(kit.Linear(), kit.parameters())
+
+
 def lived(kit: Kit, folder: Path) -> dict[str, Tensor]:
     """A run from its begin, or wherever it was stopped, to its end: what it released."""
     data, states = kit.dataset(kit.source(), folder), Checkpoints(folder / "state", 0.0)
@@ -546,6 +642,7 @@ def lived(kit: Kit, folder: Path) -> dict[str, Tensor]:
         for step in data.steps(SGD, label="teacher", start=start, micro_batch=4):
             gradient = step.gradient(kit.Linear(), w)
             w = {name: value - 0.1 * gradient[name] for name, value in w.items()}
+            data.saving("teacher", step.index + 1)
             states.save("teacher", w, step=step.index + 1)
     data.finish("teacher", SGD)
     return {**tables, **w}
@@ -558,6 +655,7 @@ class Stopped(BaseException):
 WRITES = (
     (keys, "replace_durably"), (lineage, "replace_durably"), (ledger_file, "replace_durably"),
     (checkpoint, "replace_durably"), (LedgerFile, "append"), (StageKeys, "forget"),
+    (answers.Answers, "add"), (answers.Answers, "forget"),
 )  # fmt: skip
 
 
@@ -617,7 +715,7 @@ def test_a_run_that_stops_at_any_of_its_writes_goes_on_to_the_same_answers_and_p
         data = kit.dataset(kit.source(), folder)
         assert_one_descent(data)
         assert not list((folder / "keys").glob("*.key"))
-        assert not list(folder.rglob("*.partial"))
+        assert not list(folder.rglob("*.partial")) + list(folder.rglob("*.answers"))
 
 
 def assert_one_descent(data: PrivateDataset) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.data import identity
+from dpgen.data import account, identity
 from dpgen.data.identity import fingerprint, installation_key
 from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.private import PrivateDataset
@@ -31,6 +31,7 @@ from dpgen.privacy.notice import Claim, unbounded
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.question import Given, Question
 from dpgen.privacy.relation import Relation
+from dpgen.privacy.shared_ledger import OverlapError
 
 Kit = Any  # what conftest.py shares
 
@@ -231,6 +232,41 @@ def test_two_runs_of_one_plan_share_no_noise_under_one_public_seed(
             found.append((release(data, kit)["own"], descend(kit, data)["w"]))
     for a, b in zip(*found, strict=True):
         assert not torch.isin(a, b).any()
+
+
+@pytest.mark.parametrize("run", ["run", "another"])
+def test_records_that_change_between_two_begins_are_not_charged_as_what_they_were(
+    run: str, kit: Kit, tmp_path: Path
+) -> None:
+    source = kit.source()
+    data = kit.dataset(source, tmp_path)
+    data.begin("run", StageKeys(tmp_path / "keys"), plan(kit))
+    first, before = data.ledger.path, data.ledger.path.read_bytes()
+    source.pixels[0, 0, 0, 0] ^= 1
+    for _ in range(2):
+        with pytest.raises(LedgerError, match="records changed .* call open_ledger again"):
+            data.begin(run, StageKeys(tmp_path / run), plan(kit))
+        with pytest.raises(RuntimeError, match="no record is touched"):
+            data.release(NoisySum(kit.Echo(), 4.0), label="means")
+    assert first.read_bytes() == before and source.reads == []
+    data.open_ledger(kit.LIMIT, tmp_path)
+    assert data.ledger.path != first, "the records of the second ledger are other ones"
+    with pytest.raises(OverlapError, match="of the 20 different images of these data, 19 "):
+        data.begin("third", StageKeys(tmp_path / "third"), plan(kit))
+
+
+def test_records_are_identified_once_a_run(
+    kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a pass over all of them."""
+    real, seen = account.identify, []
+    monkeypatch.setattr(account, "identify", lambda *given: (seen.append(1), real(*given))[1])
+    data = kit.dataset(kit.source(), tmp_path)
+    for n in (1, 2):
+        data.open_ledger(kit.LIMIT, tmp_path)
+        data.begin("run", StageKeys(tmp_path / "keys"), plan(kit))
+        data.account()
+        assert len(seen) == n
 
 
 def test_a_stage_answers_once_per_begin(kit: Kit, tmp_path: Path) -> None:
@@ -491,11 +527,11 @@ def test_a_label_out_of_range_counts_as_nothing_and_says_nothing(kit: Kit, tmp_p
     source.labels[-1], source.labels[-2] = 7, -3
 
     def total(records: Any) -> Tensor:  # noqa: ANN401
-        from dpgen.data.private import _Records
+        from dpgen.data.slots import RecordSlots
 
         noise = kit.Silent()
         facts = PublicFacts((1, 1, 3), ("a", "b"), 20)
-        NoisySum(kit.Echo(), 1.0).release(_Records(records, facts), noise)
+        NoisySum(kit.Echo(), 1.0).release(RecordSlots(records, facts), noise)
         return noise.sum()
 
     torch.testing.assert_close(total(source), total(without))

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dpgen.data.private import PrivateDataset, open_images
+from dpgen.data.opening import open_images
+from dpgen.data.private import PrivateDataset
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import read_statement, statement_bytes
 from dpgen.privacy.chain import digest
@@ -23,7 +24,7 @@ from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.shared_ledger import OverlapError
 from dpgen.privacy.statement import tuning_of
 from dpgen.privacy.verification import verify
-from tests.privacy.installation import price_by_count
+from tests.privacy.installation import price_by_count, runs_in
 
 Kit = Any  # what conftest.py shares
 
@@ -109,8 +110,16 @@ def test_a_data_set_that_comes_back_changed(
     make, expected = TABLE[how]
     again = make(tmp_path / "again")
     if expected == OTHER_FACTS:
-        with pytest.raises(ValueError, match=f"{first.ledger.path} holds other facts"):
+        refused = f"{first.ledger.path} holds other facts.* open the data as they were then"
+        with pytest.raises(ValueError, match=rf"{refused} \(--size 8 --channels 1\)\."):
             begin(kit, again, tmp_path, "two")
+        # Both cures that it names: the facts of the ledger, and an account for the new ones.
+        begin(kit, saved(tmp_path / "cured", PIXELS, size=8, channels=1), tmp_path, "three")
+        given = {"ledger": tmp_path / "new.jsonl", "overlap": "charge"}
+        size = {"size": again.facts.shape[1], "channels": again.facts.shape[0]}
+        begin(kit, saved(tmp_path / "apart", PIXELS, **size, **given), tmp_path, "four")
+        assert first.account()["runs"] == 3
+        assert runs_in(tmp_path / "new.jsonl") == ["four"]
         return
     if isinstance(expected, int) and expected:
         told = f"{expected} different images are in the ledger {first.ledger.path} "

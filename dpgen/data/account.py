@@ -1,0 +1,248 @@
+"""What a data set may spend and has spent: its records' identity, its ledger, and the others that
+hold some of its records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from dpgen.data.identity import Identity, home, identify, installation_key, known_ledgers
+from dpgen.data.images import PublicFacts
+from dpgen.data.sources import Source
+from dpgen.privacy.accounting import Adjacency, Budget, round_up
+from dpgen.privacy.chain import LedgerError
+from dpgen.privacy.charges import limit_of, n_runs, spent_of
+from dpgen.privacy.known_ledgers import Overlap
+from dpgen.privacy.ledger import PrivacyLedger
+from dpgen.privacy.shared_ledger import OverlapRule, SharedLedger
+from dpgen.privacy.statement import finite_or_word
+
+
+class AccountedData:
+    """Private records, their public facts and their ledger.
+
+    Args:
+        source: the records.
+        facts: what may be known about them; ``None`` declares what the source's headers say.
+        max_records_per_unit: the most records of one person; epsilon is then of a whole person.
+            ``None`` takes what the facts, or a ledger that there is already, say, else 1.
+        ledger: a ledger file to use instead of the one found by the data set's fingerprint.
+        limit: the most that this data set may ever spend; ``None`` takes the budget of its first
+            run.
+        public: declares that everyone has these records anyhow, as in a benchmark: runs do not add
+            up then, and every certificate says who says so.
+        overlap: what `begin` does when some of the records are in other ledgers that the
+            installation knows: ``refuse``; ``charge`` the run to those ledgers as well, each
+            within its own limit; or keep the accounts ``separate``, and the statement says what
+            they come to together. A record is recognised by its unchanged pixels alone
+            (`dpgen.data.identity.identify`), and in this installation only. With ``ledger`` the
+            records are declared to be a version of the data set of that ledger, and join it.
+        classes_declared: whether the source's classes were named by whoever opened it, and not by
+            the data.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        facts: PublicFacts | None = None,
+        adjacency: Adjacency | None = None,
+        max_records_per_unit: int | None = None,
+        ledger: Path | None = None,
+        limit: Budget | None = None,
+        public: bool = False,
+        overlap: OverlapRule = "refuse",
+        classes_declared: bool = False,
+    ) -> None:
+        if overlap not in get_args(OverlapRule):
+            raise ValueError(
+                f"overlap must be one of {', '.join(get_args(OverlapRule))}, got {overlap!r}"
+            )
+        declared = PublicFacts(
+            source.shape, source.class_names, len(source), adjacency or "add_remove",
+            1 if max_records_per_unit is None else max_records_per_unit,
+            "named" if classes_declared else "declared",
+        )  # fmt: skip
+        self._facts, self._asked = facts or declared, max_records_per_unit
+        if adjacency not in (None, self._facts.adjacency):
+            raise ValueError(
+                f"adjacency must be the one that the facts state, {self._facts.adjacency}, "
+                f"got {adjacency}: leave it away, or correct the facts"
+            )
+        if max_records_per_unit not in (None, self._facts.max_records_per_unit):
+            raise ValueError(
+                "max_records_per_unit must be the one that the facts state, "
+                f"{self._facts.max_records_per_unit}, got {max_records_per_unit}: leave it away, "
+                "or correct the facts"
+            )
+        if self._facts.shape != source.shape:
+            raise ValueError(
+                f"the facts say shape {self._facts.shape}, the data have {source.shape}: "
+                "resize with --size and --channels, or correct the facts"
+            )
+        if self._facts.n_classes < len(source.class_names):
+            raise ValueError(
+                f"the facts name {self._facts.n_classes} classes, the data "
+                f"{len(source.class_names)}"
+            )
+        self._source, self._ledger_path, self.limit = source, ledger, limit
+        self._declared_public, self._overlap = public, overlap
+        self._ledger: PrivacyLedger | None = None
+        self._known: Identity | None = None
+        self._used = False  # whether a run was begun since the records were identified
+
+    @property
+    def public(self) -> bool:
+        """True only for data that everyone has, or that are said to be so: the ledger then lies in
+        the run folder and the certificate says so.
+        """
+        return self._source.public or self._declared_public
+
+    @property
+    def facts(self) -> PublicFacts:
+        return self._facts
+
+    @property
+    def ledger(self) -> PrivacyLedger:
+        if self._ledger is None:
+            raise RuntimeError("PrivateDataset.open_ledger comes first")
+        return self._ledger
+
+    def _identify(self) -> Identity:
+        if self._known is None:
+            self._known = identify(self._source, installation_key())
+        return self._known
+
+    def _look_again(self) -> None:
+        """Forgets who the records are once a run was begun on them: they may have changed since."""
+        if self._used:
+            self._known, self._used = None, False
+
+    def _identity(self) -> str:
+        """The fingerprint; embedded data, which have nothing to hide, need none."""
+        return "public" if self._source.public else self._identify().fingerprint
+
+    def _account(self) -> PrivacyLedger | SharedLedger:
+        """What runs are charged to: the ledger, and the others that share records with it."""
+        if self.public:
+            return self.ledger
+        marks = self._identify().marks  # draws the key, if nobody has
+        return SharedLedger(
+            self.ledger,
+            known_ledgers(),
+            marks,
+            rule=self._overlap,
+            same=self._ledger_path is None,
+        )
+
+    def overlaps(self) -> list[Overlap]:
+        """The other ledgers of the installation that hold some of these records, with how many
+        different images; none of public data. For the owner's eyes: no noise is on it.
+        """
+        account = self._account()
+        return account.overlaps() if isinstance(account, SharedLedger) else []
+
+    def open_ledger(self, limit: Budget, folder: Path) -> None:
+        """Finds the ledger of this data set; writes nothing.
+
+        Args:
+            limit: of a new ledger, unless the data set was opened with a limit of its own.
+            folder: where the ledger of public data lies.
+        """
+        self._look_again()
+        path = self._ledger_path
+        if path is None and self.public:
+            path = folder / "public-ledger.jsonl"
+        elif path is None:
+            path = home() / "ledgers" / f"{self._identity()}.jsonl"
+        ledger = PrivacyLedger.open(
+            path,
+            adjacency=self._facts.adjacency,
+            facts=self._facts.to_dict(),
+            limit=self.limit or limit,
+        )
+        known = PublicFacts.from_dict(ledger.facts)
+        if self._asked not in (None, known.max_records_per_unit):
+            raise ValueError(
+                f"the ledger {path} is kept for units of at most {known.max_records_per_unit} "
+                f"records, this run asks for {self._asked}: the two do not add up; use "
+                f"--max-records-per-unit {known.max_records_per_unit}"
+            )
+        if known != self._facts:
+            # The first facts stay: a count that follows the data would publish it, run after run.
+            if self._facts.origin == "stated" or (known.shape, known.class_names) != (
+                self._facts.shape,
+                self._facts.class_names,
+            ):
+                raise ValueError(_other_facts(path, known, self._facts))
+            self._facts = known
+        self._ledger = ledger
+
+    def _require_same_records(self) -> None:
+        """Refuses records that are not those of the open ledger."""
+        before, path = self._known, self.ledger.path
+        self._look_again()
+        self._used = True
+        if before is not None and self._identify().fingerprint != before.fingerprint:
+            self._known = before
+            raise LedgerError(
+                f"the records changed since their ledger {path} was opened, and what is charged "
+                "there would not be charged to all of them: call open_ledger again, which finds "
+                "the ledger of the records as they are now"
+            )
+
+    def _owner(self, run: str) -> str:
+        """Whom the keys serve. Records too: under --ledger, one ledger may be given to data that
+        changed since.
+        """
+        return f"{run} {self.ledger.dataset} {self._identity()}"
+
+    def account(self, lines: Sequence[dict[str, Any]] | None = None) -> dict[str, Any]:
+        """What the data set's whole ledger says, for the privacy statement; of private data also
+        what any one record has spent at most in this and all other ledgers that hold it.
+
+        Args:
+            lines: of the ledger, as they were read together with what else is stated; ``None``
+                reads them.
+        """
+        lines = self.ledger.lines() if lines is None else lines
+        limit, account = limit_of(lines), self._account()
+        told = {
+            "name": lines[0]["dataset"],
+            "ledger": self._place(),
+            "runs": n_runs(lines),
+            "total_epsilon": round_up(spent_of(lines)),
+            "limit": {"epsilon": limit.epsilon, "delta": limit.delta},
+        }
+        if isinstance(account, SharedLedger):
+            told["record_total_epsilon"] = finite_or_word(round_up(account.most_spent()))
+        return told
+
+    def _place(self) -> str:
+        if self._ledger_path is not None:  # named, so runs add up whoever else has the records
+            return "installation"
+        if self._source.public:
+            return "run folder (public data)"
+        if self._declared_public:
+            return "run folder (declared public data by whoever ran the training)"
+        return "installation"
+
+
+def _other_facts(path: Path, known: PublicFacts, facts: PublicFacts) -> str:
+    """What to tell whose facts are not those that the ledger of the data set holds."""
+    cures = []
+    if known.shape != facts.shape:
+        depth, height, width = known.shape
+        size = f"--size {height} " if height == width else ""
+        cures.append(f"open the data as they were then ({size}--channels {depth})")
+    if known.class_names != facts.class_names:
+        cures.append(f"name the {known.n_classes} classes as they were then (--classes)")
+    if facts.origin == "stated":
+        cures.append("state these facts in the file of --facts, or drop --facts to use them")
+    return (
+        f"the ledger {path} holds other facts for this data set: {known.to_dict()}, got "
+        f"{facts.to_dict()}: {', '.join(cures)}. Under other facts they can have an account of "
+        "their own, which is charged beside this one: --ledger NEWFILE --overlap charge"
+    )

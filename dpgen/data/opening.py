@@ -1,0 +1,64 @@
+"""Private images from wherever they lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dpgen.data.classes import Classes, check_declared
+from dpgen.data.images import PublicFacts
+from dpgen.data.location import Split
+from dpgen.data.private import PrivateDataset
+from dpgen.data.sources import open_source
+from dpgen.privacy.accounting import Adjacency, Budget
+from dpgen.privacy.shared_ledger import OverlapRule
+
+
+def open_images(
+    location: str | Path | Any,  # noqa: ANN401
+    *,
+    split: Split = "train",
+    size: int | None = None,
+    channels: int | None = None,
+    value_range: tuple[float, float] | None = None,
+    facts: PublicFacts | None = None,
+    adjacency: Adjacency | None = None,
+    max_records_per_unit: int | None = None,
+    ledger: str | Path | None = None,
+    limit: Budget | None = None,
+    public: bool = False,
+    overlap: OverlapRule = "refuse",
+    classes: Classes | None = None,
+) -> PrivateDataset:
+    """Opens private images.
+
+    Args:
+        location: an embedded name (``digits``), a path to IDX, npz, Parquet, WebDataset or a folder
+            of images, a torch Dataset, a Hugging Face dataset, or an `Images`.
+        split: which records: train, test or all.
+        size: short side and crop, in pixels, of data of mixed sizes.
+        channels: 1 or 3 converts.
+        value_range: (low, high) of float arrays.
+        facts, max_records_per_unit, ledger, limit, public, overlap: as for `PrivateDataset`.
+        classes: how many classes there are, or their names, of data with labels that do not say
+            (IDX, an npz without class_names, tensors). The facts may name them instead. They are
+            published, so they are never counted in the labels; a label beyond them is an error.
+    """
+    if classes is not None and facts is not None:
+        check_declared(classes, facts.class_names, name="the facts")
+    source = open_source(
+        location, split=split, size=size, channels=channels, value_range=value_range,
+        classes=classes if facts is None else None,
+        else_classes=None if facts is None else facts.class_names,
+    )  # fmt: skip
+    return PrivateDataset(
+        source,
+        facts=facts,
+        adjacency=adjacency,
+        max_records_per_unit=max_records_per_unit,
+        ledger=Path(ledger) if ledger else None,
+        limit=limit,
+        public=public,
+        overlap=overlap,
+        classes_declared=source.classes_declared,
+    )

@@ -1,0 +1,25 @@
+"""Private records by slot, as the mechanisms read them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpgen.data.images import PublicFacts, to_float
+from dpgen.data.sources import Source
+
+
+class RecordSlots:
+    """Rows by slot, as mechanisms read them. A label outside the declared classes makes a record
+    count as nothing.
+    """
+
+    def __init__(self, source: Source, facts: PublicFacts) -> None:
+        self._source, self._n_classes = source, facts.n_classes
+        self.n_slots = len(source)
+
+    def read(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        pixels, labels = self._source.read(slots)
+        valid = (labels >= 0) & (labels < self._n_classes)
+        return to_float(pixels), torch.where(valid, labels, 0), valid

@@ -1,0 +1,161 @@
+"""Who sees what a stage of a charged run is asked, and refuses a second question.
+
+A stage asks one question, which it may be asked again after a kill. Its parameters move from
+release to release. Of a release whose answer lies in a saved state, whoever saw that state has the
+answer: it is asked the same again or not at all (`dpgen.privacy.answers`).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from dpgen.privacy.chain import LedgerError, digest
+from dpgen.privacy.charges import Charge
+from dpgen.privacy.descent import Descent, noted
+from dpgen.privacy.question import Question, differences
+
+# By ledger, run, plan and release, the question that this process has answered.
+_ANSWERED: dict[tuple[str, str, str, int], str] = {}
+
+
+def _first(question: Question, release: int) -> dict[str, Any]:
+    """What a stage asks, by its first question."""
+    first = {"release": release, "moving": question.start}
+    return {"stage": dict(question.stage), "first": first}
+
+
+class StageWitness:
+    """The Witness of one stage of a run that is charged.
+
+    A stage may be asked again what it was asked before, and nothing else. What it asks is noted
+    when its first sum is there, before that gets its noise: a run that has no memory for a
+    micro-batch has answered nothing yet, and may go on with a smaller one. With it the ledger is
+    told a commitment to the stage's key: under another key the same question has another answer.
+    """
+
+    def __init__(self, descent: Descent, charge: Charge) -> None:
+        self._descent, self._charge = descent, charge
+        self._answers, self._asked = descent.answers(charge), dict[int, str]()
+        # What the folder was found to hold, as the ledger says, and what was compared with it last.
+        self._held: tuple[str, dict[str, Any]] | None = None
+        self._alike: tuple[Question, int] | None = None
+
+    @cached_property
+    def _commitment(self) -> str:
+        return self._descent.keys.commitment(self._charge.plan)
+
+    def asked(self, question: Question, release: int) -> None:
+        """Refuses what is not this stage's question, before a record is read."""
+        self._descent.require_last()
+        self._compared(question, release)
+
+    def answering(self, question: Question, release: int) -> None:
+        """Notes the question of the stage, first in clear, then in the ledger."""
+        descent, charge = self._descent, self._charge
+        descent.require_last()
+        held = self._compared(question, release)
+        if held is None:
+            held = _first(question, release)
+            question_noted = descent.keys.lineage.note(charge.plan, held)
+            descent.note("asked", charge, question=question_noted, commitment=self._commitment)
+        self._remember(question, release)
+        self._asked[release] = question.digest
+
+    def noted_micro_batch(self) -> int | None:
+        """That of the stage's question, if it has asked one."""
+        descent, charge = self._descent, self._charge
+        if noted(descent.lines(), "asked", descent.run, charge) is None:
+            return None
+        held = (descent.keys.lineage.question(charge.plan) or {}).get("stage", {})
+        size = held.get("micro_batch") if isinstance(held, dict) else None
+        return size if type(size) is int and size > 0 else None
+
+    def saving(self, stop: int) -> None:
+        """Notes what was asked before a state that holds the answers up to ``stop - 1`` is saved:
+        from then on these releases are asked that, or nothing.
+        """
+        self._descent.require_last()
+        self._answers.add([self._asked.get(n) for n in range(len(self._answers), stop)])
+
+    def _compared(self, question: Question, release: int) -> dict[str, Any] | None:
+        """What the stage has asked before, which is the same; None where it has asked nothing."""
+        descent, charge = self._descent, self._charge
+        descent.require_unfinished(descent.lines(), charge)
+        line = noted(descent.lines(), "asked", descent.run, charge)
+        if line is None:
+            return None
+        # Lines of earlier versions commit to no key.
+        if line.get("commitment", self._commitment) != self._commitment:
+            raise LedgerError(
+                f"the secret key of stage {charge.label!r} of run {descent.run[:12]}, "
+                f"{descent.keys.path(charge.plan)}, is not the one that the stage was begun with. "
+                "Answers under two keys would be two releases under one charge: put back the file "
+                "that it was begun with, or start a new run folder, which is charged anew"
+            )
+        if self._held is None or self._held[0] != line["question"]:
+            self._held = (line["question"], self._read(line["question"], question, release))
+        held = self._held[1]
+        # An object that was just compared is frozen: nothing in it can have changed.
+        if self._alike is None or self._alike[0] is not question or self._alike[1] != release:
+            now = _first(question, release)
+            if held["first"]["release"] != release:
+                now["first"] = held["first"]
+            if digest(now) != line["question"]:
+                self._refuse(held, now)
+            self._alike = (question, release)
+        if self._answers.contradict(release, question.digest):
+            raise LedgerError(
+                f"release {release} of stage {charge.label!r} of run {descent.run[:12]} was asked "
+                f"with other parameters, and a state of the run with {len(self._answers)} answers "
+                "was noted since: its checkpoint was changed, or is an earlier one that does not "
+                "come to the same answers here. A second answer would be a second release under "
+                "one charge: resume from the last checkpoint, or with as many threads as before, "
+                "or start a new run folder, which is charged anew"
+            )
+        return held
+
+    def _read(self, wanted: str, question: Question, release: int) -> dict[str, Any]:
+        """What this folder says that the stage has asked, which is what the ledger noted."""
+        descent, charge = self._descent, self._charge
+        held = descent.keys.lineage.question(charge.plan)
+        if held is None:
+            # A backup from before the question, all that is left of a run: it may ask the same.
+            held = _first(question, release)
+            if digest(held) != wanted:
+                raise LedgerError(
+                    f"stage {charge.label!r} of run {descent.run[:12]} asks another question than "
+                    "it was begun with, and this folder does not hold what that was: start a new "
+                    "run folder, which is charged anew"
+                )
+            descent.keys.lineage.note(charge.plan, held)
+        if digest(held) != wanted:
+            raise LedgerError(
+                f"what stage {charge.label!r} of run {descent.run[:12]} has asked is not what the "
+                "ledger says: the run folder was changed. Start a new run folder, it will be "
+                "charged anew"
+            )
+        return held
+
+    def _refuse(self, held: dict[str, Any], now: dict[str, Any]) -> None:
+        words = list(differences(held["stage"], now["stage"]))
+        words = words or ["the parameters that the first step starts from were others"]
+        more = f", and {len(words) - 3} more" if len(words) > 3 else ""
+        before, size = (x["stage"].get("micro_batch") for x in (held, now))
+        how = "" if before == size else f" (--micro-batch {before})"
+        raise LedgerError(
+            f"stage {self._charge.label!r} of run {self._descent.run[:12]} asks another question "
+            f"than it was begun with: {'; '.join(words[:3])}{more}. Two questions would be two "
+            f"releases under one charge: resume it as it was begun{how}, or start a new run "
+            "folder, which is charged anew"
+        )
+
+    def _remember(self, question: Question, release: int) -> None:
+        """One process, which may still hold the first answer, answers a release once or alike."""
+        descent, charge = self._descent, self._charge
+        key = (str(descent.ledger.path.resolve()), descent.run, charge.plan, release)
+        if _ANSWERED.setdefault(key, question.digest) != question.digest:
+            raise LedgerError(
+                f"release {release} of stage {charge.label!r} was answered in this process, with "
+                "other parameters: resume the run in a new process"
+            )

@@ -1,0 +1,74 @@
+"""Bugs in which records are recognised, and in what is told of them before any noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpgen.data.classes import class_list
+from dpgen.data.identity import Identity
+from dpgen.privacy.noise import new_key
+from tests.mutations.bug import Bug
+
+
+def unmarked(original: Callable[..., Any]) -> Callable[..., Any]:
+    """`SharedLedger._mark` that opens the ledger and keeps no marks."""
+
+    def mark(account: Any, lines: list[Any], bodies: list[Any]) -> list[Any]:  # noqa: ANN401
+        if not lines:
+            account._own.write(lines, [bodies.pop(0)])
+        return []
+
+    return mark
+
+
+def freshly_marked(original: Callable[..., Identity]) -> Callable[..., Identity]:
+    return lambda source, key: original(source, key)._replace(
+        marks=original(source, new_key()).marks
+    )
+
+
+def fewer(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Ledgers that share less than the whole data set are passed over."""
+
+    def sharing(known: Any, marks: np.ndarray, *, own: str | None) -> list[Any]:  # noqa: ANN401
+        return [x for x in original(known, marks, own=own) if x.shared == len(marks)]
+
+    return sharing
+
+
+def counted(original: Callable[..., tuple[str, ...]]) -> Callable[..., tuple[str, ...]]:
+    def settle(stated: Any, declared: Any, *, name: str, place: str = "") -> tuple[str, ...]:  # noqa: ANN401
+        if stated is None and declared is None:
+            (path,) = Path(name).glob("*.npz")
+            return class_list(int(np.load(path)["labels"].max()) + 1)
+        return original(stated, declared, name=name, place=place)
+
+    return settle
+
+
+BUGS = (
+    Bug(
+        "marks of the records are not written",
+        "data that share records with a known ledger get a fresh budget",
+        "records", {"dpgen.privacy.shared_ledger.SharedLedger._mark": unmarked},
+    ),
+    Bug(
+        "marks of the records are made under a fresh key",
+        "no record is ever recognised, and data that share some get a fresh budget",
+        "records", {"dpgen.data.account.identify": freshly_marked},
+    ),
+    Bug(
+        "only whole data sets are recognised",
+        "one record more or less begins an account of its own",
+        "records", {"dpgen.privacy.known_ledgers.KnownLedgers.sharing": fewer},
+    ),
+    Bug(
+        "classes counted in private labels",
+        "the label of one record is published as the number of classes",
+        "records", {"dpgen.data.npz.settle_classes": counted},
+    ),
+)  # fmt: skip

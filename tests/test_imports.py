@@ -2,132 +2,91 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
-import pytest
+from tests.rooms import arrows, imports, modules
 
 ROOT = Path(__file__).parents[1]
-CORE = {
-    "privacy", "cosines", "files", "fourier", "gabor", "warps", "_torchvision", "progress",
-    "settings", "tensors",
-}  # fmt: skip
+# By room, what its files import: exactly that. `tests.rooms` says what a room is.
 ALLOWED: dict[str, set[str]] = {
-    "samplers": set(),
-    "files": set(),
-    "tensors": {"files"},
-    "privacy": {"files"},
-    "cosines": set(),
-    "fourier": set(),
-    "gabor": set(),
-    "warps": set(),
     "_torchvision": set(),
-    "progress": set(),
-    "settings": {"files"},
-    "data": {"files", "privacy"},
-    "networks": {"samplers", "cosines", "fourier", "gabor", "warps", "_torchvision"},
-    "score_matching": {"samplers"},
-    "matching": {"networks", "progress", "warps"},
-    "checkpoint": {"files", "networks", "privacy", "tensors"},
-    "run_folder": {"checkpoint", "files", "privacy"},
-    "workplace": {"run_folder"},
-    "distillation_settings": {"samplers"},
-    "distillation": {"checkpoint", "distillation_settings", "networks", "progress", "samplers"},
-    "stages": {
-        "data", "networks", "checkpoint", "distillation", "distillation_settings", "matching",
-        "score_matching", "workplace", "samplers", *CORE,
+    "auditing": {"data", "evaluation.report", "privacy"},
+    "auditor": {"auditing", "data", "generator", "privacy", "progress", "workplace"},
+    "benchmarking": {
+        "cell", "data", "evaluation", "evaluation.report", "files", "privacy", "settings",
     },
-    "evaluation": {"data", "networks", *CORE},
-    "auditing": {"data", "networks", "evaluation", *CORE},
-    "released": {"networks", *CORE},
-    "drawing": {"data", "networks", "samplers"},
-    "fitted": {"drawing", "data", "networks", "samplers", *CORE},
-    "generator": {
-        "fitted", "released", "data", "networks", "evaluation", "run_folder", "workplace",
-        "samplers", *CORE,
+    "cell": {"data", "evaluation", "generator", "methods", "privacy", "settings", "workplace"},
+    "checkpoint": {"files", "networks", "privacy", "tensors"},
+    "cli": {"commands", "privacy"},
+    "commands": {
+        "auditing", "auditor", "benchmarking", "data", "evaluation", "files", "methods", "mixing",
+        "planned", "privacy", "progress", "reports", "scoring", "settings", "synthesis",
+        "workplace",
     },
     "configurations": {
-        "stages", "distillation_settings", "data", "networks", "samplers", *CORE
+        "data", "distillation_settings", "networks", "privacy", "samplers", "stages",
     },
+    "cosines": set(),
+    "data": {"files", "privacy"},
+    "distillation": {"checkpoint", "distillation_settings", "networks", "progress", "samplers"},
+    "distillation_settings": {"samplers"},
+    "drawing": {"data", "networks", "samplers"},
+    "evaluation": {
+        "_torchvision", "data", "files", "networks", "privacy", "progress", "settings", "tensors",
+    },
+    "evaluation.report": {"files"},
+    "files": set(),
+    "fitted": {"data", "drawing", "networks", "privacy", "samplers"},
+    "fourier": set(),
+    "gabor": set(),
+    "generator": {
+        "data", "evaluation", "files", "fitted", "methods", "privacy", "released", "run_folder",
+        "settings", "workplace",
+    },
+    "matching": {"networks", "progress"},
     "methods": {
-        "configurations", "generator", "stages", "distillation", "data", "networks", "workplace",
-        "samplers", *CORE,
+        "configurations", "data", "distillation", "generator", "networks", "privacy", "samplers",
+        "settings", "stages", "workplace",
     },
-    "synthesis": {"generator", "drawing", "networks", "data", "evaluation", "samplers", *CORE},
-    "mixing": {"data", *CORE},
-    "reports": {"generator", "data", "workplace", *CORE},
-    "scores": {"evaluation", *CORE},
-    "scoring": {"scores", "data", "evaluation", *CORE},
-    "cell": {"methods", "generator", "data", "evaluation", "workplace", *CORE},
-    "planned": {"methods", "data", *CORE},
-    "auditor": {"auditing", "generator", "data", "workplace", *CORE},
-    "benchmarking": {"cell", "data", "evaluation", *CORE},
-    "commands": {
-        "methods", "auditing", "auditor", "benchmarking", "evaluation", "mixing", "planned",
-        "reports", "scoring", "synthesis", "data", "workplace", *CORE,
+    "mixing": {"data", "privacy", "progress"},
+    "networks": {"_torchvision", "cosines", "fourier", "gabor", "warps"},
+    "planned": {"data", "methods", "privacy", "privacy.checks", "settings"},
+    "privacy": {"files", "privacy.checks"},
+    "privacy.checks": {"files", "privacy"},
+    "progress": set(),
+    "released": {"files", "networks", "privacy", "settings", "tensors"},
+    "reports": {"data", "generator", "privacy", "workplace"},
+    "run_folder": {"checkpoint", "files", "privacy"},
+    "samplers": set(),
+    "score_matching": set(),
+    "scores": {"evaluation", "evaluation.report"},
+    "scoring": {"data", "evaluation", "files", "privacy", "progress", "scores"},
+    "settings": {"files"},
+    "stages": {
+        "checkpoint", "cosines", "data", "distillation", "distillation_settings", "fourier",
+        "gabor", "matching", "networks", "privacy", "progress", "samplers", "score_matching",
+        "warps", "workplace",
     },
-    "cli": {"commands", "privacy"},
-    "__main__": {"cli"},
+    "synthesis": {
+        "data", "drawing", "evaluation", "generator", "networks", "privacy", "progress", "samplers",
+    },
+    "tensors": {"files"},
+    "warps": set(),
+    "workplace": {"run_folder"},
 }  # fmt: skip
-LATE = {("generator", "methods")}  # `load` finds a class by its id when it is called
 
 
-def room(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return "samplers" if parts[0] == "samplers" else parts[1] if parts[1] != "__init__" else "dpgen"
+def test_every_room_imports_what_the_table_says_and_nothing_else() -> None:
+    found = {name: set(row) for name, row in arrows(ROOT).items() if name}
+    assert found == ALLOWED
 
 
-def imported_rooms(path: Path) -> set[tuple[str, bool]]:
-    """(room, whether at module level) of every import of ours."""
-    tree = ast.parse(path.read_text())
-    typing_only = {
-        id(node)
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and getattr(block.test, "id", "") == "TYPE_CHECKING"
-        for node in ast.walk(block)
-    }
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in typing_only:
-            inner = [f"dpgen.{a.name}" for a in node.names if node.module == "dpgen"]
-            names = [node.module, *inner]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "samplers":
-                found.add(("samplers", node in tree.body))
-            elif parts[0] == "dpgen" and len(parts) > 1:
-                found.add((parts[1], node in tree.body))
-    return found
-
-
-FILES = sorted(p for folder in ("dpgen", "samplers") for p in (ROOT / folder).rglob("*.py"))
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_room_imports_only_what_the_table_allows(path: Path) -> None:
-    here = room(path)
-    if here == "dpgen":
-        assert not imported_rooms(path), "the package itself imports lazily"
-        return
-    for there, at_module_level in imported_rooms(path):
-        late = (here, there) in LATE and not at_module_level
-        assert there == here or there in ALLOWED[here] or late, f"{here} must not import {there}"
+def test_the_package_itself_imports_nothing_of_its_own() -> None:
+    assert not [one for one in imports(ROOT / "dpgen" / "__init__.py", modules(ROOT))]
 
 
 def test_methods_never_import_each_other() -> None:
-    for path in (ROOT / "dpgen" / "methods").glob("[a-z]*.py"):
-        nodes = ast.walk(ast.parse(path.read_text()))
-        modules = [n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)]
-        assert not [module for module in modules if module.startswith("dpgen.methods")]
-
-
-def test_the_table_has_no_cycle() -> None:
-    done: set[str] = set()
-    while len(done) < len(ALLOWED):
-        ready = {name for name, needs in ALLOWED.items() if name not in done and needs <= done}
-        assert ready, f"a cycle among {sorted(set(ALLOWED) - done)}"
-        done |= ready
+    known = modules(ROOT)
+    own = {name for name in known if name.startswith("dpgen.methods.")}
+    for name in own - {"dpgen.methods.loading"}:
+        assert not own & {one.target for one in imports(known[name], known)}, name

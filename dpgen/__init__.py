@@ -1,6 +1,6 @@
 """dpgen: learns from private images once under differential privacy, then samples for ever.
 
->>> from dpgen import DPSAD, Budget, open_images  # doctest: +SKIP
+>>> from dpgen import DPSAD, Budget, open_images# doctest: +SKIP
 >>> generator = DPSAD(budget=Budget(epsilon=10, delta=1e-5))  # doctest: +SKIP
 >>> generator.fit(open_images("xrays/"))  # doctest: +SKIP
 >>> images = generator.sample(10_000)  # doctest: +SKIP

@@ -20,9 +20,10 @@ from dpgen.evaluation import benchmark, report
 from dpgen.evaluation.benchmark import BenchmarkSettings
 from dpgen.evaluation.report.results import SCHEMA
 from dpgen.evaluation.utility import UtilityProtocol
-from dpgen.files import read_json
-from dpgen.privacy.chain import canonical, held_alone, replace_durably
 from dpgen.settings import plain
+from dpgen.storage.canonical import canonical
+from dpgen.storage.durable import held_alone, replace_durably
+from dpgen.storage.files import read_json
 
 
 def compare(

@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from dpgen.files import parse_json
 from dpgen.networks.ema import EMA
-from dpgen.privacy.chain import canonical, replace_durably
-from dpgen.tensors import TensorFile
+from dpgen.storage.canonical import canonical
+from dpgen.storage.durable import replace_durably
+from dpgen.storage.files import parse_json
+from dpgen.storage.tensors import TensorFile
 
 
 class Checkpoints:

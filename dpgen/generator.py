@@ -24,11 +24,9 @@ from torch import nn
 from dpgen.data.images import Images, PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
-from dpgen.files import read_json
 from dpgen.fitted import Fitted
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import CERTIFICATE, NOTICE, CertificateError, statement_bytes
-from dpgen.privacy.chain import replace_durably
 from dpgen.privacy.charges import lines_of_run
 from dpgen.privacy.notice import Claim, UnverifiedClaim, notice_of
 from dpgen.privacy.plan import Plan
@@ -44,6 +42,8 @@ from dpgen.released import (
 )
 from dpgen.run_folder import RunFolder, sweep
 from dpgen.settings import CONFIG_SCHEMA, from_dict, plain, read_config
+from dpgen.storage.durable import replace_durably
+from dpgen.storage.files import read_json
 from dpgen.workplace import Hardware, Rehearsal, Workplace, in_memory
 
 

@@ -10,11 +10,11 @@ from typing import Any
 from dpgen.data.facts import PublicFacts
 from dpgen.methods import find_settings
 from dpgen.privacy.certificate import EARLIER, read_statement
-from dpgen.privacy.chain import canonical
 from dpgen.privacy.checks.check import Check
 from dpgen.privacy.plan import SpentBudget
 from dpgen.privacy.verification import reading
 from dpgen.settings import from_dict, plain, read_config
+from dpgen.storage.canonical import canonical
 
 NAME = "plan of the configuration"
 

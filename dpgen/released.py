@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dpgen.files import parse_json, read_json, refuse_bomb
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.networks.proposer import Proposer, ProposerConfig
 from dpgen.privacy.certificate import (
@@ -24,10 +23,12 @@ from dpgen.privacy.certificate import (
     read_statement,
     sha256_file,
 )
-from dpgen.privacy.chain import canonical, replace_durably
 from dpgen.privacy.notice import read_notice
 from dpgen.settings import plain
-from dpgen.tensors import Layout, TensorFile
+from dpgen.storage.canonical import canonical
+from dpgen.storage.durable import replace_durably
+from dpgen.storage.files import parse_json, read_json, refuse_bomb
+from dpgen.storage.tensors import Layout, TensorFile
 
 FACTS_BYTES = 2**22
 LARGEST_NETWORK = 2**30  # bytes of a file; ours have some twenty million

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.checkpoint import Checkpoints
-from dpgen.files import read_json
 from dpgen.privacy.certificate import CERTIFICATE, NOTICE
-from dpgen.privacy.chain import canonical, replace_durably, still_named
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.lineage import UNMARKED
 from dpgen.privacy.question import differences
+from dpgen.storage.canonical import canonical
+from dpgen.storage.durable import replace_durably, still_named
+from dpgen.storage.files import read_json
 
 RUN_SCHEMA = "dpgen-run/2"
 UNMARKED_SCHEMA = "dpgen-run/1"

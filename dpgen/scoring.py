@@ -20,10 +20,10 @@ from dpgen.evaluation.fidelity import Fidelity, FidelityProtocol, fidelity
 from dpgen.evaluation.grid import save_panels
 from dpgen.evaluation.nearest import Copying, copying, nearest, save_nearest
 from dpgen.evaluation.utility import Utility, UtilityProtocol, utility
-from dpgen.files import read_json
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.progress import progress_bar
 from dpgen.scores import Scores, SetScores
+from dpgen.storage.files import read_json
 
 N_SHOWN = 10  # samples in a picture of nearest records
 

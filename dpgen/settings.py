@@ -12,7 +12,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from dpgen.files import read_json
+from dpgen.storage.files import read_json
 
 CONFIG_SCHEMA = "dpgen-config/1"
 T = TypeVar("T")

@@ -39,8 +39,8 @@ from legs.watch import Watch
 from dpgen import Budget, open_images
 from dpgen.generator import PrivateGenerator
 from dpgen.methods import find
-from dpgen.privacy.chain import replace_durably
 from dpgen.settings import assign, from_dict, parse_assignment
+from dpgen.storage.durable import replace_durably
 
 INTERRUPTED = 130
 

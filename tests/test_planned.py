@@ -20,11 +20,11 @@ from dpgen.methods.pge import PGE, PGESettings
 from dpgen.planned import planned_check
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import SCHEMA
-from dpgen.privacy.chain import canonical
 from dpgen.privacy.plan import SpentBudget, split_budget
 from dpgen.settings import plain
 from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.stages.teacher import TeacherSettings
+from dpgen.storage.canonical import canonical
 
 FACTS = PublicFacts((1, 8, 8), ("a", "b"), 200)
 ROOT = Path(__file__).parents[1]

@@ -43,12 +43,12 @@ from dpgen.auditing.stand_ins import StandIns, neighbours
 from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy import mechanisms
-from dpgen.privacy.chain import canonical
 from dpgen.privacy.draws import Draws
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum
 from dpgen.privacy.noise import NoiseSource
 from dpgen.privacy.plan import Plan, Stage
+from dpgen.storage.canonical import canonical
 
 DATED = ("ledger.jsonl", "privacy.json")
 N_STEPS = 2  # of every DP-SGD stage: a step is a function of the released parameters and its batch

@@ -43,7 +43,7 @@ def audit(
     """
     from dpgen.auditing.page import render
     from dpgen.auditor import audit as examine
-    from dpgen.privacy.chain import replace_durably
+    from dpgen.storage.durable import replace_durably
 
     if not run.is_dir():
         raise FileNotFoundError(f"{run} must be the folder of a finished run")

@@ -117,7 +117,7 @@ def evaluate(
             f"{given['nearest_to']} shows training records: it is covered by no epsilon", err=True
         )
     if json_file is not None:
-        from dpgen.privacy.chain import replace_durably
+        from dpgen.storage.durable import replace_durably
 
         replace_durably(json_file, json.dumps(found.to_dict(), indent=1).encode())
     click.echo(found.text())

@@ -9,10 +9,10 @@ def configured(method: str, given: dict[str, Any]) -> tuple[Any, Any]:
     """The generator with its settings, and the stated facts (None without a facts file)."""
     from dpgen.data.classes import check_declared, parse_classes
     from dpgen.data.images import PublicFacts
-    from dpgen.files import read_toml
     from dpgen.methods import find
     from dpgen.privacy.accounting import Budget
     from dpgen.settings import assign, from_dict, parse_assignment
+    from dpgen.storage.files import read_toml
 
     kind = find(method)
     values: dict[str, Any] = {}

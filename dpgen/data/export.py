@@ -20,7 +20,7 @@ from dpgen.data.images import Images, check_class_names
 from dpgen.data.layouts import LAYOUTS, Shard, check_folder_names, class_list
 from dpgen.data.location import CLASS_LIST
 from dpgen.privacy.certificate import statement_bytes
-from dpgen.privacy.chain import still_named
+from dpgen.storage.durable import still_named
 
 Format = Literal["folder", "npz", "parquet", "webdataset"]
 

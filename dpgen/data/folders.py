@@ -7,7 +7,7 @@ import numpy as np
 from dpgen.data.location import CLASS_LIST, Located
 from dpgen.data.pictures import LARGEST_FILE, decode_picture
 from dpgen.data.records import Records
-from dpgen.files import read_bytes
+from dpgen.storage.files import read_bytes
 
 
 def folder_records(located: Located) -> Records:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dpgen.files import TEXT_BYTES, read_bytes
-from dpgen.privacy.chain import LedgerError, held_alone, replace_durably, sweep_partials
+from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.known_ledgers import KnownLedgers
 from dpgen.privacy.marks import MARK_BYTES, n_shared
+from dpgen.storage.durable import held_alone, replace_durably, sweep_partials
+from dpgen.storage.files import TEXT_BYTES, read_bytes
 
 if TYPE_CHECKING:
     from dpgen.data.sources import Source

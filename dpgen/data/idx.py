@@ -21,7 +21,7 @@ from dpgen.data.records import (
     image_layout,
     require_memory,
 )
-from dpgen.files import open_file, refuse_bomb
+from dpgen.storage.files import open_file, refuse_bomb
 
 
 def idx_records(located: Located, classes: tuple[str, ...] | None) -> Records:

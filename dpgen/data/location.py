@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from dpgen.data.pictures import JPEG_MAGIC, PNG_MAGIC
-from dpgen.files import InPieces, open_file, read_json
+from dpgen.storage.files import InPieces, open_file, read_json
 
 Split = Literal["train", "test", "all"]
 

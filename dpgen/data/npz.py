@@ -27,7 +27,7 @@ from dpgen.data.records import (
     image_layout,
     require_memory,
 )
-from dpgen.files import InPieces, open_file, refuse_bomb
+from dpgen.storage.files import InPieces, open_file, refuse_bomb
 
 MAPPED_BYTES = 2**30  # images above this stay on disk where the archive stores them uncompressed
 IMAGE_KEYS = ("images", "arr_0")

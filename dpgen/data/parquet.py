@@ -18,7 +18,7 @@ from dpgen.data.classes import NO_CLASSES, settle_classes
 from dpgen.data.location import Located
 from dpgen.data.pictures import decode_picture
 from dpgen.data.records import Records, as_labels, check_labels, require_memory
-from dpgen.files import BOMB_BYTES, BOMB_RATIO, parse_json, refuse_bomb, size_of
+from dpgen.storage.files import BOMB_BYTES, BOMB_RATIO, parse_json, refuse_bomb, size_of
 
 
 def pyarrow_parquet() -> Any:  # noqa: ANN401

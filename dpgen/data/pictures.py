@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 from PIL import Image, ImageOps
 
-from dpgen.files import refuse_bomb
+from dpgen.storage.files import refuse_bomb
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG_MAGIC = b"\xff\xd8\xff"

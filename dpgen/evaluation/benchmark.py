@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.evaluation.benchmark_settings import BenchmarkSettings, Cell, Entry
-from dpgen.files import read_json
-from dpgen.privacy.chain import replace_durably
 from dpgen.progress import progress_bar
+from dpgen.storage.durable import replace_durably
+from dpgen.storage.files import read_json
 
 __all__ = ["BenchmarkSettings", "Cell", "Entry", "held", "run"]
 

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from dpgen.files import read_toml
-from dpgen.privacy.chain import digest
 from dpgen.privacy.shared_ledger import OverlapRule
 from dpgen.settings import from_dict
+from dpgen.storage.canonical import digest
+from dpgen.storage.files import read_toml
 
 FEATURES = ("classifier", "inception")
 MOST_CELLS = 10_000

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from dpgen.privacy.chain import replace_durably
-from dpgen.tensors import TensorFile
+from dpgen.storage.durable import replace_durably
+from dpgen.storage.tensors import TensorFile
 
 __all__ = ["FeatureCache", "sha256_of"]
 

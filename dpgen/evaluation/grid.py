@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from dpgen.data.images import Images, to_uint8
-from dpgen.privacy.chain import replace_durably
+from dpgen.storage.durable import replace_durably
 
 __all__ = ["grid", "save_grid", "save_panels"]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dpgen._torchvision import repair
 from dpgen.evaluation.features import Extracted
-from dpgen.files import read_bytes
+from dpgen.storage.files import read_bytes
 
 __all__ = ["Inception", "inception"]
 

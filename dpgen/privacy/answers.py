@@ -17,8 +17,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from dpgen.files import read_bytes
-from dpgen.privacy.chain import digest
+from dpgen.storage.canonical import digest
+from dpgen.storage.files import read_bytes
 
 DIGEST_BYTES = 32
 ANSWERS_BYTES = 2**30  # of a file: those of 30 million releases

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dpgen.files import read_json
-from dpgen.privacy.chain import canonical, digest
+from dpgen.storage.canonical import canonical, digest
+from dpgen.storage.files import read_json
 
 SCHEMA, EARLIER = "dpgen-privacy/3", "dpgen-privacy/2"  # written, and read as well
 CERTIFICATE, NOTICE, SIGNATURE = "privacy.json", "notice.json", "privacy.sig"

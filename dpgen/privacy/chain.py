@@ -1,5 +1,4 @@
-"""Lines chained by SHA-256, files replaced in one step and held alone: what a ledger is written
-with.
+"""Lines chained by SHA-256: what a ledger is written with.
 
 An edited, reordered or dropped line breaks the chain. This is integrity, not authenticity: whoever
 rewrites all of it is not caught.
@@ -7,17 +6,11 @@ rewrites all of it is not caught.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import glob
-import hashlib
-import json
-import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from dpgen.files import parse_json
+from dpgen.storage.canonical import canonical, digest
+from dpgen.storage.files import parse_json
 
 SCHEMA = "dpgen-ledger/1"
 GENESIS = "0" * 64
@@ -39,17 +32,6 @@ LATER: dict[str, dict[str, type]] = {"asked": {"commitment": str}}  # absent in 
 
 class LedgerError(ValueError):
     """The ledger on disk is not what this package wrote, or belongs to other data."""
-
-
-def canonical(value: object) -> str:
-    """The one JSON text of a value: what is hashed."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-
-
-def digest(value: object) -> str:
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def chain(lines: Sequence[dict[str, Any]], previous: str) -> list[dict[str, Any]]:
@@ -115,63 +97,3 @@ def check_fields(lines: Sequence[dict[str, Any]], source: str) -> None:
         limit = line.get("limit", {"epsilon": 1, "delta": 1})
         if any(type(limit.get(name)) not in (int, float) for name in ("epsilon", "delta")):
             raise LedgerError(f"{source}, line {number}: limit must hold epsilon and delta")
-
-
-def replace_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Writes ``content`` to ``path`` in one step: after a crash the old or the new file is there,
-    whole. What failed leaves nothing else behind; what was killed, a file that
-    `sweep_partials` knows.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.unlink(missing_ok=True)  # not written through, should it be a link
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-    try:
-        with open(os.open(partial, flags, mode), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        with contextlib.suppress(OSError):  # the first failure is the one to be told
-            partial.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def sweep_partials(path: Path) -> None:
-    """Deletes what killed writers of ``path`` left; a living one must be kept out by a lock."""
-    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        partial.unlink(missing_ok=True)
-
-
-def still_named(path: Path, descriptor: int) -> bool:
-    """Whether ``path`` is the file behind ``descriptor``: who held its lock before may have removed
-    it between our opening and our lock.
-    """
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-@contextlib.contextmanager
-def held_alone(path: Path, *, busy: str | None = None) -> Iterator[None]:
-    """Keeps other processes out of ``path`` by a lock beside it, which ends with this one.
-
-    Args:
-        busy: what a ValueError says when somebody has it; ``None`` waits instead.
-    """
-    flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
-    lock = os.open(path.with_name(path.name + ".lock"), flags, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX if busy is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(busy) from None
-        yield
-    finally:
-        os.close(lock)

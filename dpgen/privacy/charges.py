@@ -13,9 +13,10 @@ from typing import Any
 from dp_accounting.dp_event import DpEvent
 
 from dpgen.privacy.accounting import Budget, epsilon_of
-from dpgen.privacy.chain import LedgerError, digest
+from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.events import compose, event_from_json, event_to_json, leaves
 from dpgen.privacy.relation import Relation
+from dpgen.storage.canonical import digest
 
 
 @dataclass(frozen=True)

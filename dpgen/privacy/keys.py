@@ -13,10 +13,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dpgen.files import TEXT_BYTES, read_bytes, read_text
-from dpgen.privacy.chain import LedgerError, replace_durably
+from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.lineage import Lineage
 from dpgen.privacy.noise import KEY_BYTES, KeyedNoise, new_key
+from dpgen.storage.durable import replace_durably
+from dpgen.storage.files import TEXT_BYTES, read_bytes, read_text
 
 
 class StageKeys:

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dpgen.files import parse_json, read_bytes
-from dpgen.privacy.chain import LEDGER_BYTES, LedgerError, check_fields, held_alone
+from dpgen.privacy.chain import LEDGER_BYTES, LedgerError, check_fields
 from dpgen.privacy.marks import MarksFile, RecordMarks, n_shared
+from dpgen.storage.durable import held_alone
+from dpgen.storage.files import parse_json, read_bytes
 
 MARKED = b'"kind":"marked"'  # as a canonical line has it
 

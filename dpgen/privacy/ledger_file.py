@@ -14,21 +14,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dpgen.files import read_bytes, read_json
 from dpgen.privacy.chain import (
     GENESIS,
     LEDGER_BYTES,
     SCHEMA,
     LedgerError,
-    canonical,
     chain,
     check_chain,
     check_fields,
-    held_alone,
     parse_lines,
-    replace_durably,
-    sweep_partials,
 )
+from dpgen.storage.canonical import canonical
+from dpgen.storage.durable import held_alone, replace_durably, sweep_partials
+from dpgen.storage.files import read_bytes, read_json
 
 
 class LedgerFile:

@@ -23,8 +23,10 @@ import secrets
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dpgen.files import read_json
-from dpgen.privacy.chain import LedgerError, canonical, digest, replace_durably
+from dpgen.privacy.chain import LedgerError
+from dpgen.storage.canonical import canonical, digest
+from dpgen.storage.durable import replace_durably
+from dpgen.storage.files import read_json
 
 QUESTION_BYTES = 2**24  # of a description in clear; that of a large network has some 10**5
 UNMARKED = (

@@ -22,8 +22,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dpgen.files import TEXT_BYTES, parse_json, read_bytes
-from dpgen.privacy.chain import LedgerError, replace_durably, sweep_partials
+from dpgen.privacy.chain import LedgerError
+from dpgen.storage.durable import replace_durably, sweep_partials
+from dpgen.storage.files import TEXT_BYTES, parse_json, read_bytes
 
 SCHEMA = b"dpgen-marks/1 "
 MARK_BYTES = 8

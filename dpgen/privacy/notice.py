@@ -15,11 +15,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dpgen.files import read_json
 from dpgen.privacy.accounting import CLOSED_FORM, round_up
 from dpgen.privacy.certificate import LARGEST_STATEMENT, NOTICE, CertificateError, intact
-from dpgen.privacy.chain import digest
 from dpgen.privacy.gaussian import gaussian_epsilon
+from dpgen.storage.canonical import digest
+from dpgen.storage.files import read_json
 
 SCHEMA = "dpgen-notice/1"
 VERIFIED = "claim_not_verified"

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.privacy.certificate import CERTIFICATE, CertificateError, read_statement
-from dpgen.privacy.chain import digest
 from dpgen.privacy.checks.check import Check
 from dpgen.privacy.checks.installation import installation_check
 from dpgen.privacy.verification import reading, verify
+from dpgen.storage.canonical import digest
 
 OWN = ("artifact", "statement", "sha256", "synthetic_dataset")  # what a set does not inherit
 NEIGHBOURS = 200  # folders beside a set that are looked into for its model

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dpgen.privacy.chain import digest
+from dpgen.storage.canonical import digest
 
 _INNER = frozenset(vars(nn.Module())) - {"training"}  # of every module; tensors are walked by name
 # Objects of these packages that have no attribute are told by their class, as attention processors.

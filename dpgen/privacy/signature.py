@@ -11,7 +11,6 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from dpgen.files import read_bytes
 from dpgen.privacy.certificate import (
     CERTIFICATE,
     LARGEST_STATEMENT,
@@ -20,9 +19,10 @@ from dpgen.privacy.certificate import (
     CertificateError,
     read_statement,
 )
-from dpgen.privacy.chain import replace_durably
 from dpgen.privacy.checks.check import Check
 from dpgen.privacy.verification import verify
+from dpgen.storage.durable import replace_durably
+from dpgen.storage.files import read_bytes
 
 LARGEST_KEY = 1 << 16  # bytes
 HOW = "openssl genpkey -algorithm ed25519 -out key.pem; openssl pkey -in key.pem -pubout"

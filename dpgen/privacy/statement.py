@@ -18,13 +18,13 @@ from dp_accounting.dp_event import DpEvent
 
 from dpgen.privacy.accounting import accountant_of, epsilon_of, round_up, second_opinion
 from dpgen.privacy.certificate import SCHEMA
-from dpgen.privacy.chain import digest
 from dpgen.privacy.charges import charged_event, relation_of, releases_of
 from dpgen.privacy.events import event_to_json, leaves
 from dpgen.privacy.forms import mu_of, profile_of, units_of
 from dpgen.privacy.proofs import applying
 from dpgen.privacy.recorded import SGD, Settings, is_sampled
 from dpgen.privacy.relation import Adjacency, Relation
+from dpgen.storage.canonical import digest
 
 CAVEATS = (
     "proof in real arithmetic: floating-point side channels are not covered",

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dpgen.files import read_bytes
 from dpgen.privacy.certificate import (
     CERTIFICATE,
     LARGEST_STATEMENT,
@@ -29,6 +28,7 @@ from dpgen.privacy.checks.ledger_copy import copy_checks, read_copy
 from dpgen.privacy.checks.mixture_parts import mixture_checks
 from dpgen.privacy.checks.promise import promise_checks
 from dpgen.privacy.checks.run_files import file_check, released_check, signature_form_check
+from dpgen.storage.files import read_bytes
 
 __all__ = ["Check", "reading", "verify"]
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from dpgen.privacy.chain import LedgerError, digest
+from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.charges import Charge
 from dpgen.privacy.descent import Descent, noted
 from dpgen.privacy.question import Question, differences
+from dpgen.storage.canonical import digest
 
 # By ledger, run, plan and release, the question that this process has answered.
 _ANSWERED: dict[tuple[str, str, str, int], str] = {}

@@ -24,7 +24,7 @@ from dpgen.generator import PrivateGenerator
 from dpgen.methods import find
 from dpgen.methods.dpdm import DPDMSettings
 from dpgen.networks.denoiser import Denoiser
-from dpgen.privacy.chain import replace_durably
+from dpgen.storage.durable import replace_durably
 from legs.recipes import CLASSES
 from legs.row import Leg, Row
 from samplers import Sampler

@@ -12,7 +12,8 @@ import pytest
 from fault_rounds import invariants
 from fault_rounds.world import contents, ledgers
 
-from dpgen.privacy.chain import GENESIS, canonical, chain
+from dpgen.privacy.chain import GENESIS, chain
+from dpgen.storage.canonical import canonical
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ from dpgen.methods.dpdm import DPDM, DPDMSettings
 from dpgen.privacy import accounting
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import statement_bytes
-from dpgen.privacy.chain import digest
 from dpgen.privacy.opinion import opacus_rdp
 from dpgen.privacy.verification import verify
 from dpgen.stages.teacher import TeacherSettings
+from dpgen.storage.canonical import digest
 from dpgen.synthesis import synthesise
 from dpgen.workplace import Hardware
 from tests.hostile.formats import Format, as_json, plain, tabled

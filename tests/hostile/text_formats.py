@@ -11,11 +11,12 @@ from dpgen.commands.inputs import configured
 from dpgen.data.images import PublicFacts
 from dpgen.evaluation.benchmark import BenchmarkSettings, Cell, Entry, read
 from dpgen.privacy.accounting import Budget
-from dpgen.privacy.chain import GENESIS, canonical, chain
+from dpgen.privacy.chain import GENESIS, chain
 from dpgen.privacy.events import GaussianLeaf, event_to_json
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.reports import ledger_table
 from dpgen.run_folder import RunFolder
+from dpgen.storage.canonical import canonical
 from tests.hostile.formats import Format, as_json, plain, tabled
 
 FACTS = """\

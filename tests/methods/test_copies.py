@@ -16,13 +16,14 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy.chain import LedgerError, canonical, parse_lines
+from dpgen.privacy.chain import LedgerError, parse_lines
 from dpgen.privacy.descent import Descent
 from dpgen.privacy.lineage import Overtaken
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.verification import verify
 from dpgen.privacy.witness import StageWitness
 from dpgen.stages import denoising, warm_start
+from dpgen.storage.canonical import canonical
 from dpgen.workplace import Hardware
 
 

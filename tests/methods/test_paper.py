@@ -26,7 +26,7 @@ from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.pge import PGE, PGESettings
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import CertificateError, sha256_file
-from dpgen.privacy.chain import LedgerError, digest
+from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.events import event_to_json
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger
@@ -35,6 +35,7 @@ from dpgen.privacy.notice import UnverifiedClaim
 from dpgen.privacy.shared_ledger import OverlapError
 from dpgen.privacy.verification import verify
 from dpgen.stages import published_dp_sad, published_pge
+from dpgen.storage.canonical import digest
 from dpgen.workplace import Hardware
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpgen.privacy.chain import canonical, replace_durably
 from dpgen.privacy.lineage import Marks
+from dpgen.storage.canonical import canonical
+from dpgen.storage.durable import replace_durably
 from tests.mutations.bug import Bug, Change
 
 

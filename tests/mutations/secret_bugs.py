@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from dpgen.files import read_json
 from dpgen.privacy.noise import KEY_BYTES, KeyedNoise
+from dpgen.storage.files import read_json
 from tests.mutations.bug import Bug
 
 CREATE = "dpgen.privacy.keys.StageKeys.create"

@@ -21,7 +21,6 @@ from dpgen.data.private import PrivateDataset
 from dpgen.privacy import forms, mixture, statement
 from dpgen.privacy.accounting import Budget, epsilon_of, second_opinion
 from dpgen.privacy.certificate import read_statement, statement_bytes, tree_hash
-from dpgen.privacy.chain import canonical
 from dpgen.privacy.charges import lines_of_run
 from dpgen.privacy.checks import configuration, promise
 from dpgen.privacy.draws import Draws
@@ -33,6 +32,7 @@ from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statement import inherited, statement_of
 from dpgen.released import hashes, write_copy
 from dpgen.settings import CONFIG_SCHEMA
+from dpgen.storage.canonical import canonical
 
 KEY = bytes(range(32))
 LIMIT = Budget(epsilon=50.0, delta=1e-5)

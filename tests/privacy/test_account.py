@@ -17,7 +17,7 @@ import pytest
 from dpgen.data.images import PublicFacts
 from dpgen.privacy.accounting import Budget, epsilon_of, round_up
 from dpgen.privacy.certificate import read_statement, statement_bytes
-from dpgen.privacy.chain import LedgerError, canonical, chain, digest
+from dpgen.privacy.chain import LedgerError, chain
 from dpgen.privacy.charges import Charge, plan_hash
 from dpgen.privacy.events import GaussianLeaf, compose
 from dpgen.privacy.keys import StageKeys
@@ -26,6 +26,7 @@ from dpgen.privacy.mechanisms import NoisySum
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.relation import Relation
 from dpgen.privacy.verification import verify
+from dpgen.storage.canonical import canonical, digest
 
 Kit = Any  # what conftest.py shares
 

@@ -19,7 +19,6 @@ from dpgen.privacy.certificate import (
     statement_bytes,
     tree_hash,
 )
-from dpgen.privacy.chain import canonical, digest
 from dpgen.privacy.charges import executed_releases, releases_of
 from dpgen.privacy.checks import promise
 from dpgen.privacy.events import GaussianLeaf, compose, event_to_json
@@ -33,6 +32,7 @@ from dpgen.privacy.statement import (
     sentence,
 )
 from dpgen.privacy.verification import verify
+from dpgen.storage.canonical import canonical, digest
 
 Kit = Any  # what conftest.py shares
 

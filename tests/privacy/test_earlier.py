@@ -20,9 +20,9 @@ from dpgen.privacy.certificate import (
     sha256_file,
     statement_bytes,
 )
-from dpgen.privacy.chain import canonical, digest
 from dpgen.privacy.parentage import trace
 from dpgen.privacy.verification import verify
+from dpgen.storage.canonical import canonical, digest
 
 pytestmark = pytest.mark.usefixtures("remembering")
 

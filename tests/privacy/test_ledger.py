@@ -14,21 +14,12 @@ import pytest
 
 from dpgen.privacy import ledger as module
 from dpgen.privacy.accounting import Budget, epsilon_of
-from dpgen.privacy.chain import (
-    GENESIS,
-    SCHEMA,
-    LedgerError,
-    canonical,
-    chain,
-    check_chain,
-    digest,
-    held_alone,
-    parse_lines,
-    replace_durably,
-)
+from dpgen.privacy.chain import GENESIS, SCHEMA, LedgerError, chain, check_chain, parse_lines
 from dpgen.privacy.charges import Charge, charged_event, has_unverified, n_runs, plan_hash
 from dpgen.privacy.events import GaussianLeaf, compose, leaves
 from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
+from dpgen.storage.canonical import canonical, digest
+from dpgen.storage.durable import held_alone, replace_durably
 
 # Names that are no ASCII, and hold what Python takes for the end of a line.
 NAMES = ["\u00e9t\u00e9", "a\u2028b\x85c"]

@@ -15,11 +15,11 @@ from dpgen.privacy.certificate import (
     statement_bytes,
     tree_hash,
 )
-from dpgen.privacy.chain import digest
 from dpgen.privacy.events import GaussianLeaf, compose
 from dpgen.privacy.mixture import account_of, mixed
 from dpgen.privacy.relation import Relation
 from dpgen.privacy.verification import verify
+from dpgen.storage.canonical import digest
 
 Kit = Any  # what conftest.py shares
 

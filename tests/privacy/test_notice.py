@@ -10,7 +10,6 @@ import pytest
 
 from dpgen.privacy.accounting import epsilon_of, gaussian_delta
 from dpgen.privacy.certificate import CertificateError, read_statement
-from dpgen.privacy.chain import digest
 from dpgen.privacy.events import GaussianLeaf
 from dpgen.privacy.notice import (
     Claim,
@@ -23,6 +22,7 @@ from dpgen.privacy.notice import (
     unbounded,
 )
 from dpgen.privacy.verification import verify
+from dpgen.storage.canonical import digest
 
 DELTA = 1e-5
 

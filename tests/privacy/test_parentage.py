@@ -15,10 +15,10 @@ from dpgen.privacy.certificate import (
     statement_bytes,
     tree_hash,
 )
-from dpgen.privacy.chain import digest
 from dpgen.privacy.mixture import mixed
 from dpgen.privacy.parentage import trace
 from dpgen.privacy.verification import verify
+from dpgen.storage.canonical import digest
 
 Kit = Any  # what conftest.py shares
 
@@ -115,7 +115,8 @@ def _rename(ledger: Path, head: Path, forged: Path, name: str) -> None:
     """The same lines under the name of another data set, chained anew."""
     import json
 
-    from dpgen.privacy.chain import canonical, chain
+    from dpgen.privacy.chain import chain
+    from dpgen.storage.canonical import canonical
 
     lines = [json.loads(row) for row in ledger.read_text().splitlines()]
     bodies = [{k: v for k, v in line.items() if k not in ("hash", "prev")} for line in lines]
@@ -187,7 +188,7 @@ def test_what_two_runs_had_spent_is_counted_again_for_the_second(place: Path) ->
 def test_a_copy_that_lacks_a_line_of_the_ledger_is_a_failure(drop: str, place: Path) -> None:
     import json
 
-    from dpgen.privacy.chain import canonical
+    from dpgen.storage.canonical import canonical
 
     copy = place / "runs/one/ledger.jsonl"
     lines = [json.loads(row) for row in copy.read_text().splitlines()]

@@ -126,8 +126,8 @@ def test_whatever_is_changed_in_what_a_stage_asks_it_is_another_question(name: s
 
 @pytest.mark.parametrize("name", ASKED)
 def test_a_question_survives_the_checkpoint_in_clear(name: str) -> None:
-    from dpgen.files import parse_json
-    from dpgen.privacy.chain import canonical, digest
+    from dpgen.storage.canonical import canonical, digest
+    from dpgen.storage.files import parse_json
 
     stage = Question.of(it=ASKED[name]()).stage
     again = parse_json(canonical(stage), "the stage")

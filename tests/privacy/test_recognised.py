@@ -17,13 +17,13 @@ from dpgen.data.opening import open_images
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import read_statement, statement_bytes
-from dpgen.privacy.chain import digest
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.mechanisms import NoisySum
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.shared_ledger import OverlapError
 from dpgen.privacy.statement import tuning_of
 from dpgen.privacy.verification import verify
+from dpgen.storage.canonical import digest
 from tests.privacy.installation import price_by_count, runs_in
 
 Kit = Any  # what conftest.py shares

@@ -14,7 +14,7 @@ from dpgen.data.identity import known_ledgers
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy import shared_ledger
 from dpgen.privacy.accounting import Budget
-from dpgen.privacy.chain import LedgerError, held_alone
+from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
 from dpgen.privacy.ledger_file import LedgerFile
@@ -23,6 +23,7 @@ from dpgen.privacy.mechanisms import NoisySum
 from dpgen.privacy.notice import Claim, unbounded
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.shared_ledger import OverlapError
+from dpgen.storage.durable import held_alone
 from tests.privacy.installation import LIMIT, Installation, price_by_count, runs_in
 
 Kit = Any  # what conftest.py shares

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from dpgen.privacy.certificate import CertificateError, read_statement, statement_bytes
-from dpgen.privacy.chain import digest
 from dpgen.privacy.signature import sign, signature_check
 from dpgen.privacy.verification import verify
+from dpgen.storage.canonical import digest
 
 pytest.importorskip("cryptography")
 from cryptography.hazmat.primitives import serialization  # noqa: E402

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from dpgen.evaluation.report.markup import Markup, element, together
 from dpgen.evaluation.report.results import Results
 from dpgen.evaluation.report.tables import seeds
-from dpgen.files import read_bytes
+from dpgen.storage.files import read_bytes
 
 __all__ = ["Picture", "Reader", "gallery", "picture"]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dpgen.files import read_json
 from dpgen.privacy.accounting import Budget, epsilon_of
 from dpgen.privacy.checks.check import Check, agree
 from dpgen.privacy.checks.promise import basis_of
+from dpgen.storage.files import read_json
 
 FACTS_BYTES = 2**22
 SCHEMA = "dpgen-config/1"

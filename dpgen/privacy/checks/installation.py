@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dpgen.files import open_file, parse_json
 from dpgen.privacy.accounting import round_up
 from dpgen.privacy.certificate import EARLIER
 from dpgen.privacy.chain import LEDGER_BYTES, LedgerError
@@ -27,6 +26,7 @@ from dpgen.privacy.checks.ledger_copy import read_copy
 from dpgen.privacy.checks.promise import PUBLIC, basis_of
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.recorded import leaf_of
+from dpgen.storage.files import open_file, parse_json
 
 Lines = Sequence[dict[str, Any]]
 LATER = ("limit", "executed")  # what may be noted of a run after its statement was written

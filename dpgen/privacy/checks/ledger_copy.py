@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dpgen.files import read_text
 from dpgen.privacy.certificate import COPY, EARLIER
 from dpgen.privacy.chain import GENESIS, LEDGER_BYTES, check_fields, parse_lines
 from dpgen.privacy.charges import (
@@ -29,6 +28,7 @@ from dpgen.privacy.checks.promise import PUBLIC
 from dpgen.privacy.events import event_from_json, event_to_json
 from dpgen.privacy.recorded import leaf_of
 from dpgen.privacy.statement import stated_relation
+from dpgen.storage.files import read_text
 
 Lines = Sequence[Mapping[str, Any]]
 

@@ -8,10 +8,10 @@ from typing import Any
 from dpgen.privacy import earlier
 from dpgen.privacy.accounting import ACCOUNTANT
 from dpgen.privacy.certificate import EARLIER, SCHEMA, intact
-from dpgen.privacy.chain import digest
 from dpgen.privacy.checks.check import Check, agree, unversioned
 from dpgen.privacy.checks.promise import promise_checks
 from dpgen.privacy.mixture import mixed
+from dpgen.storage.canonical import digest
 
 
 def mixture_checks(statement: Mapping[str, Any]) -> Iterator[Check]:

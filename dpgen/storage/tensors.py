@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from dpgen.files import open_file, parse_json
+from dpgen.storage.files import open_file, parse_json
 
 __all__ = ["Layout", "TensorFile"]
 

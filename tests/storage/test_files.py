@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dpgen import files
-from dpgen.files import (
+from dpgen.storage import files
+from dpgen.storage.files import (
     BOMB_BYTES,
     InPieces,
     open_file,

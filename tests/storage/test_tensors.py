@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from dpgen.tensors import DTYPES, Layout, TensorFile
+from dpgen.storage.tensors import DTYPES, Layout, TensorFile
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:

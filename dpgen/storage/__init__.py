@@ -1,0 +1,1 @@
+"""Bytes on disk: opened safely, replaced whole, held alone."""

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from dpgen.configurations.dp_sad import DPSADSettings
     from dpgen.configurations.dpdm import DPDMSettings
     from dpgen.configurations.pge import PGESettings
-    from dpgen.data.facts import PublicFacts
-    from dpgen.data.images import Images
     from dpgen.data.opening import open_images
     from dpgen.data.private import PrivateDataset
     from dpgen.generator import PrivateGenerator, load
+    from dpgen.images.facts import PublicFacts
+    from dpgen.images.images import Images
     from dpgen.methods.dp_sad import DPSAD
     from dpgen.methods.dpdm import DPDM
     from dpgen.methods.pge import PGE
@@ -39,10 +39,10 @@ _HOMES = {
     "Budget": "dpgen.privacy.accounting",
     "BudgetExceeded": "dpgen.privacy.ledger",
     "Hardware": "dpgen.workplace",
-    "Images": "dpgen.data.images",
+    "Images": "dpgen.images.images",
     "PrivateDataset": "dpgen.data.private",
     "PrivateGenerator": "dpgen.generator",
-    "PublicFacts": "dpgen.data.facts",
+    "PublicFacts": "dpgen.images.facts",
     "load": "dpgen.generator",
     "open_images": "dpgen.data.opening",
 }

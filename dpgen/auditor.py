@@ -17,8 +17,8 @@ from dpgen.auditing.replay import Replay, hurried, replay
 from dpgen.auditing.stand_ins import neighbours
 from dpgen.auditing.two_world import TwoWorld
 from dpgen.auditing.white_box import one_run, sharpened, two_world
-from dpgen.data.images import PublicFacts
 from dpgen.generator import PrivateGenerator, load
+from dpgen.images.images import PublicFacts
 from dpgen.privacy.events import event_to_json
 from dpgen.privacy.mechanisms import NoisySGD
 from dpgen.privacy.plan import Plan, Stage

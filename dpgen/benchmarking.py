@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from dpgen import cell
-from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.evaluation import benchmark, report
 from dpgen.evaluation.benchmark import BenchmarkSettings
 from dpgen.evaluation.report.results import SCHEMA
 from dpgen.evaluation.utility import UtilityProtocol
+from dpgen.images.images import PublicFacts
 from dpgen.settings import plain
 from dpgen.storage.canonical import canonical
 from dpgen.storage.durable import held_alone, replace_durably

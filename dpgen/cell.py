@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from dpgen.data.images import Images, PublicFacts
 from dpgen.data.location import Split
 from dpgen.data.opening import open_images
 from dpgen.data.private import PrivateDataset
@@ -17,9 +16,10 @@ from dpgen.data.sources import read_images
 from dpgen.evaluation.benchmark import BenchmarkSettings, Cell, Entry
 from dpgen.evaluation.feature_networks import feature_network
 from dpgen.evaluation.fidelity import Fidelity, FidelityProtocol, fidelity
-from dpgen.evaluation.grid import save_grid
 from dpgen.evaluation.utility import UtilityProtocol, utility
 from dpgen.generator import PrivateGenerator, load
+from dpgen.images.grid import save_grid
+from dpgen.images.images import Images, PublicFacts
 from dpgen.methods import find
 from dpgen.privacy.accounting import Budget, default_delta
 from dpgen.privacy.verification import verify

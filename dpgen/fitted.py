@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpgen.data.images import Images, PublicFacts
 from dpgen.drawing import Judge, draw_blocks
+from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer

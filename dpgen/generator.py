@@ -21,10 +21,10 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
-from dpgen.data.images import Images, PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
 from dpgen.fitted import Fitted
+from dpgen.images.images import Images, PublicFacts
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import CERTIFICATE, NOTICE, CertificateError, statement_bytes
 from dpgen.privacy.charges import lines_of_run
@@ -235,7 +235,7 @@ class PrivateGenerator(Fitted):
         run.finish()
 
     def _preview(self, path: Path) -> None:
-        from dpgen.evaluation.grid import save_grid
+        from dpgen.images.grid import save_grid
 
         facts = self._facts
         labels = torch.arange(facts.n_classes).repeat(10)[: max(20, 10 * min(facts.n_classes, 10))]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.data.export import check_empty, check_space, write_images
-from dpgen.data.images import Images, to_float
 from dpgen.data.sources import open_source
+from dpgen.images.images import Images, to_float
 from dpgen.privacy.certificate import (
     LARGEST_STATEMENT,
     CertificateError,

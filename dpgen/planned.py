@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dpgen.data.facts import PublicFacts
+from dpgen.images.facts import PublicFacts
 from dpgen.methods import find_settings
 from dpgen.privacy.certificate import EARLIER, read_statement
 from dpgen.privacy.checks.check import Check

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.data.identity import home, known_ledgers
-from dpgen.data.images import PublicFacts
 from dpgen.generator import PrivateGenerator
+from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting import Budget, round_up
 from dpgen.privacy.charges import n_runs
 from dpgen.privacy.events import event_to_json

@@ -9,17 +9,17 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from dpgen.data.classes import Classes
 from dpgen.data.identity import fingerprint, home, installation_key
-from dpgen.data.images import Images, to_float, to_uint8
 from dpgen.data.sources import RecordSource, Source, open_source
 from dpgen.evaluation.extraction import extract
 from dpgen.evaluation.feature_networks import feature_network
 from dpgen.evaluation.features import FeatureNetwork
 from dpgen.evaluation.fidelity import Fidelity, FidelityProtocol, fidelity
-from dpgen.evaluation.grid import save_panels
 from dpgen.evaluation.nearest import Copying, copying, nearest, save_nearest
 from dpgen.evaluation.utility import Utility, UtilityProtocol, utility
+from dpgen.images.classes import Classes
+from dpgen.images.grid import save_panels
+from dpgen.images.images import Images, to_float, to_uint8
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.progress import progress_bar
 from dpgen.scores import Scores, SetScores

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from dpgen.data.export import check_empty, check_space, write_images
-from dpgen.data.images import Images
 from dpgen.drawing import block_size
-from dpgen.evaluation.grid import save_grid
 from dpgen.generator import load
+from dpgen.images.grid import save_grid
+from dpgen.images.images import Images
 from dpgen.networks.proposer import ATTEMPTS, Proposer
 from dpgen.privacy.certificate import CertificateError, tree_hash
 from dpgen.privacy.notice import inherited_notice, sentences

@@ -12,7 +12,7 @@ import torch
 
 from dpgen import DPSAD, Budget, open_images
 from dpgen.data.sources import read_images
-from dpgen.evaluation.grid import save_panels
+from dpgen.images.grid import save_panels
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from dpgen.auditing import branches, coins, isolation, keys, long_run
-from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.distillation import Distillation
+from dpgen.images.images import PublicFacts
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.dpdm import DPDM, DPDMSettings
 from dpgen.privacy import accounting, forms, statement

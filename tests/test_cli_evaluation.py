@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from dpgen.data.export import write_images
-from dpgen.data.images import Images
 from dpgen.data.sources import read_images
 from dpgen.evaluation.features import classifier_features
+from dpgen.images.images import Images
 from tests.test_cli import Result, assert_refused, dpgen
 
 DIGITS = ["--reference", "digits", "--network", "logistic", "-q"]

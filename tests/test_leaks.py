@@ -26,8 +26,8 @@ from torch.func import vmap
 
 from dpgen.auditing.replay import hurried
 from dpgen.checkpoint import Checkpoints
-from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
+from dpgen.images.images import PublicFacts
 from dpgen.methods.pge import PGE, PGESettings
 from dpgen.privacy import clipping, keys, mechanisms
 from dpgen.privacy.accounting import Budget

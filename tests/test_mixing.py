@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from dpgen.data.export import write_images
-from dpgen.data.images import Images
 from dpgen.data.sources import read_images
+from dpgen.images.images import Images
 from dpgen.mixing import mix
 from dpgen.privacy.certificate import CertificateError, read_statement, tree_hash
 from dpgen.privacy.keys import StageKeys

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from dpgen.data.images import PublicFacts
 from dpgen.distillation_settings import Distillation
+from dpgen.images.images import PublicFacts
 from dpgen.methods import METHODS as KNOWN
 from dpgen.methods import find, find_settings
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings

@@ -14,7 +14,7 @@ from dpgen.auditing.long_run import long_run, of_a_run
 from dpgen.auditing.oracle import oracle
 from dpgen.auditing.randomness import LIMIT, randomness
 from dpgen.auditing.replay import Replay, World
-from dpgen.data.images import PublicFacts
+from dpgen.images.images import PublicFacts
 from dpgen.privacy.clipping import MARGIN
 from dpgen.privacy.mechanisms import NoisySGD
 from dpgen.privacy.plan import Stage

@@ -30,7 +30,7 @@ from torch import Tensor
 from dpgen.auditing.branches import ROUNDING, Summed
 from dpgen.auditing.overheard import bound
 from dpgen.auditing.stand_ins import neighbours
-from dpgen.data.images import PublicFacts, to_float
+from dpgen.images.images import PublicFacts, to_float
 from dpgen.privacy.clipping import MARGIN
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 

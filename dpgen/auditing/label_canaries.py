@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from dpgen.auditing.stand_ins import StandIns, neighbours
-from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.private import PrivateDataset
+from dpgen.images.images import PublicFacts, to_float
 
 SIGMAS = (0.5, 1.0, 2.0, 4.0)
 N_NOISES = 4  # draws a noise level, the same for every class

@@ -40,8 +40,8 @@ from dpgen.auditing.isolation import Asked
 from dpgen.auditing.keys import published
 from dpgen.auditing.overheard import bound
 from dpgen.auditing.stand_ins import StandIns, neighbours
-from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
+from dpgen.images.images import PublicFacts
 from dpgen.privacy import mechanisms
 from dpgen.privacy.draws import Draws
 from dpgen.privacy.keys import StageKeys

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpgen.data.images import PublicFacts
+from dpgen.images.images import PublicFacts
 
 N_RECORDS = 16
 

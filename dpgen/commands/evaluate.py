@@ -94,7 +94,7 @@ def evaluate(
     """
     from accelerate import PartialState
 
-    from dpgen.data.classes import parse_classes
+    from dpgen.images.classes import parse_classes
     from dpgen.scoring import scores
 
     for option, file in (("--json", json_file), ("--preview", given["preview"])):

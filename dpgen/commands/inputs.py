@@ -7,8 +7,8 @@ from typing import Any
 
 def configured(method: str, given: dict[str, Any]) -> tuple[Any, Any]:
     """The generator with its settings, and the stated facts (None without a facts file)."""
-    from dpgen.data.classes import check_declared, parse_classes
-    from dpgen.data.images import PublicFacts
+    from dpgen.images.classes import check_declared, parse_classes
+    from dpgen.images.images import PublicFacts
     from dpgen.methods import find
     from dpgen.privacy.accounting import Budget
     from dpgen.settings import assign, from_dict, parse_assignment
@@ -45,9 +45,9 @@ def with_delta(budget: Any, delta: float | None, n_records: int) -> Any:  # noqa
 
 
 def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
-    from dpgen.data.classes import parse_classes
-    from dpgen.data.images import PublicFacts
     from dpgen.data.opening import open_images
+    from dpgen.images.classes import parse_classes
+    from dpgen.images.images import PublicFacts
     from dpgen.privacy.accounting import Budget, default_delta
     from dpgen.progress import progress_bar
 

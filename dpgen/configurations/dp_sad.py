@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from dpgen.data.facts import PublicFacts
 from dpgen.distillation_settings import Distillation
+from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.notice import unpriced
 from dpgen.privacy.plan import Plan

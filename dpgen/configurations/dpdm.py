@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from dpgen.data.facts import PublicFacts
+from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.plan import Plan
 from dpgen.stages import teacher_plan, teacher_settings

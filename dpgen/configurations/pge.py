@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from dpgen.data.facts import PublicFacts
+from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser_config import PRESETS
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.notice import unpriced

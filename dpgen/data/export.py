@@ -16,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 
 from dpgen.data.blocks import Pieces, checked_blocks, cut_blocks
-from dpgen.data.images import Images, check_class_names
 from dpgen.data.layouts import LAYOUTS, Shard, check_folder_names, class_list
 from dpgen.data.location import CLASS_LIST
+from dpgen.images.images import Images, check_class_names
 from dpgen.privacy.certificate import statement_bytes
 from dpgen.storage.durable import still_named
 

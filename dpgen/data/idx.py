@@ -12,7 +12,6 @@ from typing import BinaryIO
 
 import numpy as np
 
-from dpgen.data.classes import settle_classes
 from dpgen.data.location import DataFile, Located
 from dpgen.data.records import (
     Records,
@@ -21,6 +20,7 @@ from dpgen.data.records import (
     image_layout,
     require_memory,
 )
+from dpgen.images.classes import settle_classes
 from dpgen.storage.files import open_file, refuse_bomb
 
 

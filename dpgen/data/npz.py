@@ -17,7 +17,6 @@ from typing import IO
 
 import numpy as np
 
-from dpgen.data.classes import MAX_CLASSES, NO_CLASSES, settle_classes
 from dpgen.data.location import Located
 from dpgen.data.records import (
     Records,
@@ -27,6 +26,7 @@ from dpgen.data.records import (
     image_layout,
     require_memory,
 )
+from dpgen.images.classes import MAX_CLASSES, NO_CLASSES, settle_classes
 from dpgen.storage.files import InPieces, open_file, refuse_bomb
 
 MAPPED_BYTES = 2**30  # images above this stay on disk where the archive stores them uncompressed

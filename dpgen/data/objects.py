@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from dpgen.data.classes import NO_CLASSES, settle_classes
-from dpgen.data.images import Images, to_uint8
 from dpgen.data.location import Split
 from dpgen.data.pictures import CHANNELS, as_array
 from dpgen.data.records import (
@@ -21,6 +19,8 @@ from dpgen.data.records import (
     as_pixels,
     image_layout,
 )
+from dpgen.images.classes import NO_CLASSES, settle_classes
+from dpgen.images.images import Images, to_uint8
 
 N_REPEATED = 8  # records that are fetched twice, to notice a random transform
 KEPT_BYTES = 2**30  # images up to here are kept from the pass that collects the labels

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dpgen.data.classes import Classes, check_declared
-from dpgen.data.images import PublicFacts
 from dpgen.data.location import Split
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
+from dpgen.images.classes import Classes, check_declared
+from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting import Adjacency, Budget
 from dpgen.privacy.shared_ledger import OverlapRule
 

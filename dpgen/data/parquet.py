@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from dpgen.data.classes import NO_CLASSES, settle_classes
 from dpgen.data.location import Located
 from dpgen.data.pictures import decode_picture
 from dpgen.data.records import Records, as_labels, check_labels, require_memory
+from dpgen.images.classes import NO_CLASSES, settle_classes
 from dpgen.storage.files import BOMB_BYTES, BOMB_RATIO, parse_json, refuse_bomb, size_of
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dpgen.data.images import check_class_names
+from dpgen.images.images import check_class_names
 
 SCALING_BYTES = 2**26  # floats are scaled in pieces: their float64 copy is eight times the pixels
 

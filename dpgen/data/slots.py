@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.sources import Source
+from dpgen.images.images import PublicFacts, to_float
 
 
 class RecordSlots:

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpgen.data.classes import Classes, check_declared, class_list
 from dpgen.data.digits import digits_records
 from dpgen.data.folders import folder_records
 from dpgen.data.idx import idx_records
-from dpgen.data.images import Images, to_float
 from dpgen.data.location import Split, locate
 from dpgen.data.npz import npz_records
 from dpgen.data.objects import images_records, object_records
 from dpgen.data.pictures import fit_picture
 from dpgen.data.records import Records, check_value_range
+from dpgen.images.classes import Classes, check_declared, class_list
+from dpgen.images.images import Images, to_float
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset

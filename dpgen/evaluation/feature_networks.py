@@ -7,9 +7,9 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from dpgen.data.images import Images
 from dpgen.evaluation.features import FeatureNetwork, classifier_features
 from dpgen.evaluation.inception import inception
+from dpgen.images.images import Images
 
 
 def feature_network(

@@ -20,9 +20,9 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 
-from dpgen.data.images import Images, to_float, to_uint8
 from dpgen.evaluation.feature_cache import FeatureCache, sha256_of
 from dpgen.evaluation.utility import NETWORKS, UtilityProtocol, train_classifier
+from dpgen.images.images import Images, to_float, to_uint8
 
 __all__ = ["Extracted", "FeatureNetwork", "classifier_features"]
 

@@ -16,7 +16,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from dpgen.data.images import Images, to_uint8
 from dpgen.evaluation.extraction import (
     extract,
     reference_statistics,
@@ -34,6 +33,7 @@ from dpgen.evaluation.feature_distances import (
 from dpgen.evaluation.features import FeatureNetwork
 from dpgen.evaluation.fidelity_protocol import FidelityProtocol
 from dpgen.evaluation.inception import Inception
+from dpgen.images.images import Images, to_uint8
 
 __all__ = ["Fidelity", "FidelityProtocol", "fidelity"]
 

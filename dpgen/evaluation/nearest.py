@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from dpgen.data.images import Images, to_uint8
+from dpgen.images.images import Images, to_uint8
 
 __all__ = ["Copying", "Nearest", "copying", "nearest", "save_nearest"]
 

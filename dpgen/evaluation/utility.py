@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dpgen.data.images import Images, to_float, to_uint8
+from dpgen.images.images import Images, to_float, to_uint8
 from dpgen.networks.classifier import MLP, Classifier, Logistic
 from dpgen.networks.resnet import ResNet
 from dpgen.progress import progress_bar

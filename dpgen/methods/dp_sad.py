@@ -12,10 +12,10 @@ from __future__ import annotations
 from torch import nn
 
 from dpgen.configurations.dp_sad import DPSADSettings
-from dpgen.data.facts import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.distillation import Pairs, distil, draw_pairs
 from dpgen.generator import PrivateGenerator
+from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.notice import Claim

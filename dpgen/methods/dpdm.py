@@ -9,9 +9,9 @@ from __future__ import annotations
 from torch import nn
 
 from dpgen.configurations.dpdm import DPDMSettings
-from dpgen.data.facts import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.generator import PrivateGenerator
+from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.plan import Plan
 from dpgen.stages import teacher

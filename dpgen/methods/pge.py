@@ -18,9 +18,9 @@ from typing import cast
 from torch import nn
 
 from dpgen.configurations.pge import PGESettings
-from dpgen.data.facts import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.generator import PrivateGenerator
+from dpgen.images.facts import PublicFacts
 from dpgen.networks.proposer import Proposer
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.notice import Claim

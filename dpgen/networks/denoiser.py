@@ -34,8 +34,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from dpgen import _torchvision
-from dpgen.cosines import Cosines
 from dpgen.networks.denoiser_config import PRESETS, DenoiserConfig
+from dpgen.networks.fixed.cosines import Cosines
 from dpgen.networks.gaussian import GaussianDenoiser
 
 if TYPE_CHECKING:

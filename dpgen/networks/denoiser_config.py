@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Self
 
-from dpgen.cosines import Cosines
+from dpgen.networks.fixed.cosines import Cosines
 
 __all__ = ["PRESETS", "DenoiserConfig", "Preset"]
 

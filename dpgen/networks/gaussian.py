@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dpgen.cosines import Cosines
+from dpgen.networks.fixed.cosines import Cosines
 
 
 class GaussianDenoiser(nn.Module):

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from dpgen.fourier import FourierFeatures
+from dpgen.networks.fixed.fourier import FourierFeatures
 
 if TYPE_CHECKING:
     import torch

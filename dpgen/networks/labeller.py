@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from dpgen.gabor import GaborFeatures, unit
+from dpgen.networks.fixed.gabor import GaborFeatures, unit
 
 __all__ = ["Axes", "Labeller", "LabellerConfig", "in_parts"]
 

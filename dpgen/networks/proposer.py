@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from dpgen.networks.decoder import Decoder, DecoderConfig
+from dpgen.networks.fixed.warps import warp
 from dpgen.networks.labeller import Labeller, LabellerConfig
-from dpgen.warps import warp
 
 __all__ = ["Proposer", "ProposerConfig"]
 

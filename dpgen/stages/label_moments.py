@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from dpgen.gabor import GaborFeatures
+from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.privacy.contributions import Block
 from dpgen.stages.moments import stack
 

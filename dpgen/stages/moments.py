@@ -22,7 +22,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from dpgen.cosines import Cosines
+from dpgen.networks.fixed.cosines import Cosines
 from dpgen.privacy.contributions import Block
 
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from dpgen.data.images import Images, PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.distillation import side_by_side
+from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.denoiser import Denoiser, loss_weight
 from dpgen.networks.discriminator import Discriminator
 from dpgen.networks.ema import EMA

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from dpgen.data.facts import PublicFacts
+from dpgen.images.facts import PublicFacts
 from dpgen.stages.published_settings import check_positive, preset_for
 
 if TYPE_CHECKING:

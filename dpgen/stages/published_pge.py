@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
+from dpgen.images.images import PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.notice import Claim, unbounded

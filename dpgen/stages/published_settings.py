@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dpgen.data.facts import PublicFacts
+from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser_config import PRESETS, DenoiserConfig
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dpgen.data.facts import PublicFacts
+from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser_config import DenoiserConfig
 
 

@@ -11,8 +11,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from dpgen.data.images import PublicFacts
 from dpgen.distillation_settings import Distillation
+from dpgen.images.images import PublicFacts
 from dpgen.matching import match
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.hidden_features import HiddenFeatures

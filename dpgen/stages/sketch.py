@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dpgen.data.facts import PublicFacts
 from dpgen.data.private import PrivateDataset
+from dpgen.images.facts import PublicFacts
 from dpgen.matching import Embedding, match
 from dpgen.networks.decoder import Decoder, DecoderConfig
+from dpgen.networks.fixed.warps import warp
 from dpgen.networks.hidden_features import HiddenFeatures
 from dpgen.networks.labeller import Axes, Labeller, LabellerConfig, in_parts
 from dpgen.networks.perceptual import PerceptualNetwork
@@ -38,7 +39,6 @@ from dpgen.stages.label_moments import LABEL, LabelMoments
 from dpgen.stages.release import released
 from dpgen.stages.sketch_plan import WIDTH, label
 from dpgen.stages.sketch_settings import SketchSettings
-from dpgen.warps import warp
 from dpgen.workplace import Workplace
 
 FeatureFn = Callable[[Tensor], Tensor]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from dpgen.data.facts import PublicFacts
-from dpgen.fourier import FourierFeatures
-from dpgen.gabor import GaborFeatures
+from dpgen.images.facts import PublicFacts
+from dpgen.networks.fixed.fourier import FourierFeatures
+from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.hidden_features import HiddenFeatures
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.contributions import Statistic

@@ -9,10 +9,10 @@ import copy
 import torch
 from torch import Tensor
 
-from dpgen.cosines import Cosines
-from dpgen.data.facts import PublicFacts
 from dpgen.data.private import PrivateDataset
+from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser import Denoiser
+from dpgen.networks.fixed.cosines import Cosines
 from dpgen.networks.gaussian import GaussianDenoiser
 from dpgen.networks.proposer import Proposer
 from dpgen.privacy.plan import Plan

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dpgen.cosines import Cosines
-from dpgen.data.facts import PublicFacts
+from dpgen.images.facts import PublicFacts
+from dpgen.networks.fixed.cosines import Cosines
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.contributions import Statistic
 from dpgen.privacy.declared import NoisySGD, NoisySum

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dpgen import score_matching
-from dpgen.data.facts import PublicFacts
+from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser_config import PRESETS, DenoiserConfig
 from dpgen.stages.sketch_settings import SketchSettings
 

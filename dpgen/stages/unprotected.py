@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from dpgen.data.images import Images, PublicFacts
+from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.networks.ema import EMA
 from dpgen.privacy.mechanisms import Records

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from dpgen.checkpoint import Checkpoints
-from dpgen.cosines import Cosines
 from dpgen.data.private import PrivateDataset
+from dpgen.networks.fixed.cosines import Cosines
 from dpgen.privacy.mechanisms import NoisySum
 from dpgen.stages.counts import shrunk_counts
 from dpgen.stages.moments import MEANS, SPREAD, ClassMeans, ClassSpread, unstack

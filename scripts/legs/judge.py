@@ -13,14 +13,14 @@ from accelerate import Accelerator
 
 from dpgen import Budget, Images
 from dpgen.configurations.pge import SamplerSettings
-from dpgen.data.images import to_uint8
 from dpgen.data.sources import read_images
 from dpgen.evaluation.extraction import Statistics, extract, reference_statistics, statistics
 from dpgen.evaluation.feature_distances import frechet_distance
 from dpgen.evaluation.features import FeatureNetwork, classifier_features
-from dpgen.evaluation.grid import save_grid
 from dpgen.evaluation.utility import UtilityProtocol, utility
 from dpgen.generator import PrivateGenerator
+from dpgen.images.grid import save_grid
+from dpgen.images.images import to_uint8
 from dpgen.methods import find
 from dpgen.methods.dpdm import DPDMSettings
 from dpgen.networks.denoiser import Denoiser

@@ -14,7 +14,7 @@ from dpgen.auditing import branches as shares
 from dpgen.auditing.branches import Coded, branches, told
 from dpgen.auditing.isolation import Asked, isolation, most_records
 from dpgen.auditing.replay import record
-from dpgen.data.images import PublicFacts
+from dpgen.images.images import PublicFacts
 from dpgen.privacy import clipping, mechanisms
 from dpgen.privacy.clipping import MARGIN
 from dpgen.privacy.draws import Draws

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from dpgen.auditing.label_canaries import label_canary_scores, with_canaries
 from dpgen.auditing.stand_ins import StandIns, neighbours
-from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.private import PrivateDataset
+from dpgen.images.images import PublicFacts, to_float
 from dpgen.privacy import keys
 from dpgen.privacy.accounting import Adjacency
 from dpgen.privacy.noise import KeyedNoise

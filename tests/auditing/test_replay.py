@@ -12,8 +12,8 @@ from torch import nn
 
 from dpgen.auditing.replay import Replay, hurried, replay
 from dpgen.auditing.stand_ins import neighbours
-from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
+from dpgen.images.images import PublicFacts
 from dpgen.methods.dpdm import DPDM
 from dpgen.methods.pge import PGE, PGESettings
 from dpgen.privacy import clipping, mechanisms

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from dpgen.data.export import write_images
-from dpgen.data.images import Images, to_float, to_uint8
 from dpgen.data.sources import open_source
+from dpgen.images.images import Images, to_float, to_uint8
 
 ROOT = Path(__file__).parents[2]
 FORMATS = ["folder", "npz", "parquet", "webdataset"]
@@ -298,7 +298,7 @@ KILLED = """
 import os, signal, sys
 import torch
 from dpgen.data.export import write_images
-from dpgen.data.images import Images
+from dpgen.images.images import Images
 
 def blocks():
     for i in range(4):

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
-from dpgen.data.images import Images, to_float
 from dpgen.data.sources import open_source
+from dpgen.images.images import Images, to_float
 
 PIXELS = torch.randint(
     0, 256, (5, 3, 6, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(4)

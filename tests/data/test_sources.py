@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import dpgen.data.sources as sources
-from dpgen.data.images import Images, to_uint8
 from dpgen.data.pictures import encode_png
 from dpgen.data.sources import Source, open_source, read_images
+from dpgen.images.images import Images, to_uint8
 
 SHARED = Path(os.environ.get("DPGEN_TEST_DATA") or Path(__file__).parents[2] / "../shared/data")
 PIXELS = np.random.default_rng(5).integers(0, 256, (6, 8, 8, 3), np.uint8)

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.data.images import Images, to_float
 from dpgen.evaluation import features
 from dpgen.evaluation.extraction import extract, reference_statistics, statistics
 from dpgen.evaluation.features import Extracted, classifier_features
 from dpgen.evaluation.fidelity import FidelityProtocol, fidelity
 from dpgen.evaluation.utility import UtilityProtocol
+from dpgen.images.images import Images, to_float
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -109,7 +109,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from dpgen.data.images import Images, to_float
+from dpgen.images.images import Images, to_float
 from dpgen.evaluation import features
 from dpgen.evaluation.fidelity import FidelityProtocol, fidelity
 from dpgen.evaluation.utility import UtilityProtocol

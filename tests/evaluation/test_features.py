@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dpgen.data.images import Images, to_float
 from dpgen.evaluation import features
 from dpgen.evaluation.features import ClassifierFeatures, classifier_features
 from dpgen.evaluation.utility import UtilityProtocol
+from dpgen.images.images import Images, to_float
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dpgen._torchvision import repair
-from dpgen.data.images import Images, to_float, to_uint8
 from dpgen.data.sources import read_images
 from dpgen.evaluation.extraction import extract, statistics
 from dpgen.evaluation.feature_distances import density_coverage, frechet_distance
 from dpgen.evaluation.features import Extracted
 from dpgen.evaluation.fidelity import Fidelity, FidelityProtocol, fidelity
 from dpgen.evaluation.inception import Inception
+from dpgen.images.images import Images, to_float, to_uint8
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dpgen.data.images import Images
 from dpgen.evaluation import nearest as nearest_module
 from dpgen.evaluation.nearest import SAME, copying, nearest, save_nearest
+from dpgen.images.images import Images
 
 
 def rows(n: int, d: int = 6, seed: int = 0) -> Tensor:

@@ -12,7 +12,6 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
-from dpgen.data.images import Images, to_float, to_uint8
 from dpgen.evaluation import utility as utility_module
 from dpgen.evaluation.utility import (
     FULL,
@@ -22,6 +21,7 @@ from dpgen.evaluation.utility import (
     train_classifier,
     utility,
 )
+from dpgen.images.images import Images, to_float, to_uint8
 from dpgen.networks.classifier import MLP, Classifier
 
 SHORT = UtilityProtocol(n_steps=20, batch_size=16)

@@ -15,10 +15,10 @@ from unittest import mock
 
 import torch
 
-from dpgen.data.images import Images, to_uint8
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
 from dpgen.generator import load
+from dpgen.images.images import Images, to_uint8
 from dpgen.methods.dpdm import DPDM, DPDMSettings
 from dpgen.privacy import accounting
 from dpgen.privacy.accounting import Budget

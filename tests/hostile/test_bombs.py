@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from dpgen.checkpoint import Checkpoints
-from dpgen.data.images import PublicFacts
 from dpgen.data.sources import open_source
 from dpgen.evaluation.benchmark import BenchmarkSettings
 from dpgen.evaluation.feature_cache import FeatureCache
 from dpgen.evaluation.inception import inception
+from dpgen.images.images import PublicFacts
 from dpgen.privacy.certificate import read_statement
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.notice import read_notice

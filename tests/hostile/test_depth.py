@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dpgen.checkpoint import Checkpoints
-from dpgen.data.images import PublicFacts
 from dpgen.data.sources import open_source
+from dpgen.images.images import PublicFacts
 from dpgen.privacy.certificate import read_statement
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.notice import read_notice

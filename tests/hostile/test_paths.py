@@ -18,12 +18,12 @@ from PIL import Image
 
 from dpgen.checkpoint import Checkpoints
 from dpgen.data.export import write_images
-from dpgen.data.images import Images, PublicFacts
 from dpgen.data.sources import open_source
 from dpgen.evaluation.benchmark import BenchmarkSettings, Cell, Entry, read
 from dpgen.evaluation.feature_cache import FeatureCache
 from dpgen.evaluation.inception import inception
 from dpgen.evaluation.report.gallery import _read as read_picture
+from dpgen.images.images import Images, PublicFacts
 from dpgen.privacy.certificate import read_statement
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger

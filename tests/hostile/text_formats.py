@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.commands.inputs import configured
-from dpgen.data.images import PublicFacts
 from dpgen.evaluation.benchmark import BenchmarkSettings, Cell, Entry, read
+from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.chain import GENESIS, chain
 from dpgen.privacy.events import GaussianLeaf, event_to_json

@@ -16,7 +16,7 @@ from legs.row import Row
 from legs.watch import Watch, steps_done
 
 from dpgen.checkpoint import Checkpoints
-from dpgen.data.images import PublicFacts
+from dpgen.images.images import PublicFacts
 from dpgen.methods import find
 from dpgen.privacy.accounting import Budget
 from dpgen.settings import from_dict

@@ -13,11 +13,11 @@ import torch
 
 from dpgen import PGE, Budget, PGESettings
 from dpgen.checkpoint import Checkpoints
-from dpgen.data.images import PublicFacts, to_uint8
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import read_images
 from dpgen.drawing import BLOCK
 from dpgen.generator import load
+from dpgen.images.images import PublicFacts, to_uint8
 from dpgen.networks.proposer import Proposer
 from dpgen.privacy.verification import verify
 from dpgen.stages.refit import RefitSettings

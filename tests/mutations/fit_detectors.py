@@ -20,9 +20,9 @@ from dpgen.auditing import isolation, keys
 from dpgen.auditing import replay as replays
 from dpgen.auditing.long_run import of_a_run
 from dpgen.auditing.stand_ins import StandIns, neighbours
-from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.generator import PrivateGenerator
+from dpgen.images.images import PublicFacts
 from dpgen.methods.dpdm import DPDM, DPDMSettings
 from dpgen.networks.denoiser_config import PRESETS, Preset
 from dpgen.privacy.accounting import Budget, epsilon_of

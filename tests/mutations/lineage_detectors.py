@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from dpgen.auditing.stand_ins import StandIns
-from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.data.slots import RecordSlots
+from dpgen.images.images import PublicFacts
 from dpgen.privacy import witness
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.chain import LedgerError

@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import nn
 
-from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
 from dpgen.data.slots import RecordSlots
+from dpgen.images.images import PublicFacts
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.pge import PGE, PGESettings
 from dpgen.privacy.accounting import Budget

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dpgen.data.classes import class_list
 from dpgen.data.identity import Identity
+from dpgen.images.classes import class_list
 from dpgen.privacy.noise import new_key
 from tests.mutations.bug import Bug
 

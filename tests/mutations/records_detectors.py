@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from dpgen.data.classes import class_list
-from dpgen.data.images import PublicFacts
 from dpgen.data.opening import open_images
 from dpgen.data.private import PrivateDataset
+from dpgen.images.classes import class_list
+from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.charges import n_runs
 from dpgen.privacy.keys import StageKeys

@@ -18,8 +18,8 @@ from torch import Tensor
 from dpgen.auditing.bounds import gaussian_epsilon
 from dpgen.auditing.canaries import CanaryStatistic
 from dpgen.auditing.stand_ins import StandIns
-from dpgen.data.images import PublicFacts
 from dpgen.data.private import PrivateDataset
+from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting import Budget, epsilon_of
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.keys import StageKeys

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.cosines import Cosines
+from dpgen.networks.fixed.cosines import Cosines
 from dpgen.networks.gaussian import GaussianDenoiser
 
 SHAPE, BANDS, N_CLASSES, REST = (2, 4, 4), 3, 3, 0.2

@@ -8,7 +8,7 @@ import json
 import torch
 from torch import Tensor
 
-from dpgen.gabor import GaborFeatures
+from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.labeller import Axes, Labeller, LabellerConfig, in_parts
 from dpgen.settings import plain
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dpgen.gabor import GaborFeatures
 from dpgen.networks.decoder import Decoder, DecoderConfig
+from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.labeller import Axes, LabellerConfig
 from dpgen.networks.per_record import require_per_record
 from dpgen.networks.proposer import Proposer, ProposerConfig

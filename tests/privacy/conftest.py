@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from dpgen.data.export import write_images
-from dpgen.data.images import Images, PublicFacts
 from dpgen.data.private import PrivateDataset
+from dpgen.images.images import Images, PublicFacts
 from dpgen.privacy import forms, mixture, statement
 from dpgen.privacy.accounting import Budget, epsilon_of, second_opinion
 from dpgen.privacy.certificate import read_statement, statement_bytes, tree_hash

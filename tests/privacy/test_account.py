@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dpgen.data.images import PublicFacts
+from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting import Budget, epsilon_of, round_up
 from dpgen.privacy.certificate import read_statement, statement_bytes
 from dpgen.privacy.chain import LedgerError, chain

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dpgen.data.images import PublicFacts
+from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting import epsilon_of, round_up
 from dpgen.privacy.certificate import (
     CertificateError,

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.cosines import Cosines
-from dpgen.fourier import FourierFeatures
-from dpgen.gabor import GaborFeatures
+from dpgen.networks.fixed.cosines import Cosines
+from dpgen.networks.fixed.fourier import FourierFeatures
+from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.labeller import Axes
 from dpgen.networks.perceptual import HiddenFeatures, PerceptualNetwork
 from dpgen.privacy.mechanisms import NoisySum, Statistic

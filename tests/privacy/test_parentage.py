@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dpgen.data.images import PublicFacts
+from dpgen.images.images import PublicFacts
 from dpgen.privacy.certificate import (
     CertificateError,
     read_statement,

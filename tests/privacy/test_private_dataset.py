@@ -15,8 +15,8 @@ from torch import Tensor
 
 from dpgen.data import account, identity
 from dpgen.data.identity import fingerprint, installation_key
-from dpgen.data.images import PublicFacts, to_float
 from dpgen.data.private import PrivateDataset
+from dpgen.images.images import PublicFacts, to_float
 from dpgen.privacy import charges
 from dpgen.privacy import ledger as ledger_module
 from dpgen.privacy.accounting import Budget, epsilon_of

@@ -16,10 +16,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dpgen.cosines import Cosines
-from dpgen.fourier import FourierFeatures
-from dpgen.gabor import GaborFeatures
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
+from dpgen.networks.fixed.cosines import Cosines
+from dpgen.networks.fixed.fourier import FourierFeatures
+from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.labeller import Axes
 from dpgen.networks.perceptual import HiddenFeatures, PerceptualNetwork
 from dpgen.privacy import question as module

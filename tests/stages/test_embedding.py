@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from dpgen.fourier import FourierFeatures
+from dpgen.networks.fixed.fourier import FourierFeatures
 from dpgen.stages.counts import shrunk_counts
 from dpgen.stages.embedding import ClassEmbeddings, class_embeddings
 

@@ -10,7 +10,7 @@ import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor
 
-from dpgen.gabor import GaborFeatures
+from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.labeller import Axes, in_parts
 from dpgen.privacy.mechanisms import NoisySum
 from dpgen.stages import labeller

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.cosines import Cosines
+from dpgen.networks.fixed.cosines import Cosines
 from dpgen.privacy.mechanisms import NoisySum
 from dpgen.stages.moments import ClassMeans, ClassSpread, shorten, stack, unstack
 

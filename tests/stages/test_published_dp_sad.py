@@ -11,7 +11,7 @@ import torch
 from scipy.stats import beta
 from torch import Tensor
 
-from dpgen.data.images import PublicFacts
+from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting import Budget, epsilon_of, gaussian_delta
 from dpgen.privacy.events import GaussianLeaf
 from dpgen.privacy.notice import Claim

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from dpgen.data.images import PublicFacts
+from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting import Budget
 from dpgen.stages.published_pge import claim, respond
 from dpgen.stages.published_pge_settings import PaperSettings, resolve

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dpgen.data.images import PublicFacts
+from dpgen.images.images import PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.accounting import Budget
 from dpgen.stages import denoising, teacher_plan, warm_start

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dpgen.checkpoint import Checkpoints
-from dpgen.cosines import Cosines
+from dpgen.networks.fixed.cosines import Cosines
 from dpgen.networks.gaussian import GaussianDenoiser
 from dpgen.privacy.mechanisms import NoisySum
 from dpgen.stages import warm_start

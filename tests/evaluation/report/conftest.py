@@ -107,7 +107,7 @@ def sample_cell(
 
 
 def sample_picture(name: str) -> bytes:
-    """Five noisy images of each of ten classes, as `dpgen.evaluation.grid` lays them out."""
+    """Five noisy images of each of ten classes, as `dpgen.images.grid` lays them out."""
     rng = np.random.default_rng(len(name))
     tiles = rng.integers(0, 255, (10, 5, 8, 8), dtype=np.uint8)
     tiles[:, :, 2:6, 2:6] = (25 * np.arange(10))[:, None, None, None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dpgen.warps import warp
+from dpgen.networks.fixed.warps import warp
 
 IMAGES = torch.rand(4, 1, 12, 10, generator=torch.Generator().manual_seed(0)) * 2 - 1
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dpgen.data.images import PublicFacts, to_float, to_uint8
+from dpgen.images.images import PublicFacts, to_float, to_uint8
 from dpgen.privacy.certificate import LARGEST_STATEMENT, statement_bytes
 
 FACTS = {"shape": [1, 28, 28], "n_records": 60000}

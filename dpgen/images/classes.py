@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dpgen.data.images import check_class_names
+from dpgen.images.images import check_class_names
 
 Classes = int | Sequence[str]  # how many there are, named "0", "1" and so on; or their names
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from dpgen.fourier import FourierFeatures
+from dpgen.networks.fixed.fourier import FourierFeatures
 
 D = 12
 

@@ -12,7 +12,7 @@ from einops import rearrange, repeat
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from dpgen.data.images import Images, to_uint8
+from dpgen.images.images import Images, to_uint8
 from dpgen.storage.durable import replace_durably
 
 __all__ = ["grid", "save_grid", "save_panels"]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dpgen.data.images import Images, to_float
-from dpgen.evaluation.grid import MARGIN, grid, save_grid
+from dpgen.images.grid import MARGIN, grid, save_grid
+from dpgen.images.images import Images, to_float
 
 
 def flat_images(

@@ -8,7 +8,7 @@ import torch
 from scipy.fft import dctn
 from torch import Tensor
 
-from dpgen.cosines import Cosines
+from dpgen.networks.fixed.cosines import Cosines
 
 SHAPES = [((1, 8, 8), 4), ((3, 5, 7), 6), ((1, 4, 6), 9), ((2, 3, 3), 100), ((1, 1, 1), 1)]
 

@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from dpgen.data.classes import MAX_CLASSES, class_list, parse_classes
-from dpgen.data.facts import Origin, PublicFacts
-from dpgen.data.images import Images, to_float
 from dpgen.data.opening import open_images
 from dpgen.data.parquet import pyarrow_parquet
 from dpgen.data.pictures import encode_png
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source, read_images
+from dpgen.images.classes import MAX_CLASSES, class_list, parse_classes
+from dpgen.images.facts import Origin, PublicFacts
+from dpgen.images.images import Images, to_float
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.charges import Charge
 from dpgen.privacy.events import GaussianLeaf

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dpgen.gabor import GROUPS, GaborFeatures, gabor_pairs, modulus, unit
+from dpgen.networks.fixed.gabor import GROUPS, GaborFeatures, gabor_pairs, modulus, unit
 
 SHAPE = (2, 12, 10)
 FEATURES = GaborFeatures(SHAPE, grid=3)

@@ -1,4 +1,4 @@
-"""Images as tensors; beside them the facts about a data set, from `dpgen.data.facts`."""
+"""Images as tensors; beside them the facts about a data set, from `dpgen.images.facts`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dpgen.data.facts import PublicFacts, check_class_names
+from dpgen.images.facts import PublicFacts, check_class_names
 
 __all__ = ["Images", "PublicFacts", "check_class_names", "to_float", "to_uint8"]
 

@@ -1,0 +1,1 @@
+"""Fixed functions of one image: nothing in them is learned."""

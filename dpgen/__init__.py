@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from dpgen.configurations.pge import PGESettings
     from dpgen.data.opening import open_images
     from dpgen.data.private import PrivateDataset
-    from dpgen.generator import PrivateGenerator, load
+    from dpgen.generator.interface import PrivateGenerator
     from dpgen.images.facts import PublicFacts
     from dpgen.images.images import Images
     from dpgen.methods.dp_sad import DPSAD
     from dpgen.methods.dpdm import DPDM
+    from dpgen.methods.loading import load
     from dpgen.methods.pge import PGE
     from dpgen.privacy.accounting import Budget
     from dpgen.privacy.ledger import BudgetExceeded
-    from dpgen.workplace import Hardware
+    from dpgen.runs.context import Hardware
 
 # Names are imported when first used: `import dpgen` costs milliseconds, torch and diffusers cost
 # seconds.
@@ -38,12 +39,12 @@ _HOMES = {
     "PGESettings": "dpgen.configurations.pge",
     "Budget": "dpgen.privacy.accounting",
     "BudgetExceeded": "dpgen.privacy.ledger",
-    "Hardware": "dpgen.workplace",
+    "Hardware": "dpgen.runs.context",
     "Images": "dpgen.images.images",
     "PrivateDataset": "dpgen.data.private",
-    "PrivateGenerator": "dpgen.generator",
+    "PrivateGenerator": "dpgen.generator.interface",
     "PublicFacts": "dpgen.images.facts",
-    "load": "dpgen.generator",
+    "load": "dpgen.generator.interface",
     "open_images": "dpgen.data.opening",
 }
 

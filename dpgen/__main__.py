@@ -1,6 +1,6 @@
 """Runs the command line as ``python -m dpgen``: what launchers of several processes start."""
 
-from dpgen.cli import main
+from dpgen.commands.cli import main
 
 if __name__ == "__main__":
     main()

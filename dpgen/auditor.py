@@ -17,14 +17,15 @@ from dpgen.auditing.replay import Replay, hurried, replay
 from dpgen.auditing.stand_ins import neighbours
 from dpgen.auditing.two_world import TwoWorld
 from dpgen.auditing.white_box import one_run, sharpened, two_world
-from dpgen.generator import PrivateGenerator, load
+from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
+from dpgen.methods.loading import load
 from dpgen.privacy.events import event_to_json
 from dpgen.privacy.mechanisms import NoisySGD
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.verification import verify
 from dpgen.progress import progress_bar
-from dpgen.workplace import Hardware
+from dpgen.runs.context import Hardware
 
 TWO_WORLDS, ONE_RUN = "two worlds", "one run"
 N_RUNS = 1000  # of the two-world game, per world

@@ -17,14 +17,15 @@ from dpgen.evaluation.benchmark import BenchmarkSettings, Cell, Entry
 from dpgen.evaluation.feature_networks import feature_network
 from dpgen.evaluation.fidelity import Fidelity, FidelityProtocol, fidelity
 from dpgen.evaluation.utility import UtilityProtocol, utility
-from dpgen.generator import PrivateGenerator, load
+from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.grid import save_grid
 from dpgen.images.images import Images, PublicFacts
 from dpgen.methods import find
+from dpgen.methods.loading import load
 from dpgen.privacy.accounting import Budget, default_delta
 from dpgen.privacy.verification import verify
+from dpgen.runs.context import peak_memory
 from dpgen.settings import from_dict
-from dpgen.workplace import peak_memory
 
 N_COLUMNS = 5  # images of a class in a cell's picture
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.data.identity import home, known_ledgers
-from dpgen.generator import PrivateGenerator
+from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting import Budget, round_up
 from dpgen.privacy.charges import n_runs
@@ -17,7 +17,7 @@ from dpgen.privacy.known_ledgers import KnownLedger
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.marks import n_shared
 from dpgen.privacy.notice import Claim, sentences
-from dpgen.workplace import Hardware, Rehearsal
+from dpgen.runs.context import Hardware, Rehearsal
 
 LONG = 3600.0  # seconds of training, from which on a plan names the way without a GPU
 

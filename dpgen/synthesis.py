@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from dpgen.data.export import check_empty, check_space, write_images
-from dpgen.drawing import block_size
-from dpgen.generator import load
+from dpgen.generator.drawing import block_size
 from dpgen.images.grid import save_grid
 from dpgen.images.images import Images
+from dpgen.methods.loading import load
 from dpgen.networks.proposer import ATTEMPTS, Proposer
 from dpgen.privacy.certificate import CertificateError, tree_hash
 from dpgen.privacy.notice import inherited_notice, sentences

@@ -19,8 +19,8 @@ import torch
 
 from dpgen import DPSAD, Budget, Images, open_images
 from dpgen.data.sources import read_images
-from dpgen.drawing import draw_blocks
 from dpgen.evaluation.utility import UtilityProtocol, utility
+from dpgen.generator.drawing import draw_blocks
 from samplers import DDIM, Annealed
 
 

@@ -37,7 +37,7 @@ from legs.row import Leg, Row
 from legs.watch import Watch
 
 from dpgen import Budget, open_images
-from dpgen.generator import PrivateGenerator
+from dpgen.generator.interface import PrivateGenerator
 from dpgen.methods import find
 from dpgen.settings import assign, from_dict, parse_assignment
 from dpgen.storage.durable import replace_durably

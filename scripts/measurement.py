@@ -14,8 +14,8 @@ import torch
 
 from dpgen import Images, open_images
 from dpgen.evaluation.utility import UtilityProtocol, utility
-from dpgen.generator import PrivateGenerator
-from dpgen.workplace import peak_memory
+from dpgen.generator.interface import PrivateGenerator
+from dpgen.runs.context import peak_memory
 
 
 def measure(

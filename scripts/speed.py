@@ -39,7 +39,7 @@ def main() -> None:
     from speed_runs.picture import save_picture
     from speed_runs.steps import peak_here, steps
 
-    from dpgen.workplace import Hardware
+    from dpgen.runs.context import Hardware
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

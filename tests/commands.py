@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from click.testing import CliRunner, Result
 
-from dpgen.cli import main
+from dpgen.commands.cli import main
 
 
 def dpgen(*arguments: object) -> Result:

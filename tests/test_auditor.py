@@ -22,7 +22,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.privacy import clipping, mechanisms
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.noise import KeyedNoise
-from dpgen.workplace import Hardware
+from dpgen.runs.context import Hardware
 from tests.commands import dpgen
 
 pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant", "short_audits")

@@ -107,7 +107,7 @@ def assert_refused(result: Result, *words: str) -> None:
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     heavy = ["torch", "diffusers", "accelerate", "numpy", "scipy", "dp_accounting", "opacus", "PIL"]
     code = (
-        "import sys\nfrom dpgen.cli import main\n"
+        "import sys\nfrom dpgen.commands.cli import main\n"
         f"try: main({arguments!r})\nexcept SystemExit as end: assert not end.code, end.code\n"
         f"print('LOADED', [m for m in {heavy!r} if m in sys.modules])"
     )
@@ -470,7 +470,7 @@ def test_sampling_needs_a_trained_run_with_all_its_files_as_they_were(
 
 def test_verify_of_a_run_plans_it_again_and_loads_no_torch(run: Path) -> None:
     code = (
-        "import sys\nfrom dpgen.cli import main\n"
+        "import sys\nfrom dpgen.commands.cli import main\n"
         "try: main(['verify', sys.argv[1], '--json'])\nexcept SystemExit as end: print(end.code)\n"
         "print([m for m in ('torch', 'diffusers', 'accelerate', 'PIL') if m in sys.modules])"
     )

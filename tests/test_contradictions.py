@@ -20,7 +20,7 @@ import pytest
 from dpgen.data.private import PrivateDataset
 from dpgen.methods.dp_sad import DPSAD
 from dpgen.methods.dpdm import DPDM
-from dpgen.planned import planned_check
+from dpgen.methods.planned import planned_check
 from dpgen.privacy import verification
 from dpgen.privacy.certificate import CertificateError, read_statement, statement_bytes
 from dpgen.privacy.chain import GENESIS

@@ -15,9 +15,9 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from dpgen import distillation
-from dpgen.checkpoint import Checkpoints
 from dpgen.distillation import Distillation, Pairs, distil, draw_pairs, side_by_side
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
+from dpgen.runs.checkpoint import Checkpoints
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

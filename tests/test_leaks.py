@@ -25,7 +25,6 @@ from torch import Tensor
 from torch.func import vmap
 
 from dpgen.auditing.replay import hurried
-from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts
 from dpgen.methods.pge import PGE, PGESettings
@@ -33,8 +32,9 @@ from dpgen.privacy import clipping, keys, mechanisms
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.mechanisms import NoisyStep
 from dpgen.privacy.noise import KeyedNoise
+from dpgen.runs.checkpoint import Checkpoints
+from dpgen.runs.context import Hardware
 from dpgen.stages.sketch_settings import SketchSettings
-from dpgen.workplace import Hardware
 
 pytestmark = pytest.mark.usefixtures("one_thread", "remembering_accountant")
 

@@ -88,6 +88,6 @@ def _value_range(text: str | None) -> tuple[float, float] | None:
 
 
 def hardware(given: dict[str, Any]) -> Any:  # noqa: ANN401
-    from dpgen.workplace import Hardware
+    from dpgen.runs.context import Hardware
 
     return Hardware(given["device"], given["precision"], given["micro_batch"])

@@ -126,7 +126,7 @@ def _noticed(folder: Path) -> list[str]:
 
 def _planned(folder: Path) -> list[Check]:
     """Whether a run's configuration gives its stages; nothing for a set, which has none."""
-    from dpgen.planned import planned_check
+    from dpgen.methods.planned import planned_check
     from dpgen.privacy.certificate import read_statement
     from dpgen.privacy.verification import reading
 

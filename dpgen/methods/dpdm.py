@@ -10,13 +10,13 @@ from torch import nn
 
 from dpgen.configurations.dpdm import DPDMSettings
 from dpgen.data.private import PrivateDataset
-from dpgen.generator import PrivateGenerator
+from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.plan import Plan
+from dpgen.runs.context import Hardware, Rehearsal, Workplace
 from dpgen.stages import teacher
 from dpgen.stages.rehearsal import rehearse
-from dpgen.workplace import Hardware, Rehearsal, Workplace
 from samplers import Sampler, make_sampler
 
 

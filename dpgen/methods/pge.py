@@ -19,16 +19,16 @@ from torch import nn
 
 from dpgen.configurations.pge import PGESettings
 from dpgen.data.private import PrivateDataset
-from dpgen.generator import PrivateGenerator
+from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.proposer import Proposer
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.notice import Claim
 from dpgen.privacy.plan import Plan
+from dpgen.runs.context import Hardware, Rehearsal, Workplace
 from dpgen.stages import published_pge, sketch, teacher
 from dpgen.stages.refit import refit
 from dpgen.stages.rehearsal import rehearse, rehearse_sketch
-from dpgen.workplace import Hardware, Rehearsal, Workplace
 from samplers import Sampler
 
 

@@ -27,7 +27,6 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from dpgen import score_matching
-from dpgen.checkpoint import Checkpoints, TrainingState
 from dpgen.data.private import PrivateDataset
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig, loss_weight
 from dpgen.networks.ema import EMA
@@ -36,9 +35,10 @@ from dpgen.privacy.draws import Draws
 from dpgen.privacy.gradients import BatchedLoss, Call
 from dpgen.privacy.mechanisms import NoisySGD
 from dpgen.progress import progress_bar
+from dpgen.runs.checkpoint import Checkpoints, TrainingState
+from dpgen.runs.context import in_memory
 from dpgen.stages.micro_batch import records_at_once
 from dpgen.stages.teacher_plan import LABEL
-from dpgen.workplace import in_memory
 from samplers import score_from_denoised
 
 

@@ -42,9 +42,9 @@ from dpgen.privacy.events import GaussianLeaf
 from dpgen.privacy.noise import NoiseSource
 from dpgen.privacy.notice import Claim, gaussian_worst_case, unbounded
 from dpgen.progress import progress_bar
+from dpgen.runs.context import Workplace
 from dpgen.stages import unprotected
 from dpgen.stages.published_dp_sad_settings import PaperSettings
-from dpgen.workplace import Workplace
 
 MECHANISM = "dp-sad/paper"
 QUERIES = "output gradients"

@@ -11,9 +11,9 @@ from dpgen.networks.fixed.cosines import Cosines
 from dpgen.networks.gaussian import GaussianDenoiser
 from dpgen.networks.proposer import Proposer
 from dpgen.progress import progress_bar
+from dpgen.runs.context import Workplace
 from dpgen.stages.denoising import NoiseLevels, pretrain
 from dpgen.stages.refit_settings import RefitSettings
-from dpgen.workplace import Workplace
 
 
 def pool(proposer: Proposer, n: int, work: Workplace, purpose: int) -> tuple[Tensor, Tensor]:

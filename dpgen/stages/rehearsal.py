@@ -19,6 +19,7 @@ from dpgen.networks.hidden_features import HiddenFeatures
 from dpgen.networks.labeller import Axes
 from dpgen.privacy.clipping import add_clipped, zero_sum
 from dpgen.privacy.draws import KEY_BYTES, Draws
+from dpgen.runs.context import Hardware, Rehearsal, peak_memory
 from dpgen.stages import sketch, sketch_plan
 from dpgen.stages.denoising import DenoisingObjective, NoiseLevels
 from dpgen.stages.embedding import ClassEmbeddings
@@ -27,7 +28,6 @@ from dpgen.stages.micro_batch import records_at_once
 from dpgen.stages.refit_settings import RefitSettings
 from dpgen.stages.sketch import SketchSettings
 from dpgen.stages.teacher import TeacherSettings, untrained
-from dpgen.workplace import Hardware, Rehearsal, peak_memory
 
 CPU = torch.device("cpu")
 

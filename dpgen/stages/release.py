@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy.mechanisms import NoisySum
 from dpgen.progress import progress_bar
+from dpgen.runs.checkpoint import Checkpoints
 
 
 def released(

@@ -33,13 +33,13 @@ from dpgen.networks.proposer import Proposer, ProposerConfig
 from dpgen.privacy.mechanisms import NoisySum
 from dpgen.privacy.plan import Plan
 from dpgen.progress import progress_bar
+from dpgen.runs.context import Workplace
 from dpgen.stages import labeller
 from dpgen.stages.embedding import ClassEmbeddings, class_embeddings
 from dpgen.stages.label_moments import LABEL, LabelMoments
 from dpgen.stages.release import released
 from dpgen.stages.sketch_plan import WIDTH, label
 from dpgen.stages.sketch_settings import SketchSettings
-from dpgen.workplace import Workplace
 
 FeatureFn = Callable[[Tensor], Tensor]
 

@@ -16,6 +16,7 @@ from dpgen.networks.fixed.cosines import Cosines
 from dpgen.networks.gaussian import GaussianDenoiser
 from dpgen.networks.proposer import Proposer
 from dpgen.privacy.plan import Plan
+from dpgen.runs.context import Workplace
 from dpgen.stages import denoising, sketch, warm_start
 from dpgen.stages.denoising import NoiseLevels
 from dpgen.stages.moments import MEANS, SPREAD
@@ -23,7 +24,6 @@ from dpgen.stages.refit import fit_score
 from dpgen.stages.refit_settings import RefitSettings
 from dpgen.stages.teacher_plan import LABEL
 from dpgen.stages.teacher_settings import TeacherSettings, network
-from dpgen.workplace import Workplace
 
 __all__ = ["TeacherSettings", "train", "untrained"]
 

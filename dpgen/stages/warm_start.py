@@ -14,10 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
 from dpgen.networks.fixed.cosines import Cosines
 from dpgen.privacy.mechanisms import NoisySum
+from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages.counts import shrunk_counts
 from dpgen.stages.moments import MEANS, SPREAD, ClassMeans, ClassSpread, unstack
 from dpgen.stages.release import released

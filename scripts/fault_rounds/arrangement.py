@@ -52,10 +52,10 @@ def arrange(arranged: Arranged) -> list[str]:
     """
     import multiprocessing
 
-    from dpgen.checkpoint import Checkpoints
     from dpgen.data import slots, sources
     from dpgen.evaluation import benchmark
     from dpgen.privacy import keys
+    from dpgen.runs.checkpoint import Checkpoints
 
     keys.new_key = lambda: FIXED_KEY
     Checkpoints.due = lambda states: True  # type: ignore[method-assign]

@@ -20,7 +20,7 @@ from pathlib import Path
 from fault_rounds.arrangement import Arranged, arrange
 
 TIMEOUT = 900.0  # seconds after which a command hangs
-_COLD = "import sys; sys.argv[0] = 'dpgen'; from dpgen.cli import main; main()"
+_COLD = "import sys; sys.argv[0] = 'dpgen'; from dpgen.commands.cli import main; main()"
 
 
 class Process:
@@ -161,7 +161,7 @@ def _live(
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         os.environ.update(environment)
         done = arrange(arranged)
-        from dpgen.cli import main
+        from dpgen.commands.cli import main
 
         try:
             main(arguments, prog_name="dpgen")

@@ -230,7 +230,7 @@ def spent(home: Path) -> float:
 def _do_here(arguments: list[str], home: Path) -> None:
     import click
 
-    from dpgen.cli import main
+    from dpgen.commands.cli import main
 
     words, held = io.StringIO(), os.environ.get("DPGEN_HOME")
     os.environ["DPGEN_HOME"] = str(home)

@@ -18,7 +18,7 @@ from dpgen.evaluation.extraction import Statistics, extract, reference_statistic
 from dpgen.evaluation.feature_distances import frechet_distance
 from dpgen.evaluation.features import FeatureNetwork, classifier_features
 from dpgen.evaluation.utility import UtilityProtocol, utility
-from dpgen.generator import PrivateGenerator
+from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.grid import save_grid
 from dpgen.images.images import to_uint8
 from dpgen.methods import find

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dpgen.workplace import Hardware
+from dpgen.runs.context import Hardware
 
 # IDX files and CIFAR's batches do not say it.
 CLASSES = {"mnist": 10, "cifar10": 10}

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from dpgen.data.export import write_images
-from dpgen.drawing import draw_blocks
+from dpgen.generator.drawing import draw_blocks
 from dpgen.networks.denoiser import Denoiser
 from samplers import DDIM, Annealed, Geometric, Sampler
 from speed_runs.bench import Bench

@@ -18,7 +18,7 @@ from dpgen.images.images import PublicFacts, to_float
 from dpgen.privacy import keys
 from dpgen.privacy.accounting import Adjacency
 from dpgen.privacy.noise import KeyedNoise
-from dpgen.released import load_network
+from dpgen.runs.released import load_network
 
 pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")
 

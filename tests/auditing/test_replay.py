@@ -20,9 +20,9 @@ from dpgen.privacy import clipping, mechanisms
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.mechanisms import NoisySGD
 from dpgen.privacy.plan import Plan
+from dpgen.runs.context import Workplace
 from dpgen.stages.moments import ClassMeans
 from dpgen.stages.sketch_settings import SketchSettings
-from dpgen.workplace import Workplace
 
 pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")
 

@@ -17,18 +17,18 @@ import torch
 
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
-from dpgen.generator import load
 from dpgen.images.images import Images, to_uint8
 from dpgen.methods.dpdm import DPDM, DPDMSettings
+from dpgen.methods.loading import load
 from dpgen.privacy import accounting
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import statement_bytes
 from dpgen.privacy.opinion import opacus_rdp
 from dpgen.privacy.verification import verify
+from dpgen.runs.context import Hardware
 from dpgen.stages.teacher import TeacherSettings
 from dpgen.storage.canonical import digest
 from dpgen.synthesis import synthesise
-from dpgen.workplace import Hardware
 from tests.hostile.formats import Format, as_json, plain, tabled
 from tests.hostile.tensor_formats import with_header
 

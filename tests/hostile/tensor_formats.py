@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from dpgen.checkpoint import Checkpoints
 from dpgen.evaluation.feature_cache import FeatureCache, sha256_of
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.networks.proposer import Proposer, ProposerConfig
-from dpgen.released import load_network
+from dpgen.runs.checkpoint import Checkpoints
+from dpgen.runs.released import load_network
 from tests.hostile.formats import Format, as_json, plain, tabled
 
 

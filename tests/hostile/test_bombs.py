@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpgen.checkpoint import Checkpoints
 from dpgen.data.sources import open_source
 from dpgen.evaluation.benchmark import BenchmarkSettings
 from dpgen.evaluation.feature_cache import FeatureCache
@@ -21,8 +20,9 @@ from dpgen.images.images import PublicFacts
 from dpgen.privacy.certificate import read_statement
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.notice import read_notice
-from dpgen.released import load_network
-from dpgen.run_folder import RunFolder
+from dpgen.runs.checkpoint import Checkpoints
+from dpgen.runs.folder import RunFolder
+from dpgen.runs.released import load_network
 from tests.hostile import bombs
 from tests.hostile.bombs import GIB
 from tests.hostile.children import in_child

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dpgen.cli import one_line
+from dpgen.commands.cli import one_line
 from tests.hostile import bombs
 from tests.hostile.run_formats import covered
 from tests.test_cli import assert_refused, dpgen, tree

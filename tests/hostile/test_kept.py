@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dpgen.checkpoint import Checkpoints, TrainingState
 from dpgen.evaluation.extraction import Statistics, reference_statistics
 from dpgen.evaluation.feature_cache import FeatureCache, sha256_of
+from dpgen.runs.checkpoint import Checkpoints, TrainingState
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

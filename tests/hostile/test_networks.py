@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.generator import load
+from dpgen.methods.loading import load
 from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.certificate import CertificateError, read_statement
 from dpgen.privacy.verification import verify
-from dpgen.released import load_network
+from dpgen.runs.released import load_network
 from dpgen.synthesis import synthesise
 from tests.hostile.children import in_child
 from tests.hostile.run_formats import covered, sealed

@@ -16,7 +16,6 @@ import pytest
 import torch
 from PIL import Image
 
-from dpgen.checkpoint import Checkpoints
 from dpgen.data.export import write_images
 from dpgen.data.sources import open_source
 from dpgen.evaluation.benchmark import BenchmarkSettings, Cell, Entry, read
@@ -28,8 +27,9 @@ from dpgen.privacy.certificate import read_statement
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.notice import read_notice
-from dpgen.released import load_network
-from dpgen.run_folder import RunFolder
+from dpgen.runs.checkpoint import Checkpoints
+from dpgen.runs.folder import RunFolder
+from dpgen.runs.released import load_network
 from tests.hostile import bombs
 from tests.hostile.children import in_child
 

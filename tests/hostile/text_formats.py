@@ -15,7 +15,7 @@ from dpgen.privacy.chain import GENESIS, chain
 from dpgen.privacy.events import GaussianLeaf, event_to_json
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.reports import ledger_table
-from dpgen.run_folder import RunFolder
+from dpgen.runs.folder import RunFolder
 from dpgen.storage.canonical import canonical
 from tests.hostile.formats import Format, as_json, plain, tabled
 

@@ -15,10 +15,10 @@ from legs.recipes import recipe
 from legs.row import Row
 from legs.watch import Watch, steps_done
 
-from dpgen.checkpoint import Checkpoints
 from dpgen.images.images import PublicFacts
 from dpgen.methods import find
 from dpgen.privacy.accounting import Budget
+from dpgen.runs.checkpoint import Checkpoints
 from dpgen.settings import from_dict
 
 SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}

@@ -22,9 +22,9 @@ from dpgen.privacy.lineage import Overtaken
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.verification import verify
 from dpgen.privacy.witness import StageWitness
+from dpgen.runs.context import Hardware
 from dpgen.stages import denoising, warm_start
 from dpgen.storage.canonical import canonical
-from dpgen.workplace import Hardware
 
 
 @dataclass(frozen=True)

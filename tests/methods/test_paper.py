@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 import dpgen
-from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.pge import PGE, PGESettings
@@ -34,9 +33,10 @@ from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.notice import UnverifiedClaim
 from dpgen.privacy.shared_ledger import OverlapError
 from dpgen.privacy.verification import verify
+from dpgen.runs.checkpoint import Checkpoints
+from dpgen.runs.context import Hardware
 from dpgen.stages import published_dp_sad, published_pge
 from dpgen.storage.canonical import digest
-from dpgen.workplace import Hardware
 
 ROOT = Path(__file__).parents[2]
 BUDGET = Budget(1.0, 1e-3)
@@ -294,7 +294,7 @@ def test_an_interrupted_run_looks_unfinished_and_is_not_resumed(
         def interrupted(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr("dpgen.released.save_file", interrupted)
+        patch.setattr("dpgen.runs.released.save_file", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fit()
     names = {path.name for path in folder.iterdir()}
@@ -358,7 +358,7 @@ def test_only_the_published_flows_name_the_door_and_only_unverified_branches_nam
     allowed = {
         "unprotected_records": {"data/private.py", "stages/published_dp_sad.py",
                                 "stages/published_pge.py"},
-        "begin_unverified": {"data/private.py", "generator.py"},
+        "begin_unverified": {"data/private.py", "generator/interface.py"},
         "unprotected": {"stages/published_dp_sad.py", "stages/published_pge.py"},
         "published_dp_sad": {"methods/dp_sad.py"},
         "published_pge": {"methods/pge.py"},

@@ -13,14 +13,14 @@ import torch
 
 import dpgen
 from dpgen import PGE, Budget, PGESettings
-from dpgen.checkpoint import Checkpoints
 from dpgen.configurations.pge import SamplerSettings
 from dpgen.data.private import PrivateDataset
 from dpgen.methods import METHODS, find
+from dpgen.runs.checkpoint import Checkpoints
+from dpgen.runs.context import Hardware
 from dpgen.score_matching import LOSSES
 from dpgen.settings import from_dict
 from dpgen.stages.teacher import TeacherSettings
-from dpgen.workplace import Hardware
 from samplers import SAMPLERS, Annealed, Hamiltonian
 from tests.methods import test_replay as replay
 

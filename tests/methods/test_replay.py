@@ -23,7 +23,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy import keys, ledger_file, statement
 from dpgen.privacy.draws import Draws
@@ -31,7 +30,8 @@ from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.shared_ledger import SharedLedger
 from dpgen.privacy.verification import verify
-from dpgen.workplace import Hardware
+from dpgen.runs.checkpoint import Checkpoints
+from dpgen.runs.context import Hardware
 
 Key = tuple[str, int, str]  # plan hash of the stage, release, tensor
 N_RECORDS = 30  # slots that both neighbours have; the canary takes the next one

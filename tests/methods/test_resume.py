@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 import torch
 
-from dpgen import generator
-from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
+from dpgen.generator import interface as generator
 from dpgen.methods import dp_sad
 from dpgen.privacy.certificate import CertificateError
 from dpgen.privacy.chain import LedgerError, parse_lines
@@ -29,7 +28,8 @@ from dpgen.privacy.marks import MarksFile
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.shared_ledger import SharedLedger
 from dpgen.privacy.verification import verify
-from dpgen.workplace import Hardware, in_memory
+from dpgen.runs.checkpoint import Checkpoints
+from dpgen.runs.context import Hardware, in_memory
 
 CHARGED = {"class means": 1, "class spread": 1, "teacher": 3}
 SEED = 11

@@ -28,7 +28,7 @@ import dpgen
 from dpgen import distillation
 from dpgen.data.private import PrivateDataset
 from dpgen.methods import dp_sad
-from dpgen.workplace import Hardware
+from dpgen.runs.context import Hardware
 
 SEED = 7
 
@@ -41,7 +41,7 @@ from accelerate import Accelerator
 from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import load_file, save
-from dpgen.checkpoint import Checkpoints
+from dpgen.runs.checkpoint import Checkpoints
 from dpgen.distillation import Distillation, distil, draw_pairs
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 

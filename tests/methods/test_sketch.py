@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from dpgen import PGE, Budget, PGESettings
-from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import read_images
-from dpgen.drawing import BLOCK
-from dpgen.generator import load
+from dpgen.generator.drawing import BLOCK
 from dpgen.images.images import PublicFacts, to_uint8
+from dpgen.methods.loading import load
 from dpgen.networks.proposer import Proposer
 from dpgen.privacy.verification import verify
+from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages.refit import RefitSettings
 from dpgen.stages.sketch import SketchSettings
 from dpgen.stages.teacher_settings import TeacherSettings

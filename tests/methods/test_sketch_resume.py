@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from dpgen import PGE
-from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
 from dpgen.matching import match
 from dpgen.networks.labeller import Axes
 from dpgen.networks.perceptual import HiddenFeatures
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.verification import verify
+from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages import sketch
 from tests.methods.test_sketch import STAGES, tiny
 

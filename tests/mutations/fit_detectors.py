@@ -21,7 +21,7 @@ from dpgen.auditing import replay as replays
 from dpgen.auditing.long_run import of_a_run
 from dpgen.auditing.stand_ins import StandIns, neighbours
 from dpgen.data.private import PrivateDataset
-from dpgen.generator import PrivateGenerator
+from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
 from dpgen.methods.dpdm import DPDM, DPDMSettings
 from dpgen.networks.denoiser_config import PRESETS, Preset
@@ -32,8 +32,8 @@ from dpgen.privacy.events import event_from_json, leaves
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.verification import verify
+from dpgen.runs.context import Hardware
 from dpgen.stages.teacher import TeacherSettings
-from dpgen.workplace import Hardware
 from tests.mutations.bug import bare
 from tests.mutations.mechanism_detectors import past
 

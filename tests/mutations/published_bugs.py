@@ -21,9 +21,9 @@ from dpgen.privacy.accounting import Budget
 from dpgen.privacy.calibration import gaussian_mu
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan, Stage
+from dpgen.runs.context import Workplace
 from dpgen.stages import published_dp_sad, published_pge
 from dpgen.stages.moments import ClassMeans
-from dpgen.workplace import Workplace
 from tests.mutations.bug import Bug
 
 BUDGET = Budget(1.0, 1e-3)

@@ -18,7 +18,7 @@ from dpgen.privacy import accounting, earlier, statement
 from dpgen.privacy.certificate import CertificateError
 from dpgen.privacy.notice import UnverifiedClaim
 from dpgen.privacy.verification import verify
-from dpgen.workplace import Hardware
+from dpgen.runs.context import Hardware
 from tests.mutations import (
     account_bugs,
     branch_bugs,

@@ -276,7 +276,7 @@ def test_impossible_numbers_are_refused(change: dict[str, object], message: str)
 
 
 def test_a_network_that_nobody_could_read_again_is_refused_before_it_is_trained() -> None:
-    """What a run pays for, `dpgen.released` must read."""
+    """What a run pays for, `dpgen.runs.released` must read."""
     own = {"shape": (1, 256, 256), "n_classes": 2, "prior_bands": 180}
     assert DenoiserConfig.preset("tiny", **own).prior_bands == 180  # 16290 cosines
     with pytest.raises(ValueError, match="at most 16384 cosines, got 181, which keep 16471"):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.checkpoint import Checkpoints
 from dpgen.networks.per_record import require_per_record
 from dpgen.networks.perceptual import HiddenFeatures, PerceptualNetwork
+from dpgen.runs.checkpoint import Checkpoints
 
 SHAPE, K = (1, 8, 8), 3
 BARE = HiddenFeatures(16, 6, (0.4, 1.6), seed=10)

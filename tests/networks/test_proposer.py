@@ -15,7 +15,7 @@ from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.labeller import Axes, LabellerConfig
 from dpgen.networks.per_record import require_per_record
 from dpgen.networks.proposer import Proposer, ProposerConfig
-from dpgen.released import load_network
+from dpgen.runs.released import load_network
 from dpgen.settings import plain
 
 SHAPE, K = (1, 8, 8), 3

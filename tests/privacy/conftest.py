@@ -30,7 +30,7 @@ from dpgen.privacy.mechanisms import Block, NoisySum
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statement import inherited, statement_of
-from dpgen.released import hashes, write_copy
+from dpgen.runs.released import hashes, write_copy
 from dpgen.settings import CONFIG_SCHEMA
 from dpgen.storage.canonical import canonical
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dpgen.planned import planned_check
+from dpgen.methods.planned import planned_check
 from dpgen.privacy.certificate import (
     CertificateError,
     read_statement,

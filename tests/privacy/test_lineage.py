@@ -18,8 +18,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen import checkpoint
-from dpgen.checkpoint import Checkpoints
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy import answers, descent, keys, ledger_file, lineage, witness
 from dpgen.privacy import ledger as ledger_module
@@ -35,6 +33,8 @@ from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.witness import StageWitness
+from dpgen.runs import checkpoint
+from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages.release import released
 
 Kit = Any  # what conftest.py shares

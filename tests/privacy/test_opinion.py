@@ -14,7 +14,7 @@ from dpgen.privacy.opinion import ORDERS, second_opinion
 ROOT = Path(__file__).parents[2]
 PRICED = """
 import sys
-import dpgen.commands.verify, dpgen.commands.listings, dpgen.planned
+import dpgen.commands.verify, dpgen.commands.listings, dpgen.methods.planned
 from dpgen.data.identity import home
 from dpgen.privacy import parentage, signature, verification
 from dpgen.privacy.events import GaussianLeaf, compose

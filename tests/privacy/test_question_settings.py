@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dpgen.privacy import question as module
 from dpgen.privacy.question import Given, Question
-from dpgen.workplace import Hardware
+from dpgen.runs.context import Hardware
 
 
 def asked() -> Question:

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.checkpoint import Checkpoints
 from dpgen.networks.fixed.cosines import Cosines
 from dpgen.networks.gaussian import GaussianDenoiser
 from dpgen.privacy.mechanisms import NoisySum
+from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages import warm_start
 from dpgen.stages.moments import ClassMeans, ClassSpread, stack
 from dpgen.stages.warm_start import class_covariances, class_means, denoise

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dpgen.run_folder import RunFolder, sweep
+from dpgen.runs.folder import RunFolder, sweep
 
 CONFIG = {"seed": 5, "method": "m"}
 
@@ -51,7 +51,7 @@ def test_a_folder_in_use_is_refused_also_across_processes(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="in use by another training"):
         RunFolder(tmp_path / "run", CONFIG)
     code = (
-        "import sys; from pathlib import Path; from dpgen.run_folder import RunFolder\n"
+        "import sys; from pathlib import Path; from dpgen.runs.folder import RunFolder\n"
         f"try: RunFolder(Path(sys.argv[1]), {CONFIG!r})\n"
         "except ValueError as error: print(error)"
     )

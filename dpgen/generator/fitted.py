@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpgen.drawing import Judge, draw_blocks
+from dpgen.generator.drawing import Judge, draw_blocks
 from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.labeller import Labeller

@@ -17,7 +17,7 @@ from dpgen.methods import find, find_settings
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.dpdm import DPDM, DPDMSettings
 from dpgen.methods.pge import PGE, PGESettings
-from dpgen.planned import planned_check
+from dpgen.methods.planned import planned_check
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.certificate import SCHEMA
 from dpgen.privacy.plan import SpentBudget, split_budget
@@ -27,11 +27,11 @@ from dpgen.stages.teacher import TeacherSettings
 from dpgen.storage.canonical import canonical
 
 FACTS = PublicFacts((1, 8, 8), ("a", "b"), 200)
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PLANNED = """
 import sys
 from pathlib import Path
-from dpgen.planned import planned_check
+from dpgen.methods.planned import planned_check
 
 checks = [planned_check(Path(folder)) for folder in sys.argv[1:]]
 print([check.held for check in checks], "torch" in sys.modules, "diffusers" in sys.modules)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.drawing import BLOCK, block_size, draw_blocks
+from dpgen.generator.drawing import BLOCK, block_size, draw_blocks
 from dpgen.images.images import Images
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from samplers import make_sampler

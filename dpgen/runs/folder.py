@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dpgen.checkpoint import Checkpoints
 from dpgen.privacy.certificate import CERTIFICATE, NOTICE
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.lineage import UNMARKED
 from dpgen.privacy.question import differences
+from dpgen.runs.checkpoint import Checkpoints
 from dpgen.storage.canonical import canonical
 from dpgen.storage.durable import replace_durably, still_named
 from dpgen.storage.files import read_json

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 
-from dpgen.run_folder import RunFolder
+from dpgen.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)

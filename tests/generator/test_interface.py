@@ -13,15 +13,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import dpgen
-from dpgen.drawing import BLOCK, draw_blocks
-from dpgen.fitted import NotFitted
-from dpgen.generator import PrivateGenerator, load
+from dpgen.generator.drawing import BLOCK, draw_blocks
+from dpgen.generator.fitted import NotFitted
+from dpgen.generator.interface import PrivateGenerator
+from dpgen.methods.loading import load
 from dpgen.privacy.certificate import CertificateError
 from dpgen.privacy.notice import UnverifiedClaim
 from dpgen.privacy.verification import verify
-from dpgen.released import load_network
+from dpgen.runs.context import Hardware
+from dpgen.runs.released import load_network
 from dpgen.synthesis import synthesise
-from dpgen.workplace import Hardware
 
 pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")
 

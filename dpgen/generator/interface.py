@@ -23,15 +23,17 @@ from torch import nn
 
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
-from dpgen.fitted import Fitted
+from dpgen.generator.fitted import Fitted
 from dpgen.images.images import Images, PublicFacts
 from dpgen.privacy.accounting import Budget
-from dpgen.privacy.certificate import CERTIFICATE, NOTICE, CertificateError, statement_bytes
+from dpgen.privacy.certificate import CERTIFICATE, NOTICE, statement_bytes
 from dpgen.privacy.charges import lines_of_run
 from dpgen.privacy.notice import Claim, UnverifiedClaim, notice_of
 from dpgen.privacy.plan import Plan
 from dpgen.privacy.statement import statement_of
-from dpgen.released import (
+from dpgen.runs.context import Hardware, Rehearsal, Workplace, in_memory
+from dpgen.runs.folder import RunFolder, sweep
+from dpgen.runs.released import (
     checked_notice,
     checked_statement,
     hashes,
@@ -40,11 +42,9 @@ from dpgen.released import (
     write_copy,
     write_files,
 )
-from dpgen.run_folder import RunFolder, sweep
-from dpgen.settings import CONFIG_SCHEMA, from_dict, plain, read_config
+from dpgen.settings import CONFIG_SCHEMA, plain
 from dpgen.storage.durable import replace_durably
 from dpgen.storage.files import read_json
-from dpgen.workplace import Hardware, Rehearsal, Workplace, in_memory
 
 
 class PrivateGenerator(Fitted):
@@ -254,36 +254,3 @@ class PrivateGenerator(Fitted):
         except KeyError as error:
             raise ValueError(f"{folder} must hold {error}.safetensors: it is no run") from None
         return self
-
-
-def load(path: str | Path, *, allow_unverified: bool = False) -> PrivateGenerator:
-    """The generator of a finished run folder, every file of which is as its statement says.
-
-    Args:
-        allow_unverified: loads a run that carries a notice instead of a certificate, too.
-
-    Raises:
-        UnverifiedClaim: the run has no guarantee, and ``allow_unverified`` is False.
-    """
-    from dpgen.methods import find
-
-    folder = Path(path)
-    noticed = (folder / NOTICE).exists()
-    if noticed and not allow_unverified:
-        raise UnverifiedClaim(
-            f"{folder} carries a notice, not a certificate: its privacy claim is not verified; "
-            "--allow-unverified (allow_unverified=True) uses it all the same"
-        )
-    statement = checked_notice(folder) if noticed else checked_statement(folder)
-    config = read_config(folder)
-    try:
-        method, budget = find(config["method"]), from_dict(Budget, config["budget"], "budget.")
-        settings = from_dict(method.Settings, config["settings"])
-        generator = method(budget=budget, settings=settings)
-    except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
-        raise ValueError(
-            f"{folder / 'config.json'} is not what a run writes: {error!r:.200}"
-        ) from None
-    if generator.certified == noticed:
-        raise CertificateError(f"{folder} does not hold what mode {settings.mode!r} releases")
-    return generator._restore(folder, statement)  # type: ignore[no-any-return]

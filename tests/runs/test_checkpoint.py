@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from dpgen.checkpoint import Checkpoints, TrainingState
 from dpgen.networks.ema import EMA
+from dpgen.runs.checkpoint import Checkpoints, TrainingState
 
 
 class Loop:
@@ -137,7 +137,7 @@ def test_a_damaged_state_is_an_error_that_says_what_to_do(tmp_path: Path, damage
 
 def test_due_says_yes_after_its_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("dpgen.checkpoint.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("dpgen.runs.checkpoint.time.monotonic", lambda: now[0])
     states, always = Checkpoints(tmp_path / "a", 15.0), Checkpoints(tmp_path / "b", 0.0)
     seen = []
     for tick in (0, 14, 15, 16, 29, 30):

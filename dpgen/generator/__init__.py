@@ -1,0 +1,1 @@
+"""What every method is, and what a fitted one can do."""

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from dpgen.auditing import branches, coins, isolation, keys, long_run
 from dpgen.data.private import PrivateDataset
-from dpgen.distillation import Distillation
 from dpgen.images.images import PublicFacts
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.dpdm import DPDM, DPDMSettings
@@ -21,6 +20,7 @@ from dpgen.privacy import accounting, forms, statement
 from dpgen.privacy.accounting import Adjacency, Budget
 from dpgen.privacy.checks import promise
 from dpgen.stages.teacher import TeacherSettings
+from dpgen.training.distillation import Distillation
 
 BUDGET = Budget(0.3, 1e-3)
 

@@ -23,11 +23,9 @@ ALLOWED: dict[str, set[str]] = {
         "privacy", "progress", "reports", "runs", "scoring", "settings", "storage", "synthesis",
     },
     "configurations": {
-        "distillation_settings", "images", "networks", "privacy", "samplers", "stages",
+        "images", "networks", "privacy", "published", "samplers", "stages", "training",
     },
     "data": {"images", "privacy", "storage"},
-    "distillation": {"distillation_settings", "networks", "progress", "runs", "samplers"},
-    "distillation_settings": {"samplers"},
     "evaluation": {
         "_torchvision", "images", "networks", "privacy", "progress", "settings", "storage",
     },
@@ -36,10 +34,9 @@ ALLOWED: dict[str, set[str]] = {
         "data", "images", "networks", "privacy", "runs", "samplers", "settings", "storage",
     },
     "images": {"privacy", "storage"},
-    "matching": {"networks", "progress"},
     "methods": {
-        "configurations", "data", "distillation", "generator", "images", "networks", "privacy",
-        "privacy.checks", "runs", "samplers", "settings", "stages", "storage",
+        "configurations", "data", "generator", "images", "networks", "privacy", "privacy.checks",
+        "published", "runs", "samplers", "settings", "stages", "storage", "training",
     },
     "mixing": {"data", "images", "privacy", "progress"},
     "networks": {"_torchvision", "networks.fixed"},
@@ -47,21 +44,24 @@ ALLOWED: dict[str, set[str]] = {
     "privacy": {"privacy.checks", "storage"},
     "privacy.checks": {"privacy", "storage"},
     "progress": set(),
+    "published": {
+        "data", "images", "networks", "privacy", "progress", "runs", "samplers", "training",
+    },
     "reports": {"data", "generator", "images", "privacy", "runs"},
     "runs": {"networks", "privacy", "settings", "storage"},
     "samplers": set(),
-    "score_matching": set(),
     "scores": {"evaluation", "evaluation.report"},
     "scoring": {"data", "evaluation", "images", "privacy", "progress", "scores", "storage"},
     "settings": {"storage"},
     "stages": {
-        "data", "distillation", "distillation_settings", "images", "matching", "networks",
-        "networks.fixed", "privacy", "progress", "runs", "samplers", "score_matching",
+        "data", "images", "networks", "networks.fixed", "privacy", "progress", "runs", "samplers",
+        "training",
     },
     "storage": set(),
     "synthesis": {
         "data", "generator", "images", "methods", "networks", "privacy", "progress", "samplers",
     },
+    "training": {"images", "networks", "networks.fixed", "progress", "runs", "samplers"},
 }  # fmt: skip
 
 

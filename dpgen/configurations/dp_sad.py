@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from dpgen.distillation_settings import Distillation
 from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.notice import unpriced
 from dpgen.privacy.plan import Plan
-from dpgen.stages import published_dp_sad_settings, teacher_plan, teacher_settings
-from dpgen.stages.published_dp_sad_settings import PaperSettings
+from dpgen.published import dp_sad_settings as published_dp_sad_settings
+from dpgen.published.dp_sad_settings import PaperSettings
+from dpgen.stages import teacher_plan, teacher_settings
 from dpgen.stages.teacher_settings import TeacherSettings
+from dpgen.training.distillation_settings import Distillation
 
 
 @dataclass(frozen=True)

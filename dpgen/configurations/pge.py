@@ -10,11 +10,12 @@ from dpgen.networks.denoiser_config import PRESETS
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.notice import unpriced
 from dpgen.privacy.plan import Plan
-from dpgen.stages import published_pge_settings, sketch_plan, teacher_plan, teacher_settings
-from dpgen.stages.published_pge_settings import PaperSettings
-from dpgen.stages.refit_settings import RefitSettings
+from dpgen.published import pge_settings as published_pge_settings
+from dpgen.published.pge_settings import PaperSettings
+from dpgen.stages import sketch_plan, teacher_plan, teacher_settings
 from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.stages.teacher_settings import TeacherSettings
+from dpgen.training.refit_settings import RefitSettings
 
 if TYPE_CHECKING:
     from samplers import Sampler

@@ -13,16 +13,17 @@ from torch import nn
 
 from dpgen.configurations.dp_sad import DPSADSettings
 from dpgen.data.private import PrivateDataset
-from dpgen.distillation import Pairs, distil, draw_pairs
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.notice import Claim
 from dpgen.privacy.plan import Plan
+from dpgen.published import dp_sad as published_dp_sad
 from dpgen.runs.context import Hardware, Rehearsal, Workplace
-from dpgen.stages import published_dp_sad, teacher
+from dpgen.stages import teacher
 from dpgen.stages.rehearsal import rehearse
+from dpgen.training.distillation import Pairs, distil, draw_pairs
 from samplers import DDIM, Annealed, Sampler, make_sampler
 
 

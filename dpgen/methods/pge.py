@@ -25,10 +25,11 @@ from dpgen.networks.proposer import Proposer
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.notice import Claim
 from dpgen.privacy.plan import Plan
+from dpgen.published import pge as published_pge
 from dpgen.runs.context import Hardware, Rehearsal, Workplace
-from dpgen.stages import published_pge, sketch, teacher
-from dpgen.stages.refit import refit
+from dpgen.stages import sketch, teacher
 from dpgen.stages.rehearsal import rehearse, rehearse_sketch
+from dpgen.training.refit import refit
 from samplers import Sampler
 
 

@@ -7,8 +7,8 @@ clipped gradient falls with it. The label is dropped once per record and step.
     l(x, y; theta) = 1/J sum_j sigma_j^4 lambda(sigma_j) L(s(., y'), x, sigma_j, z_j, v_j) / (C H W)
     lambda(sigma) = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2,   ln sigma ~ N(P_mean, P_std^2)
 
-with s = (D - x) / sigma^2 and L a loss of `dpgen.score_matching`. For L = `denoising` this is the
-EDM loss, lambda ||D - x||^2 / (C H W); the others share its expected gradient.
+with s = (D - x) / sigma^2 and L a loss of `dpgen.training.score_matching`. For L = `denoising` this
+is the EDM loss, lambda ||D - x||^2 / (C H W); the others share its expected gradient.
 
 Reference: Dockhorn, Cao, Vahdat, Kreis (2023), "Differentially Private Diffusion Models", arXiv
 2210.09929, section 3; Karras et al. (2022), arXiv 2206.00364, equation 8 for the loss. Privacy:
@@ -17,8 +17,6 @@ theorem B1, DP-SGD on a loss of one record.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,9 +24,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from dpgen import score_matching
 from dpgen.data.private import PrivateDataset
-from dpgen.networks.denoiser import Denoiser, DenoiserConfig, loss_weight
+from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.ema import EMA
 from dpgen.networks.per_record import require_per_record
 from dpgen.privacy.draws import Draws
@@ -39,28 +36,9 @@ from dpgen.runs.checkpoint import Checkpoints, TrainingState
 from dpgen.runs.context import in_memory
 from dpgen.stages.micro_batch import records_at_once
 from dpgen.stages.teacher_plan import LABEL
+from dpgen.training import score_matching
+from dpgen.training.denoising import NoiseLevels, score_weight
 from samplers import score_from_denoised
-
-
-@dataclass(frozen=True)
-class NoiseLevels:
-    """The law of training noise levels, ln sigma ~ N(mean, std^2), and a record's draws of it.
-
-    Source: EDM's P_mean and P_std.
-    """
-
-    mean: float = -0.4
-    std: float = 1.3
-    n_draws: int = 8
-    label_drop: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.n_draws < 1:
-            raise ValueError(f"n_draws must be at least 1, got {self.n_draws}")
-        if not self.std > 0:
-            raise ValueError(f"std must be greater than 0, got {self.std}")
-        if not 0 <= self.label_drop < 1:
-            raise ValueError(f"label_drop must lie in [0, 1), got {self.label_drop}")
 
 
 @dataclass(frozen=True)
@@ -70,7 +48,7 @@ class DenoisingObjective:
     Args:
         denoiser: the network; its parameters are given with each question.
         levels: the law of noise levels.
-        name: of the loss, a key of `dpgen.score_matching.LOSSES`.
+        name: of the loss, a key of `dpgen.training.score_matching.LOSSES`.
         precision: "no" (float32) or "bf16", of the network alone.
     """
 
@@ -134,60 +112,6 @@ class DenoisingObjective:
 
 def _drawn(draws: dict[str, Tensor]) -> list[Tensor]:
     return [draws[name] for name in ("sigma", "noise", "projection") if name in draws]
-
-
-def score_weight(sigma: Tensor, config: DenoiserConfig) -> Tensor:
-    """``sigma^4 lambda(sigma) / (C H W)``: a loss of scores, weighted with it, starts near one at
-    every noise level.
-    """
-    return sigma**4 * loss_weight(sigma, config.sigma_data) / math.prod(config.shape)
-
-
-def pretrain(
-    denoiser: Denoiser,
-    sample_fn: Callable[[int, torch.Generator], tuple[Tensor, Tensor]],
-    levels: NoiseLevels,
-    *,
-    n_steps: int,
-    batch_size: int,
-    learning_rate: float,
-    ema_decay: float,
-    generator: torch.Generator,
-    accelerator: Accelerator,
-    show: bool,
-) -> None:
-    """Fits the denoiser, in place, to samples of a released model: post-processing.
-
-    Args:
-        sample_fn: (n, generator) -> pixels (n, C, H, W), labels (n,), on the CPU.
-    """
-    device = accelerator.device
-    optimizer = torch.optim.Adam(denoiser.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimizer, n_steps, eta_min=learning_rate / 20
-    )
-    ema = EMA(denoiser, ema_decay)
-    with progress_bar("pre-train on release", n_steps, show=show) as advance:
-        for _ in range(n_steps):
-            pixels, labels = sample_fn(batch_size, generator)
-            log_sigma = levels.mean + levels.std * torch.randn(batch_size, generator=generator)
-            noise = torch.randn(pixels.shape, generator=generator)
-            drop = torch.rand(batch_size, generator=generator) < levels.label_drop
-            labels = torch.where(drop, denoiser.null_label, labels)
-            pixels, labels, sigma, noise = (
-                t.to(device) for t in (pixels, labels, log_sigma.exp(), noise)
-            )
-            with accelerator.autocast():
-                denoised = denoiser(pixels + sigma[:, None, None, None] * noise, sigma, labels)
-            weight = loss_weight(sigma, denoiser.config.sigma_data)
-            loss = (weight * (denoised.float() - pixels).square().flatten(1).mean(1)).mean()
-            optimizer.zero_grad()
-            accelerator.backward(loss)
-            optimizer.step()
-            schedule.step()
-            ema.update(denoiser)
-            advance()
-    denoiser.load_state_dict(ema.module.state_dict())
 
 
 def train_teacher(

@@ -11,9 +11,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from dpgen.distillation_settings import Distillation
 from dpgen.images.images import PublicFacts
-from dpgen.matching import match
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.hidden_features import HiddenFeatures
 from dpgen.networks.labeller import Axes
@@ -21,13 +19,16 @@ from dpgen.privacy.clipping import add_clipped, zero_sum
 from dpgen.privacy.draws import KEY_BYTES, Draws
 from dpgen.runs.context import Hardware, Rehearsal, peak_memory
 from dpgen.stages import sketch, sketch_plan
-from dpgen.stages.denoising import DenoisingObjective, NoiseLevels
+from dpgen.stages.denoising import DenoisingObjective
 from dpgen.stages.embedding import ClassEmbeddings
 from dpgen.stages.label_moments import LabelMoments
 from dpgen.stages.micro_batch import records_at_once
-from dpgen.stages.refit_settings import RefitSettings
 from dpgen.stages.sketch import SketchSettings
 from dpgen.stages.teacher import TeacherSettings, untrained
+from dpgen.training.denoising import NoiseLevels
+from dpgen.training.distillation_settings import Distillation
+from dpgen.training.matching import match
+from dpgen.training.refit_settings import RefitSettings
 
 CPU = torch.device("cpu")
 

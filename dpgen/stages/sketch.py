@@ -6,7 +6,7 @@ r"""The sketch: mean embeddings of the classes in a few releases, and a decoder 
 
 Each round is one Gaussian release (`ClassEmbeddings`), adaptive, exactly mu-GDP in all. Between the
 rounds and after them nothing reads a record: the decoder is fitted to all released embeddings
-(`dpgen.matching`), at no cost and as long as one likes. With a share for the labeller
+(`dpgen.training.matching`), at no cost and as long as one likes. With a share for the labeller
 (`dpgen.stages.labeller`) one more release tells which images look like their class.
 
 Reference: Harder et al. (2021), arXiv 2002.11603, for a generator fitted to a released embedding.
@@ -23,7 +23,6 @@ from torch.nn import functional
 
 from dpgen.data.private import PrivateDataset
 from dpgen.images.facts import PublicFacts
-from dpgen.matching import Embedding, match
 from dpgen.networks.decoder import Decoder, DecoderConfig
 from dpgen.networks.fixed.warps import warp
 from dpgen.networks.hidden_features import HiddenFeatures
@@ -40,6 +39,7 @@ from dpgen.stages.label_moments import LABEL, LabelMoments
 from dpgen.stages.release import released
 from dpgen.stages.sketch_plan import WIDTH, label
 from dpgen.stages.sketch_settings import SketchSettings
+from dpgen.training.matching import Embedding, match
 
 FeatureFn = Callable[[Tensor], Tensor]
 

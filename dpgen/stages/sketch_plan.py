@@ -14,8 +14,8 @@ from dpgen.privacy.declared import NoisySum
 from dpgen.privacy.plan import Plan, Stage, split_budget
 from dpgen.stages.embedding import ClassEmbeddings, FeatureMap
 from dpgen.stages.label_moments import LABEL, LabelMoments
-from dpgen.stages.refit_settings import require_each_class
 from dpgen.stages.sketch_settings import SketchSettings
+from dpgen.training.refit_settings import require_each_class
 
 WIDTH = 16  # channels of the first convolution of the classifier between the rounds
 

@@ -18,12 +18,12 @@ from dpgen.networks.proposer import Proposer
 from dpgen.privacy.plan import Plan
 from dpgen.runs.context import Workplace
 from dpgen.stages import denoising, sketch, warm_start
-from dpgen.stages.denoising import NoiseLevels
 from dpgen.stages.moments import MEANS, SPREAD
-from dpgen.stages.refit import fit_score
-from dpgen.stages.refit_settings import RefitSettings
 from dpgen.stages.teacher_plan import LABEL
 from dpgen.stages.teacher_settings import TeacherSettings, network
+from dpgen.training.denoising import NoiseLevels
+from dpgen.training.refit import fit_score
+from dpgen.training.refit_settings import RefitSettings
 
 __all__ = ["TeacherSettings", "train", "untrained"]
 

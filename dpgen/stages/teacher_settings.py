@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dpgen import score_matching
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser_config import PRESETS, DenoiserConfig
 from dpgen.stages.sketch_settings import SketchSettings
+from dpgen.training import score_matching
 
 WARM_STARTS = ("moments", "sketch")
 RESIDUALS = ("off", "added", "fed")
@@ -35,7 +35,7 @@ class TeacherSettings:
         learning_rate: of DP-SGD (Adam).
         ema_decay: of the averaged weights that are released.
         clip_norm: largest norm of one record's gradient.
-        loss: what DP-SGD minimises, a key of `dpgen.score_matching.LOSSES`.
+        loss: what DP-SGD minimises, a key of `dpgen.training.score_matching.LOSSES`.
         residual: what the warm start's Gaussian is to the network: "off" (nothing; the network is
             pre-trained on its images, or starts from scratch), "added" (the network corrects it)
             or "fed" (the network corrects it and sees it).

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from dpgen.privacy.clipping import clip_factors
-from dpgen.stages.denoising import DenoisingObjective, NoiseLevels
+from dpgen.stages.denoising import DenoisingObjective
+from dpgen.training.denoising import NoiseLevels
 from speed_runs.bench import Bench, over
 from speed_runs.steps import Case, preset
 

@@ -21,7 +21,8 @@ from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.privacy.clipping import add_clipped, zero_sum
 from dpgen.privacy.draws import KEY_BYTES, Draws
 from dpgen.privacy.gradients import per_record_gradients
-from dpgen.stages.denoising import DenoisingObjective, NoiseLevels
+from dpgen.stages.denoising import DenoisingObjective
+from dpgen.training.denoising import NoiseLevels
 from speed_runs.bench import Bench, over
 
 # (preset, side, draws, noised images): what one micro-batch holds.

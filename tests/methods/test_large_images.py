@@ -13,9 +13,9 @@ from PIL import Image
 
 from dpgen import DPSAD, PGE, Budget, DPSADSettings, Hardware, PGESettings, open_images
 from dpgen.configurations.pge import SamplerSettings
-from dpgen.distillation import Distillation
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.stages.teacher import TeacherSettings
+from dpgen.training.distillation import Distillation
 
 TEACHER = TeacherSettings(n_steps=2, n_draws=2, batch=2, warm_start_share=0.5)
 BUDGET = Budget(1.0, 1e-3)

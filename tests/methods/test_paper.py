@@ -33,9 +33,10 @@ from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.notice import UnverifiedClaim
 from dpgen.privacy.shared_ledger import OverlapError
 from dpgen.privacy.verification import verify
+from dpgen.published import dp_sad as published_dp_sad
+from dpgen.published import pge as published_pge
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.context import Hardware
-from dpgen.stages import published_dp_sad, published_pge
 from dpgen.storage.canonical import digest
 
 ROOT = Path(__file__).parents[2]
@@ -356,10 +357,10 @@ def test_certified_modes_neither_open_the_door_nor_note_an_unverified_run(
 def test_only_the_published_flows_name_the_door_and_only_unverified_branches_name_them() -> None:
     """Every name in the package, read as code: no certified module says any of these words."""
     allowed = {
-        "unprotected_records": {"data/private.py", "stages/published_dp_sad.py",
-                                "stages/published_pge.py"},
+        "unprotected_records": {"data/private.py", "published/dp_sad.py",
+                                "published/pge.py"},
         "begin_unverified": {"data/private.py", "generator/interface.py"},
-        "unprotected": {"stages/published_dp_sad.py", "stages/published_pge.py"},
+        "unprotected": {"published/dp_sad.py", "published/pge.py"},
         "published_dp_sad": {"methods/dp_sad.py"},
         "published_pge": {"methods/pge.py"},
     }  # fmt: skip

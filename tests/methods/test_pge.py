@@ -18,9 +18,9 @@ from dpgen.data.private import PrivateDataset
 from dpgen.methods import METHODS, find
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.context import Hardware
-from dpgen.score_matching import LOSSES
 from dpgen.settings import from_dict
 from dpgen.stages.teacher import TeacherSettings
+from dpgen.training.score_matching import LOSSES
 from samplers import SAMPLERS, Annealed, Hamiltonian
 from tests.methods import test_replay as replay
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from dpgen.distillation_settings import Distillation
 from dpgen.images.images import PublicFacts
 from dpgen.methods import METHODS as KNOWN
 from dpgen.methods import find, find_settings
@@ -25,6 +24,7 @@ from dpgen.settings import plain
 from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.stages.teacher import TeacherSettings
 from dpgen.storage.canonical import canonical
+from dpgen.training.distillation_settings import Distillation
 
 FACTS = PublicFacts((1, 8, 8), ("a", "b"), 200)
 ROOT = Path(__file__).parents[2]

@@ -25,10 +25,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import dpgen
-from dpgen import distillation
 from dpgen.data.private import PrivateDataset
 from dpgen.methods import dp_sad
 from dpgen.runs.context import Hardware
+from dpgen.training import distillation
 
 SEED = 7
 
@@ -42,7 +42,7 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 from dpgen.runs.checkpoint import Checkpoints
-from dpgen.distillation import Distillation, distil, draw_pairs
+from dpgen.training.distillation import Distillation, distil, draw_pairs
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 
 settings, seed = Distillation(**json.loads(sys.argv[1])), int(sys.argv[2])

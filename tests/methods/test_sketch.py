@@ -20,10 +20,10 @@ from dpgen.methods.loading import load
 from dpgen.networks.proposer import Proposer
 from dpgen.privacy.verification import verify
 from dpgen.runs.checkpoint import Checkpoints
-from dpgen.stages.refit import RefitSettings
 from dpgen.stages.sketch import SketchSettings
 from dpgen.stages.teacher_settings import TeacherSettings
 from dpgen.synthesis import synthesise
+from dpgen.training.refit import RefitSettings
 from samplers import DDIM, Annealed, Karras
 from tests.methods import test_replay as replay
 

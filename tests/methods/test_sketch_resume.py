@@ -13,13 +13,13 @@ from torch import Tensor
 
 from dpgen import PGE
 from dpgen.data.private import PrivateDataset
-from dpgen.matching import match
 from dpgen.networks.labeller import Axes
 from dpgen.networks.perceptual import HiddenFeatures
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.verification import verify
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages import sketch
+from dpgen.training.matching import match
 from tests.methods.test_sketch import STAGES, tiny
 
 Fit = Callable[[str], PGE]

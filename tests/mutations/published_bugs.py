@@ -21,8 +21,9 @@ from dpgen.privacy.accounting import Budget
 from dpgen.privacy.calibration import gaussian_mu
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan, Stage
+from dpgen.published import dp_sad as published_dp_sad
+from dpgen.published import pge as published_pge
 from dpgen.runs.context import Workplace
-from dpgen.stages import published_dp_sad, published_pge
 from dpgen.stages.moments import ClassMeans
 from tests.mutations.bug import Bug
 

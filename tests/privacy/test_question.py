@@ -25,10 +25,11 @@ from dpgen.networks.perceptual import HiddenFeatures, PerceptualNetwork
 from dpgen.privacy import question as module
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.question import Given, Question, described, differences
-from dpgen.stages.denoising import DenoisingObjective, NoiseLevels
+from dpgen.stages.denoising import DenoisingObjective
 from dpgen.stages.embedding import ClassEmbeddings
 from dpgen.stages.labeller import LabelMoments
 from dpgen.stages.moments import ClassMeans, ClassSpread
+from dpgen.training.denoising import NoiseLevels
 
 SHAPE = (1, 8, 8)
 

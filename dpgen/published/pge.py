@@ -29,10 +29,10 @@ from dpgen.images.images import PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.accounting import Budget
 from dpgen.privacy.notice import Claim, unbounded
+from dpgen.published import unprotected
+from dpgen.published.pge_settings import PaperSettings
 from dpgen.runs.context import Workplace
-from dpgen.score_matching import signs, sliced
-from dpgen.stages import unprotected
-from dpgen.stages.published_pge_settings import PaperSettings
+from dpgen.training.score_matching import signs, sliced
 
 MECHANISM = "pge/paper"
 CLAIMED_BY = "k-ary randomised response on each record's projection index"

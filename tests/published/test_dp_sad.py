@@ -15,8 +15,8 @@ from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting import Budget, epsilon_of, gaussian_delta
 from dpgen.privacy.events import GaussianLeaf
 from dpgen.privacy.notice import Claim
-from dpgen.stages.published_dp_sad import claim, clip_rows, query_mu
-from dpgen.stages.published_dp_sad_settings import PaperSettings, resolve
+from dpgen.published.dp_sad import claim, clip_rows, query_mu
+from dpgen.published.dp_sad_settings import PaperSettings, resolve
 
 FACTS = PublicFacts((1, 8, 8), tuple("0123456789"), 6000, "add_remove", origin="stated")
 SETTINGS = PaperSettings("noise", n_steps=500, batch=64)

@@ -30,7 +30,6 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from dpgen.data.private import PrivateDataset
-from dpgen.distillation import side_by_side
 from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.denoiser import Denoiser, loss_weight
 from dpgen.networks.discriminator import Discriminator
@@ -42,9 +41,10 @@ from dpgen.privacy.events import GaussianLeaf
 from dpgen.privacy.noise import NoiseSource
 from dpgen.privacy.notice import Claim, gaussian_worst_case, unbounded
 from dpgen.progress import progress_bar
+from dpgen.published import unprotected
+from dpgen.published.dp_sad_settings import PaperSettings
 from dpgen.runs.context import Workplace
-from dpgen.stages import unprotected
-from dpgen.stages.published_dp_sad_settings import PaperSettings
+from dpgen.training.distillation import side_by_side
 
 MECHANISM = "dp-sad/paper"
 QUERIES = "output gradients"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dpgen.images.facts import PublicFacts
-from dpgen.stages.published_settings import check_positive, preset_for
+from dpgen.published.settings import check_positive, preset_for
 
 if TYPE_CHECKING:
     from torch import Tensor

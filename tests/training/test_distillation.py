@@ -14,10 +14,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from dpgen import distillation
-from dpgen.distillation import Distillation, Pairs, distil, draw_pairs, side_by_side
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.runs.checkpoint import Checkpoints
+from dpgen.training import distillation
+from dpgen.training.distillation import Distillation, Pairs, distil, draw_pairs, side_by_side
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,8 +9,8 @@ import pytest
 
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting import Budget
-from dpgen.stages.published_pge import claim, respond
-from dpgen.stages.published_pge_settings import PaperSettings, resolve
+from dpgen.published.pge import claim, respond
+from dpgen.published.pge_settings import PaperSettings, resolve
 
 FACTS = PublicFacts((1, 8, 8), ("a", "b"), 30, "add_remove", origin="stated")
 

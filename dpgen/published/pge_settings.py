@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from dpgen.images.facts import PublicFacts
-from dpgen.stages.published_settings import check_positive, preset_for
+from dpgen.published.settings import check_positive, preset_for
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from torch.func import functional_call, grad, vmap
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.privacy.clipping import add_clipped, zero_sum
 from dpgen.privacy.draws import KEY_BYTES, Draws
-from dpgen.score_matching import (
+from dpgen.stages.denoising import DenoisingObjective
+from dpgen.training.denoising import NoiseLevels, score_weight
+from dpgen.training.score_matching import (
     LOSSES,
     denoising,
     find,
@@ -23,7 +25,6 @@ from dpgen.score_matching import (
     sliced_denoising,
     variance_reduced,
 )
-from dpgen.stages.denoising import DenoisingObjective, NoiseLevels, score_weight
 from samplers import score_from_denoised
 
 pytestmark = pytest.mark.usefixtures("one_thread")

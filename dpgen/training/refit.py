@@ -12,8 +12,8 @@ from dpgen.networks.gaussian import GaussianDenoiser
 from dpgen.networks.proposer import Proposer
 from dpgen.progress import progress_bar
 from dpgen.runs.context import Workplace
-from dpgen.stages.denoising import NoiseLevels, pretrain
-from dpgen.stages.refit_settings import RefitSettings
+from dpgen.training.denoising import NoiseLevels, pretrain
+from dpgen.training.refit_settings import RefitSettings
 
 
 def pool(proposer: Proposer, n: int, work: Workplace, purpose: int) -> tuple[Tensor, Tensor]:

@@ -38,12 +38,12 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from dpgen.distillation_settings import Distillation
 from dpgen.networks.denoiser import Denoiser, loss_weight
 from dpgen.networks.discriminator import Discriminator
 from dpgen.networks.ema import EMA
 from dpgen.progress import progress_bar
 from dpgen.runs.checkpoint import Checkpoints, TrainingState
+from dpgen.training.distillation_settings import Distillation
 from samplers import DDIM, Annealed
 
 LABEL = "student"

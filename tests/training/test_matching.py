@@ -7,8 +7,8 @@ import itertools
 import pytest
 import torch
 
-from dpgen.matching import match, unbiased_mmd
 from dpgen.networks.decoder import Decoder, DecoderConfig
+from dpgen.training.matching import match, unbiased_mmd
 
 
 def test_the_estimate_is_the_double_sum_without_its_diagonal() -> None:

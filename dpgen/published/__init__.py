@@ -1,0 +1,1 @@
+"""The published flows of the papers, which no certificate covers: negative controls."""

@@ -1,0 +1,1 @@
+"""Fits from released values and public numbers; they never see a record."""

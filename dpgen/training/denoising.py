@@ -1,0 +1,90 @@
+"""Noise levels, weights and pre-training of a denoiser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from dpgen.networks.denoiser import Denoiser, DenoiserConfig, loss_weight
+from dpgen.networks.ema import EMA
+from dpgen.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class NoiseLevels:
+    """The law of training noise levels, ln sigma ~ N(mean, std^2), and a record's draws of it.
+
+    Source: EDM's P_mean and P_std.
+    """
+
+    mean: float = -0.4
+    std: float = 1.3
+    n_draws: int = 8
+    label_drop: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.n_draws < 1:
+            raise ValueError(f"n_draws must be at least 1, got {self.n_draws}")
+        if not self.std > 0:
+            raise ValueError(f"std must be greater than 0, got {self.std}")
+        if not 0 <= self.label_drop < 1:
+            raise ValueError(f"label_drop must lie in [0, 1), got {self.label_drop}")
+
+
+def score_weight(sigma: Tensor, config: DenoiserConfig) -> Tensor:
+    """``sigma^4 lambda(sigma) / (C H W)``: a loss of scores, weighted with it, starts near one at
+    every noise level.
+    """
+    return sigma**4 * loss_weight(sigma, config.sigma_data) / math.prod(config.shape)
+
+
+def pretrain(
+    denoiser: Denoiser,
+    sample_fn: Callable[[int, torch.Generator], tuple[Tensor, Tensor]],
+    levels: NoiseLevels,
+    *,
+    n_steps: int,
+    batch_size: int,
+    learning_rate: float,
+    ema_decay: float,
+    generator: torch.Generator,
+    accelerator: Accelerator,
+    show: bool,
+) -> None:
+    """Fits the denoiser, in place, to samples of a released model: post-processing.
+
+    Args:
+        sample_fn: (n, generator) -> pixels (n, C, H, W), labels (n,), on the CPU.
+    """
+    device = accelerator.device
+    optimizer = torch.optim.Adam(denoiser.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, n_steps, eta_min=learning_rate / 20
+    )
+    ema = EMA(denoiser, ema_decay)
+    with progress_bar("pre-train on release", n_steps, show=show) as advance:
+        for _ in range(n_steps):
+            pixels, labels = sample_fn(batch_size, generator)
+            log_sigma = levels.mean + levels.std * torch.randn(batch_size, generator=generator)
+            noise = torch.randn(pixels.shape, generator=generator)
+            drop = torch.rand(batch_size, generator=generator) < levels.label_drop
+            labels = torch.where(drop, denoiser.null_label, labels)
+            pixels, labels, sigma, noise = (
+                t.to(device) for t in (pixels, labels, log_sigma.exp(), noise)
+            )
+            with accelerator.autocast():
+                denoised = denoiser(pixels + sigma[:, None, None, None] * noise, sigma, labels)
+            weight = loss_weight(sigma, denoiser.config.sigma_data)
+            loss = (weight * (denoised.float() - pixels).square().flatten(1).mean(1)).mean()
+            optimizer.zero_grad()
+            accelerator.backward(loss)
+            optimizer.step()
+            schedule.step()
+            ema.update(denoiser)
+            advance()
+    denoiser.load_state_dict(ema.module.state_dict())

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dpgen.methods.dpdm import DPDM
     from dpgen.methods.loading import load
     from dpgen.methods.pge import PGE
-    from dpgen.privacy.accounting import Budget
+    from dpgen.privacy.accounting.accountant import Budget
     from dpgen.privacy.ledger import BudgetExceeded
     from dpgen.runs.context import Hardware
 
@@ -37,7 +37,7 @@ _HOMES = {
     "DPDMSettings": "dpgen.configurations.dpdm",
     "PGE": "dpgen.methods.pge",
     "PGESettings": "dpgen.configurations.pge",
-    "Budget": "dpgen.privacy.accounting",
+    "Budget": "dpgen.privacy.accounting.accountant",
     "BudgetExceeded": "dpgen.privacy.ledger",
     "Hardware": "dpgen.runs.context",
     "Images": "dpgen.images.images",

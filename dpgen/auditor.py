@@ -20,7 +20,7 @@ from dpgen.auditing.white_box import one_run, sharpened, two_world
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
 from dpgen.methods.loading import load
-from dpgen.privacy.events import event_to_json
+from dpgen.privacy.accounting.events import event_to_json
 from dpgen.privacy.mechanisms import NoisySGD
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.verification import verify

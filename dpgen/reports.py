@@ -10,9 +10,9 @@ from typing import Any
 from dpgen.data.identity import home, known_ledgers
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.accounting import Budget, round_up
+from dpgen.privacy.accounting.accountant import Budget, round_up
+from dpgen.privacy.accounting.events import event_to_json
 from dpgen.privacy.charges import n_runs
-from dpgen.privacy.events import event_to_json
 from dpgen.privacy.known_ledgers import KnownLedger
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.marks import n_shared

@@ -12,9 +12,9 @@ from dpgen.cell import opened
 from dpgen.data.opening import open_images
 from dpgen.evaluation.benchmark import BenchmarkSettings
 from dpgen.methods.dpdm import DPDM
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
+from dpgen.privacy.accounting.events import GaussianLeaf
 from dpgen.privacy.charges import Charge, plan_hash
-from dpgen.privacy.events import GaussianLeaf
 from dpgen.privacy.ledger import PrivacyLedger
 from tests.commands import dpgen
 

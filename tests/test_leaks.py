@@ -29,7 +29,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts
 from dpgen.methods.pge import PGE, PGESettings
 from dpgen.privacy import clipping, keys, mechanisms
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.mechanisms import NoisyStep
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.runs.checkpoint import Checkpoints

@@ -58,7 +58,7 @@ def drawn(
 
 @pytest.fixture
 def sets(drawn: Callable[..., Path]) -> tuple[Path, Path]:
-    from dpgen.privacy.accounting import Budget
+    from dpgen.privacy.accounting.accountant import Budget
 
     return drawn("one", limit=Budget(9.0, 1e-3)), drawn("second", 4, limit=Budget(9.0, 1e-3))
 
@@ -89,7 +89,7 @@ def test_a_mixture_holds_all_images_and_what_all_runs_spent(
 def test_what_cannot_be_mixed_is_refused_and_nothing_is_written(
     drawn: Callable[..., Path], sets: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    from dpgen.privacy.accounting import Budget
+    from dpgen.privacy.accounting.accountant import Budget
 
     out, limit = tmp_path / "mixed", Budget(9.0, 1e-3)
     one, two = sets

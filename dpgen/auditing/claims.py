@@ -13,9 +13,9 @@ from dp_accounting.dp_event import DpEvent
 from scipy.special import ndtr, ndtri
 
 from dpgen.auditing.bounds import gaussian_epsilon
-from dpgen.privacy.accounting import Adjacency, curve_of, epsilon_of, round_up
-from dpgen.privacy.events import leaves
-from dpgen.privacy.forms import mu_of
+from dpgen.privacy.accounting.accountant import Adjacency, curve_of, epsilon_of, round_up
+from dpgen.privacy.accounting.events import leaves
+from dpgen.privacy.accounting.forms import mu_of
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 
 # The slopes of a blow-up function that a game of at most 10^5 runs can see: e^12 > 10^5.

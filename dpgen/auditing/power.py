@@ -21,7 +21,7 @@ from scipy.stats import binom
 
 from dpgen.auditing.bounds import LARGEST_MU, proportion_high, proportion_low
 from dpgen.auditing.claims import Claim
-from dpgen.privacy.accounting import round_up
+from dpgen.privacy.accounting.accountant import round_up
 
 PROBABILITY = 0.9  # with which what is said to be detectable is detected
 FARTHEST, N_SCORES = 9.0, 4001  # of the scores' law: standard deviations, and points in all

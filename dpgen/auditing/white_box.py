@@ -16,7 +16,7 @@ from dpgen.auditing.one_run import ALPHA as ONE_RUN_ALPHA
 from dpgen.auditing.one_run import OneRun, best_game
 from dpgen.auditing.two_world import ALPHA as TWO_WORLD_ALPHA
 from dpgen.auditing.two_world import TwoWorld, TwoWorldGame
-from dpgen.privacy.accounting import Adjacency
+from dpgen.privacy.accounting.accountant import Adjacency
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 
 N_OTHERS = 7  # records in both worlds

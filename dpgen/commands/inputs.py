@@ -10,7 +10,7 @@ def configured(method: str, given: dict[str, Any]) -> tuple[Any, Any]:
     from dpgen.images.classes import check_declared, parse_classes
     from dpgen.images.images import PublicFacts
     from dpgen.methods import find
-    from dpgen.privacy.accounting import Budget
+    from dpgen.privacy.accounting.accountant import Budget
     from dpgen.settings import assign, from_dict, parse_assignment
     from dpgen.storage.files import read_toml
 
@@ -37,7 +37,7 @@ def configured(method: str, given: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def with_delta(budget: Any, delta: float | None, n_records: int) -> Any:  # noqa: ANN401
-    from dpgen.privacy.accounting import Budget, default_delta
+    from dpgen.privacy.accounting.accountant import Budget, default_delta
 
     chosen = Budget(budget.epsilon, delta if delta is not None else default_delta(n_records))
     chosen.check_records(n_records)
@@ -48,7 +48,7 @@ def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
     from dpgen.data.opening import open_images
     from dpgen.images.classes import parse_classes
     from dpgen.images.images import PublicFacts
-    from dpgen.privacy.accounting import Budget, default_delta
+    from dpgen.privacy.accounting.accountant import Budget, default_delta
     from dpgen.progress import progress_bar
 
     if given["data"] is None:

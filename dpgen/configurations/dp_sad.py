@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from dpgen.images.facts import PublicFacts
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.notice import unpriced
 from dpgen.privacy.plan import Plan
 from dpgen.published import dp_sad_settings as published_dp_sad_settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from dpgen.images.facts import PublicFacts
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan
 from dpgen.stages import teacher_plan, teacher_settings
 from dpgen.stages.teacher_settings import TeacherSettings

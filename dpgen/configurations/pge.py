@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser_config import PRESETS
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.notice import unpriced
 from dpgen.privacy.plan import Plan
 from dpgen.published import pge_settings as published_pge_settings

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from dpgen.data.identity import Identity, home, identify, installation_key, known_ledgers
 from dpgen.data.sources import Source
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.accounting import Adjacency, Budget, round_up
+from dpgen.privacy.accounting.accountant import Adjacency, Budget, round_up
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.charges import limit_of, n_runs, spent_of
 from dpgen.privacy.known_ledgers import Overlap

@@ -10,7 +10,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
 from dpgen.images.classes import Classes, check_declared
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.accounting import Adjacency, Budget
+from dpgen.privacy.accounting.accountant import Adjacency, Budget
 from dpgen.privacy.shared_ledger import OverlapRule
 
 

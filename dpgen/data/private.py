@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dpgen.data.account import AccountedData
 from dpgen.data.slots import RecordSlots
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.charges import Charge
 from dpgen.privacy.descent import Descent
 from dpgen.privacy.keys import StageKeys
@@ -27,7 +28,6 @@ from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum, Records
 from dpgen.privacy.noise import NoiseSource
 from dpgen.privacy.notice import Claim
 from dpgen.privacy.plan import Plan, Stage
-from dpgen.privacy.relation import Relation
 from dpgen.privacy.witness import StageWitness
 
 

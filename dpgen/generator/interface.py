@@ -25,7 +25,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
 from dpgen.generator.fitted import Fitted
 from dpgen.images.images import Images, PublicFacts
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.certificate import CERTIFICATE, NOTICE, statement_bytes
 from dpgen.privacy.charges import lines_of_run
 from dpgen.privacy.notice import Claim, UnverifiedClaim, notice_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from dpgen.privacy.relation import Adjacency, Relation
+from dpgen.privacy.accounting.relation import Adjacency, Relation
 from dpgen.storage.files import read_toml
 
 Origin = Literal["stated", "declared", "named"]

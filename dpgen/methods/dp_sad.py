@@ -16,7 +16,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser import Denoiser
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.notice import Claim
 from dpgen.privacy.plan import Plan
 from dpgen.published import dp_sad as published_dp_sad

@@ -12,7 +12,7 @@ from dpgen.configurations.dpdm import DPDMSettings
 from dpgen.data.private import PrivateDataset
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.facts import PublicFacts
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan
 from dpgen.runs.context import Hardware, Rehearsal, Workplace
 from dpgen.stages import teacher

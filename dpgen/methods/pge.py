@@ -22,7 +22,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.proposer import Proposer
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.notice import Claim
 from dpgen.privacy.plan import Plan
 from dpgen.published import pge as published_pge

@@ -12,10 +12,10 @@ from typing import Any
 
 from dp_accounting.dp_event import DpEvent
 
-from dpgen.privacy.accounting import Budget, epsilon_of
+from dpgen.privacy.accounting.accountant import Budget, epsilon_of
+from dpgen.privacy.accounting.events import compose, event_from_json, event_to_json, leaves
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.events import compose, event_from_json, event_to_json, leaves
-from dpgen.privacy.relation import Relation
 from dpgen.storage.canonical import digest
 
 

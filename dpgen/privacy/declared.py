@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from dp_accounting.dp_event import DpEvent
 
+from dpgen.privacy.accounting.events import GaussianLeaf
 from dpgen.privacy.contributions import Nobody, Records, Statistic, Witness
-from dpgen.privacy.events import GaussianLeaf
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dpgen.privacy.accounting import epsilon_of, round_up
+from dpgen.privacy.accounting.accountant import epsilon_of, round_up
+from dpgen.privacy.accounting.events import compose
 from dpgen.privacy.answers import Answers
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.charges import (
@@ -25,7 +26,6 @@ from dpgen.privacy.charges import (
     limit_of,
     relation_of,
 )
-from dpgen.privacy.events import compose
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.lineage import UNMARKED, Overtaken

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dpgen.privacy.accounting import ACCOUNTANT, round_up
-from dpgen.privacy.relation import Relation
+from dpgen.privacy.accounting.accountant import ACCOUNTANT, round_up
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.statement import INSTALLATION, Basis, accounting_of
 
 SETTLED = 1.002  # two prices of one event may differ by what the accountant leaves open

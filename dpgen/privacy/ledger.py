@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dpgen.privacy.accounting import Adjacency, Budget, epsilon_of, round_up
+from dpgen.privacy.accounting.accountant import Adjacency, Budget, epsilon_of, round_up
+from dpgen.privacy.accounting.events import compose, event_from_json, leaves
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.charges import (
     Charge,
@@ -27,9 +29,7 @@ from dpgen.privacy.charges import (
     relation_of,
     spent_of,
 )
-from dpgen.privacy.events import compose, event_from_json, leaves
 from dpgen.privacy.ledger_file import LedgerFile
-from dpgen.privacy.relation import Relation
 
 Lines = list[dict[str, Any]]
 APART = "--ledger FILE --overlap separate begins an account of its own"

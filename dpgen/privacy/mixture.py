@@ -17,11 +17,11 @@ from typing import Any
 
 from dp_accounting.dp_event import DpEvent
 
+from dpgen.privacy.accounting.events import compose, event_from_json, event_to_json
+from dpgen.privacy.accounting.forms import profile_of
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.certificate import SCHEMA
-from dpgen.privacy.events import compose, event_from_json, event_to_json
-from dpgen.privacy.forms import profile_of
 from dpgen.privacy.proofs import Theorem, applying, theorems
-from dpgen.privacy.relation import Relation
 from dpgen.privacy.statement import accounting_of, sentence, stated_relation
 from dpgen.storage.canonical import digest
 

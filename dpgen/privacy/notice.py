@@ -15,9 +15,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dpgen.privacy.accounting import CLOSED_FORM, round_up
+from dpgen.privacy.accounting.accountant import CLOSED_FORM, round_up
+from dpgen.privacy.accounting.gaussian import gaussian_epsilon
 from dpgen.privacy.certificate import LARGEST_STATEMENT, NOTICE, CertificateError, intact
-from dpgen.privacy.gaussian import gaussian_epsilon
 from dpgen.storage.canonical import digest
 from dpgen.storage.files import read_json
 

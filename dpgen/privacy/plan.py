@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 
 from dp_accounting.dp_event import DpEvent
 
-from dpgen.privacy.accounting import Budget, epsilon_of, round_up
-from dpgen.privacy.calibration import calibrate, gaussian_mu
+from dpgen.privacy.accounting.accountant import Budget, epsilon_of, round_up
+from dpgen.privacy.accounting.calibration import calibrate, gaussian_mu
+from dpgen.privacy.accounting.events import GaussianLeaf, compose
+from dpgen.privacy.accounting.relation import Adjacency, Relation
 from dpgen.privacy.charges import Charge, plan_hash
 from dpgen.privacy.declared import NoisySGD, NoisySum
-from dpgen.privacy.events import GaussianLeaf, compose
-from dpgen.privacy.relation import Adjacency, Relation
 
 LAST_DIGIT = 2e-4  # multipliers have 5 digits, rounded up
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dpgen.privacy.events import GaussianLeaf
+from dpgen.privacy.accounting.events import GaussianLeaf
 
 Settings = Mapping[str, Any]
 

@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dpgen.privacy.accounting import round_up
+from dpgen.privacy.accounting.accountant import round_up
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.charges import Charge, limit_of, spent_of
 from dpgen.privacy.known_ledgers import KnownLedgers, Overlap

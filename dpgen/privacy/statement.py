@@ -16,14 +16,14 @@ from typing import Any
 
 from dp_accounting.dp_event import DpEvent
 
-from dpgen.privacy.accounting import accountant_of, epsilon_of, round_up, second_opinion
+from dpgen.privacy.accounting.accountant import accountant_of, epsilon_of, round_up, second_opinion
+from dpgen.privacy.accounting.events import event_to_json, leaves
+from dpgen.privacy.accounting.forms import mu_of, profile_of, units_of
+from dpgen.privacy.accounting.relation import Adjacency, Relation
 from dpgen.privacy.certificate import SCHEMA
 from dpgen.privacy.charges import charged_event, relation_of, releases_of
-from dpgen.privacy.events import event_to_json, leaves
-from dpgen.privacy.forms import mu_of, profile_of, units_of
 from dpgen.privacy.proofs import applying
 from dpgen.privacy.recorded import SGD, Settings, is_sampled
-from dpgen.privacy.relation import Adjacency, Relation
 from dpgen.storage.canonical import digest
 
 CAVEATS = (

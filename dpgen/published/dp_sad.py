@@ -34,10 +34,10 @@ from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.denoiser import Denoiser, loss_weight
 from dpgen.networks.discriminator import Discriminator
 from dpgen.networks.ema import EMA
-from dpgen.privacy.accounting import Budget, epsilon_of, round_up
-from dpgen.privacy.calibration import calibrate
+from dpgen.privacy.accounting.accountant import Budget, epsilon_of, round_up
+from dpgen.privacy.accounting.calibration import calibrate
+from dpgen.privacy.accounting.events import GaussianLeaf
 from dpgen.privacy.clipping import clip_factors
-from dpgen.privacy.events import GaussianLeaf
 from dpgen.privacy.noise import NoiseSource
 from dpgen.privacy.notice import Claim, gaussian_worst_case, unbounded
 from dpgen.progress import progress_bar

@@ -8,7 +8,7 @@ from dpgen.images.facts import PublicFacts
 from dpgen.networks.fixed.fourier import FourierFeatures
 from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.hidden_features import HiddenFeatures
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.contributions import Statistic
 from dpgen.privacy.declared import NoisySum
 from dpgen.privacy.plan import Plan, Stage, split_budget

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.fixed.cosines import Cosines
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.contributions import Statistic
 from dpgen.privacy.declared import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan, Stage, split_budget

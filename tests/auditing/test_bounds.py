@@ -22,8 +22,8 @@ from dpgen.auditing.bounds import (
     two_world_mu,
 )
 from dpgen.auditing.claims import GaussianBlowUp, ProfileBlowUp
-from dpgen.privacy.accounting import Budget, gaussian_delta
-from dpgen.privacy.calibration import gaussian_mu as priced_mu
+from dpgen.privacy.accounting.accountant import Budget, gaussian_delta
+from dpgen.privacy.accounting.calibration import gaussian_mu as priced_mu
 
 DELTA = 1e-5
 # Of privacy.md, section 1: epsilon at delta 1e-5, and mu rounded down.

@@ -15,8 +15,8 @@ from dpgen.auditing.claims import (
     claim_of,
     mechanism_claim,
 )
-from dpgen.privacy.accounting import Adjacency, delta_of, epsilon_of, gaussian_delta
-from dpgen.privacy.events import GaussianLeaf, compose
+from dpgen.privacy.accounting.accountant import Adjacency, delta_of, epsilon_of, gaussian_delta
+from dpgen.privacy.accounting.events import GaussianLeaf, compose
 from dpgen.privacy.mechanisms import NoisySGD
 
 DELTA = 1e-5

@@ -16,7 +16,7 @@ from dpgen.auditing.stand_ins import StandIns, neighbours
 from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts, to_float
 from dpgen.privacy import keys
-from dpgen.privacy.accounting import Adjacency
+from dpgen.privacy.accounting.accountant import Adjacency
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.runs.released import load_network
 

@@ -20,7 +20,7 @@ from dpgen.auditing.claims import Claim, GaussianBlowUp, ProfileBlowUp
 from dpgen.auditing.one_run import OneRun, OneRunGame, best_game
 from dpgen.auditing.white_box import one_run
 from dpgen.privacy import clipping, mechanisms
-from dpgen.privacy.accounting import epsilon_of
+from dpgen.privacy.accounting.accountant import epsilon_of
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.noise import KeyedNoise
 

@@ -17,7 +17,7 @@ from dpgen.images.images import PublicFacts
 from dpgen.methods.dpdm import DPDM
 from dpgen.methods.pge import PGE, PGESettings
 from dpgen.privacy import clipping, mechanisms
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.mechanisms import NoisySGD
 from dpgen.privacy.plan import Plan
 from dpgen.runs.context import Workplace

@@ -21,7 +21,7 @@ from dpgen.auditing.power import two_world_power
 from dpgen.auditing.two_world import TwoWorld, TwoWorldGame
 from dpgen.auditing.white_box import sharpened, two_world
 from dpgen.privacy import clipping, mechanisms
-from dpgen.privacy.accounting import Adjacency
+from dpgen.privacy.accounting.accountant import Adjacency
 from dpgen.privacy.clipping import Parameters
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.noise import KeyedNoise

@@ -20,10 +20,10 @@ from dpgen.data.sources import open_source
 from dpgen.images.images import Images, to_uint8
 from dpgen.methods.dpdm import DPDM, DPDMSettings
 from dpgen.methods.loading import load
-from dpgen.privacy import accounting
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting import accountant as accounting
+from dpgen.privacy.accounting.accountant import Budget
+from dpgen.privacy.accounting.opinion import opacus_rdp
 from dpgen.privacy.certificate import statement_bytes
-from dpgen.privacy.opinion import opacus_rdp
 from dpgen.privacy.verification import verify
 from dpgen.runs.context import Hardware
 from dpgen.stages.teacher import TeacherSettings

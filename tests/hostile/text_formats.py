@@ -10,9 +10,9 @@ from typing import Any
 from dpgen.commands.inputs import configured
 from dpgen.evaluation.benchmark import BenchmarkSettings, Cell, Entry, read
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
+from dpgen.privacy.accounting.events import GaussianLeaf, event_to_json
 from dpgen.privacy.chain import GENESIS, chain
-from dpgen.privacy.events import GaussianLeaf, event_to_json
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.reports import ledger_table
 from dpgen.runs.folder import RunFolder

@@ -22,9 +22,9 @@ from dpgen.data.sources import open_source, read_images
 from dpgen.images.classes import MAX_CLASSES, class_list, parse_classes
 from dpgen.images.facts import Origin, PublicFacts
 from dpgen.images.images import Images, to_float
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
+from dpgen.privacy.accounting.events import GaussianLeaf
 from dpgen.privacy.charges import Charge
-from dpgen.privacy.events import GaussianLeaf
 from dpgen.privacy.statement import declaration
 
 N = 12

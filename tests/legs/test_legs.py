@@ -17,7 +17,7 @@ from legs.watch import Watch, steps_done
 
 from dpgen.images.images import PublicFacts
 from dpgen.methods import find
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.settings import from_dict
 

@@ -23,10 +23,10 @@ import dpgen
 from dpgen.data.private import PrivateDataset
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.pge import PGE, PGESettings
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
+from dpgen.privacy.accounting.events import event_to_json
 from dpgen.privacy.certificate import CertificateError, sha256_file
 from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.events import event_to_json
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.noise import KeyedNoise

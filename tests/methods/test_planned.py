@@ -17,7 +17,7 @@ from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.dpdm import DPDM, DPDMSettings
 from dpgen.methods.pge import PGE, PGESettings
 from dpgen.methods.planned import planned_check
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.certificate import SCHEMA
 from dpgen.privacy.plan import SpentBudget, split_budget
 from dpgen.settings import plain

@@ -10,13 +10,13 @@ from typing import Any
 from dp_accounting.dp_event import DpEvent
 from torch import Tensor
 
+from dpgen.privacy.accounting.events import GaussianLeaf, compose
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.events import GaussianLeaf, compose
-from dpgen.privacy.relation import Relation
 from tests.mutations.bug import Around, Bug
 
 EVENT = "dpgen.privacy.mechanisms.NoisySGD.event"
-CURVE = "dpgen.privacy.accounting._curve"
+CURVE = "dpgen.privacy.accounting.accountant._curve"
 BEGIN = "dpgen.data.private.PrivateDataset.begin"
 
 

@@ -25,10 +25,10 @@ from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
 from dpgen.methods.dpdm import DPDM, DPDMSettings
 from dpgen.networks.denoiser_config import PRESETS, Preset
-from dpgen.privacy.accounting import Budget, epsilon_of
+from dpgen.privacy.accounting.accountant import Budget, epsilon_of
+from dpgen.privacy.accounting.events import event_from_json, leaves
 from dpgen.privacy.certificate import read_statement
 from dpgen.privacy.charges import charged_event, executed_releases
-from dpgen.privacy.events import event_from_json, leaves
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.verification import verify

@@ -18,7 +18,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.data.slots import RecordSlots
 from dpgen.images.images import PublicFacts
 from dpgen.privacy import witness
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger

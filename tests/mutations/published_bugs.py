@@ -17,8 +17,8 @@ from dpgen.data.slots import RecordSlots
 from dpgen.images.images import PublicFacts
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.pge import PGE, PGESettings
-from dpgen.privacy.accounting import Budget
-from dpgen.privacy.calibration import gaussian_mu
+from dpgen.privacy.accounting.accountant import Budget
+from dpgen.privacy.accounting.calibration import gaussian_mu
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.published import dp_sad as published_dp_sad

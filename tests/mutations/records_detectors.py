@@ -14,7 +14,7 @@ from dpgen.data.opening import open_images
 from dpgen.data.private import PrivateDataset
 from dpgen.images.classes import class_list
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.charges import n_runs
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.shared_ledger import OverlapError, OverlapRule

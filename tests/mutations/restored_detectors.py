@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy import witness
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.draws import Draws
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.mechanisms import NoisySGD

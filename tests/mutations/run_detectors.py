@@ -20,14 +20,14 @@ from dpgen.auditing.canaries import CanaryStatistic
 from dpgen.auditing.stand_ins import StandIns
 from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.accounting import Budget, epsilon_of
+from dpgen.privacy.accounting.accountant import Budget, epsilon_of
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import BudgetExceeded
 from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum
 from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.plan import Plan, Stage
-from dpgen.privacy.relation import Relation
 
 N = 40
 FACTS = PublicFacts((1, 1, 1), ("a",), N, origin="stated")

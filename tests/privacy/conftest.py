@@ -18,13 +18,14 @@ from torch import Tensor
 from dpgen.data.export import write_images
 from dpgen.data.private import PrivateDataset
 from dpgen.images.images import Images, PublicFacts
-from dpgen.privacy import forms, mixture, statement
-from dpgen.privacy.accounting import Budget, epsilon_of, second_opinion
+from dpgen.privacy import mixture, statement
+from dpgen.privacy.accounting import forms
+from dpgen.privacy.accounting.accountant import Budget, epsilon_of, second_opinion
+from dpgen.privacy.accounting.events import event_to_json
 from dpgen.privacy.certificate import read_statement, statement_bytes, tree_hash
 from dpgen.privacy.charges import lines_of_run
 from dpgen.privacy.checks import configuration, promise
 from dpgen.privacy.draws import Draws
-from dpgen.privacy.events import event_to_json
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.mechanisms import Block, NoisySum
 from dpgen.privacy.noise import KeyedNoise

@@ -11,8 +11,8 @@ import torch
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy import charges
 from dpgen.privacy import ledger as ledger_module
-from dpgen.privacy.accounting import Budget
-from dpgen.privacy.events import leaves
+from dpgen.privacy.accounting.accountant import Budget
+from dpgen.privacy.accounting.events import leaves
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.mechanisms import NoisySum

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.accounting import Budget, epsilon_of, round_up
+from dpgen.privacy.accounting.accountant import Budget, epsilon_of, round_up
+from dpgen.privacy.accounting.events import GaussianLeaf, compose
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.certificate import read_statement, statement_bytes
 from dpgen.privacy.chain import LedgerError, chain
 from dpgen.privacy.charges import Charge, plan_hash
-from dpgen.privacy.events import GaussianLeaf, compose
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
 from dpgen.privacy.mechanisms import NoisySum
 from dpgen.privacy.plan import Plan, Stage
-from dpgen.privacy.relation import Relation
 from dpgen.privacy.verification import verify
 from dpgen.storage.canonical import canonical, digest
 

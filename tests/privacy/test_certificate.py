@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from dpgen.privacy.accounting import Adjacency, Budget, epsilon_of
+from dpgen.privacy.accounting.accountant import Adjacency, Budget, epsilon_of
+from dpgen.privacy.accounting.events import GaussianLeaf, compose, event_to_json
 from dpgen.privacy.certificate import (
     CertificateError,
     read_statement,
@@ -21,7 +22,6 @@ from dpgen.privacy.certificate import (
 )
 from dpgen.privacy.charges import executed_releases, releases_of
 from dpgen.privacy.checks import promise
-from dpgen.privacy.events import GaussianLeaf, compose, event_to_json
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan, Stage

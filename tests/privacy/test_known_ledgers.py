@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
+from dpgen.privacy.accounting.events import GaussianLeaf
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.charges import Charge, plan_hash
-from dpgen.privacy.events import GaussianLeaf
 from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
 from dpgen.privacy.marks import MarksFile
 from dpgen.privacy.shared_ledger import OverlapError

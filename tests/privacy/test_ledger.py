@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from dpgen.privacy import ledger as module
-from dpgen.privacy.accounting import Budget, epsilon_of
+from dpgen.privacy.accounting.accountant import Budget, epsilon_of
+from dpgen.privacy.accounting.events import GaussianLeaf, compose, leaves
 from dpgen.privacy.chain import GENESIS, SCHEMA, LedgerError, chain, check_chain, parse_lines
 from dpgen.privacy.charges import Charge, charged_event, has_unverified, n_runs, plan_hash
-from dpgen.privacy.events import GaussianLeaf, compose, leaves
 from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
 from dpgen.storage.canonical import canonical, digest
 from dpgen.storage.durable import held_alone, replace_durably
@@ -386,8 +386,8 @@ RACER = """
 import math, sys
 from pathlib import Path
 from dpgen.privacy import ledger as module
-from dpgen.privacy.accounting import Budget
-from dpgen.privacy.events import GaussianLeaf, leaves
+from dpgen.privacy.accounting.accountant import Budget
+from dpgen.privacy.accounting.events import GaussianLeaf, leaves
 module.epsilon_of = lambda e, d, a: sum(x.steps for x in leaves(e)) / 1
 path, name = Path(sys.argv[1]), sys.argv[2]
 ledger = module.PrivacyLedger.open(

@@ -21,10 +21,10 @@ from torch import Tensor
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy import answers, descent, keys, ledger_file, lineage, witness
 from dpgen.privacy import ledger as ledger_module
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
+from dpgen.privacy.accounting.events import leaves
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.charges import releases_of
-from dpgen.privacy.events import leaves
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.ledger_file import LedgerFile

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from dpgen.privacy.accounting.events import leaves
 from dpgen.privacy.draws import Draws
-from dpgen.privacy.events import leaves
 from dpgen.privacy.mechanisms import Block, NoisySGD, NoisyStep, NoisySum, Records
 from dpgen.privacy.noise import KeyedNoise, NoiseSource
 

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.accounting import epsilon_of, round_up
+from dpgen.privacy.accounting.accountant import epsilon_of, round_up
+from dpgen.privacy.accounting.events import GaussianLeaf, compose
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.certificate import (
     CertificateError,
     read_statement,
     statement_bytes,
     tree_hash,
 )
-from dpgen.privacy.events import GaussianLeaf, compose
 from dpgen.privacy.mixture import account_of, mixed
-from dpgen.privacy.relation import Relation
 from dpgen.privacy.verification import verify
 from dpgen.storage.canonical import digest
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from dpgen.privacy.accounting import epsilon_of, gaussian_delta
+from dpgen.privacy.accounting.accountant import epsilon_of, gaussian_delta
+from dpgen.privacy.accounting.events import GaussianLeaf
 from dpgen.privacy.certificate import CertificateError, read_statement
-from dpgen.privacy.events import GaussianLeaf
 from dpgen.privacy.notice import (
     Claim,
     WorstCase,

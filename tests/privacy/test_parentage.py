@@ -200,7 +200,7 @@ def test_a_copy_that_lacks_a_line_of_the_ledger_is_a_failure(drop: str, place: P
 
 def test_notes_of_a_limit_after_a_run_do_not_contradict_its_copy(kit: Kit, place: Path) -> None:
     """And a run that comes after the limit was raised carries the line that says so."""
-    from dpgen.privacy.accounting import Budget
+    from dpgen.privacy.accounting.accountant import Budget
     from dpgen.privacy.ledger import PrivacyLedger
 
     ledger = PrivacyLedger(place / "ledger.jsonl")

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from dpgen.privacy.accounting import Adjacency, Budget, epsilon_of
-from dpgen.privacy.calibration import gaussian_mu
-from dpgen.privacy.events import GaussianLeaf, compose, leaves
+from dpgen.privacy.accounting.accountant import Adjacency, Budget, epsilon_of
+from dpgen.privacy.accounting.calibration import gaussian_mu
+from dpgen.privacy.accounting.events import GaussianLeaf, compose, leaves
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan, Stage, split_budget
 

@@ -19,10 +19,11 @@ from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts, to_float
 from dpgen.privacy import charges
 from dpgen.privacy import ledger as ledger_module
-from dpgen.privacy.accounting import Budget, epsilon_of
+from dpgen.privacy.accounting.accountant import Budget, epsilon_of
+from dpgen.privacy.accounting.events import leaves
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.chain import LedgerError, parse_lines
 from dpgen.privacy.charges import executed_releases
-from dpgen.privacy.events import leaves
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
 from dpgen.privacy.mechanisms import NoisySGD, NoisySum
@@ -30,7 +31,6 @@ from dpgen.privacy.noise import KeyedNoise
 from dpgen.privacy.notice import Claim, unbounded
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.question import Given, Question
-from dpgen.privacy.relation import Relation
 from dpgen.privacy.shared_ledger import OverlapError
 
 Kit = Any  # what conftest.py shares

@@ -15,7 +15,7 @@ from PIL import Image
 
 from dpgen.data.opening import open_images
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.certificate import read_statement, statement_bytes
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.mechanisms import NoisySum

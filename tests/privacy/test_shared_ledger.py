@@ -13,7 +13,7 @@ import torch
 from dpgen.data.identity import known_ledgers
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy import shared_ledger
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger

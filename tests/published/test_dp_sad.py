@@ -12,8 +12,8 @@ from scipy.stats import beta
 from torch import Tensor
 
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.accounting import Budget, epsilon_of, gaussian_delta
-from dpgen.privacy.events import GaussianLeaf
+from dpgen.privacy.accounting.accountant import Budget, epsilon_of, gaussian_delta
+from dpgen.privacy.accounting.events import GaussianLeaf
 from dpgen.privacy.notice import Claim
 from dpgen.published.dp_sad import claim, clip_rows, query_mu
 from dpgen.published.dp_sad_settings import PaperSettings, resolve

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.published.pge import claim, respond
 from dpgen.published.pge_settings import PaperSettings, resolve
 

@@ -8,7 +8,7 @@ import pytest
 
 from dpgen.images.images import PublicFacts
 from dpgen.networks.denoiser import Denoiser
-from dpgen.privacy.accounting import Budget
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.stages import denoising, teacher_plan, warm_start
 from dpgen.stages.teacher import untrained
 from dpgen.stages.teacher_settings import TeacherSettings, resolve

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dpgen.privacy.accounting import Budget, epsilon_of
+from dpgen.privacy.accounting.accountant import Budget, epsilon_of
 from dpgen.privacy.checks.check import Check, agree
 from dpgen.privacy.checks.promise import basis_of
 from dpgen.storage.files import read_json

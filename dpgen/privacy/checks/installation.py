@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dpgen.privacy.accounting import round_up
+from dpgen.privacy.accounting.accountant import round_up
 from dpgen.privacy.certificate import EARLIER
 from dpgen.privacy.chain import LEDGER_BYTES, LedgerError
 from dpgen.privacy.charges import (

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dpgen.privacy import earlier
-from dpgen.privacy.accounting import ACCOUNTANT
+from dpgen.privacy.accounting.accountant import ACCOUNTANT
 from dpgen.privacy.certificate import EARLIER, SCHEMA, intact
 from dpgen.privacy.checks.check import Check, agree, unversioned
 from dpgen.privacy.checks.promise import promise_checks

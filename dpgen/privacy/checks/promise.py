@@ -12,18 +12,18 @@ from typing import Any
 from dp_accounting.dp_event import DpEvent
 
 from dpgen.privacy import earlier
-from dpgen.privacy.accounting import (
+from dpgen.privacy.accounting.accountant import (
     Budget,
     accountant_of,
     epsilon_of,
     round_up,
     second_opinion,
 )
+from dpgen.privacy.accounting.events import compose, event_to_json
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.certificate import EARLIER, CertificateError
 from dpgen.privacy.checks.check import Check, agree, unversioned
-from dpgen.privacy.events import compose, event_to_json
 from dpgen.privacy.recorded import leaf_of, n_records_of
-from dpgen.privacy.relation import Relation
 from dpgen.privacy.statement import INSTALLATION, Basis, derived, stated_relation
 
 MOST_STAGES = 1000

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 
-from dpgen.privacy.gaussian import (
+from dpgen.privacy.accounting.gaussian import (
     gaussian_delta,
     gaussian_epsilon,
     largest_mu,

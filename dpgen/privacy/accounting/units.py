@@ -25,7 +25,7 @@ import numpy as np
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from scipy.special import gammaln, log_ndtr, logsumexp, ndtr, xlog1py, xlogy
 
-from dpgen.privacy.losses import connected, grid_to
+from dpgen.privacy.accounting.losses import connected, grid_to
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

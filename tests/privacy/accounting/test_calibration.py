@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from dpgen.privacy import calibration
-from dpgen.privacy.accounting import (
-    SMALLEST_DELTA,
-    Adjacency,
-    Budget,
-    epsilon_of,
-)
-from dpgen.privacy.calibration import calibrate, gaussian_mu
-from dpgen.privacy.events import GaussianLeaf, compose
-from dpgen.privacy.gaussian import gaussian_delta
+from dpgen.privacy.accounting import calibration
+from dpgen.privacy.accounting.accountant import SMALLEST_DELTA, Adjacency, Budget, epsilon_of
+from dpgen.privacy.accounting.calibration import calibrate, gaussian_mu
+from dpgen.privacy.accounting.events import GaussianLeaf, compose
+from dpgen.privacy.accounting.gaussian import gaussian_delta
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.plan import split_budget
-from dpgen.privacy.relation import Relation
 
 DELTA = 1e-5
 RELATIONS: tuple[Adjacency, ...] = ("add_remove", "replace_one")

@@ -11,7 +11,7 @@ from dp_accounting.pld.pld_pmf import PLDPmf
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from scipy.signal import lfilter
 
-from dpgen.privacy.gaussian import gaussian_delta, gaussian_epsilon
+from dpgen.privacy.accounting.gaussian import gaussian_delta, gaussian_epsilon
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Epsilons = Any  # a number, or (N,)

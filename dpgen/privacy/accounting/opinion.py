@@ -13,8 +13,8 @@ from types import ModuleType
 
 from dp_accounting.dp_event import DpEvent
 
-from dpgen.privacy.events import GaussianLeaf, leaves
-from dpgen.privacy.relation import Adjacency, Relation
+from dpgen.privacy.accounting.events import GaussianLeaf, leaves
+from dpgen.privacy.accounting.relation import Adjacency, Relation
 
 ORDERS = (
     [1 + x / 10 for x in range(1, 100)]

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from opacus.accountants.analysis import rdp
 
-from dpgen.privacy.events import GaussianLeaf, compose
-from dpgen.privacy.opinion import ORDERS, second_opinion
+from dpgen.privacy.accounting.events import GaussianLeaf, compose
+from dpgen.privacy.accounting.opinion import ORDERS, second_opinion
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PRICED = """
 import sys
 import dpgen.commands.verify, dpgen.commands.listings, dpgen.methods.planned
 from dpgen.data.identity import home
 from dpgen.privacy import parentage, signature, verification
-from dpgen.privacy.events import GaussianLeaf, compose
+from dpgen.privacy.accounting.events import GaussianLeaf, compose
 from dpgen.privacy.statement import accounting_of
 
 event = compose([GaussianLeaf(1.0, 6.0, 1).event, GaussianLeaf(0.1, 4.0, 30).event])

@@ -11,9 +11,9 @@ from dp_accounting.pld import common
 from dp_accounting.pld.pld_pmf import DensePLDPmf
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
-from dpgen.privacy.composition import SUM_ERROR, composed, width
-from dpgen.privacy.curves import GaussianCurve, LossCurve
-from dpgen.privacy.losses import sampled_record, unsampled_sum
+from dpgen.privacy.accounting.composition import SUM_ERROR, composed, width
+from dpgen.privacy.accounting.curves import GaussianCurve, LossCurve
+from dpgen.privacy.accounting.losses import sampled_record, unsampled_sum
 
 
 @pytest.mark.parametrize(("steps", "mu"), [(10, 0.3), (3000, 0.02)])

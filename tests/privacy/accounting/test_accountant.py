@@ -11,8 +11,8 @@ from dp_accounting.pld import PLDAccountant
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from dpgen.privacy import accounting
-from dpgen.privacy.accounting import (
+from dpgen.privacy.accounting import accountant as accounting
+from dpgen.privacy.accounting.accountant import (
     Adjacency,
     Budget,
     accountant_of,
@@ -22,8 +22,8 @@ from dpgen.privacy.accounting import (
     round_up,
     second_opinion,
 )
-from dpgen.privacy.calibration import calibrate
-from dpgen.privacy.events import (
+from dpgen.privacy.accounting.calibration import calibrate
+from dpgen.privacy.accounting.events import (
     GaussianLeaf,
     UnsupportedEvent,
     compose,
@@ -31,8 +31,8 @@ from dpgen.privacy.events import (
     event_to_json,
     leaves,
 )
-from dpgen.privacy.gaussian import largest_mu
-from dpgen.privacy.relation import Relation
+from dpgen.privacy.accounting.gaussian import largest_mu
+from dpgen.privacy.accounting.relation import Relation
 
 DELTA = 1e-5
 RELATIONS: tuple[Adjacency, ...] = ("add_remove", "replace_one")

@@ -12,7 +12,7 @@ from dp_accounting.pld import privacy_loss_distribution as pld
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from mpmath import mp, mpf
 
-from dpgen.privacy.losses import (
+from dpgen.privacy.accounting.losses import (
     connected,
     replaced_record,
     sampled_record,

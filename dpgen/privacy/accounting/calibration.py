@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dp_accounting.dp_event import DpEvent
 from scipy.optimize import brentq
 
-from dpgen.privacy.accounting import (
+from dpgen.privacy.accounting.accountant import (
     COARSE,
     INTERVALS,
     SMALLEST_DELTA,
@@ -19,9 +19,9 @@ from dpgen.privacy.accounting import (
     round_up,
     settled,
 )
-from dpgen.privacy.events import leaves
-from dpgen.privacy.gaussian import largest_mu
-from dpgen.privacy.relation import Adjacency, Relation
+from dpgen.privacy.accounting.events import leaves
+from dpgen.privacy.accounting.gaussian import largest_mu
+from dpgen.privacy.accounting.relation import Adjacency, Relation
 
 LEAST_NOISE, ALL_NOISE = 1e-6, 1e12  # multipliers that no supported budget reaches
 UNSAMPLED = (1e-6, 1e9)  # epsilons of budgets without a Poisson sample, at any delta

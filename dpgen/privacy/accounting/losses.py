@@ -28,7 +28,7 @@ from dp_accounting.pld.pld_pmf import DensePLDPmf
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from scipy.special import log_ndtr
 
-from dpgen.privacy.gaussian import ROUNDING, SMALLEST, log_divergence
+from dpgen.privacy.accounting.gaussian import ROUNDING, SMALLEST, log_divergence
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -9,10 +9,10 @@ import pytest
 from dp_accounting.pld.pld_pmf import DensePLDPmf
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
-from dpgen.privacy.composition import composed
-from dpgen.privacy.curves import GaussianCurve, LossCurve
-from dpgen.privacy.gaussian import gaussian_delta, gaussian_epsilon
-from dpgen.privacy.losses import sampled_record, unsampled_sum
+from dpgen.privacy.accounting.composition import composed
+from dpgen.privacy.accounting.curves import GaussianCurve, LossCurve
+from dpgen.privacy.accounting.gaussian import gaussian_delta, gaussian_epsilon
+from dpgen.privacy.accounting.losses import sampled_record, unsampled_sum
 
 
 def losses() -> PrivacyLossDistribution:

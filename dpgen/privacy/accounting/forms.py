@@ -11,9 +11,9 @@ import numpy as np
 from dp_accounting.dp_event import DpEvent
 from scipy.special import log_ndtr, ndtr
 
-from dpgen.privacy.accounting import curve_of, round_up
-from dpgen.privacy.events import leaves
-from dpgen.privacy.relation import Adjacency, Relation
+from dpgen.privacy.accounting.accountant import curve_of, round_up
+from dpgen.privacy.accounting.events import leaves
+from dpgen.privacy.accounting.relation import Adjacency, Relation
 
 DELTA_FLOOR = 1e-10  # below it rounding in the accountant shows, and nothing is stated
 PROFILE = (0.25, 0.5, 1.0, 1.5, 2.0)  # of epsilon

@@ -10,13 +10,13 @@ from dp_accounting import NeighboringRelation, dp_event
 from dp_accounting.pld import PLDAccountant
 from scipy.stats import binom, norm
 
-from dpgen.privacy.accounting import Budget, delta_of, epsilon_of
-from dpgen.privacy.calibration import calibrate
-from dpgen.privacy.events import GaussianLeaf, UnsupportedEvent, compose
-from dpgen.privacy.opinion import second_opinion
+from dpgen.privacy.accounting.accountant import Budget, delta_of, epsilon_of
+from dpgen.privacy.accounting.calibration import calibrate
+from dpgen.privacy.accounting.events import GaussianLeaf, UnsupportedEvent, compose
+from dpgen.privacy.accounting.opinion import second_opinion
+from dpgen.privacy.accounting.relation import Relation
+from dpgen.privacy.accounting.units import _log_binomial, _Step, sampled_unit
 from dpgen.privacy.plan import split_budget
-from dpgen.privacy.relation import Relation
-from dpgen.privacy.units import _log_binomial, _Step, sampled_unit
 
 DELTA = 1e-5
 MNIST = 4096 / 60000, 4394  # rate and steps of 300 epochs

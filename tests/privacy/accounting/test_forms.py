@@ -7,17 +7,17 @@ import math
 import numpy as np
 import pytest
 
-from dpgen.privacy import accounting
-from dpgen.privacy.accounting import (
+from dpgen.privacy.accounting import accountant as accounting
+from dpgen.privacy.accounting.accountant import (
     Adjacency,
     delta_of,
     epsilon_of,
     gaussian_delta,
     round_up,
 )
-from dpgen.privacy.events import GaussianLeaf, compose, leaves
-from dpgen.privacy.forms import DELTA_FLOOR, mu_of, profile_of, units_of
-from dpgen.privacy.relation import Relation
+from dpgen.privacy.accounting.events import GaussianLeaf, compose, leaves
+from dpgen.privacy.accounting.forms import DELTA_FLOOR, mu_of, profile_of, units_of
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.statement import accounting_of
 
 DELTA = 1e-5

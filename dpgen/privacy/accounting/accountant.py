@@ -5,12 +5,12 @@ bound of an event, under ``replace_one`` by at most twice that, and by at most m
 the unit is a person with m records. So one event serves all relations and none is ever converted by
 hand. A bare adjacency in the place of a `Relation` is that of single records.
 
-Releases of all records have a closed form, at every delta (`dpgen.privacy.gaussian`). Where a
-method samples, the number of record is the pessimistic privacy loss distribution of `dp_accounting`
-(Koskela et al. 2020; Doroshenko et al. 2022), an upper bound at every discretisation.
-`second_opinion` asks Opacus' Renyi accountant, another code base and other theorems. Its bound is
-looser and must never be the smaller one. `dpgen.privacy.calibration` goes the other way, from a
-budget to the noise.
+Releases of all records have a closed form, at every delta (`dpgen.privacy.accounting.gaussian`).
+Where a method samples, the number of record is the pessimistic privacy loss distribution of
+`dp_accounting` (Koskela et al. 2020; Doroshenko et al. 2022), an upper bound at every
+discretisation. `second_opinion` asks Opacus' Renyi accountant, another code base and other
+theorems. Its bound is looser and must never be the smaller one.
+`dpgen.privacy.accounting.calibration` goes the other way, from a budget to the noise.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from itertools import pairwise
 from dp_accounting.dp_event import DpEvent
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
-from dpgen.privacy.composition import composed, width
-from dpgen.privacy.curves import Curve, GaussianCurve, LossCurve
-from dpgen.privacy.events import GaussianLeaf, UnsupportedEvent, leaves
-from dpgen.privacy.gaussian import gaussian_delta
-from dpgen.privacy.losses import replaced_record, sampled_record, unsampled_sum
-from dpgen.privacy.opinion import second_opinion
-from dpgen.privacy.relation import Adjacency, Relation
-from dpgen.privacy.units import sampled_unit
+from dpgen.privacy.accounting.composition import composed, width
+from dpgen.privacy.accounting.curves import Curve, GaussianCurve, LossCurve
+from dpgen.privacy.accounting.events import GaussianLeaf, UnsupportedEvent, leaves
+from dpgen.privacy.accounting.gaussian import gaussian_delta
+from dpgen.privacy.accounting.losses import replaced_record, sampled_record, unsampled_sum
+from dpgen.privacy.accounting.opinion import second_opinion
+from dpgen.privacy.accounting.relation import Adjacency, Relation
+from dpgen.privacy.accounting.units import sampled_unit
 
 __all__ = [
     "Adjacency", "Budget", "Relation", "delta_of", "epsilon_of", "gaussian_delta", "second_opinion",

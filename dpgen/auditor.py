@@ -21,7 +21,7 @@ from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
 from dpgen.methods.loading import load
 from dpgen.privacy.accounting.events import event_to_json
-from dpgen.privacy.mechanisms import NoisySGD
+from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.verification import verify
 from dpgen.progress import progress_bar

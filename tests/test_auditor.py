@@ -19,9 +19,9 @@ from dpgen.auditing import replay
 from dpgen.auditing.findings import Audit
 from dpgen.auditor import audit
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy import clipping, mechanisms
 from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms import clipping, noisy_step
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.runs.context import Hardware
 from tests.commands import dpgen
 
@@ -165,14 +165,14 @@ def test_a_key_that_can_be_guessed_is_a_violation(
 def test_a_record_that_counts_more_where_its_label_is_dropped_is_a_violation(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clipped = mechanisms.add_clipped
+    clipped = noisy_step.add_clipped
 
     def longer(total: Any, loss: Any, held: Any, batch: Any, valid: Tensor, norm: float) -> None:  # noqa: ANN401
         dropped = batch[2].get("drop", torch.zeros(len(valid)).bool())
         clipped(total, loss, held, batch, valid & ~dropped, norm)
         clipped(total, loss, held, batch, valid & dropped, 1.1 * norm)
 
-    monkeypatch.setattr(mechanisms, "add_clipped", longer)
+    monkeypatch.setattr(noisy_step, "add_clipped", longer)
     assert "teacher: a record's share in every branch" in _failed(run)
 
 
@@ -198,7 +198,8 @@ def test_a_clip_that_does_nothing_is_a_violation_with_status_one(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "dpgen.privacy.clipping.clip_factors", lambda norms, bound: torch.ones_like(norms)
+        "dpgen.privacy.mechanisms.clipping.clip_factors",
+        lambda norms, bound: torch.ones_like(norms),
     )
     done = dpgen("audit", run, "--quick", "--out", tmp_path / "audit", "-q")
     assert done.exit_code == 1 and "FAILED  teacher: sensitivity" in done.stdout

@@ -11,11 +11,12 @@ ROOT = Path(__file__).parents[1]
 ALLOWED: dict[str, set[str]] = {
     "_torchvision": set(),
     "auditing": {
-        "data", "evaluation.report", "images", "privacy", "privacy.accounting", "storage",
+        "data", "evaluation.report", "images", "privacy", "privacy.accounting",
+        "privacy.mechanisms", "storage",
     },
     "auditor": {
-        "auditing", "generator", "images", "methods", "privacy", "privacy.accounting", "progress",
-        "runs",
+        "auditing", "generator", "images", "methods", "privacy", "privacy.accounting",
+        "privacy.mechanisms", "progress", "runs",
     },
     "benchmarking": {
         "cell", "data", "evaluation", "evaluation.report", "images", "settings", "storage",
@@ -33,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
         "images", "networks", "privacy", "privacy.accounting", "published", "samplers", "stages",
         "training",
     },
-    "data": {"images", "privacy", "privacy.accounting", "storage"},
+    "data": {"images", "privacy", "privacy.accounting", "privacy.mechanisms", "storage"},
     "evaluation": {
         "_torchvision", "images", "networks", "privacy", "progress", "settings", "storage",
     },
@@ -51,23 +52,24 @@ ALLOWED: dict[str, set[str]] = {
     "mixing": {"data", "images", "privacy", "progress"},
     "networks": {"_torchvision", "networks.fixed"},
     "networks.fixed": set(),
-    "privacy": {"privacy.accounting", "privacy.checks", "storage"},
+    "privacy": {"privacy.accounting", "privacy.checks", "privacy.mechanisms", "storage"},
     "privacy.accounting": set(),
     "privacy.checks": {"privacy", "privacy.accounting", "storage"},
+    "privacy.mechanisms": {"privacy.accounting", "storage"},
     "progress": set(),
     "published": {
-        "data", "images", "networks", "privacy", "privacy.accounting", "progress", "runs",
-        "samplers", "training",
+        "data", "images", "networks", "privacy", "privacy.accounting", "privacy.mechanisms",
+        "progress", "runs", "samplers", "training",
     },
     "reports": {"data", "generator", "images", "privacy", "privacy.accounting", "runs"},
-    "runs": {"networks", "privacy", "settings", "storage"},
+    "runs": {"networks", "privacy", "privacy.mechanisms", "settings", "storage"},
     "samplers": set(),
     "scores": {"evaluation", "evaluation.report"},
     "scoring": {"data", "evaluation", "images", "privacy", "progress", "scores", "storage"},
     "settings": {"storage"},
     "stages": {
         "data", "images", "networks", "networks.fixed", "privacy", "privacy.accounting",
-        "progress", "runs", "samplers", "training",
+        "privacy.mechanisms", "progress", "runs", "samplers", "training",
     },
     "storage": set(),
     "synthesis": {

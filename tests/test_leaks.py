@@ -28,10 +28,11 @@ from dpgen.auditing.replay import hurried
 from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts
 from dpgen.methods.pge import PGE, PGESettings
-from dpgen.privacy import clipping, keys, mechanisms
+from dpgen.privacy import keys, mechanisms
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.mechanisms import NoisyStep
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms import clipping
+from dpgen.privacy.mechanisms.noise import KeyedNoise
+from dpgen.privacy.mechanisms.noisy_step import NoisyStep
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.context import Hardware
 from dpgen.stages.sketch_settings import SketchSettings

@@ -24,10 +24,11 @@ import torch
 from torch import Tensor
 
 from dpgen.auditing.overheard import bound
-from dpgen.privacy.clipping import MARGIN
-from dpgen.privacy.draws import Draws
-from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum, Objective, Records
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.clipping import MARGIN
+from dpgen.privacy.mechanisms.contributions import Block, Objective, Records
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.draws import Draws
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 
 N_RECORDS, N_STEPS = 128, 64
 MOST_DRAWS = 2**26  # random numbers for all records and steps; large images get fewer steps

@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpgen.privacy.draws import Draws
-from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum
-from dpgen.privacy.noise import KeyedNoise, new_key
+from dpgen.privacy.mechanisms.contributions import Block
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.draws import Draws
+from dpgen.privacy.mechanisms.noise import KeyedNoise, new_key
 
 EXCESS = 10.0  # norm of what a canary sends in, in units of the clip norm
 OTHER = 0.01  # what another record sends in, in units of that: a clip of means falls on the canary

@@ -16,7 +16,7 @@ from dpgen.auditing.bounds import gaussian_epsilon
 from dpgen.privacy.accounting.accountant import Adjacency, curve_of, epsilon_of, round_up
 from dpgen.privacy.accounting.events import leaves
 from dpgen.privacy.accounting.forms import mu_of
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 
 # The slopes of a blow-up function that a game of at most 10^5 runs can see: e^12 > 10^5.
 PROFILE_EPSILONS = np.linspace(0.0, 12.0, 241)

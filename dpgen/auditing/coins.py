@@ -26,8 +26,8 @@ from scipy.fft import irfft2, rfft2
 from dpgen.auditing.chances import Chances, of_counts, of_overlap
 from dpgen.auditing.long_run import STRIDE
 from dpgen.auditing.overheard import fresh_source, overhear_coins
-from dpgen.privacy.mechanisms import NoisySGD
-from dpgen.privacy.noise import KeyedNoise, NoiseSource, new_key
+from dpgen.privacy.mechanisms.declared import NoisySGD
+from dpgen.privacy.mechanisms.noise import KeyedNoise, NoiseSource, new_key
 
 # Odd numbers without a factor below 3: every cycle of places has at least three.
 N_STEPS, N_SLOTS = 63, 60_025

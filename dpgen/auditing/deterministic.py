@@ -15,8 +15,8 @@ from dpgen.auditing.oracle import oracle
 from dpgen.auditing.randomness import LIMIT, randomness
 from dpgen.auditing.replay import Replay, World
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.clipping import MARGIN
-from dpgen.privacy.mechanisms import NoisySGD
+from dpgen.privacy.mechanisms.clipping import MARGIN
+from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.plan import Stage
 
 DETERMINISTIC = "deterministic"

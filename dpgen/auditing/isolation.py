@@ -3,10 +3,10 @@
 Taking a record away moves all later ones up by a row and gives them other neighbours. Where a
 kernel's rounding depends on the row, or on what lies in the other rows, all of them then contribute
 something else, and the sum moves by more than the one record: the margin that every clip leaves
-(`dpgen.privacy.clipping.MARGIN`) is all that there is for that. Measured is the production code on
-the device that trains, with its own network, loss, precision and micro-batch: what one record
-contributes in several rows of a full micro-batch, among different neighbours who lie in the other
-rows and count for nothing, against what it contributes alone.
+(`dpgen.privacy.mechanisms.clipping.MARGIN`) is all that there is for that. Measured is the
+production code on the device that trains, with its own network, loss, precision and micro-batch:
+what one record contributes in several rows of a full micro-batch, among different neighbours who
+lie in the other rows and count for nothing, against what it contributes alone.
 
     e = max ||g(row, neighbours) - g(alone)|| / C,   allowed:  n e <= 1 - 1 / MARGIN
 
@@ -31,8 +31,8 @@ from dpgen.auditing.branches import ROUNDING, Summed
 from dpgen.auditing.overheard import bound
 from dpgen.auditing.stand_ins import neighbours
 from dpgen.images.images import PublicFacts, to_float
-from dpgen.privacy.clipping import MARGIN
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.clipping import MARGIN
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 
 N_IMAGES = 2  # records that are put into several rows
 N_ALONE = 48  # records that are summed alone, each at a step of its own

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dpgen.privacy.noise import KEY_BYTES, KeyedNoise, NoiseSource, new_key
+from dpgen.privacy.mechanisms.noise import KEY_BYTES, KeyedNoise, NoiseSource, new_key
 
 N_KEYS = 2**18
 N_COINS = 256  # that a guess has to give, all of them

@@ -38,7 +38,7 @@ from dpgen.auditing.chances import (
     of_equals,
 )
 from dpgen.auditing.overheard import fresh_source, overhear
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 
 STRIDE = 1024
 N_RUNS = 24  # of a one-shot release

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpgen.privacy.draws import Draws
-from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.contributions import Block
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.draws import Draws
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 
 SHAPES = {"first": (3, 4), "second": (5,), "third": ()}
 N_OTHERS = 7

@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpgen.privacy.draws import Draws
-from dpgen.privacy.mechanisms import Block, NoisySGD, NoisyStep, NoisySum, Records
-from dpgen.privacy.noise import KeyedNoise, NoiseSource, new_key
+from dpgen.privacy.mechanisms.contributions import Block, Records
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.draws import Draws
+from dpgen.privacy.mechanisms.noise import KeyedNoise, NoiseSource, new_key
+from dpgen.privacy.mechanisms.noisy_step import NoisyStep
 
 CPU = torch.device("cpu")
 Shapes = Mapping[str, tuple[int, ...]]

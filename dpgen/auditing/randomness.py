@@ -25,7 +25,7 @@ from dpgen.auditing.overheard import (
     fresh_source,
     overhear_coins,
 )
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 
 LIMIT = 6.0
 SHAPES = {"first": (100_000, 1), "second": (400, 250)}

@@ -42,15 +42,17 @@ from dpgen.auditing.overheard import bound
 from dpgen.auditing.stand_ins import StandIns, neighbours
 from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts
-from dpgen.privacy import mechanisms
-from dpgen.privacy.draws import Draws
 from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum
-from dpgen.privacy.noise import NoiseSource
+from dpgen.privacy.mechanisms import noisy_step, noisy_sum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.draws import Draws
+from dpgen.privacy.mechanisms.noise import NoiseSource
+from dpgen.privacy.mechanisms.noisy_step import NoisyStep
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.storage.canonical import canonical
 
 DATED = ("ledger.jsonl", "privacy.json")
+READERS = (noisy_step.__file__, noisy_sum.__file__)
 N_STEPS = 2  # of every DP-SGD stage: a step is a function of the released parameters and its batch
 
 
@@ -169,7 +171,7 @@ class Guarded(StandIns):
 
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
         reader = frame = sys._getframe(1)
-        while frame is not None and frame.f_code.co_filename != mechanisms.__file__:
+        while frame is not None and frame.f_code.co_filename not in READERS:
             frame = frame.f_back
         if frame is None:
             self.world.outside.add(reader.f_code.co_qualname)

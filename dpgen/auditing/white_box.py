@@ -17,7 +17,7 @@ from dpgen.auditing.one_run import OneRun, best_game
 from dpgen.auditing.two_world import ALPHA as TWO_WORLD_ALPHA
 from dpgen.auditing.two_world import TwoWorld, TwoWorldGame
 from dpgen.privacy.accounting.accountant import Adjacency
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 
 N_OTHERS = 7  # records in both worlds
 MICRO_BATCH = 4  # the canary shares a micro-batch with some of them, not with all

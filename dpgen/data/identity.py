@@ -36,7 +36,7 @@ def installation_key() -> bytes:
     recognised, and each would get a fresh budget.
     """
     # torch comes with it; `home` is asked without
-    from dpgen.privacy.noise import KEY_BYTES, new_key
+    from dpgen.privacy.mechanisms.noise import KEY_BYTES, new_key
 
     path = home() / "key"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -118,7 +118,7 @@ def overlap(source: Source, other: Source) -> int:
     """How many different images are in both, as `identify` recognises them; public or private, and
     with no trace in the installation.
     """
-    from dpgen.privacy.noise import new_key
+    from dpgen.privacy.mechanisms.noise import new_key
 
     key = new_key()
     return n_shared(identify(source, key).marks, identify(other, key).marks)

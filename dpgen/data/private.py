@@ -24,8 +24,10 @@ from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.charges import Charge
 from dpgen.privacy.descent import Descent
 from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum, Records
-from dpgen.privacy.noise import NoiseSource
+from dpgen.privacy.mechanisms.contributions import Records
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.noise import NoiseSource
+from dpgen.privacy.mechanisms.noisy_step import NoisyStep
 from dpgen.privacy.notice import Claim
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.witness import StageWitness

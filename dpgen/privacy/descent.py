@@ -6,7 +6,7 @@ may be asked again after a kill; when it is finished, it is never asked again.
 
 What this cannot see is a ledger that was copied, too, with the folder (that of public data lies in
 it) or by whoever names one with ``--ledger``: each of the two then knows one line of descent. What
-is left is that another question has other noise (`dpgen.privacy.noise`).
+is left is that another question has other noise (`dpgen.privacy.mechanisms.noise`).
 """
 
 from __future__ import annotations

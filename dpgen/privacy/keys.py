@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.lineage import Lineage
-from dpgen.privacy.noise import KEY_BYTES, KeyedNoise, new_key
+from dpgen.privacy.mechanisms.noise import KEY_BYTES, KeyedNoise, new_key
 from dpgen.storage.durable import replace_durably
 from dpgen.storage.files import TEXT_BYTES, read_bytes, read_text
 

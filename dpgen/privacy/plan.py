@@ -13,7 +13,7 @@ from dpgen.privacy.accounting.calibration import calibrate, gaussian_mu
 from dpgen.privacy.accounting.events import GaussianLeaf, compose
 from dpgen.privacy.accounting.relation import Adjacency, Relation
 from dpgen.privacy.charges import Charge, plan_hash
-from dpgen.privacy.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 
 LAST_DIGIT = 2e-4  # multipliers have 5 digits, rounded up
 

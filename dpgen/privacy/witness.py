@@ -13,7 +13,7 @@ from typing import Any
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.charges import Charge
 from dpgen.privacy.descent import Descent, noted
-from dpgen.privacy.question import Question, differences
+from dpgen.privacy.mechanisms.question import Question, differences
 from dpgen.storage.canonical import digest
 
 # By ledger, run, plan and release, the question that this process has answered.

@@ -37,8 +37,8 @@ from dpgen.networks.ema import EMA
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of, round_up
 from dpgen.privacy.accounting.calibration import calibrate
 from dpgen.privacy.accounting.events import GaussianLeaf
-from dpgen.privacy.clipping import clip_factors
-from dpgen.privacy.noise import NoiseSource
+from dpgen.privacy.mechanisms.clipping import clip_factors
+from dpgen.privacy.mechanisms.noise import NoiseSource
 from dpgen.privacy.notice import Claim, gaussian_worst_case, unbounded
 from dpgen.progress import progress_bar
 from dpgen.published import unprotected

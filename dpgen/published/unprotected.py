@@ -16,7 +16,7 @@ from torch import Tensor
 from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.networks.ema import EMA
-from dpgen.privacy.mechanisms import Records
+from dpgen.privacy.mechanisms.contributions import Records
 from dpgen.progress import progress_bar
 
 # (images, labels and rows of a batch, its generator) -> loss of each record, (B,)

@@ -19,7 +19,7 @@ from typing import Any
 from dpgen.privacy.certificate import CERTIFICATE, NOTICE
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.lineage import UNMARKED
-from dpgen.privacy.question import differences
+from dpgen.privacy.mechanisms.question import differences
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.storage.canonical import canonical
 from dpgen.storage.durable import replace_durably, still_named

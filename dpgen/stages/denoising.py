@@ -28,9 +28,9 @@ from dpgen.data.private import PrivateDataset
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.ema import EMA
 from dpgen.networks.per_record import require_per_record
-from dpgen.privacy.draws import Draws
-from dpgen.privacy.gradients import BatchedLoss, Call
-from dpgen.privacy.mechanisms import NoisySGD
+from dpgen.privacy.mechanisms.declared import NoisySGD
+from dpgen.privacy.mechanisms.draws import Draws
+from dpgen.privacy.mechanisms.gradients import BatchedLoss, Call
 from dpgen.progress import progress_bar
 from dpgen.runs.checkpoint import Checkpoints, TrainingState
 from dpgen.runs.context import in_memory

@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dpgen.privacy.contributions import Block
+from dpgen.privacy.mechanisms.contributions import Block
 from dpgen.stages.counts import shrunk_counts
 
 if TYPE_CHECKING:

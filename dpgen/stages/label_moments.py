@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from dpgen.networks.fixed.gabor import GaborFeatures
-from dpgen.privacy.contributions import Block
+from dpgen.privacy.mechanisms.contributions import Block
 from dpgen.stages.moments import stack
 
 if TYPE_CHECKING:

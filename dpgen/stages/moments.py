@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from dpgen.networks.fixed.cosines import Cosines
-from dpgen.privacy.contributions import Block
+from dpgen.privacy.mechanisms.contributions import Block
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,8 +15,8 @@ from dpgen.images.images import PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.hidden_features import HiddenFeatures
 from dpgen.networks.labeller import Axes
-from dpgen.privacy.clipping import add_clipped, zero_sum
-from dpgen.privacy.draws import KEY_BYTES, Draws
+from dpgen.privacy.mechanisms.clipping import add_clipped, zero_sum
+from dpgen.privacy.mechanisms.draws import KEY_BYTES, Draws
 from dpgen.runs.context import Hardware, Rehearsal, peak_memory
 from dpgen.stages import sketch, sketch_plan
 from dpgen.stages.denoising import DenoisingObjective

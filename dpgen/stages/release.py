@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy.mechanisms import NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.progress import progress_bar
 from dpgen.runs.checkpoint import Checkpoints
 

@@ -29,7 +29,7 @@ from dpgen.networks.hidden_features import HiddenFeatures
 from dpgen.networks.labeller import Axes, Labeller, LabellerConfig, in_parts
 from dpgen.networks.perceptual import PerceptualNetwork
 from dpgen.networks.proposer import Proposer, ProposerConfig
-from dpgen.privacy.mechanisms import NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.plan import Plan
 from dpgen.progress import progress_bar
 from dpgen.runs.context import Workplace

@@ -9,8 +9,8 @@ from dpgen.networks.fixed.fourier import FourierFeatures
 from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.hidden_features import HiddenFeatures
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.contributions import Statistic
-from dpgen.privacy.declared import NoisySum
+from dpgen.privacy.mechanisms.contributions import Statistic
+from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.plan import Plan, Stage, split_budget
 from dpgen.stages.embedding import ClassEmbeddings, FeatureMap
 from dpgen.stages.label_moments import LABEL, LabelMoments

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.fixed.cosines import Cosines
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.contributions import Statistic
-from dpgen.privacy.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.contributions import Statistic
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan, Stage, split_budget
 from dpgen.stages import sketch_plan
 from dpgen.stages.moments import MEANS, SPREAD, ClassMeans, ClassSpread

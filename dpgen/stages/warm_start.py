@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dpgen.data.private import PrivateDataset
 from dpgen.networks.fixed.cosines import Cosines
-from dpgen.privacy.mechanisms import NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages.counts import shrunk_counts
 from dpgen.stages.moments import MEANS, SPREAD, ClassMeans, ClassSpread, unstack

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from dpgen.networks.denoiser import DenoiserConfig
-from dpgen.privacy.mechanisms import NoisySGD
-from dpgen.privacy.noise import KeyedNoise
-from dpgen.privacy.question import Given, Question
-from dpgen.privacy.row_sums import row_squares, weighted_sum
+from dpgen.privacy.mechanisms.declared import NoisySGD
+from dpgen.privacy.mechanisms.noise import KeyedNoise
+from dpgen.privacy.mechanisms.question import Given, Question
+from dpgen.privacy.mechanisms.row_sums import row_squares, weighted_sum
 from dpgen.stages.micro_batch import records_at_once
 from speed_runs.bench import Bench
 from speed_runs.steps import Case

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dpgen.privacy.clipping import clip_factors
+from dpgen.privacy.mechanisms.clipping import clip_factors
 from dpgen.stages.denoising import DenoisingObjective
 from dpgen.training.denoising import NoiseLevels
 from speed_runs.bench import Bench, over

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
-from dpgen.privacy.clipping import add_clipped, zero_sum
-from dpgen.privacy.draws import KEY_BYTES, Draws
-from dpgen.privacy.gradients import per_record_gradients
+from dpgen.privacy.mechanisms.clipping import add_clipped, zero_sum
+from dpgen.privacy.mechanisms.draws import KEY_BYTES, Draws
+from dpgen.privacy.mechanisms.gradients import per_record_gradients
 from dpgen.stages.denoising import DenoisingObjective
 from dpgen.training.denoising import NoiseLevels
 from speed_runs.bench import Bench, over

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from dpgen.auditing.canaries import CanaryStatistic, canary_scores
-from dpgen.privacy.clipping import MARGIN
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.clipping import MARGIN
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,7 +17,7 @@ from dpgen.auditing.claims import (
 )
 from dpgen.privacy.accounting.accountant import Adjacency, delta_of, epsilon_of, gaussian_delta
 from dpgen.privacy.accounting.events import GaussianLeaf, compose
-from dpgen.privacy.mechanisms import NoisySGD
+from dpgen.privacy.mechanisms.declared import NoisySGD
 
 DELTA = 1e-5
 RATES = np.array([1e-4, 0.01, 0.2, 0.5, 0.9, 0.999])

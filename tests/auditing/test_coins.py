@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dpgen.auditing.coins import coins
-from dpgen.privacy.mechanisms import NoisySGD
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.declared import NoisySGD
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 
 pytestmark = pytest.mark.usefixtures("one_thread", "short_audits")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dpgen.auditing import keys
-from dpgen.privacy.noise import KEY_BYTES, KeyedNoise, new_key
+from dpgen.privacy.mechanisms.noise import KEY_BYTES, KeyedNoise, new_key
 
 WORDS = ["a note", "0123456789abcdef0123456789abcdef", "41"]
 NAMES = ["run-7", "teacher", "31337"]

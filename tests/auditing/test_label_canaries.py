@@ -17,7 +17,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts, to_float
 from dpgen.privacy import keys
 from dpgen.privacy.accounting.accountant import Adjacency
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.runs.released import load_network
 
 pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")

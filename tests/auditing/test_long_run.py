@@ -13,8 +13,8 @@ from torch import Tensor
 from dpgen.auditing import long_run
 from dpgen.auditing.canaries import CanaryStatistic
 from dpgen.auditing.long_run import of_a_run
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 
 pytestmark = pytest.mark.usefixtures("one_thread", "short_audits")
 

@@ -19,10 +19,10 @@ from dpgen.auditing.canaries import CanaryStatistic
 from dpgen.auditing.claims import Claim, GaussianBlowUp, ProfileBlowUp
 from dpgen.auditing.one_run import OneRun, OneRunGame, best_game
 from dpgen.auditing.white_box import one_run
-from dpgen.privacy import clipping, mechanisms
 from dpgen.privacy.accounting.accountant import epsilon_of
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms import clipping, noisy_sum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -253,7 +253,7 @@ def test_reused_noise_is_caught(
 
 
 @pytest.mark.parametrize(
-    ("mechanism", "module"), [(SGD, clipping), (SUM, mechanisms)], ids=["sgd", "sum"]
+    ("mechanism", "module"), [(SGD, clipping), (SUM, noisy_sum)], ids=["sgd", "sum"]
 )
 def test_a_forgotten_clip_is_caught(
     monkeypatch: pytest.MonkeyPatch, mechanism: NoisySGD | NoisySum, module: object

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from dpgen.auditing.randomness import _dispersion, randomness
-from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.noise import KeyedNoise
+from dpgen.privacy.mechanisms.noisy_step import NoisyStep
 from dpgen.stages.moments import ClassMeans
 
 pytestmark = pytest.mark.usefixtures("one_thread")

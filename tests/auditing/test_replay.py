@@ -16,9 +16,9 @@ from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts
 from dpgen.methods.dpdm import DPDM
 from dpgen.methods.pge import PGE, PGESettings
-from dpgen.privacy import clipping, mechanisms
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.mechanisms import NoisySGD
+from dpgen.privacy.mechanisms import clipping, declared, noisy_step, noisy_sum
+from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.plan import Plan
 from dpgen.runs.context import Workplace
 from dpgen.stages.moments import ClassMeans
@@ -161,7 +161,7 @@ def test_noise_that_is_not_the_one_that_is_priced_is_caught(
     untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        mechanisms.NoisySum, "noise_std", property(lambda m: 0.1 * m.noise_multiplier)
+        declared.NoisySum, "noise_std", property(lambda m: 0.1 * m.noise_multiplier)
     )
     found = replay(lambda: untrained("dpdm"), FACTS)
     assert max(found.moved["class means"].values()) == math.inf
@@ -257,7 +257,7 @@ def test_a_statistic_that_passes_its_bound_is_held_by_the_mechanism_and_caught_w
     monkeypatch.setattr(ClassMeans, "__call__", longer)
     found, moved = _moved(untrained, "class means")
     assert found.passed and moved >= 0.99
-    monkeypatch.setattr(mechanisms, "clip_factors", lambda norms, bound: torch.ones_like(norms))
+    monkeypatch.setattr(noisy_sum, "clip_factors", lambda norms, bound: torch.ones_like(norms))
     found, moved = _moved(untrained, "class means")
     assert not found.passed and moved > 1.4
 
@@ -265,13 +265,13 @@ def test_a_statistic_that_passes_its_bound_is_held_by_the_mechanism_and_caught_w
 def test_a_denominator_that_follows_the_batch_is_caught(
     untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gradient = mechanisms.NoisyStep.gradient
+    gradient = noisy_step.NoisyStep.gradient
 
     def by_batch(step: Any, *given: Any) -> Any:  # noqa: ANN401
         answer, constant = gradient(step, *given), step._mechanism.expected_batch
         return {k: t * constant / len(step._slots) for k, t in answer.items()}
 
-    monkeypatch.setattr(mechanisms.NoisyStep, "gradient", by_batch)
+    monkeypatch.setattr(noisy_step.NoisyStep, "gradient", by_batch)
     found, _ = _moved(untrained, "teacher")
     assert not found.passed
     assert {"model.safetensors", "what it asked"} <= {*found.different["black"]}
@@ -309,6 +309,6 @@ def test_a_release_that_only_one_world_makes_is_caught(
 def test_a_stage_that_no_neighbour_moves_is_named(
     untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mechanisms, "add_clipped", lambda *given: None)
+    monkeypatch.setattr(noisy_step, "add_clipped", lambda *given: None)
     found = replay(lambda: untrained("dpdm"), FACTS)
     assert found.idle == ("teacher",)

@@ -20,11 +20,11 @@ from dpgen.auditing.claims import Claim, GaussianBlowUp
 from dpgen.auditing.power import two_world_power
 from dpgen.auditing.two_world import TwoWorld, TwoWorldGame
 from dpgen.auditing.white_box import sharpened, two_world
-from dpgen.privacy import clipping, mechanisms
 from dpgen.privacy.accounting.accountant import Adjacency
-from dpgen.privacy.clipping import Parameters
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms import clipping, noisy_step, noisy_sum
+from dpgen.privacy.mechanisms.clipping import Parameters
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -216,7 +216,7 @@ def test_noise_that_is_the_same_in_every_step_is_caught(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("mechanism", "module"), [(SGD, clipping), (SUM, mechanisms)], ids=["sgd", "sum"]
+    ("mechanism", "module"), [(SGD, clipping), (SUM, noisy_sum)], ids=["sgd", "sum"]
 )
 def test_a_forgotten_clip_is_caught(
     monkeypatch: pytest.MonkeyPatch, mechanism: NoisySGD | NoisySum, module: object
@@ -239,6 +239,6 @@ def test_a_clip_of_the_micro_batch_in_place_of_each_record_is_caught(
         for name in total:
             total[name] += part[name] * min(1.0, float(clip_norm) / norm)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(mechanisms, "add_clipped", of_the_mean)
+    monkeypatch.setattr(noisy_step, "add_clipped", of_the_mean)
     # The canary comes through four times as large, which is the size of its micro-batch.
     assert not played(SGD, 100).passed

@@ -86,7 +86,7 @@ def test_a_package_that_reads_before_it_pays_is_found(
 
 
 def _some_noise(_: object, plan: str) -> Any:  # noqa: ANN401
-    from dpgen.privacy.noise import KeyedNoise
+    from dpgen.privacy.mechanisms.noise import KeyedNoise
 
     return KeyedNoise(b"k" * 32, plan)
 

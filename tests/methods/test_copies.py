@@ -19,7 +19,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.privacy.chain import LedgerError, parse_lines
 from dpgen.privacy.descent import Descent
 from dpgen.privacy.lineage import Overtaken
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.verification import verify
 from dpgen.privacy.witness import StageWitness
 from dpgen.runs.context import Hardware

@@ -29,7 +29,7 @@ from dpgen.privacy.certificate import CertificateError, sha256_file
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.notice import UnverifiedClaim
 from dpgen.privacy.shared_ledger import OverlapError
 from dpgen.privacy.verification import verify

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy import keys, ledger_file, statement
-from dpgen.privacy.draws import Draws
 from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.draws import Draws
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.shared_ledger import SharedLedger
 from dpgen.privacy.verification import verify
 from dpgen.runs.checkpoint import Checkpoints

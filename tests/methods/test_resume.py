@@ -25,7 +25,7 @@ from dpgen.privacy.chain import LedgerError, parse_lines
 from dpgen.privacy.charges import executed_releases, n_runs, releases_of
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.marks import MarksFile
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.shared_ledger import SharedLedger
 from dpgen.privacy.verification import verify
 from dpgen.runs.checkpoint import Checkpoints
@@ -417,7 +417,7 @@ def test_where_memory_is_full_a_smaller_micro_batch_helps_until_the_first_answer
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr("dpgen.privacy.mechanisms.add_clipped", full)
+        patch.setattr("dpgen.privacy.mechanisms.noisy_step.add_clipped", full)
         with pytest.raises(
             MemoryError,
             match=r"^out of memory \(.*\): micro_batch is 8, .* again with "
@@ -431,10 +431,10 @@ def test_where_memory_is_full_a_smaller_micro_batch_helps_until_the_first_answer
             raise error
         plain(*given)
 
-    from dpgen.privacy.mechanisms import add_clipped as plain
+    from dpgen.privacy.mechanisms.noisy_step import add_clipped as plain
 
     with monkeypatch.context() as patch:
-        patch.setattr("dpgen.privacy.mechanisms.add_clipped", full_later)
+        patch.setattr("dpgen.privacy.mechanisms.noisy_step.add_clipped", full_later)
         with pytest.raises(MemoryError, match="micro_batch must stay 4, with which .* free some"):
             fit(tmp_path / "run", hardware=Hardware("cpu", micro_batch=4))
     fit(tmp_path / "run", hardware=Hardware("cpu"))

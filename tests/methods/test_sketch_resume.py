@@ -15,7 +15,7 @@ from dpgen import PGE
 from dpgen.data.private import PrivateDataset
 from dpgen.networks.labeller import Axes
 from dpgen.networks.perceptual import HiddenFeatures
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.verification import verify
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages import sketch

@@ -15,7 +15,7 @@ from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.chain import LedgerError
 from tests.mutations.bug import Around, Bug
 
-EVENT = "dpgen.privacy.mechanisms.NoisySGD.event"
+EVENT = "dpgen.privacy.mechanisms.declared.NoisySGD.event"
 CURVE = "dpgen.privacy.accounting.accountant._curve"
 BEGIN = "dpgen.data.private.PrivateDataset.begin"
 
@@ -143,7 +143,7 @@ BUGS = (
     Bug(
         "a release is made twice and averaged, charged once",
         "half the variance that is paid for",
-        "account", {"dpgen.privacy.mechanisms.NoisySum.release": averaged},
+        "account", {"dpgen.privacy.mechanisms.declared.NoisySum.release": averaged},
     ),
     Bug(
         "releases are not noted in the ledger",

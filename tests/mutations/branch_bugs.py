@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpgen.privacy.clipping import MARGIN, zero_sum
+from dpgen.privacy.mechanisms.clipping import MARGIN, zero_sum
 from tests.mutations.bug import Bug, Change
 from tests.mutations.clip_bugs import ADD
 
-STEP = "dpgen.privacy.mechanisms.NoisyStep._add"
-FACTORS = "dpgen.privacy.clipping.clip_factors"
-SUM_FACTORS = "dpgen.privacy.mechanisms.clip_factors"
+STEP = "dpgen.privacy.mechanisms.noisy_step.NoisyStep._add"
+FACTORS = "dpgen.privacy.mechanisms.clipping.clip_factors"
+SUM_FACTORS = "dpgen.privacy.mechanisms.noisy_sum.clip_factors"
 Which = Callable[[Tensor, Tensor, dict[str, Tensor]], Tensor]
 
 
@@ -158,7 +158,7 @@ BUGS = (
     Bug("records are added twice in one step of many", LONGER, "clip",
         {STEP: longer_at(in_step_17)}),
     Bug("one class is added twice to a release", LONGER, "clip",
-        {"dpgen.privacy.mechanisms.NoisySum._add": in_one_class}),
+        {"dpgen.privacy.mechanisms.declared.NoisySum._add": in_one_class}),
     Bug(
         "clip without its margin",
         "rounding of long sums carries a record past the clip norm",

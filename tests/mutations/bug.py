@@ -16,8 +16,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.privacy.draws import Draws
-from dpgen.privacy.noise import KeyedNoise, NoiseSource
+from dpgen.privacy.mechanisms.draws import Draws
+from dpgen.privacy.mechanisms.noise import KeyedNoise, NoiseSource
 
 # From what stands in the package to what the bug puts in its place.
 Change = Callable[[Any], Any]

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpgen.privacy.clipping import clip_factors
-from dpgen.privacy.gradients import per_record_gradients
+from dpgen.privacy.mechanisms.clipping import clip_factors
+from dpgen.privacy.mechanisms.gradients import per_record_gradients
 from tests.mutations.bug import Bug, Change
 
 Gradients = dict[str, Tensor]
-ADD = "dpgen.privacy.mechanisms.add_clipped"
+ADD = "dpgen.privacy.mechanisms.noisy_step.add_clipped"
 
 
 def rewritten(change: Callable[[Gradients, float], Gradients]) -> Change:
@@ -213,21 +213,21 @@ BUGS = (
     Bug(
         "divide by the actual batch size",
         "signal and noise scale with an un-noised count of records",
-        "clip", {"dpgen.privacy.mechanisms.NoisyStep.gradient": by_the_batch},
+        "clip", {"dpgen.privacy.mechanisms.noisy_step.NoisyStep.gradient": by_the_batch},
     ),
     Bug(
         "sums in single precision",
         "rounding of a long sum carries a record's contribution past the clip norm",
-        "clip", {"dpgen.privacy.mechanisms.zero_sum": in_single_precision},
+        "clip", {"dpgen.privacy.mechanisms.noisy_step.zero_sum": in_single_precision},
     ),
     Bug(
         "one-shot release clipped table by table",
         "a record's tables together move by sqrt(2) of the bound that is priced",
-        "clip", {"dpgen.privacy.mechanisms.NoisySum._add": table_by_table(keep=False)},
+        "clip", {"dpgen.privacy.mechanisms.declared.NoisySum._add": table_by_table(keep=False)},
     ),
     Bug(
         "NaN not zeroed in a one-shot release",
         "one record destroys a row of the release, which everybody sees",
-        "clip", {"dpgen.privacy.mechanisms.NoisySum._add": table_by_table(keep=True)},
+        "clip", {"dpgen.privacy.mechanisms.declared.NoisySum._add": table_by_table(keep=True)},
     ),
 )  # fmt: skip

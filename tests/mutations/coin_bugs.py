@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 from tests.mutations.bug import Bug, plain
 from tests.mutations.noise_bugs import COINS, CoinsFn, drawn
 

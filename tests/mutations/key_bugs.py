@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpgen.privacy.noise import KEY_BYTES, KeyedNoise
+from dpgen.privacy.mechanisms.noise import KEY_BYTES, KeyedNoise
 from tests.mutations.bug import Around, Bug, bare
 from tests.mutations.noise_bugs import ADD, COINS, AddFn, CoinsFn, drawn, noised
 
@@ -112,6 +112,6 @@ BUGS = (
     Bug(
         "noise of the first steps again after a resume",
         "the difference of two steps has no noise",
-        "keys", {"dpgen.privacy.mechanisms.NoisySGD.steps": from_zero},
+        "keys", {"dpgen.privacy.mechanisms.declared.NoisySGD.steps": from_zero},
     ),
 )  # fmt: skip

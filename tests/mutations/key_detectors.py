@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from dpgen.auditing import keys as audits
-from dpgen.privacy import keys, noise
+from dpgen.privacy import keys
 from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.noise import KEY_BYTES, KeyedNoise
+from dpgen.privacy.mechanisms import noise
+from dpgen.privacy.mechanisms.noise import KEY_BYTES, KeyedNoise
 
 N_BITS = 8 * KEY_BYTES
 

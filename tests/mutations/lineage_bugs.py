@@ -79,17 +79,17 @@ BUGS = (
     Bug(
         "question left out of the key of its noise",
         "the difference of two answers to two questions has no noise",
-        "lineage", {"dpgen.privacy.noise.KeyedNoise.for_question": unasked},
+        "lineage", {"dpgen.privacy.mechanisms.noise.KeyedNoise.for_question": unasked},
     ),
     Bug(
         "sum left out of the key of its noise",
         "what a question forgets, or a kernel does not repeat, shows without noise",
-        "lineage", {"dpgen.privacy.noise.KeyedNoise.add": blind},
+        "lineage", {"dpgen.privacy.mechanisms.noise.KeyedNoise.add": blind},
     ),
     Bug(
         "released tensors left out of the question",
         "a stage is asked again around other values, for nothing",
-        "lineage", {"dpgen.privacy.question._content": of_settings},
+        "lineage", {"dpgen.privacy.mechanisms.question._content": of_settings},
     ),
     Bug(
         "question not compared on a resume",

@@ -22,8 +22,9 @@ from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger
-from dpgen.privacy.mechanisms import Block, NoisySum
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.contributions import Block
+from dpgen.privacy.mechanisms.declared import NoisySum
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.plan import Plan, Stage
 
 N, WIDTH = 10, 2000

@@ -14,8 +14,8 @@ from torch import Tensor
 from dpgen.auditing import branches as shares
 from dpgen.auditing import coins, long_run, overheard
 from dpgen.auditing.chances import Chances
-from dpgen.privacy.draws import Draws
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.draws import Draws
 from tests.mutations.mechanism_detectors import SGD, Told, past
 
 

@@ -22,9 +22,10 @@ from torch import Tensor
 
 from dpgen.auditing import canaries, overheard, randomness, white_box
 from dpgen.auditing import oracle as oracles
-from dpgen.privacy import mechanisms
-from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms import noisy_step
+from dpgen.privacy.mechanisms.contributions import Block
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 
 CPU = torch.device("cpu")
 SGD = NoisySGD(0.2, 2, 1.3, 1000, clip_norm=0.7)
@@ -218,12 +219,12 @@ def rounding(place: Path) -> str:
     largest, generator = 0.0, torch.Generator().manual_seed(0)
     for direction in torch.randn(1, 12, generator=generator):
         parameters = {"w": torch.zeros(12, 1)}
-        total = mechanisms.zero_sum(parameters)
+        total = noisy_step.zero_sum(parameters)
         for n in (30_000, 30_000, 1):
             before = total["w"].double().clone()
             valid = torch.ones(n, dtype=torch.bool)
             batch = (1e3 * direction.expand(n, 12), torch.zeros(n), {"none": torch.zeros(n)})
-            mechanisms.add_clipped(total, RowByRow().loss, parameters, batch, valid, 0.7)
+            noisy_step.add_clipped(total, RowByRow().loss, parameters, batch, valid, 0.7)
         largest = max(largest, float((total["w"].double() - before).norm()) / 0.7)
     # The margin of production is above every rounding; without it 1e-9 hides that of the test.
     past = largest - 1

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 from tests.mutations.bug import Bug, Change, bare, plain
 
-ADD, COINS = "dpgen.privacy.noise.KeyedNoise.add", "dpgen.privacy.noise.KeyedNoise.coins"
+ADD = "dpgen.privacy.mechanisms.noise.KeyedNoise.add"
+COINS = "dpgen.privacy.mechanisms.noise.KeyedNoise.coins"
 AddFn = Callable[..., Tensor]
 CoinsFn = Callable[..., np.ndarray]
 
@@ -115,12 +116,12 @@ BUGS = (
     Bug(
         "noise divided by sqrt(accumulation steps)",
         "the noise belongs to the sum of a step, not to each of its micro-batches",
-        "noise", {"dpgen.privacy.mechanisms.NoisySGD.noise_std": fewer},
+        "noise", {"dpgen.privacy.mechanisms.declared.NoisySGD.noise_std": fewer},
     ),
     Bug(
         "noise of a release not scaled with its bound",
         "less noise than is priced wherever the bound is above 1",
-        "noise", {"dpgen.privacy.mechanisms.NoisySum.noise_std": unscaled},
+        "noise", {"dpgen.privacy.mechanisms.declared.NoisySum.noise_std": unscaled},
     ),
     Bug(
         "noise drawn once and reused in every step",
@@ -150,7 +151,7 @@ BUGS = (
     Bug(
         "empty batch skipped",
         "a step without noise says that no record was drawn",
-        "noise", {"dpgen.privacy.mechanisms.NoisyStep.gradient": skipped},
+        "noise", {"dpgen.privacy.mechanisms.noisy_step.NoisyStep.gradient": skipped},
     ),
     Bug(
         "batches of fixed size, accounted as Poisson",

@@ -10,7 +10,7 @@ import numpy as np
 
 from dpgen.data.identity import Identity
 from dpgen.images.classes import class_list
-from dpgen.privacy.noise import new_key
+from dpgen.privacy.mechanisms.noise import new_key
 from tests.mutations.bug import Bug
 
 

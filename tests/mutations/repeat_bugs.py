@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpgen.privacy.noise import KEY_BYTES, KeyedNoise
+from dpgen.privacy.mechanisms.noise import KEY_BYTES, KeyedNoise
 from tests.mutations.bug import Bug, bare, plain
 from tests.mutations.noise_bugs import ADD, AddFn, noised
 

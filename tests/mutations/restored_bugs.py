@@ -44,7 +44,7 @@ BUGS = (
         "the ledger commits a stage to no key",
         "under another key the same question has a second answer, whose mean with the first has "
         "less noise",
-        "restored", {"dpgen.privacy.noise.KeyedNoise.commitment": alike},
+        "restored", {"dpgen.privacy.mechanisms.noise.KeyedNoise.commitment": alike},
     ),
     Bug(
         "keys whose owner file is gone are tied anew",

@@ -13,9 +13,9 @@ from torch import Tensor
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy import witness
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.draws import Draws
 from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.mechanisms import NoisySGD
+from dpgen.privacy.mechanisms.declared import NoisySGD
+from dpgen.privacy.mechanisms.draws import Draws
 from dpgen.privacy.plan import Plan, Stage
 from tests.mutations.lineage_detectors import FACTS, N, Private, refused, source
 

@@ -25,8 +25,9 @@ from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import BudgetExceeded
-from dpgen.privacy.mechanisms import NoisySGD, NoisyStep, NoisySum
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.noise import KeyedNoise
+from dpgen.privacy.mechanisms.noisy_step import NoisyStep
 from dpgen.privacy.plan import Plan, Stage
 
 N = 40

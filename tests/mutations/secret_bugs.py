@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dpgen.privacy.noise import KEY_BYTES, KeyedNoise
+from dpgen.privacy.mechanisms.noise import KEY_BYTES, KeyedNoise
 from dpgen.storage.files import read_json
 from tests.mutations.bug import Bug
 
@@ -103,6 +103,6 @@ BUGS = (
     ),
     Bug(
         "noise from the first four bytes of the key", FEW, "keys",
-        {"dpgen.privacy.noise.KeyedNoise.__init__": of_four_bytes},
+        {"dpgen.privacy.mechanisms.noise.KeyedNoise.__init__": of_four_bytes},
     ),
 )  # fmt: skip

@@ -182,7 +182,7 @@ BUGS = (
     Bug(
         "updates scaled by second moments of gradients without noise",
         "the size of a step is then an un-noised function of the records",
-        "fit", {"dpgen.privacy.mechanisms.NoisyStep.gradient": scaled_by_the_sums},
+        "fit", {"dpgen.privacy.mechanisms.noisy_step.NoisyStep.gradient": scaled_by_the_sums},
     ),
     Bug(
         "number of records counted, not declared",
@@ -197,7 +197,8 @@ BUGS = (
     Bug(
         "a step asked twice under one charge",
         "the same noise on two questions: their difference has none",
-        "fit", {"dpgen.privacy.mechanisms.NoisyStep.gradient": two_questions}, LedgerError,
+        "fit", {"dpgen.privacy.mechanisms.noisy_step.NoisyStep.gradient": two_questions},
+        LedgerError,
     ),
     Bug(
         "exception on a label of no declared class",

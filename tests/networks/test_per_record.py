@@ -7,8 +7,8 @@ from torch.func import functional_call, grad, vmap
 
 from dpgen.networks.per_record import require_per_record
 from dpgen.networks.table import NETWORKS
-from dpgen.privacy.clipping import MARGIN, add_clipped, zero_sum
-from dpgen.privacy.gradients import BatchedLoss, engine_of
+from dpgen.privacy.mechanisms.clipping import MARGIN, add_clipped, zero_sum
+from dpgen.privacy.mechanisms.gradients import BatchedLoss, engine_of
 
 SHAPE = (2, 8, 8)
 N_CLASSES = 3

@@ -25,10 +25,11 @@ from dpgen.privacy.accounting.events import event_to_json
 from dpgen.privacy.certificate import read_statement, statement_bytes, tree_hash
 from dpgen.privacy.charges import lines_of_run
 from dpgen.privacy.checks import configuration, promise
-from dpgen.privacy.draws import Draws
 from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.mechanisms import Block, NoisySum
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.contributions import Block
+from dpgen.privacy.mechanisms.declared import NoisySum
+from dpgen.privacy.mechanisms.draws import Draws
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statement import inherited, statement_of
 from dpgen.runs.released import hashes, write_copy

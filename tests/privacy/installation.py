@@ -15,7 +15,7 @@ from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import leaves
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger
-from dpgen.privacy.mechanisms import NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.plan import Plan, Stage
 
 Kit = Any  # what conftest.py shares

@@ -23,7 +23,7 @@ from dpgen.privacy.chain import LedgerError, chain
 from dpgen.privacy.charges import Charge, plan_hash
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
-from dpgen.privacy.mechanisms import NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.verification import verify
 from dpgen.storage.canonical import canonical, digest

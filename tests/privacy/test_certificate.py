@@ -23,7 +23,7 @@ from dpgen.privacy.certificate import (
 from dpgen.privacy.charges import executed_releases, releases_of
 from dpgen.privacy.checks import promise
 from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statement import (
     accounting_of,

@@ -17,7 +17,7 @@ from dpgen.privacy.chain import LedgerError
 from dpgen.privacy.descent import Descent
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.lineage import Overtaken
-from dpgen.privacy.mechanisms import NoisySGD
+from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.plan import Plan, Stage
 
 Kit = Any  # what conftest.py shares

@@ -29,8 +29,9 @@ from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import PrivacyLedger
 from dpgen.privacy.ledger_file import LedgerFile
 from dpgen.privacy.lineage import Lineage, Marks, Overtaken
-from dpgen.privacy.mechanisms import Block, NoisySGD, NoisySum
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.contributions import Block
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.witness import StageWitness
 from dpgen.runs import checkpoint
@@ -233,7 +234,7 @@ def test_a_resume_that_asks_another_question_is_told_what_differs(
 def test_a_resume_with_another_version_is_refused_by_name(
     what: str, name: str, kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dpgen.privacy import question
+    from dpgen.privacy.mechanisms import question
 
     answer(begun(kit, tmp_path), kit, stop=2)
     resumed = begun(kit, tmp_path)

@@ -15,7 +15,8 @@ from dpgen.networks.fixed.fourier import FourierFeatures
 from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.labeller import Axes
 from dpgen.networks.perceptual import HiddenFeatures, PerceptualNetwork
-from dpgen.privacy.mechanisms import NoisySum, Statistic
+from dpgen.privacy.mechanisms.contributions import Statistic
+from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.stages import label_moments
 from dpgen.stages.embedding import ClassEmbeddings
 from dpgen.stages.labeller import LabelMoments

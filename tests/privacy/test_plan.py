@@ -8,7 +8,7 @@ import pytest
 from dpgen.privacy.accounting.accountant import Adjacency, Budget, epsilon_of
 from dpgen.privacy.accounting.calibration import gaussian_mu
 from dpgen.privacy.accounting.events import GaussianLeaf, compose, leaves
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan, Stage, split_budget
 
 Kit = Any  # what conftest.py shares

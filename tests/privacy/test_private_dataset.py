@@ -26,11 +26,11 @@ from dpgen.privacy.chain import LedgerError, parse_lines
 from dpgen.privacy.charges import executed_releases
 from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
-from dpgen.privacy.noise import KeyedNoise
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.noise import KeyedNoise
+from dpgen.privacy.mechanisms.question import Given, Question
 from dpgen.privacy.notice import Claim, unbounded
 from dpgen.privacy.plan import Plan, Stage
-from dpgen.privacy.question import Given, Question
 from dpgen.privacy.shared_ledger import OverlapError
 
 Kit = Any  # what conftest.py shares

@@ -19,7 +19,7 @@ from dpgen.privacy.keys import StageKeys
 from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
 from dpgen.privacy.ledger_file import LedgerFile
 from dpgen.privacy.marks import MarksFile
-from dpgen.privacy.mechanisms import NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.notice import Claim, unbounded
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.shared_ledger import OverlapError

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.labeller import Axes, in_parts
-from dpgen.privacy.mechanisms import NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.stages import labeller
 from dpgen.stages.labeller import LabelMoments, class_moments, covariance_within, fit
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dpgen.networks.fixed.cosines import Cosines
-from dpgen.privacy.mechanisms import NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.stages.moments import ClassMeans, ClassSpread, shorten, stack, unstack
 
 SHAPE, N_CLASSES, N_PAIRS = (1, 4, 4), 3, 10_000

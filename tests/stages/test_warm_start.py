@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dpgen.networks.fixed.cosines import Cosines
 from dpgen.networks.gaussian import GaussianDenoiser
-from dpgen.privacy.mechanisms import NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages import warm_start
 from dpgen.stages.moments import ClassMeans, ClassSpread, stack

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
-from dpgen.privacy.clipping import add_clipped, zero_sum
-from dpgen.privacy.draws import KEY_BYTES, Draws
+from dpgen.privacy.mechanisms.clipping import add_clipped, zero_sum
+from dpgen.privacy.mechanisms.draws import KEY_BYTES, Draws
 from dpgen.stages.denoising import DenoisingObjective
 from dpgen.training.denoising import NoiseLevels, score_weight
 from dpgen.training.score_matching import (

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from dpgen.privacy.noise import KeyedNoise, new_key
+from dpgen.privacy.mechanisms.noise import KeyedNoise, new_key
 
 N = 1_000_000
 

@@ -8,10 +8,10 @@ adversary recompute it all. Each stream is
 
 and the noise of a sum has two parts more: the width that it is asked for, and the sum itself.
 
-Randomness belongs to the question (`dpgen.privacy.question`). The same question again, after a
-kill, draws what it drew before: the same answer, not a second one. Any other question, under the
-same key, gets coins, draws and noise that know nothing of the first ones, so that the difference
-of two answers is never the un-noised difference of two sums.
+Randomness belongs to the question (`dpgen.privacy.mechanisms.question`). The same question again,
+after a kill, draws what it drew before: the same answer, not a second one. Any other question,
+under the same key, gets coins, draws and noise that know nothing of the first ones, so that the
+difference of two answers is never the un-noised difference of two sums.
 
 Why noise may depend on the sum that it hides. The one assumption is that SHAKE-256 behind a secret
 32-byte key is a pseudo-random function F (the sponge with a keyed prefix, as in KMAC). In one run
@@ -44,8 +44,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpgen.privacy.draws import KEY_BYTES as DRAW_KEY_BYTES
-from dpgen.privacy.draws import Draws
+from dpgen.privacy.mechanisms.draws import KEY_BYTES as DRAW_KEY_BYTES
+from dpgen.privacy.mechanisms.draws import Draws
 
 KEY_BYTES = 32
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from dpgen.privacy import row_sums
-from dpgen.privacy.row_sums import row_squares, weighted_sum
+from dpgen.privacy.mechanisms import row_sums
+from dpgen.privacy.mechanisms.row_sums import row_squares, weighted_sum
 
 
 def rows(n_rows: int = 5, n: int = 70_001) -> torch.Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dpgen.privacy.gradients import BatchedLoss, engine_of, per_record_gradients
+from dpgen.privacy.mechanisms.gradients import BatchedLoss, engine_of, per_record_gradients
 
 N_RECORDS, N_DRAWS = 4, 3
 

@@ -3,10 +3,11 @@ one number.
 
 Guarantee: whatever the records, the loss and the parameters, adding or removing one record changes
 the returned sum by at most ``clip_norm`` in l2. Each record's gradient is its own
-(`dpgen.privacy.gradients`), it is scaled by a factor computed from it alone, and sums run in
-float64 with the norm held at ``clip_norm / (1 + 1e-5)``, a margin above the worst rounding of 2**17
-records added one by one, and of 2**20 added in micro-batches of 128 or more. A gradient with a NaN
-or an infinity counts as zero, silently: an error would be an un-noised bit about one record.
+(`dpgen.privacy.mechanisms.gradients`), it is scaled by a factor computed from it alone, and sums
+run in float64 with the norm held at ``clip_norm / (1 + 1e-5)``, a margin above the worst rounding
+of 2**17 records added one by one, and of 2**20 added in micro-batches of 128 or more. A gradient
+with a NaN or an infinity counts as zero, silently: an error would be an un-noised bit about one
+record.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpgen.privacy.gradients import LossFn, Parameters, per_record_gradients
-from dpgen.privacy.row_sums import row_squares, weighted_sum
+from dpgen.privacy.mechanisms.gradients import LossFn, Parameters, per_record_gradients
+from dpgen.privacy.mechanisms.row_sums import row_squares, weighted_sum
 
 __all__ = ["MARGIN", "LossFn", "Parameters", "add_clipped", "clip_factors", "zero_sum"]
 

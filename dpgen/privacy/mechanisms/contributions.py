@@ -2,7 +2,7 @@
 
 A `Statistic` is what it adds to a sum, an `Objective` the loss whose gradient it adds. Both are
 frozen dataclasses of public numbers and released values, and functions of one record: all that they
-hold is described and becomes a part of the question (`dpgen.privacy.question`).
+hold is described and becomes a part of the question (`dpgen.privacy.mechanisms.question`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from dpgen.privacy.draws import Draws
-    from dpgen.privacy.gradients import LossFn
-    from dpgen.privacy.question import Question
+    from dpgen.privacy.mechanisms.draws import Draws
+    from dpgen.privacy.mechanisms.gradients import LossFn
+    from dpgen.privacy.mechanisms.question import Question
 
 
 class Records(Protocol):

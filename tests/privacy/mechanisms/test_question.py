@@ -22,9 +22,9 @@ from dpgen.networks.fixed.fourier import FourierFeatures
 from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.labeller import Axes
 from dpgen.networks.perceptual import HiddenFeatures, PerceptualNetwork
-from dpgen.privacy import question as module
-from dpgen.privacy.mechanisms import NoisySGD, NoisySum
-from dpgen.privacy.question import Given, Question, described, differences
+from dpgen.privacy.mechanisms import question as module
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.question import Given, Question, described, differences
 from dpgen.stages.denoising import DenoisingObjective
 from dpgen.stages.embedding import ClassEmbeddings
 from dpgen.stages.labeller import LabelMoments
@@ -287,7 +287,7 @@ def test_another_process_asks_the_same_question_of_the_same_network() -> None:
     """Whatever the seed of its hashes: names of a set have another order there."""
     code = (
         "import torch; from dpgen.networks.denoiser import Denoiser, DenoiserConfig; "
-        "from dpgen.privacy.question import Question; torch.manual_seed(0); "
+        "from dpgen.privacy.mechanisms.question import Question; torch.manual_seed(0); "
         "network = Denoiser(DenoiserConfig.preset('tiny', (1, 8, 8), 10, prior_bands=3)); "
         "print(Question.of(network=network).digest)"
     )

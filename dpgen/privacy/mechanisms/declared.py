@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 from dp_accounting.dp_event import DpEvent
 
 from dpgen.privacy.accounting.events import GaussianLeaf
-from dpgen.privacy.contributions import Nobody, Records, Statistic, Witness
+from dpgen.privacy.mechanisms.contributions import Nobody, Records, Statistic, Witness
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from dpgen.privacy.mechanisms import NoisyStep
-    from dpgen.privacy.noise import NoiseSource
+    from dpgen.privacy.mechanisms.noise import NoiseSource
+    from dpgen.privacy.mechanisms.noisy_step import NoisyStep
 
 NOBODY = Nobody()
 
@@ -104,7 +104,7 @@ class NoisySGD:
         witness: Witness = NOBODY,
     ) -> Iterator[NoisyStep]:
         """The releases from ``start`` on, each to be asked once for its gradient."""
-        from dpgen.privacy.mechanisms import NoisyStep
+        from dpgen.privacy.mechanisms.noisy_step import NoisyStep
 
         if not 0 <= start <= self.n_steps:
             raise ValueError(f"start must lie in [0, n_steps = {self.n_steps}], got {start}")
@@ -168,13 +168,13 @@ class NoisySum:
         witness: Witness = NOBODY,
     ) -> dict[str, Tensor]:
         """The noisy tables, (n_rows, D) float64 each."""
-        from dpgen.privacy.mechanisms import released_sum
+        from dpgen.privacy.mechanisms.noisy_sum import released_sum
 
         return released_sum(self, records, noise, micro_batch, witness)
 
     def _add(
         self, tables: dict[str, Tensor], pixels: Tensor, labels: Tensor, valid: Tensor
     ) -> None:
-        from dpgen.privacy.mechanisms import add_statistic
+        from dpgen.privacy.mechanisms.noisy_sum import add_statistic
 
         add_statistic(self, tables, pixels, labels, valid)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dpgen.privacy.draws import KEY_BYTES, Draws, philox
+from dpgen.privacy.mechanisms.draws import KEY_BYTES, Draws, philox
 
 KEY = bytes(range(KEY_BYTES))
 # Counter, key, answer: the known answers of the authors' Random123 for philox4x32-10.

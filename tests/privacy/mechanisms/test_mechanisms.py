@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from dpgen.privacy.accounting.events import leaves
-from dpgen.privacy.draws import Draws
-from dpgen.privacy.mechanisms import Block, NoisySGD, NoisyStep, NoisySum, Records
-from dpgen.privacy.noise import KeyedNoise, NoiseSource
+from dpgen.privacy.mechanisms.contributions import Block, Records
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.draws import Draws
+from dpgen.privacy.mechanisms.noise import KeyedNoise, NoiseSource
+from dpgen.privacy.mechanisms.noisy_step import NoisyStep
 
 Kit = Any  # what conftest.py shares
 

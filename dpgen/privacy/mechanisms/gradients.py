@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from dpgen.privacy.layers import known, weight_gradients
+from dpgen.privacy.mechanisms.layers import known, weight_gradients
 
 __all__ = ["BatchedLoss", "Call", "LossFn", "Parameters", "engine_of", "per_record_gradients"]
 

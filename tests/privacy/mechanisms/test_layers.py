@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dpgen.privacy.layers import CONVOLUTIONS, known, weight_gradients
+from dpgen.privacy.mechanisms.layers import CONVOLUTIONS, known, weight_gradients
 
 N_RECORDS, N_DRAWS = 3, 2
 N = N_RECORDS * N_DRAWS
@@ -55,7 +55,7 @@ def test_a_layers_gradients_are_those_of_a_loop_over_records(
     layer = layer.double()
     slope = normal(*layer(seen).shape, seed=1)
     seen, slope = (t.contiguous(memory_format=LAYOUTS[layout]) for t in (seen, slope))
-    monkeypatch.setattr("dpgen.privacy.layers._choose", lambda *_: CONVOLUTIONS[kernel])
+    monkeypatch.setattr("dpgen.privacy.mechanisms.layers._choose", lambda *_: CONVOLUTIONS[kernel])
     assert known(layer)
     found = weight_gradients(layer, seen, slope, N_RECORDS)
     expected = one_by_one(layer, seen, slope)
@@ -73,7 +73,7 @@ def test_a_record_that_is_no_number_touches_no_other(
     """Bit by bit; zero times infinity in somebody else's row would show."""
     layer, seen = LAYERS[name]
     layer = layer.float()
-    monkeypatch.setattr("dpgen.privacy.layers._choose", lambda *_: CONVOLUTIONS[kernel])
+    monkeypatch.setattr("dpgen.privacy.mechanisms.layers._choose", lambda *_: CONVOLUTIONS[kernel])
     slope = normal(*layer(seen.float() if seen.is_floating_point() else seen).shape).float()
     clean = weight_gradients(layer, _single(seen), slope, N_RECORDS)
     slope[N_DRAWS : 2 * N_DRAWS] = poison

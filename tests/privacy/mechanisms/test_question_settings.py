@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dpgen.privacy import question as module
-from dpgen.privacy.question import Given, Question
+from dpgen.privacy.mechanisms import question as module
+from dpgen.privacy.mechanisms.question import Given, Question
 from dpgen.runs.context import Hardware
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from dpgen.privacy.clipping import MARGIN, add_clipped, clip_factors, zero_sum
+from dpgen.privacy.mechanisms.clipping import MARGIN, add_clipped, clip_factors, zero_sum
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,15 @@ does not know is refused: nobody keeps a list of fields that could be forgotten.
 name of its class and the versions of the libraries; what it reads beside the fields (a closure, an
 attribute of its class, a patched function) is not seen, and of the process' own settings those are
 that `settings` lists. Where two questions look alike for that, they meet the same coins, and their
-noise is independent all the same (`dpgen.privacy.noise`).
+noise is independent all the same (`dpgen.privacy.mechanisms.noise`).
 
     stage    the same at every release of a stage: mechanism, statistic or objective with its
              released tensors, micro-batch, device, engine, versions of the libraries
     moving   what differs from release to release: the parameters
 
-The digest of both goes into the address of all randomness of the release (`dpgen.privacy.noise`).
-The number of processes is no part of it: it changes where a sum is computed, not what is asked.
+The digest of both goes into the address of all randomness of the release
+(`dpgen.privacy.mechanisms.noise`). The number of processes is no part of it: it changes where a sum
+is computed, not what is asked.
 """
 
 from __future__ import annotations

@@ -1,0 +1,89 @@
+"""A step of DP-SGD as it runs: coins, clipped gradients by micro-batch, noise.
+
+Reference: Abadi et al. (2016), arXiv 1607.00133, Algorithm 1, with the sampling its analysis
+assumes. Theorems B1 and F3.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from dpgen.privacy.mechanisms.clipping import Parameters, add_clipped, zero_sum
+from dpgen.privacy.mechanisms.contributions import Objective, Records, Witness
+from dpgen.privacy.mechanisms.declared import NoisySGD
+from dpgen.privacy.mechanisms.gradients import engine_of
+from dpgen.privacy.mechanisms.micro_batches import filled, moved
+from dpgen.privacy.mechanisms.noise import NoiseSource
+from dpgen.privacy.mechanisms.question import Given, Question
+
+
+class NoisyStep:
+    """One release of a NoisySGD. The batch never comes out; `gradient` answers once."""
+
+    def __init__(
+        self,
+        mechanism: NoisySGD,
+        index: int,
+        records: Records,
+        noise: NoiseSource,
+        micro_batch: int,
+        device: torch.device,
+        witness: Witness,
+    ) -> None:
+        self.index = index
+        self._mechanism, self._records, self._noise = mechanism, records, noise
+        self._micro_batch, self._device, self._witness = micro_batch, device, witness
+        self._answered = False
+
+    def gradient(self, objective: Objective, parameters: Parameters) -> Parameters:
+        """The noised sum of clipped gradients over the constant expected batch size, float32.
+
+        Args:
+            objective: loss and random numbers of one record.
+            parameters: released tensors to differentiate by.
+        """
+        if self._answered:
+            raise RuntimeError(
+                "NoisyStep.gradient answers once: a second answer would be a second release"
+            )
+        self._answered = True
+        m = self._mechanism
+        question = Question.of(
+            mechanism=m, objective=objective, parameters=Given(parameters),
+            engine=engine_of(objective.loss), micro_batch=self._micro_batch,
+            device=self._device.type,
+        )  # fmt: skip
+        self._witness.asked(question, self.index)
+        noise = self._noise.for_question(question.digest)
+        # The coins of this question: whoever asks another one meets another batch.
+        self._slots = noise.coins(self._records.n_slots, m.rate, release=self.index)
+        total = zero_sum(parameters)
+        for first in range(0, len(self._slots), self._micro_batch):
+            slots = self._slots[first : first + self._micro_batch]
+            self._add(total, slots, objective, noise, parameters)
+        self._witness.answering(question, self.index)
+        return {
+            name: (
+                noise.add(part, m.noise_std, release=self.index, name=name) / m.expected_batch
+            ).float()
+            for name, part in total.items()
+        }
+
+    def _add(
+        self,
+        total: Parameters,
+        slots: np.ndarray,
+        objective: Objective,
+        noise: NoiseSource,
+        parameters: Parameters,
+    ) -> None:
+        pixels, labels, valid = (
+            moved(t, self._device)
+            for t in filled(*self._records.read(slots), self._micro_batch)
+        )
+        missing = self._micro_batch - len(slots)
+        addresses = np.concatenate([slots, np.repeat(slots[:1], missing)])
+        draws = objective.draw(noise.draws(addresses, release=self.index, device=self._device))
+        clip_norm = self._mechanism.clip_norm
+        add_clipped(total, objective.loss, parameters, (pixels, labels, draws), valid, clip_norm)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dpgen.methods.loading import load
     from dpgen.methods.pge import PGE
     from dpgen.privacy.accounting.accountant import Budget
-    from dpgen.privacy.ledger import BudgetExceeded
+    from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded
     from dpgen.runs.context import Hardware
 
 # Names are imported when first used: `import dpgen` costs milliseconds, torch and diffusers cost
@@ -38,7 +38,7 @@ _HOMES = {
     "PGE": "dpgen.methods.pge",
     "PGESettings": "dpgen.configurations.pge",
     "Budget": "dpgen.privacy.accounting.accountant",
-    "BudgetExceeded": "dpgen.privacy.ledger",
+    "BudgetExceeded": "dpgen.privacy.ledger.privacy_ledger",
     "Hardware": "dpgen.runs.context",
     "Images": "dpgen.images.images",
     "PrivateDataset": "dpgen.data.private",

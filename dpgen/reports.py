@@ -12,10 +12,10 @@ from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget, round_up
 from dpgen.privacy.accounting.events import event_to_json
-from dpgen.privacy.charges import n_runs
-from dpgen.privacy.known_ledgers import KnownLedger
-from dpgen.privacy.ledger import PrivacyLedger
-from dpgen.privacy.marks import n_shared
+from dpgen.privacy.ledger.charges import n_runs
+from dpgen.privacy.ledger.known_ledgers import KnownLedger
+from dpgen.privacy.ledger.marks import n_shared
+from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 from dpgen.privacy.notice import Claim, sentences
 from dpgen.runs.context import Hardware, Rehearsal
 

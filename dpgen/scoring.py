@@ -20,7 +20,7 @@ from dpgen.evaluation.utility import Utility, UtilityProtocol, utility
 from dpgen.images.classes import Classes
 from dpgen.images.grid import save_panels
 from dpgen.images.images import Images, to_float, to_uint8
-from dpgen.privacy.ledger import PrivacyLedger
+from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 from dpgen.progress import progress_bar
 from dpgen.scores import Scores, SetScores
 from dpgen.storage.files import read_json

@@ -22,7 +22,7 @@ import numpy as np
 from dpgen.data.identity import identify
 from dpgen.data.records import array_records
 from dpgen.data.sources import RecordSource
-from dpgen.privacy.marks import MarksFile, n_shared
+from dpgen.privacy.ledger.marks import MarksFile, n_shared
 
 KEY = bytes(32)
 

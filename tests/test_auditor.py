@@ -19,7 +19,7 @@ from dpgen.auditing import replay
 from dpgen.auditing.findings import Audit
 from dpgen.auditor import audit
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms import clipping, noisy_step
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.runs.context import Hardware

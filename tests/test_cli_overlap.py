@@ -14,8 +14,8 @@ from dpgen.evaluation.benchmark import BenchmarkSettings
 from dpgen.methods.dpdm import DPDM
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import GaussianLeaf
-from dpgen.privacy.charges import Charge, plan_hash
-from dpgen.privacy.ledger import PrivacyLedger
+from dpgen.privacy.ledger.charges import Charge, plan_hash
+from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 from tests.commands import dpgen
 
 pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")

@@ -24,8 +24,8 @@ from dpgen.methods.planned import planned_check
 from dpgen.privacy import verification
 from dpgen.privacy.accounting.events import event_from_json
 from dpgen.privacy.certificate import CertificateError, read_statement, statement_bytes
-from dpgen.privacy.chain import GENESIS
-from dpgen.privacy.charges import plan_hash, relation_of
+from dpgen.privacy.ledger.chain import GENESIS
+from dpgen.privacy.ledger.charges import plan_hash, relation_of
 from dpgen.privacy.parentage import trace
 from dpgen.privacy.statement import statement_of
 from dpgen.privacy.verification import reading

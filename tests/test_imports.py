@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 ALLOWED: dict[str, set[str]] = {
     "_torchvision": set(),
     "auditing": {
-        "data", "evaluation.report", "images", "privacy", "privacy.accounting",
+        "data", "evaluation.report", "images", "privacy", "privacy.accounting", "privacy.lineage",
         "privacy.mechanisms", "storage",
     },
     "auditor": {
@@ -34,14 +34,17 @@ ALLOWED: dict[str, set[str]] = {
         "images", "networks", "privacy", "privacy.accounting", "published", "samplers", "stages",
         "training",
     },
-    "data": {"images", "privacy", "privacy.accounting", "privacy.mechanisms", "storage"},
+    "data": {
+        "images", "privacy", "privacy.accounting", "privacy.ledger", "privacy.lineage",
+        "privacy.mechanisms", "storage",
+    },
     "evaluation": {
-        "_torchvision", "images", "networks", "privacy", "progress", "settings", "storage",
+        "_torchvision", "images", "networks", "privacy.ledger", "progress", "settings", "storage",
     },
     "evaluation.report": {"storage"},
     "generator": {
-        "data", "images", "networks", "privacy", "privacy.accounting", "runs", "samplers",
-        "settings", "storage",
+        "data", "images", "networks", "privacy", "privacy.accounting", "privacy.ledger", "runs",
+        "samplers", "settings", "storage",
     },
     "images": {"privacy.accounting", "storage"},
     "methods": {
@@ -52,20 +55,28 @@ ALLOWED: dict[str, set[str]] = {
     "mixing": {"data", "images", "privacy", "progress"},
     "networks": {"_torchvision", "networks.fixed"},
     "networks.fixed": set(),
-    "privacy": {"privacy.accounting", "privacy.checks", "privacy.mechanisms", "storage"},
+    "privacy": {
+        "privacy.accounting", "privacy.checks", "privacy.ledger", "privacy.mechanisms", "storage",
+    },
     "privacy.accounting": set(),
-    "privacy.checks": {"privacy", "privacy.accounting", "storage"},
+    "privacy.checks": {"privacy", "privacy.accounting", "privacy.ledger", "storage"},
+    "privacy.ledger": {"privacy.accounting", "storage"},
+    "privacy.lineage": {"privacy.accounting", "privacy.ledger", "privacy.mechanisms", "storage"},
     "privacy.mechanisms": {"privacy.accounting", "storage"},
     "progress": set(),
     "published": {
         "data", "images", "networks", "privacy", "privacy.accounting", "privacy.mechanisms",
         "progress", "runs", "samplers", "training",
     },
-    "reports": {"data", "generator", "images", "privacy", "privacy.accounting", "runs"},
-    "runs": {"networks", "privacy", "privacy.mechanisms", "settings", "storage"},
+    "reports": {
+        "data", "generator", "images", "privacy", "privacy.accounting", "privacy.ledger", "runs",
+    },
+    "runs": {
+        "networks", "privacy", "privacy.lineage", "privacy.mechanisms", "settings", "storage",
+    },
     "samplers": set(),
     "scores": {"evaluation", "evaluation.report"},
-    "scoring": {"data", "evaluation", "images", "privacy", "progress", "scores", "storage"},
+    "scoring": {"data", "evaluation", "images", "privacy.ledger", "progress", "scores", "storage"},
     "settings": {"storage"},
     "stages": {
         "data", "images", "networks", "networks.fixed", "privacy", "privacy.accounting",

@@ -28,8 +28,9 @@ from dpgen.auditing.replay import hurried
 from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts
 from dpgen.methods.pge import PGE, PGESettings
-from dpgen.privacy import keys, mechanisms
+from dpgen.privacy import mechanisms
 from dpgen.privacy.accounting.accountant import Budget
+from dpgen.privacy.lineage import keys
 from dpgen.privacy.mechanisms import clipping
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.mechanisms.noisy_step import NoisyStep

@@ -14,7 +14,7 @@ from dpgen.data.sources import read_images
 from dpgen.images.images import Images
 from dpgen.mixing import mix
 from dpgen.privacy.certificate import CertificateError, read_statement, tree_hash
-from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statement import inherited, statement_of

@@ -42,7 +42,7 @@ from dpgen.auditing.overheard import bound
 from dpgen.auditing.stand_ins import StandIns, neighbours
 from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms import noisy_step, noisy_sum
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.draws import Draws

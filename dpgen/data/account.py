@@ -12,11 +12,11 @@ from dpgen.data.identity import Identity, home, identify, installation_key, know
 from dpgen.data.sources import Source
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import Adjacency, Budget, round_up
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.charges import limit_of, n_runs, spent_of
-from dpgen.privacy.known_ledgers import Overlap
-from dpgen.privacy.ledger import PrivacyLedger
-from dpgen.privacy.shared_ledger import OverlapRule, SharedLedger
+from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.privacy.ledger.charges import limit_of, n_runs, spent_of
+from dpgen.privacy.ledger.known_ledgers import Overlap
+from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
+from dpgen.privacy.ledger.shared_ledger import OverlapRule, SharedLedger
 from dpgen.privacy.statement import finite_or_word
 
 

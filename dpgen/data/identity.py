@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.known_ledgers import KnownLedgers
-from dpgen.privacy.marks import MARK_BYTES, n_shared
+from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.privacy.ledger.known_ledgers import KnownLedgers
+from dpgen.privacy.ledger.marks import MARK_BYTES, n_shared
 from dpgen.storage.durable import held_alone, replace_durably, sweep_partials
 from dpgen.storage.files import TEXT_BYTES, read_bytes
 

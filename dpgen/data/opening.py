@@ -11,7 +11,7 @@ from dpgen.data.sources import open_source
 from dpgen.images.classes import Classes, check_declared
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import Adjacency, Budget
-from dpgen.privacy.shared_ledger import OverlapRule
+from dpgen.privacy.ledger.shared_ledger import OverlapRule
 
 
 def open_images(

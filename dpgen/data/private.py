@@ -21,16 +21,16 @@ from torch import Tensor
 from dpgen.data.account import AccountedData
 from dpgen.data.slots import RecordSlots
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.charges import Charge
-from dpgen.privacy.descent import Descent
-from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.ledger.charges import Charge
+from dpgen.privacy.lineage.descent import Descent
+from dpgen.privacy.lineage.keys import StageKeys
+from dpgen.privacy.lineage.witness import StageWitness
 from dpgen.privacy.mechanisms.contributions import Records
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.noise import NoiseSource
 from dpgen.privacy.mechanisms.noisy_step import NoisyStep
 from dpgen.privacy.notice import Claim
 from dpgen.privacy.plan import Plan, Stage
-from dpgen.privacy.witness import StageWitness
 
 
 class PrivateDataset(AccountedData):

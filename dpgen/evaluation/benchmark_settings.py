@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from dpgen.privacy.shared_ledger import OverlapRule
+from dpgen.privacy.ledger.shared_ledger import OverlapRule
 from dpgen.settings import from_dict
 from dpgen.storage.canonical import digest
 from dpgen.storage.files import read_toml

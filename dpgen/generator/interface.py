@@ -27,7 +27,7 @@ from dpgen.generator.fitted import Fitted
 from dpgen.images.images import Images, PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.certificate import CERTIFICATE, NOTICE, statement_bytes
-from dpgen.privacy.charges import lines_of_run
+from dpgen.privacy.ledger.charges import lines_of_run
 from dpgen.privacy.notice import Claim, UnverifiedClaim, notice_of
 from dpgen.privacy.plan import Plan
 from dpgen.privacy.statement import statement_of

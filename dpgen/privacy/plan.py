@@ -12,7 +12,7 @@ from dpgen.privacy.accounting.accountant import Budget, epsilon_of, round_up
 from dpgen.privacy.accounting.calibration import calibrate, gaussian_mu
 from dpgen.privacy.accounting.events import GaussianLeaf, compose
 from dpgen.privacy.accounting.relation import Adjacency, Relation
-from dpgen.privacy.charges import Charge, plan_hash
+from dpgen.privacy.ledger.charges import Charge, plan_hash
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 
 LAST_DIGIT = 2e-4  # multipliers have 5 digits, rounded up

@@ -2,7 +2,7 @@
 
 All of it lies under ``RUN/checkpoint`` (mode 0700) and goes when the run is finished. Until then
 the folder is a secret, and so is every copy of it: keys lie there beside noisy answers. A copy that
-comes second is not answered (`dpgen.privacy.descent`).
+comes second is not answered (`dpgen.privacy.lineage.descent`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.privacy.certificate import CERTIFICATE, NOTICE
-from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.lineage import UNMARKED
+from dpgen.privacy.lineage.keys import StageKeys
+from dpgen.privacy.lineage.memory import UNMARKED
 from dpgen.privacy.mechanisms.question import differences
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.storage.canonical import canonical

@@ -54,7 +54,7 @@ def arrange(arranged: Arranged) -> list[str]:
 
     from dpgen.data import slots, sources
     from dpgen.evaluation import benchmark
-    from dpgen.privacy import keys
+    from dpgen.privacy.lineage import keys
     from dpgen.runs.checkpoint import Checkpoints
 
     keys.new_key = lambda: FIXED_KEY

@@ -128,8 +128,8 @@ def ledger_whole(home: Path, limit: float) -> Iterator[str]:
     """Every ledger's chain verifies against its head, no more is spent than its limit, and the
     marks of its records are those that it names.
     """
-    from dpgen.privacy.ledger import PrivacyLedger
-    from dpgen.privacy.marks import MarksFile
+    from dpgen.privacy.ledger.marks import MarksFile
+    from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 
     for path in sorted({*ledgers(home), *_headed(home)}):
         try:
@@ -186,7 +186,7 @@ def charged_before_touched(touches: Path, home: Path, folder: Path) -> Iterator[
 
 def executed_within_charged(home: Path) -> Iterator[str]:
     """Noted releases never exceed charged ones."""
-    from dpgen.privacy.charges import releases_of
+    from dpgen.privacy.ledger.charges import releases_of
 
     lines = lines_of(home)
     for run in {line["run"] for line in lines if "run" in line}:

@@ -222,7 +222,7 @@ def ledgers(home: Path) -> list[Path]:
 
 def spent(home: Path) -> float:
     """Epsilon of everything charged in an installation; one data set in each of ours."""
-    from dpgen.privacy.ledger import PrivacyLedger
+    from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 
     return sum(PrivacyLedger(path).spent() for path in ledgers(home))
 

@@ -15,8 +15,8 @@ from dpgen.auditing.label_canaries import label_canary_scores, with_canaries
 from dpgen.auditing.stand_ins import StandIns, neighbours
 from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts, to_float
-from dpgen.privacy import keys
 from dpgen.privacy.accounting.accountant import Adjacency
+from dpgen.privacy.lineage import keys
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.runs.released import load_network
 

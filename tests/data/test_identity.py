@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dpgen.data.identity import fingerprint, identify, installation_key, known_ledgers, overlap
-from dpgen.privacy.chain import LedgerError
+from dpgen.privacy.ledger.chain import LedgerError
 
 KEY = bytes(range(32))
 

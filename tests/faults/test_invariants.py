@@ -12,7 +12,7 @@ import pytest
 from fault_rounds import invariants
 from fault_rounds.world import contents, ledgers
 
-from dpgen.privacy.chain import GENESIS, chain
+from dpgen.privacy.ledger.chain import GENESIS, chain
 from dpgen.storage.canonical import canonical
 
 

@@ -13,9 +13,9 @@ from fault_rounds import copies, kills, machine
 from fault_rounds.rounds import Kind, Round
 
 from dpgen.data import export
-from dpgen.privacy.descent import Descent
-from dpgen.privacy.ledger import PrivacyLedger
-from dpgen.privacy.shared_ledger import SharedLedger
+from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
+from dpgen.privacy.ledger.shared_ledger import SharedLedger
+from dpgen.privacy.lineage.descent import Descent
 
 
 def done(world: Any, kind: Kind, name: str, seed: int = 3) -> Round:  # noqa: ANN401
@@ -48,7 +48,7 @@ def test_a_package_that_continues_copies_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Descent, "_require", lambda *_: None)
-    monkeypatch.setattr("dpgen.privacy.descent.last_mark", lambda *_: "")
+    monkeypatch.setattr("dpgen.privacy.lineage.descent.last_mark", lambda *_: "")
     this = done(world, copies.continued_twice(training), "copied freely", 4)
     assert any(words.startswith("one lineage") for words in this.violations)
 
@@ -77,8 +77,8 @@ def test_a_package_that_reads_before_it_pays_is_found(
     monkeypatch.setattr(SharedLedger, "charge", opened)
     monkeypatch.setattr(PrivacyLedger, "holds", lambda *_: True)
     monkeypatch.setattr(Descent, "enter", lambda *_: None)
-    monkeypatch.setattr("dpgen.privacy.keys.StageKeys.create", lambda *_: None)
-    monkeypatch.setattr("dpgen.privacy.keys.StageKeys.noise", _some_noise)
+    monkeypatch.setattr("dpgen.privacy.lineage.keys.StageKeys.create", lambda *_: None)
+    monkeypatch.setattr("dpgen.privacy.lineage.keys.StageKeys.noise", _some_noise)
     this = Round(world, world.place("unpaid"), random.Random(0))
     this.place.start(world.train(training, this.place)).finish()
     this.look(1.0)

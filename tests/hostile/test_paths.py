@@ -24,8 +24,8 @@ from dpgen.evaluation.inception import inception
 from dpgen.evaluation.report.gallery import _read as read_picture
 from dpgen.images.images import Images, PublicFacts
 from dpgen.privacy.certificate import read_statement
-from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.ledger import PrivacyLedger
+from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
+from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.notice import read_notice
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.folder import RunFolder

@@ -12,8 +12,8 @@ from dpgen.evaluation.benchmark import BenchmarkSettings, Cell, Entry, read
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import GaussianLeaf, event_to_json
-from dpgen.privacy.chain import GENESIS, chain
-from dpgen.privacy.ledger import PrivacyLedger
+from dpgen.privacy.ledger.chain import GENESIS, chain
+from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 from dpgen.reports import ledger_table
 from dpgen.runs.folder import RunFolder
 from dpgen.storage.canonical import canonical

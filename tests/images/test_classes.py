@@ -24,7 +24,7 @@ from dpgen.images.facts import Origin, PublicFacts
 from dpgen.images.images import Images, to_float
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import GaussianLeaf
-from dpgen.privacy.charges import Charge
+from dpgen.privacy.ledger.charges import Charge
 from dpgen.privacy.statement import declaration
 
 N = 12

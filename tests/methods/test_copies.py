@@ -16,12 +16,12 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy.chain import LedgerError, parse_lines
-from dpgen.privacy.descent import Descent
-from dpgen.privacy.lineage import Overtaken
+from dpgen.privacy.ledger.chain import LedgerError, parse_lines
+from dpgen.privacy.lineage.descent import Descent
+from dpgen.privacy.lineage.memory import Overtaken
+from dpgen.privacy.lineage.witness import StageWitness
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.verification import verify
-from dpgen.privacy.witness import StageWitness
 from dpgen.runs.context import Hardware
 from dpgen.stages import denoising, warm_start
 from dpgen.storage.canonical import canonical

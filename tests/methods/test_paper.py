@@ -26,12 +26,12 @@ from dpgen.methods.pge import PGE, PGESettings
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import event_to_json
 from dpgen.privacy.certificate import CertificateError, sha256_file
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.ledger import PrivacyLedger
+from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
+from dpgen.privacy.ledger.shared_ledger import OverlapError
+from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.notice import UnverifiedClaim
-from dpgen.privacy.shared_ledger import OverlapError
 from dpgen.privacy.verification import verify
 from dpgen.published import dp_sad as published_dp_sad
 from dpgen.published import pge as published_pge

@@ -69,7 +69,7 @@ def test_a_stopped_run_goes_on_to_the_weights_of_an_uninterrupted_one_and_pays_o
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dpgen.privacy.keys.new_key", lambda: b"k" * 32)
+    monkeypatch.setattr("dpgen.privacy.lineage.keys.new_key", lambda: b"k" * 32)
     monkeypatch.setattr(Checkpoints, "due", lambda states: True)
 
     def fit(folder: str) -> PGE:

@@ -24,11 +24,13 @@ import torch
 from torch import Tensor
 
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy import keys, ledger_file, statement
-from dpgen.privacy.keys import StageKeys
+from dpgen.privacy import statement
+from dpgen.privacy.ledger import ledger_file
+from dpgen.privacy.ledger.shared_ledger import SharedLedger
+from dpgen.privacy.lineage import keys
+from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.draws import Draws
 from dpgen.privacy.mechanisms.noise import KeyedNoise
-from dpgen.privacy.shared_ledger import SharedLedger
 from dpgen.privacy.verification import verify
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.context import Hardware
@@ -144,7 +146,7 @@ def live(
         with monkeypatch.context() as patch:
             patch.setenv("DPGEN_HOME", str(home / "home"))
             patch.setattr(StageKeys, "noise", noise)
-            patch.setattr("dpgen.privacy.keys.new_key", lambda: b"k" * 32)
+            patch.setattr("dpgen.privacy.lineage.keys.new_key", lambda: b"k" * 32)
             patch.setattr(Checkpoints, "due", lambda states: True)
             patch.setattr(Checkpoints, "save", save)
             patch.setattr(secrets, "token_hex", lambda n=None: next(names))

@@ -21,12 +21,12 @@ from dpgen.data.private import PrivateDataset
 from dpgen.generator import interface as generator
 from dpgen.methods import dp_sad
 from dpgen.privacy.certificate import CertificateError
-from dpgen.privacy.chain import LedgerError, parse_lines
-from dpgen.privacy.charges import executed_releases, n_runs, releases_of
-from dpgen.privacy.ledger import PrivacyLedger
-from dpgen.privacy.marks import MarksFile
+from dpgen.privacy.ledger.chain import LedgerError, parse_lines
+from dpgen.privacy.ledger.charges import executed_releases, n_runs, releases_of
+from dpgen.privacy.ledger.marks import MarksFile
+from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
+from dpgen.privacy.ledger.shared_ledger import SharedLedger
 from dpgen.privacy.mechanisms.noise import KeyedNoise
-from dpgen.privacy.shared_ledger import SharedLedger
 from dpgen.privacy.verification import verify
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.context import Hardware, in_memory
@@ -40,7 +40,7 @@ def fixed_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same key in both worlds; the plan hash still separates the stages. States at every
     step.
     """
-    monkeypatch.setattr("dpgen.privacy.keys.new_key", lambda: b"k" * 32)
+    monkeypatch.setattr("dpgen.privacy.lineage.keys.new_key", lambda: b"k" * 32)
     monkeypatch.setattr(Checkpoints, "due", lambda states: True)
 
 

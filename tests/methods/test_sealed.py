@@ -89,7 +89,7 @@ def trained(
     """Trains DP-SAD under fixed keys; ``poisoned`` makes every touch of the data in stage two
     raise.
     """
-    monkeypatch.setattr("dpgen.privacy.keys.new_key", lambda: b"k" * 32)
+    monkeypatch.setattr("dpgen.privacy.lineage.keys.new_key", lambda: b"k" * 32)
 
     def train(name: str, *, poisoned: bool) -> Run:
         source = type(records)(records.pixels, records.labels, records.class_names)

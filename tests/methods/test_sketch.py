@@ -100,7 +100,7 @@ def test_a_run_stopped_after_any_checkpoint_goes_on_to_the_same_networks_and_pay
     records: Any,  # noqa: ANN401
 ) -> None:
     """One key for all, so that a run that nothing stopped is the oracle."""
-    monkeypatch.setattr("dpgen.privacy.keys.new_key", lambda: b"k" * 32)
+    monkeypatch.setattr("dpgen.privacy.lineage.keys.new_key", lambda: b"k" * 32)
     write, saved = Checkpoints.save, []
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "oracle home"))
     oracle = tiny("labelled").fit(dataset(records), out=tmp_path / "oracle", seed=1)

@@ -38,7 +38,7 @@ def fit(
     records: Any,  # noqa: ANN401
 ) -> Fit:
     """`fit` of the labelled sketch into a folder, in one world of keys."""
-    monkeypatch.setattr("dpgen.privacy.keys.new_key", lambda: b"k" * 32)
+    monkeypatch.setattr("dpgen.privacy.lineage.keys.new_key", lambda: b"k" * 32)
 
     def run(folder: str) -> PGE:
         with monkeypatch.context() as patch:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dpgen.privacy.accounting.events import GaussianLeaf, compose
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.chain import LedgerError
+from dpgen.privacy.ledger.chain import LedgerError
 from tests.mutations.bug import Around, Bug
 
 EVENT = "dpgen.privacy.mechanisms.declared.NoisySGD.event"
@@ -148,12 +148,12 @@ BUGS = (
     Bug(
         "releases are not noted in the ledger",
         "nobody can compare what ran with what was paid",
-        "account", {"dpgen.privacy.ledger.PrivacyLedger.executed": unnoted},
+        "account", {"dpgen.privacy.ledger.privacy_ledger.PrivacyLedger.executed": unnoted},
     ),
     Bug(
         "earlier runs do not count",
         "what a data set has spent is the sum of all its runs",
-        "account", {"dpgen.privacy.ledger.charged_event": for_nothing},
+        "account", {"dpgen.privacy.ledger.privacy_ledger.charged_event": for_nothing},
     ),
     Bug(
         "a data set is known by where it lies",

@@ -28,8 +28,8 @@ from dpgen.networks.denoiser_config import PRESETS, Preset
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of
 from dpgen.privacy.accounting.events import event_from_json, leaves
 from dpgen.privacy.certificate import read_statement
-from dpgen.privacy.charges import charged_event, executed_releases
-from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.ledger.charges import charged_event, executed_releases
+from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.verification import verify
 from dpgen.runs.context import Hardware

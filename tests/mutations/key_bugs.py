@@ -77,7 +77,7 @@ BUGS = (
     Bug(
         "private noise from the public seed",
         "whoever knows the published seed subtracts the noise",
-        "keys", {"dpgen.privacy.keys.new_key": from_the_seed},
+        "keys", {"dpgen.privacy.lineage.keys.new_key": from_the_seed},
     ),
     Bug(
         "private noise from torch's global generator",
@@ -87,7 +87,7 @@ BUGS = (
     Bug(
         "two releases with the same noise, as a sketch in two rounds",
         "their difference has no noise",
-        "keys", {"dpgen.privacy.keys.StageKeys.noise": without_plan},
+        "keys", {"dpgen.privacy.lineage.keys.StageKeys.noise": without_plan},
     ),
     Bug(
         "new noise with old coins after a resume",
@@ -102,12 +102,12 @@ BUGS = (
     Bug(
         "new key after a resume",
         "a repeated step is a second release under one charge",
-        "keys", {"dpgen.privacy.keys.StageKeys.noise": drawn_again},
+        "keys", {"dpgen.privacy.lineage.keys.StageKeys.noise": drawn_again},
     ),
     Bug(
         "the key of a finished stage is kept",
         "a stage that is asked again, for something else, has noise that is known to repeat",
-        "keys", {"dpgen.privacy.keys.StageKeys.forget": kept},
+        "keys", {"dpgen.privacy.lineage.keys.StageKeys.forget": kept},
     ),
     Bug(
         "noise of the first steps again after a resume",

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from dpgen.auditing import keys as audits
-from dpgen.privacy import keys
-from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.lineage import keys
+from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms import noise
 from dpgen.privacy.mechanisms.noise import KEY_BYTES, KeyedNoise
 

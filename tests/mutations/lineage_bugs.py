@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpgen.privacy.lineage import Marks
+from dpgen.privacy.lineage.memory import Marks
 from dpgen.storage.canonical import canonical
 from dpgen.storage.durable import replace_durably
 from tests.mutations.bug import Bug, Change
@@ -94,25 +94,25 @@ BUGS = (
     Bug(
         "question not compared on a resume",
         "a stage is asked two questions under one charge",
-        "lineage", {"dpgen.privacy.witness.StageWitness._compared": nothing},
+        "lineage", {"dpgen.privacy.lineage.witness.StageWitness._compared": nothing},
     ),
     Bug(
         "question not written into the ledger",
         "a stage is asked two questions under one charge",
-        "lineage", {"dpgen.privacy.descent.Descent.note": without("asked")},
+        "lineage", {"dpgen.privacy.lineage.descent.Descent.note": without("asked")},
     ),
     Bug(
         "a finished stage is not written down",
         "a key that a backup kept answers it again",
-        "lineage", {"dpgen.privacy.descent.Descent.note": without("finished")},
+        "lineage", {"dpgen.privacy.lineage.descent.Descent.note": without("finished")},
     ),
     Bug(
         "mark written into the ledger before the checkpoint",
         "a kill between the two looks like a copy: an honest run is lost, or copies are let in",
         "lineage",
         {
-            "dpgen.privacy.lineage.Lineage.propose": kept_back,
-            "dpgen.privacy.descent.Descent.begin": ledger_first,
+            "dpgen.privacy.lineage.memory.Lineage.propose": kept_back,
+            "dpgen.privacy.lineage.descent.Descent.begin": ledger_first,
         },
     ),
     Bug(
@@ -120,13 +120,13 @@ BUGS = (
         "every copy is answered under the one charge",
         "lineage",
         {
-            "dpgen.privacy.descent.last_mark": markless,
-            "dpgen.privacy.descent.Descent._require": nothing,
+            "dpgen.privacy.lineage.descent.last_mark": markless,
+            "dpgen.privacy.lineage.descent.Descent._require": nothing,
         },
     ),
     Bug(
         "a running original is not stopped by its copy",
         "both are answered under the one charge",
-        "lineage", {"dpgen.privacy.descent.Descent._require": nothing},
+        "lineage", {"dpgen.privacy.lineage.descent.Descent._require": nothing},
     ),
 )  # fmt: skip

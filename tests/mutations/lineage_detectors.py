@@ -17,11 +17,11 @@ from dpgen.auditing.stand_ins import StandIns
 from dpgen.data.private import PrivateDataset
 from dpgen.data.slots import RecordSlots
 from dpgen.images.images import PublicFacts
-from dpgen.privacy import witness
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.ledger import PrivacyLedger
+from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
+from dpgen.privacy.lineage import witness
+from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.contributions import Block
 from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.mechanisms.noise import KeyedNoise

@@ -54,7 +54,7 @@ BUGS = (
     Bug(
         "marks of the records are not written",
         "data that share records with a known ledger get a fresh budget",
-        "records", {"dpgen.privacy.shared_ledger.SharedLedger._mark": unmarked},
+        "records", {"dpgen.privacy.ledger.shared_ledger.SharedLedger._mark": unmarked},
     ),
     Bug(
         "marks of the records are made under a fresh key",
@@ -64,7 +64,7 @@ BUGS = (
     Bug(
         "only whole data sets are recognised",
         "one record more or less begins an account of its own",
-        "records", {"dpgen.privacy.known_ledgers.KnownLedgers.sharing": fewer},
+        "records", {"dpgen.privacy.ledger.known_ledgers.KnownLedgers.sharing": fewer},
     ),
     Bug(
         "classes counted in private labels",

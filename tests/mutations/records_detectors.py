@@ -15,9 +15,9 @@ from dpgen.data.private import PrivateDataset
 from dpgen.images.classes import class_list
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.charges import n_runs
-from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.shared_ledger import OverlapError, OverlapRule
+from dpgen.privacy.ledger.charges import n_runs
+from dpgen.privacy.ledger.shared_ledger import OverlapError, OverlapRule
+from dpgen.privacy.lineage.keys import StageKeys
 from tests.mutations.lineage_detectors import PLAN, Private
 
 N = 8

@@ -186,6 +186,6 @@ BUGS = (
     Bug(
         "stages share a stream of noise, some words apart",
         "the difference of two stages, moved, has no noise",
-        "keys", {"dpgen.privacy.keys.StageKeys.noise": across_stages},
+        "keys", {"dpgen.privacy.lineage.keys.StageKeys.noise": across_stages},
     ),
 )  # fmt: skip

@@ -33,12 +33,12 @@ BUGS = (
     Bug(
         "what a saved state holds is not remembered",
         "an edited checkpoint is asked a second question about a step whose answer was seen",
-        "restored", {"dpgen.privacy.answers.Answers.add": forgotten},
+        "restored", {"dpgen.privacy.lineage.answers.Answers.add": forgotten},
     ),
     Bug(
         "what a saved state holds is compared one release late",
         "an edited checkpoint is asked a second question about a step whose answer was seen",
-        "restored", {"dpgen.privacy.answers.Answers.contradict": last_one},
+        "restored", {"dpgen.privacy.lineage.answers.Answers.contradict": last_one},
     ),
     Bug(
         "the ledger commits a stage to no key",
@@ -49,6 +49,6 @@ BUGS = (
     Bug(
         "keys whose owner file is gone are tied anew",
         "other records are answered under the charge of the first ones",
-        "restored", {"dpgen.privacy.descent.Descent.was_begun": never},
+        "restored", {"dpgen.privacy.lineage.descent.Descent.was_begun": never},
     ),
 )  # fmt: skip

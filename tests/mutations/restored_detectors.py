@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy import witness
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.lineage import witness
+from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.mechanisms.draws import Draws
 from dpgen.privacy.plan import Plan, Stage

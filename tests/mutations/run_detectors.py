@@ -22,9 +22,9 @@ from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.ledger import BudgetExceeded
+from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded
+from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.mechanisms.noisy_step import NoisyStep

@@ -15,13 +15,13 @@ from dpgen.privacy.mechanisms.noise import KEY_BYTES, KeyedNoise
 from dpgen.storage.files import read_json
 from tests.mutations.bug import Bug
 
-CREATE = "dpgen.privacy.keys.StageKeys.create"
+CREATE = "dpgen.privacy.lineage.keys.StageKeys.create"
 
 
 def made(key: Callable[[], bytes]) -> dict[str, Callable[[Any], Any]]:
     """`new_key` wherever it is called, with this in its place."""
     return dict.fromkeys(
-        ("dpgen.privacy.keys.new_key", "dpgen.auditing.keys.new_key"), lambda original: key
+        ("dpgen.privacy.lineage.keys.new_key", "dpgen.auditing.keys.new_key"), lambda original: key
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dpgen.data.private import PrivateDataset
 from dpgen.networks.denoiser import Denoiser
-from dpgen.privacy.chain import LedgerError
+from dpgen.privacy.ledger.chain import LedgerError
 from tests.mutations.bug import Around, Bug
 
 TRAIN = "dpgen.stages.denoising.train_teacher"

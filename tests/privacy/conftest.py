@@ -23,9 +23,9 @@ from dpgen.privacy.accounting import forms
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of, second_opinion
 from dpgen.privacy.accounting.events import event_to_json
 from dpgen.privacy.certificate import read_statement, statement_bytes, tree_hash
-from dpgen.privacy.charges import lines_of_run
 from dpgen.privacy.checks import configuration, promise
-from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.ledger.charges import lines_of_run
+from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.contributions import Block
 from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.mechanisms.draws import Draws

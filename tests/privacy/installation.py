@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy import charges
-from dpgen.privacy import ledger as ledger_module
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import leaves
-from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.ledger import PrivacyLedger
+from dpgen.privacy.ledger import charges
+from dpgen.privacy.ledger import privacy_ledger as ledger_module
+from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
+from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.plan import Plan, Stage
 

@@ -20,9 +20,9 @@ from dpgen.privacy.certificate import (
     statement_bytes,
     tree_hash,
 )
-from dpgen.privacy.charges import executed_releases, releases_of
 from dpgen.privacy.checks import promise
-from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.ledger.charges import executed_releases, releases_of
+from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statement import (

@@ -115,7 +115,7 @@ def _rename(ledger: Path, head: Path, forged: Path, name: str) -> None:
     """The same lines under the name of another data set, chained anew."""
     import json
 
-    from dpgen.privacy.chain import chain
+    from dpgen.privacy.ledger.chain import chain
     from dpgen.storage.canonical import canonical
 
     lines = [json.loads(row) for row in ledger.read_text().splitlines()]
@@ -201,7 +201,7 @@ def test_a_copy_that_lacks_a_line_of_the_ledger_is_a_failure(drop: str, place: P
 def test_notes_of_a_limit_after_a_run_do_not_contradict_its_copy(kit: Kit, place: Path) -> None:
     """And a run that comes after the limit was raised carries the line that says so."""
     from dpgen.privacy.accounting.accountant import Budget
-    from dpgen.privacy.ledger import PrivacyLedger
+    from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 
     ledger = PrivacyLedger(place / "ledger.jsonl")
     ledger.raise_limit(Budget(60.0, ledger.limit.delta))

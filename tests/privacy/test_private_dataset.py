@@ -17,21 +17,21 @@ from dpgen.data import account, identity
 from dpgen.data.identity import fingerprint, installation_key
 from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts, to_float
-from dpgen.privacy import charges
-from dpgen.privacy import ledger as ledger_module
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of
 from dpgen.privacy.accounting.events import leaves
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.chain import LedgerError, parse_lines
-from dpgen.privacy.charges import executed_releases
-from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
+from dpgen.privacy.ledger import charges
+from dpgen.privacy.ledger import privacy_ledger as ledger_module
+from dpgen.privacy.ledger.chain import LedgerError, parse_lines
+from dpgen.privacy.ledger.charges import executed_releases
+from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded, PrivacyLedger
+from dpgen.privacy.ledger.shared_ledger import OverlapError
+from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.mechanisms.question import Given, Question
 from dpgen.privacy.notice import Claim, unbounded
 from dpgen.privacy.plan import Plan, Stage
-from dpgen.privacy.shared_ledger import OverlapError
 
 Kit = Any  # what conftest.py shares
 

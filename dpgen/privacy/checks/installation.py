@@ -12,8 +12,11 @@ from typing import Any
 
 from dpgen.privacy.accounting.accountant import round_up
 from dpgen.privacy.certificate import EARLIER
-from dpgen.privacy.chain import LEDGER_BYTES, LedgerError
-from dpgen.privacy.charges import (
+from dpgen.privacy.checks.check import Check, agree
+from dpgen.privacy.checks.ledger_copy import read_copy
+from dpgen.privacy.checks.promise import PUBLIC, basis_of
+from dpgen.privacy.ledger.chain import LEDGER_BYTES, LedgerError
+from dpgen.privacy.ledger.charges import (
     lines_of_run,
     n_runs,
     plan_hash,
@@ -21,10 +24,7 @@ from dpgen.privacy.charges import (
     releases_of,
     spent_of,
 )
-from dpgen.privacy.checks.check import Check, agree
-from dpgen.privacy.checks.ledger_copy import read_copy
-from dpgen.privacy.checks.promise import PUBLIC, basis_of
-from dpgen.privacy.ledger import PrivacyLedger
+from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 from dpgen.privacy.recorded import leaf_of
 from dpgen.storage.files import open_file, parse_json
 

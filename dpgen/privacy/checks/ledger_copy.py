@@ -14,8 +14,11 @@ from typing import Any
 
 from dpgen.privacy.accounting.events import event_from_json, event_to_json
 from dpgen.privacy.certificate import COPY, EARLIER
-from dpgen.privacy.chain import GENESIS, LEDGER_BYTES, check_fields, parse_lines
-from dpgen.privacy.charges import (
+from dpgen.privacy.checks.check import Check, agree
+from dpgen.privacy.checks.lineage import lineage_check
+from dpgen.privacy.checks.promise import PUBLIC
+from dpgen.privacy.ledger.chain import GENESIS, LEDGER_BYTES, check_fields, parse_lines
+from dpgen.privacy.ledger.charges import (
     charged_event,
     executed_releases,
     limit_of,
@@ -23,9 +26,6 @@ from dpgen.privacy.charges import (
     relation_of,
     releases_of,
 )
-from dpgen.privacy.checks.check import Check, agree
-from dpgen.privacy.checks.lineage import lineage_check
-from dpgen.privacy.checks.promise import PUBLIC
 from dpgen.privacy.recorded import leaf_of
 from dpgen.privacy.statement import stated_relation
 from dpgen.storage.files import read_text

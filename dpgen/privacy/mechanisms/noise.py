@@ -25,7 +25,7 @@ every bit, and equal sums repeat one answer. Where a part of a question is forgo
 not repeat itself or a sum is added up by another number of threads or processes, the worst is two
 answers under independent noise. Coins and draws are not keyed in this way, they come before the
 sum: two such answers are about one batch, which is more than two steps of the plan would tell, and
-not priced. That is why a run has one line of descent (`dpgen.privacy.descent`).
+not priced. That is why a run has one line of descent (`dpgen.privacy.lineage.descent`).
 
 The streams are float64: 53-bit uniforms, Box-Muller normals. They are not the exact normal law over
 the reals; the certificate says so. That proofs take them for independent uniform numbers is said in

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.privacy import witness
-from dpgen.privacy.answers import Answers
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.lineage import Lineage
-from tests.privacy.test_lineage import N_STEPS, SGD, begun, cheap, copied, heard, lines
+from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.privacy.lineage import witness
+from dpgen.privacy.lineage.answers import Answers
+from dpgen.privacy.lineage.memory import Lineage
+from tests.privacy.lineage.test_memory import N_STEPS, SGD, begun, cheap, copied, heard, lines
 
 __all__ = ["cheap"]
 Kit = Any  # what conftest.py shares

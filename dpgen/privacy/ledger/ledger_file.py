@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dpgen.privacy.chain import (
+from dpgen.privacy.ledger.chain import (
     GENESIS,
     LEDGER_BYTES,
     SCHEMA,

@@ -5,7 +5,8 @@ A key is written before its stage is charged and deleted once the stage's releas
 exists, a killed stage can be resumed and repeats its own draws. When it is gone, the stage can
 never be repeated: a charged stage without a key is refused, because fresh draws would be a second
 release under one charge. Beside the keys lies what says which line of descent they serve
-(`dpgen.privacy.lineage`). Whoever copies the folder has the keys: a backup of it is a secret.
+(`dpgen.privacy.lineage.memory`). Whoever copies the folder has the keys: a backup of it is a
+secret.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.lineage import Lineage
+from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.privacy.lineage.memory import Lineage
 from dpgen.privacy.mechanisms.noise import KEY_BYTES, KeyedNoise, new_key
 from dpgen.storage.durable import replace_durably
 from dpgen.storage.files import TEXT_BYTES, read_bytes, read_text

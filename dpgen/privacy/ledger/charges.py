@@ -1,6 +1,7 @@
 """What ledger lines say: charges of stages, releases that were made, the limit in force.
 
-Functions of lines that are read already; `dpgen.privacy.ledger` reads and writes them.
+Functions of lines that are read already; `dpgen.privacy.ledger.privacy_ledger` reads and writes
+them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dp_accounting.dp_event import DpEvent
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of
 from dpgen.privacy.accounting.events import compose, event_from_json, event_to_json, leaves
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.chain import LedgerError
+from dpgen.privacy.ledger.chain import LedgerError
 from dpgen.storage.canonical import digest
 
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dpgen.privacy.chain import LEDGER_BYTES, LedgerError, check_fields
-from dpgen.privacy.marks import MarksFile, RecordMarks, n_shared
+from dpgen.privacy.ledger.chain import LEDGER_BYTES, LedgerError, check_fields
+from dpgen.privacy.ledger.marks import MarksFile, RecordMarks, n_shared
 from dpgen.storage.durable import held_alone
 from dpgen.storage.files import parse_json, read_bytes
 

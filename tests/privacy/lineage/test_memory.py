@@ -19,21 +19,23 @@ import torch
 from torch import Tensor
 
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy import answers, descent, keys, ledger_file, lineage, witness
-from dpgen.privacy import ledger as ledger_module
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import leaves
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.charges import releases_of
-from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.ledger import PrivacyLedger
-from dpgen.privacy.ledger_file import LedgerFile
-from dpgen.privacy.lineage import Lineage, Marks, Overtaken
+from dpgen.privacy.ledger import ledger_file
+from dpgen.privacy.ledger import privacy_ledger as ledger_module
+from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.privacy.ledger.charges import releases_of
+from dpgen.privacy.ledger.ledger_file import LedgerFile
+from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
+from dpgen.privacy.lineage import answers, descent, keys, witness
+from dpgen.privacy.lineage import memory as lineage
+from dpgen.privacy.lineage.keys import StageKeys
+from dpgen.privacy.lineage.memory import Lineage, Marks, Overtaken
+from dpgen.privacy.lineage.witness import StageWitness
 from dpgen.privacy.mechanisms.contributions import Block
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.plan import Plan, Stage
-from dpgen.privacy.witness import StageWitness
 from dpgen.runs import checkpoint
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages.release import released

@@ -10,11 +10,11 @@ import pytest
 
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import GaussianLeaf
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.charges import Charge, plan_hash
-from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
-from dpgen.privacy.marks import MarksFile
-from dpgen.privacy.shared_ledger import OverlapError
+from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.privacy.ledger.charges import Charge, plan_hash
+from dpgen.privacy.ledger.marks import MarksFile
+from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded, PrivacyLedger
+from dpgen.privacy.ledger.shared_ledger import OverlapError
 from dpgen.reports import ledger_table
 from tests.privacy.installation import Installation, price_by_count, runs_in
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.marks import MarksFile, n_shared
+from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.privacy.ledger.marks import MarksFile, n_shared
 
 
 def rising(*values: int) -> np.ndarray:

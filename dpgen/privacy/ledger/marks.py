@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dpgen.privacy.chain import LedgerError
+from dpgen.privacy.ledger.chain import LedgerError
 from dpgen.storage.durable import replace_durably, sweep_partials
 from dpgen.storage.files import TEXT_BYTES, parse_json, read_bytes
 

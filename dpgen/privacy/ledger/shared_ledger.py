@@ -28,10 +28,10 @@ from typing import Any, Literal
 import numpy as np
 
 from dpgen.privacy.accounting.accountant import round_up
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.charges import Charge, limit_of, spent_of
-from dpgen.privacy.known_ledgers import KnownLedgers, Overlap
-from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
+from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.privacy.ledger.charges import Charge, limit_of, spent_of
+from dpgen.privacy.ledger.known_ledgers import KnownLedgers, Overlap
+from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded, PrivacyLedger
 
 OverlapRule = Literal["refuse", "charge", "separate"]
 SPENT = ("charge", "unverified")

@@ -23,7 +23,7 @@ import secrets
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dpgen.privacy.chain import LedgerError
+from dpgen.privacy.ledger.chain import LedgerError
 from dpgen.storage.canonical import canonical, digest
 from dpgen.storage.durable import replace_durably
 from dpgen.storage.files import read_json

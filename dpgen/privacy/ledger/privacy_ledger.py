@@ -19,8 +19,8 @@ from typing import Any
 from dpgen.privacy.accounting.accountant import Adjacency, Budget, epsilon_of, round_up
 from dpgen.privacy.accounting.events import compose, event_from_json, leaves
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.charges import (
+from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.privacy.ledger.charges import (
     Charge,
     charged_event,
     has_unverified,
@@ -29,7 +29,7 @@ from dpgen.privacy.charges import (
     relation_of,
     spent_of,
 )
-from dpgen.privacy.ledger_file import LedgerFile
+from dpgen.privacy.ledger.ledger_file import LedgerFile
 
 Lines = list[dict[str, Any]]
 APART = "--ledger FILE --overlap separate begins an account of its own"

@@ -12,17 +12,17 @@ import torch
 
 from dpgen.data.identity import known_ledgers
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy import shared_ledger
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
-from dpgen.privacy.ledger_file import LedgerFile
-from dpgen.privacy.marks import MarksFile
+from dpgen.privacy.ledger import shared_ledger
+from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.privacy.ledger.ledger_file import LedgerFile
+from dpgen.privacy.ledger.marks import MarksFile
+from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded, PrivacyLedger
+from dpgen.privacy.ledger.shared_ledger import OverlapError
+from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.notice import Claim, unbounded
 from dpgen.privacy.plan import Plan, Stage
-from dpgen.privacy.shared_ledger import OverlapError
 from dpgen.storage.durable import held_alone
 from tests.privacy.installation import LIMIT, Installation, price_by_count, runs_in
 

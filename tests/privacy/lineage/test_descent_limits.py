@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy import descent as module
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.descent import Descent
-from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.lineage import Overtaken
+from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.privacy.lineage import descent as module
+from dpgen.privacy.lineage.descent import Descent
+from dpgen.privacy.lineage.keys import StageKeys
+from dpgen.privacy.lineage.memory import Overtaken
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.plan import Plan, Stage
 
@@ -26,7 +26,7 @@ STEPS = NoisySGD(0.5, 6, 1.0, 20)
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpgen.privacy.ledger.epsilon_of", lambda *_: 0.1)
+    monkeypatch.setattr("dpgen.privacy.ledger.privacy_ledger.epsilon_of", lambda *_: 0.1)
     monkeypatch.setattr(module, "epsilon_of", lambda *_: 0.1)
 
 

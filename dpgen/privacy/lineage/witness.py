@@ -2,7 +2,7 @@
 
 A stage asks one question, which it may be asked again after a kill. Its parameters move from
 release to release. Of a release whose answer lies in a saved state, whoever saw that state has the
-answer: it is asked the same again or not at all (`dpgen.privacy.answers`).
+answer: it is asked the same again or not at all (`dpgen.privacy.lineage.answers`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.charges import Charge
-from dpgen.privacy.descent import Descent, noted
+from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.privacy.ledger.charges import Charge
+from dpgen.privacy.lineage.descent import Descent, noted
 from dpgen.privacy.mechanisms.question import Question, differences
 from dpgen.storage.canonical import digest
 

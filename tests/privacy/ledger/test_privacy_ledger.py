@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from dpgen.privacy import ledger as module
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of
 from dpgen.privacy.accounting.events import GaussianLeaf, compose, leaves
-from dpgen.privacy.chain import GENESIS, SCHEMA, LedgerError, chain, check_chain, parse_lines
-from dpgen.privacy.charges import Charge, charged_event, has_unverified, n_runs, plan_hash
-from dpgen.privacy.ledger import BudgetExceeded, PrivacyLedger
+from dpgen.privacy.ledger import privacy_ledger as module
+from dpgen.privacy.ledger.chain import GENESIS, SCHEMA, LedgerError, chain, check_chain, parse_lines
+from dpgen.privacy.ledger.charges import Charge, charged_event, has_unverified, n_runs, plan_hash
+from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded, PrivacyLedger
 from dpgen.storage.canonical import canonical, digest
 from dpgen.storage.durable import held_alone, replace_durably
 
@@ -385,7 +385,7 @@ def test_the_line_is_on_disk_when_the_charge_returns(
 RACER = """
 import math, sys
 from pathlib import Path
-from dpgen.privacy import ledger as module
+from dpgen.privacy.ledger import privacy_ledger as module
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import GaussianLeaf, leaves
 module.epsilon_of = lambda e, d, a: sum(x.steps for x in leaves(e)) / 1

@@ -17,18 +17,18 @@ from typing import Any
 
 from dpgen.privacy.accounting.accountant import epsilon_of, round_up
 from dpgen.privacy.accounting.events import compose
-from dpgen.privacy.answers import Answers
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.charges import (
+from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.privacy.ledger.charges import (
     Charge,
     charged_event,
     executed_releases,
     limit_of,
     relation_of,
 )
-from dpgen.privacy.keys import StageKeys
-from dpgen.privacy.ledger import PrivacyLedger
-from dpgen.privacy.lineage import UNMARKED, Overtaken
+from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
+from dpgen.privacy.lineage.answers import Answers
+from dpgen.privacy.lineage.keys import StageKeys
+from dpgen.privacy.lineage.memory import UNMARKED, Overtaken
 
 Lines = Sequence[dict[str, Any]]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dpgen.privacy.chain import LedgerError
-from dpgen.privacy.keys import StageKeys
+from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.privacy.lineage.keys import StageKeys
 
 
 def first_coins(keys: StageKeys, plan: str) -> list[int]:

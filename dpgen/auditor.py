@@ -23,7 +23,7 @@ from dpgen.methods.loading import load
 from dpgen.privacy.accounting.events import event_to_json
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.plan import Plan, Stage
-from dpgen.privacy.verification import verify
+from dpgen.privacy.verification.verify import verify
 from dpgen.progress import progress_bar
 from dpgen.runs.context import Hardware
 

@@ -23,7 +23,7 @@ from dpgen.images.images import Images, PublicFacts
 from dpgen.methods import find
 from dpgen.methods.loading import load
 from dpgen.privacy.accounting.accountant import Budget, default_delta
-from dpgen.privacy.verification import verify
+from dpgen.privacy.verification.verify import verify
 from dpgen.runs.context import peak_memory
 from dpgen.settings import from_dict
 

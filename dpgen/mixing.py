@@ -9,15 +9,15 @@ from typing import Any
 from dpgen.data.export import check_empty, check_space, write_images
 from dpgen.data.sources import open_source
 from dpgen.images.images import Images, to_float
-from dpgen.privacy.certificate import (
+from dpgen.privacy.statements.certificate import (
     LARGEST_STATEMENT,
     CertificateError,
     read_statement,
     statement_bytes,
     tree_hash,
 )
-from dpgen.privacy.mixture import account_of, mixed
-from dpgen.privacy.verification import reading, verify
+from dpgen.privacy.statements.mixture import account_of, mixed
+from dpgen.privacy.verification.verify import reading, verify
 from dpgen.progress import progress_bar
 
 BLOCK = 256  # images that are held at once

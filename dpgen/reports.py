@@ -16,7 +16,7 @@ from dpgen.privacy.ledger.charges import n_runs
 from dpgen.privacy.ledger.known_ledgers import KnownLedger
 from dpgen.privacy.ledger.marks import n_shared
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
-from dpgen.privacy.notice import Claim, sentences
+from dpgen.privacy.statements.notice import Claim, sentences
 from dpgen.runs.context import Hardware, Rehearsal
 
 LONG = 3600.0  # seconds of training, from which on a plan names the way without a GPU

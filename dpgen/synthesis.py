@@ -15,9 +15,9 @@ from dpgen.images.grid import save_grid
 from dpgen.images.images import Images
 from dpgen.methods.loading import load
 from dpgen.networks.proposer import ATTEMPTS, Proposer
-from dpgen.privacy.certificate import CertificateError, tree_hash
-from dpgen.privacy.notice import inherited_notice, sentences
-from dpgen.privacy.statement import inherited
+from dpgen.privacy.statements.certificate import CertificateError, tree_hash
+from dpgen.privacy.statements.notice import inherited_notice, sentences
+from dpgen.privacy.statements.statement import inherited
 from dpgen.progress import progress_bar
 from samplers import make_sampler
 

@@ -16,11 +16,11 @@ from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.dpdm import DPDM, DPDMSettings
-from dpgen.privacy import statement
 from dpgen.privacy.accounting import accountant as accounting
 from dpgen.privacy.accounting import forms
 from dpgen.privacy.accounting.accountant import Adjacency, Budget
-from dpgen.privacy.checks import promise
+from dpgen.privacy.statements import statement
+from dpgen.privacy.verification import promise
 from dpgen.stages.teacher import TeacherSettings
 from dpgen.training.distillation import Distillation
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 from dpgen.data.sources import read_images
 from dpgen.methods.dp_sad import DPSAD
-from dpgen.privacy.verification import verify
+from dpgen.privacy.verification.verify import verify
 from tests.commands import dpgen
 
 pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")

@@ -13,12 +13,12 @@ from dpgen.data.export import write_images
 from dpgen.data.sources import read_images
 from dpgen.images.images import Images
 from dpgen.mixing import mix
-from dpgen.privacy.certificate import CertificateError, read_statement, tree_hash
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.plan import Plan, Stage
-from dpgen.privacy.statement import inherited, statement_of
-from dpgen.privacy.verification import verify
+from dpgen.privacy.statements.certificate import CertificateError, read_statement, tree_hash
+from dpgen.privacy.statements.statement import inherited, statement_of
+from dpgen.privacy.verification.verify import verify
 from dpgen.stages.moments import ClassMeans
 
 pytestmark = pytest.mark.usefixtures("home")

@@ -57,7 +57,7 @@ _INPUT_ERRORS = (
 def _outcome(error: BaseException) -> tuple[int, str]:
     """The exit status of an error, and the line that says it."""
     if isinstance(error, _INPUT_ERRORS):
-        from dpgen.privacy.notice import UnverifiedClaim
+        from dpgen.privacy.statements.notice import UnverifiedClaim
 
         if isinstance(error, UnverifiedClaim):
             return SAID_NO, str(error)

@@ -63,6 +63,6 @@ def sample(
     if "statement" in statement:
         click.echo(statement["statement"])
     else:
-        from dpgen.privacy.notice import sentences
+        from dpgen.privacy.statements.notice import sentences
 
         click.echo("\n".join(sentences(statement)))

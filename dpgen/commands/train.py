@@ -92,7 +92,7 @@ def train(
     if generator.certified:
         stated = [generator.privacy[name] for name in ("statement", "declared")]
     else:
-        from dpgen.privacy.notice import sentences
+        from dpgen.privacy.statements.notice import sentences
 
         stated = sentences(generator.notice)
     click.echo("\n".join(stated))

@@ -12,8 +12,8 @@ import click
 from dpgen.commands.options import json_option
 
 if TYPE_CHECKING:
-    from dpgen.privacy.checks.check import Check
-    from dpgen.privacy.proofs import Theorem
+    from dpgen.privacy.statements.proofs import Theorem
+    from dpgen.privacy.verification.check import Check
 
 
 @click.command()
@@ -46,10 +46,10 @@ def verify(
     A check that could not be made says skip, and does not change the exit status.
     """
     from dpgen.data.identity import home
-    from dpgen.privacy.certificate import CertificateError, read_statement
-    from dpgen.privacy.parentage import trace
-    from dpgen.privacy.signature import signature_check
-    from dpgen.privacy.verification import verify as check
+    from dpgen.privacy.statements.certificate import CertificateError, read_statement
+    from dpgen.privacy.verification.parentage import trace
+    from dpgen.privacy.verification.signature import signature_check
+    from dpgen.privacy.verification.verify import verify as check
 
     for path in (folder, *models, *(p for p in (ledger, public_key) if p is not None)):
         if not path.exists():
@@ -102,8 +102,8 @@ def sign(folder: Path, key: Path) -> None:
     Whoever has your public key (openssl pkey -in FILE -pubout) checks with `dpgen verify FOLDER
     --public-key`. Needs the extra `secure`.
     """
-    from dpgen.privacy.certificate import CertificateError
-    from dpgen.privacy.signature import sign as write
+    from dpgen.privacy.statements.certificate import CertificateError
+    from dpgen.privacy.verification.signature import sign as write
 
     try:
         name = write(folder, key)
@@ -115,8 +115,8 @@ def sign(folder: Path, key: Path) -> None:
 
 def _noticed(folder: Path) -> list[str]:
     """What the notice of ``folder`` says, if it has one."""
-    from dpgen.privacy.certificate import CertificateError
-    from dpgen.privacy.notice import read_notice, sentences
+    from dpgen.privacy.statements.certificate import CertificateError
+    from dpgen.privacy.statements.notice import read_notice, sentences
 
     try:
         return sentences(read_notice(folder))
@@ -127,8 +127,8 @@ def _noticed(folder: Path) -> list[str]:
 def _planned(folder: Path) -> list[Check]:
     """Whether a run's configuration gives its stages; nothing for a set, which has none."""
     from dpgen.methods.planned import planned_check
-    from dpgen.privacy.certificate import read_statement
-    from dpgen.privacy.verification import reading
+    from dpgen.privacy.statements.certificate import read_statement
+    from dpgen.privacy.verification.verify import reading
 
     with reading(folder):
         is_run = read_statement(folder)["artifact"]["kind"] == "model"
@@ -137,8 +137,8 @@ def _planned(folder: Path) -> list[Check]:
 
 def _theorems(statement: dict[str, Any]) -> list[Theorem]:
     """Those that a statement which holds rests on, then all that their proofs use."""
-    from dpgen.privacy.mixture import applying_to
-    from dpgen.privacy.proofs import applying, with_lemmas
+    from dpgen.privacy.statements.mixture import applying_to
+    from dpgen.privacy.statements.proofs import applying, with_lemmas
 
     if "mixture" in statement:
         mixture = statement["mixture"]

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.notice import unpriced
 from dpgen.privacy.plan import Plan
+from dpgen.privacy.statements.notice import unpriced
 from dpgen.published import dp_sad_settings as published_dp_sad_settings
 from dpgen.published.dp_sad_settings import PaperSettings
 from dpgen.stages import teacher_plan, teacher_settings

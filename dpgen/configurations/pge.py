@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser_config import PRESETS
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.notice import unpriced
 from dpgen.privacy.plan import Plan
+from dpgen.privacy.statements.notice import unpriced
 from dpgen.published import pge_settings as published_pge_settings
 from dpgen.published.pge_settings import PaperSettings
 from dpgen.stages import sketch_plan, teacher_plan, teacher_settings

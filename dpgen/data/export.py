@@ -19,7 +19,7 @@ from dpgen.data.blocks import Pieces, checked_blocks, cut_blocks
 from dpgen.data.layouts import LAYOUTS, Shard, check_folder_names, class_list
 from dpgen.data.location import CLASS_LIST
 from dpgen.images.images import Images, check_class_names
-from dpgen.privacy.certificate import statement_bytes
+from dpgen.privacy.statements.certificate import statement_bytes
 from dpgen.storage.durable import still_named
 
 Format = Literal["folder", "npz", "parquet", "webdataset"]

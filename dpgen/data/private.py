@@ -29,8 +29,8 @@ from dpgen.privacy.mechanisms.contributions import Records
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.noise import NoiseSource
 from dpgen.privacy.mechanisms.noisy_step import NoisyStep
-from dpgen.privacy.notice import Claim
 from dpgen.privacy.plan import Plan, Stage
+from dpgen.privacy.statements.notice import Claim
 
 
 class PrivateDataset(AccountedData):

@@ -18,8 +18,8 @@ from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
-from dpgen.privacy.certificate import CERTIFICATE, NOTICE, read_statement
-from dpgen.privacy.notice import read_notice
+from dpgen.privacy.statements.certificate import CERTIFICATE, NOTICE, read_statement
+from dpgen.privacy.statements.notice import read_notice
 from samplers.types import Sampler
 
 

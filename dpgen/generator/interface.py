@@ -26,11 +26,11 @@ from dpgen.data.sources import open_source
 from dpgen.generator.fitted import Fitted
 from dpgen.images.images import Images, PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.certificate import CERTIFICATE, NOTICE, statement_bytes
 from dpgen.privacy.ledger.charges import lines_of_run
-from dpgen.privacy.notice import Claim, UnverifiedClaim, notice_of
 from dpgen.privacy.plan import Plan
-from dpgen.privacy.statement import statement_of
+from dpgen.privacy.statements.certificate import CERTIFICATE, NOTICE, statement_bytes
+from dpgen.privacy.statements.notice import Claim, UnverifiedClaim, notice_of
+from dpgen.privacy.statements.statement import statement_of
 from dpgen.runs.context import Hardware, Rehearsal, Workplace, in_memory
 from dpgen.runs.folder import RunFolder, sweep
 from dpgen.runs.released import (

@@ -17,8 +17,8 @@ from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.notice import Claim
 from dpgen.privacy.plan import Plan
+from dpgen.privacy.statements.notice import Claim
 from dpgen.published import dp_sad as published_dp_sad
 from dpgen.runs.context import Hardware, Rehearsal, Workplace
 from dpgen.stages import teacher

@@ -7,8 +7,8 @@ from pathlib import Path
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.methods import find
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.certificate import NOTICE, CertificateError
-from dpgen.privacy.notice import UnverifiedClaim
+from dpgen.privacy.statements.certificate import NOTICE, CertificateError
+from dpgen.privacy.statements.notice import UnverifiedClaim
 from dpgen.runs.released import (
     checked_notice,
     checked_statement,

@@ -23,8 +23,8 @@ from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.proposer import Proposer
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.notice import Claim
 from dpgen.privacy.plan import Plan
+from dpgen.privacy.statements.notice import Claim
 from dpgen.published import pge as published_pge
 from dpgen.runs.context import Hardware, Rehearsal, Workplace
 from dpgen.stages import sketch, teacher

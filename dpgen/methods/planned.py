@@ -9,10 +9,10 @@ from typing import Any
 
 from dpgen.images.facts import PublicFacts
 from dpgen.methods import find_settings
-from dpgen.privacy.certificate import EARLIER, read_statement
-from dpgen.privacy.checks.check import Check
 from dpgen.privacy.plan import SpentBudget
-from dpgen.privacy.verification import reading
+from dpgen.privacy.statements.certificate import EARLIER, read_statement
+from dpgen.privacy.verification.check import Check
+from dpgen.privacy.verification.verify import reading
 from dpgen.settings import from_dict, plain, read_config
 from dpgen.storage.canonical import canonical
 

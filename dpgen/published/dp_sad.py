@@ -39,7 +39,7 @@ from dpgen.privacy.accounting.calibration import calibrate
 from dpgen.privacy.accounting.events import GaussianLeaf
 from dpgen.privacy.mechanisms.clipping import clip_factors
 from dpgen.privacy.mechanisms.noise import NoiseSource
-from dpgen.privacy.notice import Claim, gaussian_worst_case, unbounded
+from dpgen.privacy.statements.notice import Claim, gaussian_worst_case, unbounded
 from dpgen.progress import progress_bar
 from dpgen.published import unprotected
 from dpgen.published.dp_sad_settings import PaperSettings

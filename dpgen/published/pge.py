@@ -28,7 +28,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.notice import Claim, unbounded
+from dpgen.privacy.statements.notice import Claim, unbounded
 from dpgen.published import unprotected
 from dpgen.published.pge_settings import PaperSettings
 from dpgen.runs.context import Workplace

@@ -16,10 +16,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dpgen.privacy.certificate import CERTIFICATE, NOTICE
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.lineage.memory import UNMARKED
 from dpgen.privacy.mechanisms.question import differences
+from dpgen.privacy.statements.certificate import CERTIFICATE, NOTICE
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.storage.canonical import canonical
 from dpgen.storage.durable import replace_durably, still_named

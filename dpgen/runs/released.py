@@ -14,7 +14,7 @@ from torch import nn
 
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.networks.proposer import Proposer, ProposerConfig
-from dpgen.privacy.certificate import (
+from dpgen.privacy.statements.certificate import (
     CERTIFICATE,
     COPY,
     NOTICE,
@@ -23,7 +23,7 @@ from dpgen.privacy.certificate import (
     read_statement,
     sha256_file,
 )
-from dpgen.privacy.notice import read_notice
+from dpgen.privacy.statements.notice import read_notice
 from dpgen.settings import plain
 from dpgen.storage.canonical import canonical
 from dpgen.storage.durable import replace_durably

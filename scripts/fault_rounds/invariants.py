@@ -80,8 +80,8 @@ def statements_verify(folder: Path) -> Iterator[str]:
     does not, and `verify` then says that training again cures it. That is promised and allowed
     here; that the cure works, `nothing_left_over` sees.
     """
-    from dpgen.privacy.certificate import CertificateError
-    from dpgen.privacy.verification import verify
+    from dpgen.privacy.statements.certificate import CertificateError
+    from dpgen.privacy.verification.verify import verify
 
     for statement in sorted(folder.rglob("privacy.json")):
         if ".partial" in str(statement.relative_to(folder)):

@@ -17,9 +17,9 @@ from dpgen.generator.drawing import BLOCK, draw_blocks
 from dpgen.generator.fitted import NotFitted
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.methods.loading import load
-from dpgen.privacy.certificate import CertificateError
-from dpgen.privacy.notice import UnverifiedClaim
-from dpgen.privacy.verification import verify
+from dpgen.privacy.statements.certificate import CertificateError
+from dpgen.privacy.statements.notice import UnverifiedClaim
+from dpgen.privacy.verification.verify import verify
 from dpgen.runs.context import Hardware
 from dpgen.runs.released import load_network
 from dpgen.synthesis import synthesise

@@ -23,8 +23,8 @@ from dpgen.methods.loading import load
 from dpgen.privacy.accounting import accountant as accounting
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.opinion import opacus_rdp
-from dpgen.privacy.certificate import statement_bytes
-from dpgen.privacy.verification import verify
+from dpgen.privacy.statements.certificate import statement_bytes
+from dpgen.privacy.verification.verify import verify
 from dpgen.runs.context import Hardware
 from dpgen.stages.teacher import TeacherSettings
 from dpgen.storage.canonical import digest

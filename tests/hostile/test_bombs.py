@@ -17,9 +17,9 @@ from dpgen.evaluation.benchmark import BenchmarkSettings
 from dpgen.evaluation.feature_cache import FeatureCache
 from dpgen.evaluation.inception import inception
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.certificate import read_statement
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
-from dpgen.privacy.notice import read_notice
+from dpgen.privacy.statements.certificate import read_statement
+from dpgen.privacy.statements.notice import read_notice
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.folder import RunFolder
 from dpgen.runs.released import load_network

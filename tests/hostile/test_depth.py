@@ -9,9 +9,9 @@ import pytest
 
 from dpgen.data.sources import open_source
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.certificate import read_statement
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
-from dpgen.privacy.notice import read_notice
+from dpgen.privacy.statements.certificate import read_statement
+from dpgen.privacy.statements.notice import read_notice
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.folder import RunFolder
 from dpgen.runs.released import load_network

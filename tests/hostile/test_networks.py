@@ -16,8 +16,8 @@ from torch import Tensor
 
 from dpgen.methods.loading import load
 from dpgen.networks.denoiser import Denoiser
-from dpgen.privacy.certificate import CertificateError, read_statement
-from dpgen.privacy.verification import verify
+from dpgen.privacy.statements.certificate import CertificateError, read_statement
+from dpgen.privacy.verification.verify import verify
 from dpgen.runs.released import load_network
 from dpgen.synthesis import synthesise
 from tests.hostile.children import in_child

@@ -25,7 +25,7 @@ from dpgen.images.images import Images, to_float
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import GaussianLeaf
 from dpgen.privacy.ledger.charges import Charge
-from dpgen.privacy.statement import declaration
+from dpgen.privacy.statements.statement import declaration
 
 N = 12
 PIXELS = np.random.default_rng(8).integers(0, 256, (N, 4, 4, 1), np.uint8)

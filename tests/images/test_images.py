@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dpgen.images.images import PublicFacts, to_float, to_uint8
-from dpgen.privacy.certificate import LARGEST_STATEMENT, statement_bytes
+from dpgen.privacy.statements.certificate import LARGEST_STATEMENT, statement_bytes
 
 FACTS = {"shape": [1, 28, 28], "n_records": 60000}
 

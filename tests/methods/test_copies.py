@@ -21,7 +21,7 @@ from dpgen.privacy.lineage.descent import Descent
 from dpgen.privacy.lineage.memory import Overtaken
 from dpgen.privacy.lineage.witness import StageWitness
 from dpgen.privacy.mechanisms.noise import KeyedNoise
-from dpgen.privacy.verification import verify
+from dpgen.privacy.verification.verify import verify
 from dpgen.runs.context import Hardware
 from dpgen.stages import denoising, warm_start
 from dpgen.storage.canonical import canonical

@@ -25,14 +25,14 @@ from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.pge import PGE, PGESettings
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import event_to_json
-from dpgen.privacy.certificate import CertificateError, sha256_file
 from dpgen.privacy.ledger.chain import LedgerError
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 from dpgen.privacy.ledger.shared_ledger import OverlapError
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.noise import KeyedNoise
-from dpgen.privacy.notice import UnverifiedClaim
-from dpgen.privacy.verification import verify
+from dpgen.privacy.statements.certificate import CertificateError, sha256_file
+from dpgen.privacy.statements.notice import UnverifiedClaim
+from dpgen.privacy.verification.verify import verify
 from dpgen.published import dp_sad as published_dp_sad
 from dpgen.published import pge as published_pge
 from dpgen.runs.checkpoint import Checkpoints

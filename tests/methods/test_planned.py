@@ -18,8 +18,8 @@ from dpgen.methods.dpdm import DPDM, DPDMSettings
 from dpgen.methods.pge import PGE, PGESettings
 from dpgen.methods.planned import planned_check
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.certificate import SCHEMA
 from dpgen.privacy.plan import SpentBudget, split_budget
+from dpgen.privacy.statements.certificate import SCHEMA
 from dpgen.settings import plain
 from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.stages.teacher import TeacherSettings

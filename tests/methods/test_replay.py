@@ -24,14 +24,14 @@ import torch
 from torch import Tensor
 
 from dpgen.data.private import PrivateDataset
-from dpgen.privacy import statement
 from dpgen.privacy.ledger import ledger_file
 from dpgen.privacy.ledger.shared_ledger import SharedLedger
 from dpgen.privacy.lineage import keys
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.draws import Draws
 from dpgen.privacy.mechanisms.noise import KeyedNoise
-from dpgen.privacy.verification import verify
+from dpgen.privacy.statements import statement
+from dpgen.privacy.verification.verify import verify
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.context import Hardware
 

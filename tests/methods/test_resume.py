@@ -20,14 +20,14 @@ import torch
 from dpgen.data.private import PrivateDataset
 from dpgen.generator import interface as generator
 from dpgen.methods import dp_sad
-from dpgen.privacy.certificate import CertificateError
 from dpgen.privacy.ledger.chain import LedgerError, parse_lines
 from dpgen.privacy.ledger.charges import executed_releases, n_runs, releases_of
 from dpgen.privacy.ledger.marks import MarksFile
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 from dpgen.privacy.ledger.shared_ledger import SharedLedger
 from dpgen.privacy.mechanisms.noise import KeyedNoise
-from dpgen.privacy.verification import verify
+from dpgen.privacy.statements.certificate import CertificateError
+from dpgen.privacy.verification.verify import verify
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.context import Hardware, in_memory
 

@@ -18,7 +18,7 @@ from dpgen.generator.drawing import BLOCK
 from dpgen.images.images import PublicFacts, to_uint8
 from dpgen.methods.loading import load
 from dpgen.networks.proposer import Proposer
-from dpgen.privacy.verification import verify
+from dpgen.privacy.verification.verify import verify
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages.sketch import SketchSettings
 from dpgen.stages.teacher_settings import TeacherSettings

@@ -16,7 +16,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.networks.labeller import Axes
 from dpgen.networks.perceptual import HiddenFeatures
 from dpgen.privacy.mechanisms.noise import KeyedNoise
-from dpgen.privacy.verification import verify
+from dpgen.privacy.verification.verify import verify
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages import sketch
 from dpgen.training.matching import match

@@ -128,12 +128,12 @@ BUGS = (
     Bug(
         "the certificate prices only the first stage",
         "epsilon is stated smaller than it is",
-        "account", {"dpgen.privacy.statement.charged_event": of_the_first},
+        "account", {"dpgen.privacy.statements.statement.charged_event": of_the_first},
     ),
     Bug(
         "epsilon is rounded down",
         "epsilon is stated smaller than it is",
-        "account", {"dpgen.privacy.statement.round_up": down},
+        "account", {"dpgen.privacy.statements.statement.round_up": down},
     ),
     Bug(
         "records are read before they are paid for",

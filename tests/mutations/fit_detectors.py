@@ -27,11 +27,11 @@ from dpgen.methods.dpdm import DPDM, DPDMSettings
 from dpgen.networks.denoiser_config import PRESETS, Preset
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of
 from dpgen.privacy.accounting.events import event_from_json, leaves
-from dpgen.privacy.certificate import read_statement
 from dpgen.privacy.ledger.charges import charged_event, executed_releases
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.noise import KeyedNoise
-from dpgen.privacy.verification import verify
+from dpgen.privacy.statements.certificate import read_statement
+from dpgen.privacy.verification.verify import verify
 from dpgen.runs.context import Hardware
 from dpgen.stages.teacher import TeacherSettings
 from tests.mutations.bug import bare

@@ -14,11 +14,11 @@ from dpgen.auditor import audit
 from dpgen.data.private import PrivateDataset
 from dpgen.methods.dp_sad import DPSAD
 from dpgen.methods.pge import PGE
-from dpgen.privacy import earlier, statement
 from dpgen.privacy.accounting import accountant as accounting
-from dpgen.privacy.certificate import CertificateError
-from dpgen.privacy.notice import UnverifiedClaim
-from dpgen.privacy.verification import verify
+from dpgen.privacy.statements import earlier, statement
+from dpgen.privacy.statements.certificate import CertificateError
+from dpgen.privacy.statements.notice import UnverifiedClaim
+from dpgen.privacy.verification.verify import verify
 from dpgen.runs.context import Hardware
 from tests.mutations import (
     account_bugs,
@@ -46,7 +46,7 @@ BUGS = (
     *coin_bugs.BUGS, *key_bugs.BUGS, *secret_bugs.BUGS, *lineage_bugs.BUGS, *stage_bugs.BUGS,
     *account_bugs.BUGS, *restored_bugs.BUGS, *records_bugs.BUGS,
 )  # fmt: skip
-PRICING = ("dpgen.privacy.accounting.accountant.", "dpgen.privacy.statement.")
+PRICING = ("dpgen.privacy.accounting.accountant.", "dpgen.privacy.statements.statement.")
 _ROWS: dict[str, dict[str, str]] = {}
 _PRICES: dict[str, Any] = {}
 

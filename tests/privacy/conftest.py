@@ -18,12 +18,9 @@ from torch import Tensor
 from dpgen.data.export import write_images
 from dpgen.data.private import PrivateDataset
 from dpgen.images.images import Images, PublicFacts
-from dpgen.privacy import mixture, statement
 from dpgen.privacy.accounting import forms
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of, second_opinion
 from dpgen.privacy.accounting.events import event_to_json
-from dpgen.privacy.certificate import read_statement, statement_bytes, tree_hash
-from dpgen.privacy.checks import configuration, promise
 from dpgen.privacy.ledger.charges import lines_of_run
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.contributions import Block
@@ -31,7 +28,10 @@ from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.mechanisms.draws import Draws
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.plan import Plan, Stage
-from dpgen.privacy.statement import inherited, statement_of
+from dpgen.privacy.statements import mixture, statement
+from dpgen.privacy.statements.certificate import read_statement, statement_bytes, tree_hash
+from dpgen.privacy.statements.statement import inherited, statement_of
+from dpgen.privacy.verification import configuration, promise
 from dpgen.runs.released import hashes, write_copy
 from dpgen.settings import CONFIG_SCHEMA
 from dpgen.storage.canonical import canonical

@@ -18,14 +18,14 @@ from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of, round_up
 from dpgen.privacy.accounting.events import GaussianLeaf, compose
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.certificate import read_statement, statement_bytes
 from dpgen.privacy.ledger.chain import LedgerError, chain
 from dpgen.privacy.ledger.charges import Charge, plan_hash
 from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded, PrivacyLedger
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.plan import Plan, Stage
-from dpgen.privacy.verification import verify
+from dpgen.privacy.statements.certificate import read_statement, statement_bytes
+from dpgen.privacy.verification.verify import verify
 from dpgen.storage.canonical import canonical, digest
 
 Kit = Any  # what conftest.py shares

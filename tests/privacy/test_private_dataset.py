@@ -30,8 +30,8 @@ from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.mechanisms.question import Given, Question
-from dpgen.privacy.notice import Claim, unbounded
 from dpgen.privacy.plan import Plan, Stage
+from dpgen.privacy.statements.notice import Claim, unbounded
 
 Kit = Any  # what conftest.py shares
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of, gaussian_delta
 from dpgen.privacy.accounting.events import GaussianLeaf
-from dpgen.privacy.notice import Claim
+from dpgen.privacy.statements.notice import Claim
 from dpgen.published.dp_sad import claim, clip_rows, query_mu
 from dpgen.published.dp_sad_settings import PaperSettings, resolve
 

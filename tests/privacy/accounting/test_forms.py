@@ -18,7 +18,7 @@ from dpgen.privacy.accounting.accountant import (
 from dpgen.privacy.accounting.events import GaussianLeaf, compose, leaves
 from dpgen.privacy.accounting.forms import DELTA_FLOOR, mu_of, profile_of, units_of
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.statement import accounting_of
+from dpgen.privacy.statements.statement import accounting_of
 
 DELTA = 1e-5
 RELATIONS: tuple[Adjacency, ...] = ("add_remove", "replace_one")

@@ -16,9 +16,9 @@ PRICED = """
 import sys
 import dpgen.commands.verify, dpgen.commands.listings, dpgen.methods.planned
 from dpgen.data.identity import home
-from dpgen.privacy import parentage, signature, verification
+from dpgen.privacy.verification import parentage, signature, verify as verification
 from dpgen.privacy.accounting.events import GaussianLeaf, compose
-from dpgen.privacy.statement import accounting_of
+from dpgen.privacy.statements.statement import accounting_of
 
 event = compose([GaussianLeaf(1.0, 6.0, 1).event, GaussianLeaf(0.1, 4.0, 30).event])
 told = accounting_of(event, 1e-5, "add_remove")["accounting"]["cross_check"]

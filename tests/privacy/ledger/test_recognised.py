@@ -16,13 +16,13 @@ from PIL import Image
 from dpgen.data.opening import open_images
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.certificate import read_statement, statement_bytes
 from dpgen.privacy.ledger.shared_ledger import OverlapError
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.plan import Plan, Stage
-from dpgen.privacy.statement import tuning_of
-from dpgen.privacy.verification import verify
+from dpgen.privacy.statements.certificate import read_statement, statement_bytes
+from dpgen.privacy.statements.statement import tuning_of
+from dpgen.privacy.verification.verify import verify
 from dpgen.storage.canonical import digest
 from tests.privacy.installation import price_by_count, runs_in
 

@@ -21,8 +21,8 @@ from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded, PrivacyLedger
 from dpgen.privacy.ledger.shared_ledger import OverlapError
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.declared import NoisySum
-from dpgen.privacy.notice import Claim, unbounded
 from dpgen.privacy.plan import Plan, Stage
+from dpgen.privacy.statements.notice import Claim, unbounded
 from dpgen.storage.durable import held_alone
 from tests.privacy.installation import LIMIT, Installation, price_by_count, runs_in
 

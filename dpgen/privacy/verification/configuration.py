@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of
-from dpgen.privacy.checks.check import Check, agree
-from dpgen.privacy.checks.promise import basis_of
+from dpgen.privacy.verification.check import Check, agree
+from dpgen.privacy.verification.promise import basis_of
 from dpgen.storage.files import read_json
 
 FACTS_BYTES = 2**22

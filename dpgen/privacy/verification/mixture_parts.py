@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dpgen.privacy import earlier
 from dpgen.privacy.accounting.accountant import ACCOUNTANT
-from dpgen.privacy.certificate import EARLIER, SCHEMA, intact
-from dpgen.privacy.checks.check import Check, agree, unversioned
-from dpgen.privacy.checks.promise import promise_checks
-from dpgen.privacy.mixture import mixed
+from dpgen.privacy.statements import earlier
+from dpgen.privacy.statements.certificate import EARLIER, SCHEMA, intact
+from dpgen.privacy.statements.mixture import mixed
+from dpgen.privacy.verification.check import Check, agree, unversioned
+from dpgen.privacy.verification.promise import promise_checks
 from dpgen.storage.canonical import digest
 
 

@@ -21,14 +21,14 @@ from dpgen.data.private import PrivateDataset
 from dpgen.methods.dp_sad import DPSAD
 from dpgen.methods.dpdm import DPDM
 from dpgen.methods.planned import planned_check
-from dpgen.privacy import verification
 from dpgen.privacy.accounting.events import event_from_json
-from dpgen.privacy.certificate import CertificateError, read_statement, statement_bytes
 from dpgen.privacy.ledger.chain import GENESIS
 from dpgen.privacy.ledger.charges import plan_hash, relation_of
-from dpgen.privacy.parentage import trace
-from dpgen.privacy.statement import statement_of
-from dpgen.privacy.verification import reading
+from dpgen.privacy.statements.certificate import CertificateError, read_statement, statement_bytes
+from dpgen.privacy.statements.statement import statement_of
+from dpgen.privacy.verification import verify as verification
+from dpgen.privacy.verification.parentage import trace
+from dpgen.privacy.verification.verify import reading
 from dpgen.storage.canonical import canonical, digest
 
 Path_ = tuple[Any, ...]

@@ -2,8 +2,9 @@
 nothing that stands in two places is believed in one.
 
 Epsilon from the stages, with the second accountant beside it; every sentence that follows; every
-file by its hash; every ledger line by its own and against the others. `dpgen.privacy.parentage`
-looks at what a set was drawn from, and `dpgen.privacy.signature` at who says so.
+file by its hash; every ledger line by its own and against the others.
+`dpgen.privacy.verification.parentage` looks at what a set was drawn from, and
+`dpgen.privacy.verification.signature` at who says so.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dpgen.privacy.certificate import (
+from dpgen.privacy.statements.certificate import (
     CERTIFICATE,
     LARGEST_STATEMENT,
     CertificateError,
@@ -22,12 +23,12 @@ from dpgen.privacy.certificate import (
     statement_bytes,
     tree_hash,
 )
-from dpgen.privacy.checks.check import Check
-from dpgen.privacy.checks.configuration import configuration_checks
-from dpgen.privacy.checks.ledger_copy import copy_checks, read_copy
-from dpgen.privacy.checks.mixture_parts import mixture_checks
-from dpgen.privacy.checks.promise import promise_checks
-from dpgen.privacy.checks.run_files import file_check, released_check, signature_form_check
+from dpgen.privacy.verification.check import Check
+from dpgen.privacy.verification.configuration import configuration_checks
+from dpgen.privacy.verification.ledger_copy import copy_checks, read_copy
+from dpgen.privacy.verification.mixture_parts import mixture_checks
+from dpgen.privacy.verification.promise import promise_checks
+from dpgen.privacy.verification.run_files import file_check, released_check, signature_form_check
 from dpgen.storage.files import read_bytes
 
 __all__ = ["Check", "reading", "verify"]

@@ -20,9 +20,9 @@ from dp_accounting.dp_event import DpEvent
 from dpgen.privacy.accounting.events import compose, event_from_json, event_to_json
 from dpgen.privacy.accounting.forms import profile_of
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.certificate import SCHEMA
-from dpgen.privacy.proofs import Theorem, applying, theorems
-from dpgen.privacy.statement import accounting_of, sentence, stated_relation
+from dpgen.privacy.statements.certificate import SCHEMA
+from dpgen.privacy.statements.proofs import Theorem, applying, theorems
+from dpgen.privacy.statements.statement import accounting_of, sentence, stated_relation
 from dpgen.storage.canonical import digest
 
 Statement = Mapping[str, Any]

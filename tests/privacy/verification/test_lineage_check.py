@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dpgen.privacy.checks.lineage import lineage_check
+from dpgen.privacy.verification.lineage import lineage_check
 
 Lines = list[dict[str, Any]]
 

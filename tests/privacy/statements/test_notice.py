@@ -10,8 +10,8 @@ import pytest
 
 from dpgen.privacy.accounting.accountant import epsilon_of, gaussian_delta
 from dpgen.privacy.accounting.events import GaussianLeaf
-from dpgen.privacy.certificate import CertificateError, read_statement
-from dpgen.privacy.notice import (
+from dpgen.privacy.statements.certificate import CertificateError, read_statement
+from dpgen.privacy.statements.notice import (
     Claim,
     WorstCase,
     gaussian_worst_case,
@@ -21,7 +21,7 @@ from dpgen.privacy.notice import (
     sentences,
     unbounded,
 )
-from dpgen.privacy.verification import verify
+from dpgen.privacy.verification.verify import verify
 from dpgen.storage.canonical import digest
 
 DELTA = 1e-5

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.certificate import (
+from dpgen.privacy.statements.certificate import (
     CertificateError,
     read_statement,
     statement_bytes,
     tree_hash,
 )
-from dpgen.privacy.mixture import mixed
-from dpgen.privacy.parentage import trace
-from dpgen.privacy.verification import verify
+from dpgen.privacy.statements.mixture import mixed
+from dpgen.privacy.verification.parentage import trace
+from dpgen.privacy.verification.verify import verify
 from dpgen.storage.canonical import digest
 
 Kit = Any  # what conftest.py shares

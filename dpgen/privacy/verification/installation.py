@@ -11,10 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.privacy.accounting.accountant import round_up
-from dpgen.privacy.certificate import EARLIER
-from dpgen.privacy.checks.check import Check, agree
-from dpgen.privacy.checks.ledger_copy import read_copy
-from dpgen.privacy.checks.promise import PUBLIC, basis_of
 from dpgen.privacy.ledger.chain import LEDGER_BYTES, LedgerError
 from dpgen.privacy.ledger.charges import (
     lines_of_run,
@@ -25,7 +21,11 @@ from dpgen.privacy.ledger.charges import (
     spent_of,
 )
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
-from dpgen.privacy.recorded import leaf_of
+from dpgen.privacy.statements.certificate import EARLIER
+from dpgen.privacy.statements.recorded import leaf_of
+from dpgen.privacy.verification.check import Check, agree
+from dpgen.privacy.verification.ledger_copy import read_copy
+from dpgen.privacy.verification.promise import PUBLIC, basis_of
 from dpgen.storage.files import open_file, parse_json
 
 Lines = Sequence[dict[str, Any]]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dpgen.privacy.recorded import Settings, leaf_of
+from dpgen.privacy.statements.recorded import Settings, leaf_of
 
 FOLDER = Path(__file__).with_name("theorems")
 

@@ -11,7 +11,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from dpgen.privacy.certificate import (
+from dpgen.privacy.statements.certificate import (
     CERTIFICATE,
     LARGEST_STATEMENT,
     SIGNATURE,
@@ -19,8 +19,8 @@ from dpgen.privacy.certificate import (
     CertificateError,
     read_statement,
 )
-from dpgen.privacy.checks.check import Check
-from dpgen.privacy.verification import verify
+from dpgen.privacy.verification.check import Check
+from dpgen.privacy.verification.verify import verify
 from dpgen.storage.durable import replace_durably
 from dpgen.storage.files import read_bytes
 

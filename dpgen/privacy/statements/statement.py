@@ -20,10 +20,10 @@ from dpgen.privacy.accounting.accountant import accountant_of, epsilon_of, round
 from dpgen.privacy.accounting.events import event_to_json, leaves
 from dpgen.privacy.accounting.forms import mu_of, profile_of, units_of
 from dpgen.privacy.accounting.relation import Adjacency, Relation
-from dpgen.privacy.certificate import SCHEMA
 from dpgen.privacy.ledger.charges import charged_event, relation_of, releases_of
-from dpgen.privacy.proofs import applying
-from dpgen.privacy.recorded import SGD, Settings, is_sampled
+from dpgen.privacy.statements.certificate import SCHEMA
+from dpgen.privacy.statements.proofs import applying
+from dpgen.privacy.statements.recorded import SGD, Settings, is_sampled
 from dpgen.storage.canonical import digest
 
 CAVEATS = (

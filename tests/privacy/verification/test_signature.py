@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from dpgen.privacy.certificate import CertificateError, read_statement, statement_bytes
-from dpgen.privacy.signature import sign, signature_check
-from dpgen.privacy.verification import verify
+from dpgen.privacy.statements.certificate import CertificateError, read_statement, statement_bytes
+from dpgen.privacy.verification.signature import sign, signature_check
+from dpgen.privacy.verification.verify import verify
 from dpgen.storage.canonical import digest
 
 pytest.importorskip("cryptography")

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from dpgen.methods.planned import planned_check
-from dpgen.privacy.certificate import (
+from dpgen.privacy.statements.certificate import (
     CertificateError,
     read_statement,
     sha256_file,
     statement_bytes,
 )
-from dpgen.privacy.parentage import trace
-from dpgen.privacy.verification import verify
+from dpgen.privacy.verification.parentage import trace
+from dpgen.privacy.verification.verify import verify
 from dpgen.storage.canonical import canonical, digest
 
 pytestmark = pytest.mark.usefixtures("remembering")
@@ -125,7 +125,7 @@ def test_a_limit_that_was_raised_is_not_held_against_a_copy_that_cannot_show_it(
 
 
 def test_a_mixture_of_statements_of_both_schemas_is_one_of_today(place: Path) -> None:
-    from dpgen.privacy.mixture import mixed
+    from dpgen.privacy.statements.mixture import mixed
 
     parts = [read_statement(place / name) for name in ("set1", "set2")]
     statement = mixed(parts, disjoint=False, files={}, synthetic={})

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dpgen.privacy.checks.check import Check
+from dpgen.privacy.verification.check import Check
 
 KINDS = ("lineage", "asked", "finished")
 

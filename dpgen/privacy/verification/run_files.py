@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dpgen.privacy.certificate import (
+from dpgen.privacy.statements.certificate import (
     CERTIFICATE,
     COPY,
     EARLIER,
@@ -14,7 +14,7 @@ from dpgen.privacy.certificate import (
     SIGNATURE_BYTES,
     sha256_file,
 )
-from dpgen.privacy.checks.check import Check, agree
+from dpgen.privacy.verification.check import Check, agree
 
 CHECKPOINT = "checkpoint"  # the folder of an unfinished run within its own
 

@@ -11,14 +11,14 @@ from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import epsilon_of, round_up
 from dpgen.privacy.accounting.events import GaussianLeaf, compose
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.certificate import (
+from dpgen.privacy.statements.certificate import (
     CertificateError,
     read_statement,
     statement_bytes,
     tree_hash,
 )
-from dpgen.privacy.mixture import account_of, mixed
-from dpgen.privacy.verification import verify
+from dpgen.privacy.statements.mixture import account_of, mixed
+from dpgen.privacy.verification.verify import verify
 from dpgen.storage.canonical import digest
 
 Kit = Any  # what conftest.py shares

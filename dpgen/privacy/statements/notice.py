@@ -17,7 +17,7 @@ from typing import Any
 
 from dpgen.privacy.accounting.accountant import CLOSED_FORM, round_up
 from dpgen.privacy.accounting.gaussian import gaussian_epsilon
-from dpgen.privacy.certificate import LARGEST_STATEMENT, NOTICE, CertificateError, intact
+from dpgen.privacy.statements.certificate import LARGEST_STATEMENT, NOTICE, CertificateError, intact
 from dpgen.storage.canonical import digest
 from dpgen.storage.files import read_json
 

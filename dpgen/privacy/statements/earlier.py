@@ -12,7 +12,7 @@ from typing import Any
 
 from dpgen.privacy.accounting.accountant import ACCOUNTANT, round_up
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.statement import INSTALLATION, Basis, accounting_of
+from dpgen.privacy.statements.statement import INSTALLATION, Basis, accounting_of
 
 SETTLED = 1.002  # two prices of one event may differ by what the accountant leaves open
 THEOREMS = {
@@ -51,7 +51,7 @@ def is_price(stated: object, exact: float) -> bool:
 
 
 def derived(kind: str, basis: Basis, guarantee: Mapping[str, Any]) -> dict[str, Any]:
-    """As `dpgen.privacy.statement.derived`, without theorems.
+    """As `dpgen.privacy.statements.statement.derived`, without theorems.
 
     Args:
         guarantee: what is stated; larger numbers in it are kept where the accountant of then had

@@ -12,10 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dpgen.privacy.certificate import CERTIFICATE, CertificateError, read_statement
-from dpgen.privacy.checks.check import Check
-from dpgen.privacy.checks.installation import installation_check
-from dpgen.privacy.verification import reading, verify
+from dpgen.privacy.statements.certificate import CERTIFICATE, CertificateError, read_statement
+from dpgen.privacy.verification.check import Check
+from dpgen.privacy.verification.installation import installation_check
+from dpgen.privacy.verification.verify import reading, verify
 from dpgen.storage.canonical import digest
 
 OWN = ("artifact", "statement", "sha256", "synthetic_dataset")  # what a set does not inherit

@@ -13,25 +13,20 @@ import pytest
 
 from dpgen.privacy.accounting.accountant import Adjacency, Budget, epsilon_of
 from dpgen.privacy.accounting.events import GaussianLeaf, compose, event_to_json
-from dpgen.privacy.certificate import (
+from dpgen.privacy.ledger.charges import executed_releases, releases_of
+from dpgen.privacy.lineage.keys import StageKeys
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.plan import Plan, Stage
+from dpgen.privacy.statements.certificate import (
     CertificateError,
     read_statement,
     sha256_file,
     statement_bytes,
     tree_hash,
 )
-from dpgen.privacy.checks import promise
-from dpgen.privacy.ledger.charges import executed_releases, releases_of
-from dpgen.privacy.lineage.keys import StageKeys
-from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
-from dpgen.privacy.plan import Plan, Stage
-from dpgen.privacy.statement import (
-    accounting_of,
-    declaration,
-    inherited,
-    sentence,
-)
-from dpgen.privacy.verification import verify
+from dpgen.privacy.statements.statement import accounting_of, declaration, inherited, sentence
+from dpgen.privacy.verification import promise
+from dpgen.privacy.verification.verify import verify
 from dpgen.storage.canonical import canonical, digest
 
 Kit = Any  # what conftest.py shares

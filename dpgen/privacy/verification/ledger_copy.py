@@ -13,10 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.privacy.accounting.events import event_from_json, event_to_json
-from dpgen.privacy.certificate import COPY, EARLIER
-from dpgen.privacy.checks.check import Check, agree
-from dpgen.privacy.checks.lineage import lineage_check
-from dpgen.privacy.checks.promise import PUBLIC
 from dpgen.privacy.ledger.chain import GENESIS, LEDGER_BYTES, check_fields, parse_lines
 from dpgen.privacy.ledger.charges import (
     charged_event,
@@ -26,8 +22,12 @@ from dpgen.privacy.ledger.charges import (
     relation_of,
     releases_of,
 )
-from dpgen.privacy.recorded import leaf_of
-from dpgen.privacy.statement import stated_relation
+from dpgen.privacy.statements.certificate import COPY, EARLIER
+from dpgen.privacy.statements.recorded import leaf_of
+from dpgen.privacy.statements.statement import stated_relation
+from dpgen.privacy.verification.check import Check, agree
+from dpgen.privacy.verification.lineage import lineage_check
+from dpgen.privacy.verification.promise import PUBLIC
 from dpgen.storage.files import read_text
 
 Lines = Sequence[Mapping[str, Any]]

@@ -1,6 +1,7 @@
 """What a privacy statement looks like on disk, and how one is read: the format, its seal, hashes.
 
-`dpgen.privacy.statement` builds statements, `dpgen.privacy.verification` computes them again.
+`dpgen.privacy.statements.statement` builds statements, `dpgen.privacy.verification.verify` computes
+them again.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dpgen.privacy.mixture import THEOREMS
-from dpgen.privacy.proofs import FOLDER, applying, theorems, with_lemmas
-from dpgen.privacy.recorded import leaf_of
+from dpgen.privacy.statements.mixture import THEOREMS
+from dpgen.privacy.statements.proofs import FOLDER, applying, theorems, with_lemmas
+from dpgen.privacy.statements.recorded import leaf_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAME = re.compile(r"\b([A-Z][0-9](?:-[A-Z])?)\b")
 CITED = re.compile(r"\b[Tt]heorems?\s+([A-Z][0-9](?:(?:, | and )[A-Z][0-9])*)|\(([A-Z][0-9])\)")
 SUM: dict[str, Any] = {"mechanism": "NoisySum", "noise_multiplier": 2.0, "bound": 1.0}

@@ -11,7 +11,6 @@ from typing import Any
 
 from dp_accounting.dp_event import DpEvent
 
-from dpgen.privacy import earlier
 from dpgen.privacy.accounting.accountant import (
     Budget,
     accountant_of,
@@ -21,10 +20,11 @@ from dpgen.privacy.accounting.accountant import (
 )
 from dpgen.privacy.accounting.events import compose, event_to_json
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.certificate import EARLIER, CertificateError
-from dpgen.privacy.checks.check import Check, agree, unversioned
-from dpgen.privacy.recorded import leaf_of, n_records_of
-from dpgen.privacy.statement import INSTALLATION, Basis, derived, stated_relation
+from dpgen.privacy.statements import earlier
+from dpgen.privacy.statements.certificate import EARLIER, CertificateError
+from dpgen.privacy.statements.recorded import leaf_of, n_records_of
+from dpgen.privacy.statements.statement import INSTALLATION, Basis, derived, stated_relation
+from dpgen.privacy.verification.check import Check, agree, unversioned
 
 MOST_STAGES = 1000
 PUBLIC = (

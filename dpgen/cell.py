@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from dpgen.data.location import Split
+from dpgen.data.formats.location import Split
 from dpgen.data.opening import open_images
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import read_images

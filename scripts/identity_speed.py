@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from dpgen.data.formats.records import array_records
 from dpgen.data.identity import identify
-from dpgen.data.records import array_records
 from dpgen.data.sources import RecordSource
 from dpgen.privacy.ledger.marks import MarksFile, n_shared
 

@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "privacy.ledger": {"privacy.accounting", "storage"},
     "privacy.mechanisms": {"privacy.accounting", "storage"},
     "settings": {"storage"},
+    "data.formats": {"images", "storage"},
     "evaluation": {
         "_torchvision", "images", "networks", "privacy.ledger", "progress", "settings", "storage",
     },
@@ -28,8 +29,8 @@ ALLOWED: dict[str, set[str]] = {
     "privacy.lineage": {"privacy.accounting", "privacy.ledger", "privacy.mechanisms", "storage"},
     "privacy.statements": {"privacy.accounting", "privacy.ledger", "storage"},
     "data": {
-        "images", "privacy", "privacy.accounting", "privacy.ledger", "privacy.lineage",
-        "privacy.mechanisms", "privacy.statements", "storage",
+        "data.formats", "images", "privacy", "privacy.accounting", "privacy.ledger",
+        "privacy.lineage", "privacy.mechanisms", "privacy.statements", "storage",
     },
     "privacy.verification": {
         "privacy.accounting", "privacy.ledger", "privacy.statements", "storage",
@@ -76,8 +77,8 @@ ALLOWED: dict[str, set[str]] = {
         "privacy.mechanisms", "privacy.verification", "progress", "runs",
     },
     "cell": {
-        "data", "evaluation", "generator", "images", "methods", "privacy.accounting",
-        "privacy.verification", "runs", "settings",
+        "data", "data.formats", "evaluation", "generator", "images", "methods",
+        "privacy.accounting", "privacy.verification", "runs", "settings",
     },
     "synthesis": {
         "data", "generator", "images", "methods", "networks", "privacy.statements", "progress",

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dpgen.data.blocks import Pieces, checked_blocks, cut_blocks
-from dpgen.data.layouts import LAYOUTS, Shard, check_folder_names, class_list
-from dpgen.data.location import CLASS_LIST
+from dpgen.data.formats.blocks import Pieces, checked_blocks, cut_blocks
+from dpgen.data.formats.location import CLASS_LIST
+from dpgen.data.formats.shards import LAYOUTS, Shard, check_folder_names, class_list
 from dpgen.images.images import Images, check_class_names
 from dpgen.privacy.statements.certificate import statement_bytes
 from dpgen.storage.durable import still_named
@@ -217,7 +217,7 @@ def _check_arguments(
     if format == "folder":
         check_folder_names(names)
     if format == "parquet":
-        from dpgen.data.parquet import pyarrow_parquet
+        from dpgen.data.formats.parquet import pyarrow_parquet
 
         pyarrow_parquet()
     if certificate_name not in ("privacy.json", "notice.json"):

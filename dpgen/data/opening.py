@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dpgen.data.location import Split
+from dpgen.data.formats.location import Split
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
 from dpgen.images.classes import Classes, check_declared

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpgen.data.digits import digits_records
-from dpgen.data.folders import folder_records
-from dpgen.data.idx import idx_records
-from dpgen.data.location import Split, locate
-from dpgen.data.npz import npz_records
-from dpgen.data.objects import images_records, object_records
-from dpgen.data.pictures import fit_picture
-from dpgen.data.records import Records, check_value_range
+from dpgen.data.formats.digits import digits_records
+from dpgen.data.formats.folder import folder_records
+from dpgen.data.formats.idx import idx_records
+from dpgen.data.formats.location import Split, locate
+from dpgen.data.formats.npz import npz_records
+from dpgen.data.formats.objects import images_records, object_records
+from dpgen.data.formats.pictures import fit_picture
+from dpgen.data.formats.records import Records, check_value_range
 from dpgen.images.classes import Classes, check_declared, class_list
 from dpgen.images.images import Images, to_float
 
@@ -223,11 +223,11 @@ def _records(
         return npz_records(located, value_range, classes)
     _refuse_value_range(value_range, located.kind)
     if located.kind == "parquet":
-        from dpgen.data.parquet import parquet_records
+        from dpgen.data.formats.parquet import parquet_records
 
         return parquet_records(located, classes)
     if located.kind == "webdataset":
-        from dpgen.data.archives import archive_records
+        from dpgen.data.formats.webdataset import archive_records
 
         return archive_records(located, classes)
     return idx_records(located, classes) if located.kind == "idx" else folder_records(located)

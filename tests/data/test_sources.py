@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import dpgen.data.sources as sources
-from dpgen.data.pictures import encode_png
+from dpgen.data.formats.pictures import encode_png
 from dpgen.data.sources import Source, open_source, read_images
 from dpgen.images.images import Images, to_uint8
 

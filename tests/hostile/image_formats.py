@@ -131,7 +131,7 @@ def table() -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from dpgen.data.parquet import image_schema, picture_table
+    from dpgen.data.formats.parquet import image_schema, picture_table
 
     buffer, schema = pa.BufferOutputStream(), image_schema(("a", "b", "c"))
     encoded = [picture(p[..., 0], "PNG") for p in PIXELS]

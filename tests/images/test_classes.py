@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
+from dpgen.data.formats.parquet import pyarrow_parquet
+from dpgen.data.formats.pictures import encode_png
 from dpgen.data.opening import open_images
-from dpgen.data.parquet import pyarrow_parquet
-from dpgen.data.pictures import encode_png
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source, read_images
 from dpgen.images.classes import MAX_CLASSES, class_list, parse_classes

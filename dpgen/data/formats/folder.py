@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dpgen.data.location import CLASS_LIST, Located
-from dpgen.data.pictures import LARGEST_FILE, decode_picture
-from dpgen.data.records import Records
+from dpgen.data.formats.location import CLASS_LIST, Located
+from dpgen.data.formats.pictures import LARGEST_FILE, decode_picture
+from dpgen.data.formats.records import Records
 from dpgen.storage.files import read_bytes
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from dpgen.data.records import Records, array_records
+from dpgen.data.formats.records import Records, array_records
 
 TEST_RECORDS = 360
 

@@ -17,8 +17,8 @@ from typing import IO
 
 import numpy as np
 
-from dpgen.data.location import Located
-from dpgen.data.records import (
+from dpgen.data.formats.location import Located
+from dpgen.data.formats.records import (
     Records,
     array_records,
     as_labels,

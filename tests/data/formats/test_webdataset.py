@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpgen.data.pictures import encode_png
+from dpgen.data.formats.pictures import encode_png
 from dpgen.data.sources import open_source
 
 PNG = encode_png(np.full((4, 4, 3), 7, np.uint8))

@@ -17,10 +17,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from dpgen.data.blocks import Pieces
-from dpgen.data.location import CLASS_LIST_SCHEMA
-from dpgen.data.npz import npy_header
-from dpgen.data.pictures import encode_png
+from dpgen.data.formats.blocks import Pieces
+from dpgen.data.formats.location import CLASS_LIST_SCHEMA
+from dpgen.data.formats.npz import npy_header
+from dpgen.data.formats.pictures import encode_png
 
 BLOCK_BYTES = 4096  # what a file system gives a file at least
 TAR_BYTES = 512
@@ -86,7 +86,7 @@ def write_npz(shard: Shard, pieces: Pieces) -> None:
 
 def write_parquet(shard: Shard, pieces: Pieces) -> None:
     """``train-00000-of-00002.parquet``: `image` {bytes, path} and `label`, a ClassLabel."""
-    from dpgen.data.parquet import image_schema, picture_table, pyarrow_parquet
+    from dpgen.data.formats.parquet import image_schema, picture_table, pyarrow_parquet
 
     schema = image_schema(shard.class_names)
     path = shard.folder / f"train-{shard.number:05d}-of-{shard.n_shards:05d}.parquet"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dpgen.data.pictures import decode_picture, encode_png, fit_picture
+from dpgen.data.formats.pictures import decode_picture, encode_png, fit_picture
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (40, 30, 3), np.uint8)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dpgen.data.pictures import JPEG_MAGIC, PNG_MAGIC
+from dpgen.data.formats.pictures import JPEG_MAGIC, PNG_MAGIC
 from dpgen.storage.files import InPieces, open_file, read_json
 
 Split = Literal["train", "test", "all"]

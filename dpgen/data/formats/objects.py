@@ -10,15 +10,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from dpgen.data.location import Split
-from dpgen.data.pictures import CHANNELS, as_array
-from dpgen.data.records import (
-    Records,
-    array_records,
-    as_labels,
-    as_pixels,
-    image_layout,
-)
+from dpgen.data.formats.location import Split
+from dpgen.data.formats.pictures import CHANNELS, as_array
+from dpgen.data.formats.records import Records, array_records, as_labels, as_pixels, image_layout
 from dpgen.images.classes import NO_CLASSES, settle_classes
 from dpgen.images.images import Images, to_uint8
 

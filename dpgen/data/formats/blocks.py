@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from dpgen.data.records import check_labels
+from dpgen.data.formats.records import check_labels
 from dpgen.images.images import Images, to_uint8
 
 Pieces = Iterator[tuple[np.ndarray, np.ndarray]]  # uint8 (B, H, W, C) and int64 (B,), in order

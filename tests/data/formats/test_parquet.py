@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpgen.data.pictures import encode_png
+from dpgen.data.formats.pictures import encode_png
 from dpgen.data.sources import open_source
 
 pa = pytest.importorskip("pyarrow", reason="Parquet needs the extra `parquet`")

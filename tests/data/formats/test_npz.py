@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import dpgen.data.npz as npz
+from dpgen.data.formats import npz
 from dpgen.data.sources import open_source
 
 RNG = np.random.default_rng(2)

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from dpgen.data.location import Located
-from dpgen.data.pictures import decode_picture
-from dpgen.data.records import Records, as_labels, check_labels, require_memory
+from dpgen.data.formats.location import Located
+from dpgen.data.formats.pictures import decode_picture
+from dpgen.data.formats.records import Records, as_labels, check_labels, require_memory
 from dpgen.images.classes import NO_CLASSES, settle_classes
 from dpgen.storage.files import BOMB_BYTES, BOMB_RATIO, parse_json, refuse_bomb, size_of
 

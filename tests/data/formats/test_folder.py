@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dpgen.data.pictures import encode_png
+from dpgen.data.formats.pictures import encode_png
 from dpgen.data.sources import open_source
 
 RNG = np.random.default_rng(3)

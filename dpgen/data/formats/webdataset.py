@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dpgen.data.location import CLASS_LIST, Located
-from dpgen.data.pictures import LARGEST_FILE, decode_picture
-from dpgen.data.records import Records, as_labels
+from dpgen.data.formats.location import CLASS_LIST, Located
+from dpgen.data.formats.pictures import LARGEST_FILE, decode_picture
+from dpgen.data.formats.records import Records, as_labels
 from dpgen.images.classes import NO_CLASSES, settle_classes
 from dpgen.storage.files import TEXT_BYTES, InPieces, open_file, parse_json
 

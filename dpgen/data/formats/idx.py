@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from dpgen.data.location import DataFile, Located
-from dpgen.data.records import (
+from dpgen.data.formats.location import DataFile, Located
+from dpgen.data.formats.records import (
     Records,
     array_records,
     as_labels,

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpgen.cell import opened
+from dpgen.benchmark.cell import opened
+from dpgen.benchmark.schedule import BenchmarkSettings
 from dpgen.data.opening import open_images
-from dpgen.evaluation.benchmark import BenchmarkSettings
 from dpgen.methods.dpdm import DPDM
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import GaussianLeaf
@@ -89,7 +89,7 @@ def test_a_benchmark_charges_what_it_shares_where_it_is_told_to(
         data._account().charge("two", [Charge("x", plan_hash("x", event, {}), event)])
         raise KeyboardInterrupt  # what comes then is not looked at
 
-    monkeypatch.setattr("dpgen.benchmarking.compare", compare)
+    monkeypatch.setattr("dpgen.benchmark.compare.compare", compare)
     before = charged.path.read_bytes()
     command = ["benchmark", file, "--out", tmp_path / "out"]
     refused = dpgen(*command)

@@ -15,16 +15,12 @@ ALLOWED: dict[str, set[str]] = {
     "progress": set(),
     "samplers": set(),
     "storage": set(),
-    "evaluation.report": {"storage"},
     "images": {"privacy.accounting", "storage"},
     "networks": {"_torchvision", "networks.fixed"},
     "privacy.ledger": {"privacy.accounting", "storage"},
     "privacy.mechanisms": {"privacy.accounting", "storage"},
     "settings": {"storage"},
     "data.formats": {"images", "storage"},
-    "evaluation": {
-        "_torchvision", "images", "networks", "privacy.ledger", "progress", "settings", "storage",
-    },
     "privacy": {"privacy.accounting", "privacy.ledger", "privacy.mechanisms"},
     "privacy.lineage": {"privacy.accounting", "privacy.ledger", "privacy.mechanisms", "storage"},
     "privacy.statements": {"privacy.accounting", "privacy.ledger", "storage"},
@@ -39,29 +35,26 @@ ALLOWED: dict[str, set[str]] = {
         "networks", "privacy.lineage", "privacy.mechanisms", "privacy.statements", "settings",
         "storage",
     },
-    "scores": {"evaluation", "evaluation.report"},
-    "auditing": {
-        "data", "evaluation.report", "images", "privacy", "privacy.accounting", "privacy.lineage",
-        "privacy.mechanisms", "storage",
+    "evaluation": {
+        "_torchvision", "data", "images", "networks", "privacy.ledger", "progress", "storage",
     },
     "generator": {
         "data", "images", "networks", "privacy", "privacy.accounting", "privacy.ledger",
         "privacy.statements", "runs", "samplers", "settings", "storage",
     },
-    "mixing": {"data", "images", "privacy.statements", "privacy.verification", "progress"},
-    "scoring": {"data", "evaluation", "images", "privacy.ledger", "progress", "scores", "storage"},
     "training": {"images", "networks", "networks.fixed", "progress", "runs", "samplers"},
     "published": {
         "data", "images", "networks", "privacy.accounting", "privacy.mechanisms",
         "privacy.statements", "progress", "runs", "samplers", "training",
     },
-    "reports": {
-        "data", "generator", "images", "privacy.accounting", "privacy.ledger",
-        "privacy.statements", "runs",
-    },
+    "report": {"evaluation", "storage"},
     "stages": {
         "data", "images", "networks", "networks.fixed", "privacy", "privacy.accounting",
         "privacy.mechanisms", "progress", "runs", "samplers", "training",
+    },
+    "auditing": {
+        "data", "images", "privacy", "privacy.accounting", "privacy.lineage", "privacy.mechanisms",
+        "report", "storage",
     },
     "configurations": {
         "images", "networks", "privacy", "privacy.accounting", "privacy.statements", "published",
@@ -76,21 +69,19 @@ ALLOWED: dict[str, set[str]] = {
         "auditing", "generator", "images", "methods", "privacy", "privacy.accounting",
         "privacy.mechanisms", "privacy.verification", "progress", "runs",
     },
-    "cell": {
+    "benchmark": {
         "data", "data.formats", "evaluation", "generator", "images", "methods",
-        "privacy.accounting", "privacy.verification", "runs", "settings",
+        "privacy.accounting", "privacy.ledger", "privacy.verification", "progress", "report",
+        "runs", "settings", "storage",
     },
-    "synthesis": {
-        "data", "generator", "images", "methods", "networks", "privacy.statements", "progress",
-        "samplers",
-    },
-    "benchmarking": {
-        "cell", "data", "evaluation", "evaluation.report", "images", "settings", "storage",
+    "synthetic": {
+        "data", "generator", "images", "methods", "networks", "privacy.statements",
+        "privacy.verification", "progress", "samplers",
     },
     "commands": {
-        "auditing", "auditor", "benchmarking", "data", "evaluation", "images", "methods", "mixing",
-        "privacy.accounting", "privacy.statements", "privacy.verification", "progress", "reports",
-        "runs", "scoring", "settings", "storage", "synthesis",
+        "auditing", "auditor", "benchmark", "data", "evaluation", "generator", "images", "methods",
+        "privacy.accounting", "privacy.ledger", "privacy.statements", "privacy.verification",
+        "progress", "runs", "settings", "storage", "synthetic",
     },
 }  # fmt: skip
 

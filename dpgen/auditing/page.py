@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dpgen.auditing.findings import Audit, Curve, Finding
-from dpgen.evaluation.report.document import document
-from dpgen.evaluation.report.markup import Markup, element, together
-from dpgen.evaluation.report.tables import box
+from dpgen.report.document import document
+from dpgen.report.markup import Markup, element, together
+from dpgen.report.tables import box
 
 SIDE, MARGIN = 260, 34
 KINDS = {

@@ -40,8 +40,8 @@ def benchmark(
     cell's privacy statement. Run it again to go on: a finished cell is never run twice. On private
     data every cell is charged to the data set's ledger.
     """
-    from dpgen.benchmarking import compare
-    from dpgen.evaluation.benchmark import BenchmarkSettings
+    from dpgen.benchmark.compare import compare
+    from dpgen.benchmark.schedule import BenchmarkSettings
 
     settings = BenchmarkSettings.load(file)
     changes = {

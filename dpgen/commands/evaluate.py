@@ -94,8 +94,8 @@ def evaluate(
     """
     from accelerate import PartialState
 
+    from dpgen.evaluation.evaluate import scores
     from dpgen.images.classes import parse_classes
-    from dpgen.scoring import scores
 
     for option, file in (("--json", json_file), ("--preview", given["preview"])):
         if file is not None and not file.absolute().parent.is_dir():

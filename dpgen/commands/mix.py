@@ -24,7 +24,7 @@ def mix(sets: tuple[Path, ...], out: Path, layout: str, disjoint: bool, quiet: b
 
     Sets of one run cost what it cost; runs add up, whether they learned from one data set or not.
     """
-    from dpgen.mixing import mix as write
+    from dpgen.synthetic.mix import mix as write
 
     statement = write(sets, out, layout=layout, disjoint=disjoint, show=not quiet)
     click.echo(f"{statement['synthetic_dataset']['samples']} images in {out}")

@@ -52,7 +52,7 @@ def sample(
     device: str, allow_unverified: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Make a synthetic data set from a trained RUN. Costs no privacy, any number of times."""
-    from dpgen.synthesis import synthesise
+    from dpgen.synthetic.synthesise import synthesise
 
     statement = synthesise(
         run, n_images, out, layout=layout, preview=preview, seed=seed, sampler=sampler, steps=steps,

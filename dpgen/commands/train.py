@@ -37,7 +37,7 @@ def plan(method: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401
         facts = open_data(given).facts
     generator.budget = with_delta(generator.budget, given["delta"], facts.n_records)
     generator.settings = generator.resolve(facts)
-    from dpgen.reports import plan_report
+    from dpgen.commands.plan_report import plan_report
 
     report = plan_report(generator, facts, hardware(given))
     click.echo(json.dumps(report.to_dict(), indent=1) if as_json else report.text())

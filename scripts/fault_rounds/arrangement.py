@@ -52,8 +52,8 @@ def arrange(arranged: Arranged) -> list[str]:
     """
     import multiprocessing
 
+    from dpgen.benchmark import schedule as benchmark
     from dpgen.data import slots, sources
-    from dpgen.evaluation import benchmark
     from dpgen.privacy.lineage import keys
     from dpgen.runs.checkpoint import Checkpoints
 

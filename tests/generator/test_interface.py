@@ -22,7 +22,7 @@ from dpgen.privacy.statements.notice import UnverifiedClaim
 from dpgen.privacy.verification.verify import verify
 from dpgen.runs.context import Hardware
 from dpgen.runs.released import load_network
-from dpgen.synthesis import synthesise
+from dpgen.synthetic.synthesise import synthesise
 
 pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")
 

@@ -28,7 +28,7 @@ from dpgen.privacy.verification.verify import verify
 from dpgen.runs.context import Hardware
 from dpgen.stages.teacher import TeacherSettings
 from dpgen.storage.canonical import digest
-from dpgen.synthesis import synthesise
+from dpgen.synthetic.synthesise import synthesise
 from tests.hostile.formats import Format, as_json, plain, tabled
 from tests.hostile.tensor_formats import with_header
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dpgen.benchmark.schedule import BenchmarkSettings
 from dpgen.data.sources import open_source
-from dpgen.evaluation.benchmark import BenchmarkSettings
 from dpgen.evaluation.feature_cache import FeatureCache
 from dpgen.evaluation.inception import inception
 from dpgen.images.images import PublicFacts

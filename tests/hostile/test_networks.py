@@ -19,7 +19,7 @@ from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.statements.certificate import CertificateError, read_statement
 from dpgen.privacy.verification.verify import verify
 from dpgen.runs.released import load_network
-from dpgen.synthesis import synthesise
+from dpgen.synthetic.synthesise import synthesise
 from tests.hostile.children import in_child
 from tests.hostile.run_formats import covered, sealed
 from tests.hostile.tensor_formats import denoiser, proposer, tensor_file

@@ -16,17 +16,17 @@ import pytest
 import torch
 from PIL import Image
 
+from dpgen.benchmark.schedule import BenchmarkSettings, Cell, Entry, read
 from dpgen.data.export import write_images
 from dpgen.data.sources import open_source
-from dpgen.evaluation.benchmark import BenchmarkSettings, Cell, Entry, read
 from dpgen.evaluation.feature_cache import FeatureCache
 from dpgen.evaluation.inception import inception
-from dpgen.evaluation.report.gallery import _read as read_picture
 from dpgen.images.images import Images, PublicFacts
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.statements.certificate import read_statement
 from dpgen.privacy.statements.notice import read_notice
+from dpgen.report.gallery import _read as read_picture
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.folder import RunFolder
 from dpgen.runs.released import load_network

@@ -7,14 +7,14 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from dpgen.benchmark.schedule import BenchmarkSettings, Cell, Entry, read
 from dpgen.commands.inputs import configured
-from dpgen.evaluation.benchmark import BenchmarkSettings, Cell, Entry, read
+from dpgen.commands.plan_report import ledger_table
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import GaussianLeaf, event_to_json
 from dpgen.privacy.ledger.chain import GENESIS, chain
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
-from dpgen.reports import ledger_table
 from dpgen.runs.folder import RunFolder
 from dpgen.storage.canonical import canonical
 from tests.hostile.formats import Format, as_json, plain, tabled
@@ -81,7 +81,7 @@ HELD = {
 
 
 def cell(content: bytes, folder: Path) -> None:
-    from dpgen.evaluation.report import markdown, render
+    from dpgen.report import markdown, render
 
     path = folder / "cells" / CELL.name / "cell.json"
     path.parent.mkdir(parents=True)

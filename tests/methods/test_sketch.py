@@ -22,7 +22,7 @@ from dpgen.privacy.verification.verify import verify
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages.sketch import SketchSettings
 from dpgen.stages.teacher_settings import TeacherSettings
-from dpgen.synthesis import synthesise
+from dpgen.synthetic.synthesise import synthesise
 from dpgen.training.refit import RefitSettings
 from samplers import DDIM, Annealed, Karras
 from tests.methods import test_replay as replay

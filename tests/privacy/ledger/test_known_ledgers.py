@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dpgen.commands.plan_report import ledger_table
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import GaussianLeaf
 from dpgen.privacy.ledger.chain import LedgerError
@@ -15,7 +16,6 @@ from dpgen.privacy.ledger.charges import Charge, plan_hash
 from dpgen.privacy.ledger.marks import MarksFile
 from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded, PrivacyLedger
 from dpgen.privacy.ledger.shared_ledger import OverlapError
-from dpgen.reports import ledger_table
 from tests.privacy.installation import Installation, price_by_count, runs_in
 
 Kit = Any  # what conftest.py shares

@@ -1,0 +1,1 @@
+"""Methods times budgets times seeds."""

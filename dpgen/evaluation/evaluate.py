@@ -1,0 +1,192 @@
+"""What `dpgen evaluate` measures: synthetic sets against real images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from dpgen.data.identity import fingerprint, home, installation_key
+from dpgen.data.sources import RecordSource, Source, open_source
+from dpgen.evaluation.extraction import extract
+from dpgen.evaluation.feature_networks import feature_network
+from dpgen.evaluation.features import FeatureNetwork
+from dpgen.evaluation.fidelity import Fidelity, FidelityProtocol, fidelity
+from dpgen.evaluation.nearest import Copying, copying, nearest, save_nearest
+from dpgen.evaluation.scores import Scores, SetScores
+from dpgen.evaluation.utility import Utility, UtilityProtocol, utility
+from dpgen.images.classes import Classes
+from dpgen.images.grid import save_panels
+from dpgen.images.images import Images, to_float, to_uint8
+from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
+from dpgen.progress import progress_bar
+from dpgen.storage.files import read_json
+
+N_SHOWN = 10  # samples in a picture of nearest records
+
+
+def scores(
+    sets: Sequence[Path],
+    reference: str,
+    *,
+    split: str = "test",
+    size: int | None = None,
+    channels: int | None = None,
+    classes: Classes | None = None,
+    networks: Sequence[str] = ("cnn",),
+    seeds: int = 1,
+    features: str = "classifier",
+    inception_weights: Path | None = None,
+    cache: Path | None = None,
+    preview: Path | None = None,
+    nearest_to: Path | None = None,
+    show: bool = False,
+) -> Scores:
+    """Compares synthetic sets with real images.
+
+    Args:
+        sets: what `dpgen sample` wrote, or any images in a format that dpgen reads.
+        reference: `digits` or a path; the real images.
+        split: which of them.
+        classes: how many, or their names, of a set or a reference with labels that does not say; a
+            reference that does not say has those of the first set.
+        networks: classifiers whose accuracy is measured.
+        seeds: classifiers of each kind, per set.
+        features: "classifier" (trained on the reference's training split), "inception", or "none"
+            for no fidelity.
+        cache: folder for the reference's features, which are as private as the reference.
+        preview: where to draw a strip a set.
+        nearest_to: folder for pictures of samples beside the nearest records of the reference's
+            training split, which are private.
+
+    Under a launcher several processes share the features; classifiers are trained by the first one
+    alone, and only its scores are whole.
+    """
+    if nearest_to is not None and features == "none":
+        raise ValueError("nearest records are found by features: take --features classifier")
+    if nearest_to is not None and split != "test":
+        raise ValueError(
+            f"nearest records compare with held-out images: --split must be test, got {split}"
+        )
+    opened = {str(path): open_source(path, classes=classes) for path in sets}
+    # A reference that names no classes has those of the sets.
+    named = next(iter(opened.values())).class_names
+
+    def records(split: str) -> RecordSource:
+        return open_source(
+            reference, split=split, size=size, channels=channels,  # type: ignore[arg-type]
+            classes=classes, else_classes=named,
+        )  # fmt: skip
+
+    source = records(split)
+    real, n_classes = _read(source), len(source.class_names)
+    loaded = {path: _synthetic(path, made, source) for path, made in opened.items()}
+
+    def training() -> Images:
+        return _read(records("train"))
+
+    network, accelerator = None, Accelerator()
+    measured: dict[str, Fidelity | None] = dict.fromkeys(loaded)
+    if features != "none":
+        network = feature_network(
+            features, training, n_classes,
+            weights=inception_weights, cache=cache, accelerator=accelerator,
+        )  # fmt: skip
+        protocol = FidelityProtocol(reference_split=split)  # type: ignore[arg-type]
+        for name, images in loaded.items():
+            measured[name] = fidelity(
+                images, real, network, protocol, private=not source.public,
+                accelerator=accelerator, cache=cache, show=show,
+            )  # fmt: skip
+    networks = networks if accelerator.is_main_process else ()
+    trained: dict[str, dict[str, tuple[Utility, ...]]] = {name: {} for name in loaded}
+    total = len(loaded) * len(networks) * seeds
+    with progress_bar("classifiers", total, show=show) as advance:
+        for name, images in loaded.items():
+            for kind in networks:
+                results = []
+                for seed in range(seeds):
+                    recipe = UtilityProtocol.of(kind)
+                    one = utility(
+                        images, real, n_classes, seed=seed, protocol=recipe,
+                        device=accelerator.device,
+                    )  # fmt: skip
+                    results.append(one)
+                    advance()
+                trained[name][kind] = tuple(results)
+    if preview is not None:
+        save_panels({"real": real, **loaded}, preview, n_classes)
+    copied: dict[str, Copying | None] = dict.fromkeys(loaded)
+    if nearest_to is not None and network is not None:
+        copied |= _copied(loaded, training(), real, network, nearest_to, accelerator, show)
+    found = {
+        str(path): SetScores(
+            len(loaded[str(path)].labels), trained[str(path)], measured[str(path)],
+            copied[str(path)], learned_from(path, source, split),
+        )
+        for path in sets
+    }  # fmt: skip
+    return Scores(
+        reference, split, len(real.labels), not source.public, source.class_names, found
+    )
+
+
+def learned_from(path: Path, source: Source, split: str) -> bool:
+    """Whether a set's generator learned from these very records, as far as its privacy statement
+    and this installation's ledgers tell.
+    """
+    files = [path / name for name in ("privacy.json", "notice.json")]
+    held = next((file for file in files if file.is_file()), None)
+    if held is None:
+        return False
+    try:
+        data_set = dict(read_json(held)["data_set"])
+    except (ValueError, KeyError, TypeError):
+        return False
+    if source.public:
+        return split != "test" and "public" in str(data_set.get("ledger"))
+    if not (home() / "key").exists():
+        return False
+    ledger = home() / "ledgers" / f"{fingerprint(source, installation_key())}.jsonl"
+    return ledger.exists() and PrivacyLedger(ledger).dataset == data_set.get("name")
+
+
+def _copied(
+    sets: Mapping[str, Images], learned: Images, held_out: Images, network: FeatureNetwork,
+    folder: Path, accelerator: Accelerator, show: bool,
+) -> dict[str, Copying]:  # fmt: skip
+    """How near each set comes to the training records; draws a picture a set."""
+
+    def of(images: Images, label: str) -> Tensor:
+        pixels = to_uint8(images.pixels)
+        return extract(network, pixels, accelerator=accelerator, label=label, show=show).features
+
+    records, natural = of(learned, "features, training"), of(held_out, "features, held out")
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for k, (name, images) in enumerate(sets.items()):
+        ours = of(images, "features, synthetic")
+        found[name] = copying(ours, records, natural)
+        shown = torch.linspace(0, len(ours) - 1, min(N_SHOWN, len(ours))).long()  # of all classes
+        picture = folder / f"{k + 1}-{Path(name).name}.png"
+        some = Images(images.pixels[shown], images.labels[shown])
+        save_nearest(picture, some, learned, nearest(ours[shown], records, k=5), n_rows=N_SHOWN)
+    return found
+
+
+def _synthetic(path: str, made: Source, reference: Source) -> Images:
+    """A set whose labels mean what the reference's mean."""
+    if made.class_names != reference.class_names:
+        raise ValueError(
+            f"the classes of {path} are {', '.join(made.class_names)}, those of the reference "
+            f"{', '.join(reference.class_names)}: they must be the same, in the same order"
+        )
+    return _read(made)
+
+
+def _read(source: Source) -> Images:
+    pixels, labels = source.read(range(len(source)))
+    return Images(to_float(pixels), labels)

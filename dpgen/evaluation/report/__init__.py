@@ -1,6 +1,0 @@
-"""The report of a benchmark: one HTML page that needs no network, and a table in Markdown."""
-
-from dpgen.evaluation.report.markdown import markdown
-from dpgen.evaluation.report.page import render
-
-__all__ = ["markdown", "render"]

@@ -1,0 +1,1 @@
+"""From a run to a set on disk."""

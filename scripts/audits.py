@@ -20,9 +20,9 @@ from typing import Any
 from measurement import Rows
 
 from dpgen import Budget, open_images
+from dpgen.auditing.audit import audit
 from dpgen.auditing.findings import Audit, Finding
 from dpgen.auditing.page import render
-from dpgen.auditor import audit
 from dpgen.methods import find
 from dpgen.settings import from_dict
 

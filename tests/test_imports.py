@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "privacy.ledger": {"privacy.accounting", "storage"},
     "privacy.mechanisms": {"privacy.accounting", "storage"},
     "settings": {"storage"},
+    "auditing.games": {"privacy.accounting", "privacy.mechanisms"},
     "data.formats": {"images", "storage"},
     "privacy": {"privacy.accounting", "privacy.ledger", "privacy.mechanisms"},
     "privacy.lineage": {"privacy.accounting", "privacy.ledger", "privacy.mechanisms", "storage"},
@@ -52,10 +53,6 @@ ALLOWED: dict[str, set[str]] = {
         "data", "images", "networks", "networks.fixed", "privacy", "privacy.accounting",
         "privacy.mechanisms", "progress", "runs", "samplers", "training",
     },
-    "auditing": {
-        "data", "images", "privacy", "privacy.accounting", "privacy.lineage", "privacy.mechanisms",
-        "report", "storage",
-    },
     "configurations": {
         "images", "networks", "privacy", "privacy.accounting", "privacy.statements", "published",
         "samplers", "stages", "training",
@@ -65,9 +62,10 @@ ALLOWED: dict[str, set[str]] = {
         "privacy.accounting", "privacy.statements", "privacy.verification", "published", "runs",
         "samplers", "settings", "stages", "storage", "training",
     },
-    "auditor": {
-        "auditing", "generator", "images", "methods", "privacy", "privacy.accounting",
-        "privacy.mechanisms", "privacy.verification", "progress", "runs",
+    "auditing": {
+        "auditing.games", "data", "generator", "images", "methods", "privacy",
+        "privacy.accounting", "privacy.lineage", "privacy.mechanisms", "privacy.verification",
+        "progress", "report", "runs", "storage",
     },
     "benchmark": {
         "data", "data.formats", "evaluation", "generator", "images", "methods",
@@ -79,7 +77,7 @@ ALLOWED: dict[str, set[str]] = {
         "privacy.verification", "progress", "samplers",
     },
     "commands": {
-        "auditing", "auditor", "benchmark", "data", "evaluation", "generator", "images", "methods",
+        "auditing", "benchmark", "data", "evaluation", "generator", "images", "methods",
         "privacy.accounting", "privacy.ledger", "privacy.statements", "privacy.verification",
         "progress", "runs", "settings", "storage", "synthetic",
     },

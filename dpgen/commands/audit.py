@@ -41,8 +41,8 @@ def audit(
     with status 1 when a violation was found. What rounding does to gradients is measured on
     --device, with --precision and --micro-batch: give those that the run was trained with.
     """
+    from dpgen.auditing.audit import audit as examine
     from dpgen.auditing.page import render
-    from dpgen.auditor import audit as examine
     from dpgen.storage.durable import replace_durably
 
     if not run.is_dir():

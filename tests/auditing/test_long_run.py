@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dpgen.auditing import long_run
-from dpgen.auditing.canaries import CanaryStatistic
+from dpgen.auditing.games.canaries import CanaryStatistic
 from dpgen.auditing.long_run import of_a_run
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.noise import KeyedNoise

@@ -20,8 +20,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.auditing import canaries, overheard, randomness, white_box
 from dpgen.auditing import oracle as oracles
+from dpgen.auditing import overheard, randomness
+from dpgen.auditing.games import canaries, white_box
 from dpgen.privacy.mechanisms import noisy_step
 from dpgen.privacy.mechanisms.contributions import Block
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
@@ -101,7 +102,7 @@ _GAMES: dict[Any, Any] = {}
 
 
 def one_run_game(place: Path) -> str:
-    """`one_run` of `dpgen.auditing.white_box`: canaries in two steps of DP-SGD and in a release."""
+    """`dpgen.auditing.games.white_box.one_run`: canaries in two steps of DP-SGD, in a release."""
     best = white_box.best_game
 
     def remembered(claim: Any, m: int, *rest: Any) -> Any:  # noqa: ANN401
@@ -124,7 +125,7 @@ def one_run_game(place: Path) -> str:
 
 
 def two_world_game(place: Path) -> str:
-    """`two_world` of `dpgen.auditing.white_box`: one canary among others, forty runs each."""
+    """`two_world` of `dpgen.auditing.games.white_box`: one canary among others, forty runs each."""
     sharp = white_box.sharpened(SGD, "add_remove", mu=1.0, n_steps=2)
     with smaller():
         found = white_box.two_world(sharp, adjacency="add_remove", delta=DELTA, n_runs=40)

@@ -15,8 +15,8 @@ from dp_accounting import NeighboringRelation, dp_event
 from dp_accounting.pld import PLDAccountant
 from torch import Tensor
 
-from dpgen.auditing.bounds import gaussian_epsilon
-from dpgen.auditing.canaries import CanaryStatistic
+from dpgen.auditing.games.bounds import gaussian_epsilon
+from dpgen.auditing.games.canaries import CanaryStatistic
 from dpgen.auditing.stand_ins import StandIns
 from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dpgen.auditor import audit
+from dpgen.auditing.audit import audit
 from dpgen.data.private import PrivateDataset
 from dpgen.methods.dp_sad import DPSAD
 from dpgen.methods.pge import PGE

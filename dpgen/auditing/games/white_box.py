@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from dpgen.auditing.canaries import canary_scores
-from dpgen.auditing.claims import mechanism_claim
-from dpgen.auditing.one_run import ALPHA as ONE_RUN_ALPHA
-from dpgen.auditing.one_run import OneRun, best_game
-from dpgen.auditing.two_world import ALPHA as TWO_WORLD_ALPHA
-from dpgen.auditing.two_world import TwoWorld, TwoWorldGame
+from dpgen.auditing.games.canaries import canary_scores
+from dpgen.auditing.games.claims import mechanism_claim
+from dpgen.auditing.games.one_run import ALPHA as ONE_RUN_ALPHA
+from dpgen.auditing.games.one_run import OneRun, best_game
+from dpgen.auditing.games.two_world import ALPHA as TWO_WORLD_ALPHA
+from dpgen.auditing.games.two_world import TwoWorld, TwoWorldGame
 from dpgen.privacy.accounting.accountant import Adjacency
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 

@@ -12,7 +12,7 @@ import numpy as np
 from dp_accounting.dp_event import DpEvent
 from scipy.special import ndtr, ndtri
 
-from dpgen.auditing.bounds import gaussian_epsilon
+from dpgen.auditing.games.bounds import gaussian_epsilon
 from dpgen.privacy.accounting.accountant import Adjacency, curve_of, epsilon_of, round_up
 from dpgen.privacy.accounting.events import leaves
 from dpgen.privacy.accounting.forms import mu_of

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from dpgen.auditing.claims import claim_of
 from dpgen.auditing.deterministic import DETERMINISTIC, N_TESTS, of_replay, of_stage
 from dpgen.auditing.findings import Audit, Curve, Finding
+from dpgen.auditing.games.claims import claim_of
+from dpgen.auditing.games.one_run import best_game
+from dpgen.auditing.games.two_world import TwoWorld
+from dpgen.auditing.games.white_box import one_run, sharpened, two_world
 from dpgen.auditing.label_canaries import label_canary_scores, with_canaries
-from dpgen.auditing.one_run import best_game
 from dpgen.auditing.replay import Replay, hurried, replay
 from dpgen.auditing.stand_ins import neighbours
-from dpgen.auditing.two_world import TwoWorld
-from dpgen.auditing.white_box import one_run, sharpened, two_world
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
 from dpgen.methods.loading import load

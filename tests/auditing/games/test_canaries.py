@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.auditing.canaries import CanaryStatistic, canary_scores
+from dpgen.auditing.games.canaries import CanaryStatistic, canary_scores
 from dpgen.privacy.mechanisms.clipping import MARGIN
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.noise import KeyedNoise

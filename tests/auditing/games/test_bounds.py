@@ -9,7 +9,7 @@ from scipy.optimize import brentq, linprog
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
-from dpgen.auditing.bounds import (
+from dpgen.auditing.games.bounds import (
     fewest_correct,
     gaussian_epsilon,
     one_run_epsilon,
@@ -21,7 +21,7 @@ from dpgen.auditing.bounds import (
     two_world_epsilon,
     two_world_mu,
 )
-from dpgen.auditing.claims import GaussianBlowUp, ProfileBlowUp
+from dpgen.auditing.games.claims import GaussianBlowUp, ProfileBlowUp
 from dpgen.privacy.accounting.accountant import Budget, gaussian_delta
 from dpgen.privacy.accounting.calibration import gaussian_mu as priced_mu
 

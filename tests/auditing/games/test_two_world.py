@@ -13,13 +13,13 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
-from dpgen.auditing import canaries
-from dpgen.auditing.bounds import gaussian_epsilon, proportion_high, proportion_low
-from dpgen.auditing.canaries import CanaryStatistic
-from dpgen.auditing.claims import Claim, GaussianBlowUp
-from dpgen.auditing.power import two_world_power
-from dpgen.auditing.two_world import TwoWorld, TwoWorldGame
-from dpgen.auditing.white_box import sharpened, two_world
+from dpgen.auditing.games import canaries
+from dpgen.auditing.games.bounds import gaussian_epsilon, proportion_high, proportion_low
+from dpgen.auditing.games.canaries import CanaryStatistic
+from dpgen.auditing.games.claims import Claim, GaussianBlowUp
+from dpgen.auditing.games.power import two_world_power
+from dpgen.auditing.games.two_world import TwoWorld, TwoWorldGame
+from dpgen.auditing.games.white_box import sharpened, two_world
 from dpgen.privacy.accounting.accountant import Adjacency
 from dpgen.privacy.mechanisms import clipping, noisy_step, noisy_sum
 from dpgen.privacy.mechanisms.clipping import Parameters

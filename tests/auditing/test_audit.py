@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen import auditor
+from dpgen.auditing import audit as auditor
 from dpgen.auditing import replay
+from dpgen.auditing.audit import audit
 from dpgen.auditing.findings import Audit
-from dpgen.auditor import audit
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms import clipping, noisy_step

@@ -19,8 +19,8 @@ from scipy.optimize import brentq
 from scipy.special import betaincinv, ndtr
 from scipy.stats import binom
 
-from dpgen.auditing.bounds import LARGEST_MU, proportion_high, proportion_low
-from dpgen.auditing.claims import Claim
+from dpgen.auditing.games.bounds import LARGEST_MU, proportion_high, proportion_low
+from dpgen.auditing.games.claims import Claim
 from dpgen.privacy.accounting.accountant import round_up
 
 PROBABILITY = 0.9  # with which what is said to be detectable is detected

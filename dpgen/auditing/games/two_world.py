@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from dpgen.auditing.bounds import (
+from dpgen.auditing.games.bounds import (
     gaussian_epsilon,
     proportion_high,
     proportion_low,
     two_world_epsilon,
     two_world_mu,
 )
-from dpgen.auditing.claims import BlowUp, Claim
-from dpgen.auditing.power import Bound, detectable_mu, power_sentence, two_world_power
+from dpgen.auditing.games.claims import BlowUp, Claim
+from dpgen.auditing.games.power import Bound, detectable_mu, power_sentence, two_world_power
 
 N_POINTS = 100
 ALPHA = 1e-3  # an audit plays several games; none of them should accuse a correct mechanism

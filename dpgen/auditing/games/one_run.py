@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dpgen.auditing.bounds import (
+from dpgen.auditing.games.bounds import (
     fewest_correct,
     gaussian_epsilon,
     one_run_epsilon,
@@ -26,9 +26,9 @@ from dpgen.auditing.bounds import (
     one_run_p_value,
     one_run_refutes,
 )
-from dpgen.auditing.claims import Claim
-from dpgen.auditing.power import Bound, detectable_mu, one_run_power, power_sentence
-from dpgen.auditing.two_world import TwoWorld
+from dpgen.auditing.games.claims import Claim
+from dpgen.auditing.games.power import Bound, detectable_mu, one_run_power, power_sentence
+from dpgen.auditing.games.two_world import TwoWorld
 
 # A correct Gaussian mechanism is accused far less often than this: the theorems allow for canaries
 # that conspire. At 0.001 no number of right guesses would refute an epsilon of 10.

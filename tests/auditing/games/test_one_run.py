@@ -13,12 +13,12 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
-from dpgen.auditing import canaries
-from dpgen.auditing.bounds import gaussian_epsilon
-from dpgen.auditing.canaries import CanaryStatistic
-from dpgen.auditing.claims import Claim, GaussianBlowUp, ProfileBlowUp
-from dpgen.auditing.one_run import OneRun, OneRunGame, best_game
-from dpgen.auditing.white_box import one_run
+from dpgen.auditing.games import canaries
+from dpgen.auditing.games.bounds import gaussian_epsilon
+from dpgen.auditing.games.canaries import CanaryStatistic
+from dpgen.auditing.games.claims import Claim, GaussianBlowUp, ProfileBlowUp
+from dpgen.auditing.games.one_run import OneRun, OneRunGame, best_game
+from dpgen.auditing.games.white_box import one_run
 from dpgen.privacy.accounting.accountant import epsilon_of
 from dpgen.privacy.mechanisms import clipping, noisy_sum
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum

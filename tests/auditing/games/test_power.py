@@ -9,10 +9,10 @@ import pytest
 from scipy.special import ndtr
 from scipy.stats import binom
 
-from dpgen.auditing.bounds import gaussian_epsilon, proportion_high, proportion_low
-from dpgen.auditing.claims import Claim, GaussianBlowUp
-from dpgen.auditing.one_run import OneRunGame, _n_correct
-from dpgen.auditing.power import (
+from dpgen.auditing.games.bounds import gaussian_epsilon, proportion_high, proportion_low
+from dpgen.auditing.games.claims import Claim, GaussianBlowUp
+from dpgen.auditing.games.one_run import OneRunGame, _n_correct
+from dpgen.auditing.games.power import (
     PROBABILITY,
     Bound,
     detectable_mu,
@@ -20,7 +20,7 @@ from dpgen.auditing.power import (
     power_sentence,
     two_world_power,
 )
-from dpgen.auditing.two_world import TwoWorldGame
+from dpgen.auditing.games.two_world import TwoWorldGame
 
 DELTA = 1e-5
 N_PLAYS = 400

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from dpgen.auditing.bounds import gaussian_epsilon
-from dpgen.auditing.claims import (
+from dpgen.auditing.games.bounds import gaussian_epsilon
+from dpgen.auditing.games.claims import (
     PROFILE_EPSILONS,
     Claim,
     GaussianBlowUp,

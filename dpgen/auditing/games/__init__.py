@@ -1,0 +1,1 @@
+"""Games against a claim: each can refute an epsilon, none can prove one."""

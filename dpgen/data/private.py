@@ -160,23 +160,21 @@ class PrivateDataset(AccountedData):
         self._witnesses = {**self._witnesses, label: witness}
         if start:
             run.executed(charge, 0, start)
-        done, forgiven = start, tuple[type[OSError], ...]()
+        forgiven = tuple[type[OSError], ...]()
         try:
-            for step in mechanism.steps(
+            yield from mechanism.steps(
                 records, noise, start=start, micro_batch=micro_batch, device=torch.device(device),
                 witness=witness,
-            ):  # fmt: skip
-                # Before it is handed out: whoever stops in the middle may have its answer.
-                done = step.index + 1
-                yield step
+            )  # fmt: skip
         except GeneratorExit:
             # Nobody hears a failure now. What is lost is a note, not a charge: a resume writes it.
             forgiven = (OSError,)
             raise
         finally:
-            if done > start:
+            # A step that was refused has not run, and one that stopped behind its sum may have.
+            if witness.n_answered > start:
                 with contextlib.suppress(*forgiven):
-                    run.executed(charge, start, done)
+                    run.executed(charge, start, witness.n_answered)
 
     def noted_micro_batch(self, label: str, mechanism: NoisySGD) -> int | None:
         """The micro-batch of a stage that gave an answer before it was stopped, which a resume

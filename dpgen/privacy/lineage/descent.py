@@ -64,9 +64,9 @@ class Descent:
         self._entered: set[str] = set()
 
     def was_begun(self) -> bool:
-        """Whether this run was begun before, as the ledger and the folder both say."""
-        begun = last_mark(self.ledger.lines(), self.run) != ""
-        return begun and self.keys.lineage.marks is not None
+        """Whether this folder is the one that the run was begun in last, as the ledger says."""
+        last, marks = last_mark(self.ledger.lines(), self.run), self.keys.lineage.marks
+        return last != "" and marks is not None and last in marks
 
     def prepare(self) -> None:
         """Refuses a copy that another descendant has overtaken, and leaves a pending mark."""

@@ -63,6 +63,11 @@ class StageWitness:
         self._remember(question, release)
         self._asked[release] = question.digest
 
+    @property
+    def n_answered(self) -> int:
+        """One more than the last release that may have got its answer in this process; 0: none."""
+        return max(self._asked, default=-1) + 1
+
     def noted_micro_batch(self) -> int | None:
         """That of the stage's question, if it has asked one."""
         descent, charge = self._descent, self._charge

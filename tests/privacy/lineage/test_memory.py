@@ -342,11 +342,40 @@ def test_a_copy_that_is_begun_while_the_original_runs_stops_it_at_its_next_answe
         data.finish("teacher", SGD)
     assert source.reads == [] and lines(copy, "finished") == []
     steps.close()
+    # The step that was refused has not run.
+    assert [(line["start"], line["stop"]) for line in lines(copy, "executed")] == [(0, 1)]
     # What was answered before the copy began is answered again, alike.
     assert torch.equal(answer(copy, kit)[0]["w"], first["w"])
     copy.finish("teacher", SGD)
     with pytest.raises(Overtaken):
         begun(kit, tmp_path / "run")
+
+
+def test_a_run_that_is_stopped_before_its_first_answer_notes_no_step(
+    kit: Kit, tmp_path: Path
+) -> None:
+    """The note would stand before the copy's question, where nothing can have been answered."""
+    data = begun(kit, tmp_path / "run")
+    copy = begun(kit, copied(tmp_path / "run", "copy"))
+    with pytest.raises(Overtaken):
+        for step in data.steps(SGD, label="teacher", micro_batch=4):
+            step.gradient(kit.Linear(), kit.parameters())
+    assert lines(copy, "executed") == []
+
+
+def test_a_copy_from_before_the_keys_had_an_owner_is_told_that_the_run_goes_on_elsewhere(
+    kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stops(keys: StageKeys, owner: str) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patch, suppress(Stopped):
+        patch.setattr(StageKeys, "bind", stops)
+        begun(kit, tmp_path / "run")
+    copy = copied(tmp_path / "run", "copy")
+    begun(kit, tmp_path / "run")
+    with pytest.raises(Overtaken, match="goes on elsewhere"):
+        begun(kit, copy)
 
 
 def test_a_copy_that_begins_between_the_sum_and_its_noise_gets_there_first(

@@ -44,6 +44,7 @@ STAND_ONCE = {
     "time": "when a line was written is said nowhere else",
     "mark": "random: only a resume would name it again, and this run was not resumed",
     "question": "the digest of what the unfinished folder held, which is deleted",
+    "commitment": "to a key that is deleted when its stage is finished",
     "seed": "of public randomness: no stage that is priced depends on it",
     "sampling_steps": "of the default sampler: costs nothing and may be changed",
     "teacher.blend": "what is made of the released moments costs nothing",
@@ -60,7 +61,7 @@ STAND_ONCE = {
 OTHER_WORDS = {"tiny": "small", "added": "fed", "denoising": "sliced"}
 LISTED = {
     "statement": {"artifact.created", "accounting.version", "accounting.cross_check.version"},
-    "lines": {"time", "mark", "question"},
+    "lines": {"time", "mark", "question", "commitment"},
     "facts.json": set(),
 }
 LISTED["config.json"] = STAND_ONCE.keys() - LISTED["statement"] - LISTED["lines"]

@@ -57,5 +57,5 @@ def test_a_row_says_file_writer_reader_and_other_versions() -> None:
 
 
 def test_a_schema_in_a_docstring_is_not_taken_for_one_that_is_written() -> None:
-    source = '"""dpgen-told/1"""\nONE = "dpgen-written/1"\nTWO = b"dpgen-bytes/2 "  # dpgen-said/3\n'
+    source = '"""dpgen-told/1"""\nONE = "dpgen-written/1"\nTWO = b"dpgen-bytes/2 "  # dpgen-c/3\n'
     assert in_source(source) == {"dpgen-written/1", "dpgen-bytes/2"}

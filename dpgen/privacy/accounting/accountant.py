@@ -86,7 +86,7 @@ def default_delta(n_records: int) -> float:
 
 
 def accountant_of(event: DpEvent) -> str:
-    """What prices ``event``, in words."""
+    """Names the method that prices ``event``, in words."""
     return ACCOUNTANT if _samples(tuple(leaves(event))) else CLOSED_FORM
 
 
@@ -201,7 +201,7 @@ def _check_covered(leaf: GaussianLeaf, relation: Relation) -> None:
 
 
 def _losses(leaf: GaussianLeaf, relation: Relation, interval: float) -> PrivacyLossDistribution:
-    """Of one step of a sampled release."""
+    """Returns the loss distribution of one step of a sampled release."""
     step = leaf.noise_multiplier, leaf.rate
     if relation.max_records_per_unit > 1:
         return sampled_unit(*step, relation.max_records_per_unit, interval)

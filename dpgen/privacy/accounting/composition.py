@@ -19,7 +19,9 @@ DEVIATIONS = 14  # of a sum, and the width of one term: what an FFT has to hold
 
 
 def composed(parts: Sequence[Part]) -> PrivacyLossDistribution:
-    """Of all parts, each as often as it says; pessimistic where they are, rounding included."""
+    """Composes all parts, each as often as it says; pessimistic where they are, rounding
+    included.
+    """
     whole: PrivacyLossDistribution | None = None
     for one, steps in parts:
         with np.errstate(over="ignore"):  # a Chernoff bound that is infinite is passed over
@@ -44,7 +46,7 @@ def width(part: Part) -> float:
 
 
 def _pmfs(losses: PrivacyLossDistribution) -> list[DensePLDPmf]:
-    """Of the two directions, or the one that is both."""
+    """Returns the mass functions of the two directions, or the one that serves both."""
     return [losses._pmf_remove] if losses._symmetric else [losses._pmf_remove, losses._pmf_add]
 
 

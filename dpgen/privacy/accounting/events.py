@@ -1,4 +1,4 @@
-"""What touched the records, as values: Gaussian mechanisms on Poisson samples, composed.
+"""Describes what touched the records, as values: Gaussian mechanisms on Poisson samples, composed.
 
 An event says what ran: a Gaussian mechanism with ``noise_multiplier = std / bound``, where
 ``bound`` is the largest l2 norm that one record contributes to the sum, run ``steps`` times, each

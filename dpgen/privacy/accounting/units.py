@@ -102,7 +102,9 @@ class _Step:
         return [slice(start, start + size) for start in range(0, n, size)]
 
     def at(self, losses: Array) -> Array:
-        """Where the loss takes these values; outside the tails, at their end."""
+        """Finds the points where the loss takes these values; outside the tails, the nearest
+        end.
+        """
         left, right = -(TAIL + 1) * self.sigma, self.last + (TAIL + 1) * self.sigma
         grid = np.linspace(left, right, 20_001)
         known, _ = self.loss(grid)

@@ -1,4 +1,4 @@
-"""What ledger lines say: charges of stages, releases that were made, the limit in force.
+"""Reads ledger lines: charges of stages, releases that were made, the limit in force.
 
 Functions of lines that are read already; `dpgen.privacy.ledger.privacy_ledger` reads and writes
 them.
@@ -49,8 +49,8 @@ def plan_hash(
 
 
 def relation_of(lines: Sequence[Mapping[str, Any]]) -> Relation:
-    """What neighbouring data sets differ by, as the open line of a ledger says: the one relation
-    under which its charges may be priced. Raises LedgerError when it does not say.
+    """Reads the relation of neighbouring data sets from the open line of a ledger: the only one
+    under which its charges may be priced. Raises LedgerError when the line does not state it.
     """
     try:
         opened = lines[0]
@@ -60,12 +60,12 @@ def relation_of(lines: Sequence[Mapping[str, Any]]) -> Relation:
 
 
 def has_unverified(lines: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a run with a claim that is not verified is among these lines."""
+    """Returns whether a run with a claim that is not verified is among these lines."""
     return any(line["kind"] == "unverified" for line in lines)
 
 
 def n_runs(lines: Sequence[Mapping[str, Any]]) -> int:
-    """How many runs, certified or not, these lines are of."""
+    """Counts the runs, certified or not, that these lines belong to."""
     return len({line["run"] for line in lines if line["kind"] in ("charge", "unverified")})
 
 

@@ -2,7 +2,7 @@
 
 A line is on disk (fsync) when `LedgerFile.append` returns. An edited, reordered or dropped line
 breaks the chain, and a file rolled back to an earlier state contradicts its head. This is
-integrity, not authenticity: whoever rewrites all of it, head included, is not caught.
+integrity, not authenticity: a forger who rewrites all of it, head included, is not caught.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class BatchedLoss:
         return found
 
     def _agrees(self, parameters: Parameters, batch: tuple[Any, ...]) -> bool:
-        """Whether batched pass and `vmap` agree on made-up records of these shapes."""
+        """Returns whether batched pass and `vmap` agree on made-up records of these shapes."""
         key = _map(lambda t: (t.shape[1:], t.dtype, t.device), batch)
         if str(key) not in self._checked:
             self._checked[str(key)] = self._compared(parameters, batch)

@@ -1,4 +1,4 @@
-"""What a privacy statement looks like on disk, and how one is read: the format, its seal, hashes.
+"""Defines the file format of a privacy statement, its seal and hashes, and reads one.
 
 `dpgen.privacy.statements.statement` builds statements, `dpgen.privacy.verification.verify` computes
 them again.
@@ -27,7 +27,7 @@ class CertificateError(ValueError):
 
 
 def intact(statement: Mapping[str, Any]) -> bool:
-    """Whether a statement is as it was sealed."""
+    """Returns whether a statement is as it was sealed."""
     body = {key: value for key, value in statement.items() if key != "sha256"}
     return bool(digest(body) == statement["sha256"])
 

@@ -94,7 +94,9 @@ def _charged_so(statement: Mapping[str, Any], lines: Lines) -> list[Lines]:
 
 
 def _all_of(copy: Lines, mine: Lines, *, old: bool) -> bool:
-    """Whether the copy holds all lines of the run, in order, but for some that came after it."""
+    """Returns whether the copy holds all lines of the run, in order, but for some that came after
+    it.
+    """
     if old:  # such a copy holds no limits
         mine = [line for line in mine if line["kind"] != "limit"]
     later = mine[len(copy) :]
@@ -102,7 +104,9 @@ def _all_of(copy: Lines, mine: Lines, *, old: bool) -> bool:
 
 
 def _counted(mine: Lines, lines: Lines, account: Mapping[str, Any]) -> bool:
-    """Whether the first runs of the ledger, this one among them, spent what the statement says."""
+    """Returns whether the first runs of the ledger, this one among them, spent what the statement
+    says.
+    """
     runs = list(dict.fromkeys(line["run"] for line in lines if line["kind"] == "charge"))
     own = next(line["run"] for line in mine if line["kind"] == "charge")
     first = runs[: account["runs"]]

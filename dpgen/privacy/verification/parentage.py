@@ -1,4 +1,5 @@
-"""Where a statement comes from: the model of a synthetic set, the ledger of a model's data set.
+"""Follows a statement to what it comes from: the model of a synthetic set, the ledger of a model's
+data set.
 
 A set's statement names the digest of its model's, and says the same about privacy. The ledger that
 an installation keeps of the data set holds the lines of the copy in the run folder, and no others

@@ -54,7 +54,7 @@ def file_check(folder: Path, files: Mapping[str, str]) -> Check:
 
 
 def signature_form_check(folder: Path) -> Check | None:
-    """Whether what lies where a signature belongs can be one; None where nothing does."""
+    """Checks that a file in the place of a signature can be one; None if there is no file."""
     path = folder / SIGNATURE
     if not (path.exists() or path.is_symlink()):
         return None

@@ -1,4 +1,4 @@
-"""What a finished run folder holds: weights and a statement, each as it was written."""
+"""Writes and reads a finished run folder: weights and a statement, each as it was written."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ def sweep_partials(path: Path) -> None:
 
 
 def still_named(path: Path, descriptor: int) -> bool:
-    """Whether ``path`` is the file behind ``descriptor``: who held its lock before may have removed
-    it between our opening and our lock.
+    """Returns whether ``path`` is still the file behind ``descriptor``: an earlier holder of its
+    lock may have removed it after it was opened here and before it was locked.
     """
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))

@@ -1,5 +1,5 @@
-"""What one record contributes, in every branch that its draws, its class, its pixels and its place
-can take.
+"""Measures what one record contributes, in every branch that its draws, its class, its pixels and
+its place can take.
 
 A record's gradient is clipped once; whatever scales it afterwards, where its label is dropped, at
 one noise level, for one class or at one place, breaks the bound for the records that meet it, and
@@ -42,7 +42,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Shares:
-    """What records contributed to releases, in units of the bound, by circumstance the largest.
+    """The contributions of records to releases, in units of the bound: the largest by circumstance.
 
     A correct clip lets through ``1 / MARGIN`` and nothing more; there is no chance in it.
     """

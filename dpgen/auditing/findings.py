@@ -1,4 +1,4 @@
-"""What an audit found: a line a test, with what it would have seen."""
+"""Reports what an audit found: a line a test, with what it would have seen."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def _vectors(mechanism: NoisySGD | NoisySum) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _n_equal(values: np.ndarray) -> int:
-    """How many are like one before them."""
+    """Counts those that equal an earlier one."""
     found = np.sort(values)
     return int((found[1:] == found[:-1]).sum())
 
@@ -161,7 +161,7 @@ def _apart(one: np.ndarray, two: np.ndarray) -> float:
 
 
 def _summed(vectors: np.ndarray) -> float:
-    """What all vectors share, or what makes up for itself over the run: the length of their sum."""
+    """Measures what all vectors share, or what cancels over the run: the length of their sum."""
     square = float(np.square(vectors.sum(0)).sum()) / len(vectors)
     words = vectors.shape[1]
     return min(1.0, 2 * float(min(chi2.sf(square, words), chi2.cdf(square, words))))
@@ -180,7 +180,7 @@ def _shifted(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def _smallest(chances: Sequence[float]) -> float:
-    """That one of so many is as small as the smallest of these."""
+    """The probability that one of so many is as small as the smallest of these."""
     return min(1.0, len(chances) * min(chances))
 
 

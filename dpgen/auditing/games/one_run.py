@@ -38,7 +38,7 @@ SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the canaries: as many may be guessed
 
 @dataclass(frozen=True)
 class OneRun:
-    """What one run showed.
+    """The result of a one-run game.
 
     Args:
         m, n_guesses, n_correct: canaries, guesses, right ones.

@@ -1,5 +1,5 @@
-"""What a game would have seen: the smallest privacy loss that it refutes a claim by, with a stated
-probability.
+"""Computes what a game would have seen: the smallest privacy loss that it refutes a claim by, with
+a stated probability.
 
 The canary is ideal: its score is normal with standard deviation 1, and mean mu where it is in, as
 on a Gaussian mechanism that is exactly mu-GDP. No score of a mu-GDP mechanism tells more (Dong,
@@ -56,7 +56,7 @@ class Bound:
 
 
 def power_sentence(claim: Claim, bounds: Sequence[Bound]) -> str:
-    """What "no violation" means."""
+    """Says what "no violation" means."""
     told = "; ".join(map(str, bounds))
     return (
         f"no violation found; {told} (of a Gaussian mechanism, with probability {PROBABILITY:g}); "

@@ -1,4 +1,4 @@
-"""What a benchmark compares: methods, epsilons and seeds, read from one TOML file."""
+"""Reads what a benchmark compares: methods, epsilons and seeds, from one TOML file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """What is compared, and how.
+    """The settings of a benchmark: what is compared, and how.
 
     Args:
         data: `digits` or a path.
@@ -135,7 +135,9 @@ class BenchmarkSettings:
         ]
 
     def identity(self, cell: Cell) -> str:
-        """Of everything that a cell's numbers depend on; not of what else is compared."""
+        """Identifies everything that a cell's numbers depend on, and nothing else that is
+        compared.
+        """
         common = asdict(self)
         for name in (
             "entries", "title", "epsilons", "seeds", "ceiling", "selection", "inception_weights",

@@ -21,7 +21,9 @@ BATCH = 64  # images per forward pass; the same for any number of processes
 
 
 class Statistics(NamedTuple):
-    """Of one set: features (N, D) in float32, their mean (D,) and covariance (D, D) in float64."""
+    """The statistics of one set: features (N, D) in float32, their mean (D,) and covariance (D, D)
+    in float64.
+    """
 
     features: Tensor
     mean: Tensor

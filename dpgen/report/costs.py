@@ -1,4 +1,4 @@
-"""What a cell takes: wall time of its parts, and memory."""
+"""Shows what a cell takes: wall time of its parts, and memory."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from samplers.types import Info, LogDensityFn, ScoreFn
 
 
 class HamiltonianState(NamedTuple):
-    """Where a trajectory starts.
+    """The start of a trajectory.
 
     Args:
         x: position, (B, *S).
@@ -51,7 +51,7 @@ class Hamiltonian:
     ``persistence``. In half precision the accepted position is rounded, and "exactly" is up to that
     rounding.
 
-    An item whose proposal is not finite stays where it is, in both. Whoever stays turns back: the
+    An item whose proposal is not finite stays where it is, in both. Such an item turns back: the
     momentum changes its sign, without which a persistent kernel leaves another law invariant.
 
     Args:

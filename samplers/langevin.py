@@ -118,7 +118,7 @@ class Langevin:
 
 
 class UnderdampedState(NamedTuple):
-    """Where a move starts.
+    """The start of a move.
 
     Args:
         x: position, (B, *S).

@@ -40,7 +40,7 @@ def choose(taken: Tensor, proposal: Tensor, start: Tensor) -> Tensor:
 
 
 def all_finite(*tensors: Tensor) -> Tensor:
-    """Whether an item is finite in each of these, (B,) bool; tensors are (B, *S)."""
+    """Returns whether an item is finite in each of these, (B,) bool; tensors are (B, *S)."""
     return torch.stack([_rows(x).isfinite().all(1) for x in tensors]).all(0)
 
 

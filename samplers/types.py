@@ -45,7 +45,7 @@ LogDensityFn = Callable[[Tensor, Tensor], Tensor]
 
 
 class Info(NamedTuple):
-    """What a move has to say about itself; looked at, never carried on.
+    """The report of a move; looked at, never carried on.
 
     Args:
         acceptance: Metropolis acceptance probability in [0, 1], (B,); None for an unadjusted move.
@@ -65,7 +65,9 @@ Observer = Callable[[Tensor, Tensor, Info], None]
 
 
 class State(Protocol):
-    """What a kernel carries from step to step: the position and, for instance, its score."""
+    """The state that a kernel carries from step to step: the position and, for instance, its
+    score.
+    """
 
     @property
     def x(self) -> Tensor:

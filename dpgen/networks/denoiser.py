@@ -45,7 +45,9 @@ __all__ = ["PRESETS", "Coefficients", "Denoiser", "DenoiserConfig", "coefficient
 
 
 class Coefficients(NamedTuple):
-    """What EDM wraps around the network at a noise level; each has the shape of sigma."""
+    """The factors that EDM wraps around the network at a noise level; each has the shape of
+    sigma.
+    """
 
     skip: Tensor
     out: Tensor

@@ -31,7 +31,9 @@ N_GLOBAL = 128  # units of the network's hidden layer before the classes
 
 
 class Scales(NamedTuple):
-    """Of one hidden layer on released samples: mean (D,), spread (D,), median distance ()."""
+    """The scales of one hidden layer on released samples: mean (D,), spread (D,), median distance
+    ().
+    """
 
     mean: Tensor
     spread: Tensor

@@ -193,7 +193,9 @@ def _start(
     generator: torch.Generator,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """What the student is asked about, before the noise: private images, or images of its own."""
+    """Returns what the student is asked about, before the noise: private images, or images of its
+    own.
+    """
     if settings.student_input == "real":
         return unprotected.batch_of(images, settings.batch, generator, device)[:2]
     y = torch.randint(student.n_classes, (settings.batch,), generator=generator).to(device)

@@ -175,7 +175,7 @@ def train_teacher(
 
 
 def _cure(size: int, noted: int | None) -> str:
-    """What to do where a micro-batch of this size finds no memory."""
+    """Says what to do if a micro-batch of this size finds no memory."""
     again = "run the same command again"
     if noted is not None:
         return (

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class SketchSettings:
-    """How the sketch is made.
+    """The settings of the sketch.
 
     Args:
         rounds: relative shares of mu^2 of the rounds, one or more.
@@ -70,6 +70,6 @@ class SketchSettings:
 
     @property
     def shares(self) -> list[float]:
-        """Of mu^2, round by round and then the labeller's; 1 in all."""
+        """Splits mu^2, round by round and then the labeller's share; 1 in all."""
         rounds = [x / math.fsum(self.rounds) * (1 - self.labeller_share) for x in self.rounds]
         return rounds + ([self.labeller_share] if self.labeller_share > 0 else [])

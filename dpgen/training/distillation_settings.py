@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Distillation:
-    """How the student is made.
+    """The settings of the student.
 
     Args:
         n_steps: network evaluations per image of the student: 1, 2, 4 or 8.

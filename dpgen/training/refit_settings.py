@@ -10,7 +10,7 @@ from dpgen.networks.denoiser_config import DenoiserConfig
 
 @dataclass(frozen=True)
 class RefitSettings:
-    """How a score network is fitted to samples.
+    """The settings by which a score network is fitted to samples.
 
     Args:
         preset: size of the network; ``None``: tiny up to 16 pixels, quick above.

@@ -1,8 +1,8 @@
 """Tests whether a private key can be guessed: from what is published, or because there are few of
 them.
 
-With the key of a stage its noise can be subtracted. A key must be 32 bytes that the operating system
-drew for this stage alone. Looked at are
+Anyone with the key of a stage can subtract its noise. A key must be 32 bytes that the operating
+system drew for this stage alone. Looked at are
 
     new keys    `N_KEYS` of them, all different: keys of b random bits meet each other as soon as
                 b is less than about 33

@@ -33,7 +33,7 @@ def composed(parts: Sequence[Part]) -> PrivacyLossDistribution:
 
 
 def width(part: Part) -> float:
-    """About how many intervals the distribution of a part takes."""
+    """Estimates the number of intervals that the distribution of a part takes."""
     one, steps = part
     widths = []
     for pmf in _pmfs(one):
@@ -51,13 +51,13 @@ def _pmfs(losses: PrivacyLossDistribution) -> list[DensePLDPmf]:
 
 
 def _raised(losses: PrivacyLossDistribution, steps: int) -> PrivacyLossDistribution:
-    """With more mass, and infinite loss, than rounding can have taken, and without its tails."""
+    """Adds more mass, and infinite loss, than rounding can have taken, and cuts the tails."""
     raised = 1 + STEP_ERROR * steps
     return PrivacyLossDistribution(*(_trimmed(pmf, raised) for pmf in _pmfs(losses)))
 
 
 def _trimmed(pmf: DensePLDPmf, raised: float) -> DensePLDPmf:
-    """The left tail is moved up to the first loss that stays, the right one to infinity."""
+    """Moves the left tail up to the first loss that stays, and the right one to infinity."""
     # A transform leaves either sign where there is nothing.
     masses = np.maximum(np.asarray(pmf._probs, np.float64), 0.0) * raised
     first = int(np.searchsorted(np.cumsum(masses), TAIL_MASS, side="right"))

@@ -78,7 +78,7 @@ def leaves(event: DpEvent, steps: int = 1) -> list[GaussianLeaf]:
 
 
 def compose(events: Iterable[DpEvent]) -> DpEvent:
-    """All of ``events``, one after the other, each free to depend on what the earlier ones
+    """Composes ``events``, one after the other, each free to depend on what the earlier ones
     released.
     """
     return dp_event.ComposedDpEvent(

@@ -61,7 +61,9 @@ def sampled_unit(
 
 
 def _falling(deltas: Array) -> Array:
-    """Never below what follows: rounding must not make the divergence rise."""
+    """Makes the divergence fall: rounding must not make it rise, so no value is below one that
+    follows.
+    """
     return np.asarray(np.maximum.accumulate(np.clip(deltas, 0.0, 1.0)[::-1])[::-1])
 
 

@@ -89,7 +89,7 @@ class LedgerFile:
             ) from None
 
     def append(self, lines: list[dict[str, Any]], bodies: Sequence[Mapping[str, Any]]) -> None:
-        """Writes, flushes, and only then returns. The caller holds the lock."""
+        """Appends lines, and returns when they are on disk. The caller holds the lock."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         previous = lines[-1]["hash"] if lines else GENESIS
         new = chain([{"schema": SCHEMA, "time": now, **body} for body in bodies], previous)

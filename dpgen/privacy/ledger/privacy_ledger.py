@@ -142,8 +142,8 @@ class PrivacyLedger:
         return relation_of(self.lines())
 
     def spent(self) -> float:
-        """Epsilon of everything ever charged, at the delta of the limit; infinity from the first
-        unverified run on.
+        """Returns epsilon of everything ever charged, at the delta of the limit; infinity from the
+        first unverified run on.
         """
         return spent_of(self.lines())
 

@@ -70,7 +70,7 @@ class SharedLedger:
         self._rule, self._same = rule, same
 
     def charge(self, run: str, charges: Sequence[Charge]) -> None:
-        """As `PrivacyLedger.charge`, for all of the ledgers.
+        """Charges all of the ledgers, as `PrivacyLedger.charge` does one.
 
         Raises OverlapError, and charges nothing, when records are shared with other ledgers and the
         rule is to refuse; BudgetExceeded when any one ledger has no room.
@@ -85,7 +85,9 @@ class SharedLedger:
             )
 
     def unverified(self, run: str, mechanism: str) -> None:
-        """As `PrivacyLedger.unverified`, for all of the ledgers."""
+        """Notes an unverified run in all of the ledgers, as `PrivacyLedger.unverified` does in
+        one.
+        """
         with self._known.alone():
             self._begin(
                 lambda ledger: False,

@@ -93,7 +93,7 @@ class Lineage:
         return digest(question)
 
     def leave(self, plan: str) -> None:
-        """Leaves, on disk when this returns, that a stage is answered and its answer saved here."""
+        """Notes that a stage is answered and its answer saved here; on disk when this returns."""
         replace_durably(self._over(plan), b"", mode=0o600)
 
     def left(self, plan: str) -> bool:

@@ -65,7 +65,9 @@ class StageWitness:
 
     @property
     def n_answered(self) -> int:
-        """One more than the last release that may have got its answer in this process; 0: none."""
+        """Returns one more than the last release that may have got its answer in this process; 0
+        for none.
+        """
         return max(self._asked, default=-1) + 1
 
     def noted_micro_batch(self) -> int | None:
@@ -161,7 +163,9 @@ class StageWitness:
         )
 
     def _remember(self, question: Question, release: int) -> None:
-        """One process, which may still hold the first answer, answers a release once or alike."""
+        """Refuses another answer to a release from this process, which may still hold the first
+        one.
+        """
         descent, charge = self._descent, self._charge
         key = (str(descent.ledger.path.resolve()), descent.run, charge.plan, release)
         if _ANSWERED.setdefault(key, question.digest) != question.digest:

@@ -163,8 +163,8 @@ def per_record_gradients(
 
 
 def engine_of(loss_fn: LossFn) -> str:
-    """Which of the two computes this loss; their rounding differs. Where the batched pass turns out
-    not to agree with `vmap`, it does so at every start.
+    """Names the engine that computes this loss; their rounding differs. Where the batched pass
+    turns out not to agree with `vmap`, it does so at every start.
     """
     batched = isinstance(loss_fn, BatchedLoss) and loss_fn.layers is not None
     return "layers" if batched else "vmap"

@@ -134,7 +134,7 @@ def _choose(layer: nn.Conv2d, slope: Tensor, n_records: int) -> Callable[..., Te
 
 
 def _loop(layer: nn.Conv2d, seen: Tensor, slope: Tensor, n_records: int) -> Tensor:
-    """One convolution a record."""
+    """Runs one convolution a record."""
     return torch.stack(
         [
             _backward(layer, x, g, layer.weight.shape, 1)
@@ -144,7 +144,7 @@ def _loop(layer: nn.Conv2d, seen: Tensor, slope: Tensor, n_records: int) -> Tens
 
 
 def _group(layer: nn.Conv2d, seen: Tensor, slope: Tensor, n_records: int) -> Tensor:
-    """One convolution with a group for each record, draws as its batch."""
+    """Runs one convolution with a group for each record, draws as its batch."""
 
     def regrouped(rows: Tensor) -> Tensor:
         apart = rows.reshape(n_records, -1, *rows.shape[1:]).transpose(0, 1)

@@ -129,7 +129,7 @@ def described(value: object, path: str, moving: dict[str, str]) -> Any:  # noqa:
 
 
 def _put(moving: dict[str, str], path: str, tensor: Tensor) -> None:
-    """One of two under one path would be forgotten."""
+    """Puts a tensor under its path, and refuses a second one there, which would be forgotten."""
     if path in moving:
         raise TypeError(f"{path} must name one tensor, got two: names in a map hold no dots")
     moving[path] = _content(tensor)
@@ -163,7 +163,7 @@ def _is_cached(value: object, name: str) -> bool:
 
 
 def _of_module(module: nn.Module, path: str) -> Iterator[tuple[str, object]]:
-    """Its own attributes, tensors and parts, by name."""
+    """Yields a module's own attributes, tensors and parts, by name."""
     if nn.modules.module._has_any_global_hook():
         raise TypeError(f"{path} must have no hooks, this process has some for all modules")
     for name in sorted(_INNER):

@@ -77,8 +77,9 @@ def sha256_file(path: Path) -> str:
 
 
 def tree_hash(folder: Path) -> dict[str, Any]:
-    """One SHA-256 over the names and contents of all files of a synthetic set but its statement and
-    the signature of that. Raises CertificateError at a link, which has no content of its own.
+    """Returns one SHA-256 over the names and contents of all files of a synthetic set but its
+    statement and the signature of that. Raises CertificateError at a link, which has no content of
+    its own.
     """
     total, count = hashlib.sha256(), 0
     for path in sorted(folder.rglob("*")):

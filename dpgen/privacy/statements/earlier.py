@@ -51,7 +51,7 @@ def is_price(stated: object, exact: float) -> bool:
 
 
 def derived(kind: str, basis: Basis, guarantee: Mapping[str, Any]) -> dict[str, Any]:
-    """As `dpgen.privacy.statements.statement.derived`, without theorems.
+    """Derives a statement as `dpgen.privacy.statements.statement.derived` does, without theorems.
 
     Args:
         guarantee: what is stated; larger numbers in it are kept where the accountant of then had

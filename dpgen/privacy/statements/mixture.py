@@ -54,7 +54,7 @@ def account_of(parts: Sequence[Statement], *, disjoint: bool) -> Account:
 
     Args:
         parts: each of a set that was drawn from one run.
-        disjoint: whether somebody declares that no record, or person, is in two of the data sets.
+        disjoint: whether it is declared that no record, or person, is in two of the data sets.
     """
     relations = {stated_relation(part["guarantee"]) for part in parts}
     if len(relations) != 1:
@@ -136,7 +136,7 @@ def applying_to(parts: Sequence[Statement], rule: str) -> list[Theorem]:
 
 
 def _computed(account: Account) -> dict[str, Any]:
-    """Sentence, guarantee and accounting: those of the costliest data set."""
+    """Returns sentence, guarantee and accounting: those of the costliest data set."""
     delta, relation = account.delta, account.relation
     priced = {k: accounting_of(e, delta, relation) for k, e in account.events.items()}
     each = [one["guarantee"] for one in priced.values()]

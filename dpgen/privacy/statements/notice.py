@@ -56,7 +56,9 @@ class WorstCase:
 
 
 def unbounded(delta: float) -> WorstCase:
-    """No epsilon holds: what is released moves with the records and has no noise on it."""
+    """Returns the worst case without an epsilon: what is released moves with the records and has no
+    noise on it.
+    """
     return WorstCase(math.inf, math.inf, delta, "none is needed")
 
 
@@ -195,7 +197,7 @@ def read_notice(folder: Path) -> dict[str, Any]:
 
 
 def _finite_or_word(value: Any) -> Any:  # noqa: ANN401
-    """JSON has no infinity."""
+    """Writes infinity as a word, as JSON has none."""
     return "infinity" if isinstance(value, float) and math.isinf(value) else value
 
 

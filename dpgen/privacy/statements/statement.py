@@ -161,7 +161,7 @@ def implementation_of(stages: Mapping[str, Settings], relation: Relation) -> dic
 
 
 def _how(settings: Settings) -> dict[str, str]:
-    """Which records a stage sees, and what bounds each of them."""
+    """Says which records a stage sees, and what bounds each of them."""
     sampling = "Poisson, secret coins" if is_sampled(settings) else "none: every record"
     clipped = (
         "gradient of one record alone, clipped over all parameters together"
@@ -193,7 +193,8 @@ class Basis:
 
 
 def derived(kind: str, basis: Basis) -> dict[str, Any]:
-    """Everything that a statement of one run, or of a set drawn from it, says because of its basis.
+    """Derives everything that a statement of one run, or of a set drawn from it, says because of
+    its basis.
 
     Args:
         kind: "model" or "synthetic_dataset".
@@ -302,7 +303,7 @@ def stated_relation(guarantee: Mapping[str, Any]) -> Relation:
 
 
 def finite_or_word(value: float) -> float | str:
-    """JSON has no infinity."""
+    """Writes infinity as a word, as JSON has none."""
     return value if math.isfinite(value) else "infinity"
 
 

@@ -81,7 +81,7 @@ def _beside(folder: Path, wanted: Iterable[str]) -> Iterator[tuple[str, Path]]:
 
 
 def _model_check(part: Mapping[str, Any], path: Path) -> Check:
-    """The run itself holds, and the set says of privacy what the run says."""
+    """Checks that the run itself holds, and that the set says of privacy what the run says."""
     model = read_statement(path)
     try:
         failed = [check.name for check in verify(path) if check.failed]

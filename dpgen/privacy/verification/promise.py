@@ -94,7 +94,7 @@ def promise_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
 
 
 def _form_check(statement: Mapping[str, Any]) -> Check:
-    """No field more and none less: what is not checked is not said."""
+    """Checks that the statement has its fields and no other: what is not checked is not said."""
     wanted = set(KEYS)
     if statement["artifact"]["kind"] == "synthetic_dataset":
         wanted.add("synthetic_dataset")

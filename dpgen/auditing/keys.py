@@ -131,7 +131,7 @@ def published(folder: Path) -> Iterator[str]:
 
 
 def guesses(words: Iterable[str], secrets: Iterable[str] = ()) -> Iterator[tuple[str, bytes]]:
-    """(what it is made of, a key) for everything that somebody might try.
+    """Yields (what it is made of, a key) for everything that an attacker might try.
 
     Args:
         words: what is published; each is tried.

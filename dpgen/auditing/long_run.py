@@ -101,7 +101,7 @@ def of_a_run(noise: Mapping[Any, Tensor]) -> Chances:
 
 
 def _large(mechanism: NoisySGD | NoisySum, n: int) -> tuple[np.ndarray, ...]:
-    """Two large tensors of one release, and one of another release or run."""
+    """Draws two large tensors of one release, and one of another release or run."""
     sgd = isinstance(mechanism, NoisySGD)
     width = 64
     shapes = {"first": (n // width, width), "second": (width, n // width)}
@@ -114,7 +114,9 @@ def _large(mechanism: NoisySGD | NoisySum, n: int) -> tuple[np.ndarray, ...]:
 
 
 def _vectors(mechanism: NoisySGD | NoisySum) -> tuple[np.ndarray, np.ndarray]:
-    """Two tensors of every release: (n, LENGTH) each; those of one run's first steps first."""
+    """Draws two tensors of every release, (n, LENGTH) each; those of one run's first steps
+    first.
+    """
     shapes = {"one": (16, LENGTH // 16), "two": (LENGTH, 1)}
     if isinstance(mechanism, NoisySGD):
         far = [STRIDE * (1 + k) for k in range(STRIDE)]
@@ -132,7 +134,7 @@ def _n_equal(values: np.ndarray) -> int:
 
 
 def _neighbours(words: np.ndarray) -> np.ndarray:
-    """Absolute values of neighbouring words, to 27 bits behind the point, as one number."""
+    """Packs absolute values of neighbouring words, to 27 bits behind the point, into one number."""
     bins = np.minimum(np.abs(words) / BIN, 2.0**31).astype(np.int64)
     return bins[:-1] << 32 | bins[1:]
 
@@ -149,7 +151,9 @@ def _aligned(vectors: np.ndarray) -> float:
 
 
 def _apart(one: np.ndarray, two: np.ndarray) -> float:
-    """All pairs of releases so many steps apart together: what comes back in each only a little."""
+    """Adds up all pairs of releases so many steps apart: finds what comes back in each only a
+    little.
+    """
     n = min(STRIDE, len(one))
     one, two = one[:n].astype(np.float32), two[:n].astype(np.float32)
     sums = []

@@ -103,7 +103,9 @@ def one_run_power(m: int, n_guesses: int, fewest: int, mu: float) -> float:
     right_beyond = ndtr(mu - points) / (ndtr(mu - points) + ndtr(-points))
 
     def right(share: np.ndarray) -> np.ndarray:
-        """About scores in the upper ``share``, and as the law is symmetric in the lower one."""
+        """The share of right guesses among scores in the upper ``share``; by symmetry, in the lower
+        one, too.
+        """
         return np.interp(-share, -beyond, right_beyond)
 
     if 2 * n_guesses <= m:

@@ -111,8 +111,8 @@ def duration(seconds: float) -> str:
 
 
 def ledger_table(path: Path | None, raised: float | None) -> str:
-    """Two lines per data set: spent, limit, runs, facts; how many images the installation would
-    recognise, and which other data sets have some of them.
+    """Prints two lines per data set: spent, limit, runs, facts; how many images the installation
+    would recognise, and which other data sets have some of them.
     """
     if raised is not None:
         if path is None:

@@ -136,7 +136,7 @@ def _planned(folder: Path) -> list[Check]:
 
 
 def _theorems(statement: dict[str, Any]) -> list[Theorem]:
-    """Those that a statement which holds rests on, then all that their proofs use."""
+    """Returns the theorems that a valid statement rests on, then all that their proofs use."""
     from dpgen.privacy.statements.mixture import applying_to
     from dpgen.privacy.statements.proofs import applying, with_lemmas
 

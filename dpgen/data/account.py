@@ -95,8 +95,8 @@ class AccountedData:
 
     @property
     def public(self) -> bool:
-        """True only for data that everyone has, or that are said to be so: the ledger then lies in
-        the run folder and the certificate says so.
+        """Whether the data are public, or declared so: the ledger then lies in the run folder and
+        the certificate says so.
         """
         return self._source.public or self._declared_public
 

@@ -77,7 +77,7 @@ class Identity(NamedTuple):
 
 
 def identify(source: Source, key: bytes) -> Identity:
-    """Fingerprint and marks, in one pass over the decoded records.
+    """Computes fingerprint and marks, in one pass over the decoded records.
 
     The fingerprint is an HMAC over the sorted HMACs of records with their labels, before any
     resize: the same images in another order or another lossless format are the same data set, a

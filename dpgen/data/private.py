@@ -186,8 +186,9 @@ class PrivateDataset(AccountedData):
         return StageWitness(self._run, self._stage(label, mechanism).charge).noted_micro_batch()
 
     def saving(self, label: str, stop: int) -> None:
-        """Must be called before a state is saved that holds the answers of steps 0 to ``stop - 1``:
-        the state shows them, so a step among them is never asked anything else.
+        """Notes that a state is about to be saved that holds the answers of steps 0 to ``stop -
+        1``; must be called before. The state shows them, so a step among them is never asked
+        anything else.
 
         Args:
             label: of a stage whose `steps` run.

@@ -1,4 +1,4 @@
-"""Train on synthetic, test on real: how useful the images are to somebody who wants a classifier.
+"""Train on synthetic, test on real: how useful the images are for training a classifier.
 
 The protocol is the metric. It is fixed in `UtilityProtocol`, the same for every method and every
 reference, and is reported with the accuracy. Images pass through uint8 first, as they do in every

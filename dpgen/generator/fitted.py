@@ -139,7 +139,9 @@ class Fitted(abc.ABC):
 
     @property
     def proposer(self) -> Proposer | None:
-        """At whose images the default sampler starts; ``None``: at noise, like all others."""
+        """The proposer at whose images the default sampler starts; ``None``: it starts at noise,
+        like all others.
+        """
         return None
 
     @property

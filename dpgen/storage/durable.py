@@ -56,7 +56,7 @@ def held_alone(path: Path, *, busy: str | None = None) -> Iterator[None]:
     """Keeps other processes out of ``path`` by a lock beside it, which ends with this one.
 
     Args:
-        busy: what a ValueError says when somebody has it; ``None`` waits instead.
+        busy: message of the ValueError when it is held already; ``None`` waits instead.
     """
     flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
     lock = os.open(path.with_name(path.name + ".lock"), flags, 0o600)

@@ -87,7 +87,7 @@ class Hamiltonian:
 
     @property
     def keeps_score(self) -> bool:
-        """Always."""
+        """Whether a state has the score at its position: always."""
         return True
 
     def n_evaluations(self, n_steps: int) -> int:
@@ -114,7 +114,7 @@ class Hamiltonian:
         *,
         generator: torch.Generator,
     ) -> tuple[HamiltonianState, Info]:
-        """One refresh and one trajectory."""
+        """Makes one refresh and one trajectory."""
         x, mass = state.x, self._mass(state.x)
         noise = mass.sqrt() * unit_noise(x, generator=generator)
         momentum = self.persistence * state.momentum + math.sqrt(1 - self.persistence**2) * noise

@@ -14,7 +14,7 @@ from samplers.types import Info, LogDensityFn
 def decide(
     finite: Tensor, energy_error: Tensor | None, *, generator: torch.Generator
 ) -> tuple[Tensor, Info]:
-    """Which items take their proposal, (B,) bool, and what there is to say about it.
+    """Decides which items take their proposal, (B,) bool, and reports on it.
 
     A proposal that is not finite is never taken. Among the others one of energy error dH is taken
     with probability ``min(1, exp(-dH))``, or always, without a draw, where dH is unknown.

@@ -87,8 +87,8 @@ class Levels(Protocol):
 class Kernel(Protocol[S]):
     """Leaves p_sigma invariant, at a sigma that is positive.
 
-    A kernel with ``keeps_score = True`` has states with a ``score``, the one at ``x``: who comes
-    next need not ask again.
+    A kernel with ``keeps_score = True`` has states with a ``score``, the one at ``x``: the
+    next step need not ask again.
     """
 
     def init(self, score_fn: ScoreFn, x: Tensor, sigma: Tensor, *, generator: torch.Generator) -> S:

@@ -112,7 +112,7 @@ class BenchmarkSettings:
 
     @classmethod
     def load(cls, path: Path) -> BenchmarkSettings:
-        """From a TOML file: the fields above, and a table ``[[methods]]`` an entry."""
+        """Reads a TOML file: the fields above, and a table ``[[methods]]`` an entry."""
         values = read_toml(path)
         tables = values.pop("methods", [])
         if "entries" in values:

@@ -77,7 +77,7 @@ def extract(
 
 
 def statistics(features: Tensor) -> Statistics:
-    """Mean and unbiased covariance of features (N, D), by torch-fidelity in float64."""
+    """Computes mean and unbiased covariance of features (N, D), by torch-fidelity in float64."""
     repair()
     from torch_fidelity.metric_fid import fid_features_to_statistics
 
@@ -94,7 +94,7 @@ def reference_statistics(
     cache: Path | None = None,
     show: bool = False,
 ) -> Statistics:
-    """`statistics` of what `extract` finds, from the cache where they are there.
+    """Computes `statistics` of what `extract` finds, or takes them from the cache.
 
     Guarantees: the file is for these pixels, by content, and this network; cached equals computed
     bit for bit.

@@ -82,7 +82,9 @@ class HiddenFeatures:
         )
 
     def learned(self, network: PerceptualNetwork, samples: Tensor) -> Self:
-        """With a network trained on samples, and the scales of at most 2,000 of them."""
+        """Makes the features of a network trained on samples, with the scales of at most 2,000 of
+        them.
+        """
         import torch
 
         scales = []

@@ -99,5 +99,5 @@ class Labeller(nn.Module):
 
 @torch.no_grad()
 def in_parts(function: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-    """``function`` of all images, 500 at a time."""
+    """Applies ``function`` to all images, 500 at a time."""
     return torch.cat([function(part) for part in pixels.split(500)])

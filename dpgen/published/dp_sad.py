@@ -60,7 +60,9 @@ REASONS = {
 
 
 def claim(settings: PaperSettings, facts: PublicFacts, budget: Budget) -> Claim:
-    """Noise that meets ``budget`` by the paper's accounting, and what that noise is worth."""
+    """Finds the noise that meets ``budget`` by the paper's accounting, and what that noise is
+    worth.
+    """
     s, rate = settings, settings.batch / facts.n_records
     multiplier = calibrate(
         lambda x: GaussianLeaf(rate, x, s.n_steps).event, budget, facts.adjacency

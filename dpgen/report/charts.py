@@ -120,7 +120,7 @@ def _dodge(places: Sequence[float], n_lines: int) -> float:
 
 
 def _frame(plot: Plot, epsilons: Sequence[float]) -> Markup:
-    """Grid, ticks and the words at the axes."""
+    """Draws grid, ticks and the words at the axes."""
     marks, last, bottom = [], -math.inf, HEIGHT - BOTTOM
     for value in plot.up.ticks():
         y = plot.up.position(value)

@@ -120,7 +120,7 @@ class Results:
         return tuple(o for o in self.group(label, epsilon) if o is not None and o.done)
 
     def estimate(self, metric: Metric, label: str, epsilon: float) -> Estimate | None:
-        """Over the finished cells that have the metric; None without any."""
+        """Estimates a metric over the finished cells that have it; None without any."""
         cells = self.done(label, epsilon)
         return estimate(c.metrics[metric.name] for c in cells if metric.name in c.metrics)
 

@@ -39,7 +39,7 @@ def progress(results: Results) -> Markup:
 
 
 def table(results: Results) -> Markup:
-    """All metrics: epsilons one under the other, methods within each, then real images."""
+    """Writes all metrics: epsilons one under the other, methods within each, then real images."""
     metrics = results.metrics
     heads = ["Method", *(heading(m) for m in metrics), "Seeds", "Certified epsilon"]
     bodies = []

@@ -16,7 +16,7 @@ RELATIONS = {
 
 
 def facts(found: Results) -> str:
-    """Data set and size of the benchmark, on one line."""
+    """States data set and size of the benchmark, on one line."""
     data, words = found.data, []
     subject = str(data.get("name") or "data set")
     if isinstance(data.get("n_records"), int):

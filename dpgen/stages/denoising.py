@@ -128,7 +128,7 @@ def train_teacher(
     accelerator: Accelerator,
     show: bool,
 ) -> None:
-    """DP-SGD, in place; ends with the averaged weights.
+    """Trains by DP-SGD, in place; ends with the averaged weights.
 
     Everything after the noisy gradient (Adam, averaging) is post-processing. Resumes from its
     checkpoint; a stage that is finished is read back and touches nothing.

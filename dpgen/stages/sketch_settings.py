@@ -62,7 +62,9 @@ class SketchSettings:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
     def hurried(self) -> SketchSettings:
-        """With what is free cut short, and what is charged as it is: for the audit."""
+        """Returns settings that cut short what is free and leave what is charged as it is: for the
+        audit.
+        """
         return replace(
             self, n_steps=(1,) * len(self.rounds), n_per_class=2, classifier_steps=1,
             n_samples=min(self.n_samples, 500),

@@ -32,7 +32,7 @@ class AccountedData:
         limit: the most that this data set may ever spend; ``None`` takes the budget of its first
             run.
         public: declares that everyone has these records anyhow, as in a benchmark: runs do not add
-            up then, and every certificate says who says so.
+            up then, and every certificate says that they were declared so.
         overlap: what `begin` does when some of the records are in other ledgers that the
             installation knows: ``refuse``; ``charge`` the run to those ledgers as well, each
             within its own limit; or keep the accounts ``separate``, and the statement says what
@@ -116,7 +116,7 @@ class AccountedData:
         return self._known
 
     def _look_again(self) -> None:
-        """Forgets who the records are once a run was begun on them: they may have changed since."""
+        """Forgets the identity of the records once a run was begun: they may have changed since."""
         if self._used:
             self._known, self._used = None, False
 

@@ -205,7 +205,7 @@ class Descent:
             # A kill came between the last checkpoint and its note.
             self.executed(charge, 0, n_releases)
         self.keys.lineage.leave(charge.plan)
-        # Again not by who was overtaken: the other one has yet to answer this stage.
+        # Again refused for a copy that was overtaken: the other one has yet to answer this stage.
         self.note("finished", charge)
         self.answers(charge).forget()
         self.keys.forget(charge.plan)

@@ -93,7 +93,7 @@ class Witness(Protocol):
         """Called before a record is read for this release; may refuse."""
 
     def answering(self, question: Question, release: int) -> None:
-        """Called when the sum is there, before it gets its noise and is anyone's; may refuse."""
+        """Called when the sum is there, before it gets its noise and is handed out; may refuse."""
 
 
 class Nobody:

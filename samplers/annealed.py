@@ -85,7 +85,7 @@ class Annealed:
         generator: torch.Generator,
         observe: Observer | None = None,
     ) -> Tensor:
-        """Samples, (B, *S), with the shape, dtype and device of ``x``.
+        """Draws samples, (B, *S), with the shape, dtype and device of ``x``.
 
         Args:
             score_fn: called without gradients; sigma comes as () on the device of ``x``, at least
@@ -139,7 +139,7 @@ class Annealed:
         generator: torch.Generator,
         look: Observer,
     ) -> Tensor:
-        """From x at the first of ``sigmas``."""
+        """Descends the ladder from x at the first of ``sigmas``."""
         ask = score_fn
         for sigma, sigma_next in pairwise(sigmas):
             if self.kernel is not None:
@@ -160,7 +160,9 @@ class Annealed:
 
 
 def _knowing(score_fn: ScoreFn, x: Tensor, sigma: Tensor, score: Tensor) -> ScoreFn:
-    """``score_fn``, which is not called where the score is known: at these very tensors."""
+    """Wraps ``score_fn`` so that it is not called where the score is known: at these very
+    tensors.
+    """
 
     def ask(y: Tensor, level: Tensor) -> Tensor:
         return score if y is x and level is sigma else score_fn(y, level)

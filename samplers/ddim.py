@@ -42,7 +42,7 @@ class DDIM:
 
     @property
     def asks_at_start(self) -> bool:
-        """Always."""
+        """Whether a step asks for the score at its start: always."""
         return True
 
     def n_evaluations(self, n_levels: int) -> int:
@@ -58,7 +58,7 @@ class DDIM:
         *,
         generator: torch.Generator,
     ) -> Tensor:
-        """x' at ``sigma_next``, with the shape, dtype and device of ``x``."""
+        """Returns x' at ``sigma_next``, with the shape, dtype and device of ``x``."""
         s, s_next = broadcast(sigma, x), broadcast(sigma_next, x)
         tau = self.eta * s_next / s * (s**2 - s_next**2).sqrt()
         kept = s_next * (1 - self.eta**2 * (1 - (s_next / s) ** 2)).sqrt()  # sqrt(s_next^2 - tau^2)

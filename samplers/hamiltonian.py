@@ -26,7 +26,7 @@ from samplers.types import Info, LogDensityFn, ScoreFn
 
 
 class HamiltonianState(NamedTuple):
-    """Where a trajectory starts.
+    """The start of a trajectory.
 
     Args:
         x: position, (B, *S).
@@ -51,7 +51,7 @@ class Hamiltonian:
     ``persistence``. In half precision the accepted position is rounded, and "exactly" is up to that
     rounding.
 
-    An item whose proposal is not finite stays where it is, in both. Whoever stays turns back: the
+    An item whose proposal is not finite stays where it is, in both. Such an item turns back: the
     momentum changes its sign, without which a persistent kernel leaves another law invariant.
 
     Args:
@@ -87,7 +87,7 @@ class Hamiltonian:
 
     @property
     def keeps_score(self) -> bool:
-        """Always."""
+        """Whether a state has the score at its position: always."""
         return True
 
     def n_evaluations(self, n_steps: int) -> int:
@@ -114,7 +114,7 @@ class Hamiltonian:
         *,
         generator: torch.Generator,
     ) -> tuple[HamiltonianState, Info]:
-        """One refresh and one trajectory."""
+        """Makes one refresh and one trajectory."""
         x, mass = state.x, self._mass(state.x)
         noise = mass.sqrt() * unit_noise(x, generator=generator)
         momentum = self.persistence * state.momentum + math.sqrt(1 - self.persistence**2) * noise

@@ -78,7 +78,7 @@ class Heun:
 
     @property
     def asks_at_start(self) -> bool:
-        """Without churn, which moves first."""
+        """Whether a step asks for the score at its start: only without churn, which moves first."""
         return self.churn == 0
 
     def n_evaluations(self, n_levels: int) -> int:
@@ -94,7 +94,7 @@ class Heun:
         *,
         generator: torch.Generator,
     ) -> Tensor:
-        """x' at ``sigma_next``, with the shape, dtype and device of ``x``."""
+        """Returns x' at ``sigma_next``, with the shape, dtype and device of ``x``."""
         dtype = x.dtype
         if self.churn > 0:
             churned = (self.s_min <= sigma) & (sigma <= self.s_max)

@@ -70,7 +70,9 @@ class Langevin:
 
     @property
     def keeps_score(self) -> bool:
-        """With Metropolis' rule, which asks where the move ends."""
+        """Whether a state has the score at its position: only with Metropolis' rule, which asks
+        where the move ends.
+        """
         return self.log_density_fn is not None
 
     def n_evaluations(self, n_steps: int) -> int:
@@ -92,7 +94,7 @@ class Langevin:
     def step(
         self, score_fn: ScoreFn, state: LangevinState, sigma: Tensor, *, generator: torch.Generator
     ) -> tuple[LangevinState, Info]:
-        """One move."""
+        """Makes one move."""
         x, h = state.x, step_length(self.step_size, sigma, state.x)
         z = unit_noise(x, generator=generator)
         score = _score(score_fn, x, sigma) if state.score is None else state.score
@@ -118,7 +120,7 @@ class Langevin:
 
 
 class UnderdampedState(NamedTuple):
-    """Where a move starts.
+    """The start of a move.
 
     Args:
         x: position, (B, *S).
@@ -160,7 +162,7 @@ class UnderdampedLangevin:
 
     @property
     def keeps_score(self) -> bool:
-        """Always."""
+        """Whether a state has the score at its position: always."""
         return True
 
     def n_evaluations(self, n_steps: int) -> int:
@@ -183,7 +185,7 @@ class UnderdampedLangevin:
         *,
         generator: torch.Generator,
     ) -> tuple[UnderdampedState, Info]:
-        """One move: B A O A B."""
+        """Makes one move: B A O A B."""
         h, decay = step_length(self.step_size, sigma, state.x), self.friction * self.step_size
         fresh = math.sqrt(-math.expm1(-2 * decay)) * unit_noise(state.x, generator=generator)
         kicked = state.momentum + h / 2 * state.score

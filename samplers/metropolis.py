@@ -14,7 +14,7 @@ from samplers.types import Info, LogDensityFn
 def decide(
     finite: Tensor, energy_error: Tensor | None, *, generator: torch.Generator
 ) -> tuple[Tensor, Info]:
-    """Which items take their proposal, (B,) bool, and what there is to say about it.
+    """Decides which items take their proposal, (B,) bool, and reports on it.
 
     A proposal that is not finite is never taken. Among the others one of energy error dH is taken
     with probability ``min(1, exp(-dH))``, or always, without a draw, where dH is unknown.
@@ -40,7 +40,7 @@ def choose(taken: Tensor, proposal: Tensor, start: Tensor) -> Tensor:
 
 
 def all_finite(*tensors: Tensor) -> Tensor:
-    """Whether an item is finite in each of these, (B,) bool; tensors are (B, *S)."""
+    """Returns whether an item is finite in each of these, (B,) bool; tensors are (B, *S)."""
     return torch.stack([_rows(x).isfinite().all(1) for x in tensors]).all(0)
 
 

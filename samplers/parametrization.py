@@ -1,4 +1,4 @@
-r"""What a network may predict, and how each form becomes the score.
+r"""Converts what a network may predict into the score, form by form.
 
 With ``x = x_0 + sigma z`` (variance exploding) and ``alpha = 1 / sqrt(1 + sigma^2)``:
 

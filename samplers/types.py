@@ -45,7 +45,7 @@ LogDensityFn = Callable[[Tensor, Tensor], Tensor]
 
 
 class Info(NamedTuple):
-    """What a move has to say about itself; looked at, never carried on.
+    """The report of a move; looked at, never carried on.
 
     Args:
         acceptance: Metropolis acceptance probability in [0, 1], (B,); None for an unadjusted move.
@@ -65,7 +65,9 @@ Observer = Callable[[Tensor, Tensor, Info], None]
 
 
 class State(Protocol):
-    """What a kernel carries from step to step: the position and, for instance, its score."""
+    """The state that a kernel carries from step to step: the position and, for instance, its
+    score.
+    """
 
     @property
     def x(self) -> Tensor:
@@ -85,8 +87,8 @@ class Levels(Protocol):
 class Kernel(Protocol[S]):
     """Leaves p_sigma invariant, at a sigma that is positive.
 
-    A kernel with ``keeps_score = True`` has states with a ``score``, the one at ``x``: who comes
-    next need not ask again.
+    A kernel with ``keeps_score = True`` has states with a ``score``, the one at ``x``: the
+    next step need not ask again.
     """
 
     def init(self, score_fn: ScoreFn, x: Tensor, sigma: Tensor, *, generator: torch.Generator) -> S:

@@ -151,7 +151,7 @@ def test_a_private_reference_says_so_and_training_records_are_warned_of(
     kept = run_evaluate(
         tmp_path / "set", sets[1], *private, "--features", "none", "--json", tmp_path / "s.json"
     )
-    assert "no epsilon covers them" in kept.stdout
+    assert "no epsilon covers these numbers: do not publish them" in kept.stdout
     assert f"warning: {tmp_path / 'set'} comes from a generator that learned" in kept.stderr
     stated = json.loads((tmp_path / "s.json").read_text())
     assert stated["private"] is True

@@ -1,5 +1,5 @@
-"""What one record contributes, in every branch that its draws, its class, its pixels and its place
-can take.
+"""Measures what one record contributes, in every branch that its draws, its class, its pixels and
+its place can take.
 
 A record's gradient is clipped once; whatever scales it afterwards, where its label is dropped, at
 one noise level, for one class or at one place, breaks the bound for the records that meet it, and
@@ -42,7 +42,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Shares:
-    """What records contributed to releases, in units of the bound, by circumstance the largest.
+    """The contributions of records to releases, in units of the bound: the largest by circumstance.
 
     A correct clip lets through ``1 / MARGIN`` and nothing more; there is no chance in it.
     """
@@ -144,7 +144,9 @@ class Pulling:
 
 
 def told(codes: Tensor, pixels: Tensor) -> Tensor:
-    """(..., n_records): 1 for the record that these pixels, (..., C, H, W), belong to, else 0."""
+    """Marks, (..., n_records), the record that these pixels, (..., C, H, W), belong to: 1, the
+    others 0.
+    """
     flat = pixels.flatten(-3)[..., : codes.shape[1]]
     return (flat @ codes.T == flat.abs().sum(-1, keepdim=True)).to(pixels.dtype)
 
@@ -201,7 +203,9 @@ def _released(told: NoisySum, records: Records, micro_batch: int) -> np.ndarray:
 
 
 def _lengths(noise: Summed) -> np.ndarray:
-    """(n_records,): what is in the place of each, over all tables and rows."""
+    """Returns, (n_records,), the length of what is in the place of each record, over all tables and
+    rows.
+    """
     squares = [part.square().reshape(-1, part.shape[-1]).sum(0) for part in noise.sums.values()]
     return torch.stack(squares).sum(0).sqrt().nan_to_num(math.inf).numpy()
 

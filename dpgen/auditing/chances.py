@@ -1,4 +1,4 @@
-"""How probable it is that a correct mechanism looks as bad as what was seen.
+"""Computes how probable it is that a correct mechanism looks as bad as what was seen.
 
 Every function returns an upper bound on that probability, with all comparisons that were made
 counted (union bound), so that a look at millions of pairs accuses no oftener than a look at one.
@@ -36,12 +36,14 @@ class Chances:
 
     @property
     def accused(self) -> tuple[str, ...]:
-        """What cannot be chance; a statistic that is no number is of no correct mechanism."""
+        """Returns what cannot be chance; a statistic that is not a number comes from no correct
+        mechanism.
+        """
         return tuple(name for name, chance in self.values.items() if not chance >= LEVEL)
 
 
 def of_correlation(total: float, n: int, n_looks: int) -> float:
-    """Of a sum of products of standard normals as far from 0 as ``total``.
+    """The probability that a sum of products of standard normals is as far from 0 as ``total``.
 
     The products are those of a sequence with itself some places on, or with an independent one;
     each number is in at most two of them. ``E exp(s sum) <= r(s)**(-n/2)`` with ``2 r = 1 +
@@ -58,8 +60,9 @@ def of_correlation(total: float, n: int, n_looks: int) -> float:
 
 
 def of_alignment(cosine: float, length: int, n_pairs: int) -> float:
-    """Of a cosine as large as this, in absolute value, between two of many independent vectors of
-    ``length`` standard normals: its square has the law Beta(1/2, (length - 1) / 2).
+    """The probability of a cosine as large as this, in absolute value, between two of many
+    independent vectors of ``length`` standard normals: its square has the law Beta(1/2, (length -
+    1) / 2).
     """
     square = min(1.0, cosine * cosine)
     return min(1.0, n_pairs * float(betainc((length - 1) / 2, 0.5, 1 - square)))
@@ -74,15 +77,15 @@ ALIKE = BIN**2
 
 
 def of_equals(count: int, n: int, probability: float) -> float:
-    """Of ``count`` equal pairs, or more, among ``n`` things of which any two are equal with at most
-    this probability: Poisson's tail, at most ``expected**count / count!``.
+    """The probability of ``count`` equal pairs, or more, among ``n`` things of which any two are
+    equal with at most this probability: Poisson's tail, at most ``expected**count / count!``.
     """
     expected = n * n / 2 * probability
     return _bounded(count * math.log(expected) - math.lgamma(count + 1)) if count else 1.0
 
 
 def of_overlap(counts: np.ndarray, n: int, rate: float) -> float:
-    """Of the most extreme of many numbers of common coins.
+    """The probability of the most extreme of many numbers of common coins.
 
     Each is the sum over a cycle, or several, of products of neighbouring coins: of ``n``
     independent coins arranged in cycles of at least three. ``E exp(s sum)`` is a trace of powers
@@ -107,7 +110,9 @@ def _log_moment(s: np.ndarray, n: int, rate: float) -> np.ndarray:
 
 
 def of_counts(counts: np.ndarray, n: int, rate: float) -> float:
-    """Of the most extreme of many binomial counts, each of ``n`` trials: twice the smaller tail."""
+    """The probability of the most extreme of many binomial counts, each of ``n`` trials: twice the
+    smaller tail.
+    """
     above = binom.sf(int(counts.max()) - 1, n, rate)
     below = binom.cdf(int(counts.min()), n, rate)
     return min(1.0, 2 * counts.size * float(min(above, below)))

@@ -90,7 +90,7 @@ def _shuffled(mechanism: NoisySGD) -> float:
 
 
 def _repeated(mechanism: NoisySGD) -> float:
-    """Two steps with the same coins for so many records: as good as impossible."""
+    """Returns the probability that two steps have the same coins for so many records, if any do."""
     releases = [*range(STRIDE), *(STRIDE * (1 + k) for k in range(STRIDE))]
     table = _drawn(mechanism, HIGH_RATE, fresh_source(), N_FEW, releases)
     same = len(table) - len({row.tobytes() for row in table})

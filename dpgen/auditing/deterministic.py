@@ -26,7 +26,8 @@ N_TESTS = 4  # of a stage: how often it advances
 def of_stage(
     stage: Stage, base: World, facts: PublicFacts, seed: int, advance: Callable[[], None]
 ) -> Iterator[Finding]:
-    """What a mechanism lets through, in every branch and at every place; its noise, its coins.
+    """Tests what a mechanism lets through, in every branch and at every place; its noise, its
+    coins.
 
     Args:
         base: a run of the same plan, which says what the stage asks and how large its tensors are.
@@ -94,7 +95,9 @@ def _chances(name: str, found: Chances) -> Finding:
 
 
 def of_replay(found: Replay) -> Iterator[Finding]:
-    """What neighbours moved and what shows them; the noise and the keys of the recorded run."""
+    """Tests what neighbours moved and what shows them; the noise and the keys of the recorded
+    run.
+    """
     yield from (_movement(found, label) for label in found.moved)
     yield _released(found)
     seen = f"read by {', '.join(found.outside)}" if found.outside else "by mechanisms alone"

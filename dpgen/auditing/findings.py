@@ -1,4 +1,4 @@
-"""What an audit found: a line a test, with what it would have seen."""
+"""Reports what an audit found: a line a test, with what it would have seen."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Audit:
 
 
 def _written(value: Any) -> Any:  # noqa: ANN401
-    """JSON has no infinity: a word in its place."""
+    """Writes infinity as a word, as JSON has none."""
     if isinstance(value, Mapping):
         return {name: _written(held) for name, held in value.items()}
     if isinstance(value, list | tuple):

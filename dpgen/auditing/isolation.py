@@ -1,4 +1,5 @@
-"""How far what a record contributes depends on its row and on its neighbours in a micro-batch.
+"""Measures how far a record's contribution depends on its row and on its neighbours in a
+micro-batch.
 
 Taking a record away moves all later ones up by a row and gives them other neighbours. Where a
 kernel's rounding depends on the row, or on what lies in the other rows, all of them then contribute
@@ -41,7 +42,7 @@ SMALL = 2.0**-30  # of the clip norm: shorter than every gradient
 
 @dataclass(frozen=True)
 class Asked:
-    """What a stage asked of its records at its first release.
+    """The question of a stage at its first release.
 
     Args:
         question: objective and parameters that `NoisyStep.gradient` was given; nothing for a
@@ -58,7 +59,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Isolation:
-    """What was measured of a stage.
+    """The isolation that was measured of a stage.
 
     share: the largest sum of one record alone, in units of the bound.
     moved: e, the most that row and neighbours moved what a record contributes, in units of the
@@ -76,7 +77,7 @@ class Isolation:
 
     @property
     def of_a_sum(self) -> float:
-        """What it comes to for a sum of `n_records`, in units of the bound."""
+        """The largest movement of a sum of `n_records`, in units of the bound."""
         return self.moved * self.n_records
 
     @property
@@ -114,8 +115,8 @@ def isolation(asked: Asked, facts: PublicFacts, *, seed: int = 0) -> Isolation:
 
 
 def most_records(mechanism: NoisySGD | NoisySum, facts: PublicFacts) -> int:
-    """How many records a sum has at most: all, or those of a batch eight standard deviations above
-    the mean.
+    """Bounds the number of records in a sum: all, or those of a batch eight standard deviations
+    above the mean.
     """
     n, rate = facts.n_records, mechanism.rate if isinstance(mechanism, NoisySGD) else 1.0
     return min(n, math.ceil(n * rate + 8 * math.sqrt(n * rate * (1 - rate))))

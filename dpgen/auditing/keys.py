@@ -1,7 +1,8 @@
-"""Whether a private key can be guessed: from what is published, or because there are few of them.
+"""Tests whether a private key can be guessed: from what is published, or because there are few of
+them.
 
-Whoever has the key of a stage subtracts its noise. A key must be 32 bytes that the operating system
-drew for this stage alone. Looked at are
+Anyone with the key of a stage can subtract its noise. A key must be 32 bytes that the operating
+system drew for this stage alone. Looked at are
 
     new keys    `N_KEYS` of them, all different: keys of b random bits meet each other as soon as
                 b is less than about 33
@@ -71,12 +72,14 @@ N_BITS = 8 * KEY_BYTES
 
 
 def n_equal_keys() -> int:
-    """How many of so many new keys were there before: none, but for a chance below 2**-219."""
+    """Counts the keys among so many new ones that were there before: none, but for a chance below
+    2**-219.
+    """
     return N_KEYS - len({new_key() for _ in range(N_KEYS)})
 
 
 def idle_bits(make: Callable[[bytes], NoiseSource] | None = None) -> int:
-    """How many bits of a key move nothing: none.
+    """Counts the bits of a key that move nothing: none.
 
     Args:
         make: a source by its key; `KeyedNoise` when left out.
@@ -128,7 +131,7 @@ def published(folder: Path) -> Iterator[str]:
 
 
 def guesses(words: Iterable[str], secrets: Iterable[str] = ()) -> Iterator[tuple[str, bytes]]:
-    """(what it is made of, a key) for everything that somebody might try.
+    """Yields (what it is made of, a key) for everything that an attacker might try.
 
     Args:
         words: what is published; each is tried.
@@ -160,7 +163,7 @@ def _made(of: str, word: bytes) -> Iterator[tuple[str, bytes]]:
 def guessed(
     source: NoiseSource, plan: str, found: Iterable[tuple[str, bytes]]
 ) -> str | None:
-    """What gives the coins of this source; None where nothing does.
+    """Finds what gives the coins of this source; None if nothing does.
 
     A guess that is wrong gives them with probability 2**-256.
     """

@@ -1,6 +1,6 @@
 """Reserved-label canaries: each is the only record of a class of its own, in or out by a coin.
 
-Only that record teaches the network what its class looks like, so whoever has the weights can ask
+Only that record teaches the network what its class looks like, so anyone with the weights can ask
 for the class and see whether the record was there. This drives the whole of `fit` with the settings
 of production and looks at nothing but what it released: the strongest game at model level.
 """

@@ -101,7 +101,7 @@ def of_a_run(noise: Mapping[Any, Tensor]) -> Chances:
 
 
 def _large(mechanism: NoisySGD | NoisySum, n: int) -> tuple[np.ndarray, ...]:
-    """Two large tensors of one release, and one of another release or run."""
+    """Draws two large tensors of one release, and one of another release or run."""
     sgd = isinstance(mechanism, NoisySGD)
     width = 64
     shapes = {"first": (n // width, width), "second": (width, n // width)}
@@ -114,7 +114,9 @@ def _large(mechanism: NoisySGD | NoisySum, n: int) -> tuple[np.ndarray, ...]:
 
 
 def _vectors(mechanism: NoisySGD | NoisySum) -> tuple[np.ndarray, np.ndarray]:
-    """Two tensors of every release: (n, LENGTH) each; those of one run's first steps first."""
+    """Draws two tensors of every release, (n, LENGTH) each; those of one run's first steps
+    first.
+    """
     shapes = {"one": (16, LENGTH // 16), "two": (LENGTH, 1)}
     if isinstance(mechanism, NoisySGD):
         far = [STRIDE * (1 + k) for k in range(STRIDE)]
@@ -126,13 +128,13 @@ def _vectors(mechanism: NoisySGD | NoisySum) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _n_equal(values: np.ndarray) -> int:
-    """How many are like one before them."""
+    """Counts those that equal an earlier one."""
     found = np.sort(values)
     return int((found[1:] == found[:-1]).sum())
 
 
 def _neighbours(words: np.ndarray) -> np.ndarray:
-    """Absolute values of neighbouring words, to 27 bits behind the point, as one number."""
+    """Packs absolute values of neighbouring words, to 27 bits behind the point, into one number."""
     bins = np.minimum(np.abs(words) / BIN, 2.0**31).astype(np.int64)
     return bins[:-1] << 32 | bins[1:]
 
@@ -149,7 +151,9 @@ def _aligned(vectors: np.ndarray) -> float:
 
 
 def _apart(one: np.ndarray, two: np.ndarray) -> float:
-    """All pairs of releases so many steps apart together: what comes back in each only a little."""
+    """Adds up all pairs of releases so many steps apart: finds what comes back in each only a
+    little.
+    """
     n = min(STRIDE, len(one))
     one, two = one[:n].astype(np.float32), two[:n].astype(np.float32)
     sums = []
@@ -161,7 +165,7 @@ def _apart(one: np.ndarray, two: np.ndarray) -> float:
 
 
 def _summed(vectors: np.ndarray) -> float:
-    """What all vectors share, or what makes up for itself over the run: the length of their sum."""
+    """Measures what all vectors share, or what cancels over the run: the length of their sum."""
     square = float(np.square(vectors.sum(0)).sum()) / len(vectors)
     words = vectors.shape[1]
     return min(1.0, 2 * float(min(chi2.sf(square, words), chi2.cdf(square, words))))
@@ -180,7 +184,7 @@ def _shifted(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def _smallest(chances: Sequence[float]) -> float:
-    """That one of so many is as small as the smallest of these."""
+    """The probability that one of so many is as small as the smallest of these."""
     return min(1.0, len(chances) * min(chances))
 
 

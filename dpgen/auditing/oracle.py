@@ -68,7 +68,7 @@ def _companies(seed: int) -> dict[str, Tensor]:
 
 
 def _library(others: Tensor, seed: int) -> dict[str, Tensor]:
-    """What a record sends in, (D,), by name."""
+    """Makes what a record sends in, (D,), by name."""
     generator = torch.Generator().manual_seed(seed + 1)
     direction = torch.randn(_size(), generator=generator)
     layer = torch.zeros(_size())

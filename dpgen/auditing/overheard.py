@@ -90,7 +90,7 @@ def answers(
     mechanism: NoisySGD | NoisySum, source: NoiseSource, shapes: Shapes,
     releases: Iterable[int] = (0,), *, records: Records | None = None, micro_batch: int = 64,
 ) -> Iterator[dict[str, Tensor]]:  # fmt: skip
-    """What releases answer for tensors of these shapes where records contribute nothing.
+    """Returns what releases answer for tensors of these shapes when records contribute nothing.
 
     Args:
         records: read by a NoisySGD; without them there are none.

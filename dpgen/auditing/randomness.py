@@ -1,4 +1,4 @@
-"""Whether the noise and the coins of a mechanism are what its price assumes, from its own answers.
+"""Tests, from a mechanism's own answers, whether its noise and coins are what its price assumes.
 
 The noise is read off releases without a record: their answer is noise alone. The coins are read off
 the records that steps ask for. Each statistic is a z-score, or is turned into one. At 6 a
@@ -88,7 +88,9 @@ def _correlation(one: Tensor, other: Tensor) -> float:
 
 
 def _coin_scores(coins: np.ndarray, mechanism: NoisySGD) -> dict[str, float]:
-    """Of (steps, slots) zeros and ones that should be independent with probability `rate`."""
+    """Scores (steps, slots) of zeros and ones that should be independent with probability
+    `rate`.
+    """
     q = mechanism.rate
     if q == 1:
         return {"coins": 0.0 if coins.all() else math.inf}

@@ -46,7 +46,9 @@ class StandIns:
             yield image.permute(1, 2, 0).numpy(), int(label)
 
     def ending_in(self, pixels: Tensor, label: int, *, replace: bool) -> StandIns:
-        """With one more record at the end, or with another one in the last one's place."""
+        """Returns these records with one more at the end, or with another one in the place of the
+        last.
+        """
         kept = slice(None, -1 if replace else None)
         return StandIns(
             torch.cat([self.pixels[kept], pixels[None]]),

@@ -107,7 +107,7 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _references(settings: BenchmarkSettings, out: Path, data: PrivateDataset) -> dict[str, Any]:
-    """What real images reach, measured once."""
+    """Measures, once, what real images reach."""
     path = out / "real.json"
     if not path.exists():
         found = cell.ceiling(settings, out, data)

@@ -124,7 +124,7 @@ def _awaited(settings: BenchmarkSettings, cell: Cell) -> Cell | None:
 
 
 def _work(settings: BenchmarkSettings, folder: Path, do: Do, cell: Cell) -> None:
-    """What the process of a cell does. It ends with its benchmark: an orphan would keep the run
+    """Runs in the process of a cell. It ends with its benchmark: an orphan would keep the run
     folder from the next one.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()

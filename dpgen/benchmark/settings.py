@@ -1,4 +1,4 @@
-"""What a benchmark compares: methods, epsilons and seeds, read from one TOML file."""
+"""Reads what a benchmark compares: methods, epsilons and seeds, from one TOML file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """What is compared, and how.
+    """The settings of a benchmark: what is compared, and how.
 
     Args:
         data: `digits` or a path.
@@ -112,7 +112,7 @@ class BenchmarkSettings:
 
     @classmethod
     def load(cls, path: Path) -> BenchmarkSettings:
-        """From a TOML file: the fields above, and a table ``[[methods]]`` an entry."""
+        """Reads a TOML file: the fields above, and a table ``[[methods]]`` an entry."""
         values = read_toml(path)
         tables = values.pop("methods", [])
         if "entries" in values:
@@ -135,7 +135,9 @@ class BenchmarkSettings:
         ]
 
     def identity(self, cell: Cell) -> str:
-        """Of everything that a cell's numbers depend on; not of what else is compared."""
+        """Identifies everything that a cell's numbers depend on, and nothing else that is
+        compared.
+        """
         common = asdict(self)
         for name in (
             "entries", "title", "epsilons", "seeds", "ceiling", "selection", "inception_weights",

@@ -48,7 +48,10 @@ def audit(
     if not run.is_dir():
         raise FileNotFoundError(f"{run} must be the folder of a finished run")
     if quick and label_canaries:
-        raise ValueError("--quick leaves all games out: leave it away, or --label-canaries")
+        raise ValueError(
+            "--quick skips the games and cannot be combined with --label-canaries: "
+            "drop one of them"
+        )
     found = examine(
         run, games=not quick, n_label_canaries=label_canaries, seed=seed,
         hardware=hardware(given), show=not quiet,

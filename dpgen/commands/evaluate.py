@@ -89,7 +89,7 @@ def evaluate(
     """FID and its kin against real images, and the accuracy on them of classifiers that were
     trained on synthetic images only; several sets side by side.
 
-    Reading a private reference is not covered by any epsilon: keep such scores in the house. Under
+    No epsilon covers scores against a private reference: do not publish them. Under
     `accelerate launch` several processes share the feature extraction.
     """
     from accelerate import PartialState

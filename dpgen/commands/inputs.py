@@ -29,7 +29,7 @@ def configured(method: str, given: dict[str, Any]) -> tuple[Any, Any]:
         if facts is not None and given[name] not in (None, getattr(facts, name)):
             raise ValueError(
                 f"--{name.replace('_', '-')} must be what {given['facts']} states, "
-                f"{getattr(facts, name)}, got {given[name]}: leave it away, or correct the facts"
+                f"{getattr(facts, name)}, got {given[name]}: drop it, or correct the facts"
             )
     if facts is not None and given["classes"] is not None:
         check_declared(parse_classes(given["classes"]), facts.class_names, name="the facts")

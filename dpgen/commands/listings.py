@@ -1,4 +1,4 @@
-"""`dpgen methods` and `dpgen ledger`: what there is."""
+"""`dpgen methods` lists the methods and `dpgen ledger` the data sets charged so far."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ data_options = options(
                  "are published, and never counted in private labels."),
     click.option("--facts", metavar="FILE", type=click.Path(path_type=Path),
                  help="TOML file of public facts: shape, class_names, n_records. Without it the "
-                 "data's own headers are declared public by whoever runs this."),
+                 "data's own headers are declared public by the person who runs this."),
     click.option("--adjacency", type=click.Choice(["add_remove", "replace_one"]),
                  help="What neighbouring data sets differ by: a record more or less (the "
                  "default), or another record in its place."),

@@ -1,4 +1,4 @@
-"""What the command line prints of plans and ledgers; as text and as dictionaries."""
+"""Prints plans and ledgers on the command line: as text and as dictionaries."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class PlanReport:
 
 @dataclass(frozen=True)
 class ClaimReport:
-    """What is claimed of a mode without a guarantee, and what is true."""
+    """The claim of a mode without a guarantee, and what is true of it."""
 
     claim: Claim
     facts: PublicFacts
@@ -111,8 +111,8 @@ def duration(seconds: float) -> str:
 
 
 def ledger_table(path: Path | None, raised: float | None) -> str:
-    """Two lines per data set: spent, limit, runs, facts; how many images the installation would
-    recognise, and which other data sets have some of them.
+    """Prints two lines per data set: spent, limit, runs, facts; how many images the installation
+    would recognise, and which other data sets have some of them.
     """
     if raised is not None:
         if path is None:
@@ -146,7 +146,7 @@ def _row(path: Path) -> str:
 
 
 def _marked(one: KnownLedger, everyone: Sequence[KnownLedger]) -> str:
-    """What is known of the records of a ledger."""
+    """Says what is known of the records of a ledger."""
     if one.missing:
         return "marks of its records are lost: no run begins here before they are restored"
     if one.marks is None:

@@ -99,7 +99,7 @@ def verify(
 def sign(folder: Path, key: Path) -> None:
     """Sign the privacy statement of a run or a synthetic set, and with it every file.
 
-    Whoever has your public key (openssl pkey -in FILE -pubout) checks with `dpgen verify FOLDER
+    Anyone with your public key (openssl pkey -in FILE -pubout) checks with `dpgen verify FOLDER
     --public-key`. Needs the extra `secure`.
     """
     from dpgen.privacy.statements.certificate import CertificateError
@@ -114,7 +114,7 @@ def sign(folder: Path, key: Path) -> None:
 
 
 def _noticed(folder: Path) -> list[str]:
-    """What the notice of ``folder`` says, if it has one."""
+    """Returns the sentences of the notice in ``folder``, if it has one."""
     from dpgen.privacy.statements.certificate import CertificateError
     from dpgen.privacy.statements.notice import read_notice, sentences
 
@@ -125,7 +125,7 @@ def _noticed(folder: Path) -> list[str]:
 
 
 def _planned(folder: Path) -> list[Check]:
-    """Whether a run's configuration gives its stages; nothing for a set, which has none."""
+    """Checks that a run's configuration gives its stages; nothing for a set, which has none."""
     from dpgen.methods.planned import planned_check
     from dpgen.privacy.statements.certificate import read_statement
     from dpgen.privacy.verification.verify import reading
@@ -136,7 +136,7 @@ def _planned(folder: Path) -> list[Check]:
 
 
 def _theorems(statement: dict[str, Any]) -> list[Theorem]:
-    """Those that a statement which holds rests on, then all that their proofs use."""
+    """Returns the theorems that a valid statement rests on, then all that their proofs use."""
     from dpgen.privacy.statements.mixture import applying_to
     from dpgen.privacy.statements.proofs import applying, with_lemmas
 

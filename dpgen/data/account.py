@@ -1,4 +1,4 @@
-"""What a data set may spend and has spent: its records' identity, its ledger, and the others that
+"""Keeps the account of a data set: its records' identity, its ledger, and the other ledgers that
 hold some of its records.
 """
 
@@ -32,15 +32,15 @@ class AccountedData:
         limit: the most that this data set may ever spend; ``None`` takes the budget of its first
             run.
         public: declares that everyone has these records anyhow, as in a benchmark: runs do not add
-            up then, and every certificate says who says so.
+            up then, and every certificate says that they were declared so.
         overlap: what `begin` does when some of the records are in other ledgers that the
             installation knows: ``refuse``; ``charge`` the run to those ledgers as well, each
             within its own limit; or keep the accounts ``separate``, and the statement says what
             they come to together. A record is recognised by its unchanged pixels alone
             (`dpgen.data.identity.identify`), and in this installation only. With ``ledger`` the
             records are declared to be a version of the data set of that ledger, and join it.
-        classes_declared: whether the source's classes were named by whoever opened it, and not by
-            the data.
+        classes_declared: whether the source's classes were named when it was opened, and not by the
+            data.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class AccountedData:
         if adjacency not in (None, self._facts.adjacency):
             raise ValueError(
                 f"adjacency must be the one that the facts state, {self._facts.adjacency}, "
-                f"got {adjacency}: leave it away, or correct the facts"
+                f"got {adjacency}: drop it, or correct the facts"
             )
         if max_records_per_unit not in (None, self._facts.max_records_per_unit):
             raise ValueError(
                 "max_records_per_unit must be the one that the facts state, "
-                f"{self._facts.max_records_per_unit}, got {max_records_per_unit}: leave it away, "
+                f"{self._facts.max_records_per_unit}, got {max_records_per_unit}: drop it, "
                 "or correct the facts"
             )
         if self._facts.shape != source.shape:
@@ -95,8 +95,8 @@ class AccountedData:
 
     @property
     def public(self) -> bool:
-        """True only for data that everyone has, or that are said to be so: the ledger then lies in
-        the run folder and the certificate says so.
+        """Whether the data are public, or declared so: the ledger then lies in the run folder and
+        the certificate says so.
         """
         return self._source.public or self._declared_public
 
@@ -116,7 +116,7 @@ class AccountedData:
         return self._known
 
     def _look_again(self) -> None:
-        """Forgets who the records are once a run was begun on them: they may have changed since."""
+        """Forgets the identity of the records once a run was begun: they may have changed since."""
         if self._used:
             self._known, self._used = None, False
 
@@ -125,10 +125,10 @@ class AccountedData:
         return "public" if self._source.public else self._identify().fingerprint
 
     def _account(self) -> PrivacyLedger | SharedLedger:
-        """What runs are charged to: the ledger, and the others that share records with it."""
+        """Returns what runs are charged to: the ledger, and those that share records with it."""
         if self.public:
             return self.ledger
-        marks = self._identify().marks  # draws the key, if nobody has
+        marks = self._identify().marks  # draws the key, if there is none yet
         return SharedLedger(
             self.ledger,
             known_ledgers(),
@@ -194,14 +194,15 @@ class AccountedData:
             )
 
     def _owner(self, run: str) -> str:
-        """Whom the keys serve. Records too: under --ledger, one ledger may be given to data that
-        changed since.
+        """The identity that a run's keys are bound to: run, ledger and records.
+
+        Records are part of it because --ledger can name the ledger of data that have since changed.
         """
         return f"{run} {self.ledger.dataset} {self._identity()}"
 
     def account(self, lines: Sequence[dict[str, Any]] | None = None) -> dict[str, Any]:
-        """What the data set's whole ledger says, for the privacy statement; of private data also
-        what any one record has spent at most in this and all other ledgers that hold it.
+        """Summarises the data set's whole ledger for the privacy statement; for private data also
+        the most that any one record has spent in this and all other ledgers that hold it.
 
         Args:
             lines: of the ledger, as they were read together with what else is stated; ``None``
@@ -221,7 +222,7 @@ class AccountedData:
         return told
 
     def _place(self) -> str:
-        if self._ledger_path is not None:  # named, so runs add up whoever else has the records
+        if self._ledger_path is not None:  # named, so runs add up in it
             return "installation"
         if self._source.public:
             return "run folder (public data)"
@@ -231,7 +232,7 @@ class AccountedData:
 
 
 def _other_facts(path: Path, known: PublicFacts, facts: PublicFacts) -> str:
-    """What to tell whose facts are not those that the ledger of the data set holds."""
+    """Words for facts that differ from those in the ledger of the data set: what to do."""
     cures = []
     if known.shape != facts.shape:
         depth, height, width = known.shape

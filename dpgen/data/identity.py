@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 def home() -> Path:
-    """Where this installation keeps its key and its ledgers: ``$DPGEN_HOME``, else
+    """The folder of this installation's key and ledgers: ``$DPGEN_HOME``, else
     ``~/.local/state/dpgen``.
     """
     return Path(os.environ.get("DPGEN_HOME") or Path.home() / ".local" / "state" / "dpgen")
 
 
 def installation_key() -> bytes:
-    """The secret under which data sets are fingerprinted and records marked, drawn once: without it
-    nobody can test whether a record is in one.
+    """Returns the secret under which data sets are fingerprinted and records marked, drawn once. It
+    is needed to test whether a record is in a data set.
 
     Raises LedgerError when it is gone while there are ledgers: under a new key no data set would be
     recognised, and each would get a fresh budget.
@@ -47,7 +47,7 @@ def installation_key() -> bytes:
                 if any((home() / "ledgers").glob("*.jsonl")):
                     raise LedgerError(
                         f"the installation key {path} is gone, and without it the ledgers beside "
-                        "it are those of nobody's data: restore it from a backup"
+                        "it fit no data set: restore it from a backup"
                     )
                 replace_durably(path, new_key(), mode=0o600)
     key = read_bytes(path, TEXT_BYTES)
@@ -77,7 +77,7 @@ class Identity(NamedTuple):
 
 
 def identify(source: Source, key: bytes) -> Identity:
-    """Fingerprint and marks, in one pass over the decoded records.
+    """Computes fingerprint and marks, in one pass over the decoded records.
 
     The fingerprint is an HMAC over the sorted HMACs of records with their labels, before any
     resize: the same images in another order or another lossless format are the same data set, a
@@ -87,8 +87,8 @@ def identify(source: Source, key: bytes) -> Identity:
     whose three channels are equal is grey. So a record is recognised in another order, another
     lossless format, beside other records, and under another label or none. It is not when a single
     pixel differs: after a resize, a crop, another value range, a lossy compression, a rotation.
-    Copies within a data set have one mark. An image of a single colour has none: it shows nobody,
-    and strangers have the same one.
+    Copies within a data set have one mark. An image of a single colour has none: it shows nothing,
+    and unrelated data sets hold the same one.
 
     Two different images have the same mark with probability 2^-64. Of 10^6 images against 100
     ledgers of 10^6, the expected number of false matches is 10^6 10^8 / 2^64 = 5e-6.
@@ -115,8 +115,8 @@ def fingerprint(source: Source, key: bytes) -> str:
 
 
 def overlap(source: Source, other: Source) -> int:
-    """How many different images are in both, as `identify` recognises them; public or private, and
-    with no trace in the installation.
+    """Counts the different images that are in both, as `identify` recognises them; public or
+    private, and with no trace in the installation.
     """
     from dpgen.privacy.mechanisms.noise import new_key
 
@@ -125,7 +125,7 @@ def overlap(source: Source, other: Source) -> int:
 
 
 def _canonical(content: bytes, shape: tuple[int, ...]) -> bytes | None:
-    """What the mark of an image is made of; None for a single colour.
+    """Returns the bytes that the mark of an image is made of; None for a single colour.
 
     Args:
         content: uint8 pixels, (H, W, C), row by row.

@@ -167,7 +167,8 @@ class PrivateDataset(AccountedData):
                 witness=witness,
             )  # fmt: skip
         except GeneratorExit:
-            # Nobody hears a failure now. What is lost is a note, not a charge: a resume writes it.
+            # The iterator is being closed, so an error cannot be reported. Only the executed-steps
+            # line is lost; a resume writes it again.
             forgiven = (OSError,)
             raise
         finally:
@@ -185,8 +186,9 @@ class PrivateDataset(AccountedData):
         return StageWitness(self._run, self._stage(label, mechanism).charge).noted_micro_batch()
 
     def saving(self, label: str, stop: int) -> None:
-        """Must be called before a state is saved that holds the answers of steps 0 to ``stop - 1``:
-        whoever has that state has seen them, and a step among them is never asked anything else.
+        """Notes that a state is about to be saved that holds the answers of steps 0 to ``stop -
+        1``; must be called before. The state shows them, so a step among them is never asked
+        anything else.
 
         Args:
             label: of a stage whose `steps` run.

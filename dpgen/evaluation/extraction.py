@@ -21,7 +21,9 @@ BATCH = 64  # images per forward pass; the same for any number of processes
 
 
 class Statistics(NamedTuple):
-    """Of one set: features (N, D) in float32, their mean (D,) and covariance (D, D) in float64."""
+    """The statistics of one set: features (N, D) in float32, their mean (D,) and covariance (D, D)
+    in float64.
+    """
 
     features: Tensor
     mean: Tensor
@@ -75,7 +77,7 @@ def extract(
 
 
 def statistics(features: Tensor) -> Statistics:
-    """Mean and unbiased covariance of features (N, D), by torch-fidelity in float64."""
+    """Computes mean and unbiased covariance of features (N, D), by torch-fidelity in float64."""
     repair()
     from torch_fidelity.metric_fid import fid_features_to_statistics
 
@@ -92,7 +94,7 @@ def reference_statistics(
     cache: Path | None = None,
     show: bool = False,
 ) -> Statistics:
-    """`statistics` of what `extract` finds, from the cache where they are there.
+    """Computes `statistics` of what `extract` finds, or takes them from the cache.
 
     Guarantees: the file is for these pixels, by content, and this network; cached equals computed
     bit for bit.

@@ -35,7 +35,7 @@ CHUNK = 1024  # rows of a distance matrix that are held at once
 
 
 def frechet_distance(synthetic: Statistics, reference: Statistics) -> float:
-    """FID; zero for equal statistics, up to rounding."""
+    """Computes FID; zero for equal statistics, up to rounding."""
     repair()
     from torch_fidelity.metric_fid import fid_statistics_to_metric
 
@@ -48,7 +48,7 @@ def frechet_distance(synthetic: Statistics, reference: Statistics) -> float:
 def kernel_distance(
     synthetic: Tensor, reference: Tensor, *, n_subsets: int, subset_size: int, seed: int
 ) -> tuple[float, float]:
-    """KID, mean and standard deviation over subsets; unbiased, so it may be negative."""
+    """Computes KID, mean and standard deviation over subsets; unbiased, so it may be negative."""
     repair()
     from torch_fidelity.metric_kid import kid_features_to_metric
 
@@ -64,7 +64,9 @@ def kernel_distance(
 
 
 def score(logits: Tensor, *, n_parts: int, seed: int) -> tuple[float, float]:
-    """Inception score, mean and standard deviation over parts; between 1 and the classes."""
+    """Computes the inception score, mean and standard deviation over parts; between 1 and the
+    number of classes.
+    """
     repair()
     from torch_fidelity.metric_isc import isc_features_to_metric
 
@@ -73,7 +75,7 @@ def score(logits: Tensor, *, n_parts: int, seed: int) -> tuple[float, float]:
 
 
 def precision_recall(synthetic: Tensor, reference: Tensor, *, k: int) -> tuple[float, float]:
-    """Precision and recall, each in [0, 1]; memory O(CHUNK N).
+    """Computes precision and recall, each in [0, 1]; memory O(CHUNK N).
 
     A ball is closed and reaches to the k-th nearest other image of its set.
     """
@@ -92,7 +94,7 @@ def precision_recall(synthetic: Tensor, reference: Tensor, *, k: int) -> tuple[f
 
 
 def density_coverage(synthetic: Tensor, reference: Tensor, *, k: int) -> tuple[float, float]:
-    """Density and coverage; memory O(CHUNK N).
+    """Computes density and coverage; memory O(CHUNK N).
 
     The ball of a real image is open and reaches to its k-th nearest other real image. Where the
     distributions are equal, density averages 1, and coverage of N by M images averages

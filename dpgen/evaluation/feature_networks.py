@@ -21,7 +21,7 @@ def feature_network(
     cache: Path | None = None,
     accelerator: Accelerator | None = None,
 ) -> FeatureNetwork:
-    """What fidelity looks through.
+    """Returns the network whose features fidelity compares.
 
     Args:
         name: "inception", or "classifier": a small one of the real training images.

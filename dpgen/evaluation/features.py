@@ -34,7 +34,7 @@ SCALE = "scale"  # of the features, kept beside the weights
 
 
 class Extracted(NamedTuple):
-    """What a feature network says of a batch.
+    """The output of a feature network for a batch.
 
     features: (B, D), float32.
     logits: (B, K), float32; of K classes, which need not be those of the images.

@@ -1,4 +1,4 @@
-"""What fidelity depends on besides the images and the network; reported with every number."""
+"""Fixes what fidelity depends on besides the images and the network; reported with every number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KID_SUBSET_SIZE = 1000  # of Binkowski et al. and of torch-fidelity
 
 @dataclass(frozen=True)
 class FidelityProtocol:
-    """What the numbers depend on besides the images and the network.
+    """Everything that the numbers depend on besides the images and the network.
 
     Args:
         reference_split: which real images they are compared with. Published FID mostly uses

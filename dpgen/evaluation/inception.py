@@ -52,7 +52,7 @@ class Inception:
 
 
 def inception(weights: Path | None = None, *, show: bool = False) -> Inception:
-    """Inception V3 with its published weights.
+    """Loads Inception V3 with its published weights.
 
     Guarantees: the file is hashed before anything in it is looked at, and nothing in it is run;
     leaves torch's global random state as it was.

@@ -26,7 +26,7 @@ MAGNIFY_BELOW, GAP, CAPTION = 64, 6, 14  # pixels
 
 
 class Nearest(NamedTuple):
-    """Of each row: the nearest others, nearest first. indices (M, k) int64, distances (M, k)."""
+    """The nearest others of each row, nearest first. indices (M, k) int64, distances (M, k)."""
 
     indices: Tensor
     distances: Tensor

@@ -106,6 +106,6 @@ class Scores:
         if self.private:
             lines.append(
                 "These numbers were computed from real images without noise: no epsilon covers "
-                "them, keep them in the house."
+                "these numbers: do not publish them."
             )
         return lines

@@ -1,4 +1,4 @@
-"""Train on synthetic, test on real: how useful the images are to somebody who wants a classifier.
+"""Train on synthetic, test on real: how useful the images are for training a classifier.
 
 The protocol is the metric. It is fixed in `UtilityProtocol`, the same for every method and every
 reference, and is reported with the accuracy. Images pass through uint8 first, as they do in every
@@ -218,7 +218,9 @@ def accuracy(module: nn.Module, images: Images) -> float:
 
 
 def confusion(module: nn.Module, images: Images, n_classes: int) -> Tensor:
-    """How many images of each class (row) were taken for each class (column), int64 (K, K)."""
+    """Counts the images of each class (row) that were taken for each class (column), int64 (K,
+    K).
+    """
     _check(images, n_classes, "images")
     predicted = _predicted(module, images)
     if int(predicted.max()) >= n_classes:

@@ -1,1 +1,1 @@
-"""What every method is, and what a fitted one can do."""
+"""Defines what every method is, and what a fitted one can do."""

@@ -1,5 +1,6 @@
-"""Samples in blocks, each from a seed of its own and drawn whole: how many are asked for changes no
-image, as long as the labels are those that nobody chose."""
+"""Draws samples in fixed-size blocks, each from its own seed, so the first n images are the same
+however many are requested (with the default labels).
+"""
 
 from __future__ import annotations
 
@@ -81,7 +82,6 @@ def draw_blocks(
 
 
 def _whole(labels: Tensor, first: int, size: int, n_classes: int) -> Tensor:
-    """The labels of a whole block, of which ``labels`` begin at image ``first``: going on as labels
-    do that nobody chose."""
+    """Fills ``labels``, which begin at image ``first``, up to a whole block with default labels."""
     more = torch.arange(first + len(labels), first + size) % n_classes
     return torch.cat([labels, more])

@@ -1,4 +1,4 @@
-"""What a fitted generator can do: draw samples, state its privacy, be saved."""
+"""Defines a fitted generator: it draws samples, states its privacy and can be saved."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Fitted(abc.ABC):
 
     @abc.abstractmethod
     def default_sampler(self, network: str = "model") -> Sampler:
-        """How samples of a released network are drawn unless somebody says otherwise."""
+        """Returns the sampler of a released network that is used unless another is asked for."""
 
     @property
     def privacy(self) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class Fitted(abc.ABC):
 
     @property
     def notice(self) -> dict[str, Any]:
-        """What a model without a guarantee says; CertificateError for one that has it."""
+        """The notice of a model without a guarantee; CertificateError for a model that has one."""
         if self.folder is None:
             raise NotFitted(f"{type(self).__name__}.notice needs fit() or load() first")
         return read_notice(self.folder)
@@ -139,7 +139,9 @@ class Fitted(abc.ABC):
 
     @property
     def proposer(self) -> Proposer | None:
-        """At whose images the default sampler starts; ``None``: at noise, like all others."""
+        """The proposer at whose images the default sampler starts; ``None``: it starts at noise,
+        like all others.
+        """
         return None
 
     @property

@@ -83,7 +83,7 @@ class PrivateGenerator(Fitted):
         """Runs the plan; returns the networks to release by file name, ``model`` to sample from."""
 
     def check_allowed(self, allow_unverified: bool) -> None:
-        """Raises UnverifiedClaim when the mode has no guarantee and nobody allowed that."""
+        """Raises UnverifiedClaim when the mode has no guarantee and that was not allowed."""
         if not (self.certified or allow_unverified):
             raise UnverifiedClaim(
                 f"{self.mechanism_id} has no privacy guarantee, its published claim is not "
@@ -103,7 +103,7 @@ class PrivateGenerator(Fitted):
 
     @property
     def certified(self) -> bool:
-        """Whether what this mode releases carries a certificate; the others carry a notice."""
+        """Whether releases of this mode carry a certificate; the others carry a notice."""
         return self.settings.mode not in self.unverified_modes
 
     @property
@@ -208,7 +208,7 @@ class PrivateGenerator(Fitted):
     def _release(
         self, data: PrivateDataset, promise: Plan | Claim, run: RunFolder, config: dict[str, Any]
     ) -> None:
-        """Writes what may leave the house, certificate or notice last; then forgets the keys."""
+        """Writes the released files, the certificate or notice last, then deletes the keys."""
         folder, facts = run.path, data.facts.to_dict()
         write_files(folder, config, facts, self.networks)
         self._preview(folder / "preview.png")

@@ -1,4 +1,4 @@
-"""Which classes there are: as the data state them, or as whoever opens them declares them.
+"""Decides which classes there are: as the data state them, or as declared when they are opened.
 
 A list of classes is published as it is. So it is never counted in labels, which are private: one
 record with label 11 would publish twelve classes.
@@ -32,7 +32,7 @@ def class_list(classes: Classes) -> tuple[str, ...]:
 
 
 def parse_classes(text: str) -> Classes:
-    """What `--classes` was given: ``10``, or ``cat,dog``."""
+    """Parses the value of `--classes`: ``10``, or ``cat,dog``."""
     parts = [part.strip() for part in text.split(",")]
     if len(parts) > 1:
         return parts
@@ -48,7 +48,7 @@ def settle_classes(
 
     Args:
         stated: what the data's own headers name.
-        declared: what whoever opens them names, who knows it from elsewhere.
+        declared: what was named when the data were opened, known from elsewhere.
         name: of the data, for the message.
         place: where in such data their names could stand, for the message.
     """

@@ -20,7 +20,7 @@ CLASS_LIST_BYTES, NAME_BYTES = 15 * 2**16, 10
 
 @dataclass(frozen=True)
 class PublicFacts:
-    """What may be known about private records without spending.
+    """The facts about private records that may be known without spending.
 
     Every rate and denominator comes from here. Guarantees: an instance is valid.
 
@@ -32,9 +32,9 @@ class PublicFacts:
             replacing one.
         max_records_per_unit: the most records of one protected unit (a person). Nothing checks
             that it is true, and epsilon is stated for a whole unit.
-        origin: ``stated`` in a facts file, or ``declared`` public by whoever runs the program on
-            headers it read; ``named`` is the same, but for the classes, which no header says and
-            whoever runs the program names.
+        origin: ``stated`` in a facts file, or ``declared`` public on the headers that the program
+            read, by the person who runs it; ``named`` is the same, but for the classes, which no
+            header says and that person names.
     """
 
     shape: tuple[int, int, int]
@@ -72,7 +72,7 @@ class PublicFacts:
 
     @property
     def relation(self) -> Relation:
-        """What neighbouring data sets differ by."""
+        """The relation of neighbouring data sets."""
         return Relation(self.adjacency, self.max_records_per_unit)
 
     def to_dict(self) -> dict[str, Any]:

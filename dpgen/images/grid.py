@@ -112,7 +112,7 @@ def save_panels(
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    """Whole or not at all, also on a disk that fills."""
+    """Saves a picture whole or not at all, also on a disk that fills."""
     content = BytesIO()
     picture.save(content, format="png")
     replace_durably(path, content.getvalue())

@@ -25,7 +25,7 @@ class Images(NamedTuple):
 
     @classmethod
     def joined(cls, blocks: Iterable[Images]) -> Images:
-        """All images of the blocks, in their order."""
+        """Joins the images of the blocks, in their order."""
         pixels, labels = zip(*blocks, strict=True)
         return cls(torch.cat(pixels), torch.cat(labels))
 

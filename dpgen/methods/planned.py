@@ -1,4 +1,4 @@
-"""Whether the configuration of a finished run gives the stages that it was charged for."""
+"""Checks that the configuration of a finished run gives the stages that it was charged for."""
 
 from __future__ import annotations
 

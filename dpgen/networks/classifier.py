@@ -57,7 +57,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(128, n_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the last linear layer reads, (B, 128)."""
+        """Returns the input of the last linear layer, (B, 128)."""
         _check_images(x, self.shape)
         return self.body(x)
 
@@ -89,7 +89,7 @@ class MLP(nn.Module):
         self.head = nn.Linear(width, n_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the last linear layer reads, (B, width)."""
+        """Returns the input of the last linear layer, (B, width)."""
         _check_images(x, self.shape)
         return self.body(rearrange(x, "b c h w -> b (c h w)"))
 
@@ -113,7 +113,7 @@ class Logistic(nn.Module):
         self.head = nn.Linear(math.prod(shape), n_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the linear layer reads: the pixels, (B, C H W)."""
+        """Returns the input of the linear layer: the pixels, (B, C H W)."""
         _check_images(x, self.shape)
         return rearrange(x, "b c h w -> b (c h w)")
 

@@ -45,7 +45,9 @@ __all__ = ["PRESETS", "Coefficients", "Denoiser", "DenoiserConfig", "coefficient
 
 
 class Coefficients(NamedTuple):
-    """What EDM wraps around the network at a noise level; each has the shape of sigma."""
+    """The factors that EDM wraps around the network at a noise level; each has the shape of
+    sigma.
+    """
 
     skip: Tensor
     out: Tensor
@@ -98,7 +100,8 @@ class Denoiser(nn.Module):
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
         _torchvision.repair()
-        # Four seconds; whoever only reads a configuration does not wait for it.
+        # Imported here because it takes about 4 s, which code that only reads a configuration
+        # should not pay.
         from diffusers import UNet2DModel
 
         attends = [k in config.attention_levels for k in range(len(config.block_out_channels))]

@@ -1,4 +1,4 @@
-"""How wide and how deep a denoiser is."""
+"""Sets the size of a denoiser: its width, depth and attention."""
 
 from __future__ import annotations
 

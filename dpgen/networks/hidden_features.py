@@ -31,7 +31,9 @@ N_GLOBAL = 128  # units of the network's hidden layer before the classes
 
 
 class Scales(NamedTuple):
-    """Of one hidden layer on released samples: mean (D,), spread (D,), median distance ()."""
+    """The scales of one hidden layer on released samples: mean (D,), spread (D,), median distance
+    ().
+    """
 
     mean: Tensor
     spread: Tensor
@@ -80,7 +82,9 @@ class HiddenFeatures:
         )
 
     def learned(self, network: PerceptualNetwork, samples: Tensor) -> Self:
-        """With a network trained on samples, and the scales of at most 2,000 of them."""
+        """Makes the features of a network trained on samples, with the scales of at most 2,000 of
+        them.
+        """
         import torch
 
         scales = []

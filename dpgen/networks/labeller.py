@@ -25,7 +25,9 @@ class Axes(NamedTuple):
 
     @classmethod
     def fitted(cls, features: Tensor, n_axes: int) -> Self:
-        """Of features (M, D); each axis divided by its variance to the power 3/8."""
+        """Fits the axes to features (M, D); each axis is divided by its variance to the power
+        3/8.
+        """
         centre = features.mean(0)
         deviations = (features - centre).double()
         values, vectors = torch.linalg.eigh(deviations.T @ deviations / len(deviations))
@@ -97,5 +99,5 @@ class Labeller(nn.Module):
 
 @torch.no_grad()
 def in_parts(function: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-    """``function`` of all images, 500 at a time."""
+    """Applies ``function`` to all images, 500 at a time."""
     return torch.cat([function(part) for part in pixels.split(500)])

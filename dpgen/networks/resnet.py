@@ -71,7 +71,7 @@ class ResNet(nn.Module):
         self.head = nn.Linear(widths[-1], n_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the last linear layer reads, (B, widths[-1])."""
+        """Returns the input of the last linear layer, (B, widths[-1])."""
         if x.ndim != 4 or tuple(x.shape[1:]) != tuple(self.shape):
             expected = ", ".join(map(str, self.shape))
             raise ValueError(f"x must have shape (B, {expected}), got {tuple(x.shape)}")

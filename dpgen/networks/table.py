@@ -17,7 +17,8 @@ from dpgen.networks.discriminator import Discriminator
 
 
 class Network(NamedTuple):
-    """How to build a network from (shape, n_classes), and what its ``forward`` takes, in order.
+    """A network in the table: what builds it from (shape, n_classes), and what its ``forward``
+    takes, in order.
 
     ``inputs`` are words out of ``image`` (B, C, H, W), ``pair`` (B, 2 C, H, W), ``sigma`` (B,) and
     ``label`` (B,).

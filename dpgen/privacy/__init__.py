@@ -1,3 +1,3 @@
-"""What is spent and how: accounting, ledger, noise, clipping, mechanisms, certificate. Imports
-nothing else of dpgen.
+"""Accounts for what is spent: accounting, ledger, noise, clipping, mechanisms, certificate. Imports
+nothing else of dpgen but `storage`.
 """

@@ -84,7 +84,8 @@ def split_budget(
     rate: float,
     n_steps: int,
 ) -> tuple[list[float], float | None]:
-    """Noise multipliers of one-shot Gaussian releases and of DP-SGD that together spend ``budget``.
+    """Finds noise multipliers of one-shot Gaussian releases and of DP-SGD that together spend
+    ``budget``.
 
     Each release gets its share of mu**2, the exact composition scale of Gaussians; DP-SGD gets what
     is left over, found by calibrating the composed event, so nothing is lost to the split.

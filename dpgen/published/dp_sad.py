@@ -60,7 +60,9 @@ REASONS = {
 
 
 def claim(settings: PaperSettings, facts: PublicFacts, budget: Budget) -> Claim:
-    """Noise that meets ``budget`` by the paper's accounting, and what that noise is worth."""
+    """Finds the noise that meets ``budget`` by the paper's accounting, and what that noise is
+    worth.
+    """
     s, rate = settings, settings.batch / facts.n_records
     multiplier = calibrate(
         lambda x: GaussianLeaf(rate, x, s.n_steps).event, budget, facts.adjacency
@@ -193,7 +195,9 @@ def _start(
     generator: torch.Generator,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """What the student is asked about, before the noise: private images, or images of its own."""
+    """Returns what the student is asked about, before the noise: private images, or images of its
+    own.
+    """
     if settings.student_input == "real":
         return unprotected.batch_of(images, settings.batch, generator, device)[:2]
     y = torch.randint(student.n_classes, (settings.batch,), generator=generator).to(device)

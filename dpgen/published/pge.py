@@ -57,7 +57,7 @@ def claim(settings: PaperSettings, facts: PublicFacts, budget: Budget) -> Claim:
 
 
 def respond(truth: np.ndarray, k: int, epsilon: float, rng: np.random.Generator) -> np.ndarray:
-    """k-ary randomised response: the report of each true index in [0, k)."""
+    """Answers by k-ary randomised response: the report of each true index in [0, k)."""
     # e^eps / (e^eps + k - 1), which does not overflow.
     keep = rng.random(len(truth)) < 1 / (1 + (k - 1) * math.exp(-epsilon))
     other = (truth + rng.integers(1, k, len(truth))) % k

@@ -1,4 +1,4 @@
-"""What the settings of all published flows are checked for."""
+"""Checks the settings that all published flows share."""
 
 from __future__ import annotations
 

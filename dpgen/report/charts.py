@@ -26,7 +26,7 @@ TICK_GAP = 24.0  # between the numbers of two epsilons
 
 @dataclass(frozen=True)
 class Plot:
-    """What everything in a chart is drawn by."""
+    """The metric, the decimals and the two axes that a chart is drawn with."""
 
     metric: Metric
     decimals: int
@@ -109,18 +109,18 @@ def marker(style: int, x: float, y: float) -> Markup:
 
 
 def letter(index: int, row: Published) -> str:
-    """What a published series is called in a chart and under it; a claim has a star."""
+    """Returns the letter of a published series in a chart and under it; a claim has a star."""
     return f"{chr(ord('a') + index % 26)}{index // 26 or ''}{'*' if row.claim else ''}"
 
 
 def _dodge(places: Sequence[float], n_lines: int) -> float:
-    """How far apart methods stand: less where the methods of two epsilons would mix."""
+    """Returns the distance between methods: less where the methods of two epsilons would mix."""
     room = min((b - a for a, b in pairwise(places)), default=math.inf)
     return min(DODGE, 0.7 * room / max(1, n_lines - 1))
 
 
 def _frame(plot: Plot, epsilons: Sequence[float]) -> Markup:
-    """Grid, ticks and the words at the axes."""
+    """Draws grid, ticks and the words at the axes."""
     marks, last, bottom = [], -math.inf, HEIGHT - BOTTOM
     for value in plot.up.ticks():
         y = plot.up.position(value)

@@ -1,4 +1,4 @@
-"""What a cell takes: wall time of its parts, and memory."""
+"""Shows what a cell takes: wall time of its parts, and memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PARTS = ("train", "sample", "evaluate")  # of a cell that have a colour
 
 
 def costs(results: Results) -> Markup:
-    """Time and memory of a cell by method: the mean over all finished cells, as bars."""
+    """Shows time and memory of a cell by method: the mean over all finished cells, as bars."""
     found: dict[str, tuple[dict[str, float], float | None]] = {}
     for label in results.methods:
         cells = [o for epsilon in results.epsilons for o in results.done(label, epsilon)]

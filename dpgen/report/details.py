@@ -1,4 +1,4 @@
-"""What a reader unfolds: privacy statements, published numbers, protocol and settings."""
+"""Writes what a reader unfolds: privacy statements, published numbers, protocol and settings."""
 
 from __future__ import annotations
 

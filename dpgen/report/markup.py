@@ -25,7 +25,7 @@ def escape(text: object) -> Markup:
 
 
 def together(*children: object) -> Markup:
-    """Children one after the other; ``None`` leaves nothing."""
+    """Joins children one after the other; ``None`` leaves nothing."""
     return Markup("".join(escape(child) for child in children if child is not None))
 
 

@@ -32,7 +32,7 @@ CHAPTERS = (
 
 
 def render(results: Mapping[str, Any], pictures: Reader | Path | None = None) -> str:
-    """One self-contained page: opens from disk, loads nothing, runs no script.
+    """Renders one self-contained page: opens from disk, loads nothing, runs no script.
 
     Guarantees: no text of the results becomes markup; cells that failed, are missing, have no
     certificate or a metric that is no number are named on the page.

@@ -57,7 +57,8 @@ def _all() -> tuple[Published, ...]:
 
 
 def published(data: Mapping[str, Any]) -> tuple[Published, ...]:
-    """All series on a data set: its name, whatever its case, and its shape must both be theirs.
+    """Returns all series on a data set: its name, whatever its case, and its shape must both be
+    theirs.
 
     Args:
         data: with ``"name"`` and ``"shape"``, as in a benchmark's results.

@@ -17,7 +17,7 @@ DONE, FAILED = "done", "failed"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one cell: a method at one epsilon with one seed.
+    """The outcome of one cell: a method at one epsilon with one seed.
 
     ``broken`` names the metrics that came out as no number; ``metrics`` holds the others.
     ``shared`` is the label of the method whose release this one draws from.
@@ -120,12 +120,14 @@ class Results:
         return tuple(o for o in self.group(label, epsilon) if o is not None and o.done)
 
     def estimate(self, metric: Metric, label: str, epsilon: float) -> Estimate | None:
-        """Over the finished cells that have the metric; None without any."""
+        """Estimates a metric over the finished cells that have it; None without any."""
         cells = self.done(label, epsilon)
         return estimate(c.metrics[metric.name] for c in cells if metric.name in c.metrics)
 
     def decimals(self, metric: Metric) -> int:
-        """Of all means of a metric: a column of a table has one number of digits."""
+        """Returns the decimals for all means of a metric: a column of a table has one number of
+        digits.
+        """
         means = [self.estimate(metric, k, e) for k in self.methods for e in self.epsilons]
         return metric.decimals(found.mean for found in means if found is not None)
 
@@ -156,7 +158,7 @@ class Results:
         return (max if metric.better == "high" else min)(means, key=lambda k: means[k])
 
     def unverified(self, label: str) -> bool:
-        """Whether any finished cell of a method has no verified guarantee."""
+        """Returns whether any finished cell of a method has no verified guarantee."""
         return any(not o.verified for epsilon in self.epsilons for o in self.done(label, epsilon))
 
     @property
@@ -207,7 +209,7 @@ def _outcome(cell: Mapping[str, Any], where: str, teacher_of: str | None) -> Out
 
 
 def _split(values: Mapping[str, Any], where: str) -> tuple[dict[str, float], tuple[str, ...]]:
-    """What is a number, and the names of what is infinite or not a number; null is neither."""
+    """Splits numbers from the names of what is infinite or not a number; null is neither."""
     numbers: dict[str, float] = {}
     broken = []
     for name, value in values.items():

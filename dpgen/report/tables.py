@@ -39,7 +39,7 @@ def progress(results: Results) -> Markup:
 
 
 def table(results: Results) -> Markup:
-    """All metrics: epsilons one under the other, methods within each, then real images."""
+    """Writes all metrics: epsilons one under the other, methods within each, then real images."""
     metrics = results.metrics
     heads = ["Method", *(heading(m) for m in metrics), "Seeds", "Certified epsilon"]
     bodies = []
@@ -89,7 +89,7 @@ def heading(metric: Metric) -> str:
 
 
 def seeds(results: Results, label: str, epsilon: float) -> str:
-    """How many of the seeds are there, and what became of the others."""
+    """Says how many of the seeds are there, and what became of the others."""
     group = results.group(label, epsilon)
     failed = sum(o is not None and not o.done for o in group)
     missing = sum(o is None for o in group)

@@ -16,7 +16,7 @@ RELATIONS = {
 
 
 def facts(found: Results) -> str:
-    """Data set and size of the benchmark, on one line."""
+    """States data set and size of the benchmark, on one line."""
     data, words = found.data, []
     subject = str(data.get("name") or "data set")
     if isinstance(data.get("n_records"), int):
@@ -47,7 +47,7 @@ def _moment(written: str) -> str:
 
 
 def guarantee(found: Results) -> list[str]:
-    """What holds of every certified cell, then where its epsilon comes from."""
+    """Says what holds of every certified cell, then where its epsilon comes from."""
     done = [o for o in found.outcomes.values() if o.done]
     certified = [o.privacy for o in done if o.verified and o.privacy is not None]
     if not certified:
@@ -72,7 +72,7 @@ def guarantee(found: Results) -> list[str]:
 
 
 def limits(found: Results) -> list[str]:
-    """What an epsilon does not cover, and how settings were chosen."""
+    """Says what an epsilon does not cover, and how settings were chosen."""
     said = [
         "An epsilon is that of one cell alone; all cells of this report together spend more.",
         "Metrics compare with real images without noise and no epsilon covers them: this data set "

@@ -1,4 +1,6 @@
-"""Where a long loop is: tensors and numbers, replaced on disk in one step, nothing pickled."""
+"""Saves the state of a long loop: tensors and numbers, replaced on disk in one step, nothing
+pickled.
+"""
 
 from __future__ import annotations
 

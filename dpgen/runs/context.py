@@ -39,8 +39,9 @@ class Hardware:
             raise ValueError(f"micro_batch must be at least 1, got {self.micro_batch}")
 
     def accelerator(self) -> Accelerator:
-        """Also settles how this process multiplies on a GPU: full float32, and the same answer
-        every time, so that a step which is run again after a kill has no second one.
+        """Makes the accelerator. Also settles how this process multiplies on a GPU: full float32,
+        and the same answer every time, so that a step which is run again after a kill gets the same
+        answer.
         """
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False

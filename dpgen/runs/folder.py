@@ -132,8 +132,8 @@ class RunFolder:
 
 
 def _unbegun(path: Path) -> bool:
-    """Whether a folder is empty, or holds what a run makes that dies before it has an identity, and
-    nothing else: nothing was charged then.
+    """Returns whether a folder is empty, or holds only what a run makes before it has an identity:
+    nothing was charged then.
     """
     private = path / "checkpoint"
     if any(entry != private for entry in path.iterdir()):
@@ -146,7 +146,7 @@ def _unbegun(path: Path) -> bool:
 
 
 def _read_state(path: Path) -> dict[str, Any]:
-    """What a run was begun as: id and configuration."""
+    """Reads the id and the configuration that a run was begun with."""
     held = read_json(path)
     if isinstance(held, dict) and held.get("schema") == UNMARKED_SCHEMA:
         raise ValueError(f"{path.parent.parent}: {UNMARKED}")

@@ -1,4 +1,4 @@
-"""What a finished run folder holds: weights and a statement, each as it was written."""
+"""Writes and reads a finished run folder: weights and a statement, each as it was written."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write_files(
     facts: Mapping[str, Any],
     networks: Mapping[str, nn.Module],
 ) -> None:
-    """Configuration, facts and networks of a run folder, each file whole.
+    """Writes configuration, facts and networks of a run folder, each file whole.
 
     Refuses weights that are no numbers before anything is written.
     """
@@ -76,7 +76,7 @@ def write_files(
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of what was written so far; not of a copy or a statement, which come after it."""
+    """Hashes what was written so far (SHA-256); not a copy or a statement, which come after it."""
     paths = sorted(p for p in folder.iterdir() if p.is_file() and p.name not in (CERTIFICATE, COPY))
     return {path.name: sha256_file(path) for path in paths}
 

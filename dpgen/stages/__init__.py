@@ -1,1 +1,1 @@
-"""What several methods share and what touches records: one file, one priced stage."""
+"""Touches records, one file for each priced stage, and holds what several methods share."""

@@ -128,7 +128,7 @@ def train_teacher(
     accelerator: Accelerator,
     show: bool,
 ) -> None:
-    """DP-SGD, in place; ends with the averaged weights.
+    """Trains by DP-SGD, in place; ends with the averaged weights.
 
     Everything after the noisy gradient (Adam, averaging) is post-processing. Resumes from its
     checkpoint; a stage that is finished is read back and touches nothing.
@@ -175,7 +175,7 @@ def train_teacher(
 
 
 def _cure(size: int, noted: int | None) -> str:
-    """What to do where a micro-batch of this size finds no memory."""
+    """Says what to do if a micro-batch of this size finds no memory."""
     again = "run the same command again"
     if noted is not None:
         return (

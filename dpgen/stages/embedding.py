@@ -1,4 +1,5 @@
-r"""What the sketch asks of the records: class-wise sums of a bounded feature map, and counts.
+r"""Defines what the sketch asks of the records: class-wise sums of a bounded feature map, and
+counts.
 
     embedding   row y:  (phi(x), r),   ||phi(x)|| at most 1, so norm at most sqrt(1 + r^2)
 

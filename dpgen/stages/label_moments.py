@@ -1,4 +1,4 @@
-r"""What the labeller asks of the records, in one Gaussian release.
+r"""Defines what the labeller asks of the records, in one Gaussian release.
 
     p = unit((g(x) - c) U)                      Gabor features, axes fitted on released samples
     moments   row y:  cos(a) (p, r) / sqrt(1 + r^2)     one row:  sin(a) sym(p p')

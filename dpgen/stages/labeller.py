@@ -63,8 +63,8 @@ def fit(
 
 
 class Moments(NamedTuple):
-    """What the tables say. counts (K,); means (K, d); covariance (d, d) around them; variance (),
-    what the noise gives an entry of it on average.
+    """The moments in the released tables. counts (K,); means (K, d); covariance (d, d) around them;
+    variance (), what the noise gives an entry of it on average.
     """
 
     counts: Tensor

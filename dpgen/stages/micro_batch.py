@@ -1,4 +1,4 @@
-"""How many records are computed at once: a constant of a run, from public numbers alone.
+"""Chooses how many records are computed at once: a constant of a run, from public numbers alone.
 
 Every micro-batch of a run has this size, the last one filled up with rows that count for nothing,
 so that rounding inside a kernel does not tell how many records were drawn. What is filled up is

@@ -1,5 +1,5 @@
-r"""What the warm start asks of the records: class-wise sums and counts, then second moments around
-the released means.
+r"""Defines what the warm start asks of the records: class-wise sums and counts, then second moments
+around the released means.
 
 Two Gaussian releases, the second adaptive. A record x with label y, c a public grey, B
 low-frequency cosines:

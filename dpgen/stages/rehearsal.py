@@ -1,4 +1,6 @@
-"""What a run would take: a few steps of each loop on random images, timed on this machine."""
+"""Estimates what a run would take: a few steps of each loop on random images, timed on this
+machine.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def label(k: int) -> str:
 
 
 def statistics(settings: SketchSettings, facts: PublicFacts) -> list[tuple[str, Statistic]]:
-    """What is released, in order; public numbers only. Refuses facts that it cannot take."""
+    """Lists what is released, in order; public numbers only. Refuses facts that it cannot take."""
     s = settings
     require_each_class("sketch.n_samples", s.n_samples, facts)
     found: list[tuple[str, Statistic]] = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class SketchSettings:
-    """How the sketch is made.
+    """The settings of the sketch.
 
     Args:
         rounds: relative shares of mu^2 of the rounds, one or more.
@@ -62,7 +62,9 @@ class SketchSettings:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
     def hurried(self) -> SketchSettings:
-        """With what is free cut short, and what is charged as it is: for the audit."""
+        """Returns settings that cut short what is free and leave what is charged as it is: for the
+        audit.
+        """
         return replace(
             self, n_steps=(1,) * len(self.rounds), n_per_class=2, classifier_steps=1,
             n_samples=min(self.n_samples, 500),
@@ -70,6 +72,6 @@ class SketchSettings:
 
     @property
     def shares(self) -> list[float]:
-        """Of mu^2, round by round and then the labeller's; 1 in all."""
+        """Splits mu^2, round by round and then the labeller's share; 1 in all."""
         rounds = [x / math.fsum(self.rounds) * (1 - self.labeller_share) for x in self.rounds]
         return rounds + ([self.labeller_share] if self.labeller_share > 0 else [])

@@ -63,7 +63,9 @@ class TeacherSettings:
     sketch: SketchSettings | None = None
 
     def hurried(self) -> TeacherSettings:
-        """With what is free cut short, and what is charged as it is: for the audit."""
+        """Returns settings that cut short what is free and leave what is charged as it is: for the
+        audit.
+        """
         if not self.pretrain_steps:
             return self
         return replace(self, pretrain_steps=1, pretrain_batch=4)

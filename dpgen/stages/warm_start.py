@@ -47,7 +47,7 @@ def run(
     *,
     show: bool,
 ) -> ClassGaussians:
-    """Both releases and the model they describe.
+    """Makes both releases and the model that they describe.
 
     Args:
         means, spread: the mechanisms, of a ClassMeans and a ClassSpread.

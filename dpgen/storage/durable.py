@@ -42,8 +42,8 @@ def sweep_partials(path: Path) -> None:
 
 
 def still_named(path: Path, descriptor: int) -> bool:
-    """Whether ``path`` is the file behind ``descriptor``: who held its lock before may have removed
-    it between our opening and our lock.
+    """Returns whether ``path`` is still the file behind ``descriptor``: an earlier holder of its
+    lock may have removed it after it was opened here and before it was locked.
     """
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
@@ -56,7 +56,7 @@ def held_alone(path: Path, *, busy: str | None = None) -> Iterator[None]:
     """Keeps other processes out of ``path`` by a lock beside it, which ends with this one.
 
     Args:
-        busy: what a ValueError says when somebody has it; ``None`` waits instead.
+        busy: message of the ValueError when it is held already; ``None`` waits instead.
     """
     flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
     lock = os.open(path.with_name(path.name + ".lock"), flags, 0o600)

@@ -42,7 +42,7 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def size_of(path: Path) -> int:
-    """How many bytes a plain file has, by its inode."""
+    """Returns the number of bytes of a plain file, read from its inode."""
     with open_file(path) as file:
         return os.fstat(file.fileno()).st_size
 

@@ -36,7 +36,7 @@ DTYPES = {
 
 
 class Layout(NamedTuple):
-    """What a tensor is, without its values."""
+    """The type and shape of a tensor, without its values."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -120,7 +120,7 @@ class TensorFile:
 
 
 def _span(entry: Any, name: str) -> tuple[Layout, int, int]:  # noqa: ANN401
-    """What a header's entry says: the tensor, where it begins, where it ends."""
+    """Reads a header's entry: the tensor, where it begins, where it ends."""
     try:
         dtype, shape, (start, stop) = DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
         numbers = [*shape, start, stop]

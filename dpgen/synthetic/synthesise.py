@@ -136,7 +136,7 @@ def synthesise(
 
 
 def filters(proposer: Proposer | None) -> str:
-    """What a reader of the set should know about images that were not taken."""
+    """Says what a reader of the set should know about images that were not taken."""
     if proposer is None or proposer.labeller is None:
         return "none"
     return f"drawn again, up to {ATTEMPTS} times, when the private labeller saw another class"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Distillation:
-    """How the student is made.
+    """The settings of the student.
 
     Args:
         n_steps: network evaluations per image of the student: 1, 2, 4 or 8.
@@ -59,7 +59,8 @@ class Distillation:
             self.levels  # noqa: B018  a ladder that cannot be built must not be configured
 
     def _surely_descends(self) -> bool:
-        """Whether the levels need not be built, which takes torch, to see that they can be.
+        """Returns whether the levels can be built, where that shows without building them, which
+        takes torch.
 
         The seventh roots of the levels lie apart by more than 1e-5 of their size for such ends,
         far more than rounding moves them, and none of the levels is near the ends of float64.
@@ -67,7 +68,7 @@ class Distillation:
         return 1e-30 <= self.sigma_min and 1.001 * self.sigma_min <= self.sigma_max <= 1e30
 
     def hurried(self) -> Distillation:
-        """Cut short, for the audit: all of it is free."""
+        """Returns settings that are cut short, for the audit: all of it is free."""
         return replace(self, n_iterations=2, batch_size=4, pool_size=8)
 
     @property

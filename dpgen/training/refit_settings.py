@@ -10,7 +10,7 @@ from dpgen.networks.denoiser_config import DenoiserConfig
 
 @dataclass(frozen=True)
 class RefitSettings:
-    """How a score network is fitted to samples.
+    """The settings by which a score network is fitted to samples.
 
     Args:
         preset: size of the network; ``None``: tiny up to 16 pixels, quick above.
@@ -38,7 +38,7 @@ class RefitSettings:
             raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
 
     def hurried(self) -> RefitSettings:
-        """Cut short, for the audit: all of it is free."""
+        """Returns settings that are cut short, for the audit: all of it is free."""
         return replace(self, n_samples=min(self.n_samples, 500), n_steps=1, batch_size=4)
 
     def network(self, facts: PublicFacts) -> DenoiserConfig:

@@ -228,7 +228,7 @@ def test_what_cannot_be_audited_is_refused(
     for asked, rule in (
         ([tmp_path / "nothing"], "must be the folder of a finished run"),
         ([run, "--label-canaries", 5], "n_label_canaries must be 0 or at least 20, got 5"),
-        ([run, "--quick", "--label-canaries", 50], "--quick leaves all games out"),
+        ([run, "--quick", "--label-canaries", 50], "--quick skips the games"),
     ):
         refused = dpgen("audit", *asked, "-q")
         assert refused.exit_code == 2 and rule in refused.stderr

@@ -1,4 +1,4 @@
-r"""What counts of right guesses prove about a privacy loss: pure statistics, each with its source.
+r"""Bounds a privacy loss by counts of right guesses: pure statistics, each with its source.
 
 All bounds hold with confidence ``1 - alpha`` whatever the mechanism and however the guesses were
 made, as long as everything but the counts (runs, guesses, thresholds) was fixed before looking.
@@ -112,8 +112,8 @@ def one_run_epsilon(m: int, n_guesses: int, n_correct: int, alpha: float, delta:
 
 
 def one_run_refutes(m: int, n_guesses: int, n_correct: int, alpha: float, inverse: Inverse) -> bool:
-    """Whether at least ``n_correct`` right guesses have probability below ``alpha`` under a claim
-    (Mahloujifar, Melis and Chaudhuri 2025, the bound for games with abstention).
+    """Returns whether at least ``n_correct`` right guesses have probability below ``alpha`` under a
+    claim (Mahloujifar, Melis and Chaudhuri 2025, the bound for games with abstention).
 
     Let p_k be the probability of exactly k right guesses, and of the tail k >= i
 

@@ -1,5 +1,5 @@
-"""What an audit tries to refute: a mechanism's event, as a bound on how well two data sets can be
-told apart.
+"""Defines what an audit tries to refute: a mechanism's event, as a bound on how well two data sets
+can be told apart.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PROFILE_EPSILONS = np.linspace(0.0, 12.0, 241)
 
 
 class BlowUp(Protocol):
-    """How much more probable an event can be on a neighbour; the same in both directions."""
+    """A bound on how much more probable an event is on a neighbour; the same in both directions."""
 
     def __call__(self, x: np.ndarray | float) -> np.ndarray:
         """The most, for an event of probability x here."""
@@ -34,8 +34,8 @@ class BlowUp(Protocol):
 
 @dataclass(frozen=True)
 class GaussianBlowUp:
-    """Of Gaussian mechanisms on all records: ``Phi(Phi^-1(x) + mu)``, exact (Dong, Roth and Su
-    2022).
+    """The bound of Gaussian mechanisms on all records: ``Phi(Phi^-1(x) + mu)``, exact (Dong, Roth
+    and Su 2022).
     """
 
     mu: float
@@ -49,8 +49,8 @@ class GaussianBlowUp:
 
 @dataclass(frozen=True)
 class ProfileBlowUp:
-    """Of pairs (epsilon, delta) that all hold: the least that any of them allows, to an event or to
-    its complement. Leaving pairs out only makes it allow more.
+    """The bound of pairs (epsilon, delta) that all hold: the least that any of them allows, to an
+    event or to its complement. Leaving pairs out only makes it allow more.
 
     Args:
         epsilons, deltas: (K,).
@@ -73,7 +73,7 @@ class ProfileBlowUp:
 
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed and where it comes from.
+    """A claim, and where it comes from.
 
     Args:
         epsilon, delta: the pair that is printed.
@@ -94,7 +94,7 @@ class Claim:
 
     @property
     def pair(self) -> BlowUp:
-        """What the printed pair alone allows."""
+        """The bound of the printed pair alone."""
         return ProfileBlowUp(np.array([self.epsilon]), np.array([self.delta]))
 
     @property
@@ -113,8 +113,9 @@ class Claim:
 
 
 def claim_of(event: DpEvent, delta: float, adjacency: Adjacency, scope: str) -> Claim:
-    """What the accountant says of ``event``: Gaussians on all records exactly, whatever is sampled
-    by its pessimistic privacy loss distribution, which never claims more than is true.
+    """Returns the accountant's claim for ``event``: exact for Gaussians on all records; for
+    whatever is sampled, its pessimistic privacy loss distribution, which never claims more than is
+    true.
     """
     if all(leaf.rate == 1 for leaf in leaves(event)):
         mu, _ = mu_of(event, adjacency)
@@ -131,7 +132,7 @@ def claim_of(event: DpEvent, delta: float, adjacency: Adjacency, scope: str) -> 
 def mechanism_claim(
     mechanism: NoisySGD | NoisySum, delta: float, adjacency: Adjacency, of: int | None = None
 ) -> Claim:
-    """What the accountant says of ``mechanism`` alone.
+    """Returns the accountant's claim for ``mechanism`` alone.
 
     Args:
         of: number of steps in the plan that these are the first of, if they are not all.

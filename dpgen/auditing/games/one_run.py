@@ -38,7 +38,7 @@ SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the canaries: as many may be guessed
 
 @dataclass(frozen=True)
 class OneRun:
-    """What one run showed.
+    """The result of a one-run game.
 
     Args:
         m, n_guesses, n_correct: canaries, guesses, right ones.
@@ -71,7 +71,7 @@ class OneRun:
 
     @property
     def detectable_epsilon(self) -> float:
-        """By either."""
+        """The smaller epsilon of the two that would have been seen."""
         return min(self.detectable_by_pair, self.detectable_by_curve)
 
     @property
@@ -87,7 +87,9 @@ class OneRun:
 
     @property
     def refuted(self) -> bool:
-        """By the count of right guesses, whatever the canaries do to each other."""
+        """Whether the count of right guesses refutes the claim, whatever the canaries do to each
+        other.
+        """
         return self.fewest is not None and self.n_correct >= self.fewest
 
     @property

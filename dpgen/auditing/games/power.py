@@ -1,5 +1,5 @@
-"""What a game would have seen: the smallest privacy loss that it refutes a claim by, with a stated
-probability.
+"""Computes what a game would have seen: the smallest privacy loss that it refutes a claim by, with
+a stated probability.
 
 The canary is ideal: its score is normal with standard deviation 1, and mean mu where it is in, as
 on a Gaussian mechanism that is exactly mu-GDP. No score of a mu-GDP mechanism tells more (Dong,
@@ -56,7 +56,7 @@ class Bound:
 
 
 def power_sentence(claim: Claim, bounds: Sequence[Bound]) -> str:
-    """What "no violation" means."""
+    """Says what "no violation" means."""
     told = "; ".join(map(str, bounds))
     return (
         f"no violation found; {told} (of a Gaussian mechanism, with probability {PROBABILITY:g}); "
@@ -103,7 +103,9 @@ def one_run_power(m: int, n_guesses: int, fewest: int, mu: float) -> float:
     right_beyond = ndtr(mu - points) / (ndtr(mu - points) + ndtr(-points))
 
     def right(share: np.ndarray) -> np.ndarray:
-        """About scores in the upper ``share``, and as the law is symmetric in the lower one."""
+        """The share of right guesses among scores in the upper ``share``; by symmetry, in the lower
+        one, too.
+        """
         return np.interp(-share, -beyond, right_beyond)
 
     if 2 * n_guesses <= m:

@@ -29,7 +29,7 @@ ALPHA = 1e-3  # an audit plays several games; none of them should accuse a corre
 
 @dataclass(frozen=True)
 class TwoWorld:
-    """What the runs that count showed.
+    """The result of a two-world game, from the runs that count.
 
     Args:
         n_runs: per world, of which ``n_test`` count.

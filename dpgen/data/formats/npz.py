@@ -46,7 +46,7 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Shard:
-    """What one archive holds: ``pixels`` uint8 (N, H, W, C), ``labels`` int64 (N,), if any."""
+    """One archive: ``pixels`` uint8 (N, H, W, C), ``labels`` int64 (N,), if any."""
 
     path: Path
     pixels: np.ndarray | None
@@ -217,7 +217,7 @@ def _check_header_length(head: bytes, name: str) -> None:
 
 
 def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
-    """Where the bytes of a stored member begin: after a local header of varying length."""
+    """Finds where the bytes of a stored member begin: after a local header of varying length."""
     with open_file(path) as file:
         file.seek(info.header_offset + 26)
         lengths = struct.unpack("<HH", file.read(4))

@@ -193,7 +193,7 @@ def _columns(schema: Any, name: str) -> tuple[str, str | None, tuple[str, ...] |
 
 
 def _features(metadata: bytes | None, name: str) -> dict[str, dict[str, Any]]:
-    """What Hugging Face says of each column, where it says it."""
+    """Reads what Hugging Face says of each column, where it says it."""
     if not metadata:
         return {}
     try:
@@ -206,7 +206,9 @@ def _features(metadata: bytes | None, name: str) -> dict[str, dict[str, Any]]:
 
 
 def _holds_pictures(schema: Any, column: str) -> bool:  # noqa: ANN401
-    """Whether there is one column of this name, of encoded pictures with or without a path."""
+    """Returns whether there is one column of this name, of encoded pictures with or without a
+    path.
+    """
     import pyarrow as pa
 
     index = schema.get_field_index(column)  # -1, too, where two have this name

@@ -29,7 +29,7 @@ class Records:
         name_fn: position to the words that name the record in a message.
         pixels: all records at once, uint8 (N, H, W, C), where the format holds them so; else None.
         public: True for the embedded data sets only.
-        classes_declared: whether whoever opens them named the classes, as the data do not.
+        classes_declared: whether the classes were named when the data were opened, as they do not.
     """
 
     kind: str

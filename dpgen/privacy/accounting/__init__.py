@@ -1,1 +1,1 @@
-"""From events to epsilon."""
+"""Prices events: from what touched the records to epsilon."""

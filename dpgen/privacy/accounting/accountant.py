@@ -86,7 +86,7 @@ def default_delta(n_records: int) -> float:
 
 
 def accountant_of(event: DpEvent) -> str:
-    """What prices ``event``, in words."""
+    """Names the method that prices ``event``, in words."""
     return ACCOUNTANT if _samples(tuple(leaves(event))) else CLOSED_FORM
 
 
@@ -105,7 +105,7 @@ def epsilon_of(event: DpEvent, delta: float, relation: Adjacency | Relation) -> 
 def settled(
     event: DpEvent, delta: float, relation: Adjacency | Relation
 ) -> tuple[float, float]:
-    """`epsilon_of`, and the coarsest interval that is within 0.1 % of it."""
+    """Returns `epsilon_of`, and the coarsest interval that is within 0.1 % of it."""
     question = tuple(leaves(event)), delta, Relation.of(relation)
     best, coarse = _epsilon(*question, INTERVALS[0]), INTERVALS[0]
     if not _samples(question[0]) or best >= 20:  # what the first interval adds is nothing there
@@ -135,8 +135,8 @@ def delta_of(event: DpEvent, epsilon: float, relation: Adjacency | Relation) -> 
 
 
 def curve_of(event: DpEvent, relation: Adjacency | Relation) -> Curve | None:
-    """All of delta(epsilon), an upper bound, at an interval that loses half a percent at most; None
-    where nothing is bounded.
+    """Returns all of delta(epsilon), an upper bound, at an interval that loses half a percent at
+    most; None where nothing is bounded.
     """
     question = tuple(leaves(event)), Relation.of(relation)
     curve = _curve(*question, INTERVALS[0])
@@ -201,7 +201,7 @@ def _check_covered(leaf: GaussianLeaf, relation: Relation) -> None:
 
 
 def _losses(leaf: GaussianLeaf, relation: Relation, interval: float) -> PrivacyLossDistribution:
-    """Of one step of a sampled release."""
+    """Returns the loss distribution of one step of a sampled release."""
     step = leaf.noise_multiplier, leaf.rate
     if relation.max_records_per_unit > 1:
         return sampled_unit(*step, relation.max_records_per_unit, interval)
@@ -211,7 +211,7 @@ def _losses(leaf: GaussianLeaf, relation: Relation, interval: float) -> PrivacyL
 
 
 def round_up(epsilon: float, digits: int = 3) -> float:
-    """``epsilon`` to ``digits`` significant digits, never smaller than it is: what is printed."""
+    """Rounds ``epsilon`` up to ``digits`` significant digits, as it is printed."""
     if not math.isfinite(epsilon):
         return epsilon
     upwards = Context(prec=digits, rounding=ROUND_CEILING)

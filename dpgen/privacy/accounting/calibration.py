@@ -104,8 +104,8 @@ def calibrate(
 def _root(
     excess: Callable[[float], float], start: float, step: float, least: float, xtol: float
 ) -> float | None:
-    """Where a falling ``excess`` is 0, looked for from ``start`` in growing steps; None where it is
-    below 0 from ``least`` on.
+    """Finds the zero of a falling ``excess``, in growing steps from ``start``; None if it is below
+    0 from ``least`` on.
     """
     low = high = max(start, least)
     if excess(high) > 0:

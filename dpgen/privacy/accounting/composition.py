@@ -19,7 +19,9 @@ DEVIATIONS = 14  # of a sum, and the width of one term: what an FFT has to hold
 
 
 def composed(parts: Sequence[Part]) -> PrivacyLossDistribution:
-    """Of all parts, each as often as it says; pessimistic where they are, rounding included."""
+    """Composes all parts, each as often as it says; pessimistic where they are, rounding
+    included.
+    """
     whole: PrivacyLossDistribution | None = None
     for one, steps in parts:
         with np.errstate(over="ignore"):  # a Chernoff bound that is infinite is passed over
@@ -31,7 +33,7 @@ def composed(parts: Sequence[Part]) -> PrivacyLossDistribution:
 
 
 def width(part: Part) -> float:
-    """About how many intervals the distribution of a part takes."""
+    """Estimates the number of intervals that the distribution of a part takes."""
     one, steps = part
     widths = []
     for pmf in _pmfs(one):
@@ -44,18 +46,18 @@ def width(part: Part) -> float:
 
 
 def _pmfs(losses: PrivacyLossDistribution) -> list[DensePLDPmf]:
-    """Of the two directions, or the one that is both."""
+    """Returns the mass functions of the two directions, or the one that serves both."""
     return [losses._pmf_remove] if losses._symmetric else [losses._pmf_remove, losses._pmf_add]
 
 
 def _raised(losses: PrivacyLossDistribution, steps: int) -> PrivacyLossDistribution:
-    """With more mass, and infinite loss, than rounding can have taken, and without its tails."""
+    """Adds more mass, and infinite loss, than rounding can have taken, and cuts the tails."""
     raised = 1 + STEP_ERROR * steps
     return PrivacyLossDistribution(*(_trimmed(pmf, raised) for pmf in _pmfs(losses)))
 
 
 def _trimmed(pmf: DensePLDPmf, raised: float) -> DensePLDPmf:
-    """The left tail is moved up to the first loss that stays, the right one to infinity."""
+    """Moves the left tail up to the first loss that stays, and the right one to infinity."""
     # A transform leaves either sign where there is nothing.
     masses = np.maximum(np.asarray(pmf._probs, np.float64), 0.0) * raised
     first = int(np.searchsorted(np.cumsum(masses), TAIL_MASS, side="right"))

@@ -29,8 +29,8 @@ class Curve(Protocol):
 
 @dataclass(frozen=True)
 class GaussianCurve:
-    """Of sums of all records; ``mu`` is the root of the sum of their squared movements over noise.
-    Holds at every delta.
+    """The privacy curve of sums over all records; ``mu`` is the root of the sum of their squared
+    movements over noise. Holds at every delta.
     """
 
     mu: float
@@ -45,7 +45,7 @@ class GaussianCurve:
 
 
 class LossCurve:
-    """Of a loss distribution; the larger one where two directions have one each.
+    """The privacy curve of a loss distribution; the larger value where the two directions differ.
 
     Every number is a sum of what is not negative, so that its rounding is a few units in the last
     place for each term: the sums are raised by as much.

@@ -1,4 +1,4 @@
-"""What touched the records, as values: Gaussian mechanisms on Poisson samples, composed.
+"""Describes what touched the records, as values: Gaussian mechanisms on Poisson samples, composed.
 
 An event says what ran: a Gaussian mechanism with ``noise_multiplier = std / bound``, where
 ``bound`` is the largest l2 norm that one record contributes to the sum, run ``steps`` times, each
@@ -78,7 +78,7 @@ def leaves(event: DpEvent, steps: int = 1) -> list[GaussianLeaf]:
 
 
 def compose(events: Iterable[DpEvent]) -> DpEvent:
-    """All of ``events``, one after the other, each free to depend on what the earlier ones
+    """Composes ``events``, one after the other, each free to depend on what the earlier ones
     released.
     """
     return dp_event.ComposedDpEvent(

@@ -74,8 +74,8 @@ def _mu_at(epsilons: np.ndarray, deltas: np.ndarray) -> np.ndarray:
 def units_of(
     event: DpEvent, delta: float, relation: Adjacency | Relation
 ) -> dict[str, float | str | None]:
-    """What the same run spends, at the same delta, if a unit has 1, 2, 5 or 10 records; without the
-    number that ``relation`` states. "infinity" where nothing is bounded, None where no proof in
+    """Prices the same run, at the same delta, for units of 1, 2, 5 or 10 records, without the size
+    that ``relation`` states: epsilon, "infinity" where nothing is bounded, None where no proof in
     this package covers it.
     """
     relation = Relation.of(relation)

@@ -36,7 +36,7 @@ TAIL = 10.0  # standard deviations; what lies beyond has a mass of 1e-23 and is 
 
 
 def unsampled_sum(mu: float, interval: float) -> PrivacyLossDistribution:
-    """Of a sum of all records that moves by ``mu`` times its noise."""
+    """Returns the losses of a sum over all records that moves by ``mu`` times its noise."""
     epsilons = grid_to(mu * (mu / 2 + TAIL), interval)
     curve = np.exp(log_divergence(epsilons, mu))
     return PrivacyLossDistribution(connected(curve, curve, interval))
@@ -45,7 +45,8 @@ def unsampled_sum(mu: float, interval: float) -> PrivacyLossDistribution:
 def sampled_record(
     noise_multiplier: float, rate: float, interval: float
 ) -> PrivacyLossDistribution:
-    """Of a sum over a Poisson sample that one record may be in, or not in the data at all.
+    """Returns the losses of a sum over a Poisson sample, for a record that may be in the data or
+    not.
 
     Args:
         noise_multiplier: standard deviation of the noise over the clip norm.
@@ -74,8 +75,8 @@ def sampled_record(
 def replaced_record(
     noise_multiplier: float, rate: float, interval: float
 ) -> PrivacyLossDistribution:
-    """Of a sum over a Poisson sample that holds one record or another in its place, each with
-    probability ``rate``; they move it to opposite sides.
+    """Returns the losses of a sum over a Poisson sample in which one record is replaced by another.
+    Each is sampled with probability ``rate``; they move the sum to opposite sides.
 
     The loss is epsilon where x = sigma**2 (epsilon / 2 + arsinh(alpha sinh(epsilon / 2))), with
     alpha = (1 - q) / q exp(1 / (2 sigma**2)).

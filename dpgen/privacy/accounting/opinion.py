@@ -27,7 +27,8 @@ N_PRICES = 4096  # a statement and its checks ask the same questions
 def second_opinion(
     event: DpEvent, delta: float, relation: Adjacency | Relation
 ) -> float | None:
-    """Epsilon by Opacus, or None where it has no theorem (Poisson sampling under replace-one).
+    """Returns epsilon by Opacus, or None where it has no theorem (Poisson sampling under
+    replace-one).
 
     Sampling for a unit of several records has no theorem there, either, but that for one record has
     a consequence: the bound is then the classical one for m of them, never below the exact price,
@@ -48,7 +49,7 @@ def _epsilon(found: tuple[GaussianLeaf, ...], delta: float, relation: Relation) 
 
 
 def _renyi(found: tuple[GaussianLeaf, ...], scale: float) -> Callable[[float], float]:
-    """Epsilon as a function of delta, of sums that move by ``scale`` times their bound."""
+    """Returns epsilon as a function of delta, for sums that move by ``scale`` times their bound."""
     rdp = opacus_rdp()
     total = 0.0
     with warnings.catch_warnings():
@@ -71,8 +72,8 @@ def _renyi(found: tuple[GaussianLeaf, ...], scale: float) -> Callable[[float], f
 
 @lru_cache(maxsize=1)
 def opacus_rdp() -> ModuleType:
-    """Opacus' module of Renyi bounds, by itself: it needs NumPy and SciPy, while the package around
-    it loads torch, which takes longer than all there is to price.
+    """Imports Opacus' module of Renyi bounds by itself: it needs NumPy and SciPy, while the package
+    around it loads torch, which takes longer than all there is to price.
     """
     found = importlib.util.find_spec("opacus")
     places = found.submodule_search_locations if found is not None else None
@@ -89,15 +90,16 @@ def opacus_rdp() -> ModuleType:
 
 
 def _of_group(epsilon_fn: Callable[[float], float], m: int, delta: float) -> float:
-    """Epsilon of m records by the classical lemma, from that of one.
+    """Bounds epsilon of m records by the classical lemma, from that of one.
 
-    Who is (x, d)-indistinguishable from one record to the next is, from the first to the last of m,
-    (m x, d (1 + e**x + ... + e**((m - 1) x))): Dwork and Roth 2014, Theorem 2.2, with its delta
-    summed. Every d that stays within ``delta`` gives a bound; a large one is looked for.
+    A mechanism that is (x, d)-indistinguishable from one record to the next is, from the first to
+    the last of m, (m x, d (1 + e**x + ... + e**((m - 1) x))): Dwork and Roth 2014, Theorem 2.2,
+    with its delta summed. Every d that stays within ``delta`` gives a bound; a large one is looked
+    for.
     """
 
     def within(depth: float) -> float | None:
-        """m x where d = exp(-depth) is small enough."""
+        """Returns m x if d = exp(-depth) is small enough."""
         x = epsilon_fn(math.exp(-depth))
         if not (math.isfinite(x) and x > 0):
             return None

@@ -1,4 +1,4 @@
-"""What neighbouring data sets differ by: the unit that is protected, and how it changes."""
+"""Defines neighbouring data sets: the unit that is protected, and how it changes."""
 
 from __future__ import annotations
 

@@ -61,7 +61,9 @@ def sampled_unit(
 
 
 def _falling(deltas: Array) -> Array:
-    """Never below what follows: rounding must not make the divergence rise."""
+    """Makes the divergence fall: rounding must not make it rise, so no value is below one that
+    follows.
+    """
     return np.asarray(np.maximum.accumulate(np.clip(deltas, 0.0, 1.0)[::-1])[::-1])
 
 
@@ -102,7 +104,9 @@ class _Step:
         return [slice(start, start + size) for start in range(0, n, size)]
 
     def at(self, losses: Array) -> Array:
-        """Where the loss takes these values; outside the tails, at their end."""
+        """Finds the points where the loss takes these values; outside the tails, the nearest
+        end.
+        """
         left, right = -(TAIL + 1) * self.sigma, self.last + (TAIL + 1) * self.sigma
         grid = np.linspace(left, right, 20_001)
         known, _ = self.loss(grid)

@@ -1,1 +1,1 @@
-"""What was spent, and on which records."""
+"""Records what was spent, and on which records."""

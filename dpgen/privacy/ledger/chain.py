@@ -1,7 +1,7 @@
 """Lines chained by SHA-256: what a ledger is written with.
 
-An edited, reordered or dropped line breaks the chain. This is integrity, not authenticity: whoever
-rewrites all of it is not caught.
+An edited, reordered or dropped line breaks the chain. This is integrity, not authenticity: a
+forger who rewrites all of it is not caught.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def check_chain(lines: Sequence[dict[str, Any]], source: str) -> None:
 
 
 def check_fields(lines: Sequence[dict[str, Any]], source: str) -> None:
-    """Raises LedgerError for a line that is intact and yet none that a ledger writes: whoever
-    forges a line can hash it, too.
+    """Raises LedgerError for a line with a valid hash that no ledger writes: a forger can compute
+    hashes, too.
     """
     for number, line in enumerate(lines, start=1):
         fields = FIELDS.get(str(line.get("kind")))

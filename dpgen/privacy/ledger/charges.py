@@ -1,4 +1,4 @@
-"""What ledger lines say: charges of stages, releases that were made, the limit in force.
+"""Reads ledger lines: charges of stages, releases that were made, the limit in force.
 
 Functions of lines that are read already; `dpgen.privacy.ledger.privacy_ledger` reads and writes
 them.
@@ -38,7 +38,7 @@ class Charge:
 def plan_hash(
     label: str, event: DpEvent, settings: dict[str, Any], max_records_per_unit: int = 1
 ) -> str:
-    """Identity of one priced stage: its name, its event, every number that shapes what it computes,
+    """Identifies a priced stage: its name, its event, every number that shapes what it computes,
     and how many records of one unit it is priced for.
     """
     plan: dict[str, Any] = {"label": label, "event": event_to_json(event), "settings": settings}
@@ -49,8 +49,8 @@ def plan_hash(
 
 
 def relation_of(lines: Sequence[Mapping[str, Any]]) -> Relation:
-    """What neighbouring data sets differ by, as the open line of a ledger says: the one relation
-    under which its charges may be priced. Raises LedgerError when it does not say.
+    """Reads the relation of neighbouring data sets from the open line of a ledger: the only one
+    under which its charges may be priced. Raises LedgerError when the line does not state it.
     """
     try:
         opened = lines[0]
@@ -60,18 +60,18 @@ def relation_of(lines: Sequence[Mapping[str, Any]]) -> Relation:
 
 
 def has_unverified(lines: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a run with a claim that is not verified is among these lines."""
+    """Returns whether a run with a claim that is not verified is among these lines."""
     return any(line["kind"] == "unverified" for line in lines)
 
 
 def n_runs(lines: Sequence[Mapping[str, Any]]) -> int:
-    """How many runs, certified or not, these lines are of."""
+    """Counts the runs, certified or not, that these lines belong to."""
     return len({line["run"] for line in lines if line["kind"] in ("charge", "unverified")})
 
 
 def lines_of_run(lines: Sequence[dict[str, Any]], run: str) -> list[dict[str, Any]]:
-    """Those of one run, the open line first, and the limits that were set: the copy that a run
-    folder holds.
+    """Returns the lines of one run, the open line first, and the limits that were set: the copy
+    that a run folder holds.
     """
     return [x for x in lines if x["kind"] in ("open", "limit") or x.get("run") == run]
 
@@ -82,7 +82,7 @@ def spent_of(
     charged: Sequence[dict[str, Any]] | None = None,
     more: Sequence[Charge] = (),
 ) -> float:
-    """Epsilon of all that these lines charge, at the delta of their limit; infinity with an
+    """Returns epsilon of all that these lines charge, at the delta of their limit; infinity with an
     unverified run among them.
 
     Args:
@@ -97,7 +97,7 @@ def spent_of(
 
 
 def charged_event(lines: Sequence[Mapping[str, Any]]) -> DpEvent:
-    """All that these ledger lines charge, composed. Raises LedgerError when a run among them has no
+    """Composes all that these ledger lines charge. Raises LedgerError when a run among them has no
     price.
     """
     if has_unverified(lines):

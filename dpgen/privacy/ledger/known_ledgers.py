@@ -81,7 +81,7 @@ class KnownLedgers:
             yield
 
     def file_of(self, dataset: str) -> MarksFile:
-        """Where the marks of a ledger are kept, by the name in its open line."""
+        """Returns the marks file of a ledger, given the name in its open line."""
         if not dataset.isalnum():
             raise LedgerError(f"a ledger must be named by letters and digits, got {dataset!r:.60}")
         return MarksFile(self.folder / f"{dataset}.marks")
@@ -111,7 +111,7 @@ class KnownLedgers:
         return sorted(found, key=lambda ledger: (ledger.path, str(ledger.dataset)))
 
     def glance(self, path: Path) -> KnownLedger:
-        """What is known of the ledger at ``path``."""
+        """Summarises the ledger at ``path``."""
         dataset = _named(path, self.key)[0]
         marks = None if dataset is None else self.file_of(dataset).read()
         return self._glance(path, {} if dataset is None else {dataset: marks})
@@ -151,7 +151,7 @@ class KnownLedgers:
         """The words for a ledger whose marks are gone."""
         return (
             f"the ledger {ledger.path} has lost the marks of its records, "
-            f"{self.folder / f'{ledger.dataset}.marks'}, and without them nobody can tell which "
+            f"{self.folder / f'{ledger.dataset}.marks'}, and without them it cannot be told which "
             "data share records with it. Nothing was read. Restore the file from a backup"
             + (
                 ""

@@ -2,7 +2,7 @@
 
 A line is on disk (fsync) when `LedgerFile.append` returns. An edited, reordered or dropped line
 breaks the chain, and a file rolled back to an earlier state contradicts its head. This is
-integrity, not authenticity: whoever rewrites all of it, head included, is not caught.
+integrity, not authenticity: a forger who rewrites all of it, head included, is not caught.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class LedgerFile:
             ) from None
 
     def append(self, lines: list[dict[str, Any]], bodies: Sequence[Mapping[str, Any]]) -> None:
-        """Writes, flushes, and only then returns. The caller holds the lock."""
+        """Appends lines, and returns when they are on disk. The caller holds the lock."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         previous = lines[-1]["hash"] if lines else GENESIS
         new = chain([{"schema": SCHEMA, "time": now, **body} for body in bodies], previous)

@@ -1,9 +1,9 @@
 """The file in which an installation keeps the keyed marks of the records of one ledger.
 
 A mark is 8 bytes of an HMAC under the installation's key (`dpgen.data.identity` computes them).
-Without the key nobody can test whether an image is marked; with it anyone can, so a backup of key
-and marks is as secret as a list of who is in the data. Marks are added in blocks and never removed:
-a data set that shrinks is still recognised by what it once held.
+The key is needed to test whether an image is marked, and it is enough: a backup of key and marks is
+as secret as a list of who is in the data. Marks are added in blocks and never removed: a data set
+that shrinks is still recognised by what it once held.
 
 Layout: one line ``dpgen-marks/1 {"ledger": PATH}``, then the blocks, each its random name (16
 bytes), a count (8 bytes), the SHA-256 of its marks (32 bytes) and the marks themselves in rising
@@ -34,7 +34,7 @@ _ON_DISK = np.dtype("<u8")
 
 
 def n_shared(one: np.ndarray, other: np.ndarray) -> int:
-    """How many marks are in both. Each is (N,) uint64, distinct and in rising order."""
+    """Counts the marks that are in both. Each is (N,) uint64, distinct and in rising order."""
     few, many = sorted((one, other), key=len)
     if not len(few):
         return 0
@@ -44,9 +44,9 @@ def n_shared(one: np.ndarray, other: np.ndarray) -> int:
 
 
 class RecordMarks(NamedTuple):
-    """What a marks file holds.
+    """The content of a marks file.
 
-    ledger: where the ledger lies, as whoever wrote the file put it.
+    ledger: path of the ledger, as the writer of the file put it.
     blocks: by their names, in the order in which they were added; each block is (N,) uint64 in
         rising order, and no mark is in two.
     """
@@ -74,7 +74,7 @@ class MarksFile:
         self.path = path
 
     def read(self) -> RecordMarks | None:
-        """What the file holds, None without one. Raises LedgerError when it is damaged."""
+        """Reads the file; None if there is none. Raises LedgerError when it is damaged."""
         if not self.path.exists():
             return None
         content = read_bytes(self.path, MARKS_BYTES)

@@ -125,7 +125,7 @@ class PrivacyLedger:
         return limit_of(self.lines())
 
     def holds(self, run: str, charge: Charge) -> bool:
-        """Whether this stage of this run is charged already."""
+        """Returns whether this stage of this run is charged already."""
         key = (run, charge.label, charge.plan)
         return any(
             line["kind"] == "charge" and (line["run"], line["label"], line["plan"]) == key
@@ -138,12 +138,12 @@ class PrivacyLedger:
 
     @property
     def relation(self) -> Relation:
-        """What neighbouring data sets differ by: every charge is priced under it."""
+        """The relation of neighbouring data sets under which every charge is priced."""
         return relation_of(self.lines())
 
     def spent(self) -> float:
-        """Epsilon of everything ever charged, at the delta of the limit; infinity from the first
-        unverified run on.
+        """Returns epsilon of everything ever charged, at the delta of the limit; infinity from the
+        first unverified run on.
         """
         return spent_of(self.lines())
 

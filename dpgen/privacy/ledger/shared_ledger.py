@@ -40,8 +40,8 @@ Due = Callable[[PrivacyLedger, Lines], Lines]  # what a run appends to a ledger'
 
 
 class OverlapError(LedgerError):
-    """The data share records with data sets of other ledgers, and nobody said what to do about it.
-    Nothing was charged.
+    """The data share records with data sets of other ledgers, and ``--overlap`` does not say what
+    to do.
     """
 
 
@@ -70,7 +70,7 @@ class SharedLedger:
         self._rule, self._same = rule, same
 
     def charge(self, run: str, charges: Sequence[Charge]) -> None:
-        """As `PrivacyLedger.charge`, for all of the ledgers.
+        """Charges all of the ledgers, as `PrivacyLedger.charge` does one.
 
         Raises OverlapError, and charges nothing, when records are shared with other ledgers and the
         rule is to refuse; BudgetExceeded when any one ledger has no room.
@@ -85,7 +85,9 @@ class SharedLedger:
             )
 
     def unverified(self, run: str, mechanism: str) -> None:
-        """As `PrivacyLedger.unverified`, for all of the ledgers."""
+        """Notes an unverified run in all of the ledgers, as `PrivacyLedger.unverified` does in
+        one.
+        """
         with self._known.alone():
             self._begin(
                 lambda ledger: False,
@@ -101,7 +103,7 @@ class SharedLedger:
         return [overlap for overlap in shared if _spent(overlap)]
 
     def most_spent(self) -> float:
-        """What any one of the records can have spent at most, in all runs that the marks show.
+        """Bounds what any one of the records can have spent, over all runs that the marks show.
 
         Every run on data with a record in common was charged to a ledger that holds that record's
         mark, so the charges of all ledgers that share a record, each once, are enough; they are
@@ -219,7 +221,9 @@ class SharedLedger:
 
 
 def _spent(overlap: Overlap) -> bool:
-    """Whether anything was charged to a ledger. Raises LedgerError where it cannot be known."""
+    """Returns whether anything was charged to a ledger. Raises LedgerError where it cannot be
+    known.
+    """
     try:
         lines = PrivacyLedger(overlap.path).lines()
         if lines[0]["dataset"] != overlap.dataset:

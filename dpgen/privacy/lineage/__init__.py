@@ -1,1 +1,1 @@
-"""Who may go on with a charged run."""
+"""Decides which copy of a charged run may go on."""

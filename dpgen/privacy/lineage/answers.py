@@ -1,9 +1,9 @@
-"""What a stage was asked for the answers that a saved state of its run holds, beside the ledger.
+"""Remembers, beside the ledger, which question each answer in a saved state belongs to.
 
-A state on disk shows the answers that it was made of, to whoever copies it. A resume starts from
-the last one; from an earlier one, which somebody put back, it meets releases whose answers were
-seen. Such a release may be asked what it was asked before, which repeats its answer, and nothing
-else: that would be a second answer under one charge. What was answered and never saved is gone
+A copy of a state on disk shows the answers that it was made of. A resume starts from the last
+state; from an earlier one that was put back, it meets releases whose answers were seen. Such a
+release may be asked what it was asked before, which repeats its answer, and nothing else: that
+would be a second answer under one charge. What was answered and never saved is gone
 with the process, and the charge of those releases is unused.
 
 The run folder cannot remember this, it may be the one that was put back. The file lies beside the
@@ -48,11 +48,11 @@ class Answers:
         return self._questions
 
     def __len__(self) -> int:
-        """How many releases a saved state holds at most."""
+        """The largest number of releases that a saved state holds."""
         return len(self._read())
 
     def contradict(self, release: int, question: str) -> bool:
-        """Whether this release was asked something else, and a saved state holds the answer."""
+        """Returns whether a saved state holds the answer of this release to another question."""
         held = self._read()[release : release + 1]
         return bool(held) and held[0] not in (UNKNOWN, bytes.fromhex(question))
 

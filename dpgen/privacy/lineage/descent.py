@@ -1,11 +1,11 @@
-"""One line of descent: a charged run from its begin to its last answer, and who may go on with it.
+"""Follows a charged run from its begin to its last answer, and decides which copy may go on.
 
 The ledger decides. Of all copies of a run folder, in this process or another, the one that was
 begun last holds the run's last mark, and it alone is answered. A stage asks one question, which it
 may be asked again after a kill; when it is finished, it is never asked again.
 
 What this cannot see is a ledger that was copied, too, with the folder (that of public data lies in
-it) or by whoever names one with ``--ledger``: each of the two then knows one line of descent. What
+it) or by hand and named with ``--ledger``: each of the two then knows one line of descent. What
 is left is that another question has other noise (`dpgen.privacy.mechanisms.noise`).
 """
 
@@ -47,7 +47,7 @@ def noted(lines: Lines, kind: str, run: str, charge: Charge) -> Mapping[str, Any
 
 
 class Descent:
-    """A run that is begun here, and goes on for as long as nobody begins it elsewhere.
+    """A run that is begun here, and goes on until a copy of it is begun elsewhere.
 
     `prepare` comes before the charge, `begin` after it.
 
@@ -145,7 +145,7 @@ class Descent:
                     raise self._overtaken(lines)
 
     def _overtaken(self, lines: Lines) -> Overtaken:
-        """What to tell who comes second: what it would cost, and what to do."""
+        """Makes the error for the copy that comes second: what it would cost, and what to do."""
         limit, relation = limit_of(lines), relation_of(lines)
         own = [x for x in lines if x.get("run") == self.run]
         before = epsilon_of(charged_event(lines), limit.delta, relation)
@@ -188,7 +188,9 @@ class Descent:
             )
 
     def answers(self, charge: Charge) -> Answers:
-        """What a stage was asked for the answers that a saved state holds."""
+        """Returns the record of questions behind the answers that a saved state of this stage
+        holds.
+        """
         return Answers(self.ledger.path, self.run, charge.plan)
 
     def executed(self, charge: Charge, start: int, stop: int) -> None:
@@ -203,7 +205,7 @@ class Descent:
             # A kill came between the last checkpoint and its note.
             self.executed(charge, 0, n_releases)
         self.keys.lineage.leave(charge.plan)
-        # Again not by who was overtaken: the other one has yet to answer this stage.
+        # Again refused for a copy that was overtaken: the other one has yet to answer this stage.
         self.note("finished", charge)
         self.answers(charge).forget()
         self.keys.forget(charge.plan)

@@ -5,7 +5,7 @@ A key is written before its stage is charged and deleted once the stage's releas
 exists, a killed stage can be resumed and repeats its own draws. When it is gone, the stage can
 never be repeated: a charged stage without a key is refused, because fresh draws would be a second
 release under one charge. Beside the keys lies what says which line of descent they serve
-(`dpgen.privacy.lineage.memory`). Whoever copies the folder has the keys: a backup of it is a
+(`dpgen.privacy.lineage.memory`). A copy of the folder holds the keys: a backup of it is a
 secret.
 """
 
@@ -53,7 +53,7 @@ class StageKeys:
             if tied:
                 raise LedgerError(
                     f"{self._owner} is gone, which says what data this run was begun on, and "
-                    "without it nobody can tell whether these are the same: restore the file, or "
+                    "without it these data cannot be compared with them: restore the file, or "
                     "start a new run folder, which is charged anew"
                 )
         elif read_text(self._owner) != owner:
@@ -63,7 +63,7 @@ class StageKeys:
             )
 
     def path(self, plan: str) -> Path:
-        """Where the key of a stage lies."""
+        """Returns the file that holds the key of a stage."""
         return self._folder / f"{plan}.key"
 
     def create(self, plan: str) -> None:
@@ -76,7 +76,9 @@ class StageKeys:
         return self._keyed(plan)
 
     def commitment(self, plan: str) -> str:
-        """What the ledger holds this stage to, in place of its key (`KeyedNoise.commitment`)."""
+        """Returns what the ledger holds this stage to, in place of its key
+        (`KeyedNoise.commitment`).
+        """
         return self._keyed(plan).commitment()
 
     def _keyed(self, plan: str) -> KeyedNoise:

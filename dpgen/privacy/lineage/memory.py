@@ -1,4 +1,5 @@
-"""What an unfinished run remembers of its descent: two marks, and what its stages have asked.
+"""Keeps what an unfinished run must remember of its descent: two marks, and what its stages have
+asked.
 
 Every begin of a run, first or resumed, draws a random mark. It is written here first, as pending,
 and into the ledger second. The ledger knows one last mark of a run, and a run goes on where that is
@@ -82,7 +83,7 @@ class Lineage:
         return mark
 
     def question(self, plan: str) -> dict[str, Any] | None:
-        """What the stage has asked, as it was noted; None where it has asked nothing."""
+        """Reads what the stage has asked, as it was noted; None if it has asked nothing."""
         path = self._asked(plan)
         return self._read(path) if path.exists() else None
 
@@ -92,11 +93,11 @@ class Lineage:
         return digest(question)
 
     def leave(self, plan: str) -> None:
-        """Leaves, on disk when this returns, that a stage is answered and its answer saved here."""
+        """Notes that a stage is answered and its answer saved here; on disk when this returns."""
         replace_durably(self._over(plan), b"", mode=0o600)
 
     def left(self, plan: str) -> bool:
-        """Whether this folder has the answer of a stage that is over."""
+        """Returns whether this folder has the answer of a finished stage."""
         return self._over(plan).exists()
 
     def _over(self, plan: str) -> Path:

@@ -1,8 +1,8 @@
-"""Who sees what a stage of a charged run is asked, and refuses a second question.
+"""Checks every question of a stage of a charged run, and refuses a second one.
 
 A stage asks one question, which it may be asked again after a kill. Its parameters move from
-release to release. Of a release whose answer lies in a saved state, whoever saw that state has the
-answer: it is asked the same again or not at all (`dpgen.privacy.lineage.answers`).
+release to release. A release whose answer lies in a saved state may have been seen by others: it is
+asked the same again or not at all (`dpgen.privacy.lineage.answers`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ANSWERED: dict[tuple[str, str, str, int], str] = {}
 
 
 def _first(question: Question, release: int) -> dict[str, Any]:
-    """What a stage asks, by its first question."""
+    """Describes a stage by its first question."""
     first = {"release": release, "moving": question.start}
     return {"stage": dict(question.stage), "first": first}
 
@@ -65,11 +65,13 @@ class StageWitness:
 
     @property
     def n_answered(self) -> int:
-        """One more than the last release that may have got its answer in this process; 0: none."""
+        """Returns one more than the last release that may have got its answer in this process; 0
+        for none.
+        """
         return max(self._asked, default=-1) + 1
 
     def noted_micro_batch(self) -> int | None:
-        """That of the stage's question, if it has asked one."""
+        """Returns the micro-batch of the stage's question; None if it has asked none."""
         descent, charge = self._descent, self._charge
         if noted(descent.lines(), "asked", descent.run, charge) is None:
             return None
@@ -85,7 +87,9 @@ class StageWitness:
         self._answers.add([self._asked.get(n) for n in range(len(self._answers), stop)])
 
     def _compared(self, question: Question, release: int) -> dict[str, Any] | None:
-        """What the stage has asked before, which is the same; None where it has asked nothing."""
+        """Returns what the stage has asked before, after checking that it asks the same now; None
+        if it has asked nothing.
+        """
         descent, charge = self._descent, self._charge
         descent.require_unfinished(descent.lines(), charge)
         line = noted(descent.lines(), "asked", descent.run, charge)
@@ -122,7 +126,9 @@ class StageWitness:
         return held
 
     def _read(self, wanted: str, question: Question, release: int) -> dict[str, Any]:
-        """What this folder says that the stage has asked, which is what the ledger noted."""
+        """Reads the stage's question from this folder, and checks that it is what the ledger
+        noted.
+        """
         descent, charge = self._descent, self._charge
         held = descent.keys.lineage.question(charge.plan)
         if held is None:
@@ -157,7 +163,9 @@ class StageWitness:
         )
 
     def _remember(self, question: Question, release: int) -> None:
-        """One process, which may still hold the first answer, answers a release once or alike."""
+        """Refuses another answer to a release from this process, which may still hold the first
+        one.
+        """
         descent, charge = self._descent, self._charge
         key = (str(descent.ledger.path.resolve()), descent.run, charge.plan, release)
         if _ANSWERED.setdefault(key, question.digest) != question.digest:

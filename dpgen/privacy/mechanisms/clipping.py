@@ -35,7 +35,7 @@ def clip_factors(norms: Tensor, clip_norm: float) -> Tensor:
 
 
 def zero_sum(parameters: Mapping[str, Tensor]) -> Parameters:
-    """What an empty batch adds up to."""
+    """Returns the sum of an empty batch: zeros in float64."""
     return {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
 
 

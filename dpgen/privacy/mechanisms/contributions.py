@@ -1,4 +1,4 @@
-"""What a record contributes to a release, and who sees that it is asked.
+"""Defines what a record contributes to a release, and the interface that watches what is asked.
 
 A `Statistic` is what it adds to a sum, an `Objective` the loss whose gradient it adds. Both are
 frozen dataclasses of public numbers and released values, and functions of one record: all that they
@@ -45,7 +45,7 @@ class Block:
 
 
 class Statistic(Protocol):
-    """What each record contributes to a NoisySum: a frozen dataclass of public numbers and of
+    """The contribution of each record to a NoisySum: a frozen dataclass of public numbers and of
     results of earlier releases that is also a function.
 
     It treats each record by itself; `NoisySum` clips the blocks of a record, as one vector, to
@@ -85,17 +85,21 @@ class Objective(Protocol):
 
 
 class Witness(Protocol):
-    """Whoever must know what is asked: `PrivateDataset` for every run on private records."""
+    """Watches what is asked and may refuse it: `PrivateDataset` does, for every run on private
+    records.
+    """
 
     def asked(self, question: Question, release: int) -> None:
         """Called before a record is read for this release; may refuse."""
 
     def answering(self, question: Question, release: int) -> None:
-        """Called when the sum is there, before it gets its noise and is anyone's; may refuse."""
+        """Called when the sum is there, before it gets its noise and is handed out; may refuse."""
 
 
 class Nobody:
-    """The Witness of releases that no ledger is kept of, on made-up records."""
+    """A Witness that refuses nothing: for releases on made-up records, which no ledger is kept
+    of.
+    """
 
     def asked(self, question: Question, release: int) -> None:
         pass

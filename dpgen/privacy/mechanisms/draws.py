@@ -1,7 +1,7 @@
 """The random numbers that records meet in a loss: noise levels, diffusion noise, dropped labels.
 
 Each record has a stream of its own at each release, a function of key, release and slot alone, so
-that a record that comes or goes shifts nobody else's numbers. That is all the guarantee asks of
+that a record that comes or goes shifts the numbers of no other. That is all the guarantee asks of
 them: with the draws of every slot fixed in advance, a step still is a subsampled Gaussian of the
 stated sensitivity, and the guarantee is an average over such steps. They are unpredictable as far
 as Philox is under a secret key; nothing that is certified rests on that.

@@ -97,7 +97,7 @@ class BatchedLoss:
         return found
 
     def _agrees(self, parameters: Parameters, batch: tuple[Any, ...]) -> bool:
-        """Whether batched pass and `vmap` agree on made-up records of these shapes."""
+        """Returns whether batched pass and `vmap` agree on made-up records of these shapes."""
         key = _map(lambda t: (t.shape[1:], t.dtype, t.device), batch)
         if str(key) not in self._checked:
             self._checked[str(key)] = self._compared(parameters, batch)
@@ -163,8 +163,8 @@ def per_record_gradients(
 
 
 def engine_of(loss_fn: LossFn) -> str:
-    """Which of the two computes this loss; their rounding differs. Where the batched pass turns out
-    not to agree with `vmap`, it does so at every start.
+    """Names the engine that computes this loss; their rounding differs. Where the batched pass
+    turns out not to agree with `vmap`, it does so at every start.
     """
     batched = isinstance(loss_fn, BatchedLoss) and loss_fn.layers is not None
     return "layers" if batched else "vmap"

@@ -1,5 +1,5 @@
-"""What one record adds to the gradient of a layer's weights, from the layer's input and the
-gradient of its output.
+"""Computes what one record adds to the gradient of a layer's weights, from the layer's input and
+the gradient of its output.
 
 A layer is applied to B records with k positions each: the draws of a record, the tokens of a
 sequence. Rows come record by record, so row ``i`` of a record's own gradient is a sum over its own
@@ -25,7 +25,9 @@ NAMED = ("same", "valid")  # paddings in words
 Kernel = Callable[[nn.Module, Tensor, Tensor, int], dict[str, Tensor]]
 
 def known(layer: nn.Module) -> bool:
-    """Whether `weight_gradients` covers this layer; a subclass may do anything, so it does not."""
+    """Returns whether `weight_gradients` covers this layer; a subclass may do anything, so it does
+    not.
+    """
     if type(layer) not in KERNELS:
         return False
     if isinstance(layer, nn.Conv2d):
@@ -59,7 +61,9 @@ def weight_gradients(
 
 
 def _wide(like: Tensor) -> torch.dtype:
-    """What a gradient is kept in: half precision inside a kernel, float32 outside."""
+    """Returns the type that a gradient is kept in: half precision inside a kernel, float32
+    outside.
+    """
     return torch.promote_types(like.dtype, torch.float32)
 
 
@@ -130,7 +134,7 @@ def _choose(layer: nn.Conv2d, slope: Tensor, n_records: int) -> Callable[..., Te
 
 
 def _loop(layer: nn.Conv2d, seen: Tensor, slope: Tensor, n_records: int) -> Tensor:
-    """One convolution a record."""
+    """Runs one convolution a record."""
     return torch.stack(
         [
             _backward(layer, x, g, layer.weight.shape, 1)
@@ -140,7 +144,7 @@ def _loop(layer: nn.Conv2d, seen: Tensor, slope: Tensor, n_records: int) -> Tens
 
 
 def _group(layer: nn.Conv2d, seen: Tensor, slope: Tensor, n_records: int) -> Tensor:
-    """One convolution with a group for each record, draws as its batch."""
+    """Runs one convolution with a group for each record, draws as its batch."""
 
     def regrouped(rows: Tensor) -> Tensor:
         apart = rows.reshape(n_records, -1, *rows.shape[1:]).transpose(0, 1)
@@ -190,7 +194,7 @@ def _shifted(layer: nn.Conv2d, seen: Tensor, slope: Tensor, n_records: int) -> T
     g = g.flatten(1, 3).mT
     taps = [_product(g, x[:, i * down * columns :][:, :length]) for i in range(high)]
     found = torch.stack(taps, 1).unflatten(3, (wide, channels))
-    return found.permute(0, 2, 4, 1, 3)  # as it lies in memory; nobody asks for a copy
+    return found.permute(0, 2, 4, 1, 3)  # as it lies in memory, without a copy
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

@@ -94,9 +94,9 @@ class KeyedNoise:
         return bound
 
     def commitment(self) -> str:
-        """What stands in the ledger for this key, 64 hexadecimal digits: a stream of its own, so it
-        says as little about the key and all other streams as one random number about another, and
-        it does not depend on the records.
+        """Returns the ledger's commitment to this key, 64 hexadecimal digits. It is a stream of its
+        own: it says as little about the key and the other streams as one random number about
+        another, and does not depend on the records.
         """
         return self._bytes(32, "commitment", 0, "").hex()
 

@@ -56,7 +56,7 @@ class NoisyStep:
         )  # fmt: skip
         self._witness.asked(question, self.index)
         noise = self._noise.for_question(question.digest)
-        # The coins of this question: whoever asks another one meets another batch.
+        # The coins of this question: another question meets another batch.
         self._slots = noise.coins(self._records.n_slots, m.rate, release=self.index)
         total = zero_sum(parameters)
         for first in range(0, len(self._slots), self._micro_batch):

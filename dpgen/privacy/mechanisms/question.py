@@ -1,7 +1,8 @@
-"""What a release asks of the records: everything beside them that its noiseless answer depends on.
+"""Describes what a release asks of the records: everything beside them that its noiseless answer
+depends on.
 
 A question is described by a walk through frozen objects. Every field is visited, and what the walk
-does not know is refused: nobody keeps a list of fields that could be forgotten. Code is told by the
+does not know is refused, so no field can be missing from a list. Code is told by the
 name of its class and the versions of the libraries; what it reads beside the fields (a closure, an
 attribute of its class, a patched function) is not seen, and of the process' own settings those are
 that `settings` lists. Where two questions look alike for that, they meet the same coins, and their
@@ -40,7 +41,7 @@ _DEFAULTS = "_use_default_values"  # in the configuration of a network of diffus
 
 @dataclass(frozen=True)
 class Question:
-    """What one release asks, described in JSON values.
+    """A description, in JSON values, of what one release asks.
 
     Args:
         stage: what is the same at every release of the stage.
@@ -128,7 +129,7 @@ def described(value: object, path: str, moving: dict[str, str]) -> Any:  # noqa:
 
 
 def _put(moving: dict[str, str], path: str, tensor: Tensor) -> None:
-    """One of two under one path would be forgotten."""
+    """Puts a tensor under its path, and refuses a second one there, which would be forgotten."""
     if path in moving:
         raise TypeError(f"{path} must name one tensor, got two: names in a map hold no dots")
     moving[path] = _content(tensor)
@@ -157,12 +158,12 @@ def _of_dataclass(value: Any, path: str) -> Iterator[tuple[str, object]]:  # noq
 
 
 def _is_cached(value: object, name: str) -> bool:
-    """Whether an attribute is what a `cached_property` made of the fields."""
+    """Returns whether an attribute is what a `cached_property` made of the fields."""
     return isinstance(getattr(type(value), name, None), cached_property)
 
 
 def _of_module(module: nn.Module, path: str) -> Iterator[tuple[str, object]]:
-    """Its own attributes, tensors and parts, by name."""
+    """Yields a module's own attributes, tensors and parts, by name."""
     if nn.modules.module._has_any_global_hook():
         raise TypeError(f"{path} must have no hooks, this process has some for all modules")
     for name in sorted(_INNER):
@@ -180,7 +181,9 @@ def _of_module(module: nn.Module, path: str) -> Iterator[tuple[str, object]]:
 
 
 def _is_configuration(value: object) -> bool:
-    """Whether an attribute is what diffusers keeps of the arguments a network was made with."""
+    """Returns whether an attribute is what diffusers keeps of the arguments a network was made
+    with.
+    """
     return isinstance(value, Mapping) and _DEFAULTS in value
 
 
@@ -204,7 +207,7 @@ def _version(package: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """What computes the answer."""
+    """Returns the versions of the libraries that compute the answer."""
     return {
         "torch": str(torch.__version__),
         "numpy": np.__version__,
@@ -214,7 +217,7 @@ def versions() -> dict[str, str]:
 
 
 def settings() -> dict[str, Any]:
-    """How this process computes where nobody says how."""
+    """Returns the settings of this process that decide how it computes by default."""
     # Asked one by one: `torch.get_float32_matmul_precision` fails where they are not all alike.
     backends: Any = torch.backends
     products = {
@@ -236,7 +239,9 @@ def settings() -> dict[str, Any]:
 
 
 def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401
-    """What differs between two described stages, in words: its name, what it was, what it is."""
+    """Yields the differences of two described stages, in words: name, earlier value, present
+    value.
+    """
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for name in sorted({*one, *other}):
             # The class of what is described is worth saying only where it is another one.

@@ -1,1 +1,1 @@
-"""What is said about privacy, and why it holds."""
+"""States what is promised about privacy, and why it holds."""

@@ -1,4 +1,4 @@
-"""What a privacy statement looks like on disk, and how one is read: the format, its seal, hashes.
+"""Defines the file format of a privacy statement, its seal and hashes, and reads one.
 
 `dpgen.privacy.statements.statement` builds statements, `dpgen.privacy.verification.verify` computes
 them again.
@@ -27,7 +27,7 @@ class CertificateError(ValueError):
 
 
 def intact(statement: Mapping[str, Any]) -> bool:
-    """Whether a statement is as it was sealed."""
+    """Returns whether a statement is as it was sealed."""
     body = {key: value for key, value in statement.items() if key != "sha256"}
     return bool(digest(body) == statement["sha256"])
 
@@ -77,8 +77,9 @@ def sha256_file(path: Path) -> str:
 
 
 def tree_hash(folder: Path) -> dict[str, Any]:
-    """One SHA-256 over the names and contents of all files of a synthetic set but its statement and
-    the signature of that. Raises CertificateError at a link, which has no content of its own.
+    """Returns one SHA-256 over the names and contents of all files of a synthetic set but its
+    statement and the signature of that. Raises CertificateError at a link, which has no content of
+    its own.
     """
     total, count = hashlib.sha256(), 0
     for path in sorted(folder.rglob("*")):

@@ -1,4 +1,4 @@
-"""What statements of schema dpgen-privacy/2 say, word for word, so that they can still be checked.
+"""Repeats statements of schema dpgen-privacy/2 word for word, so that they can still be checked.
 
 They hold the numbers of today, or slightly larger ones: the accountant of then had no closed form
 and gave up on some groups. Their theorem is a sentence of the method's, their
@@ -44,14 +44,14 @@ ORIGINS = {
 
 
 def is_price(stated: object, exact: float) -> bool:
-    """Whether ``stated`` is what either accountant makes of the price ``exact``: rounded up, and at
-    most by what the one of then left open above it.
+    """Returns whether ``stated`` is what either accountant makes of the price ``exact``: rounded
+    up, and larger by no more than the accountant of schema 2 left open above it.
     """
     return type(stated) is float and round_up(exact) <= stated <= round_up(exact * SETTLED)
 
 
 def derived(kind: str, basis: Basis, guarantee: Mapping[str, Any]) -> dict[str, Any]:
-    """As `dpgen.privacy.statements.statement.derived`, without theorems.
+    """Derives a statement as `dpgen.privacy.statements.statement.derived` does, without theorems.
 
     Args:
         guarantee: what is stated; larger numbers in it are kept where the accountant of then had
@@ -110,12 +110,14 @@ def group_as_stated(again: dict[str, Any], stated: Mapping[str, Any]) -> dict[st
 
 
 def mixture_mechanism(rule: str) -> dict[str, str]:
-    """How a mixture by this rule names what proves it."""
+    """Returns how a mixture by this rule names what proves it."""
     return {"id": "mixture", "theorem": MIXED[rule]}
 
 
 def knows_theorem(mechanism: Mapping[str, Any]) -> bool:
-    """Whether a statement's theorem is the one of its method; of unknown methods, any."""
+    """Returns whether a statement's theorem is the one of its method; any theorem, for unknown
+    methods.
+    """
     known = THEOREMS.get(mechanism["id"])
     return known is None or mechanism["theorem"] == known
 

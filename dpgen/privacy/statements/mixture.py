@@ -1,8 +1,8 @@
 """The statement of a set that was mixed from several: what was spent on all of them together.
 
 Sets drawn from one run cost what the run cost, once. Runs on one data set compose. Runs on
-different data sets compose, too, as nothing shows that they share no record; where whoever mixes
-declares that they share none, one record is in one of them only, and the mixture costs what the
+different data sets compose, too, as nothing shows that they share no record; where it is
+declared that they share none, one record is in one of them only, and the mixture costs what the
 costliest data set does (parallel composition: theorem F7). That holds when a record
 is added or removed. One that is replaced may move from one data set to another.
 """
@@ -32,7 +32,7 @@ THEOREMS = {"composition": "F3", "maximum": "F7"}
 
 @dataclass(frozen=True)
 class Account:
-    """What the sets of a mixture spent.
+    """The price of a mixture: what its sets spent together.
 
     Args:
         events: of data sets that share no record, each by the names of the ledgers that it is
@@ -54,7 +54,7 @@ def account_of(parts: Sequence[Statement], *, disjoint: bool) -> Account:
 
     Args:
         parts: each of a set that was drawn from one run.
-        disjoint: whether somebody declares that no record, or person, is in two of the data sets.
+        disjoint: whether it is declared that no record, or person, is in two of the data sets.
     """
     relations = {stated_relation(part["guarantee"]) for part in parts}
     if len(relations) != 1:
@@ -136,7 +136,7 @@ def applying_to(parts: Sequence[Statement], rule: str) -> list[Theorem]:
 
 
 def _computed(account: Account) -> dict[str, Any]:
-    """Sentence, guarantee and accounting: those of the costliest data set."""
+    """Returns sentence, guarantee and accounting: those of the costliest data set."""
     delta, relation = account.delta, account.relation
     priced = {k: accounting_of(e, delta, relation) for k, e in account.events.items()}
     each = [one["guarantee"] for one in priced.values()]

@@ -26,12 +26,12 @@ VERIFIED = "claim_not_verified"
 
 
 class UnverifiedClaim(ValueError):
-    """A mode without a verified privacy claim was asked for, and nobody allowed it."""
+    """A mode without a verified privacy claim was asked for and not allowed."""
 
 
 def unpriced(mechanism: str) -> UnverifiedClaim:
-    """What is raised instead of planning a mode without a guarantee: an empty plan would be a price
-    of zero.
+    """Makes the error that is raised instead of a plan for a mode without a guarantee: an empty
+    plan would be a price of zero.
     """
     return UnverifiedClaim(f"{mechanism} has no plan: nothing that it does is priced")
 
@@ -56,7 +56,9 @@ class WorstCase:
 
 
 def unbounded(delta: float) -> WorstCase:
-    """No epsilon holds: what is released moves with the records and has no noise on it."""
+    """Returns the worst case without an epsilon: what is released moves with the records and has no
+    noise on it.
+    """
     return WorstCase(math.inf, math.inf, delta, "none is needed")
 
 
@@ -74,7 +76,7 @@ def gaussian_worst_case(mu: float, delta: float) -> WorstCase:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a paper claims for a mode, and what is true of it.
+    """The claim of a paper for a mode, and what is true of it.
 
     Args:
         mechanism: id of method and mode.
@@ -119,7 +121,7 @@ class Claim:
 
 
 def sentences(noticed: Mapping[str, Any]) -> list[str]:
-    """What is printed of a notice, or of a claim's `to_dict`; neither number without the word that
+    """Puts a notice, or a claim's `to_dict`, into sentences; no number without the word that
     qualifies it.
     """
     worst, claimed = noticed["worst_case"], noticed["claimed"]
@@ -195,7 +197,7 @@ def read_notice(folder: Path) -> dict[str, Any]:
 
 
 def _finite_or_word(value: Any) -> Any:  # noqa: ANN401
-    """JSON has no infinity."""
+    """Writes infinity as a word, as JSON has none."""
     return "infinity" if isinstance(value, float) and math.isinf(value) else value
 
 

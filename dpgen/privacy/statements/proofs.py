@@ -33,7 +33,7 @@ class Theorem:
 
     @property
     def cited(self) -> dict[str, str]:
-        """As a statement cites it."""
+        """The theorem as a statement cites it."""
         return {"name": self.name, "title": self.title}
 
 
@@ -67,7 +67,7 @@ def applying(stages: Mapping[str, Settings]) -> list[Theorem]:
 
 
 def with_lemmas(names: Iterable[str]) -> list[Theorem]:
-    """These theorems, then everything that their proofs use, each once."""
+    """Returns these theorems, then everything that their proofs use, each once."""
     found: dict[str, Theorem] = {}
     waiting = list(names)
     while waiting:

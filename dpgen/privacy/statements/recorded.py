@@ -37,7 +37,7 @@ def leaf_of(settings: Settings) -> GaussianLeaf:
 
 
 def is_sampled(settings: Settings) -> bool:
-    """Whether a release sees a Poisson sample of the records, and not all of them."""
+    """Returns whether a release sees a Poisson sample of the records instead of all of them."""
     return leaf_of(settings).rate < 1
 
 

@@ -52,7 +52,7 @@ def sentence(
 
 
 def declaration(facts: Mapping[str, Any]) -> str:
-    """What was known beforehand and is covered by no epsilon, and who says so."""
+    """Says what was known beforehand and is covered by no epsilon, and who says so."""
     origin = {
         "declared": "declared public, as read from the data's own headers, by whoever ran the "
         "training",
@@ -70,7 +70,7 @@ def declaration(facts: Mapping[str, Any]) -> str:
 def accounting_of(
     event: DpEvent, delta: float, relation: Adjacency | Relation
 ) -> dict[str, Any]:
-    """What `verify` can compute again: guarantee and how it was counted."""
+    """Makes the part that `verify` can compute again: the guarantee and how it was counted."""
     relation = Relation.of(relation)
     epsilon = round_up(epsilon_of(event, delta, relation))
     other = second_opinion(event, delta, relation)
@@ -106,7 +106,7 @@ def accounting_of(
 
 
 def tuning_of(data_set: Mapping[str, Any]) -> dict[str, Any]:
-    """What the choice of settings may have cost beside this run.
+    """Says what the choice of settings may have cost beside this run.
 
     Args:
         data_set: what the data set's whole ledger says.
@@ -129,7 +129,7 @@ def tuning_of(data_set: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shared_sentence(data_set: Mapping[str, Any]) -> str:
-    """What a record can have spent in all data sets that it is in, and what was not seen."""
+    """Says what a record can have spent in all data sets that it is in, and what was not seen."""
     most = data_set["record_total_epsilon"]
     spent = (
         f"no record of it has spent more than epsilon = {most:g}"
@@ -147,7 +147,7 @@ def shared_sentence(data_set: Mapping[str, Any]) -> str:
 
 
 def implementation_of(stages: Mapping[str, Settings], relation: Relation) -> dict[str, Any]:
-    """How the mechanisms that ran are computed, and what their proofs leave out."""
+    """Says how the mechanisms that ran are computed, and what their proofs leave out."""
     caveats = list(CAVEATS)
     if (m := relation.max_records_per_unit) > 1:
         caveats.append(f"that no person has more than {m} records is declared and not checked")
@@ -161,7 +161,7 @@ def implementation_of(stages: Mapping[str, Settings], relation: Relation) -> dic
 
 
 def _how(settings: Settings) -> dict[str, str]:
-    """Which records a stage sees, and what bounds each of them."""
+    """Says which records a stage sees, and what bounds each of them."""
     sampling = "Poisson, secret coins" if is_sampled(settings) else "none: every record"
     clipped = (
         "gradient of one record alone, clipped over all parameters together"
@@ -173,7 +173,7 @@ def _how(settings: Settings) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Basis:
-    """What a statement is derived from.
+    """The facts that a statement is derived from.
 
     Args:
         stages: settings of each stage's mechanism, by label: what ran.
@@ -193,7 +193,8 @@ class Basis:
 
 
 def derived(kind: str, basis: Basis) -> dict[str, Any]:
-    """Everything that a statement of one run, or of a set drawn from it, says because of its basis.
+    """Derives everything that a statement of one run, or of a set drawn from it, says because of
+    its basis.
 
     Args:
         kind: "model" or "synthetic_dataset".
@@ -258,7 +259,7 @@ def statement_of(
 def _unpriced(
     facts: Mapping[str, Any], data_set: Mapping[str, Any]
 ) -> list[dict[str, str | None]]:
-    """What the statement tells of the records that no event pays for."""
+    """Lists what the statement tells of the records that no event pays for."""
     known = "shape, class names, number of records"
     told: list[dict[str, str | None]] = [{"what": known, "how": facts["origin"], "event": None}]
     if "record_total_epsilon" in data_set:
@@ -295,12 +296,14 @@ def inherited(
 
 
 def stated_relation(guarantee: Mapping[str, Any]) -> Relation:
-    """What neighbouring data sets differ by, as a statement says. Raises ValueError for none."""
+    """Reads from a statement what neighbouring data sets differ by. Raises ValueError if it says
+    nothing.
+    """
     return Relation(guarantee["adjacency"], guarantee["max_records_per_unit"])
 
 
 def finite_or_word(value: float) -> float | str:
-    """JSON has no infinity."""
+    """Writes infinity as a word, as JSON has none."""
     return value if math.isfinite(value) else "infinity"
 
 

@@ -1,1 +1,1 @@
-"""What is said, checked again."""
+"""Checks again what is said."""

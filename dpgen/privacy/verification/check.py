@@ -32,12 +32,12 @@ class Check:
 
     @property
     def state(self) -> Literal["ok", "FAILED", "skip"]:
-        """In a word."""
+        """The outcome in a word."""
         return "skip" if self.held is None else "ok" if self.held else "FAILED"
 
 
 def agree(one: Any, other: Any, *, loose: bool = False) -> bool:  # noqa: ANN401
-    """Equal; numbers that are loose, to their last digit."""
+    """Returns whether two values are equal; loose numbers may differ in their last digit."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(
             agree(one[k], other[k], loose=loose or k in LOOSE) for k in one
@@ -51,7 +51,9 @@ def agree(one: Any, other: Any, *, loose: bool = False) -> bool:  # noqa: ANN401
 
 
 def unversioned(value: Any) -> Any:  # noqa: ANN401
-    """Whatever the versions are of what computed it; that there is one stays."""
+    """Replaces the versions of what computed a value by their type: that there is one is compared,
+    not which.
+    """
     if not isinstance(value, Mapping):
         return value
     return {

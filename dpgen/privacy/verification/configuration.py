@@ -18,7 +18,7 @@ ROUNDING = 1 + 1e-9
 
 
 def configuration_checks(folder: Path, statement: Mapping[str, Any]) -> Iterator[Check]:
-    """``config.json`` and ``facts.json`` of a run folder."""
+    """Checks ``config.json`` and ``facts.json`` of a run folder."""
     mechanism, files = statement["mechanism"], statement["artifact"]["files"]
     missing = [name for name in ("config.json", "facts.json") if name not in files]
     if missing:

@@ -35,7 +35,7 @@ LATER = ("limit", "executed")  # what may be noted of a run after its statement 
 def installation_check(
     statement: Mapping[str, Any], run: Path | None, ledgers: Iterable[Path]
 ) -> Check:
-    """The data set's ledger, where it is here, knows the run, and nothing else of it.
+    """Checks that the data set's ledger, where it is here, knows the run, and nothing else of it.
 
     Args:
         statement: of a run, or of a set drawn from one.
@@ -60,7 +60,7 @@ def installation_check(
 def _contradiction(
     statement: Mapping[str, Any], run: Path | None, lines: Lines
 ) -> str | None:
-    """The first thing that the ledger says otherwise."""
+    """Returns the first fact that the ledger states differently."""
     old, account = statement["schema"] == EARLIER, statement["data_set"]
     if relation_of(lines) != basis_of(statement).relation:
         return "for another relation"
@@ -94,7 +94,9 @@ def _charged_so(statement: Mapping[str, Any], lines: Lines) -> list[Lines]:
 
 
 def _all_of(copy: Lines, mine: Lines, *, old: bool) -> bool:
-    """Whether the copy holds all lines of the run, in order, but for some that came after it."""
+    """Returns whether the copy holds all lines of the run, in order, but for some that came after
+    it.
+    """
     if old:  # such a copy holds no limits
         mine = [line for line in mine if line["kind"] != "limit"]
     later = mine[len(copy) :]
@@ -102,7 +104,9 @@ def _all_of(copy: Lines, mine: Lines, *, old: bool) -> bool:
 
 
 def _counted(mine: Lines, lines: Lines, account: Mapping[str, Any]) -> bool:
-    """Whether the first runs of the ledger, this one among them, spent what the statement says."""
+    """Returns whether the first runs of the ledger, this one among them, spent what the statement
+    says.
+    """
     runs = list(dict.fromkeys(line["run"] for line in lines if line["kind"] == "charge"))
     own = next(line["run"] for line in mine if line["kind"] == "charge")
     first = runs[: account["runs"]]
@@ -113,7 +117,7 @@ def _counted(mine: Lines, lines: Lines, account: Mapping[str, Any]) -> bool:
 
 
 def _opened_as(path: Path) -> str | None:
-    """The name in the open line of a ledger; None for what is none."""
+    """Reads the name in the open line of a ledger; None if the file is no ledger."""
     try:
         with open_file(path) as file:
             line = file.readline(LEDGER_BYTES).decode()

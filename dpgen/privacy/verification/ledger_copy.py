@@ -42,7 +42,7 @@ def read_copy(folder: Path) -> list[dict[str, Any]]:
 
 
 def copy_checks(lines: Lines, statement: Mapping[str, Any]) -> Iterator[Check]:
-    """What the copy says of the run, against what the statement says of it."""
+    """Checks what the copy says of the run against what the statement says of it."""
     old = statement["schema"] == EARLIER
     kinds = [line["kind"] for line in lines]
     runs = {line["run"] for line in lines if "run" in line}

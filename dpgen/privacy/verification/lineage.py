@@ -16,7 +16,7 @@ KINDS = ("lineage", "asked", "finished")
 
 
 def lineage_check(lines: Sequence[Mapping[str, Any]], *, old: bool) -> Check:
-    """Whether the marks of a finished run are complete and in order.
+    """Checks that the marks of a finished run are complete and in order.
 
     Args:
         lines: of the run, in the order of the ledger.
@@ -46,7 +46,7 @@ def lineage_check(lines: Sequence[Mapping[str, Any]], *, old: bool) -> Check:
 
 
 def _places(lines: Sequence[Mapping[str, Any]], kind: str) -> dict[str, list[int]]:
-    """Where the lines of this kind stand, by label."""
+    """Returns the positions of the lines of this kind, by label."""
     found: dict[str, list[int]] = {}
     for number, line in enumerate(lines):
         if line["kind"] == kind:

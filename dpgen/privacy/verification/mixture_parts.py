@@ -15,7 +15,7 @@ from dpgen.storage.canonical import digest
 
 
 def mixture_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
-    """Every set's statement by itself, then the account of all of them."""
+    """Checks every set's statement by itself, then the account of all of them."""
     stated, parts = statement["mixture"], statement["mixture"]["parts"]
     for number, part in enumerate(parts, start=1):
         failed = [c.name for c in promise_checks(part) if c.failed]

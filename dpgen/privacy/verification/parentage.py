@@ -1,4 +1,5 @@
-"""Where a statement comes from: the model of a synthetic set, the ledger of a model's data set.
+"""Follows a statement to what it comes from: the model of a synthetic set, the ledger of a model's
+data set.
 
 A set's statement names the digest of its model's, and says the same about privacy. The ledger that
 an installation keeps of the data set holds the lines of the copy in the run folder, and no others
@@ -80,7 +81,7 @@ def _beside(folder: Path, wanted: Iterable[str]) -> Iterator[tuple[str, Path]]:
 
 
 def _model_check(part: Mapping[str, Any], path: Path) -> Check:
-    """The run itself holds, and the set says of privacy what the run says."""
+    """Checks that the run itself holds, and that the set says of privacy what the run says."""
     model = read_statement(path)
     try:
         failed = [check.name for check in verify(path) if check.failed]

@@ -45,7 +45,8 @@ PARTS = {
 
 
 def basis_of(statement: Mapping[str, Any]) -> Basis:
-    """What the statement says it is derived from; events from the settings of its stages.
+    """Reads from the statement what it is derived from; events come from the settings of its
+    stages.
 
     Raises ValueError or CertificateError for what no run has.
     """
@@ -64,7 +65,7 @@ def basis_of(statement: Mapping[str, Any]) -> Basis:
 
 
 def promise_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
-    """What a statement says about privacy, against what it says that it is derived from."""
+    """Checks what a statement says about privacy against what it says that it is derived from."""
     basis, guarantee, facts = basis_of(statement), statement["guarantee"], statement["facts"]
     Budget(guarantee["epsilon"], basis.delta).check_records(facts["n_records"])
     yield _form_check(statement)
@@ -93,7 +94,7 @@ def promise_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
 
 
 def _form_check(statement: Mapping[str, Any]) -> Check:
-    """No field more and none less: what is not checked is not said."""
+    """Checks that the statement has its fields and no other: what is not checked is not said."""
     wanted = set(KEYS)
     if statement["artifact"]["kind"] == "synthetic_dataset":
         wanted.add("synthetic_dataset")
@@ -162,7 +163,7 @@ def _theorem_check(mechanism: Mapping[str, Any], theorems: list[dict[str, str]] 
 
 
 def _account_checks(statement: Mapping[str, Any], basis: Basis) -> Iterator[Check]:
-    """What the data set has spent, against this run alone."""
+    """Checks what the data set has spent against this run alone."""
     account, own = statement["data_set"], statement["guarantee"]["epsilon"]
     runs, total, place = (account[key] for key in ("runs", "total_epsilon", "ledger"))
     limit = Budget(account["limit"]["epsilon"], account["limit"]["delta"])
@@ -186,7 +187,7 @@ def _account_checks(statement: Mapping[str, Any], basis: Basis) -> Iterator[Chec
 
 
 def _shared_faults(account: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the total of a record over all data sets that it is in."""
+    """Lists what is wrong with the total of a record over all data sets that it is in."""
     if SHARED not in account:
         return []
     most, total = account[SHARED], account["total_epsilon"]

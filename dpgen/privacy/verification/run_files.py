@@ -20,7 +20,7 @@ CHECKPOINT = "checkpoint"  # the folder of an unfinished run within its own
 
 
 def file_check(folder: Path, files: Mapping[str, str]) -> Check:
-    """Every file is as its hash says, and no other file, link or pipe is there.
+    """Checks that every file is as its hash says, and that no other file, link or pipe is there.
 
     Args:
         files: stated hashes, by name.
@@ -54,7 +54,7 @@ def file_check(folder: Path, files: Mapping[str, str]) -> Check:
 
 
 def signature_form_check(folder: Path) -> Check | None:
-    """Whether what lies where a signature belongs can be one; None where nothing does."""
+    """Checks that a file in the place of a signature can be one; None if there is no file."""
     path = folder / SIGNATURE
     if not (path.exists() or path.is_symlink()):
         return None
@@ -64,7 +64,9 @@ def signature_form_check(folder: Path) -> Check | None:
 
 
 def released_check(lines: Sequence[Mapping[str, Any]], statement: Mapping[str, Any]) -> Check:
-    """The ledger names every file that the run released, but for its own copy, by its hash."""
+    """Checks that the ledger names every file that the run released, but for its own copy, by its
+    hash.
+    """
     named = [line["files"] for line in lines if line["kind"] == "released"]
     if not named and statement["schema"] == EARLIER:
         return Check("files in the ledger", None, f"no line of {EARLIER} names what was released")

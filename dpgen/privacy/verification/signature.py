@@ -1,4 +1,4 @@
-"""Who says so: an Ed25519 signature over ``privacy.json``, in ``privacy.sig`` beside it.
+"""Signs ``privacy.json`` and checks the signature: Ed25519, in ``privacy.sig`` beside it.
 
 The statement holds the hash of every file, so its signature covers them all. It is made of the very
 bytes of the statement: ``openssl pkeyutl -verify -pubin -inkey public.pem -rawin -in privacy.json
@@ -46,7 +46,7 @@ def sign(folder: Path, key: Path) -> str:
 
 
 def signature_check(folder: Path, public_key: Path | None) -> Check:
-    """The signature of ``folder`` against a public key that whoever asks has from elsewhere.
+    """Checks the signature of ``folder`` against a public key that the caller has from elsewhere.
 
     Args:
         public_key: PEM file of an Ed25519 public key; ``None`` says whether there is a signature.
@@ -117,5 +117,5 @@ def _pem(path: Path) -> bytes:
 
 
 def _name(public_key: Any) -> str:  # noqa: ANN401
-    """How a public key is told from others: the first half of the SHA-256 of its 32 bytes."""
+    """Names a public key: the first half of the SHA-256 of its 32 bytes."""
     return "sha256:" + hashlib.sha256(public_key.public_bytes_raw()).hexdigest()[:32]

@@ -63,7 +63,7 @@ def _checks(folder: Path, statement: dict[str, Any]) -> Iterator[Check]:
     whole = intact(statement) and text == statement_bytes(statement)
     yield Check("statement", whole, "as written" if whole else "changed since it was written")
     if not whole:
-        return  # what it says now is nobody's
+        return  # a changed statement is not worth reading on
     if (signed := signature_form_check(folder)) is not None:
         yield signed
     kind = statement["artifact"]["kind"]
@@ -72,7 +72,7 @@ def _checks(folder: Path, statement: dict[str, Any]) -> Iterator[Check]:
     elif kind == "synthetic_dataset":
         yield from _set_checks(folder, statement)
     else:
-        raise CertificateError(f"{folder} holds a {kind!r:.60}, which nobody can check")
+        raise CertificateError(f"{folder} holds a {kind!r:.60}, which this version cannot check")
 
 
 def _run_checks(folder: Path, statement: dict[str, Any]) -> Iterator[Check]:

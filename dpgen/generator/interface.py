@@ -181,7 +181,7 @@ class PrivateGenerator(Fitted):
                 if run.fresh:
                     run.discard()
                 raise
-            work = Workplace(run, accelerator, hardware.micro_batch, seed, show)
+            work = Workplace(run.checkpoints, accelerator, hardware.micro_batch, seed, show)
             with in_memory(lambda: "free some, then run the same command again"):
                 if isinstance(promise, Plan):
                     learned = self._learn(data, promise, work)

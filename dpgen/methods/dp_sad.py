@@ -65,7 +65,7 @@ class DPSAD(PrivateGenerator):
 
     def _distil(self, network: Denoiser, work: Workplace) -> Denoiser:
         """The stage without data: a released teacher in, a student out."""
-        s, checkpoints = self.settings.student, work.run.checkpoints
+        s, checkpoints = self.settings.student, work.checkpoints
         held = checkpoints.load("pairs")
         if held is None:
             with work.accelerator.autocast():

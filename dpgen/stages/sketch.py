@@ -52,7 +52,7 @@ def run(
     """The rounds, the decoder that fits them all, and the labeller if it has a share. Resumes after
     the last that was finished.
     """
-    s, checkpoints = settings, work.run.checkpoints
+    s, checkpoints = settings, work.checkpoints
     decoder = untrained(facts, work.seed)
     embeddings: list[Embedding] = []
     network: PerceptualNetwork | None = None
@@ -103,7 +103,7 @@ def _fitted(
     another round follows.
     """
     s, name, last = settings, f"decoder {k + 1}", k + 1 == len(settings.rounds)
-    held = work.run.checkpoints.load(name)
+    held = work.checkpoints.load(name)
     if held is not None:
         decoder.load_state_dict(_part(held[0], "decoder."))
         if last:
@@ -127,7 +127,7 @@ def _fitted(
     network = None if last else _trained(decoder, s, facts, generator, work)
     if network is not None:
         state |= {f"network.{n}": t for n, t in network.state_dict().items()}
-    work.run.checkpoints.save(name, state)
+    work.checkpoints.save(name, state)
     return network
 
 
@@ -186,13 +186,13 @@ def _hidden(
 ) -> HiddenFeatures:
     """The map of round k; from the checkpoint, so that a resumed round asks the same question."""
     name = f"features {k + 1}"
-    held = work.run.checkpoints.load(name)
+    held = work.checkpoints.load(name)
     if held is None:
         labels = torch.arange(2000) % facts.n_classes
         generator = work.generator(200 + k)
         samples = warp(decoder.draw(labels, generator), settings.warp, generator)
-        work.run.checkpoints.save(name, features.learned(network, samples).tensors())
-        held = work.run.checkpoints.load(name)
+        work.checkpoints.save(name, features.learned(network, samples).tensors())
+        held = work.checkpoints.load(name)
         assert held is not None
     return features.from_tensors(untrained_classifier(facts, 0), held[0])
 
@@ -200,7 +200,7 @@ def _hidden(
 def _labeller(
     proposer: Proposer, mechanism: NoisySum, n_samples: int, data: PrivateDataset, work: Workplace
 ) -> Labeller:
-    moments, checkpoints = mechanism.statistic, work.run.checkpoints
+    moments, checkpoints = mechanism.statistic, work.checkpoints
     assert isinstance(moments, LabelMoments)
     held, fitted = checkpoints.load("axes"), checkpoints.load("labeller")
     labels = torch.arange(n_samples) % moments.n_classes

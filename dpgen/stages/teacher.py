@@ -21,7 +21,7 @@ from dpgen.stages import denoising, sketch, warm_start
 from dpgen.stages.moments import MEANS, SPREAD
 from dpgen.stages.teacher_plan import LABEL
 from dpgen.stages.teacher_settings import TeacherSettings, network
-from dpgen.training.denoising import NoiseLevels
+from dpgen.training.denoising import NoiseLevels, pretrain
 from dpgen.training.refit import fit_score
 from dpgen.training.refit_settings import RefitSettings
 
@@ -42,7 +42,7 @@ def train(
     denoiser = untrained(s, facts, work.seed).to(device)
     levels, others = NoiseLevels(n_draws=s.n_draws), dict[str, Proposer]()
     # A checkpoint of DP-SGD holds the whole network: what came before is not made again.
-    begun = work.run.checkpoints.load(LABEL) is not None
+    begun = work.checkpoints.load(LABEL) is not None
     means, spread = plan.mechanism(MEANS), plan.mechanism(SPREAD)
     if s.sketch is not None:
         proposer = sketch.run(s.sketch, facts, data, plan, work)
@@ -55,7 +55,7 @@ def train(
             others["proposals"] = proposer
     elif means is not None and spread is not None:
         gaussians = warm_start.run(
-            data, means, spread, facts.n_records, s.blend, work.run.checkpoints, show=work.show
+            data, means, spread, facts.n_records, s.blend, work.checkpoints, show=work.show
         )
         prior = denoiser.prior or GaussianDenoiser(
             Cosines(facts.shape, s.bands), facts.n_classes, denoiser.config.sigma_data
@@ -73,7 +73,7 @@ def train(
             learning_rate=s.learning_rate,
             ema_decay=s.ema_decay,
             micro_batch=work.micro_batch,
-            checkpoints=work.run.checkpoints,
+            checkpoints=work.checkpoints,
             accelerator=work.accelerator,
             show=work.show,
         )
@@ -95,7 +95,7 @@ def _pretrain(
     facts: PublicFacts,
     work: Workplace,
 ) -> None:
-    held = work.run.checkpoints.load("pretrained")
+    held = work.checkpoints.load("pretrained")
     if held is not None:
         denoiser.load_state_dict(held[0])
         return
@@ -104,7 +104,7 @@ def _pretrain(
         labels = torch.randint(facts.n_classes, (n,), generator=generator)
         return prior.sample(labels, generator), labels
 
-    denoising.pretrain(
+    pretrain(
         denoiser,
         draw,
         levels,
@@ -116,4 +116,4 @@ def _pretrain(
         accelerator=work.accelerator,
         show=work.show,
     )
-    work.run.checkpoints.save("pretrained", denoiser.state_dict())
+    work.checkpoints.save("pretrained", denoiser.state_dict())

@@ -56,7 +56,7 @@ def fit_score(
     Args:
         levels: the law of training noise levels.
     """
-    s, checkpoints = settings, work.run.checkpoints
+    s, checkpoints = settings, work.checkpoints
     held = checkpoints.load("score")
     if held is not None:
         denoiser.load_state_dict(held[0])

@@ -44,7 +44,7 @@ _HOMES = {
     "PrivateDataset": "dpgen.data.private",
     "PrivateGenerator": "dpgen.generator.interface",
     "PublicFacts": "dpgen.images.facts",
-    "load": "dpgen.generator.interface",
+    "load": "dpgen.methods.loading",
     "open_images": "dpgen.data.opening",
 }
 

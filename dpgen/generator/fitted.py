@@ -18,7 +18,8 @@ from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
-from dpgen.privacy.statements.certificate import CERTIFICATE, NOTICE, read_statement
+from dpgen.privacy.statements.certificate import read_statement
+from dpgen.privacy.statements.document import Certificate, Notice, read_document
 from dpgen.privacy.statements.notice import read_notice
 from samplers.types import Sampler
 
@@ -51,6 +52,13 @@ class Fitted(abc.ABC):
         if self.folder is None:
             raise NotFitted(f"{type(self).__name__}.notice needs fit() or load() first")
         return read_notice(self.folder)
+
+    @property
+    def document(self) -> Certificate | Notice:
+        """The certificate of the fitted model, or the notice of one without a guarantee."""
+        if self.folder is None:
+            raise NotFitted(f"{type(self).__name__}.document needs fit() or load() first")
+        return read_document(self.folder)
 
     @property
     def _facts(self) -> PublicFacts:
@@ -158,9 +166,8 @@ class Fitted(abc.ABC):
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        certified = (self.folder / CERTIFICATE).exists()
-        statement = self.privacy if certified else self.notice
-        for name in (*statement["artifact"]["files"], CERTIFICATE if certified else NOTICE):
+        document = self.document
+        for name in (*document.content["artifact"]["files"], document.name):
             shutil.copyfile(self.folder / name, partial / name)  # and nothing that lies beside
         if target.exists():
             target.rmdir()

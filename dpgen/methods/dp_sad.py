@@ -40,28 +40,23 @@ class DPSAD(PrivateGenerator):
     def resolve(self, facts: PublicFacts) -> DPSADSettings:
         return self.settings.resolved(facts)
 
-    def plan(self, facts: PublicFacts) -> Plan:
+    def _promise(self, facts: PublicFacts) -> Plan | Claim:
+        if (paper := self.resolve(facts).paper) is not None:
+            return published_dp_sad.claim(paper, facts, self.budget)
         return self.settings.plan(facts, self.budget)
-
-    def claim(self, facts: PublicFacts) -> Claim:
-        if self.certified:
-            return super().claim(facts)
-        paper = self.resolve(facts).paper
-        assert paper is not None
-        return published_dp_sad.claim(paper, facts, self.budget)
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         return rehearse(self.resolve(facts).teacher, facts, hardware, self.settings.student)
 
-    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> dict[str, nn.Module]:
-        network, others = teacher.train(self.settings.teacher, data.facts, data, plan, work)
+    def _learn(
+        self, data: PrivateDataset, promise: Plan | Claim, work: Workplace
+    ) -> dict[str, nn.Module]:
+        s, facts = self.settings, data.facts
+        if isinstance(promise, Claim):
+            return {"model": published_dp_sad.train(s.paper, facts, data, promise, work)}
+        network, others = teacher.train(s.teacher, facts, data, promise, work)
         student = self._distil(network, work)
         return {"model": student, "teacher": network, **others}
-
-    def _learn_unverified(
-        self, data: PrivateDataset, claim: Claim, work: Workplace
-    ) -> dict[str, nn.Module]:
-        return {"model": published_dp_sad.train(self.settings.paper, data.facts, data, claim, work)}
 
     def _distil(self, network: Denoiser, work: Workplace) -> Denoiser:
         """The stage without data: a released teacher in, a student out."""

@@ -17,13 +17,11 @@ from dpgen.networks.proposer import Proposer, ProposerConfig
 from dpgen.privacy.statements.certificate import (
     CERTIFICATE,
     COPY,
-    NOTICE,
     CertificateError,
     intact,
-    read_statement,
     sha256_file,
 )
-from dpgen.privacy.statements.notice import read_notice
+from dpgen.privacy.statements.document import Certificate, Notice, read_document
 from dpgen.settings import plain
 from dpgen.storage.canonical import canonical
 from dpgen.storage.durable import replace_durably
@@ -179,21 +177,15 @@ def not_finite(weights: Mapping[str, torch.Tensor]) -> str | None:
     return next((name for name, t in weights.items() if not torch.isfinite(t).all()), None)
 
 
-def checked_statement(folder: Path) -> dict[str, Any]:
-    """The privacy statement of a finished run, itself and every file that it covers as written.
+def checked_document(folder: Path) -> Certificate | Notice:
+    """The certificate or the notice of a finished run, itself and every file that it covers as
+    written.
 
-    Raises CertificateError naming what was changed: such weights are not those that epsilon is of.
+    Raises CertificateError naming what was changed: such weights are not those that it is of.
     """
-    statement = read_statement(folder)
-    _check_files(folder, statement, CERTIFICATE)
-    return statement
-
-
-def checked_notice(folder: Path) -> dict[str, Any]:
-    """The notice of a finished run without a guarantee, every file that it covers as written."""
-    notice = read_notice(folder)
-    _check_files(folder, notice, NOTICE)
-    return notice
+    document = read_document(folder)
+    _check_files(folder, document.content, document.name)
+    return document
 
 
 def _check_files(folder: Path, statement: Mapping[str, Any], name: str) -> None:

@@ -9,7 +9,9 @@ bound does not hold. In mode ``sealed`` the teacher is private and the student s
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 
 from dpgen.configurations.dp_sad import DPSADSettings
 from dpgen.data.private import PrivateDataset
@@ -60,26 +62,25 @@ class DPSAD(PrivateGenerator):
 
     def _distil(self, network: Denoiser, work: Workplace) -> Denoiser:
         """The stage without data: a released teacher in, a student out."""
-        s, checkpoints = self.settings.student, work.checkpoints
-        held = checkpoints.load("pairs")
-        if held is None:
+        s = self.settings.student
+
+        def drawn() -> Mapping[str, Tensor]:
             with work.accelerator.autocast():
-                pairs = draw_pairs(
+                return draw_pairs(
                     network,
                     s,
                     generator=work.generator(2),
                     device=work.accelerator.device,
                     show=work.show,
-                )
-            checkpoints.save("pairs", pairs._asdict())
-        else:
-            pairs = Pairs(**held[0])
+                )._asdict()
+
+        pairs = Pairs(**work.checkpoints.once("pairs", drawn))
         return distil(
             network,
             pairs,
             s,
             generator=work.generator(3),
-            checkpoints=checkpoints,
+            checkpoints=work.checkpoints,
             accelerator=work.accelerator,
             show=work.show,
         )

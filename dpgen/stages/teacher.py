@@ -5,6 +5,7 @@ release and `dp-sad` distils.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -95,25 +96,24 @@ def _pretrain(
     facts: PublicFacts,
     work: Workplace,
 ) -> None:
-    held = work.checkpoints.load("pretrained")
-    if held is not None:
-        denoiser.load_state_dict(held[0])
-        return
 
     def draw(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         labels = torch.randint(facts.n_classes, (n,), generator=generator)
         return prior.sample(labels, generator), labels
 
-    pretrain(
-        denoiser,
-        draw,
-        levels,
-        n_steps=settings.pretrain_steps,
-        batch_size=settings.pretrain_batch,
-        learning_rate=2e-3,
-        ema_decay=0.995,
-        generator=work.generator(1),
-        accelerator=work.accelerator,
-        show=work.show,
-    )
-    work.checkpoints.save("pretrained", denoiser.state_dict())
+    def pretrained() -> Mapping[str, Tensor]:
+        pretrain(
+            denoiser,
+            draw,
+            levels,
+            n_steps=settings.pretrain_steps,
+            batch_size=settings.pretrain_batch,
+            learning_rate=2e-3,
+            ema_decay=0.995,
+            generator=work.generator(1),
+            accelerator=work.accelerator,
+            show=work.show,
+        )
+        return denoiser.state_dict()
+
+    denoiser.load_state_dict(work.checkpoints.once("pretrained", pretrained))

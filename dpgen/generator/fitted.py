@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpgen.generator.drawing import Judge, draw_blocks
+from dpgen.generator.drawing import Drawn, Judge, Scored, draw_blocks
 from dpgen.images.images import Images, PublicFacts
-from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
 from dpgen.privacy.statements.certificate import read_statement
@@ -36,8 +35,20 @@ class Fitted(abc.ABC):
     networks: Mapping[str, nn.Module]
 
     @abc.abstractmethod
-    def default_sampler(self, network: str = "model") -> Sampler:
-        """How samples of a released network are drawn unless somebody says otherwise."""
+    def default_sampler(self, network: str = "model") -> Sampler | None:
+        """What follows the score of a released network unless somebody says otherwise; ``None``
+        where the network has no score and draws its images itself.
+        """
+
+    def sampler_of(self, network: str = "model") -> Sampler | None:
+        """As `default_sampler`; ValueError for a name of nothing that images are drawn from."""
+        drawn = self.networks.get(network)
+        if isinstance(drawn, Scored):
+            return self.default_sampler(network)
+        if not isinstance(drawn, Drawn):
+            known = [name for name, one in self.networks.items() if isinstance(one, Scored | Drawn)]
+            raise ValueError(f"network must be {' or '.join(sorted(known))}, got {network!r}")
+        return None
 
     @property
     def privacy(self) -> dict[str, Any]:
@@ -84,7 +95,8 @@ class Fitted(abc.ABC):
             n: how many, at least 1.
             labels: (n,) int64; ``None`` gives image i the class ``i % n_classes``, and then the
                 first images are the same however many are asked for.
-            sampler: from `samplers`; ``None`` takes the method's own.
+            sampler: from `samplers`; ``None`` takes the method's own. A network that draws its
+                images itself takes none, and no guidance.
             generator: ``None`` draws a fresh seed.
             guidance: weight of classifier-free guidance.
             labeller_guidance: weight of classifier guidance by the private labeller, if the
@@ -133,13 +145,13 @@ class Fitted(abc.ABC):
                     "labeller (a sketch has one with sketch.labeller_share above 0)"
                 )
             judge = Judge(self.labeller, labeller_guidance)
-        drawn = self.networks.get(network)
-        if not isinstance(drawn, Denoiser):
-            known = [k for k, v in self.networks.items() if isinstance(v, Denoiser)]
-            raise ValueError(f"network must be {' or '.join(sorted(known))}, got {network!r}")
+        own, drawn = self.sampler_of(network), self.networks[network]
+        if not isinstance(drawn, Scored) and (sampler is not None or guidance or judge is not None):
+            raise ValueError(
+                f"network {network!r} draws its images itself: it takes no sampler and no guidance"
+            )
         generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
         seed = int(torch.randint(2**62, (), generator=generator))
-        own = self.default_sampler(network)
         proposer = self.proposer if network == "model" and sampler in (None, own) else None
         yield from draw_blocks(
             drawn, labels, sampler or own, seed, guidance, device, proposer, judge

@@ -49,7 +49,8 @@ from dpgen.storage.files import read_json
 class PrivateGenerator(Fitted):
     """The common interface of all methods.
 
-    A method is a class with `id`, `Settings` and the abstract members. The constructor takes
+    A method is a class with `id`, `Settings` and the abstract members; one that releases anything
+    but a denoiser as ``model`` says so in `kinds`. The constructor takes
     hyper-parameters and a budget, no data; public facts come with the data. A mode promises a
     `Plan`, and gets a certificate; a mode among `unverified_modes` promises a `Claim`, and gets a
     notice. What a promise is not, nothing that follows makes of it.
@@ -62,6 +63,10 @@ class PrivateGenerator(Fitted):
     id: ClassVar[str]
     Settings: ClassVar[type]
     unverified_modes: ClassVar[frozenset[str]] = frozenset()
+    # Of what is released, by file name: keys of `dpgen.runs.kinds.KINDS`.
+    kinds: ClassVar[Mapping[str, str]] = {
+        "model": "denoiser", "teacher": "denoiser", "proposals": "proposer",
+    }  # fmt: skip
 
     budget: Budget
     settings: Any
@@ -274,7 +279,11 @@ class PrivateGenerator(Fitted):
         self.facts = PublicFacts.from_dict(read_facts(folder))
         self.settings = self.resolve(self.facts)
         networks = load_networks(
-            folder, document.content["artifact"]["files"], self.facts.shape, self.facts.n_classes
+            folder,
+            document.content["artifact"]["files"],
+            self.kinds,
+            self.facts.shape,
+            self.facts.n_classes,
         )
         self.folder, self.networks = folder, networks
         try:

@@ -63,7 +63,7 @@ def synthesise(
     check_space(out, layout, n_images, facts.shape)  # type: ignore[arg-type]
     seed = secrets.randbits(31) if seed is None else seed
     chosen = (
-        generator.default_sampler(network)
+        generator.sampler_of(network)
         if sampler is None
         else make_sampler(sampler, n_steps=steps, sigma_min=0.02, sigma_max=20.0)
     )
@@ -85,7 +85,7 @@ def synthesise(
         "samples": n_images,
         "labels": "uniform",
         "filters": filters(generator.proposer if sampler is None else None),
-        "sampler": repr(chosen),
+        "sampler": "none" if chosen is None else repr(chosen),
         "start": "noise" if sampler or generator.proposer is None else "proposals",
         "guidance": guidance,
         "labeller_guidance": labeller_guidance,

@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"images", "networks", "networks.fixed", "progress", "runs", "samplers"},
     "published": {
         "data", "images", "networks", "privacy.accounting", "privacy.mechanisms",
-        "privacy.statements", "progress", "runs", "samplers", "training",
+        "privacy.statements", "runs", "samplers", "training",
     },
     "report": {"evaluation", "storage"},
     "stages": {

@@ -126,7 +126,8 @@ def distil(
 
     def judged(pair: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
         with accelerator.autocast():
-            return discriminator(pair, sigma, labels).float()  # type: ignore[no-any-return]
+            logits: Tensor = discriminator(pair, sigma, labels).float()
+        return logits
 
     title, kept = "student (distil)", Kept(LABEL, checkpoints, state)
     for step in training_steps(

@@ -24,6 +24,7 @@ from dpgen.auditing.audit import audit
 from dpgen.auditing.findings import Audit, Finding
 from dpgen.auditing.page import render
 from dpgen.methods import find
+from dpgen.methods.loading import load
 from dpgen.settings import from_dict
 
 MODES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -97,7 +98,7 @@ def _audited(mode: str, budget: Budget, n_label_canaries: int) -> Audit:
         run = Path(place) / mode
         generator = kind(budget=budget, settings=from_dict(kind.Settings, values))
         generator.fit(open_images("digits"), out=run, seed=0, show=True)
-        return audit(run, n_label_canaries=n_label_canaries, show=True)
+        return audit(load(run), n_label_canaries=n_label_canaries, show=True)
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -19,10 +19,10 @@ from dpgen.auditing.replay import Replay, hurried, replay
 from dpgen.auditing.stand_ins import neighbours
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
-from dpgen.methods.loading import load
 from dpgen.privacy.accounting.events import event_to_json
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.plan import Plan, Stage
+from dpgen.privacy.statements.notice import UnverifiedClaim
 from dpgen.privacy.verification.verify import verify
 from dpgen.progress import progress_bar
 from dpgen.runs.context import Hardware
@@ -36,13 +36,13 @@ MOST_GRADIENTS = 200_000  # of canaries in a one-run game: the first steps of a 
 
 
 def audit(
-    folder: Path, *, games: bool = True, n_label_canaries: int = 0, seed: int = 0,
+    generator: PrivateGenerator, *, games: bool = True, n_label_canaries: int = 0, seed: int = 0,
     hardware: Hardware | None = None, show: bool = False,
 ) -> Audit:  # fmt: skip
     """Audits a finished run: its configuration, not its records, which are not needed.
 
     Args:
-        folder: a run with a certificate.
+        generator: fitted or loaded, from a run with a certificate; its folder is verified too.
         games: whether to play the games, too; the deterministic tests take about a minute.
         n_label_canaries: if not 0, train once more with so many reserved-label canaries, at least
             20: that takes about as long as the run did.
@@ -51,14 +51,20 @@ def audit(
             the device, the precision and the micro-batch. ``None`` takes what `fit` does.
 
     Raises:
+        NotFitted: the generator has learned nothing yet.
         UnverifiedClaim: the run carries a notice: there is no claim to audit.
         ValueError: this version would not charge what the run was charged.
     """
     if n_label_canaries and n_label_canaries < 20:
         raise ValueError(f"n_label_canaries must be 0 or at least 20, got {n_label_canaries}")
-    generator = load(folder)
-    facts, statement = generator.facts, generator.privacy
-    assert facts is not None
+    facts, folder = generator.facts, generator.folder
+    if not generator.certified:
+        raise UnverifiedClaim(
+            f"{folder or generator.mechanism_id} carries a notice, not a certificate: there is no "
+            "claim to audit"
+        )
+    statement = generator.privacy
+    assert facts is not None and folder is not None
     plan = generator.plan(facts)
     if event_to_json(plan.event) != statement["accounting"]["events"]:
         raise ValueError(

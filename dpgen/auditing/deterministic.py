@@ -13,7 +13,8 @@ from dpgen.auditing.isolation import Asked, Isolation, isolation
 from dpgen.auditing.long_run import long_run, of_a_run
 from dpgen.auditing.oracle import oracle
 from dpgen.auditing.randomness import LIMIT, randomness
-from dpgen.auditing.replay import Replay, World
+from dpgen.auditing.replay import Replay
+from dpgen.auditing.worlds import World
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.mechanisms.clipping import MARGIN
 from dpgen.privacy.mechanisms.declared import NoisySGD

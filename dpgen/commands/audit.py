@@ -43,6 +43,7 @@ def audit(
     """
     from dpgen.auditing.audit import audit as examine
     from dpgen.auditing.page import render
+    from dpgen.methods.loading import load
     from dpgen.storage.durable import replace_durably
 
     if not run.is_dir():
@@ -53,7 +54,7 @@ def audit(
             "drop one of them"
         )
     found = examine(
-        run, games=not quick, n_label_canaries=label_canaries, seed=seed,
+        load(run), games=not quick, n_label_canaries=label_canaries, seed=seed,
         hardware=hardware(given), show=not quiet,
     )  # fmt: skip
     if out is not None:

@@ -84,9 +84,9 @@ def plan_report(
     generator: PrivateGenerator, facts: PublicFacts, hardware: Hardware
 ) -> PlanReport | ClaimReport:
     """The plan of a generator whose settings are resolved; reads nothing private."""
-    if not generator.certified:
-        return ClaimReport(generator.claim(facts), facts)
-    plan = generator.plan(facts)
+    plan = generator.promise(facts)
+    if isinstance(plan, Claim):
+        return ClaimReport(plan, facts)
     stages = tuple(
         {"label": s.label, "events": event_to_json(s.mechanism.event), **s.mechanism.settings}
         for s in plan.stages

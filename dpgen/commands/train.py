@@ -89,18 +89,9 @@ def train(
     )
     if finished:
         click.echo(f"{out} is finished already; nothing was charged", err=True)
-    if generator.certified:
-        stated = [generator.privacy[name] for name in ("statement", "declared")]
-    else:
-        from dpgen.privacy.statements.notice import sentences
-
-        stated = sentences(generator.notice)
-    click.echo("\n".join(stated))
+    document = generator.document
+    click.echo("\n".join(document.sentences))
     click.echo(
         f"model {out / 'model.safetensors'}, picture {out / 'preview.png'}, "
-        + (
-            f"statement {out / 'privacy.json'}"
-            if generator.certified
-            else f"notice {out / 'notice.json'}"
-        )
+        f"{document.kind} {out / document.name}"
     )

@@ -5,16 +5,14 @@ however many are requested (with the default labels).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from dpgen.images.images import Images
-from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.labeller import Labeller
-from dpgen.networks.proposer import Proposer
 from samplers import Annealed, Sampler, ScoreFn, posterior_guided
 
 BLOCK = 256  # images drawn under one seed, at most
@@ -24,6 +22,24 @@ BLOCK_AREA = 256 * 64 * 64  # pixels of one colour in a block, at most
 def block_size(shape: tuple[int, int, int]) -> int:
     """Images drawn under one seed: 256, fewer where a side is longer than 64, at least 4."""
     return max(4, min(BLOCK, BLOCK_AREA // (shape[1] * shape[2])))
+
+
+@runtime_checkable
+class Scored(Protocol):
+    """A released network that a sampler follows."""
+
+    def score_fn(self, labels: Tensor, guidance: float = 0.0) -> ScoreFn:
+        """The score of images (B, C, H, W) of these labels, (B,), where the network lies."""
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """A released network that makes images itself."""
+
+    def draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] of these labels, (B,), a function of the weights, the
+        labels and the generator, which lies on the CPU, as labels and images do.
+        """
 
 
 class Judge(NamedTuple):
@@ -42,13 +58,13 @@ class Judge(NamedTuple):
 
 
 def draw_blocks(
-    network: Denoiser,
+    network: Any,  # noqa: ANN401
     labels: Tensor,
-    sampler: Sampler,
+    sampler: Sampler | None,
     seed: int,
     guidance: float = 0.0,
     device: torch.device | str = "cpu",
-    proposer: Proposer | None = None,
+    proposer: Drawn | None = None,
     judge: Judge | None = None,
 ) -> Iterator[Images]:
     """Samples for ``labels``, `block_size` at a time, block k from its own seed.
@@ -57,27 +73,33 @@ def draw_blocks(
     all of its labels when a proposer sends some back.
 
     Args:
+        network: released: with ``config.shape``, ``n_classes`` and what `Scored` or, without a
+            sampler, `Drawn` has.
         proposer: draws the images at which a sampler that can `refine` starts, instead of noise.
         judge: tilts the score towards images that a labeller takes for their class.
     """
-    network = network.to(device)
     shape = network.config.shape
     size = block_size(shape)
+    if sampler is not None:
+        network = network.to(device)
     for block, first in enumerate(range(0, len(labels), size)):
         part = labels[first : first + size]
         whole = _whole(part, first, size, network.n_classes)
         rng = torch.Generator().manual_seed((seed + block * 0x9E3779B97F4A7C15) % 2**63)
-        noise = torch.randn(size, *shape, generator=rng).to(device)
-        own = torch.Generator(device=device).manual_seed(rng.initial_seed() ^ 1)
-        score_fn = network.score_fn(whole.to(device), guidance)
-        if judge is not None:
-            score_fn = judge.tilted(score_fn, whole.to(device))
         with torch.no_grad():
-            if proposer is None:
-                pixels = sampler(score_fn, noise, generator=own)
+            if sampler is None:
+                pixels = network.draw(whole, rng)
             else:
-                start = proposer.draw(whole, rng).to(device)
-                pixels = cast(Annealed, sampler).refine(score_fn, start, generator=own)
+                noise = torch.randn(size, *shape, generator=rng).to(device)
+                own = torch.Generator(device=device).manual_seed(rng.initial_seed() ^ 1)
+                score_fn = network.score_fn(whole.to(device), guidance)
+                if judge is not None:
+                    score_fn = judge.tilted(score_fn, whole.to(device))
+                if proposer is None:
+                    pixels = sampler(score_fn, noise, generator=own)
+                else:
+                    start = proposer.draw(whole, rng).to(device)
+                    pixels = cast(Annealed, sampler).refine(score_fn, start, generator=own)
         yield Images(pixels[: len(part)].float().clamp(-1, 1).cpu(), part)
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpgen.generator.drawing import Judge, draw_blocks
+from dpgen.generator.drawing import Drawn, Judge, Scored, draw_blocks
 from dpgen.images.images import Images, PublicFacts
-from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
-from dpgen.privacy.statements.certificate import CERTIFICATE, NOTICE, read_statement
+from dpgen.privacy.statements.certificate import read_statement
+from dpgen.privacy.statements.document import Certificate, Notice, read_document
 from dpgen.privacy.statements.notice import read_notice
 from samplers.types import Sampler
 
@@ -35,8 +35,20 @@ class Fitted(abc.ABC):
     networks: Mapping[str, nn.Module]
 
     @abc.abstractmethod
-    def default_sampler(self, network: str = "model") -> Sampler:
-        """Returns the sampler of a released network that is used unless another is asked for."""
+    def default_sampler(self, network: str = "model") -> Sampler | None:
+        """Returns the sampler of a released network that is used unless another is asked for;
+        ``None`` where the network has no score and draws its images itself.
+        """
+
+    def sampler_of(self, network: str = "model") -> Sampler | None:
+        """As `default_sampler`; ValueError for a name of nothing that images are drawn from."""
+        drawn = self.networks.get(network)
+        if isinstance(drawn, Scored):
+            return self.default_sampler(network)
+        if not isinstance(drawn, Drawn):
+            known = [name for name, one in self.networks.items() if isinstance(one, Scored | Drawn)]
+            raise ValueError(f"network must be {' or '.join(sorted(known))}, got {network!r}")
+        return None
 
     @property
     def privacy(self) -> dict[str, Any]:
@@ -51,6 +63,13 @@ class Fitted(abc.ABC):
         if self.folder is None:
             raise NotFitted(f"{type(self).__name__}.notice needs fit() or load() first")
         return read_notice(self.folder)
+
+    @property
+    def document(self) -> Certificate | Notice:
+        """The certificate of the fitted model, or the notice of one without a guarantee."""
+        if self.folder is None:
+            raise NotFitted(f"{type(self).__name__}.document needs fit() or load() first")
+        return read_document(self.folder)
 
     @property
     def _facts(self) -> PublicFacts:
@@ -76,7 +95,8 @@ class Fitted(abc.ABC):
             n: how many, at least 1.
             labels: (n,) int64; ``None`` gives image i the class ``i % n_classes``, and then the
                 first images are the same however many are asked for.
-            sampler: from `samplers`; ``None`` takes the method's own.
+            sampler: from `samplers`; ``None`` takes the method's own. A network that draws its
+                images itself takes none, and no guidance.
             generator: ``None`` draws a fresh seed.
             guidance: weight of classifier-free guidance.
             labeller_guidance: weight of classifier guidance by the private labeller, if the
@@ -125,13 +145,13 @@ class Fitted(abc.ABC):
                     "labeller (a sketch has one with sketch.labeller_share above 0)"
                 )
             judge = Judge(self.labeller, labeller_guidance)
-        drawn = self.networks.get(network)
-        if not isinstance(drawn, Denoiser):
-            known = [k for k, v in self.networks.items() if isinstance(v, Denoiser)]
-            raise ValueError(f"network must be {' or '.join(sorted(known))}, got {network!r}")
+        own, drawn = self.sampler_of(network), self.networks[network]
+        if not isinstance(drawn, Scored) and (sampler is not None or guidance or judge is not None):
+            raise ValueError(
+                f"network {network!r} draws its images itself: it takes no sampler and no guidance"
+            )
         generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
         seed = int(torch.randint(2**62, (), generator=generator))
-        own = self.default_sampler(network)
         proposer = self.proposer if network == "model" and sampler in (None, own) else None
         yield from draw_blocks(
             drawn, labels, sampler or own, seed, guidance, device, proposer, judge
@@ -160,9 +180,8 @@ class Fitted(abc.ABC):
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        certified = (self.folder / CERTIFICATE).exists()
-        statement = self.privacy if certified else self.notice
-        for name in (*statement["artifact"]["files"], CERTIFICATE if certified else NOTICE):
+        document = self.document
+        for name in (*document.content["artifact"]["files"], document.name):
             shutil.copyfile(self.folder / name, partial / name)  # and nothing that lies beside
         if target.exists():
             target.rmdir()

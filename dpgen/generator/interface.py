@@ -8,7 +8,6 @@ generator.save("run/");  generator = dpgen.load("run/")
 from __future__ import annotations
 
 import abc
-import json
 import secrets
 import tempfile
 from collections.abc import Mapping
@@ -28,14 +27,14 @@ from dpgen.images.images import Images, PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.ledger.charges import lines_of_run
 from dpgen.privacy.plan import Plan
-from dpgen.privacy.statements.certificate import CERTIFICATE, NOTICE, statement_bytes
-from dpgen.privacy.statements.notice import Claim, UnverifiedClaim, notice_of
+from dpgen.privacy.statements.certificate import CertificateError
+from dpgen.privacy.statements.document import Certificate, Notice
+from dpgen.privacy.statements.notice import Claim, UnverifiedClaim, notice_of, unpriced
 from dpgen.privacy.statements.statement import statement_of
 from dpgen.runs.context import Hardware, Rehearsal, Workplace, in_memory
 from dpgen.runs.folder import RunFolder, sweep
 from dpgen.runs.released import (
-    checked_notice,
-    checked_statement,
+    checked_document,
     hashes,
     load_networks,
     read_facts,
@@ -50,9 +49,11 @@ from dpgen.storage.files import read_json
 class PrivateGenerator(Fitted):
     """The common interface of all methods.
 
-    A method is a class with `id`, `Settings` and the abstract members. The constructor takes
-    hyper-parameters and a budget, no data; public facts come with the data. A mode among
-    `unverified_modes` has `claim` and `_learn_unverified` in place of `plan` and `_learn`.
+    A method is a class with `id`, `Settings` and the abstract members; one that releases anything
+    but a denoiser as ``model`` says so in `kinds`. The constructor takes
+    hyper-parameters and a budget, no data; public facts come with the data. A mode promises a
+    `Plan`, and gets a certificate; a mode among `unverified_modes` promises a `Claim`, and gets a
+    notice. What a promise is not, nothing that follows makes of it.
 
     Args:
         budget: the most that `fit` may spend.
@@ -62,6 +63,10 @@ class PrivateGenerator(Fitted):
     id: ClassVar[str]
     Settings: ClassVar[type]
     unverified_modes: ClassVar[frozenset[str]] = frozenset()
+    # Of what is released, by file name: keys of `dpgen.runs.kinds.KINDS`.
+    kinds: ClassVar[Mapping[str, str]] = {
+        "model": "denoiser", "teacher": "denoiser", "proposals": "proposer",
+    }  # fmt: skip
 
     budget: Budget
     settings: Any
@@ -71,16 +76,52 @@ class PrivateGenerator(Fitted):
         """The settings with every ``None`` filled in for these facts."""
 
     @abc.abstractmethod
-    def plan(self, facts: PublicFacts) -> Plan:
-        """Everything that `fit` will charge, from public facts alone."""
+    def _promise(self, facts: PublicFacts) -> Plan | Claim:
+        """What `promise` gives, from public facts alone."""
 
     @abc.abstractmethod
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         """Time and memory of `fit`, from a few steps on random images; reads no record."""
 
     @abc.abstractmethod
-    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> Mapping[str, nn.Module]:
-        """Runs the plan; returns the networks to release by file name, ``model`` to sample from."""
+    def _learn(
+        self, data: PrivateDataset, promise: Any, work: Workplace  # noqa: ANN401
+    ) -> Mapping[str, nn.Module]:  # fmt: skip
+        """Does what was promised; returns the networks to release by file name, ``model`` to
+        sample from.
+        """
+
+    def promise(self, facts: PublicFacts) -> Plan | Claim:
+        """What `fit` will do, from public facts alone: a plan, every stage of which is charged; or
+        for a mode without a guarantee what its paper claims.
+
+        It is of the type that the mode declares: a mode that was refused, or allowed, as one of the
+        two never goes on as the other.
+        """
+        promise = self._promise(facts)
+        wanted = Plan if self.certified else Claim
+        if not isinstance(promise, wanted):
+            raise TypeError(
+                f"{self.mechanism_id} must promise a {wanted.__name__}, got a "
+                f"{type(promise).__name__}"
+            )
+        return promise
+
+    def plan(self, facts: PublicFacts) -> Plan:
+        """As `promise`, of a mode with a guarantee; UnverifiedClaim for the others: without a
+        price they have no plan.
+        """
+        promise = self.promise(facts) if self.certified else None
+        if not isinstance(promise, Plan):
+            raise unpriced(self.mechanism_id)
+        return promise
+
+    def claim(self, facts: PublicFacts) -> Claim:
+        """As `promise`, of a mode without a guarantee; ValueError for the others."""
+        promise = None if self.certified else self.promise(facts)
+        if not isinstance(promise, Claim):
+            raise ValueError(f"{self.mechanism_id} has a guarantee, which plan() prices")
+        return promise
 
     def check_allowed(self, allow_unverified: bool) -> None:
         """Raises UnverifiedClaim when the mode has no guarantee and that was not allowed."""
@@ -90,16 +131,6 @@ class PrivateGenerator(Fitted):
                 "verified: --allow-unverified (allow_unverified=True) runs it all the same, for "
                 "study, and writes a notice instead of a certificate"
             )
-
-    def claim(self, facts: PublicFacts) -> Claim:
-        """What the paper claims for this mode, and its worst case, from public facts alone."""
-        raise ValueError(f"{self.mechanism_id} has a guarantee, which plan() prices")
-
-    def _learn_unverified(
-        self, data: PrivateDataset, claim: Claim, work: Workplace
-    ) -> Mapping[str, nn.Module]:
-        """As `_learn`, for a mode without a verified claim."""
-        raise ValueError(f"{self.mechanism_id} has a guarantee and is not trained without one")
 
     @property
     def certified(self) -> bool:
@@ -153,14 +184,14 @@ class PrivateGenerator(Fitted):
         self.settings = self.resolve(data.facts)
         config = self._config(seed)
         if (folder / "privacy.json").exists() or (folder / "notice.json").exists():
-            statement = checked_statement(folder) if self.certified else checked_notice(folder)
+            document = checked_document(folder)
             if read_json(folder / "config.json") != config:
                 raise ValueError(
                     f"the run folder {folder} holds a finished run of another configuration: "
                     "choose another folder"
                 )
             # The ledger of public data went with the run; that of private data keeps its name.
-            held = statement.get("data_set")
+            held = document.content.get("data_set")
             name = held.get("name") if isinstance(held, Mapping) else None
             if not data.public and name != data.ledger.dataset:
                 raise ValueError(
@@ -168,8 +199,8 @@ class PrivateGenerator(Fitted):
                     "choose another folder"
                 )
             sweep(folder)
-            return self._restore(folder, statement)
-        promise = self.plan(data.facts) if self.certified else self.claim(data.facts)
+            return self._restore(folder, document)
+        promise = self.promise(data.facts)
         self.default_sampler()  # settings that it refuses, it refuses before anything is paid
         with closing(RunFolder(folder, config)) as run:
             try:
@@ -181,12 +212,9 @@ class PrivateGenerator(Fitted):
                 if run.fresh:
                     run.discard()
                 raise
-            work = Workplace(run, accelerator, hardware.micro_batch, seed, show)
+            work = Workplace(run.checkpoints, accelerator, hardware.micro_batch, seed, show)
             with in_memory(lambda: "free some, then run the same command again"):
-                if isinstance(promise, Plan):
-                    learned = self._learn(data, promise, work)
-                else:
-                    learned = self._learn_unverified(data, promise, work)
+                learned = self._learn(data, promise, work)
             self.networks = {
                 name: network.cpu().eval().requires_grad_(False)
                 for name, network in learned.items()
@@ -218,9 +246,9 @@ class PrivateGenerator(Fitted):
         ledger = data.ledger.lines()
         lines, account = lines_of_run(ledger, run.id), data.account(ledger)
         files = write_copy(folder, lines, files)
+        document: Certificate | Notice
         if isinstance(promise, Claim):
-            notice = notice_of(promise, files=files, facts=facts, data_set=account)
-            replace_durably(folder / NOTICE, json.dumps(notice, indent=1).encode())
+            document = Notice(notice_of(promise, files=files, facts=facts, data_set=account))
         else:
             stages = {stage.label: stage.mechanism.settings for stage in promise.stages}
             statement = statement_of(
@@ -231,7 +259,8 @@ class PrivateGenerator(Fitted):
                 files=files,
                 data_set=account,
             )
-            replace_durably(folder / CERTIFICATE, statement_bytes(statement))
+            document = Certificate(statement)
+        replace_durably(folder / document.name, document.to_bytes())
         run.finish()
 
     def _preview(self, path: Path) -> None:
@@ -242,11 +271,19 @@ class PrivateGenerator(Fitted):
         images = self.sample(len(labels), labels=labels, generator=torch.Generator().manual_seed(0))
         save_grid(images, path, n_classes=facts.n_classes)
 
-    def _restore(self, folder: Path, statement: Mapping[str, Any]) -> Self:
+    def _restore(self, folder: Path, document: Certificate | Notice) -> Self:
+        if isinstance(document, Certificate) != self.certified:
+            raise CertificateError(
+                f"{folder} does not hold what mode {self.settings.mode!r} releases"
+            )
         self.facts = PublicFacts.from_dict(read_facts(folder))
         self.settings = self.resolve(self.facts)
         networks = load_networks(
-            folder, statement["artifact"]["files"], self.facts.shape, self.facts.n_classes
+            folder,
+            document.content["artifact"]["files"],
+            self.kinds,
+            self.facts.shape,
+            self.facts.n_classes,
         )
         self.folder, self.networks = folder, networks
         try:

@@ -9,7 +9,9 @@ bound does not hold. In mode ``sealed`` the teacher is private and the student s
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 
 from dpgen.configurations.dp_sad import DPSADSettings
 from dpgen.data.private import PrivateDataset
@@ -40,51 +42,45 @@ class DPSAD(PrivateGenerator):
     def resolve(self, facts: PublicFacts) -> DPSADSettings:
         return self.settings.resolved(facts)
 
-    def plan(self, facts: PublicFacts) -> Plan:
+    def _promise(self, facts: PublicFacts) -> Plan | Claim:
+        if (paper := self.resolve(facts).paper) is not None:
+            return published_dp_sad.claim(paper, facts, self.budget)
         return self.settings.plan(facts, self.budget)
-
-    def claim(self, facts: PublicFacts) -> Claim:
-        if self.certified:
-            return super().claim(facts)
-        paper = self.resolve(facts).paper
-        assert paper is not None
-        return published_dp_sad.claim(paper, facts, self.budget)
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         return rehearse(self.resolve(facts).teacher, facts, hardware, self.settings.student)
 
-    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> dict[str, nn.Module]:
-        network, others = teacher.train(self.settings.teacher, data.facts, data, plan, work)
+    def _learn(
+        self, data: PrivateDataset, promise: Plan | Claim, work: Workplace
+    ) -> dict[str, nn.Module]:
+        s, facts = self.settings, data.facts
+        if isinstance(promise, Claim):
+            return {"model": published_dp_sad.train(s.paper, facts, data, promise, work)}
+        network, others = teacher.train(s.teacher, facts, data, promise, work)
         student = self._distil(network, work)
         return {"model": student, "teacher": network, **others}
 
-    def _learn_unverified(
-        self, data: PrivateDataset, claim: Claim, work: Workplace
-    ) -> dict[str, nn.Module]:
-        return {"model": published_dp_sad.train(self.settings.paper, data.facts, data, claim, work)}
-
     def _distil(self, network: Denoiser, work: Workplace) -> Denoiser:
         """The stage without data: a released teacher in, a student out."""
-        s, checkpoints = self.settings.student, work.run.checkpoints
-        held = checkpoints.load("pairs")
-        if held is None:
+        s = self.settings.student
+
+        def drawn() -> Mapping[str, Tensor]:
             with work.accelerator.autocast():
-                pairs = draw_pairs(
+                return draw_pairs(
                     network,
                     s,
                     generator=work.generator(2),
                     device=work.accelerator.device,
                     show=work.show,
-                )
-            checkpoints.save("pairs", pairs._asdict())
-        else:
-            pairs = Pairs(**held[0])
+                )._asdict()
+
+        pairs = Pairs(**work.checkpoints.once("pairs", drawn))
         return distil(
             network,
             pairs,
             s,
             generator=work.generator(3),
-            checkpoints=checkpoints,
+            checkpoints=work.checkpoints,
             accelerator=work.accelerator,
             show=work.show,
         )

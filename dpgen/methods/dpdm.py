@@ -32,14 +32,14 @@ class DPDM(PrivateGenerator):
     def resolve(self, facts: PublicFacts) -> DPDMSettings:
         return self.settings.resolved(facts)
 
-    def plan(self, facts: PublicFacts) -> Plan:
+    def _promise(self, facts: PublicFacts) -> Plan:
         return self.settings.plan(facts, self.budget)
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         return rehearse(self.resolve(facts).teacher, facts, hardware)
 
-    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> dict[str, nn.Module]:
-        network, others = teacher.train(self.settings.teacher, data.facts, data, plan, work)
+    def _learn(self, data: PrivateDataset, promise: Plan, work: Workplace) -> dict[str, nn.Module]:
+        network, others = teacher.train(self.settings.teacher, data.facts, data, promise, work)
         return {"model": network, **others}
 
     def default_sampler(self, network: str = "model") -> Sampler:

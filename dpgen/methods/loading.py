@@ -7,12 +7,9 @@ from pathlib import Path
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.methods import find
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.statements.certificate import NOTICE, CertificateError
+from dpgen.privacy.statements.certificate import NOTICE
 from dpgen.privacy.statements.notice import UnverifiedClaim
-from dpgen.runs.released import (
-    checked_notice,
-    checked_statement,
-)
+from dpgen.runs.released import checked_document
 from dpgen.settings import from_dict, read_config
 
 
@@ -26,13 +23,12 @@ def load(path: str | Path, *, allow_unverified: bool = False) -> PrivateGenerato
         UnverifiedClaim: the run has no guarantee, and ``allow_unverified`` is False.
     """
     folder = Path(path)
-    noticed = (folder / NOTICE).exists()
-    if noticed and not allow_unverified:
+    if (folder / NOTICE).exists() and not allow_unverified:
         raise UnverifiedClaim(
             f"{folder} carries a notice, not a certificate: its privacy claim is not verified; "
             "--allow-unverified (allow_unverified=True) uses it all the same"
         )
-    statement = checked_notice(folder) if noticed else checked_statement(folder)
+    document = checked_document(folder)
     config = read_config(folder)
     try:
         method, budget = find(config["method"]), from_dict(Budget, config["budget"], "budget.")
@@ -42,6 +38,4 @@ def load(path: str | Path, *, allow_unverified: bool = False) -> PrivateGenerato
         raise ValueError(
             f"{folder / 'config.json'} is not what a run writes: {error!r:.200}"
         ) from None
-    if generator.certified == noticed:
-        raise CertificateError(f"{folder} does not hold what mode {settings.mode!r} releases")
-    return generator._restore(folder, statement)  # type: ignore[no-any-return]
+    return generator._restore(folder, document)  # type: ignore[no-any-return]

@@ -46,15 +46,10 @@ class PGE(PrivateGenerator):
     def resolve(self, facts: PublicFacts) -> PGESettings:
         return self.settings.resolved(facts)
 
-    def plan(self, facts: PublicFacts) -> Plan:
+    def _promise(self, facts: PublicFacts) -> Plan | Claim:
+        if (paper := self.resolve(facts).paper) is not None:
+            return published_pge.claim(paper, facts, self.budget)
         return self.settings.plan(facts, self.budget)
-
-    def claim(self, facts: PublicFacts) -> Claim:
-        if self.certified:
-            return super().claim(facts)
-        paper = self.resolve(facts).paper
-        assert paper is not None
-        return published_pge.claim(paper, facts, self.budget)
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         s = self.resolve(facts)
@@ -62,12 +57,16 @@ class PGE(PrivateGenerator):
             return rehearse_sketch(s.sketch, s.score, facts, hardware)
         return rehearse(s.teacher, facts, hardware)
 
-    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> Mapping[str, nn.Module]:
+    def _learn(
+        self, data: PrivateDataset, promise: Plan | Claim, work: Workplace
+    ) -> Mapping[str, nn.Module]:
         s, facts = self.settings, data.facts
+        if isinstance(promise, Claim):
+            return {"model": published_pge.train(s.paper, facts, data, promise, work)}
         if s.mode == "sketch":
-            proposer = sketch.run(s.sketch, facts, data, plan, work)
+            proposer = sketch.run(s.sketch, facts, data, promise, work)
             return {"model": refit(proposer, s.score, facts, work), "proposals": proposer}
-        network, others = teacher.train(s.teacher, facts, data, plan, work)
+        network, others = teacher.train(s.teacher, facts, data, promise, work)
         return {"model": network, **others}
 
     @property
@@ -76,11 +75,6 @@ class PGE(PrivateGenerator):
         if self.settings.sampler.start != "proposals":
             return None
         return cast(Proposer, self.networks["proposals"])
-
-    def _learn_unverified(
-        self, data: PrivateDataset, claim: Claim, work: Workplace
-    ) -> Mapping[str, nn.Module]:
-        return {"model": published_pge.train(self.settings.paper, data.facts, data, claim, work)}
 
     def default_sampler(self, network: str = "model") -> Sampler:
         return self.settings.sampler.build()

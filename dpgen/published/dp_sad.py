@@ -24,10 +24,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from dpgen.data.private import PrivateDataset
 from dpgen.images.images import Images, PublicFacts
@@ -40,11 +40,11 @@ from dpgen.privacy.accounting.events import GaussianLeaf
 from dpgen.privacy.mechanisms.clipping import clip_factors
 from dpgen.privacy.mechanisms.noise import NoiseSource
 from dpgen.privacy.statements.notice import Claim, gaussian_worst_case, unbounded
-from dpgen.progress import progress_bar
 from dpgen.published import unprotected
 from dpgen.published.dp_sad_settings import PaperSettings
 from dpgen.runs.context import Workplace
-from dpgen.training.distillation import side_by_side
+from dpgen.training.distillation import adversarial_step
+from dpgen.training.loop import training_steps
 
 MECHANISM = "dp-sad/paper"
 QUERIES = "output gradients"
@@ -148,44 +148,35 @@ def _distil(
     s, device, generator = settings, work.accelerator.device, work.generator(2)
     with torch.random.fork_rng():
         torch.manual_seed(work.seed + 2)
-        judge = Discriminator(teacher.config.shape, teacher.n_classes).to(device)
+        discriminator = Discriminator(teacher.config.shape, teacher.n_classes).to(device)
     optimizer = torch.optim.Adam(student.parameters(), lr=s.learning_rate)
-    judge_adam = torch.optim.Adam(judge.parameters(), lr=s.learning_rate)
+    discriminator_adam = torch.optim.Adam(discriminator.parameters(), lr=s.learning_rate)
     ema, ladder = EMA(student, s.ema_decay, warm_up=True), s.ladder
-    with progress_bar("student (published)", s.n_steps, show=work.show) as advance:
-        for step in range(s.n_steps):
-            x0, y = _start(s, student, images, generator, device)
-            sigma = ladder[torch.randint(len(ladder), (1,), generator=generator)].to(device)
-            sigma = sigma.expand(s.batch)
-            swap = (torch.rand(s.batch, generator=generator) < 0.5).to(device)
-            z = torch.randn(x0.shape, generator=generator).to(device)
-            x_r = x0 + sigma[:, None, None, None] * z
-            with torch.no_grad():
-                x_t = teacher(x_r, sigma, y)
-            x_s = student(x_r, sigma, y)
-            output = x_s.detach().requires_grad_()
-            loss = (x_t - output).square().flatten(1).mean(1)
-            if s.student_input == "real":
-                loss = loss + (x0 - output).square().flatten(1).mean(1)
-            if s.adversarial_weight > 0:
-                pair = side_by_side(x_t, output.detach(), swap)
-                told = binary_cross_entropy_with_logits(judge(pair, sigma, y), (~swap).float())
-                judge_adam.zero_grad()
-                told.backward()
-                judge_adam.step()
-                verdict = judge(side_by_side(x_t, output, swap), sigma, y)
-                loss = loss + s.adversarial_weight * binary_cross_entropy_with_logits(
-                    verdict, swap.float(), reduction="none"
-                )
-            (by_output,) = torch.autograd.grad(loss.sum(), output)
-            clipped = clip_rows(by_output, s.clip_norm)
-            answer = noise.add(clipped, std, release=step, name=QUERIES)
-            optimizer.zero_grad()
-            x_s.backward(answer.to(x_s) / s.batch)
-            optimizer.step()
-            ema.update(student)
-            advance()
-    student.load_state_dict(ema.module.state_dict())
+    for step in training_steps("student (published)", s.n_steps, student, ema, show=work.show):
+        x0, y = _start(s, student, images, generator, device)
+        sigma = ladder[torch.randint(len(ladder), (1,), generator=generator)].to(device)
+        sigma = sigma.expand(s.batch)
+        swap = (torch.rand(s.batch, generator=generator) < 0.5).to(device)
+        z = torch.randn(x0.shape, generator=generator).to(device)
+        x_r = x0 + sigma[:, None, None, None] * z
+        with torch.no_grad():
+            x_t = teacher(x_r, sigma, y)
+        x_s = student(x_r, sigma, y)
+        output = x_s.detach().requires_grad_()
+        loss = (x_t - output).square().flatten(1).mean(1)
+        if s.student_input == "real":
+            loss = loss + (x0 - output).square().flatten(1).mean(1)
+        if s.adversarial_weight > 0:
+            judged = partial(discriminator, sigma=sigma, labels=y)
+            loss = loss + s.adversarial_weight * adversarial_step(
+                judged, discriminator_adam, x_t, output, swap, reduction="none"
+            )
+        (by_output,) = torch.autograd.grad(loss.sum(), output)
+        clipped = clip_rows(by_output, s.clip_norm)
+        answer = noise.add(clipped, std, release=step, name=QUERIES)
+        optimizer.zero_grad()
+        x_s.backward(answer.to(x_s) / s.batch)
+        optimizer.step()
 
 
 def _start(

@@ -17,7 +17,7 @@ from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.networks.ema import EMA
 from dpgen.privacy.mechanisms.contributions import Records
-from dpgen.progress import progress_bar
+from dpgen.training.loop import training_steps
 
 # (images, labels and rows of a batch, its generator) -> loss of each record, (B,)
 BatchLoss = Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]
@@ -63,13 +63,9 @@ def fit(
     """Fits the network, in place, to raw records; ends with the averaged weights."""
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
     ema = EMA(network, ema_decay, warm_up=True)
-    with progress_bar(name, n_steps, show=show) as advance:
-        for _ in range(n_steps):
-            x, y, rows = batch_of(images, batch, generator, accelerator.device)
-            loss = loss_fn(x, y, rows, generator).mean()
-            optimizer.zero_grad()
-            accelerator.backward(loss)
-            optimizer.step()
-            ema.update(network)
-            advance()
-    network.load_state_dict(ema.module.state_dict())
+    for _ in training_steps(name, n_steps, network, ema, show=show):
+        x, y, rows = batch_of(images, batch, generator, accelerator.device)
+        loss = loss_fn(x, y, rows, generator).mean()
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        optimizer.step()

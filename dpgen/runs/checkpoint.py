@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,19 @@ class Checkpoints:
             raise ValueError(
                 f"checkpoint {path} is damaged ({error}): start a new run folder"
             ) from None
+
+    def once(self, name: str, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """The tensors that ``make`` gave the first time that this run came here.
+
+        They are saved under ``name`` and read back, so that a run which was killed and goes on has
+        the very same tensors as one which was not, and lying in memory in the same way.
+        """
+        held = self.load(name)
+        if held is None:
+            self.save(name, make())
+            held = self.load(name)
+            assert held is not None
+        return held[0]
 
 
 @dataclass

@@ -1,4 +1,9 @@
-"""What a training loop is given beside the data: where it computes and saves, what seeds it."""
+"""What a training loop is given beside the data: where it computes and saves, what seeds it.
+
+No key and no record is reachable from here, so that a fit which is given nothing but released
+values and a `Workplace` cannot read any: keys belong to `dpgen.runs.folder.RunFolder`, and the
+private data take them from it before the first stage.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 
-from dpgen.runs.folder import RunFolder
+from dpgen.runs.checkpoint import Checkpoints
 
 
 @dataclass(frozen=True)
@@ -58,9 +63,17 @@ class Hardware:
 
 @dataclass(frozen=True)
 class Workplace:
-    """What a method's training loop is given beside the data."""
+    """What a method's training loop is given beside the data.
 
-    run: RunFolder
+    Args:
+        checkpoints: where the states of the loops lie; noisy answers are among them, never keys.
+        accelerator: where it computes.
+        micro_batch: records whose gradients are held at once; ``None``: not chosen.
+        seed: of all public randomness.
+        show: whether progress bars are shown.
+    """
+
+    checkpoints: Checkpoints
     accelerator: Accelerator
     micro_batch: int | None
     seed: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,15 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dpgen.networks.denoiser import Denoiser, DenoiserConfig
-from dpgen.networks.proposer import Proposer, ProposerConfig
 from dpgen.privacy.statements.certificate import (
     CERTIFICATE,
     COPY,
-    NOTICE,
     CertificateError,
     intact,
-    read_statement,
     sha256_file,
 )
-from dpgen.privacy.statements.notice import read_notice
-from dpgen.settings import plain
+from dpgen.privacy.statements.document import Certificate, Notice, read_document
+from dpgen.runs.kinds import KINDS, kind_of, numbers_of
 from dpgen.storage.canonical import canonical
 from dpgen.storage.durable import replace_durably
 from dpgen.storage.files import parse_json, read_json, refuse_bomb
@@ -40,12 +35,6 @@ _UNBUILDABLE = (
     ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError,
 )  # fmt: skip
 
-# What a run may release: by the word under which a file's metadata holds its numbers.
-KINDS: dict[str, tuple[Any, Any]] = {
-    "denoiser": (Denoiser, DenoiserConfig),
-    "proposer": (Proposer, ProposerConfig),
-}
-
 
 def write_files(
     folder: Path,
@@ -55,8 +44,9 @@ def write_files(
 ) -> None:
     """Writes configuration, facts and networks of a run folder, each file whole.
 
-    Refuses weights that are no numbers before anything is written.
+    Refuses weights that are no numbers, and networks of no kind, before anything is written.
     """
+    kinds = {name: kind_of(network) for name, network in networks.items()}
     for name, network in networks.items():
         if (weight := not_finite(network.state_dict())) is not None:
             raise ValueError(
@@ -69,8 +59,7 @@ def write_files(
     replace_durably(folder / "facts.json", canonical(facts).encode())
     for name, network in networks.items():
         partial = folder / f".{name}.partial"
-        kind = next(kind for kind, (cls, _) in KINDS.items() if isinstance(network, cls))
-        metadata = {kind: canonical(plain(asdict(network.config)))}
+        metadata = {kinds[name]: canonical(numbers_of(network))}
         save_file(network.state_dict(), partial, metadata=metadata)
         partial.replace(folder / f"{name}.safetensors")
 
@@ -98,7 +87,7 @@ def read_facts(folder: Path) -> Mapping[str, Any]:
     return facts
 
 
-def load_network(path: Path) -> Denoiser | Proposer:
+def load_network(path: Path) -> nn.Module:
     """A released network from its safetensors file.
 
     Guarantee: before memory is taken, the network that the metadata describe is planned without
@@ -108,7 +97,7 @@ def load_network(path: Path) -> Denoiser | Proposer:
         kind = next((kind for kind in KINDS if kind in file.metadata), None)
         if kind is None:
             raise ValueError(f"{path} holds no {' or '.join(KINDS)}: it is no file of a run")
-        build, _ = KINDS[kind]
+        build = KINDS[kind].network
         try:
             config = _config_of(kind, file.metadata[kind])
             with torch.device("meta"):
@@ -129,7 +118,7 @@ def load_network(path: Path) -> Denoiser | Proposer:
         weights = file.tensors()
     if (weight := not_finite(weights)) is not None:
         raise ValueError(f"{path}: weight {weight} is not finite")
-    network: Denoiser | Proposer = build(config)
+    network: nn.Module = build(config)
     network.load_state_dict(weights)
     return network.eval().requires_grad_(False)
 
@@ -148,27 +137,36 @@ def _config_of(kind: str, text: str) -> Any:  # noqa: ANN401
             elif isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER:
                 raise ValueError(f"numbers must be at most {LARGEST_NUMBER}, got {value}")
         level = inner
-    config = KINDS[kind][1].from_dict(values)
+    config = KINDS[kind].config.from_dict(values)
     if math.prod(config.shape) > LARGEST_IMAGE:
         raise ValueError(f"images must be of at most {LARGEST_IMAGE} numbers, got {config.shape}")
     return config
 
 
 def load_networks(
-    folder: Path, names: Iterable[str], shape: tuple[int, int, int], n_classes: int
+    folder: Path,
+    names: Iterable[str],
+    kinds: Mapping[str, str],
+    shape: tuple[int, int, int],
+    n_classes: int,
 ) -> dict[str, nn.Module]:
     """The networks among the files of a run, by name; each of the images that the facts say, and
     of the kind that its name says: what draws from another would find out late.
+
+    Args:
+        names: of the files.
+        kinds: keys of `dpgen.runs.kinds.KINDS` by name of the network.
     """
     networks = {}
     for file in sorted(name for name in names if name.endswith(".safetensors")):
-        name, network = file.removesuffix(".safetensors"), load_network(folder / file)
-        kind = Proposer if name == "proposals" else Denoiser
-        made_for = (network.config.shape, network.n_classes)
-        if not isinstance(network, kind) or made_for != (shape, n_classes):
+        name = file.removesuffix(".safetensors")
+        network: Any = load_network(folder / file)
+        kind, made_for = kind_of(network), (network.config.shape, network.n_classes)
+        wanted = kinds.get(name, kind)
+        if kind != wanted or made_for != (shape, n_classes):
             raise ValueError(
-                f"{folder / file} must be a {kind.__name__.lower()} of {shape} images in "
-                f"{n_classes} classes, got a {type(network).__name__.lower()} of {made_for}"
+                f"{folder / file} must be a {wanted} of {shape} images in {n_classes} classes, "
+                f"got a {kind} of {made_for}"
             )
         networks[name] = network
     return networks
@@ -179,21 +177,15 @@ def not_finite(weights: Mapping[str, torch.Tensor]) -> str | None:
     return next((name for name, t in weights.items() if not torch.isfinite(t).all()), None)
 
 
-def checked_statement(folder: Path) -> dict[str, Any]:
-    """The privacy statement of a finished run, itself and every file that it covers as written.
+def checked_document(folder: Path) -> Certificate | Notice:
+    """The certificate or the notice of a finished run, itself and every file that it covers as
+    written.
 
-    Raises CertificateError naming what was changed: such weights are not those that epsilon is of.
+    Raises CertificateError naming what was changed: such weights are not those that it is of.
     """
-    statement = read_statement(folder)
-    _check_files(folder, statement, CERTIFICATE)
-    return statement
-
-
-def checked_notice(folder: Path) -> dict[str, Any]:
-    """The notice of a finished run without a guarantee, every file that it covers as written."""
-    notice = read_notice(folder)
-    _check_files(folder, notice, NOTICE)
-    return notice
+    document = read_document(folder)
+    _check_files(folder, document.content, document.name)
+    return document
 
 
 def _check_files(folder: Path, statement: Mapping[str, Any], name: str) -> None:

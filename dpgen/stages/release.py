@@ -14,14 +14,14 @@ def released(
     data: PrivateDataset, label: str, mechanism: NoisySum, checkpoints: Checkpoints, show: bool
 ) -> dict[str, Tensor]:
     """The noisy tables. The stage's key is deleted once they are saved."""
-    held = checkpoints.load(label)
-    if held is None:
+
+    def answered() -> dict[str, Tensor]:
         # One release, one tick: a bar over records would count them.
         with progress_bar(f"{label} (private)", 1, show=show) as advance:
             tables = data.release(mechanism, label=label)
-            checkpoints.save(label, tables)
             advance()
-    else:
-        tables = held[0]
+        return tables
+
+    tables = checkpoints.once(label, answered)
     data.finish(label, mechanism)
     return tables

@@ -16,6 +16,7 @@ Privacy: theorems B2 and F3.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ def run(
     """The rounds, the decoder that fits them all, and the labeller if it has a share. Resumes after
     the last that was finished.
     """
-    s, checkpoints = settings, work.run.checkpoints
+    s, checkpoints = settings, work.checkpoints
     decoder = untrained(facts, work.seed)
     embeddings: list[Embedding] = []
     network: PerceptualNetwork | None = None
@@ -102,32 +103,33 @@ def _fitted(
     """The decoder fitted to the rounds so far, in place, and a classifier of what it makes, if
     another round follows.
     """
-    s, name, last = settings, f"decoder {k + 1}", k + 1 == len(settings.rounds)
-    held = work.run.checkpoints.load(name)
-    if held is not None:
-        decoder.load_state_dict(_part(held[0], "decoder."))
-        if last:
-            return None
-        network = untrained_classifier(facts, 0)
-        network.load_state_dict(_part(held[0], "network."))
-        return network
-    generator, device = work.generator(100 + k), work.accelerator.device
-    match(
-        decoder.to(device),
-        [(_placed(phi, device), means) for phi, means in embeddings],
-        n_steps=s.n_steps[k],
-        n_per_class=s.n_per_class,
-        learning_rate=s.learning_rate,
-        generator=generator,
-        show=work.show,
-        title=f"decoder, round {k + 1}",
-    )
-    decoder.cpu()  # it draws there, from CPU generators
-    state = {f"decoder.{n}": t for n, t in decoder.state_dict().items()}
-    network = None if last else _trained(decoder, s, facts, generator, work)
-    if network is not None:
-        state |= {f"network.{n}": t for n, t in network.state_dict().items()}
-    work.run.checkpoints.save(name, state)
+    s, last = settings, k + 1 == len(settings.rounds)
+
+    def fitted() -> Mapping[str, Tensor]:
+        generator, device = work.generator(100 + k), work.accelerator.device
+        match(
+            decoder.to(device),
+            [(_placed(phi, device), means) for phi, means in embeddings],
+            n_steps=s.n_steps[k],
+            n_per_class=s.n_per_class,
+            learning_rate=s.learning_rate,
+            generator=generator,
+            show=work.show,
+            title=f"decoder, round {k + 1}",
+        )
+        decoder.cpu()  # it draws there, from CPU generators
+        state = {f"decoder.{n}": t for n, t in decoder.state_dict().items()}
+        if not last:
+            network = _trained(decoder, s, facts, generator, work)
+            state |= {f"network.{n}": t for n, t in network.state_dict().items()}
+        return state
+
+    held = work.checkpoints.once(f"decoder {k + 1}", fitted)
+    decoder.load_state_dict(_part(held, "decoder."))
+    if last:
+        return None
+    network = untrained_classifier(facts, 0)
+    network.load_state_dict(_part(held, "network."))
     return network
 
 
@@ -185,43 +187,40 @@ def _hidden(
     work: Workplace,
 ) -> HiddenFeatures:
     """The map of round k; from the checkpoint, so that a resumed round asks the same question."""
-    name = f"features {k + 1}"
-    held = work.run.checkpoints.load(name)
-    if held is None:
+
+    def learned() -> Mapping[str, Tensor]:
         labels = torch.arange(2000) % facts.n_classes
         generator = work.generator(200 + k)
         samples = warp(decoder.draw(labels, generator), settings.warp, generator)
-        work.run.checkpoints.save(name, features.learned(network, samples).tensors())
-        held = work.run.checkpoints.load(name)
-        assert held is not None
-    return features.from_tensors(untrained_classifier(facts, 0), held[0])
+        return features.learned(network, samples).tensors()
+
+    held = work.checkpoints.once(f"features {k + 1}", learned)
+    return features.from_tensors(untrained_classifier(facts, 0), held)
 
 
 def _labeller(
     proposer: Proposer, mechanism: NoisySum, n_samples: int, data: PrivateDataset, work: Workplace
 ) -> Labeller:
-    moments, checkpoints = mechanism.statistic, work.run.checkpoints
+    moments, checkpoints = mechanism.statistic, work.checkpoints
     assert isinstance(moments, LabelMoments)
-    held, fitted = checkpoints.load("axes"), checkpoints.load("labeller")
     labels = torch.arange(n_samples) % moments.n_classes
-    samples = None
-    if held is None or fitted is None:
-        samples = proposer.draw(labels, work.generator(300))
-    if held is None:
-        assert samples is not None
-        axes = Axes.fitted(in_parts(moments.features, samples), moments.n_axes)
-        checkpoints.save("axes", axes._asdict())
-    else:
-        axes = Axes(**held[0])
-    moments = moments.along(axes)
-    mechanism = NoisySum(moments, mechanism.noise_multiplier)
+
+    @cache
+    def samples() -> Tensor:
+        return proposer.draw(labels, work.generator(300))
+
+    def axes() -> Mapping[str, Tensor]:
+        rows = in_parts(moments.features, samples())
+        return Axes.fitted(rows, moments.n_axes)._asdict()
+
+    along = moments.along(Axes(**checkpoints.once("axes", axes)))
+    mechanism = NoisySum(along, mechanism.noise_multiplier)
     tables = released(data, LABEL, mechanism, checkpoints, work.show)
-    if fitted is not None:
-        found = Labeller(LabellerConfig(moments.features, moments.n_classes, moments.n_axes))
-        found.load_state_dict(fitted[0])
-        return found
-    assert samples is not None
-    noise, n_records = mechanism.noise_std, data.facts.n_records
-    found = labeller.fit(moments, tables, noise, n_records, samples, labels)
-    checkpoints.save("labeller", found.state_dict())
+
+    def fitted() -> Mapping[str, Tensor]:
+        noise, n_records = mechanism.noise_std, data.facts.n_records
+        return labeller.fit(along, tables, noise, n_records, samples(), labels).state_dict()
+
+    found = Labeller(LabellerConfig(along.features, along.n_classes, along.n_axes))
+    found.load_state_dict(checkpoints.once("labeller", fitted))
     return found

@@ -5,6 +5,7 @@ release and `dp-sad` distils.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from dpgen.stages import denoising, sketch, warm_start
 from dpgen.stages.moments import MEANS, SPREAD
 from dpgen.stages.teacher_plan import LABEL
 from dpgen.stages.teacher_settings import TeacherSettings, network
-from dpgen.training.denoising import NoiseLevels
+from dpgen.training.denoising import NoiseLevels, pretrain
 from dpgen.training.refit import fit_score
 from dpgen.training.refit_settings import RefitSettings
 
@@ -42,7 +43,7 @@ def train(
     denoiser = untrained(s, facts, work.seed).to(device)
     levels, others = NoiseLevels(n_draws=s.n_draws), dict[str, Proposer]()
     # A checkpoint of DP-SGD holds the whole network: what came before is not made again.
-    begun = work.run.checkpoints.load(LABEL) is not None
+    begun = work.checkpoints.load(LABEL) is not None
     means, spread = plan.mechanism(MEANS), plan.mechanism(SPREAD)
     if s.sketch is not None:
         proposer = sketch.run(s.sketch, facts, data, plan, work)
@@ -55,7 +56,7 @@ def train(
             others["proposals"] = proposer
     elif means is not None and spread is not None:
         gaussians = warm_start.run(
-            data, means, spread, facts.n_records, s.blend, work.run.checkpoints, show=work.show
+            data, means, spread, facts.n_records, s.blend, work.checkpoints, show=work.show
         )
         prior = denoiser.prior or GaussianDenoiser(
             Cosines(facts.shape, s.bands), facts.n_classes, denoiser.config.sigma_data
@@ -73,7 +74,7 @@ def train(
             learning_rate=s.learning_rate,
             ema_decay=s.ema_decay,
             micro_batch=work.micro_batch,
-            checkpoints=work.run.checkpoints,
+            checkpoints=work.checkpoints,
             accelerator=work.accelerator,
             show=work.show,
         )
@@ -95,25 +96,24 @@ def _pretrain(
     facts: PublicFacts,
     work: Workplace,
 ) -> None:
-    held = work.run.checkpoints.load("pretrained")
-    if held is not None:
-        denoiser.load_state_dict(held[0])
-        return
 
     def draw(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         labels = torch.randint(facts.n_classes, (n,), generator=generator)
         return prior.sample(labels, generator), labels
 
-    denoising.pretrain(
-        denoiser,
-        draw,
-        levels,
-        n_steps=settings.pretrain_steps,
-        batch_size=settings.pretrain_batch,
-        learning_rate=2e-3,
-        ema_decay=0.995,
-        generator=work.generator(1),
-        accelerator=work.accelerator,
-        show=work.show,
-    )
-    work.run.checkpoints.save("pretrained", denoiser.state_dict())
+    def pretrained() -> Mapping[str, Tensor]:
+        pretrain(
+            denoiser,
+            draw,
+            levels,
+            n_steps=settings.pretrain_steps,
+            batch_size=settings.pretrain_batch,
+            learning_rate=2e-3,
+            ema_decay=0.995,
+            generator=work.generator(1),
+            accelerator=work.accelerator,
+            show=work.show,
+        )
+        return denoiser.state_dict()
+
+    denoiser.load_state_dict(work.checkpoints.once("pretrained", pretrained))

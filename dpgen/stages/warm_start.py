@@ -60,17 +60,13 @@ def run(
     sums = released(data, MEANS, means, checkpoints, show)["sums"]
     centres, counts = class_means(sums, statistic, means.noise_std, n_records)
     # What the second release asks around is written down: computed again, it might be another one.
-    held = checkpoints.load(CENTRES)
-    if held is None:
-        checkpoints.save(CENTRES, {"centres": centres})
-    else:
-        centres = held[0]["centres"]
-    spread = replace(spread, statistic=around.around(centres))
+    asked = checkpoints.once(CENTRES, lambda: {"centres": centres})["centres"]
+    spread = replace(spread, statistic=around.around(asked))
     squares = released(data, SPREAD, spread, checkpoints, show)["squares"]
     covariances = class_covariances(squares, counts, spread.noise_std, n_records, blend)
     # What the basis leaves out is fine detail; a little of it keeps the model's support whole.
     complete = around.cosines.n_coefficients == math.prod(statistic.shape)
-    return ClassGaussians(centres, covariances, 0.0 if complete else 0.1)
+    return ClassGaussians(asked, covariances, 0.0 if complete else 0.1)
 
 
 def class_means(

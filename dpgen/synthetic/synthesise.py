@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,6 @@ from dpgen.images.images import Images
 from dpgen.methods.loading import load
 from dpgen.networks.proposer import ATTEMPTS, Proposer
 from dpgen.privacy.statements.certificate import CertificateError, tree_hash
-from dpgen.privacy.statements.notice import inherited_notice, sentences
-from dpgen.privacy.statements.statement import inherited
 from dpgen.progress import progress_bar
 from samplers import make_sampler
 
@@ -65,7 +63,7 @@ def synthesise(
     check_space(out, layout, n_images, facts.shape)  # type: ignore[arg-type]
     seed = secrets.randbits(31) if seed is None else seed
     chosen = (
-        generator.default_sampler(network)
+        generator.sampler_of(network)
         if sampler is None
         else make_sampler(sampler, n_steps=steps, sigma_min=0.02, sigma_max=20.0)
     )
@@ -81,12 +79,13 @@ def synthesise(
     )
     first: list[Images] = []
     statement: dict[str, Any] = {}
+    document = generator.document
 
     synthetic = {
         "samples": n_images,
         "labels": "uniform",
         "filters": filters(generator.proposer if sampler is None else None),
-        "sampler": repr(chosen),
+        "sampler": "none" if chosen is None else repr(chosen),
         "start": "noise" if sampler or generator.proposer is None else "proposals",
         "guidance": guidance,
         "labeller_guidance": labeller_guidance,
@@ -95,13 +94,9 @@ def synthesise(
         "format": layout,
     }
 
-    def stated(files: dict[str, Any]) -> dict[str, Any]:
+    def stated(files: dict[str, Any]) -> Mapping[str, Any]:
         try:
-            if generator.certified:
-                return inherited(generator.privacy, files=files, synthetic=synthetic)
-            notice = inherited_notice(generator.notice, files=files, synthetic=synthetic)
-            sentences(notice)
-            return notice
+            return document.inherited(files=files, synthetic=synthetic).content
         except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
             raise CertificateError(f"the statement of {run} lacks or misplaces {error}") from None
 
@@ -127,7 +122,7 @@ def synthesise(
             n_images=n_images,
             class_names=facts.class_names,
             certificate=certificate,
-            certificate_name="privacy.json" if generator.certified else "notice.json",
+            certificate_name=document.name,
         )
     if preview is not None:
         shown = 10 * min(facts.n_classes, 10)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig, loss_weight
 from dpgen.networks.ema import EMA
-from dpgen.progress import progress_bar
+from dpgen.training.loop import training_steps
 
 
 @dataclass(frozen=True)
@@ -67,24 +67,20 @@ def pretrain(
         optimizer, n_steps, eta_min=learning_rate / 20
     )
     ema = EMA(denoiser, ema_decay)
-    with progress_bar("pre-train on release", n_steps, show=show) as advance:
-        for _ in range(n_steps):
-            pixels, labels = sample_fn(batch_size, generator)
-            log_sigma = levels.mean + levels.std * torch.randn(batch_size, generator=generator)
-            noise = torch.randn(pixels.shape, generator=generator)
-            drop = torch.rand(batch_size, generator=generator) < levels.label_drop
-            labels = torch.where(drop, denoiser.null_label, labels)
-            pixels, labels, sigma, noise = (
-                t.to(device) for t in (pixels, labels, log_sigma.exp(), noise)
-            )
-            with accelerator.autocast():
-                denoised = denoiser(pixels + sigma[:, None, None, None] * noise, sigma, labels)
-            weight = loss_weight(sigma, denoiser.config.sigma_data)
-            loss = (weight * (denoised.float() - pixels).square().flatten(1).mean(1)).mean()
-            optimizer.zero_grad()
-            accelerator.backward(loss)
-            optimizer.step()
-            schedule.step()
-            ema.update(denoiser)
-            advance()
-    denoiser.load_state_dict(ema.module.state_dict())
+    for _ in training_steps("pre-train on release", n_steps, denoiser, ema, show=show):
+        pixels, labels = sample_fn(batch_size, generator)
+        log_sigma = levels.mean + levels.std * torch.randn(batch_size, generator=generator)
+        noise = torch.randn(pixels.shape, generator=generator)
+        drop = torch.rand(batch_size, generator=generator) < levels.label_drop
+        labels = torch.where(drop, denoiser.null_label, labels)
+        pixels, labels, sigma, noise = (
+            t.to(device) for t in (pixels, labels, log_sigma.exp(), noise)
+        )
+        with accelerator.autocast():
+            denoised = denoiser(pixels + sigma[:, None, None, None] * noise, sigma, labels)
+        weight = loss_weight(sigma, denoiser.config.sigma_data)
+        loss = (weight * (denoised.float() - pixels).square().flatten(1).mean(1)).mean()
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        optimizer.step()
+        schedule.step()

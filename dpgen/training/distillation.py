@@ -31,6 +31,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -44,6 +46,7 @@ from dpgen.networks.ema import EMA
 from dpgen.progress import progress_bar
 from dpgen.runs.checkpoint import Checkpoints, TrainingState
 from dpgen.training.distillation_settings import Distillation
+from dpgen.training.loop import Kept, training_steps
 from samplers import DDIM, Annealed
 
 LABEL = "student"
@@ -109,67 +112,88 @@ def distil(
     student_adam = torch.optim.Adam(
         student.parameters(), lr=settings.learning_rate, betas=(0.5, 0.99)
     )
-    judge_adam = torch.optim.Adam(
+    discriminator_adam = torch.optim.Adam(
         discriminator.parameters(), lr=settings.learning_rate, betas=(0.5, 0.99)
     )
     state = TrainingState(
         {"student": student, "discriminator": discriminator, "ema": ema},
-        {"student": student_adam, "discriminator": judge_adam},
+        {"student": student_adam, "discriminator": discriminator_adam},
         {"distillation": generator},
     )
-    start = 0
-    held = checkpoints.load(LABEL)
-    if held is not None:
-        tensors, numbers = held
-        start = int(numbers["step"])
-        state.load(tensors)
     sigma_data = teacher.config.sigma_data
     ladder = settings.levels()[:-1].float()
     fresh = settings.pairing == "fresh"
-    with progress_bar("student (distil)", settings.n_iterations, show=show, done=start) as advance:
-        for step in range(start, settings.n_iterations):
-            decay = 0.5 * (1 + math.cos(math.pi * step / settings.n_iterations))
-            for group in student_adam.param_groups:
-                group["lr"] = settings.learning_rate * decay
-            rows = torch.randint(len(pool.labels), (settings.batch_size,), generator=generator)
-            rung = torch.randint(len(ladder), (settings.batch_size,), generator=generator)
-            swap = torch.rand(settings.batch_size, generator=generator) < 0.5
-            x0, sigma, y = pool.images[rows], ladder[rung], pool.labels[rows]
-            if fresh:
-                step_out = torch.randn(x0.shape, generator=generator)
-            else:
-                step_out = pool.noise[rows] - x0 / ladder[0]
-            x_r = x0 + sigma[:, None, None, None] * step_out
-            x0, x_r, sigma, y, swap = (t.to(device) for t in (x0, x_r, sigma, y, swap))
-            with accelerator.autocast():
-                with torch.no_grad():
-                    x_t = teacher(x_r, sigma, y).float() if fresh else x0
-                x_s = student(x_r, sigma, y).float()
-            weight = loss_weight(sigma, sigma_data).clamp(max=10)
-            square = (x_s - x0).square().flatten(1).mean(1)
-            if fresh:
-                square = square + (x_s - x_t).square().flatten(1).mean(1)
-            loss = (weight * square).mean()
-            if settings.adversarial_weight > 0:
-                with accelerator.autocast():
-                    judged = discriminator(side_by_side(x_t, x_s.detach(), swap), sigma, y).float()
-                judge_loss = binary_cross_entropy_with_logits(judged, (~swap).float())
-                judge_adam.zero_grad()
-                accelerator.backward(judge_loss)
-                judge_adam.step()
-                with accelerator.autocast():
-                    judged = discriminator(side_by_side(x_t, x_s, swap), sigma, y).float()
-                fooled = binary_cross_entropy_with_logits(judged, swap.float())
-                loss = loss + settings.adversarial_weight * fooled
-            student_adam.zero_grad()
-            accelerator.backward(loss)
-            student_adam.step()
-            ema.update(student)
-            if checkpoints.due() or step + 1 == settings.n_iterations:
-                checkpoints.save(LABEL, state.tensors(), step=step + 1)
-            advance()
-    student.load_state_dict(ema.module.state_dict())
+
+    def judged(pair: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
+        with accelerator.autocast():
+            logits: Tensor = discriminator(pair, sigma, labels).float()
+        return logits
+
+    title, kept = "student (distil)", Kept(LABEL, checkpoints, state)
+    for step in training_steps(
+        title, settings.n_iterations, student, ema, show=show, kept=kept
+    ):  # fmt: skip
+        decay = 0.5 * (1 + math.cos(math.pi * step / settings.n_iterations))
+        for group in student_adam.param_groups:
+            group["lr"] = settings.learning_rate * decay
+        rows = torch.randint(len(pool.labels), (settings.batch_size,), generator=generator)
+        rung = torch.randint(len(ladder), (settings.batch_size,), generator=generator)
+        swap = torch.rand(settings.batch_size, generator=generator) < 0.5
+        x0, sigma, y = pool.images[rows], ladder[rung], pool.labels[rows]
+        if fresh:
+            step_out = torch.randn(x0.shape, generator=generator)
+        else:
+            step_out = pool.noise[rows] - x0 / ladder[0]
+        x_r = x0 + sigma[:, None, None, None] * step_out
+        x0, x_r, sigma, y, swap = (t.to(device) for t in (x0, x_r, sigma, y, swap))
+        with accelerator.autocast():
+            with torch.no_grad():
+                x_t = teacher(x_r, sigma, y).float() if fresh else x0
+            x_s = student(x_r, sigma, y).float()
+        weight = loss_weight(sigma, sigma_data).clamp(max=10)
+        square = (x_s - x0).square().flatten(1).mean(1)
+        if fresh:
+            square = square + (x_s - x_t).square().flatten(1).mean(1)
+        loss = (weight * square).mean()
+        if settings.adversarial_weight > 0:
+            fooled = adversarial_step(
+                partial(judged, sigma=sigma, labels=y), discriminator_adam, x_t, x_s, swap
+            )
+            loss = loss + settings.adversarial_weight * fooled
+        student_adam.zero_grad()
+        accelerator.backward(loss)
+        student_adam.step()
     return student.eval()
+
+
+def adversarial_step(
+    judged: Callable[[Tensor], Tensor],
+    adam: torch.optim.Optimizer,
+    teacher: Tensor,
+    student: Tensor,
+    swap: Tensor,
+    *,
+    reduction: str = "mean",
+) -> Tensor:
+    """Trains the discriminator for one step to tell the teacher's images from the student's.
+
+    Args:
+        judged: the discriminator, pairs (B, 2 C, H, W) -> logits (B,), high where the teacher seems
+            to be first.
+        adam: of its parameters.
+        teacher, student: images, (B, C, H, W); only ``student`` gets a gradient.
+        swap: where the student comes first, (B,).
+        reduction: "mean", or "none" for the loss of each pair.
+
+    Returns:
+        The student's adversarial loss: low where the discriminator is wrong.
+    """
+    logits = judged(side_by_side(teacher, student.detach(), swap))
+    adam.zero_grad()
+    binary_cross_entropy_with_logits(logits, (~swap).float()).backward()
+    adam.step()
+    logits = judged(side_by_side(teacher, student, swap))
+    return binary_cross_entropy_with_logits(logits, swap.float(), reduction=reduction)
 
 
 def side_by_side(teacher: Tensor, student: Tensor, swap: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from dpgen.networks.decoder import Decoder
 from dpgen.networks.ema import EMA
-from dpgen.progress import progress_bar
+from dpgen.training.loop import training_steps
 
 Embedding = tuple[Callable[[Tensor], Tensor], Tensor]
 """A feature map, (B, C, H, W) -> (B, D), and the released means of its features, (K, D)."""
@@ -66,21 +66,17 @@ def match(
     targets = [(phi, means.float().to(device)) for phi, means in embeddings]
     adam = torch.optim.Adam(decoder.parameters(), lr=learning_rate, betas=(0.9, 0.99))
     ema = EMA(decoder, 0.995, warm_up=True)
-    with progress_bar(title, n_steps, show=show) as advance:
-        for step in range(n_steps):
-            decay = 0.02 + 0.49 * (1 + math.cos(math.pi * step / n_steps))
-            for group in adam.param_groups:
-                group["lr"] = learning_rate * min(1.0, (step + 1) / 50) * decay
-            z = torch.randn(len(labels), decoder.config.n_latents, generator=generator)
-            x = decoder(z.to(device), labels)
-            terms = [
-                unbiased_mmd(phi(x).unflatten(0, (n_classes, n_per_class)), means)
-                for phi, means in targets
-            ]
-            adam.zero_grad()
-            torch.stack(terms).sum().backward()
-            nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
-            adam.step()
-            ema.update(decoder)
-            advance()
-    decoder.load_state_dict(ema.module.state_dict())
+    for step in training_steps(title, n_steps, decoder, ema, show=show):
+        decay = 0.02 + 0.49 * (1 + math.cos(math.pi * step / n_steps))
+        for group in adam.param_groups:
+            group["lr"] = learning_rate * min(1.0, (step + 1) / 50) * decay
+        z = torch.randn(len(labels), decoder.config.n_latents, generator=generator)
+        x = decoder(z.to(device), labels)
+        terms = [
+            unbiased_mmd(phi(x).unflatten(0, (n_classes, n_per_class)), means)
+            for phi, means in targets
+        ]
+        adam.zero_grad()
+        torch.stack(terms).sum().backward()
+        nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+        adam.step()

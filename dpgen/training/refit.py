@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -56,33 +58,33 @@ def fit_score(
     Args:
         levels: the law of training noise levels.
     """
-    s, checkpoints = settings, work.run.checkpoints
-    held = checkpoints.load("score")
-    if held is not None:
-        denoiser.load_state_dict(held[0])
-        return
-    pixels, labels = pool(proposer, s.n_samples, work, 400)
-    if denoiser.prior is not None:
-        bands = denoiser.config.prior_bands
-        describe(denoiser.prior, pixels, labels, Cosines(denoiser.config.shape, bands))
+    s = settings
 
-    def draw(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        rows = torch.randint(len(labels), (n,), generator=generator)
-        return pixels[rows], labels[rows]
+    def fitted() -> Mapping[str, Tensor]:
+        pixels, labels = pool(proposer, s.n_samples, work, 400)
+        if denoiser.prior is not None:
+            bands = denoiser.config.prior_bands
+            describe(denoiser.prior, pixels, labels, Cosines(denoiser.config.shape, bands))
 
-    pretrain(
-        denoiser,
-        draw,
-        levels,
-        n_steps=s.n_steps,
-        batch_size=s.batch_size,
-        learning_rate=s.learning_rate,
-        ema_decay=s.ema_decay,
-        generator=work.generator(401),
-        accelerator=work.accelerator,
-        show=work.show,
-    )
-    checkpoints.save("score", denoiser.state_dict())
+        def draw(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+            rows = torch.randint(len(labels), (n,), generator=generator)
+            return pixels[rows], labels[rows]
+
+        pretrain(
+            denoiser,
+            draw,
+            levels,
+            n_steps=s.n_steps,
+            batch_size=s.batch_size,
+            learning_rate=s.learning_rate,
+            ema_decay=s.ema_decay,
+            generator=work.generator(401),
+            accelerator=work.accelerator,
+            show=work.show,
+        )
+        return denoiser.state_dict()
+
+    denoiser.load_state_dict(work.checkpoints.once("score", fitted))
 
 
 def describe(gaussian: GaussianDenoiser, pixels: Tensor, labels: Tensor, cosines: Cosines) -> None:

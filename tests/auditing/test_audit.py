@@ -19,6 +19,7 @@ from dpgen.auditing import replay
 from dpgen.auditing.audit import audit
 from dpgen.auditing.findings import Audit
 from dpgen.data.private import PrivateDataset
+from dpgen.methods.loading import load
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms import clipping, noisy_step
 from dpgen.privacy.mechanisms.noise import KeyedNoise
@@ -94,7 +95,7 @@ def test_noise_that_is_a_tenth_too_small_is_a_violation(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(KeyedNoise, "add", _less)
-    found = audit(run, games=False)
+    found = audit(load(run), games=False)
     failed = {f.name for f in found.findings if not f.passed}
     expected = {f"{stage}: randomness" for stage in STAGES}
     # Tails that are too light go with it.
@@ -116,7 +117,7 @@ def one_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _failed(run: Path) -> set[str]:
-    return {f.name for f in audit(run, games=False, hardware=Hardware("cpu")).findings
+    return {f.name for f in audit(load(run), games=False, hardware=Hardware("cpu")).findings
             if not f.passed}  # fmt: skip
 
 
@@ -186,7 +187,7 @@ def test_a_kernel_that_rounds_by_the_row_is_a_violation_on_the_device_that_train
         return factors(norms, bound) * (1 - 1e-6 * (torch.arange(len(norms)) % 3).double())
 
     monkeypatch.setattr(clipping, "clip_factors", by_the_row)
-    found = audit(run, games=False, hardware=Hardware("cpu", micro_batch=5))
+    found = audit(load(run), games=False, hardware=Hardware("cpu", micro_batch=5))
     (wrong,) = (f for f in found.findings if not f.passed)
     assert wrong.name == "teacher: rows and neighbours in a micro-batch"
     seen = wrong.numbers
@@ -234,11 +235,11 @@ def test_what_cannot_be_audited_is_refused(
         assert refused.exit_code == 2 and rule in refused.stderr
     monkeypatch.setattr(auditor, "event_to_json", lambda event: [])
     with pytest.raises(ValueError, match="was charged other events than this version plans"):
-        audit(run)
+        audit(load(run))
 
 
 def test_a_seed_moves_stand_ins_and_no_noise(run: Path) -> None:
-    one, other = audit(run, games=False), audit(run, games=False, seed=1)
+    one, other = audit(load(run), games=False), audit(load(run), games=False, seed=1)
 
     def numbers(found: Audit, name: str) -> dict[str, Any]:
         return dict(next(f.numbers for f in found.findings if f.name == name))

@@ -139,7 +139,7 @@ class Telling(DPDM):
 
     def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> Mapping[str, nn.Module]:
         mean = float(data._source.pixels.float().mean())
-        notes = work.run.path / "notes"
+        notes = work.checkpoints._folder.parents[1] / "notes"
         notes.mkdir()
         (notes / "log.txt").write_text(str(mean))
         print(f"mean pixel {mean}")

@@ -22,6 +22,7 @@ from torch import Tensor
 import dpgen
 from dpgen.data.private import PrivateDataset
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
+from dpgen.methods.dpdm import DPDM
 from dpgen.methods.pge import PGE, PGESettings
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import event_to_json
@@ -31,6 +32,7 @@ from dpgen.privacy.ledger.shared_ledger import OverlapError
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.statements.certificate import CertificateError, sha256_file
+from dpgen.privacy.statements.document import Certificate, Notice, read_document
 from dpgen.privacy.statements.notice import UnverifiedClaim
 from dpgen.privacy.verification.verify import verify
 from dpgen.published import dp_sad as published_dp_sad
@@ -374,3 +376,50 @@ def test_only_the_published_flows_name_the_door_and_only_unverified_branches_nam
                     if part in found:
                         found[part].add(path.relative_to(ROOT / "dpgen").as_posix())
     assert found == allowed
+
+
+class Mislabelled(PGE):
+    """Declares that mode `paper` has a guarantee, and promises what it is: a claim."""
+
+    unverified_modes = frozenset()
+
+
+class Disowned(DPDM):
+    """Declares that mode `dpsgd` has no guarantee, and promises a plan."""
+
+    unverified_modes = frozenset({"dpsgd"})
+
+
+@pytest.mark.parametrize("kind", [Mislabelled, Disowned])
+def test_a_promise_of_another_type_than_the_mode_declares_is_refused_before_anything_is_charged(
+    kind: type[Any],
+    tmp_path: Path,
+    home: Path,
+    records: Any,  # noqa: ANN401
+    dataset: Callable[..., PrivateDataset],
+    untrained: Callable[..., Any],
+) -> None:
+    honest = pge() if kind is Mislabelled else untrained("dpdm")
+    generator, data = kind(budget=BUDGET, settings=honest.settings), dataset(records)
+    for ask in (
+        lambda: generator.fit(data, out=tmp_path / "run", allow_unverified=True),
+        lambda: generator.promise(_facts()),
+    ):
+        with pytest.raises(TypeError, match="must promise a (Plan, got a Claim|Claim, got a Plan)"):
+            ask()
+    assert not (tmp_path / "run").exists()
+    assert [line["kind"] for line in data.ledger.lines()] in ([], ["open"])
+
+
+def test_a_folder_with_a_document_of_the_other_type_is_not_loaded_as_finished(
+    tmp_path: Path,
+    records: Any,  # noqa: ANN401
+    dataset: Callable[..., PrivateDataset],
+) -> None:
+    folder = tmp_path / "run"
+    pge().fit(
+        dataset(records), out=folder, seed=1, hardware=Hardware("cpu"), allow_unverified=True
+    )
+    assert isinstance(read_document(folder), Notice)
+    with pytest.raises(CertificateError, match="does not hold what mode 'paper' releases"):
+        pge()._restore(folder, Certificate(read_document(folder).content))

@@ -202,7 +202,7 @@ def test_stage_two_has_no_parameter_that_could_carry_data() -> None:
     stage = inspect.signature(dp_sad.DPSAD._distil).parameters
     assert list(stage) == ["self", "network", "work"]
     assert [field.name for field in fields(dp_sad.Workplace)] == [
-        "run",
+        "checkpoints",
         "accelerator",
         "micro_batch",
         "seed",

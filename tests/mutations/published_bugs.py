@@ -45,7 +45,7 @@ class SoldDPSAD(DPSAD):
 
     unverified_modes = frozenset()
 
-    def plan(self, facts: PublicFacts) -> Plan:
+    def _promise(self, facts: PublicFacts) -> Plan:
         paper = self.resolve(facts).paper
         assert paper is not None
         claimed = published_dp_sad.claim(paper, facts, self.budget).settings
@@ -67,7 +67,7 @@ class SoldPGE(PGE):
 
     unverified_modes = frozenset()
 
-    def plan(self, facts: PublicFacts) -> Plan:
+    def _promise(self, facts: PublicFacts) -> Plan:
         statistic = ClassMeans(facts.shape, facts.n_classes, -0.4, radius=6.0, count_weight=1.0)
         mechanism = NoisySum(statistic, 1 / gaussian_mu(self.budget))
         return Plan((Stage(LABEL, mechanism),), facts.relation)

@@ -13,6 +13,7 @@ import pytest
 from dpgen.auditing.audit import audit
 from dpgen.data.private import PrivateDataset
 from dpgen.methods.dp_sad import DPSAD
+from dpgen.methods.loading import load
 from dpgen.methods.pge import PGE
 from dpgen.privacy.accounting import accountant as accounting
 from dpgen.privacy.statements import earlier, statement
@@ -143,7 +144,9 @@ def test_a_paper_mode_gets_no_certificate_and_is_not_verified(
     with pytest.raises(CertificateError, match="carries a notice, not a certificate"):
         verify(run)
     with pytest.raises(UnverifiedClaim, match="carries a notice, not a certificate"):
-        audit(run)
+        audit(load(run))
+    with pytest.raises(UnverifiedClaim, match="carries a notice, not a certificate"):
+        audit(load(run, allow_unverified=True))
 
 
 def test_the_committed_table_is_that_of_this_run(request: pytest.FixtureRequest) -> None:

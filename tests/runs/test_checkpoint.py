@@ -145,3 +145,28 @@ def test_due_says_yes_after_its_seconds(tmp_path: Path, monkeypatch: pytest.Monk
         seen.append(states.due())
         assert always.due()
     assert seen == [False, False, True, False, False, True]
+
+
+def test_what_is_made_once_is_made_once_and_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make() -> dict[str, torch.Tensor]:
+        made.append(1)
+        return {"a": torch.arange(6.0).reshape(2, 3).T}
+
+    first = Checkpoints(tmp_path / "state").once("a", make)
+    again = Checkpoints(tmp_path / "state").once("a", make)
+    assert made == [1] and torch.equal(first["a"], torch.arange(6.0).reshape(2, 3).T)
+    assert torch.equal(first["a"], again["a"]) and first["a"].stride() == again["a"].stride()
+
+
+def test_what_fails_while_it_is_made_is_made_again(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "state")
+
+    def failing() -> dict[str, torch.Tensor]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.once("a", failing)
+    assert checkpoints.load("a") is None
+    assert checkpoints.once("a", lambda: {"b": torch.ones(1)})["b"] == 1

@@ -12,7 +12,8 @@ from typing import Any
 
 from dpgen.privacy.accounting.accountant import ACCOUNTANT, round_up
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.statements.statement import INSTALLATION, Basis, accounting_of
+from dpgen.privacy.statements.statement import Basis, accounting_of
+from dpgen.privacy.statements.tuning import INSTALLATION
 
 SETTLED = 1.002  # two prices of one event may differ by what the accountant leaves open
 THEOREMS = {

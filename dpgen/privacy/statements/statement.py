@@ -24,6 +24,7 @@ from dpgen.privacy.ledger.charges import charged_event, relation_of, releases_of
 from dpgen.privacy.statements.certificate import SCHEMA
 from dpgen.privacy.statements.proofs import applying
 from dpgen.privacy.statements.recorded import SGD, Settings, is_sampled
+from dpgen.privacy.statements.tuning import tuning_of
 from dpgen.storage.canonical import digest
 
 CAVEATS = (
@@ -35,7 +36,6 @@ CAVEATS = (
     "it, are not covered",
 )
 SECOND = "opacus Renyi"
-INSTALLATION = "installation"  # where the ledger of private data lies
 
 
 def sentence(
@@ -103,47 +103,6 @@ def accounting_of(
             },
         },
     }
-
-
-def tuning_of(data_set: Mapping[str, Any]) -> dict[str, Any]:
-    """Says what the choice of settings may have cost beside this run.
-
-    Args:
-        data_set: what the data set's whole ledger says.
-    """
-    n, total = data_set["runs"], data_set["total_epsilon"]
-    counted = (
-        f"This run and all others on this data set, {n} in all, are charged to its ledger"
-        if data_set["ledger"] == INSTALLATION
-        else "Runs on this data set are not counted together: it was taken for public"
-    )
-    # Statements from before records were marked say nothing of other data sets.
-    shared = f"{shared_sentence(data_set)} " if "record_total_epsilon" in data_set else ""
-    return {
-        "runs_charged": n,
-        "total_epsilon": total,
-        "statement": f"{counted}; epsilon above is of this run alone. {shared}Settings that were "
-        "chosen by metrics of private records, as losses, accuracies or distances to them, are not "
-        "covered.",
-    }
-
-
-def shared_sentence(data_set: Mapping[str, Any]) -> str:
-    """Says what a record can have spent in all data sets that it is in, and what was not seen."""
-    most = data_set["record_total_epsilon"]
-    spent = (
-        f"no record of it has spent more than epsilon = {most:g}"
-        if isinstance(most, int | float)
-        else "there is no bound on what a record of it has spent"
-    )
-    return (
-        f"Runs on other data sets that have one of its records counted in, {spent} at delta = "
-        f"{round_up(data_set['limit']['delta'], 6):g}, as far as this installation of dpgen "
-        "recognises records: by pixels that are exactly the same and of more than one colour; not "
-        "where a pixel changed, as in a resize or a lossy compression, not in other installations, "
-        "and not in ledgers from before records were marked. This number has no noise on it: the "
-        "guarantee does not cover whether records are shared."
-    )
 
 
 def implementation_of(stages: Mapping[str, Settings], relation: Relation) -> dict[str, Any]:

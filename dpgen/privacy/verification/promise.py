@@ -23,7 +23,8 @@ from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.statements import earlier
 from dpgen.privacy.statements.certificate import EARLIER, CertificateError
 from dpgen.privacy.statements.recorded import leaf_of, n_records_of
-from dpgen.privacy.statements.statement import INSTALLATION, Basis, derived, stated_relation
+from dpgen.privacy.statements.statement import Basis, derived, stated_relation
+from dpgen.privacy.statements.tuning import INSTALLATION
 from dpgen.privacy.verification.check import Check, agree, unversioned
 
 MOST_STAGES = 1000

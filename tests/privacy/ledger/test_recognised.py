@@ -21,7 +21,7 @@ from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statements.certificate import read_statement, statement_bytes
-from dpgen.privacy.statements.statement import tuning_of
+from dpgen.privacy.statements.tuning import tuning_of
 from dpgen.privacy.verification.verify import verify
 from dpgen.storage.canonical import digest
 from tests.privacy.installation import price_by_count, runs_in

@@ -72,12 +72,20 @@ def test_hostile_data_are_one_line_and_nothing_is_left(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def gibibyte(path: Path) -> None:
+    bombs.sparse(path, bombs.GIB)
+
+
 @pytest.mark.parametrize("option", ["--facts", "--config", "--ledger"])
-@pytest.mark.parametrize("make", [os.mkfifo, lambda p: p.symlink_to("/dev/zero"), bombs.sparse])
+@pytest.mark.parametrize("make", [os.mkfifo, device, gibibyte])
 def test_hostile_settings_are_one_line(
-    tmp_path: Path, option: str, make: Callable[..., object]
+    tmp_path: Path, option: str, make: Callable[[Path], object]
 ) -> None:
-    make(tmp_path / "f", *([bombs.GIB] if make is bombs.sparse else []))
+    make(tmp_path / "f")
     np.savez(tmp_path / "a.npz", images=np.zeros((20, 8, 8), np.uint8))
     result = dpgen(
         *TRAIN, "--data", tmp_path / "a.npz", option, tmp_path / "f", "--out", tmp_path / "run"
@@ -86,9 +94,7 @@ def test_hostile_settings_are_one_line(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    "make", [os.mkfifo, lambda p: p.symlink_to("/dev/zero"), lambda p: bombs.sparse(p, bombs.GIB)]
-)
+@pytest.mark.parametrize("make", [os.mkfifo, device, gibibyte])
 def test_a_hostile_benchmark_file_is_one_line(
     tmp_path: Path, make: Callable[[Path], object]
 ) -> None:

@@ -55,6 +55,7 @@ def write(
         (lambda w: w["prior.rest"].fill_(float("inf")), r"weight prior\.rest is not finite"),
         (lambda w: w["prior.means"][1, 0, 3].fill_(float("nan")), "weight prior.means is not fin"),
     ],
+    ids=["absent", "extra", "length", "rank", "float64", "int64", "infinite", "not a number"],
 )
 def test_a_file_must_hold_the_very_tensors_of_its_network(
     tmp_path: Path, change: Change, word: str

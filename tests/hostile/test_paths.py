@@ -40,6 +40,10 @@ def device(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
 
+def link(path: Path) -> None:
+    path.symlink_to("victim")
+
+
 def circle(path: Path) -> None:
     path.symlink_to(path.name)
 
@@ -201,7 +205,7 @@ def test_a_partial_file_that_is_a_link_is_replaced_and_not_written_through(tmp_p
 
 
 @pytest.mark.parametrize("name", [".out.partial", ".out.partial.lock"])
-@pytest.mark.parametrize("make", [os.mkfifo, device, circle, lambda p: p.symlink_to("victim")])
+@pytest.mark.parametrize("make", [os.mkfifo, device, circle, link])
 def test_an_output_is_not_written_through_what_lies_in_its_way(
     tmp_path: Path, name: str, make: Make
 ) -> None:

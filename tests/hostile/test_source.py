@@ -68,9 +68,9 @@ def _dotted(node: ast.AST, named: dict[str, str]) -> str:
     return ".".join([named.get(node.id, node.id), *reversed(parts)])
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_nothing_that_a_file_holds_is_run(path: Path) -> None:
-    assert faults(path.read_text(encoding="utf-8")) == []
+def test_nothing_that_a_file_holds_is_run() -> None:
+    found = {str(p.relative_to(ROOT)): faults(p.read_text(encoding="utf-8")) for p in FILES}
+    assert len(found) > 200 and not {name: calls for name, calls in found.items() if calls}
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ def test_bad_images_are_refused(pixels: torch.Tensor, labels: torch.Tensor, word
         lambda i: (PIXELS[i].permute(1, 2, 0).numpy(), LABELS[i]),
         lambda i: (as_picture(i), np.int64(LABELS[i])),
     ],
+    ids=["tensors", "arrays", "pictures"],
 )
 def test_items_of_a_torch_dataset_may_be_tensors_arrays_or_pictures(
     item_fn: Callable[[int], object],

@@ -25,6 +25,18 @@ from dpgen.stages.teacher import TeacherSettings
 from dpgen.training.distillation import Distillation
 
 BUDGET = Budget(0.3, 1e-3)
+# Files that take a minute or more, the longest first.
+LONGEST = ("tests/mutations/test_mutations.py",)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the files, the longest begin: none of them is left for the
+    end, when the other processes have nothing to do.
+    """
+    if hasattr(config, "workerinput"):
+        places = {name: place for place, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: places.get(item.nodeid.split("::")[0], len(places)))
 
 
 @pytest.fixture

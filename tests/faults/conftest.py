@@ -1,4 +1,6 @@
-"""``scripts/fault_rounds``, the package of ``scripts/faults.py``, and one small world."""
+"""``fault_rounds``, the package beside this file and behind ``scripts/faults.py``, and one small
+world.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,9 @@ import pytest
 import torch
 
 TRAINING = "quick"
-SCRIPTS = str(Path(__file__).parents[2] / "scripts")
-if SCRIPTS not in sys.path:
-    sys.path.append(SCRIPTS)
+HERE = str(Path(__file__).parent)
+if HERE not in sys.path:
+    sys.path.append(HERE)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from fault_rounds import session
 from fault_rounds.rounds import Round, Skipped
+from fault_rounds.tally import table, tally
 
 
 @pytest.fixture(scope="module")
@@ -55,34 +57,32 @@ def broken(this: Round) -> None:
     raise KeyError("the checker's own fault")
 
 
-def test_a_violation_is_counted_and_its_round_draws_the_same_again(
-    script: ModuleType, tmp_path: Path
-) -> None:
-    world = Nowhere(tmp_path)
+def test_a_violation_is_counted_and_its_round_draws_the_same_again(tmp_path: Path) -> None:
+    world: Any = Nowhere(tmp_path)
     kinds = {"torn": torn, "sound": sound, "absent": absent, "broken": broken}
-    pairs = script.order(kinds, 8, None)
-    rows = [script.do(world, name, kinds[name], 5, number) for number, name in pairs]
+    pairs = session.order(kinds, 8, None)
+    rows = [session.do(world, name, kinds[name], 5, number) for number, name in pairs]
     told = {row["round"]: row["violations"] for row in rows if row["violations"]}
     assert sorted(told) == [0, 3, 4, 7]
     assert told[0] != told[4]
-    ((number, name),) = script.order(kinds, 8, 4)
-    assert script.do(world, name, kinds[name], 5, number)["violations"] == told[4]
-    lines = {line.split("  ")[0]: line.split() for line in script.tally(rows).splitlines()}
+    ((number, name),) = session.order(kinds, 8, 4)
+    assert session.do(world, name, kinds[name], 5, number)["violations"] == told[4]
+    lines = {line.split("  ")[0]: line.split() for line in tally(rows).splitlines()}
     assert lines["torn"][1:4] == ["2", "0", "2"] and lines["absent"][1:4] == ["2", "2", "0"]
     assert lines["sound"][1:4] == ["2", "0", "0"] and lines["broken"][1:4] == ["2", "0", "2"]
     assert lines["all"][1:4] == ["8", "2", "4"] and lines["files whole"][2:] == ["4", "2"]
-    table = script.table(rows, "python it").splitlines()
-    assert table[0].startswith("Made by `python it`, in 0 minutes")
-    assert {"| torn | 2 | 0 | 2 |", "| sound | 2 | 0 | 0 |", "| absent | 2 | 2 | 0 |"} < {*table}
-    assert {"| **all** | 8 | 2 | 4 |", "| files whole | 4 | 2 |", "| finishes | 0 | 0 |"} < {*table}
+    shown = table(rows, "python it").splitlines()
+    assert shown[0].startswith("Made by `python it`, in 0 minutes")
+    assert {"| torn | 2 | 0 | 2 |", "| sound | 2 | 0 | 0 |", "| absent | 2 | 2 | 0 |"} < {*shown}
+    assert {"| **all** | 8 | 2 | 4 |", "| files whole | 4 | 2 |", "| finishes | 0 | 0 |"} < {*shown}
 
 
 def test_the_script_ends_with_1_when_an_invariant_is_violated(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(script, "World", Nowhere)
+    monkeypatch.setattr(session, "World", Nowhere)
     for kind, status in ((torn, 1), (sound, None)):
-        monkeypatch.setattr(script, "all_kinds", lambda kind=kind: {"kind": kind})
+        monkeypatch.setattr(session, "all_kinds", lambda kind=kind: {"kind": kind})
         out, more = tmp_path / "out.json", ["--table", str(tmp_path / "table.md")]
         monkeypatch.setattr(sys, "argv", ["faults.py", "--rounds", "2", "--out", str(out), *more])
         if status is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.dpdm import DPDM, DPDMSettings
+from dpgen.networks.denoiser_config import PRESETS, Preset
 from dpgen.privacy.accounting import accountant as accounting
 from dpgen.privacy.accounting import forms
 from dpgen.privacy.accounting.accountant import Adjacency, Budget
@@ -26,7 +29,7 @@ from dpgen.training.distillation import Distillation
 
 BUDGET = Budget(0.3, 1e-3)
 # Files that take a minute or more, the longest first.
-LONGEST = ("tests/mutations/test_mutations.py",)
+LONGEST = ("tests/mutations/test_mutations.py", "tests/test_cli_evaluation.py")
 
 
 @pytest.hookimpl(trylast=True)
@@ -37,6 +40,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         places = {name: place for place, name in enumerate(LONGEST)}
         items.sort(key=lambda item: places.get(item.nodeid.split("::")[0], len(places)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_power_cuts() -> Iterator[None]:
+    """``os.fsync`` without its wait for the disk, which was half of a small fit: no test cuts the
+    power, and a kill loses nothing that was written. A closed descriptor is an error as ever. Tests
+    of what is synced, and of disks that fail at it, put a function of their own in this place.
+    """
+
+    def checked(descriptor: int) -> None:
+        os.fstat(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", checked)
+        yield
+
+
+@pytest.fixture
+def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The preset "tiny" as one level of eight channels, with every kind of layer of the real one
+    but those between levels.
+    """
+    monkeypatch.setitem(PRESETS, "tiny", Preset((8,), 1, 4, 99, 0, "tests"))
 
 
 @pytest.fixture
@@ -77,6 +103,25 @@ def remembering_accountant(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "second_opinion", opinion)
     for name in ("mu_of", "profile_of", "units_of"):
         monkeypatch.setattr(statement, name, _remembered(getattr(forms, name)))
+
+
+@pytest.fixture
+def remembered_axes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The eigenvectors of the labeller's features, which take longer than the rest of its fit, of
+    the very same matrix once: one bit of another is another question.
+    """
+    function = torch.linalg.eigh
+
+    def ask(matrix: Tensor) -> tuple[Tensor, Tensor]:
+        if len(matrix) < 500:
+            return function(matrix)
+        question = f"eigh {hashlib.sha256(matrix.numpy()).hexdigest()}"
+        if question not in _ANSWERS:
+            _ANSWERS[question] = function(matrix)
+        values, vectors = _ANSWERS[question]
+        return values.clone(), vectors.clone()
+
+    monkeypatch.setattr(torch.linalg, "eigh", ask)
 
 
 class Records:

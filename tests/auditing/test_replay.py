@@ -24,7 +24,9 @@ from dpgen.runs.context import Workplace
 from dpgen.stages.moments import ClassMeans
 from dpgen.stages.sketch_settings import SketchSettings
 
-pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")
+pytestmark = pytest.mark.usefixtures(
+    "one_thread", "home", "remembering_accountant", "small_network", "remembered_axes"
+)
 
 FACTS = PublicFacts((1, 8, 8), ("a", "b", "c"), 500)
 STAGES = {"class means", "class spread", "teacher"}

@@ -1,5 +1,5 @@
 """Every test here runs on one thread, in an installation of its own, with accountants that
-remember.
+remember and a small network.
 """
 
 from __future__ import annotations
@@ -8,5 +8,11 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def surroundings(one_thread: None, home: None, remembering_accountant: None) -> None:
+def surroundings(
+    one_thread: None,
+    home: None,
+    remembering_accountant: None,
+    remembered_axes: None,
+    small_network: None,
+) -> None:
     """What `tests/conftest.py` makes, for every test of this folder."""

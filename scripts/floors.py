@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+# Not as tests.rooms: torch-fidelity installs a package called tests.
+sys.path.insert(0, str(ROOT / "tests"))
 
-from tests.rooms import arrows, floors, modules  # noqa: E402
+from rooms import arrows, floors, modules  # noqa: E402
 
 MOST_LINES = 300
 

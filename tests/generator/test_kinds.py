@@ -99,7 +99,7 @@ class Toy(PrivateGenerator):
     def _learn(
         self, data: PrivateDataset, promise: Plan, work: Workplace
     ) -> dict[str, nn.Module]:
-        mechanism, facts = promise.mechanism(MEANS), data.facts
+        mechanism, facts = promise.stages[0].mechanism, data.facts
         assert isinstance(mechanism, NoisySum) and isinstance(mechanism.statistic, ClassMeans)
         sums = released(data, MEANS, mechanism, work.checkpoints, work.show)["sums"]
         means, _ = class_means(sums, mechanism.statistic, mechanism.noise_std, facts.n_records)

@@ -20,6 +20,7 @@ import torch
 from click.testing import Result
 from PIL import Image
 
+from dpgen.data.formats.table import written
 from dpgen.data.sources import read_images
 from dpgen.methods.dp_sad import DPSAD
 from dpgen.privacy.verification.verify import verify
@@ -493,7 +494,7 @@ def test_verify_fails_where_there_is_nothing_to_verify(tmp_path: Path) -> None:
     assert result.exit_code == 1 and "FAILED" in result.stderr
 
 
-@pytest.mark.parametrize("layout", ["folder", "npz", "parquet", "webdataset"])
+@pytest.mark.parametrize("layout", written())
 def test_too_little_disk_is_refused_before_anything_is_written(
     layout: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -640,7 +641,7 @@ def test_a_run_says_what_it_declared_and_what_it_guarantees(archive: Path, tmp_p
     assert json.loads((tmp_path / "run" / "config.json").read_text())["seed"] == 4
 
 
-@pytest.mark.parametrize("layout", ["folder", "npz", "parquet", "webdataset"])
+@pytest.mark.parametrize("layout", written())
 def test_every_format_is_written_verified_and_read_back(
     layout: str, run: Path, tmp_path: Path
 ) -> None:

@@ -78,7 +78,8 @@ ALLOWED: dict[str, set[str]] = {
         "privacy.verification", "progress", "samplers",
     },
     "commands": {
-        "auditing", "benchmark", "data", "evaluation", "generator", "images", "methods",
+        "auditing", "benchmark", "data", "data.formats", "evaluation", "generator", "images",
+        "methods",
         "privacy.accounting", "privacy.ledger", "privacy.statements", "privacy.verification",
         "progress", "runs", "settings", "storage", "synthetic",
     },

@@ -43,7 +43,7 @@ def synthesise(
     run without a guarantee it is the model's notice.
 
     Args:
-        layout: folder, npz, parquet or webdataset.
+        layout: format of the files, one of `dpgen.data.formats.table.written()`.
         preview: where to write a picture of a few images.
         seed: of the sampling; drawn and recorded when ``None``.
         allow_unverified: takes a run that carries a notice instead of a certificate, too.
@@ -60,7 +60,7 @@ def synthesise(
     generator = load(run, allow_unverified=allow_unverified)
     facts = generator.facts
     assert facts is not None
-    check_space(out, layout, n_images, facts.shape)  # type: ignore[arg-type]
+    check_space(out, layout, n_images, facts.shape)
     seed = secrets.randbits(31) if seed is None else seed
     chosen = (
         generator.sampler_of(network)
@@ -118,7 +118,7 @@ def synthesise(
         write_images(
             counted(),
             out,
-            format=layout,  # type: ignore[arg-type]
+            format=layout,
             n_images=n_images,
             class_names=facts.class_names,
             certificate=certificate,

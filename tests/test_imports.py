@@ -79,9 +79,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "commands": {
         "auditing", "benchmark", "data", "data.formats", "evaluation", "generator", "images",
-        "methods",
-        "privacy.accounting", "privacy.ledger", "privacy.statements", "privacy.verification",
-        "progress", "runs", "settings", "storage", "synthetic",
+        "methods", "privacy.accounting", "privacy.ledger", "privacy.statements",
+        "privacy.verification", "progress", "runs", "samplers", "settings", "storage", "synthetic",
     },
 }  # fmt: skip
 

@@ -31,7 +31,11 @@ class OneOf(click.ParamType):  # type: ignore[type-arg]
     ) -> str:  # fmt: skip
         names = list(self.names_fn())
         if value not in names:
-            self.fail(f"{value!r} is not one of {', '.join(names)}.", param, ctx)
+            from dpgen.settings import nearest
+
+            self.fail(
+                f"{value!r} is not one of {', '.join(names)}; {nearest(value, names)}", param, ctx
+            )
         return str(value)
 
 

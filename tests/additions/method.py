@@ -54,16 +54,18 @@ class Toy(PrivateGenerator):
     def resolve(self, facts: PublicFacts) -> ToySettings:
         return self.settings.resolved(facts)
 
-    def plan(self, facts: PublicFacts) -> Plan:
+    def _promise(self, facts: PublicFacts) -> Plan:
         return self.settings.plan(facts, self.budget)
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         return Rehearsal(1.0, 2**20, 1, "CPU")
 
-    def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> Mapping[str, nn.Module]:
-        facts, mechanism = data.facts, plan.mechanism(MEANS)
+    def _learn(
+        self, data: PrivateDataset, promise: Plan, work: Workplace
+    ) -> Mapping[str, nn.Module]:
+        facts, mechanism = data.facts, promise.mechanism(MEANS)
         assert isinstance(mechanism, NoisySum)
-        sums = released(data, MEANS, mechanism, work.run.checkpoints, work.show)["sums"]
+        sums = released(data, MEANS, mechanism, work.checkpoints, work.show)["sums"]
         counts = shrunk_counts(sums[:, -1], mechanism.noise_std, facts.n_records)
         preset = self.settings.preset
         config = DenoiserConfig.preset(preset, facts.shape, facts.n_classes, prior_bands=BANDS)

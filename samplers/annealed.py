@@ -56,6 +56,8 @@ class Annealed:
             raise ValueError("Annealed needs a transport, a kernel or both, got neither")
         if self.n_kernel_steps < 1:
             raise ValueError(f"n_kernel_steps must be at least 1, got {self.n_kernel_steps}")
+        if self.n_kernel_steps != int(self.n_kernel_steps):
+            raise ValueError(f"n_kernel_steps must be a whole number, got {self.n_kernel_steps}")
         if self.kernel is None and self.n_kernel_steps != 1:
             raise ValueError(f"n_kernel_steps = {self.n_kernel_steps} needs a kernel, got none")
         if self.transport is not None and not self.denoise:

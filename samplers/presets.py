@@ -112,6 +112,10 @@ def make_sampler(
     for option in options:
         if option not in known:
             raise ValueError(f"options of {name} are {', '.join(known)}, {_got(option, known)}")
+    numbers = {"sigma_min": sigma_min, "sigma_max": sigma_max, **options}
+    for option, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{option} must be a number, got {value!r}")
     ladder = {"rho": options.pop("rho")} if "rho" in options else {}
     return make(Karras(n_steps, sigma_min=sigma_min, sigma_max=sigma_max, **ladder), **options)
 

@@ -20,9 +20,12 @@ import torch
 from click.testing import Result
 from PIL import Image
 
+from dpgen.data.formats.table import written
 from dpgen.data.sources import read_images
 from dpgen.methods.dp_sad import DPSAD
+from dpgen.networks.denoiser_config import PRESETS
 from dpgen.privacy.verification.verify import verify
+from samplers import SAMPLERS
 from tests.commands import dpgen
 
 pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant")
@@ -205,7 +208,7 @@ def test_methods_are_listed_with_what_they_guarantee() -> None:
         ),
         (
             ["dp-sad", *BUDGET, "--set", "teacher.preset=huge"],
-            ["preset must be one of quick, tiny, small, base, got 'huge'"],
+            [f"preset must be one of {', '.join(PRESETS)}, got 'huge'"],
         ),
         (["dp-sad", *BUDGET, "--set", "teacher.batch=0"], ["batch must lie in [1,"]),
         (["dp-sad", *BUDGET, "--set", "teacher.clip_norm=0"], ["clip_norm must be a number"]),
@@ -493,7 +496,7 @@ def test_verify_fails_where_there_is_nothing_to_verify(tmp_path: Path) -> None:
     assert result.exit_code == 1 and "FAILED" in result.stderr
 
 
-@pytest.mark.parametrize("layout", ["folder", "npz", "parquet", "webdataset"])
+@pytest.mark.parametrize("layout", written())
 def test_too_little_disk_is_refused_before_anything_is_written(
     layout: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -640,7 +643,7 @@ def test_a_run_says_what_it_declared_and_what_it_guarantees(archive: Path, tmp_p
     assert json.loads((tmp_path / "run" / "config.json").read_text())["seed"] == 4
 
 
-@pytest.mark.parametrize("layout", ["folder", "npz", "parquet", "webdataset"])
+@pytest.mark.parametrize("layout", written())
 def test_every_format_is_written_verified_and_read_back(
     layout: str, run: Path, tmp_path: Path
 ) -> None:
@@ -670,6 +673,43 @@ def test_every_format_is_written_verified_and_read_back(
     tampered = dpgen("verify", out, "--json")
     assert tampered.exit_code == 1
     assert json.loads(tampered.stdout)["passed"] is False
+
+
+def test_options_of_a_sampler_are_listed_taken_and_recorded(run: Path, tmp_path: Path) -> None:
+    shown = " ".join(dpgen("sample", "--help").stdout.split())
+    for name, (_, options) in SAMPLERS.items():
+        assert f"{name} {', '.join((*options, 'rho'))}" in shown
+    drawn = []
+    for k, chosen in enumerate((["sigma_max=9"], ["sigma_max=9", "eta=0.5", "rho=3"])):
+        out = tmp_path / str(k)
+        given = [part for text in chosen for part in ("--set", text)]
+        done = dpgen(
+            "sample", run, "-n", 2, "--seed", 1, "--sampler", "ddim", "--steps", 2, *given,
+            "--format", "npz", "--out", out, "-q", *CPU,
+        )  # fmt: skip
+        assert done.exit_code == 0, done.stderr
+        drawn.append(read_images(out).pixels)
+        said = json.loads((out / "privacy.json").read_text())["synthetic_dataset"]["sampler"]
+        assert "sigma_max=9" in said and ("eta=0.5" in said and "rho=3" in said) == bool(k)
+    assert not torch.equal(*drawn)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--set", "eta=1"], ["--set eta", "--sampler"]),
+        (["--sampler", "ddim", "--set", "etta=1"], ["options of ddim are eta, rho", "'eta'"]),
+        (["--sampler", "ddim", "--set", "eta=yes"], ["eta must be a number, got 'yes'"]),
+        (["--sampler", "ddim", "--set", "sigma_min=true"], ["sigma_min must be a number"]),
+        (["--sampler", "heun", "--set", "n_steps=3"], ["--steps"]),
+        (["--sampler", "langevin", "--set", "n_kernel_steps=1.5"], ["whole number, got 1.5"]),
+    ],
+)
+def test_options_that_a_sampler_cannot_have_are_refused_before_anything_is_drawn(
+    given: list[str], words: list[str], run: Path, tmp_path: Path
+) -> None:
+    assert_refused(dpgen("sample", run, "-n", 2, "--out", tmp_path / "out", *given), *words)
+    assert not (tmp_path / "out").exists()
 
 
 def test_any_sampler_draws_from_a_run(run: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import dpgen
 from tests.rooms import arrows, floors, imports, modules, room
 
 ROOT = Path(__file__).parents[1]
@@ -78,9 +79,9 @@ ALLOWED: dict[str, set[str]] = {
         "privacy.verification", "progress", "samplers",
     },
     "commands": {
-        "auditing", "benchmark", "data", "evaluation", "generator", "images", "methods",
-        "privacy.accounting", "privacy.ledger", "privacy.statements", "privacy.verification",
-        "progress", "runs", "settings", "storage", "synthetic",
+        "auditing", "benchmark", "data", "data.formats", "evaluation", "generator", "images",
+        "methods", "privacy.accounting", "privacy.ledger", "privacy.statements",
+        "privacy.verification", "progress", "runs", "samplers", "settings", "storage", "synthetic",
     },
 }  # fmt: skip
 
@@ -97,6 +98,10 @@ def test_every_room_imports_what_the_table_says_and_nothing_else() -> None:
 
 def test_the_package_itself_imports_nothing_of_its_own() -> None:
     assert not [one for one in imports(ROOT / "dpgen" / "__init__.py", modules(ROOT))]
+
+
+def test_every_public_name_is_where_the_package_says() -> None:
+    assert [name for name in dpgen.__all__ if not hasattr(dpgen, name)] == []
 
 
 def test_methods_never_import_each_other() -> None:

@@ -14,9 +14,9 @@ from dpgen.data.formats.location import Split
 from dpgen.data.opening import open_images
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import read_images
+from dpgen.evaluation.evaluation import Evaluation, Protocol, evaluate
 from dpgen.evaluation.feature_networks import feature_network
-from dpgen.evaluation.fidelity import Fidelity, FidelityProtocol, fidelity
-from dpgen.evaluation.utility import UtilityProtocol, utility
+from dpgen.evaluation.fidelity_protocol import FidelityProtocol
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.grid import save_grid
 from dpgen.images.images import Images, PublicFacts
@@ -82,8 +82,8 @@ def do(settings: BenchmarkSettings, cell: Cell, folder: Path) -> dict[str, Any]:
     drawn = time.perf_counter()
     n_classes = data.facts.n_classes
     save_grid(images, place / "grid.png", n_classes=n_classes, n_columns=N_COLUMNS)
-    closeness = faithful(settings, folder, images, data)
-    metrics = closeness.metrics() | accuracies(settings, images, n_classes, cell.seed)
+    found = judged(settings, folder, images, data, seed=cell.seed, networks=settings.networks)
+    assert found.fidelity is not None
     assert generator.folder is not None
     checks = verify(generator.folder)
     statement = generator.privacy
@@ -94,8 +94,8 @@ def do(settings: BenchmarkSettings, cell: Cell, folder: Path) -> dict[str, Any]:
             "declared": statement["declared"],
             "verified": not any(check.failed for check in checks),
         },
-        "metrics": metrics,
-        "fidelity": closeness.to_dict(),
+        "metrics": {name: one.mean for name, one in found.metrics.items()},
+        "fidelity": found.fidelity.to_dict(),
         "seconds": {
             "train": 0.0 if entry.teacher_of else trained - start,
             "sample": drawn - trained,
@@ -106,49 +106,45 @@ def do(settings: BenchmarkSettings, cell: Cell, folder: Path) -> dict[str, Any]:
     }
 
 
-def faithful(
-    settings: BenchmarkSettings, folder: Path, images: Images, data: PrivateDataset
-) -> Fidelity:
-    """FID and its kin of a set of images against the reference split."""
+def judged(
+    settings: BenchmarkSettings, folder: Path, images: Images, data: PrivateDataset,
+    *, seed: int, networks: tuple[str, ...],
+) -> Evaluation:  # fmt: skip
+    """A set of images against the reference split; classifiers of it, on the real test split."""
     accelerator, n_classes = Accelerator(), data.facts.n_classes
     weights = None if settings.inception_weights is None else Path(settings.inception_weights)
     network = feature_network(
         settings.features, lambda: real(settings, "train"), n_classes,
         weights=weights, cache=folder / "features", accelerator=accelerator,
     )  # fmt: skip
-    return fidelity(
-        images,
+    closeness = FidelityProtocol(reference_split=settings.reference)  # type: ignore[arg-type]
+    return evaluate(
+        {"": images},
         real(settings, settings.reference),  # type: ignore[arg-type]
-        network,
-        FidelityProtocol(reference_split=settings.reference),  # type: ignore[arg-type]
+        Protocol(closeness, networks, (seed,)),
+        n_classes=n_classes,
+        test=real(settings, "test"),
+        network=network,
         private=not data.public,
         accelerator=accelerator,
         cache=folder / "features",
-    )
-
-
-def accuracies(
-    settings: BenchmarkSettings, images: Images, n_classes: int, seed: int
-) -> dict[str, float]:
-    """Of classifiers trained on ``images``, on the real test split."""
-    test, found = real(settings, "test"), {}
-    for network in settings.networks:
-        protocol = UtilityProtocol.of(network)
-        one = utility(
-            images, test, n_classes, seed=seed, protocol=protocol, device=Accelerator().device
-        )
-        found[f"accuracy_{network}"] = one.accuracy
-    return found
+    )[""]
 
 
 def ceiling(settings: BenchmarkSettings, folder: Path, data: PrivateDataset) -> dict[str, float]:
-    """The same metrics of real images: accuracy of the training split, fidelity of the split that
-    is not the reference. No generator does better, but for luck; privacy it has none.
+    """The same metrics of real images: accuracy of the training split, everything else of the split
+    that is not the reference. No generator does better, but for luck; privacy it has none.
     """
     other: Split = "test" if settings.reference == "train" else "train"
-    closeness = faithful(settings, folder, real(settings, other), data)
-    train = real(settings, "train")
-    return closeness.metrics() | accuracies(settings, train, data.facts.n_classes, seed=0)
+    train = evaluate(
+        {"": real(settings, "train")},
+        real(settings, "test"),
+        Protocol(networks=settings.networks),
+        n_classes=data.facts.n_classes,
+        accelerator=Accelerator(),
+    )[""]
+    close = judged(settings, folder, real(settings, other), data, seed=0, networks=())
+    return {name: e.mean for name, e in (train.metrics | close.metrics).items()}
 
 
 def real(settings: BenchmarkSettings, split: Split) -> Images:

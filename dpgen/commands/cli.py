@@ -22,6 +22,7 @@ from dpgen.commands.mix import mix
 from dpgen.commands.sample import sample
 from dpgen.commands.train import plan, train
 from dpgen.commands.verify import sign, verify
+from dpgen.data.formats.table import described
 
 SAID_NO, REFUSED, MACHINE_FAILED, INTERRUPTED = 1, 2, 3, 130
 
@@ -80,26 +81,29 @@ def _show_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         ctx.exit()
 
 
+HELP = f"""Learn once from private images under differential privacy, then sample for ever.
+
+\b
+A first run, on digits that come with the package:
+  dpgen plan     dp-sad --data digits --epsilon 10
+  dpgen train    dp-sad --data digits --epsilon 10 --out run
+  dpgen sample   run -n 10000 --out images --preview images.png
+  dpgen evaluate images --reference digits
+  dpgen verify   images
+
+DATA is `digits`, or a path to {described()}.
+"""
+
+
 @click.group(
-    cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
+    cls=_Program, help=HELP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)  # fmt: skip
 @click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error.")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
               help="Show the version and exit.")  # fmt: skip
 def main(verbose: bool) -> None:
-    """Learn once from private images under differential privacy, then sample for ever.
-
-    \b
-    A first run, on digits that come with the package:
-      dpgen plan     dp-sad --data digits --epsilon 10
-      dpgen train    dp-sad --data digits --epsilon 10 --out run
-      dpgen sample   run -n 10000 --out images --preview images.png
-      dpgen evaluate images --reference digits
-      dpgen verify   images
-
-    DATA is `digits`, or a path to IDX files (MNIST's own), npz, Parquet in the Hugging Face layout,
-    WebDataset tar shards, or a folder of PNG or JPEG images with one sub-folder per class.
-    """
+    """The command line of the package."""
 
 
 for command in (

@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
+
+from dpgen.data.formats.table import written
+
+
+class OneOf(click.ParamType):  # type: ignore[type-arg]
+    """A name of a table, which is read when it is needed.
+
+    Args:
+        names_fn: the names.
+    """
+
+    name = "choice"
+
+    def __init__(self, names_fn: Callable[[], Iterable[str]]) -> None:
+        self.names_fn = names_fn
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"[{'|'.join(self.names_fn())}]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None  # noqa: ANN401
+    ) -> str:  # fmt: skip
+        names = list(self.names_fn())
+        if value not in names:
+            from dpgen.settings import nearest
+
+            self.fail(
+                f"{value!r} is not one of {', '.join(names)}; {nearest(value, names)}", param, ctx
+            )
+        return str(value)
 
 
 def options(*chosen: Callable[..., Any]) -> Callable[..., Any]:
@@ -54,7 +84,7 @@ set_options = options(
     click.option("--out", required=True, type=click.Path(path_type=Path),
                  help="Folder to make; absent or empty."),
     click.option("--format", "layout", default="folder", show_default=True,
-                 type=click.Choice(["folder", "npz", "parquet", "webdataset"])),
+                 type=OneOf(written), help="Of the files."),
 )  # fmt: skip
 
 OVERLAP = ["refuse", "charge", "separate"]

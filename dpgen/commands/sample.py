@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from dpgen.commands.options import quiet_option, set_options, unverified_option
+from dpgen.commands.options import OneOf, quiet_option, set_options, unverified_option
 
 
-@click.command()
+def _samplers() -> Iterable[str]:
+    from samplers import SAMPLERS
+
+    return SAMPLERS
+
+
+class _Sample(click.Command):
+    """Lists the samplers and their options below the help, from their table."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from samplers import SAMPLERS
+
+        rows = [(name, ", ".join((*own, "rho"))) for name, (_, own) in SAMPLERS.items()]
+        with formatter.section("Options of each --sampler for --set, besides sigma_min, sigma_max"):
+            formatter.write_dl(rows)
+
+
+@click.command(cls=_Sample)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-n", "n_images", type=click.IntRange(1), required=True, help="How many images.")
 @set_options
@@ -18,11 +36,15 @@ from dpgen.commands.options import quiet_option, set_options, unverified_option
 )
 @click.option("--seed", type=int, help="Default: a fresh one. Recorded either way.")
 @click.option(
-    "--sampler", help="A name in samplers.SAMPLERS, as heun or hamiltonian; default: the method's."
+    "--sampler", type=OneOf(_samplers), help="Instead of the method's own, the default."
 )
 @click.option(
     "--steps", type=click.IntRange(1), default=50, show_default=True, help="Of --sampler."
 )
+@click.option(
+    "--set", "assignments", multiple=True, metavar="NAME=VALUE",
+    help="An option of --sampler, as in step_size=0.3. Repeat for more.",
+)  # fmt: skip
 @click.option(
     "--guidance",
     type=float,
@@ -48,16 +70,20 @@ from dpgen.commands.options import quiet_option, set_options, unverified_option
 @quiet_option
 def sample(
     run: Path, n_images: int, out: Path, layout: str, preview: Path | None, seed: int | None,
-    sampler: str | None, steps: int, guidance: float, labeller_guidance: float, network: str,
-    device: str, allow_unverified: bool, quiet: bool,
+    sampler: str | None, steps: int, assignments: tuple[str, ...], guidance: float, 
+    labeller_guidance: float, network: str, device: str, allow_unverified: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Make a synthetic data set from a trained RUN. Costs no privacy, any number of times."""
+    from dpgen.settings import assign, parse_assignment
     from dpgen.synthetic.synthesise import synthesise
 
+    chosen: dict[str, object] = {}
+    for text in assignments:
+        assign(chosen, *parse_assignment(text))
     statement = synthesise(
         run, n_images, out, layout=layout, preview=preview, seed=seed, sampler=sampler, steps=steps,
-        guidance=guidance, labeller_guidance=labeller_guidance, network=network, device=device,
-        show=not quiet, allow_unverified=allow_unverified,
+        sampler_options=chosen, guidance=guidance, labeller_guidance=labeller_guidance,
+        network=network, device=device, show=not quiet, allow_unverified=allow_unverified,
     )  # fmt: skip
     click.echo(f"{n_images} images in {out}")
     if "statement" in statement:

@@ -24,7 +24,7 @@ MODES = ("dpsgd", "sketch", "paper")
 # By preset, before those of `TeacherSettings`; tiny was chosen on a fifth of the 1,437 training
 # digits. Of the losses plain denoising has the least variance, so the clip takes the least from it.
 OWN: dict[str, Any] = {"loss": "denoising", "residual": "fed", "n_draws": 16}
-DEFAULTS = {name: OWN for name in PRESETS} | {"tiny": OWN | {"learning_rate": 3e-3}}
+OWN_BY_PRESET: dict[str, dict[str, Any]] = {"tiny": {"learning_rate": 3e-3}}
 
 STARTS: dict[str, dict[str, Any]] = {
     "noise": {"name": "hamiltonian", "n_steps": 24, "sigma_min": 0.1},
@@ -140,7 +140,8 @@ class PGESettings:
             score = s.score or RefitSettings()
             score.network(facts)  # a shape that it cannot take, before anything is paid
             return replace(s, sketch=s.sketch or SketchSettings(), score=score)
-        return replace(s, teacher=teacher_settings.resolve(s.teacher, facts, DEFAULTS))
+        own = {name: OWN | OWN_BY_PRESET.get(name, {}) for name in PRESETS}
+        return replace(s, teacher=teacher_settings.resolve(s.teacher, facts, own))
 
     def plan(self, facts: PublicFacts, budget: Budget) -> Plan:
         """Everything that `fit` will charge. Raises UnverifiedClaim in mode paper."""

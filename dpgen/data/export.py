@@ -11,18 +11,17 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from dpgen.data.formats.blocks import Pieces, checked_blocks, cut_blocks
-from dpgen.data.formats.location import CLASS_LIST
-from dpgen.data.formats.shards import LAYOUTS, Shard, check_folder_names, class_list
+from dpgen.data.formats.location import CLASS_LIST, class_list
+from dpgen.data.formats.shards import Shard
+from dpgen.data.formats.table import writer
 from dpgen.images.images import Images, check_class_names
 from dpgen.privacy.statements.certificate import statement_bytes
 from dpgen.storage.durable import still_named
-
-Format = Literal["folder", "npz", "parquet", "webdataset"]
 
 _DOCUMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.(json|jsonl|md|txt|toml)")
 
@@ -31,7 +30,7 @@ def write_images(
     blocks: Iterable[Images],
     out: str | Path,
     *,
-    format: Format,  # noqa: A002 - the word the command line uses
+    format: str,  # noqa: A002 - the word the command line uses
     n_images: int,
     class_names: Sequence[str],
     shard_size: int = 10_000,
@@ -49,7 +48,7 @@ def write_images(
     Args:
         blocks: the images in order, any number at a time, one shape throughout.
         out: folder to make; absent or empty.
-        format: ``folder``, ``npz``, ``parquet`` (needs pyarrow) or ``webdataset``.
+        format: one of `dpgen.data.formats.table.written()`; ``parquet`` needs pyarrow.
         n_images: how many images the blocks hold together.
         class_names: one per class, in label order; ``("all",)`` without classes.
         shard_size: images per file, where a file holds many.
@@ -61,7 +60,7 @@ def write_images(
     names = tuple(class_names)
     _check_arguments(format, n_images, names, shard_size, certificate_name, documents or {})
     texts = dict(documents or {})
-    if LAYOUTS[format].lists_classes:
+    if writer(format).lists_classes:
         texts[CLASS_LIST] = class_list(names)
     target = Path(os.path.realpath(out))
     with _partial(target) as partial:
@@ -79,7 +78,7 @@ def write_images(
             stated = certificate(partial) if callable(certificate) else certificate
             (partial / certificate_name).write_bytes(statement_bytes(stated))
             texts[certificate_name] = b""
-        _sync(partial, every_file=format == "folder", documents=texts)
+        _sync(partial, every_file=writer(format).many_files, documents=texts)
         try:
             os.rename(partial, target)
         except OSError as error:
@@ -95,14 +94,14 @@ def write_images(
 def _write_shards(
     blocks: Pieces,
     folder: Path,
-    format: Format,
+    format: str,
     n_images: int,
     names: tuple[str, ...],
     shard_size: int,
 ) -> None:
     first = next(blocks)
-    shape = first[0].shape[1:]
-    _check_space(folder, _needed(format, n_images, shape))  # type: ignore[arg-type]
+    shape = cast("tuple[int, int, int]", first[0].shape[1:])
+    _check_space(folder, _needed(format, n_images, shape))
     n_shards = -(-n_images // shard_size)
     digits = max(6, len(str(n_images - 1)))
     cut = cut_blocks(itertools.chain([first], blocks), shard_size)
@@ -110,7 +109,7 @@ def _write_shards(
         start = number * shard_size
         n_here = min(shard_size, n_images - start)
         shard = Shard(folder, number, n_shards, start, n_here, shape, names, digits)
-        LAYOUTS[format].write_fn(shard, ((pixels, labels) for _, pixels, labels in group))
+        writer(format).write_fn(shard, ((pixels, labels) for _, pixels, labels in group))
 
 
 @contextmanager
@@ -164,7 +163,7 @@ def check_empty(target: Path) -> None:
 
 def check_space(
     out: str | Path,
-    format: Format,  # noqa: A002 - as in write_images
+    format: str,  # noqa: A002 - as in write_images
     n_images: int,
     shape: tuple[int, int, int],
 ) -> None:
@@ -185,8 +184,8 @@ def check_space(
         )
 
 
-def _needed(format: Format, n_images: int, shape: Sequence[int]) -> int:  # noqa: A002
-    return int(n_images * LAYOUTS[format].image_bytes_fn(int(np.prod(shape))))
+def _needed(format: str, n_images: int, shape: Sequence[int]) -> int:  # noqa: A002
+    return int(n_images * writer(format).image_bytes_fn(int(np.prod(shape))))
 
 
 def _check_space(folder: Path, n_bytes: int) -> None:
@@ -208,18 +207,12 @@ def _check_arguments(
     certificate_name: str,
     documents: Mapping[str, bytes],
 ) -> None:
-    if format not in LAYOUTS:
-        raise ValueError(f"format must be one of {', '.join(LAYOUTS)}, got {format!r}")
+    form = writer(format)
     for name, value in (("n_images", n_images), ("shard_size", shard_size)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     check_class_names(names)
-    if format == "folder":
-        check_folder_names(names)
-    if format == "parquet":
-        from dpgen.data.formats.parquet import pyarrow_parquet
-
-        pyarrow_parquet()
+    form.check_fn(names)
     if certificate_name not in ("privacy.json", "notice.json"):
         raise ValueError(
             f"certificate_name must be privacy.json or notice.json, got {certificate_name!r}"

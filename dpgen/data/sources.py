@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from dpgen.data.formats.digits import digits_records
-from dpgen.data.formats.folder import folder_records
-from dpgen.data.formats.idx import idx_records
-from dpgen.data.formats.location import Split, locate
-from dpgen.data.formats.npz import npz_records
+from dpgen.data.formats.location import Split
 from dpgen.data.formats.objects import images_records, object_records
 from dpgen.data.formats.pictures import fit_picture
+from dpgen.data.formats.recognition import locate
 from dpgen.data.formats.records import Records, check_value_range
+from dpgen.data.formats.table import find
 from dpgen.images.classes import Classes, check_declared, class_list
 from dpgen.images.images import Images, to_float
 
@@ -219,18 +218,10 @@ def _records(
         )
         raise FileNotFoundError(f"no data at {str(location)!r}: {hint}")
     located = locate(path, split)
-    if located.kind == "npz":
-        return npz_records(located, value_range, classes)
-    _refuse_value_range(value_range, located.kind)
-    if located.kind == "parquet":
-        from dpgen.data.formats.parquet import parquet_records
-
-        return parquet_records(located, classes)
-    if located.kind == "webdataset":
-        from dpgen.data.formats.webdataset import archive_records
-
-        return archive_records(located, classes)
-    return idx_records(located, classes) if located.kind == "idx" else folder_records(located)
+    form = find(located.kind)
+    if not form.takes_value_range:
+        _refuse_value_range(value_range, located.kind)
+    return form.read_fn(located, value_range, classes)
 
 
 def _refuse_value_range(value_range: tuple[float, float] | None, kind: str) -> None:

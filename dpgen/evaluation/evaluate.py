@@ -11,18 +11,17 @@ from torch import Tensor
 
 from dpgen.data.identity import fingerprint, home, installation_key
 from dpgen.data.sources import RecordSource, Source, open_source
+from dpgen.evaluation.evaluation import Protocol, evaluate
 from dpgen.evaluation.extraction import extract
 from dpgen.evaluation.feature_networks import feature_network
 from dpgen.evaluation.features import FeatureNetwork
-from dpgen.evaluation.fidelity import Fidelity, FidelityProtocol, fidelity
+from dpgen.evaluation.fidelity_protocol import FidelityProtocol
 from dpgen.evaluation.nearest import Copying, copying, nearest, save_nearest
 from dpgen.evaluation.scores import Scores, SetScores
-from dpgen.evaluation.utility import Utility, UtilityProtocol, utility
 from dpgen.images.classes import Classes
 from dpgen.images.grid import save_panels
 from dpgen.images.images import Images, to_float, to_uint8
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
-from dpgen.progress import progress_bar
 from dpgen.storage.files import read_json
 
 N_SHOWN = 10  # samples in a picture of nearest records
@@ -89,48 +88,31 @@ def scores(
         return _read(records("train"))
 
     network, accelerator = None, Accelerator()
-    measured: dict[str, Fidelity | None] = dict.fromkeys(loaded)
     if features != "none":
         network = feature_network(
             features, training, n_classes,
             weights=inception_weights, cache=cache, accelerator=accelerator,
         )  # fmt: skip
-        protocol = FidelityProtocol(reference_split=split)  # type: ignore[arg-type]
-        for name, images in loaded.items():
-            measured[name] = fidelity(
-                images, real, network, protocol, private=not source.public,
-                accelerator=accelerator, cache=cache, show=show,
-            )  # fmt: skip
-    networks = networks if accelerator.is_main_process else ()
-    trained: dict[str, dict[str, tuple[Utility, ...]]] = {name: {} for name in loaded}
-    total = len(loaded) * len(networks) * seeds
-    with progress_bar("classifiers", total, show=show) as advance:
-        for name, images in loaded.items():
-            for kind in networks:
-                results = []
-                for seed in range(seeds):
-                    recipe = UtilityProtocol.of(kind)
-                    one = utility(
-                        images, real, n_classes, seed=seed, protocol=recipe,
-                        device=accelerator.device,
-                    )  # fmt: skip
-                    results.append(one)
-                    advance()
-                trained[name][kind] = tuple(results)
+    protocol = Protocol(
+        FidelityProtocol(reference_split=split),  # type: ignore[arg-type]
+        tuple(networks),
+        tuple(range(seeds)),
+    )
+    found = evaluate(
+        loaded, real, protocol, n_classes=n_classes, network=network, private=not source.public,
+        accelerator=accelerator, cache=cache, show=show,
+    )  # fmt: skip
     if preview is not None:
         save_panels({"real": real, **loaded}, preview, n_classes)
     copied: dict[str, Copying | None] = dict.fromkeys(loaded)
     if nearest_to is not None and network is not None:
         copied |= _copied(loaded, training(), real, network, nearest_to, accelerator, show)
-    found = {
-        str(path): SetScores(
-            len(loaded[str(path)].labels), trained[str(path)], measured[str(path)],
-            copied[str(path)], learned_from(path, source, split),
-        )
+    made = {
+        str(path): SetScores(found[str(path)], copied[str(path)], learned_from(path, source, split))
         for path in sets
-    }  # fmt: skip
+    }
     return Scores(
-        reference, split, len(real.labels), not source.public, source.class_names, found
+        reference, split, len(real.labels), not source.public, source.class_names, made
     )
 
 

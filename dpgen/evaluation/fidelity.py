@@ -1,8 +1,9 @@
 """Fidelity: how close synthetic images come to real ones in the features of a network.
 
-All metrics read the same uint8 images and one pass of one network; what they are stands in
-`feature_distances`. FID of finite sets is above that of the distributions behind them, by about the
-square of the number of features over the number of images: compare at equal numbers only.
+All metrics read the same uint8 images and one pass of one network; `METRICS` lists them and
+`feature_distances` defines them. FID of finite sets is above that of the distributions behind them,
+by about the square of the number of features over the number of images: compare at equal numbers
+only.
 """
 
 from __future__ import annotations
@@ -16,23 +17,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from dpgen.evaluation.extraction import (
-    extract,
-    reference_statistics,
-    refuse_unlike_processes,
-    statistics,
-)
+from dpgen.evaluation.comparison import ComparedFeatures
+from dpgen.evaluation.extraction import extract, reference_statistics, refuse_unlike_processes
 from dpgen.evaluation.feature_cache import sha256_of
-from dpgen.evaluation.feature_distances import (
-    density_coverage,
-    frechet_distance,
-    kernel_distance,
-    precision_recall,
-    score,
-)
 from dpgen.evaluation.features import FeatureNetwork
 from dpgen.evaluation.fidelity_protocol import FidelityProtocol
 from dpgen.evaluation.inception import Inception
+from dpgen.evaluation.metrics import METRICS
 from dpgen.images.images import Images, to_uint8
 
 __all__ = ["Fidelity", "FidelityProtocol", "fidelity"]
@@ -42,20 +33,13 @@ __all__ = ["Fidelity", "FidelityProtocol", "fidelity"]
 class Fidelity:
     """Fidelity with everything that it depends on.
 
-    ``kid_std`` and ``score_std`` are standard deviations over subsets and parts. ``private`` says
-    that the numbers were computed from private records or from what a generator learned from: they
-    are no release under differential privacy.
+    ``values`` are by row of `METRICS`, ``spreads`` the standard deviations of those that are means
+    over subsets or parts. ``private`` says that the numbers were computed from private records or
+    from what a generator learned from: they are no release under differential privacy.
     """
 
-    fid: float
-    kid: float
-    kid_std: float
-    score: float
-    score_std: float
-    precision: float
-    recall: float
-    density: float
-    coverage: float
+    values: Mapping[str, float]
+    spreads: Mapping[str, float]
     n_features: int
     network: str
     network_sha256: str
@@ -66,19 +50,17 @@ class Fidelity:
     def metrics(self) -> dict[str, float]:
         """The numbers by name; the names of any network but Inception begin with the network's."""
         ours = self.network == Inception.name
-        prefix = "" if ours else f"{self.network}_"
-        names = ("fid", "kid", "score", "precision", "recall", "density", "coverage")
-        found = {f"{prefix}{name}": getattr(self, name) for name in names}
-        if ours:
-            found["inception_score"] = found.pop("score")
-        return found
+        names = {
+            name: (METRICS[name].inception_name or name) if ours else f"{self.network}_{name}"
+            for name in self.values
+        }
+        return {names[name]: value for name, value in self.values.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values: the metrics, their spreads, the network, the protocol, whether private."""
         return {
             "metrics": self.metrics(),
-            "kid_std": self.kid_std,
-            "score_std": self.score_std,
+            **{f"{name}_std": spread for name, spread in self.spreads.items()},
             "network": {
                 "name": self.network,
                 "sha256": self.network_sha256,
@@ -129,29 +111,19 @@ def fidelity(
     label = "features, synthetic"
     found = extract(network, ours, accelerator=accelerator, label=label, show=show)
     features = found.features
-    assert full.kid_subset_size is not None
-    kid, kid_std = kernel_distance(
+    both = ComparedFeatures(
         features,
-        of_real.features,
-        n_subsets=full.n_kid_subsets,
-        subset_size=full.kid_subset_size,
-        seed=seed,
+        found.logits,
+        of_real,
+        _chosen(features, full.n_neighbour_images, seed),
+        _chosen(of_real.features, full.n_neighbour_images, seed_real),
+        full,
     )
-    mean_score, score_std = score(found.logits, n_parts=full.n_score_parts, seed=seed)
-    near = _chosen(features, full.n_neighbour_images, seed)
-    near_real = _chosen(of_real.features, full.n_neighbour_images, seed_real)
-    precision, recall = precision_recall(near, near_real, k=full.n_neighbours_precision)
-    density, coverage = density_coverage(near, near_real, k=full.n_neighbours_density)
+    rows = {name: row.of_features for name, row in METRICS.items() if row.of_features is not None}
+    measured = {name: measure(both) for name, measure in rows.items()}
     return Fidelity(
-        fid=frechet_distance(statistics(features), of_real),
-        kid=kid,
-        kid_std=kid_std,
-        score=mean_score,
-        score_std=score_std,
-        precision=precision,
-        recall=recall,
-        density=density,
-        coverage=coverage,
+        values={name: value.mean for name, value in measured.items()},
+        spreads={name: value.std for name, value in measured.items() if value.std is not None},
         n_features=features.shape[1],
         network=network.name,
         network_sha256=network.sha256,

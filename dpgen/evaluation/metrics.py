@@ -1,24 +1,79 @@
-"""What a metric's name says: its title, whether higher is better, how its values are written."""
+"""The table of metrics, and how their values are named, ordered and written.
+
+A metric is one row: its title, its direction and its function.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import Literal
 
-__all__ = ["Estimate", "Metric", "estimate", "headlines", "ordered"]
+from dpgen.evaluation.comparison import ComparedFeatures, ComparedImages, Value
+from dpgen.evaluation.extraction import statistics
+from dpgen.evaluation.feature_distances import frechet_distance, kernel_distance, score
+
+__all__ = ["METRICS", "Estimate", "Metric", "Row", "estimate", "headlines", "ordered"]
 
 NETWORKS = ("", "classifier_")  # prefix of a metric's name: the network whose features it compares
-FIDELITY = {
-    "fid": ("FID", "low"),
-    "kid": ("KID", "low"),
-    "inception_score": ("inception score", "high"),
-    "score": ("score", "high"),
-    "precision": ("precision", "high"),
-    "recall": ("recall", "high"),
-    "density": ("density", "high"),
-    "coverage": ("coverage", "high"),
+
+
+@dataclass(frozen=True)
+class Row:
+    """A metric in the table; it has one of the two functions.
+
+    Args:
+        title: its name in tables and pictures.
+        better: whether high or low values are better.
+        of_features: its value from the features of a network; its name in the results begins with
+            the network's, unless that is Inception.
+        of_images: its value from pixels and labels.
+        inception_name: its name by Inception's features, where it has one of its own.
+    """
+
+    title: str
+    better: Literal["high", "low"]
+    of_features: Callable[[ComparedFeatures], Value] | None = None
+    of_images: Callable[[ComparedImages], Value] | None = None
+    inception_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.of_features is None) == (self.of_images is None):
+            raise ValueError(
+                f"metric {self.title!r} must have one function, either of_features or of_images"
+            )
+
+
+def fid(both: ComparedFeatures) -> Value:
+    return Value(frechet_distance(statistics(both.synthetic), both.reference))
+
+
+def kid(both: ComparedFeatures) -> Value:
+    full = both.protocol
+    assert full.kid_subset_size is not None
+    return Value(
+        *kernel_distance(
+            both.synthetic, both.reference.features, n_subsets=full.n_kid_subsets,
+            subset_size=full.kid_subset_size, seed=full.seed,
+        )
+    )  # fmt: skip
+
+
+def class_score(both: ComparedFeatures) -> Value:
+    full = both.protocol
+    return Value(*score(both.logits, n_parts=full.n_score_parts, seed=full.seed))
+
+
+METRICS: dict[str, Row] = {
+    "fid": Row("FID", "low", fid),
+    "kid": Row("KID", "low", kid),
+    "score": Row("score", "high", class_score, inception_name="inception_score"),
+    "precision": Row("precision", "high", lambda both: Value(both.precision_recall[0])),
+    "recall": Row("recall", "high", lambda both: Value(both.precision_recall[1])),
+    "density": Row("density", "high", lambda both: Value(both.density_coverage[0])),
+    "coverage": Row("coverage", "high", lambda both: Value(both.density_coverage[1])),
 }
 ACCURACY = "accuracy_"
 FID = ("fid", "classifier_fid")
@@ -64,8 +119,8 @@ class Metric:
             return f"accuracy, {self.name.removeprefix(ACCURACY)}", "high"
         for prefix in NETWORKS:
             stem = self.name.removeprefix(prefix)
-            if self.name.startswith(prefix) and stem in FIDELITY:
-                title, better = FIDELITY[stem]
+            if self.name.startswith(prefix) and stem in (known := _titles()):
+                title, better = known[stem]
                 return f"{prefix.replace('_', ' ')}{title}", better
         return self.name.replace("_", " "), None
 
@@ -103,16 +158,26 @@ class Metric:
         return f"{words} %" if self.percent else words
 
 
+def _titles() -> dict[str, tuple[str, str]]:
+    """Title and direction by name in the results, in the order of the table."""
+    found: dict[str, tuple[str, str]] = {}
+    for name, row in METRICS.items():
+        if row.inception_name is not None:
+            found[row.inception_name] = (row.inception_name.replace("_", " "), row.better)
+        found[name] = (row.title, row.better)
+    return found
+
+
 def ordered(names: Iterable[str]) -> tuple[Metric, ...]:
-    """Every name once: FID, accuracies, the rest of fidelity, then whatever else."""
-    fidelity = [prefix + stem for prefix in NETWORKS for stem in FIDELITY]
+    """Every name once: FID, accuracies, the rest in the order of `METRICS`, then whatever else."""
+    known = [prefix + stem for prefix in NETWORKS for stem in _titles()]
 
     def rank(name: str) -> tuple[int, int]:
         if name in FID:
             return 0, FID.index(name)
         if name.startswith(ACCURACY):
             return 1, 0
-        return (2, fidelity.index(name)) if name in fidelity else (3, 0)
+        return (2, known.index(name)) if name in known else (3, 0)
 
     return tuple(Metric(name) for name in sorted(dict.fromkeys(names), key=rank))
 

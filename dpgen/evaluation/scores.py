@@ -6,47 +6,39 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dpgen.evaluation.fidelity import Fidelity
-from dpgen.evaluation.metrics import Estimate, estimate, ordered
+from dpgen.evaluation.evaluation import Evaluation
+from dpgen.evaluation.metrics import Estimate, ordered
 from dpgen.evaluation.nearest import Copying
-from dpgen.evaluation.utility import Utility
 
 
 @dataclass(frozen=True)
 class SetScores:
-    """Of one synthetic set: utilities by network, a result a seed; fidelity and distances to the
-    training records if they were asked for.
+    """Of one synthetic set: its evaluation, and its distances to the training records if they were
+    asked for.
     """
 
-    n_images: int
-    utilities: dict[str, tuple[Utility, ...]]
-    fidelity: Fidelity | None
+    evaluation: Evaluation
     copying: Copying | None
     learned_from_reference: bool
 
     @property
     def metrics(self) -> dict[str, Estimate]:
-        """All numbers by name; of accuracies the mean over seeds with its standard error."""
-        found = {
-            f"accuracy_{k}": estimate(u.accuracy for u in v) for k, v in self.utilities.items()
-        }
-        if self.fidelity is not None:
-            found |= {k: estimate([v]) for k, v in self.fidelity.metrics().items()}
-        return {k: v for k, v in found.items() if v is not None}
+        return self.evaluation.metrics
 
     def weakest(self, class_names: Sequence[str]) -> str:
         """The class that the first network's first seed knows least."""
-        first = next(iter(self.utilities.values()))[0]
+        first = next(iter(self.evaluation.utilities.values()))[0]
         share, k = min((p, k) for k, p in enumerate(first.per_class) if p is not None)
         return f"{class_names[k]} ({100 * share:.0f} %)"
 
     def to_dict(self) -> dict[str, Any]:
+        one = self.evaluation
         return {
-            "n_images": self.n_images,
+            "n_images": one.n_images,
             "learned_from_reference": self.learned_from_reference,
             "metrics": {k: v.mean for k, v in self.metrics.items()},
-            "utility": {k: [asdict(u) for u in v] for k, v in self.utilities.items()},
-            "fidelity": None if self.fidelity is None else self.fidelity.to_dict(),
+            "utility": {k: [asdict(u) for u in v] for k, v in one.utilities.items()},
+            "fidelity": None if one.fidelity is None else one.fidelity.to_dict(),
             "copying": None if self.copying is None else self.copying.to_dict(),
         }
 
@@ -75,13 +67,14 @@ class Scores:
     def text(self) -> str:
         """A row a metric, the sets side by side, and the protocol below."""
         names = list(self.sets)
-        rows = [["", *names], ["images", *(f"{s.n_images:,}" for s in self.sets.values())]]
+        sizes = (f"{s.evaluation.n_images:,}" for s in self.sets.values())
+        rows = [["", *names], ["images", *sizes]]
         for metric in ordered(k for s in self.sets.values() for k in s.metrics):
             found = [s.metrics.get(metric.name) for s in self.sets.values()]
             decimals = metric.decimals(e.mean for e in found if e is not None)
             cells = ["-" if e is None else metric.text(e, decimals) for e in found]
             rows.append([metric.heading, *cells])
-        if any(s.utilities for s in self.sets.values()):
+        if any(s.evaluation.utilities for s in self.sets.values()):
             weakest = (s.weakest(self.class_names) for s in self.sets.values())
             rows.append(["weakest class", *weakest])
         if all(s.copying is not None for s in self.sets.values()):
@@ -99,7 +92,7 @@ class Scores:
         return "\n".join([*lines, "", *self._protocol()])
 
     def _protocol(self) -> list[str]:
-        one = next(iter(self.sets.values()))
+        one = next(iter(self.sets.values())).evaluation
         lines = [f"protocol: {u[0].protocol}" for u in one.utilities.values()]
         if (f := one.fidelity) is not None:
             lines += [f"protocol: {f.protocol}", f"features: {f.network}, {f.network_sha256[:16]}"]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dpgen.images.facts import PublicFacts
-from dpgen.networks.denoiser_config import PRESETS, DenoiserConfig
+from dpgen.networks import denoiser_config
 
 
 def preset_for(preset: str | None, facts: PublicFacts) -> str:
     """The size of a network, from the public shape where none is named."""
-    side = max(facts.shape[1:])
-    name = preset or ("tiny" if side <= 16 else "small" if side <= 32 else "base")
-    if name not in PRESETS:
-        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
-    DenoiserConfig.preset(name, facts.shape, facts.n_classes)  # a shape that it cannot take
+    name = denoiser_config.preset_for(facts.shape, preset)
+    # Refuses a shape that it cannot take.
+    denoiser_config.DenoiserConfig.preset(name, facts.shape, facts.n_classes)
     return name
 
 

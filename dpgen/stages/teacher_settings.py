@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dpgen.images.facts import PublicFacts
-from dpgen.networks.denoiser_config import PRESETS, DenoiserConfig
+from dpgen.networks.denoiser_config import PRESETS, DenoiserConfig, preset_for
 from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.training import score_matching
 
@@ -21,7 +21,7 @@ class TeacherSettings:
     method, or of the preset.
 
     Args:
-        preset: size of the network: tiny (8x8), small (28-32), base (64 and up).
+        preset: size of the network, a key of `PRESETS`; ``None`` takes the one for the shape.
         warm_start_share: share of mu^2 that the warm start gets, in [0, 1]; 0 leaves it out, 1
             leaves DP-SGD out.
         means_share: share of the warm start's mu^2 that class means get, in (0, 1); the spread gets
@@ -72,23 +72,6 @@ class TeacherSettings:
 
 
 COMMON: dict[str, Any] = {"loss": "denoising", "residual": "added"}
-DEFAULTS: dict[str, dict[str, Any]] = {
-    # tiny: chosen on splits within the 1,437 training digits (five folds); the held-out ones were
-    # not looked at.
-    "tiny": {
-        "warm_start_share": 0.9, "bands": 15, "pretrain_steps": 0, "batch": 144,
-        "n_steps": 40, "n_draws": 8, "learning_rate": 3e-4, "ema_decay": 0.9,
-    },
-    "small": {
-        "warm_start_share": 0.1, "bands": 12, "pretrain_steps": 0, "batch": 4096,
-        "n_steps": 2000, "n_draws": 16, "learning_rate": 3e-4, "ema_decay": 0.999,
-    },
-    "base": {
-        "warm_start_share": 0.1, "bands": 8, "pretrain_steps": 0, "batch": 4096,
-        "n_steps": 2000, "n_draws": 16, "learning_rate": 3e-4, "ema_decay": 0.999,
-    },
-}  # fmt: skip
-DEFAULTS["quick"] = DEFAULTS["small"]
 # With the sketch as warm start the images are worth learning before a record is touched again.
 SKETCHED: dict[str, Any] = {"pretrain_steps": 600}
 
@@ -101,13 +84,10 @@ def resolve(
     """Fills every ``None`` from the preset, which itself follows from the public shape.
 
     Args:
-        own: a method's own defaults by preset; they go before `DEFAULTS`.
+        own: a method's own defaults by preset; they go before the preset's.
     """
-    side = max(facts.shape[1:])
-    name = settings.preset or ("tiny" if side <= 16 else "small" if side <= 32 else "base")
-    if name not in PRESETS:
-        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
-    defaults = COMMON | DEFAULTS[name] | (own or {}).get(name, {})
+    name = preset_for(facts.shape, settings.preset)
+    defaults = COMMON | dict(PRESETS[name].teacher) | (own or {}).get(name, {})
     if settings.warm_start == "sketch":
         defaults |= SKETCHED
     if settings.warm_start_share == 0:

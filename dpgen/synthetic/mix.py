@@ -36,7 +36,7 @@ def mix(
     Args:
         sets: at least two synthetic sets, each of which holds, of one shape and with one list of
             classes.
-        layout: folder, npz, parquet or webdataset.
+        layout: format of the files, one of `dpgen.data.formats.table.written()`.
         disjoint: declares that no record, or person, is in two of the data sets behind them.
 
     Raises:
@@ -59,7 +59,7 @@ def mix(
                     f"{path} {getattr(source, name)}"
                 )
     n_images = sum(map(len, sources))
-    check_space(out, layout, n_images, first.shape)  # type: ignore[arg-type]
+    check_space(out, layout, n_images, first.shape)
     statement: dict[str, Any] = {}
 
     def certificate(folder: Path) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def mix(
         write_images(
             blocks(),
             out,
-            format=layout,  # type: ignore[arg-type]
+            format=layout,
             n_images=n_images,
             class_names=first.class_names,
             certificate=certificate,

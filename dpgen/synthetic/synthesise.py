@@ -17,7 +17,7 @@ from dpgen.methods.loading import load
 from dpgen.networks.proposer import ATTEMPTS, Proposer
 from dpgen.privacy.statements.certificate import CertificateError, tree_hash
 from dpgen.progress import progress_bar
-from samplers import make_sampler
+from samplers import Sampler, make_sampler
 
 
 def synthesise(
@@ -30,6 +30,7 @@ def synthesise(
     seed: int | None = None,
     sampler: str | None = None,
     steps: int = 50,
+    sampler_options: Mapping[str, Any] | None = None,
     guidance: float = 0.0,
     labeller_guidance: float = 0.0,
     network: str = "model",
@@ -43,7 +44,7 @@ def synthesise(
     run without a guarantee it is the model's notice.
 
     Args:
-        layout: folder, npz, parquet or webdataset.
+        layout: format of the files, one of `dpgen.data.formats.table.written()`.
         preview: where to write a picture of a few images.
         seed: of the sampling; drawn and recorded when ``None``.
         allow_unverified: takes a run that carries a notice instead of a certificate, too.
@@ -51,7 +52,16 @@ def synthesise(
             labeller's.
         network: which of the released networks: "model", or "teacher" of dp-sad.
         sampler, steps: a sampler by name and its number of steps; ``None`` takes the method's own.
+        sampler_options: ``sigma_min`` and ``sigma_max``, which are 0.02 and 20 otherwise, and the
+            sampler's own options.
     """
+    chosen: Sampler | None = None
+    if sampler is not None:
+        chosen = make_sampler(sampler, **_numbers(steps, sampler_options))
+    if sampler is None and sampler_options:
+        raise ValueError(
+            f"--set {next(iter(sampler_options))} is an option of a sampler: name one by --sampler"
+        )
     check_empty(out)
     if preview is not None and preview.suffix.lower() != ".png":
         raise ValueError(f"--preview must end in .png, got {preview.name!r}")
@@ -60,13 +70,9 @@ def synthesise(
     generator = load(run, allow_unverified=allow_unverified)
     facts = generator.facts
     assert facts is not None
-    check_space(out, layout, n_images, facts.shape)  # type: ignore[arg-type]
+    check_space(out, layout, n_images, facts.shape)
     seed = secrets.randbits(31) if seed is None else seed
-    chosen = (
-        generator.sampler_of(network)
-        if sampler is None
-        else make_sampler(sampler, n_steps=steps, sigma_min=0.02, sigma_max=20.0)
-    )
+    chosen = generator.sampler_of(network) if chosen is None else chosen
     where = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu"
     blocks = generator.sample_blocks(
         n_images,
@@ -118,7 +124,7 @@ def synthesise(
         write_images(
             counted(),
             out,
-            format=layout,  # type: ignore[arg-type]
+            format=layout,
             n_images=n_images,
             class_names=facts.class_names,
             certificate=certificate,
@@ -128,6 +134,14 @@ def synthesise(
         shown = 10 * min(facts.n_classes, 10)
         save_grid(Images(*(t[:shown] for t in first[0])), preview, n_classes=facts.n_classes)
     return statement
+
+
+def _numbers(steps: int, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What `make_sampler` takes besides the name."""
+    given = dict(options or {})
+    if "n_steps" in given:
+        raise ValueError(f"n_steps is set with --steps, got --set n_steps={given['n_steps']}")
+    return {"n_steps": steps, "sigma_min": 0.02, "sigma_max": 20.0, **given}
 
 
 def filters(proposer: Proposer | None) -> str:

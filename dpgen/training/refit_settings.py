@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dpgen.images.facts import PublicFacts
-from dpgen.networks.denoiser_config import DenoiserConfig
+from dpgen.networks.denoiser_config import DenoiserConfig, preset_for
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class RefitSettings:
     """The settings by which a score network is fitted to samples.
 
     Args:
-        preset: size of the network; ``None``: tiny up to 16 pixels, quick above.
+        preset: size of the network; ``None`` takes the one for a refit of the shape.
         bands: of the Gaussian that the network corrects: cosines with u + v < bands.
         n_samples: images to learn from.
         n_steps, batch_size, learning_rate: of the training (Adam).
@@ -44,7 +44,7 @@ class RefitSettings:
     def network(self, facts: PublicFacts) -> DenoiserConfig:
         """The numbers of the network; refuses facts that it cannot take."""
         require_each_class("score.n_samples", self.n_samples, facts)
-        preset = self.preset or ("tiny" if max(facts.shape[1:]) <= 16 else "quick")
+        preset = preset_for(facts.shape, self.preset, refit=True)
         return DenoiserConfig.preset(preset, facts.shape, facts.n_classes, prior_bands=self.bands)
 
 

@@ -17,11 +17,12 @@ import pytest
 import torch
 
 from dpgen.data.export import write_images
+from dpgen.data.formats.table import written
 from dpgen.data.sources import open_source
 from dpgen.images.images import Images, to_float, to_uint8
 
 ROOT = Path(__file__).parents[2]
-FORMATS = ["folder", "npz", "parquet", "webdataset"]
+FORMATS = written()
 NAMES = ("zebra", "Ameisen­bär", "red fox", "犬")  # unsorted, spaces, a soft hyphen, another script
 
 

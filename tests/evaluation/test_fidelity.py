@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from dpgen._torchvision import repair
 from dpgen.data.sources import read_images
+from dpgen.evaluation import metrics
 from dpgen.evaluation.extraction import extract, statistics
 from dpgen.evaluation.feature_distances import density_coverage, frechet_distance
 from dpgen.evaluation.features import Extracted
@@ -23,7 +24,7 @@ from dpgen.images.images import Images, to_float, to_uint8
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-METRICS = ("fid", "kid", "score", "precision", "recall", "density", "coverage")
+METRICS = tuple(name for name, row in metrics.METRICS.items() if row.of_features is not None)
 
 
 class Projection:
@@ -132,16 +133,17 @@ def test_all_metrics_agree_with_torch_fidelity(digits: tuple[Images, Images]) ->
     expected = by_torch_fidelity(train, test, kid_subset_size=200)
     # Theirs is in float32, which keeps 6 to 7 digits of the traces and kernels that are subtracted.
     trace = statistics(extract(Projection(), to_uint8(test.pixels)).features).covariance.trace()
-    assert found.fid == pytest.approx(
+    assert found.values["fid"] == pytest.approx(
         expected["frechet_inception_distance"], abs=1e-5 * float(trace)
     )
-    assert found.kid == pytest.approx(expected["kernel_inception_distance_mean"], abs=1e-5)
-    assert found.kid_std == pytest.approx(expected["kernel_inception_distance_std"], abs=1e-5)
-    assert found.score == pytest.approx(expected["inception_score_mean"], rel=1e-12)
-    assert found.score_std == pytest.approx(expected["inception_score_std"], rel=1e-12)
+    kid, spread = (expected[f"kernel_inception_distance_{part}"] for part in ("mean", "std"))
+    assert found.values["kid"] == pytest.approx(kid, abs=1e-5)
+    assert found.spreads["kid"] == pytest.approx(spread, abs=1e-5)
+    assert found.values["score"] == pytest.approx(expected["inception_score_mean"], rel=1e-12)
+    assert found.spreads["score"] == pytest.approx(expected["inception_score_std"], rel=1e-12)
     # A share of 300 images; a tie that rounds the other way would be 1 / 300.
-    assert found.precision == pytest.approx(expected["precision"], abs=1e-6)
-    assert found.recall == pytest.approx(expected["recall"], abs=1e-6)
+    assert found.values["precision"] == pytest.approx(expected["precision"], abs=1e-6)
+    assert found.values["recall"] == pytest.approx(expected["recall"], abs=1e-6)
 
 
 def test_density_and_coverage_are_of_the_balls_of_the_reference(
@@ -151,9 +153,10 @@ def test_density_and_coverage_are_of_the_balls_of_the_reference(
     of_train, of_test = (
         extract(Projection(), to_uint8(images.pixels)).features for images in (train, test)
     )
-    found = fidelity(train, test, Projection())
-    assert (found.density, found.coverage) == density_coverage(of_train, of_test, k=5)
-    assert (found.density, found.coverage) != density_coverage(of_test, of_train, k=5)
+    values = fidelity(train, test, Projection()).values
+    found = values["density"], values["coverage"]
+    assert found == density_coverage(of_train, of_test, k=5)
+    assert found != density_coverage(of_test, of_train, k=5)
 
 
 def test_every_option_that_torch_fidelity_is_given_is_one_it_knows() -> None:
@@ -187,7 +190,7 @@ def test_fid_of_two_real_splits_is_its_finite_sample_expectation(
 ) -> None:
     train, test = digits
     network, n = Projection(), len(test.pixels)
-    found = fidelity(train, test, network, FidelityProtocol(n_synthetic=n)).fid
+    found = fidelity(train, test, network, FidelityProtocol(n_synthetic=n)).values["fid"]
     pooled = extract(network, to_uint8(torch.cat([train.pixels, test.pixels]))).features.double()
     # Two random parts z, z' without a record in common, along the axes of the whole: to first order
     # E|m - m'|^2 = tr S 2/n, and sum_ij (S_n - S'_n)_ij^2 / (2 (l_i + l_j)) with
@@ -213,20 +216,21 @@ def test_shuffled_pixels_are_far_worse_than_another_split(digits: tuple[Images, 
     network, protocol = Projection(), FidelityProtocol(n_synthetic=360, kid_subset_size=100)
     real = fidelity(train, test, network, protocol)
     bad = fidelity(shuffled_pixels(train, 0), test, network, protocol)
-    assert bad.fid > 10 * real.fid
-    assert abs(real.kid) < 4 * real.kid_std and bad.kid > 10 * real.kid_std
+    good, spread, bad = real.values, real.spreads["kid"], bad.values
+    assert bad["fid"] > 10 * good["fid"]
+    assert abs(good["kid"]) < 4 * spread and bad["kid"] > 10 * spread
     # Equal distributions: density 1, coverage 1 - 2^-5, up to a few times 360^(-1/2) = 0.05.
-    assert abs(real.density - 1) < 0.2 and abs(real.coverage - (1 - 2**-5)) < 0.1
-    assert bad.coverage < 0.5 * real.coverage and bad.precision < real.precision - 0.2
+    assert abs(good["density"] - 1) < 0.2 and abs(good["coverage"] - (1 - 2**-5)) < 0.1
+    assert bad["coverage"] < 0.5 * good["coverage"] and bad["precision"] < good["precision"] - 0.2
 
 
 def test_identical_sets_are_at_distance_zero() -> None:
     images = noise(100, 0)
     found = fidelity(images, images, Projection(), FidelityProtocol(n_kid_subsets=2))
-    assert abs(found.fid) < 1e-6
-    assert found.precision == found.recall == found.coverage == 1
+    assert abs(found.values["fid"]) < 1e-6
+    assert found.values["precision"] == found.values["recall"] == found.values["coverage"] == 1
     # The unbiased estimator leaves out the diagonal: of equal sets it is negative.
-    assert found.kid < 0
+    assert found.values["kid"] < 0
 
 
 @pytest.mark.parametrize(
@@ -252,7 +256,7 @@ def test_every_option_changes_its_metrics_and_no_other(
         fidelity(ours, real, Projection(), protocol)
         for protocol in (usual, replace(usual, **option))
     )
-    differ = {name for name in METRICS if getattr(before, name) != getattr(after, name)}
+    differ = {name for name in METRICS if before.values[name] != after.values[name]}
     # Shares of 90 images may agree by chance; a metric that an option has no part in never differs.
     assert must <= differ <= must | may
 
@@ -287,7 +291,7 @@ def test_shares_are_of_equally_many_images_of_both_sides(
 ) -> None:
     found = fidelity(noise(n_synthetic, 0), noise(n_reference, 1), Projection())
     # A share of 97 images is no multiple of 1 / 53, unless it is 0 or 1.
-    for share in (found.precision, found.recall, found.coverage):
+    for share in (found.values["precision"], found.values["recall"], found.values["coverage"]):
         assert 0 < share < 1 and share * 53 == pytest.approx(round(share * 53), abs=1e-4)
 
 
@@ -328,10 +332,10 @@ def result(**changes: Any) -> Fidelity:  # noqa: ANN401
 def test_names_of_metrics_carry_the_network() -> None:
     other = result()
     assert set(other.metrics()) == {f"projection_{name}" for name in METRICS}
-    assert other.metrics()["projection_fid"] == other.fid
+    assert other.metrics()["projection_fid"] == other.values["fid"]
     published = result(network="inception").metrics()
     assert set(published) == {"inception_score", *METRICS} - {"score"}
-    assert published["inception_score"] == other.score
+    assert published["inception_score"] == other.values["score"]
     assert set(result(network="classifier").metrics()).isdisjoint(published)
 
 

@@ -24,7 +24,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
 from dpgen.methods.dpdm import DPDM, DPDMSettings
-from dpgen.networks.denoiser_config import PRESETS, Preset
+from dpgen.networks.denoiser_config import PRESETS
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of
 from dpgen.privacy.accounting.events import event_from_json, leaves
 from dpgen.privacy.ledger.charges import charged_event, executed_releases
@@ -57,7 +57,10 @@ def quick(place: Path) -> Iterator[pytest.MonkeyPatch]:
     """An installation of its own, a network of one level, the neighbours that show the most."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DPGEN_HOME", str(place / "home"))
-        patch.setitem(PRESETS, "tiny", Preset((8,), 1, 4, 99, 0, "mutations"))
+        least = PRESETS["tiny"]._replace(
+            channels=(8,), layers_per_block=1, norm_groups=4, halve_from=99, attention_at=0
+        )
+        patch.setitem(PRESETS, "tiny", least)
         patch.setattr(PrivateGenerator, "_preview", lambda *given: None)
 
         def fewer(facts: PublicFacts, seed: int) -> tuple[StandIns, dict[str, StandIns]]:

@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad
 
+from dpgen.configurations.pge import PGESettings
+from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser import PRESETS, Denoiser, DenoiserConfig, coefficients
+from dpgen.networks.denoiser_config import Preset, preset_for
+from dpgen.stages.teacher_settings import TeacherSettings, resolve
 
 CONFIG = DenoiserConfig((2, 8, 8), 3, (8, 16), 1, (1,), 4, sigma_data=0.7, n_reserved=2)
 SIGMAS = torch.tensor([1e-4, 0.01, 0.7, 3.0, 80.0], dtype=torch.float64)
@@ -284,10 +288,35 @@ def test_a_network_that_nobody_could_read_again_is_refused_before_it_is_trained(
 
 
 def test_unknown_preset_is_refused() -> None:
-    known = "quick, tiny, small, base"
-    with pytest.raises(ValueError, match=f"preset must be one of {known}, got 'smal'"):
+    with pytest.raises(ValueError, match=f"must be one of {', '.join(PRESETS)}, got 'smal'"):
         DenoiserConfig.preset("smal", (1, 28, 28), 10)
-    assert set(PRESETS) == {"quick", "tiny", "small", "base"}
+
+
+@pytest.mark.parametrize(
+    ("side", "default", "refit"),
+    [
+        (8, "tiny", "tiny"), (16, "tiny", "tiny"), (17, "small", "quick"), (32, "small", "quick"),
+        (33, "base", "quick"), (1024, "base", "quick"),
+    ],
+)  # fmt: skip
+def test_the_longer_side_decides_which_preset_is_taken(side: int, default: str, refit: str) -> None:
+    shape = (1, 4, side)
+    assert preset_for(shape) == default and preset_for(shape, refit=True) == refit
+    assert preset_for(shape, "quick") == preset_for(shape, "quick", refit=True) == "quick"
+
+
+def test_a_row_is_all_that_a_preset_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Preset((8,), 1, 8, 99, 0, "tests", default_up_to=9)
+    monkeypatch.setitem(PRESETS, "toy", row)
+    assert preset_for((1, 8, 8)) == "toy" and preset_for((1, 16, 16)) == "tiny"
+    assert preset_for((1, 8, 8), refit=True) == "tiny"
+    assert DenoiserConfig.preset("toy", (1, 8, 8), 3).block_out_channels == (8,)
+    facts = PublicFacts((1, 8, 8), ("a", "b"), 9000, "add_remove", origin="stated")
+    assert resolve(TeacherSettings(), facts).preset == "toy"
+    assert resolve(TeacherSettings(), facts).n_steps == row.teacher["n_steps"]
+    for preset in PRESETS:  # the methods' own defaults, too
+        settings = PGESettings(teacher=TeacherSettings(preset=preset))
+        assert settings.resolved(facts).teacher.residual == "fed"
 
 
 def test_configuration_survives_json() -> None:

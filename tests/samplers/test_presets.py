@@ -41,10 +41,6 @@ def test_each_kernel_is_named(name: str) -> None:
     assert make_sampler(name, n_steps=8, **ENDS) == KERNELS[name]
 
 
-def test_the_table_is_covered_by_these_tests() -> None:
-    assert set(SAMPLERS) == {"ddim", "ddpm", "heun", "edm", *KERNELS}
-
-
 @pytest.mark.parametrize(
     ("name", "option", "expected"),
     [

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from dpgen.data.formats.format import Format, Head
 from dpgen.data.formats.location import DataFile, Located
 from dpgen.data.formats.records import (
     Records,
@@ -24,7 +25,15 @@ from dpgen.images.classes import settle_classes
 from dpgen.storage.files import open_file, refuse_bomb
 
 
-def idx_records(located: Located, classes: tuple[str, ...] | None) -> Records:
+def recognise(head: Head) -> bool:
+    """Whether a file begins like IDX of any type; ``idx_records`` takes unsigned bytes alone."""
+    data = head.data
+    return data[:2] == b"\0\0" and len(data) > 4 and 8 <= data[2] <= 14 and 1 <= data[3] <= 4
+
+
+def idx_records(
+    located: Located, value_range: tuple[float, float] | None, classes: tuple[str, ...] | None
+) -> Records:
     """Reads pairs of images and labels files; no header says what classes there are.
 
     The pixels are held whole: IDX is a format of small sets.
@@ -145,3 +154,6 @@ def _plain(name: str) -> str:
 
 def _label_name(name: str) -> str:
     return name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
+
+
+IDX = Format((".gz",), recognise, idx_records, prefixed_splits=True)

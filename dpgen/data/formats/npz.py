@@ -17,6 +17,8 @@ from typing import IO
 
 import numpy as np
 
+from dpgen.data.formats.blocks import Pieces
+from dpgen.data.formats.format import Format, Head, Writer
 from dpgen.data.formats.location import Located
 from dpgen.data.formats.records import (
     Records,
@@ -26,12 +28,14 @@ from dpgen.data.formats.records import (
     image_layout,
     require_memory,
 )
+from dpgen.data.formats.shards import Shard, new_file
 from dpgen.images.classes import MAX_CLASSES, NO_CLASSES, settle_classes
 from dpgen.storage.files import InPieces, open_file, refuse_bomb
 
 MAPPED_BYTES = 2**30  # images above this stay on disk where the archive stores them uncompressed
 IMAGE_KEYS = ("images", "arr_0")
 LABEL_KEYS = ("labels", "arr_1")
+ZIP_MAGIC = b"PK\x03\x04"
 HEADER_BYTES = 10_000  # of an array's header, which is one short line
 _UNREADABLE = (
     zipfile.BadZipFile,
@@ -45,13 +49,36 @@ _UNREADABLE = (
 
 
 @dataclass(frozen=True)
-class Shard:
+class Archive:
     """One archive: ``pixels`` uint8 (N, H, W, C), ``labels`` int64 (N,), if any."""
 
     path: Path
     pixels: np.ndarray | None
     labels: np.ndarray | None
     class_names: tuple[str, ...] | None
+
+
+def recognise(head: Head) -> bool:
+    """Whether a file is a zip of arrays alone; one called .zip is no npz whatever it holds."""
+    if head.path.suffix.lower() == ".zip" or not head.data.startswith(ZIP_MAGIC):
+        return False
+    names = _names(head.path)
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def hint(head: Head) -> str | None:
+    """What is wrong with a zip that is no npz."""
+    suffix = head.path.suffix.lower()
+    if suffix not in (".zip", ".npz") or not head.data.startswith(ZIP_MAGIC):
+        return None
+    if suffix == ".zip":
+        return "is a zip archive: unpack it and point at the folder"
+    return f"must hold arrays (.npy) only, got {_names(head.path)[:3]!s:.200}"
+
+
+def _names(path: Path) -> list[str]:
+    with InPieces(path) as file, zipfile.ZipFile(file) as archive:
+        return archive.namelist()
 
 
 def npz_records(
@@ -102,7 +129,9 @@ def npz_records(
     )
 
 
-def read_shard(path: Path, value_range: tuple[float, float] | None, with_pixels: bool) -> Shard:
+def read_shard(
+    path: Path, value_range: tuple[float, float] | None, with_pixels: bool
+) -> Archive:
     """Reads and checks one archive; ``with_pixels`` False leaves the images where they are."""
     try:
         with InPieces(path) as file, zipfile.ZipFile(file) as archive:
@@ -137,7 +166,7 @@ def read_shard(path: Path, value_range: tuple[float, float] | None, with_pixels:
             f"{path} must hold one label per image, got {len(pixels)} images and {len(found)} "
             "labels"
         )
-    return Shard(path, pixels, found, None if classes is None else _texts(classes, path))
+    return Archive(path, pixels, found, None if classes is None else _texts(classes, path))
 
 
 def _texts(array: np.ndarray, path: Path) -> tuple[str, ...]:
@@ -231,3 +260,30 @@ def npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
         buffer, {"descr": dtype, "fortran_order": False, "shape": shape}
     )
     return buffer.getvalue()
+
+
+def write_npz(shard: Shard, pieces: Pieces) -> None:
+    """``images-00000.npz``: ``images`` uint8 NHWC, ``labels`` int64, ``class_names`` text.
+
+    Uncompressed, so that a reader can map it.
+    """
+    labels = []
+    with new_file(shard.folder / f"images-{shard.number:05d}.npz") as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            with archive.open(zipfile.ZipInfo("images.npy"), "w", force_zip64=True) as member:
+                member.write(npy_header((shard.n_images, *shard.shape), "|u1"))
+                for pixels, found in pieces:
+                    member.write(np.ascontiguousarray(pixels).data)
+                    labels.append(found)
+            for name, array in (
+                ("labels.npy", np.concatenate(labels)),
+                ("class_names.npy", np.array(shard.class_names)),
+            ):
+                with archive.open(zipfile.ZipInfo(name), "w") as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+NPZ = Format(
+    (".npz", ".npy", ".zip"), recognise, npz_records, takes_value_range=True, hint_fn=hint,
+    writer=Writer(write_npz, lambda raw: raw + 8),
+)  # fmt: skip

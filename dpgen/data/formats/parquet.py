@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from dpgen.data.formats.blocks import Pieces
+from dpgen.data.formats.format import Format, Head, Writer
 from dpgen.data.formats.location import Located
-from dpgen.data.formats.pictures import decode_picture
+from dpgen.data.formats.pictures import decode_picture, encode_png, png_bytes
 from dpgen.data.formats.records import Records, as_labels, check_labels, require_memory
+from dpgen.data.formats.shards import Shard, new_file
 from dpgen.images.classes import NO_CLASSES, settle_classes
 from dpgen.storage.files import BOMB_BYTES, BOMB_RATIO, parse_json, refuse_bomb, size_of
 
@@ -30,7 +33,14 @@ def pyarrow_parquet() -> Any:  # noqa: ANN401
     return pyarrow.parquet
 
 
-def parquet_records(located: Located, classes: tuple[str, ...] | None) -> Records:
+def recognise(head: Head) -> bool:
+    """Whether a file begins like Parquet."""
+    return head.data.startswith(b"PAR1")
+
+
+def parquet_records(
+    located: Located, value_range: tuple[float, float] | None, classes: tuple[str, ...] | None
+) -> Records:
     """Records of Parquet files; classes as the schema names them, else as they are declared.
 
     The encoded pictures are held in memory: row groups cannot be read one record at a time. Larger
@@ -248,3 +258,25 @@ def _unpacked(file: Any) -> int:  # noqa: ANN401
     """
     metadata = file.metadata
     return sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+
+
+def write_parquet(shard: Shard, pieces: Pieces) -> None:
+    """``train-00000-of-00002.parquet``: `image` {bytes, path} and `label`, a ClassLabel."""
+    schema = image_schema(shard.class_names)
+    path = shard.folder / f"train-{shard.number:05d}-of-{shard.n_shards:05d}.parquet"
+    start = shard.start
+    with new_file(path) as file, pyarrow_parquet().ParquetWriter(file, schema) as writer:
+        for pixels, labels in pieces:
+            names = [f"{start + i:0{shard.digits}d}.png" for i in range(len(labels))]
+            writer.write_table(picture_table(schema, map(encode_png, pixels), names, labels))
+            start += len(labels)
+
+
+def _require_pyarrow(class_names: tuple[str, ...]) -> None:
+    pyarrow_parquet()
+
+
+PARQUET = Format(
+    (".parquet",), recognise, parquet_records,
+    writer=Writer(write_parquet, lambda raw: png_bytes(raw) + 64, check_fn=_require_pyarrow),
+)  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -9,9 +10,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from dpgen.data.formats.blocks import Pieces
+from dpgen.data.formats.format import Format, Head, Writer
 from dpgen.data.formats.location import CLASS_LIST, Located
-from dpgen.data.formats.pictures import LARGEST_FILE, decode_picture
+from dpgen.data.formats.pictures import LARGEST_FILE, decode_picture, encode_png, png_bytes
 from dpgen.data.formats.records import Records, as_labels
+from dpgen.data.formats.shards import Shard, new_file, numbered
 from dpgen.images.classes import NO_CLASSES, settle_classes
 from dpgen.storage.files import TEXT_BYTES, InPieces, open_file, parse_json
 
@@ -29,7 +33,25 @@ class Pair:
     labels: dict[str, int] = field(default_factory=dict)
 
 
-def archive_records(located: Located, classes: tuple[str, ...] | None) -> Records:
+def recognise(head: Head) -> bool:
+    """Whether a file is an uncompressed tar."""
+    return _is_tar(head) and not head.gzipped
+
+
+def hint(head: Head) -> str | None:
+    """The cure for a tar that is compressed."""
+    if _is_tar(head):
+        return "is a compressed tar, which cannot be read in any order: gunzip it"
+    return None
+
+
+def _is_tar(head: Head) -> bool:
+    return head.data[257:262] == b"ustar"
+
+
+def archive_records(
+    located: Located, value_range: tuple[float, float] | None, classes: tuple[str, ...] | None
+) -> Records:
     """Records of tar shards, in the order of file name and position, never extracted.
 
     Class names come from dataset.json beside the shards, else they are declared. Other members of a
@@ -151,3 +173,20 @@ def _add(pair: Pair, suffix: str, member: tarfile.TarInfo, raw: BinaryIO, path: 
                 f"{path}: {member.name} must have a whole number as label, got {value!r:.60}"
             )
     pair.labels[suffix] = value
+
+
+def write_webdataset(shard: Shard, pieces: Pieces) -> None:
+    """``shard-000000.tar`` of pairs ``000000.png``, ``000000.cls`` (the label as a number)."""
+    with new_file(shard.folder / f"shard-{shard.number:06d}.tar") as file:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+            for index, pixels, label in numbered(shard, pieces):
+                for suffix, data in (("png", encode_png(pixels)), ("cls", str(label).encode())):
+                    member = tarfile.TarInfo(f"{index:0{shard.digits}d}.{suffix}")
+                    member.size = len(data)
+                    archive.addfile(member, io.BytesIO(data))
+
+
+WEBDATASET = Format(
+    (".tar", ".tgz"), recognise, archive_records, reads_class_list=True, hint_fn=hint,
+    writer=Writer(write_webdataset, lambda raw: png_bytes(raw) + 5 * BLOCK, lists_classes=True),
+)  # fmt: skip

@@ -1,0 +1,82 @@
+"""The table of formats. A format is one file in this folder and one row here.
+
+Only names stand here, so that a command line can list them without loading a reader.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from dpgen.data.formats.format import Format, Writer
+
+FOLDER = "folder"  # the one kind in which a record is a file, and a sub-folder is a class
+
+
+class Row(NamedTuple):
+    """A format by name.
+
+    Fields:
+        home: module and name of its `Format`, imported when a file is looked at.
+        files: what its files are called in a message.
+        described: the same for a help text.
+        writes: whether `dpgen sample --format` offers it.
+    """
+
+    home: str
+    files: tuple[str, ...]
+    described: str
+    writes: bool = False
+
+
+FORMATS = {
+    "idx": Row("dpgen.data.formats.idx:IDX", ("IDX",), "IDX files (MNIST's own)"),
+    "npz": Row("dpgen.data.formats.npz:NPZ", ("npz",), "npz archives", writes=True),
+    "parquet": Row(
+        "dpgen.data.formats.parquet:PARQUET", ("Parquet",), "Parquet in the Hugging Face layout",
+        writes=True,
+    ),
+    "webdataset": Row(
+        "dpgen.data.formats.webdataset:WEBDATASET", ("tar",), "WebDataset tar shards", writes=True
+    ),
+    FOLDER: Row(
+        "dpgen.data.formats.folder:FOLDER_OF_PICTURES", ("PNG", "JPEG"),
+        "a folder of PNG or JPEG images with one sub-folder per class", writes=True,
+    ),
+}  # fmt: skip
+
+
+def find(kind: str) -> Format:
+    """The format of a kind, a key of `FORMATS`."""
+    module, name = FORMATS[kind].home.split(":")
+    found: Format = getattr(importlib.import_module(module), name)
+    return found
+
+
+def written() -> tuple[str, ...]:
+    """The kinds that a synthetic set can be written in, in alphabetical order."""
+    return tuple(sorted(kind for kind, row in FORMATS.items() if row.writes))
+
+
+def writer(kind: str) -> Writer:
+    """How sets are written in a format. Raises ValueError for one that is not written."""
+    if kind not in written():
+        raise ValueError(f"format must be one of {', '.join(written())}, got {kind!r}")
+    found = find(kind).writer
+    assert found is not None, f"the row of {kind} promises a writer"
+    return found
+
+
+def named_files() -> str:
+    """What is read, for messages: "IDX, npz, ... or JPEG"."""
+    return _alternatives([name for row in FORMATS.values() for name in row.files])
+
+
+def described() -> str:
+    """What is read, for a help text."""
+    return _alternatives([row.described for row in FORMATS.values()])
+
+
+def _alternatives(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"

@@ -102,7 +102,7 @@ def _write_shards(
 ) -> None:
     first = next(blocks)
     shape = first[0].shape[1:]
-    _check_space(folder, _needed(format, n_images, shape))  # type: ignore[arg-type]
+    _check_space(folder, _needed(format, n_images, shape))
     n_shards = -(-n_images // shard_size)
     digits = max(6, len(str(n_images - 1)))
     cut = cut_blocks(itertools.chain([first], blocks), shard_size)

@@ -157,7 +157,7 @@ def load_networks(
         names: of the files.
         kinds: keys of `dpgen.runs.kinds.KINDS` by name of the network.
     """
-    networks = {}
+    networks: dict[str, nn.Module] = {}
     for file in sorted(name for name in names if name.endswith(".safetensors")):
         name = file.removesuffix(".safetensors")
         network: Any = load_network(folder / file)

@@ -16,7 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "progress": set(),
     "samplers": set(),
     "storage": set(),
-    "images": {"privacy.accounting", "storage"},
+    "images": {"privacy.accounting", "settings", "storage"},
     "networks": {"_torchvision", "networks.fixed"},
     "privacy.ledger": {"privacy.accounting", "storage"},
     "privacy.mechanisms": {"privacy.accounting", "storage"},

@@ -10,12 +10,15 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from dpgen.storage.files import read_json
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 CONFIG_SCHEMA = "dpgen-config/1"
-T = TypeVar("T")
+T = TypeVar("T", bound="DataclassInstance")
 LARGEST_WHOLE = 2**63  # TOML's own limit; a float holds no number of 400 digits
 
 
@@ -29,14 +32,14 @@ def from_dict(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
     if not isinstance(values, Mapping):
         raise ValueError(f"{path.rstrip('.') or 'settings'} must be a table, got {values!r:.60}")
     hints = get_type_hints(cls)
-    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    known = [f.name for f in fields(cls)]
     resolved: dict[str, Any] = {}
     for key, value in values.items():
         where = f"{path}{key}"
         if key not in known:
             raise ValueError(f"unknown setting {where!r}: {nearest(key, known)}")
         resolved[key] = _convert(hints[key], value, where)
-    for needed in fields(cls):  # type: ignore[arg-type]
+    for needed in fields(cls):
         if needed.name not in resolved and needed.default is needed.default_factory is MISSING:
             raise ValueError(f"setting {path + needed.name!r} is missing")
     return cls(**resolved)
@@ -49,10 +52,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     if value is None and type(None) in options:
         return None
     for option in options:
-        if is_dataclass(option) and isinstance(value, option):  # type: ignore[arg-type]
-            return value
-        if is_dataclass(option) and isinstance(value, Mapping):
-            return from_dict(option, value, f"{where}.")  # type: ignore[arg-type]
+        if isinstance(option, type) and is_dataclass(option):
+            if isinstance(value, option):
+                return value
+            if isinstance(value, Mapping):
+                return from_dict(option, value, f"{where}.")
         if option is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
         if option is int and isinstance(value, int) and not isinstance(value, bool):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up .venv and runs the tests: bash scripts/test.sh [PYTEST ARGUMENT ...]
+# Sets up .venv, checks style and types and runs the tests: bash scripts/test.sh [PYTEST ARGUMENT ...]
 # One process a core, at most four; -n 0 runs all in one. A file stays in one process.
 # Slow tests are left out; bash scripts/test.sh -m slow runs those, -m "" all.
 set -euo pipefail
@@ -9,4 +9,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # threads of torch spin while they wait for each other.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 bash scripts/setup.sh dev
+.venv/bin/ruff check
+.venv/bin/mypy
 exec .venv/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"

@@ -17,20 +17,16 @@ ALLOWED: dict[str, set[str]] = {
     "progress": set(),
     "samplers": set(),
     "storage": set(),
-    "images": {"privacy.accounting", "storage"},
     "networks": {"_torchvision", "networks.fixed"},
     "privacy.ledger": {"privacy.accounting", "storage"},
     "privacy.mechanisms": {"privacy.accounting", "storage"},
     "settings": {"storage"},
     "auditing.games": {"privacy.accounting", "privacy.mechanisms"},
-    "data.formats": {"images", "storage"},
+    "images": {"privacy.accounting", "settings", "storage"},
     "privacy": {"privacy.accounting", "privacy.ledger", "privacy.mechanisms"},
     "privacy.lineage": {"privacy.accounting", "privacy.ledger", "privacy.mechanisms", "storage"},
     "privacy.statements": {"privacy.accounting", "privacy.ledger", "storage"},
-    "data": {
-        "data.formats", "images", "privacy", "privacy.accounting", "privacy.ledger",
-        "privacy.lineage", "privacy.mechanisms", "privacy.statements", "storage",
-    },
+    "data.formats": {"images", "storage"},
     "privacy.verification": {
         "privacy.accounting", "privacy.ledger", "privacy.statements", "storage",
     },
@@ -38,6 +34,11 @@ ALLOWED: dict[str, set[str]] = {
         "networks", "privacy.lineage", "privacy.mechanisms", "privacy.statements", "settings",
         "storage",
     },
+    "data": {
+        "data.formats", "images", "privacy", "privacy.accounting", "privacy.ledger",
+        "privacy.lineage", "privacy.mechanisms", "privacy.statements", "storage",
+    },
+    "training": {"images", "networks", "networks.fixed", "progress", "runs", "samplers"},
     "evaluation": {
         "_torchvision", "data", "images", "networks", "privacy.ledger", "progress", "storage",
     },
@@ -45,12 +46,10 @@ ALLOWED: dict[str, set[str]] = {
         "data", "images", "networks", "privacy", "privacy.accounting", "privacy.ledger",
         "privacy.statements", "runs", "samplers", "settings", "storage",
     },
-    "training": {"images", "networks", "networks.fixed", "progress", "runs", "samplers"},
     "published": {
         "data", "images", "networks", "privacy.accounting", "privacy.mechanisms",
         "privacy.statements", "runs", "samplers", "training",
     },
-    "report": {"evaluation", "storage"},
     "stages": {
         "data", "images", "networks", "networks.fixed", "privacy", "privacy.accounting",
         "privacy.mechanisms", "progress", "runs", "samplers", "training",
@@ -59,15 +58,16 @@ ALLOWED: dict[str, set[str]] = {
         "images", "networks", "privacy", "privacy.accounting", "privacy.statements", "published",
         "samplers", "stages", "training",
     },
-    "methods": {
-        "configurations", "data", "generator", "images", "networks", "privacy",
-        "privacy.accounting", "privacy.statements", "privacy.verification", "published", "runs",
-        "samplers", "settings", "stages", "storage", "training",
-    },
+    "report": {"evaluation", "storage"},
     "auditing": {
         "auditing.games", "data", "generator", "images", "privacy", "privacy.accounting",
         "privacy.lineage", "privacy.mechanisms", "privacy.statements", "privacy.verification",
         "progress", "report", "runs", "storage",
+    },
+    "methods": {
+        "configurations", "data", "generator", "images", "networks", "privacy",
+        "privacy.accounting", "privacy.statements", "privacy.verification", "published", "runs",
+        "samplers", "settings", "stages", "storage", "training",
     },
     "benchmark": {
         "data", "data.formats", "evaluation", "generator", "images", "methods",

@@ -98,7 +98,8 @@ def _replayed(
     generator: PrivateGenerator, plan: Plan, facts: PublicFacts, seed: int, hardware: Hardware,
     advance: Callable[[], None],
 ) -> Replay:  # fmt: skip
-    kind, settings = type(generator), hurried(generator.settings)
+    kind: Callable[..., PrivateGenerator] = type(generator)
+    settings = hurried(generator.settings)
 
     def make() -> PrivateGenerator:
         return kind(budget=generator.budget, settings=settings)
@@ -156,9 +157,10 @@ def _label_canaries(
     generator: PrivateGenerator, plan: Plan, facts: PublicFacts, m: int, seed: int, show: bool
 ) -> Finding:
     """The one-run game on the whole of `fit`, with the settings of the run and its plan."""
+    kind: Callable[..., PrivateGenerator] = type(generator)
 
     def make() -> PrivateGenerator:
-        return type(generator)(budget=generator.budget, settings=generator.settings)
+        return kind(budget=generator.budget, settings=generator.settings)
 
     if make().plan(with_canaries(facts, m)).event != plan.event:
         raise RuntimeError("reserved classes must not change what a run is charged")

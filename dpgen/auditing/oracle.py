@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dpgen.auditing.overheard import bound
 from dpgen.privacy.mechanisms.contributions import Block
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.draws import Draws
@@ -44,16 +45,13 @@ def oracle(mechanism: NoisySGD | NoisySum, *, seed: int = 0) -> Oracle:
     """How far each record of a library moves the first release's sum, alone and among others, in
     micro-batches of one, of a few and of all.
     """
-    sgd = isinstance(mechanism, NoisySGD)
-    bound = mechanism.clip_norm if sgd else mechanism.statistic.bound
-    sums = _sum_of_step if sgd else _sum_of_release
     return Oracle(
         {
             f"{name}, {company}, micro-batch {micro_batch}": _distance(
-                sums(mechanism, others, micro_batch),
-                sums(mechanism, torch.cat([others, sent[None]]), micro_batch),
+                _sum_before_noise(mechanism, others, micro_batch),
+                _sum_before_noise(mechanism, torch.cat([others, sent[None]]), micro_batch),
             )
-            / bound
+            / bound(mechanism)
             for company, others in _companies(seed).items()
             for name, sent in _library(others, seed).items()
             for micro_batch in (1, 3, 16)
@@ -128,7 +126,7 @@ class _Sent:
     """A statistic that is what a record sends in, a table a part."""
 
     bound: float
-    settings: ClassVar[Mapping[str, str]] = {"statistic": "sent in"}
+    settings: ClassVar[dict[str, Any]] = {"statistic": "sent in"}
 
     @property
     def tables(self) -> dict[str, tuple[int, int]]:
@@ -152,6 +150,15 @@ class _SentGradient:
         parts = pixels.split([math.prod(shape) for shape in SHAPES.values()])
         pairs = zip(SHAPES, parts, strict=True)
         return torch.stack([(parameters[n].reshape(-1) * g).sum() for n, g in pairs]).sum()
+
+
+def _sum_before_noise(
+    mechanism: NoisySGD | NoisySum, sent: Tensor, micro_batch: int
+) -> Tensor:
+    """What the first release adds up before its noise, for records that send in these, (D,)."""
+    if isinstance(mechanism, NoisySGD):
+        return _sum_of_step(mechanism, sent, micro_batch)
+    return _sum_of_release(mechanism, sent, micro_batch)
 
 
 def _sum_of_release(mechanism: NoisySum, sent: Tensor, micro_batch: int) -> Tensor:

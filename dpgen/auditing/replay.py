@@ -45,7 +45,10 @@ class Audited(Protocol):
 
     def plan(self, facts: PublicFacts) -> Plan: ...
 
-    def fit(self, data: PrivateDataset, *, out: Path, seed: int, **given: Any) -> Any: ...  # noqa: ANN401
+    def fit(
+        self, data: PrivateDataset, *, out: Path, seed: int, show: bool,
+        hardware: Any,  # noqa: ANN401
+    ) -> Any: ...  # noqa: ANN401  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
+from types import FrameType
 from typing import Any, Self
 
 import numpy as np
@@ -97,7 +98,8 @@ class Guarded(StandIns):
     world: World
 
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
-        reader = frame = sys._getframe(1)
+        reader = sys._getframe(1)
+        frame: FrameType | None = reader
         while frame is not None and frame.f_code.co_filename not in READERS:
             frame = frame.f_back
         if frame is None:

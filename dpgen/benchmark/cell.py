@@ -22,7 +22,7 @@ from dpgen.images.grid import save_grid
 from dpgen.images.images import Images, PublicFacts
 from dpgen.methods import find
 from dpgen.methods.loading import load
-from dpgen.privacy.accounting.accountant import Budget, default_delta
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.verification.verify import verify
 from dpgen.runs.context import peak_memory
 from dpgen.settings import from_dict
@@ -47,9 +47,8 @@ def untrained(
     settings: BenchmarkSettings, entry: Entry, epsilon: float, facts: PublicFacts
 ) -> PrivateGenerator:
     """A method with its settings and a budget; refuses what it would only refuse later."""
-    delta = default_delta(facts.n_records) if settings.delta is None else settings.delta
-    budget, kind = Budget(epsilon, delta), find(entry.method)
-    budget.check_records(facts.n_records)
+    budget = Budget.for_records(epsilon, settings.delta, facts.n_records)
+    kind = find(entry.method)
     generator: PrivateGenerator = kind(
         budget=budget, settings=from_dict(kind.Settings, entry.settings, f"{entry.label}.")
     )

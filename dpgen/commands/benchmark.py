@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -44,7 +45,7 @@ def benchmark(
     from dpgen.benchmark.schedule import BenchmarkSettings
 
     settings = BenchmarkSettings.load(file)
-    changes = {
+    changes: dict[str, Any] = {
         "epsilons": epsilons or None, "seeds": seeds, "inception_weights": inception_weights,
         "overlap": overlap,
     }  # fmt: skip

@@ -20,9 +20,9 @@ def configured(method: str, given: dict[str, Any]) -> tuple[Any, Any]:
         values = read_toml(given["config"])
     for text in given["assignments"]:
         assign(values, *parse_assignment(text))
-    # A placeholder delta until the facts are known; `Budget` checks both numbers now, before any
-    # data are opened.
-    budget = Budget(given["epsilon"], given["delta"] if given["delta"] is not None else 1e-9)
+    # Checks both numbers before any data are opened; `budget_of` takes this one's place as soon as
+    # the number of records is known.
+    budget = Budget.for_records(given["epsilon"], given["delta"], n_records=1)
     generator = kind(budget=budget, settings=from_dict(kind.Settings, values))
     facts = PublicFacts.load(given["facts"]) if given["facts"] is not None else None
     for name in ("adjacency", "max_records_per_unit"):
@@ -36,19 +36,18 @@ def configured(method: str, given: dict[str, Any]) -> tuple[Any, Any]:
     return generator, facts
 
 
-def with_delta(budget: Any, delta: float | None, n_records: int) -> Any:  # noqa: ANN401
-    from dpgen.privacy.accounting.accountant import Budget, default_delta
+def budget_of(given: dict[str, Any], n_records: int) -> Any:  # noqa: ANN401
+    """The budget that was typed, for so many records."""
+    from dpgen.privacy.accounting.accountant import Budget
 
-    chosen = Budget(budget.epsilon, delta if delta is not None else default_delta(n_records))
-    chosen.check_records(n_records)
-    return chosen
+    return Budget.for_records(given["epsilon"], given["delta"], n_records)
 
 
 def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
     from dpgen.data.opening import open_images
     from dpgen.images.classes import parse_classes
     from dpgen.images.images import PublicFacts
-    from dpgen.privacy.accounting.accountant import Budget, default_delta
+    from dpgen.privacy.accounting.accountant import Budget
     from dpgen.progress import progress_bar
 
     if given["data"] is None:
@@ -70,10 +69,7 @@ def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
         )
         advance()
     if given.get("limit") is not None:
-        delta = (
-            given["delta"] if given["delta"] is not None else default_delta(data.facts.n_records)
-        )
-        data.limit = Budget(given["limit"], delta)
+        data.limit = Budget.for_records(given["limit"], given["delta"], data.facts.n_records)
     return data
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dpgen.commands.inputs import configured, hardware, open_data, with_delta
+from dpgen.commands.inputs import budget_of, configured, hardware, open_data
 from dpgen.commands.options import (
     account_options,
     budget_options,
@@ -35,7 +35,7 @@ def plan(method: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401
     generator, facts = configured(method, given)
     if facts is None:
         facts = open_data(given).facts
-    generator.budget = with_delta(generator.budget, given["delta"], facts.n_records)
+    generator.budget = budget_of(given, facts.n_records)
     generator.settings = generator.resolve(facts)
     from dpgen.commands.plan_report import plan_report
 
@@ -65,7 +65,7 @@ def train(
     generator, _ = configured(method, given)
     generator.check_allowed(allow_unverified)
     data = open_data({**given, "quiet": quiet})
-    generator.budget = with_delta(generator.budget, given["delta"], data.facts.n_records)
+    generator.budget = budget_of(given, data.facts.n_records)
     if not data.public and data.facts.origin != "stated":
         facts = data.facts
         click.echo(

@@ -10,8 +10,8 @@ from dpgen.privacy.plan import Plan
 from dpgen.privacy.statements.notice import unpriced
 from dpgen.published import dp_sad_settings as published_dp_sad_settings
 from dpgen.published.dp_sad_settings import PaperSettings
-from dpgen.stages import teacher_plan, teacher_settings
-from dpgen.stages.teacher_settings import TeacherSettings
+from dpgen.stages import teacher_plan
+from dpgen.stages.teacher_settings import Teacher, TeacherSettings
 from dpgen.training.distillation_settings import Distillation
 
 
@@ -51,10 +51,14 @@ class DPSADSettings:
         if self.mode == "paper":
             paper = published_dp_sad_settings.resolve(self.paper or PaperSettings(), facts)
             return replace(self, paper=paper)
-        return replace(self, teacher=teacher_settings.resolve(self.teacher, facts))
+        return replace(self, teacher=self.teacher_for(facts))
+
+    def teacher_for(self, facts: PublicFacts) -> Teacher:
+        """The private stages of mode sealed for these facts, with nothing left open."""
+        return self.teacher.resolved(facts)
 
     def plan(self, facts: PublicFacts, budget: Budget) -> Plan:
         """Everything that `fit` will charge. Raises UnverifiedClaim in mode paper."""
         if self.mode == "paper":
             raise unpriced("dp-sad/paper")
-        return teacher_plan.plan(self.resolved(facts).teacher, facts, budget)
+        return teacher_plan.plan(self.teacher_for(facts), facts, budget)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan
-from dpgen.stages import teacher_plan, teacher_settings
-from dpgen.stages.teacher_settings import TeacherSettings
+from dpgen.stages import teacher_plan
+from dpgen.stages.teacher_settings import Teacher, TeacherSettings
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,12 @@ class DPDMSettings:
 
     def resolved(self, facts: PublicFacts) -> DPDMSettings:
         """With every ``None`` filled in for these facts."""
-        return replace(self, teacher=teacher_settings.resolve(self.teacher, facts))
+        return replace(self, teacher=self.teacher_for(facts))
+
+    def teacher_for(self, facts: PublicFacts) -> Teacher:
+        """The private stages for these facts, with nothing left open."""
+        return self.teacher.resolved(facts)
 
     def plan(self, facts: PublicFacts, budget: Budget) -> Plan:
         """Everything that `fit` will charge."""
-        return teacher_plan.plan(self.resolved(facts).teacher, facts, budget)
+        return teacher_plan.plan(self.teacher_for(facts), facts, budget)

@@ -12,9 +12,9 @@ from dpgen.privacy.plan import Plan
 from dpgen.privacy.statements.notice import unpriced
 from dpgen.published import pge_settings as published_pge_settings
 from dpgen.published.pge_settings import PaperSettings
-from dpgen.stages import sketch_plan, teacher_plan, teacher_settings
+from dpgen.stages import sketch_plan, teacher_plan
 from dpgen.stages.sketch_settings import SketchSettings
-from dpgen.stages.teacher_settings import TeacherSettings
+from dpgen.stages.teacher_settings import Teacher, TeacherSettings
 from dpgen.training.refit_settings import RefitSettings
 
 if TYPE_CHECKING:
@@ -140,8 +140,12 @@ class PGESettings:
             score = s.score or RefitSettings()
             score.network(facts)  # a shape that it cannot take, before anything is paid
             return replace(s, sketch=s.sketch or SketchSettings(), score=score)
+        return replace(s, teacher=s.teacher_for(facts))
+
+    def teacher_for(self, facts: PublicFacts) -> Teacher:
+        """The private stages of mode dpsgd for these facts, with nothing left open."""
         own = {name: OWN | OWN_BY_PRESET.get(name, {}) for name in PRESETS}
-        return replace(s, teacher=teacher_settings.resolve(s.teacher, facts, own))
+        return self.teacher.resolved(facts, own)
 
     def plan(self, facts: PublicFacts, budget: Budget) -> Plan:
         """Everything that `fit` will charge. Raises UnverifiedClaim in mode paper."""
@@ -150,4 +154,4 @@ class PGESettings:
         resolved = self.resolved(facts)
         if resolved.sketch is not None:
             return sketch_plan.plan(resolved.sketch, facts, budget)
-        return teacher_plan.plan(resolved.teacher, facts, budget)
+        return teacher_plan.plan(resolved.teacher_for(facts), facts, budget)

@@ -17,7 +17,7 @@ from dpgen.privacy.ledger.charges import limit_of, n_runs, spent_of
 from dpgen.privacy.ledger.known_ledgers import Overlap
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 from dpgen.privacy.ledger.shared_ledger import OverlapRule, SharedLedger
-from dpgen.privacy.statements.statement import finite_or_word
+from dpgen.privacy.statements.certificate import finite_or_word
 
 
 class AccountedData:

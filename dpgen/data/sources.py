@@ -38,10 +38,17 @@ class Source(Protocol):
     public: True only for the embedded data sets.
     """
 
-    kind: str
-    shape: tuple[int, int, int]
-    class_names: tuple[str, ...]
-    public: bool
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def public(self) -> bool: ...
 
     def __len__(self) -> int:
         """The number of records."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from dpgen.privacy.accounting.relation import Adjacency, Relation
+from dpgen.settings import nearest
 from dpgen.storage.files import read_toml
 
 Origin = Literal["stated", "declared", "named"]
@@ -98,8 +98,7 @@ class PublicFacts:
         known = [field.name for field in fields(cls)]
         for key in table:
             if key not in (*known, "schema"):
-                near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
-                raise ValueError(f"unknown key {key!r} in the facts: did you mean {near!r}?")
+                raise ValueError(f"unknown key {key!r} in the facts: {nearest(str(key), known)}")
         if table.get("schema", FACTS_SCHEMA) != FACTS_SCHEMA:
             raise ValueError(f"schema must be {FACTS_SCHEMA!r}, got {table['schema']!r}")
         for key in ("shape", "n_records"):

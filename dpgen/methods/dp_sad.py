@@ -48,7 +48,7 @@ class DPSAD(PrivateGenerator):
         return self.settings.plan(facts, self.budget)
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
-        return rehearse(self.resolve(facts).teacher, facts, hardware, self.settings.student)
+        return rehearse(self.settings.teacher_for(facts), facts, hardware, self.settings.student)
 
     def _learn(
         self, data: PrivateDataset, promise: Plan | Claim, work: Workplace
@@ -56,7 +56,7 @@ class DPSAD(PrivateGenerator):
         s, facts = self.settings, data.facts
         if isinstance(promise, Claim):
             return {"model": published_dp_sad.train(s.paper, facts, data, promise, work)}
-        network, others = teacher.train(s.teacher, facts, data, promise, work)
+        network, others = teacher.train(s.teacher_for(facts), facts, data, promise, work)
         student = self._distil(network, work)
         return {"model": student, "teacher": network, **others}
 

@@ -36,10 +36,11 @@ class DPDM(PrivateGenerator):
         return self.settings.plan(facts, self.budget)
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
-        return rehearse(self.resolve(facts).teacher, facts, hardware)
+        return rehearse(self.settings.teacher_for(facts), facts, hardware)
 
     def _learn(self, data: PrivateDataset, promise: Plan, work: Workplace) -> dict[str, nn.Module]:
-        network, others = teacher.train(self.settings.teacher, data.facts, data, promise, work)
+        settings, facts = self.settings.teacher_for(data.facts), data.facts
+        network, others = teacher.train(settings, facts, data, promise, work)
         return {"model": network, **others}
 
     def default_sampler(self, network: str = "model") -> Sampler:

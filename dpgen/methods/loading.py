@@ -38,4 +38,4 @@ def load(path: str | Path, *, allow_unverified: bool = False) -> PrivateGenerato
         raise ValueError(
             f"{folder / 'config.json'} is not what a run writes: {error!r:.200}"
         ) from None
-    return generator._restore(folder, document)  # type: ignore[no-any-return]
+    return generator._restore(folder, document)

@@ -55,7 +55,7 @@ class PGE(PrivateGenerator):
         s = self.resolve(facts)
         if s.sketch is not None and s.score is not None:
             return rehearse_sketch(s.sketch, s.score, facts, hardware)
-        return rehearse(s.teacher, facts, hardware)
+        return rehearse(s.teacher_for(facts), facts, hardware)
 
     def _learn(
         self, data: PrivateDataset, promise: Plan | Claim, work: Workplace
@@ -66,7 +66,7 @@ class PGE(PrivateGenerator):
         if s.mode == "sketch":
             proposer = sketch.run(s.sketch, facts, data, promise, work)
             return {"model": refit(proposer, s.score, facts, work), "proposals": proposer}
-        network, others = teacher.train(s.teacher, facts, data, promise, work)
+        network, others = teacher.train(s.teacher_for(facts), facts, data, promise, work)
         return {"model": network, **others}
 
     @property

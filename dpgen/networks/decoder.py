@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -49,12 +47,6 @@ class DecoderConfig:
     @property
     def n_doublings(self) -> int:
         return max(1, math.ceil(math.log2(max(self.shape[1:]) / COARSEST)))
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Reads what ``dataclasses.asdict`` gave, also after a journey through JSON."""
-        tuples = {key: tuple(values[key]) for key in ("shape", "channels")}
-        return cls(**{**values, **tuples})
 
 
 class Decoder(nn.Module):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 from dpgen.networks.fixed.cosines import Cosines
 
@@ -197,16 +196,3 @@ class DenoiserConfig:
             prior_bands=prior_bands,
             prior_input=prior_input,
         )
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Reads what ``dataclasses.asdict`` gave, also after a journey through JSON."""
-        known = [field.name for field in fields(cls)]
-        for key in values:
-            if key not in known:
-                nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-                raise ValueError(
-                    f"denoiser configuration has no key {key!r}; the nearest is {nearest!r}"
-                )
-        tuples = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        return cls(**{**values, **tuples})

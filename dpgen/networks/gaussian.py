@@ -30,6 +30,12 @@ class GaussianDenoiser(nn.Module):
         sigma_data: standard deviation of pixels before `set`.
     """
 
+    basis: Tensor
+    means: Tensor
+    vectors: Tensor
+    values: Tensor
+    rest: Tensor
+
     def __init__(self, cosines: Cosines, n_classes: int, sigma_data: float) -> None:
         super().__init__()
         self.n_classes, self._shape = n_classes, cosines.shape

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -53,12 +53,6 @@ class LabellerConfig:
     features: GaborFeatures
     n_classes: int
     n_axes: int
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Reads what ``dataclasses.asdict`` gave, also after a journey through JSON."""
-        features = {**values["features"], "shape": tuple(values["features"]["shape"])}
-        return cls(GaborFeatures(**features), values["n_classes"], values["n_axes"])
 
 
 class Labeller(nn.Module):

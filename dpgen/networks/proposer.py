@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -51,16 +49,6 @@ class ProposerConfig:
     @property
     def shape(self) -> tuple[int, int, int]:
         return self.decoder.shape
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Reads what ``dataclasses.asdict`` gave, also after a journey through JSON."""
-        held = values["labeller"]
-        return cls(
-            DecoderConfig.from_dict(values["decoder"]),
-            values["warp"],
-            None if held is None else LabellerConfig.from_dict(held),
-        )
 
 
 class Proposer(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from dp_accounting.dp_event import DpEvent
 
@@ -14,6 +15,8 @@ from dpgen.privacy.accounting.events import GaussianLeaf, compose
 from dpgen.privacy.accounting.relation import Adjacency, Relation
 from dpgen.privacy.ledger.charges import Charge, plan_hash
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+
+M = TypeVar("M", NoisySGD, NoisySum)
 
 LAST_DIGIT = 2e-4  # multipliers have 5 digits, rounded up
 
@@ -61,8 +64,15 @@ class Plan:
     def epsilon(self, delta: float) -> float:
         return epsilon_of(self.event, delta, self.relation)
 
-    def mechanism(self, label: str) -> NoisySGD | NoisySum | None:
-        return next((s.mechanism for s in self.stages if s.label == label), None)
+    def mechanism(self, label: str, kind: type[M]) -> M | None:
+        """The mechanism that is charged by this label; ``None``: there is no such stage.
+
+        Raises TypeError for one of another kind.
+        """
+        found = next((s.mechanism for s in self.stages if s.label == label), None)
+        if found is None or isinstance(found, kind):
+            return found
+        raise TypeError(f"stage {label!r} must be a {kind.__name__}, got {found!r}")
 
 
 @dataclass(frozen=True)

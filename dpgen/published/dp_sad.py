@@ -98,7 +98,7 @@ def train(
     records, noise = data.unprotected_records(claim)
     images = unprotected.read_all(records)
     teacher = _teacher(settings, facts, images, work)
-    student = unprotected.untrained(str(settings.preset), facts, work.seed + 1)
+    student = unprotected.untrained(settings.preset, facts, work.seed + 1)
     std = float(claim.settings["noise_multiplier"]) * settings.clip_norm
     _distil(settings, teacher, student.to(work.accelerator.device), images, noise, std, work)
     return student
@@ -108,7 +108,7 @@ def _teacher(
     settings: PaperSettings, facts: PublicFacts, images: Images, work: Workplace
 ) -> Denoiser:
     device, ladder = work.accelerator.device, settings.ladder
-    network = unprotected.untrained(str(settings.preset), facts, work.seed).to(device)
+    network = unprotected.untrained(settings.preset, facts, work.seed).to(device)
 
     def loss(x: Tensor, y: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         rung = torch.randint(len(ladder), y.shape, generator=generator)

@@ -75,7 +75,7 @@ def train(
     s, device = settings, work.accelerator.device
     records, _ = data.unprotected_records(claim)
     images = unprotected.read_all(records)
-    network = unprotected.untrained(str(s.preset), facts, work.seed).to(device)
+    network = unprotected.untrained(s.preset, facts, work.seed).to(device)
     rng = np.random.default_rng(work.seed)
     vectors = torch.from_numpy(signs(rng, (s.n_projections, *facts.shape))).float()
     truth = rng.integers(0, s.n_projections, len(images.labels))

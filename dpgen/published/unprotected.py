@@ -17,17 +17,21 @@ from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.networks.ema import EMA
 from dpgen.privacy.mechanisms.contributions import Records
+from dpgen.published.settings import preset_for
 from dpgen.training.loop import training_steps
 
 # (images, labels and rows of a batch, its generator) -> loss of each record, (B,)
 BatchLoss = Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]
 
 
-def untrained(preset: str, facts: PublicFacts, seed: int) -> Denoiser:
-    """A network before it has learned anything, from public randomness."""
+def untrained(preset: str | None, facts: PublicFacts, seed: int) -> Denoiser:
+    """A network before it has learned anything, from public randomness; without a preset, of the
+    size for the shape.
+    """
+    size = preset_for(preset, facts)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Denoiser(DenoiserConfig.preset(preset, facts.shape, facts.n_classes))
+        return Denoiser(DenoiserConfig.preset(size, facts.shape, facts.n_classes))
 
 
 def read_all(records: Records) -> Images:

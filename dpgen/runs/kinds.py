@@ -25,8 +25,8 @@ class Kind(NamedTuple):
     Args:
         network: the class, made of one configuration, which it has as ``config``; its weights and
             buffers are all that is released of it beside that. Has ``n_classes``.
-        config: the dataclass of its numbers, with ``shape`` (C, H, W) and ``from_dict``, which
-            reads what ``dataclasses.asdict`` gave, also after a journey through JSON.
+        config: the dataclass of its numbers, with ``shape`` (C, H, W) and otherwise of what
+            `dpgen.settings.from_dict` reads back.
     """
 
     network: type[Any]

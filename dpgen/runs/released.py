@@ -20,6 +20,7 @@ from dpgen.privacy.statements.certificate import (
 )
 from dpgen.privacy.statements.document import Certificate, Notice, read_document
 from dpgen.runs.kinds import KINDS, kind_of, numbers_of
+from dpgen.settings import from_dict
 from dpgen.storage.canonical import canonical
 from dpgen.storage.durable import replace_durably
 from dpgen.storage.files import parse_json, read_json, refuse_bomb
@@ -137,7 +138,7 @@ def _config_of(kind: str, text: str) -> Any:  # noqa: ANN401
             elif isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER:
                 raise ValueError(f"numbers must be at most {LARGEST_NUMBER}, got {value}")
         level = inner
-    config = KINDS[kind].config.from_dict(values)
+    config = from_dict(KINDS[kind].config, values)
     if math.prod(config.shape) > LARGEST_IMAGE:
         raise ValueError(f"images must be of at most {LARGEST_IMAGE} numbers, got {config.shape}")
     return config
@@ -157,7 +158,7 @@ def load_networks(
         names: of the files.
         kinds: keys of `dpgen.runs.kinds.KINDS` by name of the network.
     """
-    networks = {}
+    networks: dict[str, nn.Module] = {}
     for file in sorted(name for name in names if name.endswith(".safetensors")):
         name = file.removesuffix(".safetensors")
         network: Any = load_network(folder / file)

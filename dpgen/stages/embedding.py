@@ -34,7 +34,7 @@ class FeatureMap(Protocol):
     def settings(self) -> dict[str, Any]:
         """The public numbers that define the map, for the charge."""
 
-    def __call__(self, pixels: Tensor) -> Tensor:
+    def __call__(self, pixels: Tensor, /) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B, n_features), each row from its own image alone."""
 
 

@@ -26,7 +26,8 @@ from dpgen.stages.embedding import ClassEmbeddings
 from dpgen.stages.label_moments import LabelMoments
 from dpgen.stages.micro_batch import records_at_once
 from dpgen.stages.sketch import SketchSettings
-from dpgen.stages.teacher import TeacherSettings, untrained
+from dpgen.stages.teacher import untrained
+from dpgen.stages.teacher_settings import Teacher
 from dpgen.training.denoising import NoiseLevels
 from dpgen.training.distillation_settings import Distillation
 from dpgen.training.matching import match
@@ -36,7 +37,7 @@ CPU = torch.device("cpu")
 
 
 def rehearse(
-    settings: TeacherSettings,
+    settings: Teacher,
     facts: PublicFacts,
     hardware: Hardware,
     student: Distillation | None = None,
@@ -44,7 +45,6 @@ def rehearse(
     """Times one private micro-batch and one public training step; the rest is arithmetic.
 
     Args:
-        settings: resolved.
         student: the distillation that follows, if any.
     """
     accelerator = hardware.accelerator()
@@ -94,7 +94,9 @@ def rehearse_sketch(
         if isinstance(statistic, LabelMoments):
             axes = Axes.fitted(statistic.features(pixels), statistic.n_axes)
             statistic = statistic.along(axes)
-        elif isinstance(statistic.features, HiddenFeatures):
+        elif isinstance(statistic, ClassEmbeddings) and isinstance(
+            statistic.features, HiddenFeatures
+        ):
             classifier = sketch.untrained_classifier(facts, 0)
             learned = statistic.features.learned(classifier, pixels)
             statistic = ClassEmbeddings(learned, facts.n_classes)
@@ -133,7 +135,7 @@ def _forward(denoiser: Denoiser, facts: PublicFacts, batch: int) -> None:
         )
 
 
-def _seconds(step: Callable[[], None], device: torch.device) -> float:
+def _seconds(step: Callable[[], object], device: torch.device) -> float:
     """Seconds of one call: the second one, the first pays for warming up."""
     for _ in range(2):
         start = time.perf_counter()

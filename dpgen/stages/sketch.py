@@ -86,9 +86,9 @@ def untrained(facts: PublicFacts, seed: int) -> Decoder:
 
 
 def _mechanism(plan: Plan, name: str) -> NoisySum:
-    mechanism = plan.mechanism(name)
-    if not isinstance(mechanism, NoisySum):
-        raise TypeError(f"stage {name!r} of the sketch must be a NoisySum, got {mechanism!r}")
+    mechanism = plan.mechanism(name, NoisySum)
+    if mechanism is None:
+        raise TypeError(f"the plan has no stage {name!r}, which the sketch needs")
     return mechanism
 
 

@@ -16,12 +16,13 @@ from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.fixed.cosines import Cosines
 from dpgen.networks.gaussian import GaussianDenoiser
 from dpgen.networks.proposer import Proposer
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan
 from dpgen.runs.context import Workplace
 from dpgen.stages import denoising, sketch, warm_start
 from dpgen.stages.moments import MEANS, SPREAD
 from dpgen.stages.teacher_plan import LABEL
-from dpgen.stages.teacher_settings import TeacherSettings, network
+from dpgen.stages.teacher_settings import Teacher, TeacherSettings
 from dpgen.training.denoising import NoiseLevels, pretrain
 from dpgen.training.refit import fit_score
 from dpgen.training.refit_settings import RefitSettings
@@ -30,7 +31,7 @@ __all__ = ["TeacherSettings", "train", "untrained"]
 
 
 def train(
-    settings: TeacherSettings, facts: PublicFacts, data: PrivateDataset, plan: Plan, work: Workplace
+    settings: Teacher, facts: PublicFacts, data: PrivateDataset, plan: Plan, work: Workplace
 ) -> tuple[Denoiser, dict[str, Proposer]]:
     """Runs the private stages; unless `residual` is off the warm start's own model stays in the
     teacher as its prior.
@@ -44,7 +45,7 @@ def train(
     levels, others = NoiseLevels(n_draws=s.n_draws), dict[str, Proposer]()
     # A checkpoint of DP-SGD holds the whole network: what came before is not made again.
     begun = work.checkpoints.load(LABEL) is not None
-    means, spread = plan.mechanism(MEANS), plan.mechanism(SPREAD)
+    means, spread = plan.mechanism(MEANS, NoisySum), plan.mechanism(SPREAD, NoisySum)
     if s.sketch is not None:
         proposer = sketch.run(s.sketch, facts, data, plan, work)
         score = RefitSettings(
@@ -64,7 +65,7 @@ def train(
         prior.set(*gaussians)
         if s.pretrain_steps > 0 and not begun:
             _pretrain(denoiser, copy.deepcopy(prior).cpu(), levels, s, facts, work)
-    if (sgd := plan.mechanism(LABEL)) is not None:
+    if (sgd := plan.mechanism(LABEL, NoisySGD)) is not None:
         denoising.train_teacher(
             denoiser,
             data,
@@ -81,18 +82,18 @@ def train(
     return denoiser, others
 
 
-def untrained(settings: TeacherSettings, facts: PublicFacts, seed: int) -> Denoiser:
+def untrained(settings: Teacher, facts: PublicFacts, seed: int) -> Denoiser:
     """The network before it has learned anything, from public randomness."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Denoiser(network(settings, facts))
+        return Denoiser(settings.network(facts))
 
 
 def _pretrain(
     denoiser: Denoiser,
     prior: GaussianDenoiser,
     levels: NoiseLevels,
-    settings: TeacherSettings,
+    settings: Teacher,
     facts: PublicFacts,
     work: Workplace,
 ) -> None:

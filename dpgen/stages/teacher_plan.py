@@ -10,13 +10,13 @@ from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan, Stage, split_budget
 from dpgen.stages import sketch_plan
 from dpgen.stages.moments import MEANS, SPREAD, ClassMeans, ClassSpread
-from dpgen.stages.teacher_settings import TeacherSettings
+from dpgen.stages.teacher_settings import Teacher
 
 LABEL = "teacher"  # what DP-SGD is charged by
 
 
-def plan(settings: TeacherSettings, facts: PublicFacts, budget: Budget) -> Plan:
-    """The stages and their prices, from resolved settings."""
+def plan(settings: Teacher, facts: PublicFacts, budget: Budget) -> Plan:
+    """The stages and their prices."""
     s = settings
     rate = s.batch / facts.n_records
     w, f = s.warm_start_share, s.means_share
@@ -35,7 +35,7 @@ def plan(settings: TeacherSettings, facts: PublicFacts, budget: Budget) -> Plan:
     return Plan(tuple(stages), facts.relation)
 
 
-def statistics(settings: TeacherSettings, facts: PublicFacts) -> list[tuple[str, Statistic]]:
+def statistics(settings: Teacher, facts: PublicFacts) -> list[tuple[str, Statistic]]:
     """The warm start's statistics; moments with radii at which most images of this many pixels are
     not clipped.
     """

@@ -1,10 +1,12 @@
-"""The settings of the private teacher, their defaults, and what is refused beforehand."""
+"""The settings of the private teacher, asked for and resolved, their defaults, and what is refused
+before anything is paid.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
 
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser_config import PRESETS, DenoiserConfig, preset_for
@@ -14,11 +16,15 @@ from dpgen.training import score_matching
 WARM_STARTS = ("moments", "sketch")
 RESIDUALS = ("off", "added", "fed")
 
+COMMON: dict[str, Any] = {"loss": "denoising", "residual": "added"}
+# With the sketch as warm start the images are worth learning before a record is touched again.
+SKETCHED: dict[str, Any] = {"pretrain_steps": 600}
+
 
 @dataclass(frozen=True)
 class TeacherSettings:
-    """Everything about the private stages. A field left ``None`` takes the default of the
-    method, or of the preset.
+    """Everything about the private stages, as asked for. A field left ``None`` takes the default of
+    the method, or of the preset.
 
     Args:
         preset: size of the network, a key of `PRESETS`; ``None`` takes the one for the shape.
@@ -62,7 +68,7 @@ class TeacherSettings:
     warm_start: str = "moments"
     sketch: SketchSettings | None = None
 
-    def hurried(self) -> TeacherSettings:
+    def hurried(self) -> Self:
         """Returns settings that cut short what is free and leave what is charged as it is: for the
         audit.
         """
@@ -70,49 +76,83 @@ class TeacherSettings:
             return self
         return replace(self, pretrain_steps=1, pretrain_batch=4)
 
+    def resolved(
+        self, facts: PublicFacts, own: Mapping[str, dict[str, Any]] | None = None
+    ) -> Teacher:
+        """Fills every ``None`` from the preset, which itself follows from the public shape.
 
-COMMON: dict[str, Any] = {"loss": "denoising", "residual": "added"}
-# With the sketch as warm start the images are worth learning before a record is touched again.
-SKETCHED: dict[str, Any] = {"pretrain_steps": 600}
+        Args:
+            own: a method's own defaults by preset; they go before the preset's.
+
+        Raises:
+            ValueError: a setting is out of its range, or does not go with another or the facts.
+        """
+        preset = preset_for(facts.shape, self.preset)
+        defaults = COMMON | dict(PRESETS[preset].teacher) | (own or {}).get(preset, {})
+        defaults |= {"preset": preset}
+        if self.warm_start == "sketch":
+            defaults |= SKETCHED | {"sketch": SketchSettings()}
+        if self.warm_start_share == 0:
+            defaults |= {"residual": "off", "pretrain_steps": 0}
+        if defaults["batch"] > facts.n_records:
+            # A small data set: a quarter of it a step, from public numbers alone.
+            defaults |= {"batch": max(1, facts.n_records // 4)}
+        asked = {f.name: getattr(self, f.name) for f in fields(self)}
+        chosen: dict[str, Any] = {
+            k: defaults.get(k) if value is None else value for k, value in asked.items()
+        }
+        return Teacher(**chosen).resolved(facts)
 
 
-def resolve(
-    settings: TeacherSettings,
-    facts: PublicFacts,
-    own: Mapping[str, dict[str, Any]] | None = None,
-) -> TeacherSettings:
-    """Fills every ``None`` from the preset, which itself follows from the public shape.
+@dataclass(frozen=True, kw_only=True)
+class Teacher(TeacherSettings):
+    """The settings of the private stages for known public facts, made by
+    `TeacherSettings.resolved`: none is left open, and all go together.
 
-    Args:
-        own: a method's own defaults by preset; they go before the preset's.
+    Raises ValueError for what would only fail later, when the budget is spent.
     """
-    name = preset_for(facts.shape, settings.preset)
-    defaults = COMMON | dict(PRESETS[name].teacher) | (own or {}).get(name, {})
-    if settings.warm_start == "sketch":
-        defaults |= SKETCHED
-    if settings.warm_start_share == 0:
-        defaults |= {"residual": "off", "pretrain_steps": 0}
-    if settings.warm_start == "sketch" and settings.sketch is None:
-        settings = replace(settings, sketch=SketchSettings())
-    chosen = {k: v for k, v in defaults.items() if getattr(settings, k) is None}
-    filled = replace(settings, preset=name, **chosen)
-    if filled.batch > facts.n_records:
-        # A small data set: a quarter of it a step, from public numbers alone.
-        filled = (
-            replace(filled, batch=max(1, facts.n_records // 4))
-            if settings.batch is None
-            else filled
+
+    # `field()` takes the base's default away: each must be given.
+    preset: str = field()
+    warm_start_share: float = field()
+    bands: int = field()
+    pretrain_steps: int = field()
+    batch: int = field()
+    n_steps: int = field()
+    n_draws: int = field()
+    learning_rate: float = field()
+    ema_decay: float = field()
+    loss: str = field()
+    residual: str = field()
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def resolved(
+        self, facts: PublicFacts, own: Mapping[str, dict[str, Any]] | None = None
+    ) -> Teacher:
+        """These settings, for which there is nothing to fill in; refuses facts that do not go with
+        them.
+        """
+        if not 0 < self.batch <= facts.n_records:
+            raise ValueError(
+                f"batch must lie in [1, n_records = {facts.n_records}], got {self.batch}"
+            )
+        self.network(facts)  # a shape that the network cannot take
+        return self
+
+    def network(self, facts: PublicFacts) -> DenoiserConfig:
+        """The numbers of the teacher's network; refuses a shape that it cannot take."""
+        return DenoiserConfig.preset(
+            self.preset,
+            facts.shape,
+            facts.n_classes,
+            prior_bands=self.bands if self.residual != "off" else 0,
+            prior_input=self.residual == "fed",
         )
-    if not 0 < filled.batch <= facts.n_records:
-        raise ValueError(
-            f"batch must lie in [1, n_records = {facts.n_records}], got {filled.batch}"
-        )
-    _check(filled)
-    network(filled, facts)  # a shape that the network cannot take, before anything is paid
-    return filled
 
 
-def _check(settings: TeacherSettings) -> None:
+def _check(settings: Teacher) -> None:
     """Refuses what would only fail later, when the budget is spent."""
     s = settings
     for name, low in (("pretrain_steps", 0), ("pretrain_batch", 1), ("n_steps", 0), ("n_draws", 1)):
@@ -156,16 +196,3 @@ def _check(settings: TeacherSettings) -> None:
             "residual 'off' leaves the warm start to pre-training, got pretrain_steps 0: raise it, "
             "or set warm_start_share to 0"
         )
-
-
-def network(settings: TeacherSettings, facts: PublicFacts) -> DenoiserConfig:
-    """The numbers of the teacher's network, from resolved settings."""
-    return DenoiserConfig.preset(
-        settings.preset,
-        facts.shape,
-        facts.n_classes,
-        prior_bands=settings.bands if settings.residual != "off" else 0,
-        prior_input=settings.residual == "fed",
-    )
-
-

@@ -99,5 +99,5 @@ def describe(gaussian: GaussianDenoiser, pixels: Tensor, labels: Tensor, cosines
         covariances.append(covariance + 1e-4 * torch.eye(len(covariance), dtype=torch.float64))
         rest = (mine - mean).square().sum(1) - coefficients.square().sum(1)
         outside.append(rest.mean() / max(1, mine.shape[1] - coefficients.shape[1]))
-    rest = float(torch.stack(outside).mean().clamp_min(0).sqrt())
-    gaussian.set(torch.stack(means), torch.stack(covariances), rest)
+    spread = float(torch.stack(outside).mean().clamp_min(0).sqrt())
+    gaussian.set(torch.stack(means), torch.stack(covariances), spread)

@@ -159,6 +159,6 @@ def _along(score_fn: ScoreFn, noisy: Tensor, sigma: Tensor, v: Tensor) -> tuple[
 
     # Attention written out: the fused kernel has a first derivative only.
     with sdpa_kernel(SDPBackend.MATH):
-        score, pull = vjp(lambda x: score_fn(x, sigma), noisy)
+        score, pull, *_ = vjp(lambda x: score_fn(x, sigma), noisy)
         (slope,) = pull(v.to(score))
     return score, _inner(v, slope)

@@ -63,8 +63,8 @@ class Toy(PrivateGenerator):
     def _learn(
         self, data: PrivateDataset, promise: Plan, work: Workplace
     ) -> Mapping[str, nn.Module]:
-        facts, mechanism = data.facts, promise.mechanism(MEANS)
-        assert isinstance(mechanism, NoisySum)
+        facts, mechanism = data.facts, promise.mechanism(MEANS, NoisySum)
+        assert mechanism is not None
         sums = released(data, MEANS, mechanism, work.checkpoints, work.show)["sums"]
         counts = shrunk_counts(sums[:, -1], mechanism.noise_std, facts.n_records)
         preset = self.settings.preset

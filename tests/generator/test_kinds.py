@@ -4,10 +4,10 @@ through plan, fit, sample, verify and load by one row among the methods and one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import torch
@@ -43,10 +43,6 @@ class MeansConfig:
     shape: tuple[int, int, int]
     n_classes: int
     spread: float = 0.1
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        return cls(tuple(values["shape"]), values["n_classes"], values["spread"])
 
 
 class MeansModel(nn.Module):
@@ -99,8 +95,8 @@ class Toy(PrivateGenerator):
     def _learn(
         self, data: PrivateDataset, promise: Plan, work: Workplace
     ) -> dict[str, nn.Module]:
-        mechanism, facts = promise.stages[0].mechanism, data.facts
-        assert isinstance(mechanism, NoisySum) and isinstance(mechanism.statistic, ClassMeans)
+        mechanism, facts = promise.mechanism(MEANS, NoisySum), data.facts
+        assert mechanism is not None and isinstance(mechanism.statistic, ClassMeans)
         sums = released(data, MEANS, mechanism, work.checkpoints, work.show)["sums"]
         means, _ = class_means(sums, mechanism.statistic, mechanism.noise_std, facts.n_records)
         model = MeansModel(MeansConfig(facts.shape, facts.n_classes, self.settings.spread))

@@ -16,6 +16,7 @@ from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.networks.proposer import Proposer, ProposerConfig
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.released import load_network
+from dpgen.settings import from_dict
 from tests.hostile.formats import Format, as_json, plain, tabled
 
 
@@ -32,7 +33,7 @@ def proposer() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         "decoder": {"shape": shape, "n_classes": 2, "n_latents": 2, "width": 4, "channels": [4]},
         "warp": 1.0, "labeller": {**labeller, "n_classes": 2},
     }  # fmt: skip
-    return dict(Proposer(ProposerConfig.from_dict(values)).state_dict()), values
+    return dict(Proposer(from_dict(ProposerConfig, values)).state_dict()), values
 
 
 def tensor_file(tensors: dict[str, torch.Tensor]) -> Callable[[Any], bytes]:

@@ -30,7 +30,7 @@ from dpgen.privacy.lineage import keys
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.draws import Draws
 from dpgen.privacy.mechanisms.noise import KeyedNoise
-from dpgen.privacy.statements import statement
+from dpgen.privacy.statements import certificate
 from dpgen.privacy.verification.verify import verify
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.context import Hardware
@@ -151,7 +151,7 @@ def live(
             patch.setattr(Checkpoints, "save", save)
             patch.setattr(secrets, "token_hex", lambda n=None: next(names))
             patch.setattr(ledger_file, "datetime", Noon)
-            patch.setattr(statement, "datetime", Noon)
+            patch.setattr(certificate, "datetime", Noon)
             generator = untrained(method)
             capfd.readouterr()
             caplog.clear()

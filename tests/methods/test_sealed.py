@@ -44,10 +44,11 @@ from safetensors.torch import load_file, save
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.training.distillation import Distillation, distil, draw_pairs
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
+from dpgen.settings import from_dict
 
 settings, seed = Distillation(**json.loads(sys.argv[1])), int(sys.argv[2])
 with safe_open("teacher.safetensors", framework="pt") as file:
-    config = DenoiserConfig.from_dict(json.loads(file.metadata()["denoiser"]))
+    config = from_dict(DenoiserConfig, json.loads(file.metadata()["denoiser"]))
 teacher = Denoiser(config)
 teacher.load_state_dict(load_file("teacher.safetensors"))
 

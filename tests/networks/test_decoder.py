@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dpgen.networks.decoder import Decoder, DecoderConfig
+from dpgen.settings import from_dict
 
 CONFIG = DecoderConfig((1, 8, 8), 3, n_latents=5, width=16, channels=(8, 4))
 
@@ -21,7 +22,7 @@ def decoder() -> Decoder:
 
 
 def test_its_numbers_survive_json() -> None:
-    assert DecoderConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(CONFIG)))) == CONFIG
+    assert from_dict(DecoderConfig, json.loads(json.dumps(dataclasses.asdict(CONFIG)))) == CONFIG
 
 
 @pytest.mark.parametrize(

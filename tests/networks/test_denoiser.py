@@ -13,7 +13,8 @@ from dpgen.configurations.pge import PGESettings
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser import PRESETS, Denoiser, DenoiserConfig, coefficients
 from dpgen.networks.denoiser_config import Preset, preset_for
-from dpgen.stages.teacher_settings import TeacherSettings, resolve
+from dpgen.settings import from_dict
+from dpgen.stages.teacher_settings import TeacherSettings
 
 CONFIG = DenoiserConfig((2, 8, 8), 3, (8, 16), 1, (1,), 4, sigma_data=0.7, n_reserved=2)
 SIGMAS = torch.tensor([1e-4, 0.01, 0.7, 3.0, 80.0], dtype=torch.float64)
@@ -212,7 +213,7 @@ def test_feeding_the_prior_changes_what_a_trained_network_says(
 def test_a_configuration_of_before_prior_input_is_read_and_means_what_it_meant() -> None:
     old = json.loads(json.dumps(dataclasses.asdict(CONFIG)))
     del old["prior_input"]
-    config = DenoiserConfig.from_dict(old)
+    config = from_dict(DenoiserConfig, old)
     assert config == CONFIG and config.prior_input is False
     shapes = {k: v.shape for k, v in Denoiser(config).state_dict().items()}
     assert shapes["unet.conv_in.weight"] == (8, 2, 3, 3)
@@ -312,17 +313,17 @@ def test_a_row_is_all_that_a_preset_needs(monkeypatch: pytest.MonkeyPatch) -> No
     assert preset_for((1, 8, 8), refit=True) == "tiny"
     assert DenoiserConfig.preset("toy", (1, 8, 8), 3).block_out_channels == (8,)
     facts = PublicFacts((1, 8, 8), ("a", "b"), 9000, "add_remove", origin="stated")
-    assert resolve(TeacherSettings(), facts).preset == "toy"
-    assert resolve(TeacherSettings(), facts).n_steps == row.teacher["n_steps"]
+    assert TeacherSettings().resolved(facts).preset == "toy"
+    assert TeacherSettings().resolved(facts).n_steps == row.teacher["n_steps"]
     for preset in PRESETS:  # the methods' own defaults, too
         settings = PGESettings(teacher=TeacherSettings(preset=preset))
         assert settings.resolved(facts).teacher.residual == "fed"
 
 
 def test_configuration_survives_json() -> None:
-    assert DenoiserConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(CONFIG)))) == CONFIG
-    with pytest.raises(ValueError, match="no key 'n_class'; the nearest is 'n_classes'"):
-        DenoiserConfig.from_dict({**dataclasses.asdict(CONFIG), "n_class": 3})
+    assert from_dict(DenoiserConfig, json.loads(json.dumps(dataclasses.asdict(CONFIG)))) == CONFIG
+    with pytest.raises(ValueError, match="unknown setting 'n_class': the nearest is 'n_classes'"):
+        from_dict(DenoiserConfig, {**dataclasses.asdict(CONFIG), "n_class": 3})
 
 
 def test_wrong_shapes_and_labels_are_refused(denoiser: Denoiser) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.labeller import Axes, Labeller, LabellerConfig, in_parts
-from dpgen.settings import plain
+from dpgen.settings import from_dict, plain
 
 SHAPE, K, D = (1, 8, 8), 3, 4
 CONFIG = LabellerConfig(GaborFeatures(SHAPE, grid=2), K, D)
@@ -74,8 +74,8 @@ def test_nothing_in_it_is_trained_and_gradients_reach_the_image() -> None:
 def test_its_numbers_survive_json_and_its_state_a_new_module() -> None:
     judge = labeller()
     numbers = json.loads(json.dumps(plain(dataclasses.asdict(CONFIG))))
-    assert LabellerConfig.from_dict(numbers) == CONFIG
-    again = Labeller(LabellerConfig.from_dict(numbers))
+    assert from_dict(LabellerConfig, numbers) == CONFIG
+    again = Labeller(from_dict(LabellerConfig, numbers))
     again.load_state_dict(judge.state_dict())
     assert torch.equal(again(images()), judge(images()))
 

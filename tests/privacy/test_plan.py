@@ -101,7 +101,9 @@ def test_a_changed_bound_changes_the_charge_though_not_the_price(kit: Kit) -> No
 
 def test_stages_are_found_by_name_and_names_differ(kit: Kit) -> None:
     p = plan(kit)
-    assert p.mechanism("teacher") is p.stages[-1].mechanism
-    assert p.mechanism("student") is None
+    assert p.mechanism("teacher", NoisySGD) is p.stages[-1].mechanism
+    assert p.mechanism("student", NoisySum) is None
+    with pytest.raises(TypeError, match="'teacher' must be a NoisySum, got NoisySGD"):
+        p.mechanism("teacher", NoisySum)
     with pytest.raises(ValueError, match="labels must differ"):
         Plan((p.stages[0], p.stages[0]), "add_remove")

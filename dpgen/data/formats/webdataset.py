@@ -109,7 +109,7 @@ def read_pairs(path: Path) -> list[Pair]:
         with InPieces(path) as headers, open_file(path) as raw:
             archive = tarfile.open(fileobj=headers, mode="r:")
             for member in archive:
-                archive.members = []  # tarfile keeps all of them
+                archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all of them
                 if member.size < 0:
                     raise ValueError(f"{path} is damaged: {member.name} has {member.size} bytes")
                 name = PurePosixPath(member.name)

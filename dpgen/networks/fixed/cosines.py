@@ -45,7 +45,8 @@ class Cosines:
         rows = range(min(height, self.bands))
         pairs = [(u, v) for u in rows for v in range(min(width, self.bands - u))]
         pairs.sort(key=lambda pair: (pair[0] ** 2 + pair[1] ** 2, pair))
-        return tuple(torch.tensor(pairs).T)  # type: ignore[return-value]
+        vertical, horizontal = torch.tensor(pairs).T
+        return vertical, horizontal
 
     @property
     def n_coefficients(self) -> int:

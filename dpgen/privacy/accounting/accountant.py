@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 from functools import lru_cache
 from itertools import pairwise
+from typing import Self
 
 from dp_accounting.dp_event import DpEvent
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
@@ -71,6 +72,20 @@ class Budget:
             raise ValueError(f"epsilon must be a number greater than 0, got {self.epsilon}")
         if not 0 < self.delta < 1:
             raise ValueError(f"delta must lie in (0, 1), got {self.delta}")
+
+    @classmethod
+    def for_records(cls, epsilon: float, delta: float | None, n_records: int) -> Self:
+        """The budget of a data set with so many records.
+
+        Args:
+            delta: ``None`` takes `default_delta`.
+
+        Raises:
+            ValueError: epsilon or delta is out of its range, or delta is not below 1 / n_records.
+        """
+        budget = cls(epsilon, default_delta(n_records) if delta is None else delta)
+        budget.check_records(n_records)
+        return budget
 
     def check_records(self, n_records: int) -> None:
         """Refuses a delta that would allow publishing a record outright."""

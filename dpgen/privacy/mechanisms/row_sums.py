@@ -69,7 +69,7 @@ def _fused(g: Tensor) -> bool:
 if triton is not None:
 
     @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-    def _squares_kernel(g, found, n, n_spans, block: tl.constexpr, span: tl.constexpr):  # type: ignore
+    def _squares_kernel(g, found, n, n_spans, block: tl.constexpr, span: tl.constexpr):  # type: ignore[no-untyped-def]
         row = tl.program_id(0).to(tl.int64)
         first = tl.program_id(1) * span
         held = tl.zeros((block,), dtype=tl.float64)
@@ -80,7 +80,7 @@ if triton is not None:
         tl.store(found + row * n_spans + tl.program_id(1), tl.sum(held, axis=0))
 
     @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-    def _weighted_kernel(g, weights, found, n_rows, n, block: tl.constexpr):  # type: ignore
+    def _weighted_kernel(g, weights, found, n_rows, n, block: tl.constexpr):  # type: ignore[no-untyped-def]
         at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
         held = tl.zeros((block,), dtype=tl.float64)
         place = g + at  # a pointer steps on by whole rows: their product may pass 2**31

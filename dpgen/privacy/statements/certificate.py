@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,16 @@ def intact(statement: Mapping[str, Any]) -> bool:
 def statement_bytes(statement: Mapping[str, Any]) -> bytes:
     """The one text of a statement on disk: in any other one a byte was changed."""
     return (json.dumps(statement, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def finite_or_word(value: Any) -> Any:  # noqa: ANN401
+    """The value as JSON can hold it: the word "infinity" for a number that is not finite."""
+    return "infinity" if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def now() -> str:
+    """The date and time that a statement is made, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def read_statement(folder: Path) -> dict[str, Any]:

@@ -58,8 +58,8 @@ def account_of(parts: Sequence[Statement], *, disjoint: bool) -> Account:
     """
     relations = {stated_relation(part["guarantee"]) for part in parts}
     if len(relations) != 1:
-        told = " and ".join(sorted(relation.phrase for relation in relations))
-        raise ValueError(f"the sets must be stated for one relation, they are for {told}")
+        phrases = " and ".join(sorted(relation.phrase for relation in relations))
+        raise ValueError(f"the sets must be stated for one relation, they are for {phrases}")
     (relation,) = relations
     if disjoint and relation.adjacency != "add_remove":
         raise ValueError(

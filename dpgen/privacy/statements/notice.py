@@ -10,14 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from dpgen.privacy.accounting.accountant import CLOSED_FORM, round_up
 from dpgen.privacy.accounting.gaussian import gaussian_epsilon
-from dpgen.privacy.statements.certificate import LARGEST_STATEMENT, NOTICE, CertificateError, intact
+from dpgen.privacy.statements.certificate import (
+    LARGEST_STATEMENT,
+    NOTICE,
+    CertificateError,
+    finite_or_word,
+    intact,
+    now,
+)
 from dpgen.storage.canonical import digest
 from dpgen.storage.files import read_json
 
@@ -52,7 +58,7 @@ class WorstCase:
     accountant: str
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: _finite_or_word(value) for name, value in asdict(self).items()}
+        return {name: finite_or_word(value) for name, value in asdict(self).items()}
 
 
 def unbounded(delta: float) -> WorstCase:
@@ -154,11 +160,11 @@ def notice_of(
         "verified": VERIFIED,
         "notice": "no guarantee: nothing here bounds what these files give away about a record "
         "but the worst case below",
-        "artifact": {"kind": "model", "files": dict(files), "created": _now(), "parents": []},
+        "artifact": {"kind": "model", "files": dict(files), "created": now(), "parents": []},
         **claim.to_dict(),
         "facts": dict(facts),
         # Without its limit: there is none on what an unverified run gives away.
-        "data_set": {k: _finite_or_word(v) for k, v in data_set.items() if k != "limit"},
+        "data_set": {k: finite_or_word(v) for k, v in data_set.items() if k != "limit"},
     }
     return {**notice, "sha256": digest(notice)}
 
@@ -172,7 +178,7 @@ def inherited_notice(
         "artifact": {
             "kind": "synthetic_dataset",
             "files": dict(files),
-            "created": _now(),
+            "created": now(),
             "parents": [digest(parent)],
         },
         "synthetic_dataset": dict(synthetic),
@@ -196,14 +202,5 @@ def read_notice(folder: Path) -> dict[str, Any]:
     return dict(notice)
 
 
-def _finite_or_word(value: Any) -> Any:  # noqa: ANN401
-    """Writes infinity as a word, as JSON has none."""
-    return "infinity" if isinstance(value, float) and math.isinf(value) else value
-
-
 def _number(value: Any) -> str:  # noqa: ANN401
     return value if isinstance(value, str) else f"{value:g}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -7,10 +7,8 @@ it again. A synthetic set inherits its model's.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -21,7 +19,7 @@ from dpgen.privacy.accounting.events import event_to_json, leaves
 from dpgen.privacy.accounting.forms import mu_of, profile_of, units_of
 from dpgen.privacy.accounting.relation import Adjacency, Relation
 from dpgen.privacy.ledger.charges import charged_event, relation_of, releases_of
-from dpgen.privacy.statements.certificate import SCHEMA
+from dpgen.privacy.statements.certificate import SCHEMA, finite_or_word, now
 from dpgen.privacy.statements.proofs import applying
 from dpgen.privacy.statements.recorded import SGD, Settings, is_sampled
 from dpgen.privacy.statements.tuning import tuning_of
@@ -196,7 +194,7 @@ def statement_of(
     said = derived(kind, basis)
     statement = {
         "schema": SCHEMA,
-        "artifact": {"kind": kind, "files": dict(files), "created": _now(), "parents": []},
+        "artifact": {"kind": kind, "files": dict(files), "created": now(), "parents": []},
         "statement": said["statement"],
         "verified": said["verified"],
         "mechanism": {
@@ -240,7 +238,7 @@ def inherited(
         "artifact": {
             "kind": "synthetic_dataset",
             "files": dict(files),
-            "created": _now(),
+            "created": now(),
             "parents": [digest(parent)],
         },
         "statement": sentence(
@@ -259,12 +257,3 @@ def stated_relation(guarantee: Mapping[str, Any]) -> Relation:
     nothing.
     """
     return Relation(guarantee["adjacency"], guarantee["max_records_per_unit"])
-
-
-def finite_or_word(value: float) -> float | str:
-    """Writes infinity as a word, as JSON has none."""
-    return value if math.isfinite(value) else "infinity"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -307,6 +307,16 @@ def test_a_delta_that_could_publish_a_record_is_refused() -> None:
         Budget(1.0, default_delta(n_records)).check_records(n_records)
 
 
+def test_a_budget_for_records_has_the_stated_delta_or_the_default() -> None:
+    assert Budget.for_records(2.0, 1e-4, 1000) == Budget(2.0, 1e-4)
+    assert Budget.for_records(2.0, None, 100) == Budget(2.0, 1e-5)
+    assert Budget.for_records(2.0, None, 10**6) == Budget(2.0, 1e-7)
+    with pytest.raises(ValueError, match="delta must lie below 1 / n_records = 0.001, got 0.001"):
+        Budget.for_records(2.0, 1e-3, 1000)
+    with pytest.raises(ValueError, match="epsilon must be"):
+        Budget.for_records(0.0, None, 1000)
+
+
 @pytest.mark.parametrize(
     ("epsilon", "delta"),
     [(0, 1e-5), (-1, 1e-5), (math.nan, 1e-5), (math.inf, 1e-5), (1, 0), (1, 1)],

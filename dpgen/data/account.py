@@ -91,7 +91,6 @@ class AccountedData:
         self._declared_public, self._overlap = public, overlap
         self._ledger: PrivacyLedger | None = None
         self._known: Identity | None = None
-        self._used = False  # whether a run was begun since the records were identified
 
     @property
     def public(self) -> bool:
@@ -114,11 +113,6 @@ class AccountedData:
         if self._known is None:
             self._known = identify(self._source, installation_key())
         return self._known
-
-    def _look_again(self) -> None:
-        """Forgets the identity of the records once a run was begun: they may have changed since."""
-        if self._used:
-            self._known, self._used = None, False
 
     def _identity(self) -> str:
         """The fingerprint; embedded data, which have nothing to hide, need none."""
@@ -151,7 +145,7 @@ class AccountedData:
             limit: of a new ledger, unless the data set was opened with a limit of its own.
             folder: where the ledger of public data lies.
         """
-        self._look_again()
+        self._known = None  # the records may have changed since
         path = self._ledger_path
         if path is None and self.public:
             path = folder / "public-ledger.jsonl"
@@ -183,8 +177,7 @@ class AccountedData:
     def _require_same_records(self) -> None:
         """Refuses records that are not those of the open ledger."""
         before, path = self._known, self.ledger.path
-        self._look_again()
-        self._used = True
+        self._known = None
         if before is not None and self._identify().fingerprint != before.fingerprint:
             self._known = before
             raise LedgerError(

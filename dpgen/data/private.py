@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from dpgen.data.account import AccountedData
 from dpgen.data.slots import RecordSlots
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.ledger.charges import Charge
 from dpgen.privacy.lineage.descent import Descent
@@ -41,6 +43,17 @@ class PrivateDataset(AccountedData):
     _run: Descent | None = None
     _unverified: tuple[StageKeys, Claim] | None = None
     _witnesses: Mapping[str, StageWitness] = MappingProxyType({})  # by label
+
+    def open_ledger(self, limit: Budget, folder: Path) -> None:
+        """Finds the ledger of this data set, as the records are now; writes nothing. A run that was
+        begun before is not answered any more: `begin` goes on with it.
+
+        Args:
+            limit: of a new ledger, unless the data set was opened with a limit of its own.
+            folder: where the ledger of public data lies.
+        """
+        self._run = self._unverified = None
+        super().open_ledger(limit, folder)
 
     def begin(self, run: str, keys: StageKeys, plan: Plan) -> None:
         """Charges every stage of ``plan`` to the data set, all or none, before anything is read.

@@ -180,10 +180,25 @@ class RecordSource:
         return batch, torch.from_numpy(self._records.labels[chosen])
 
     def raw_records(self) -> Iterator[tuple[np.ndarray, int]]:
-        """Every record as decoded, uint8 (H, W, C), with its label, in order."""
-        kept = self._cache if self._unchanged else None
+        """Every record as decoded, uint8 (H, W, C), with its label, in order.
+
+        Raises ValueError for a record that is not the one that ``read`` returns: its file changed
+        since it was opened, and an identity of what lies there now would not be that of what is
+        read.
+        """
         for i, label in enumerate(self._records.labels.tolist()):
-            yield (self._records.decode_fn(i) if kept is None else np.asarray(kept[i])), label
+            if self._cache is not None and self._unchanged:
+                yield np.asarray(self._cache[i]), label
+                continue
+            raw = self._records.decode_fn(i)
+            if self._cache is not None:
+                fitted = fit_picture(raw, self._size, self._channels)
+                if not np.array_equal(fitted, self._cache[i]):
+                    raise ValueError(
+                        f"{self._records.name_fn(i)} changed since it was opened: open the data "
+                        "again"
+                    )
+            yield raw, label
 
     def _check_shape(self, pixels: np.ndarray, index: int) -> None:
         height, width, depth = pixels.shape

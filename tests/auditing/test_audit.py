@@ -219,7 +219,7 @@ def test_a_model_that_was_trained_without_noise_gives_its_label_canaries_away(
 
 
 def _loaded(run: Path) -> tuple[Any, Any, Any]:
-    generator = auditor.load(run)
+    generator = load(run)
     return generator, generator.plan(generator.facts), generator.facts
 
 

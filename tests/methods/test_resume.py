@@ -25,6 +25,7 @@ from dpgen.privacy.ledger.charges import executed_releases, n_runs, releases_of
 from dpgen.privacy.ledger.marks import MarksFile
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 from dpgen.privacy.ledger.shared_ledger import SharedLedger
+from dpgen.privacy.mechanisms import noisy_step
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.statements.certificate import CertificateError
 from dpgen.privacy.verification.verify import verify
@@ -424,17 +425,20 @@ def test_where_memory_is_full_a_smaller_micro_batch_helps_until_the_first_answer
             r"--micro-batch 4 \(possible until",
         ):
             fit(tmp_path / "run")
-    sums = iter(range(3))  # two micro-batches of the first step, as it has nine records at least
+    answered, plain, noised = list[int](), noisy_step.add_clipped, KeyedNoise.add
 
     def full_later(*given: Any) -> None:  # noqa: ANN401
-        if next(sums, None) is None:
+        if answered:
             raise error
         plain(*given)
 
-    from dpgen.privacy.mechanisms.noisy_step import add_clipped as plain
+    def heard(*given: Any, release: int, name: str) -> torch.Tensor:  # noqa: ANN401
+        answered.append(release)
+        return noised(*given, release=release, name=name)
 
     with monkeypatch.context() as patch:
-        patch.setattr("dpgen.privacy.mechanisms.noisy_step.add_clipped", full_later)
+        patch.setattr(noisy_step, "add_clipped", full_later)
+        patch.setattr(KeyedNoise, "add", heard)
         with pytest.raises(MemoryError, match="micro_batch must stay 4, with which .* free some"):
             fit(tmp_path / "run", hardware=Hardware("cpu", micro_batch=4))
     fit(tmp_path / "run", hardware=Hardware("cpu"))

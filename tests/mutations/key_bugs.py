@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpgen.privacy.ledger.chain import LedgerError
 from dpgen.privacy.mechanisms.noise import KEY_BYTES, KeyedNoise
 from tests.mutations.bug import Around, Bug, bare
 from tests.mutations.noise_bugs import ADD, COINS, AddFn, CoinsFn, drawn, noised
@@ -103,6 +104,7 @@ BUGS = (
         "new key after a resume",
         "a repeated step is a second release under one charge",
         "keys", {"dpgen.privacy.lineage.keys.StageKeys.noise": drawn_again},
+        refusal=LedgerError,  # the stage has committed to its key
     ),
     Bug(
         "the key of a finished stage is kept",

@@ -255,14 +255,14 @@ def test_records_that_change_between_two_begins_are_not_charged_as_what_they_wer
         data.begin("third", StageKeys(tmp_path / "third"), plan(kit))
 
 
-def test_records_are_identified_once_a_run(
+def test_records_are_identified_when_a_ledger_is_opened_and_when_a_run_is_begun(
     kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes a pass over all of them."""
+    """Each takes a pass over all of them; nothing else does."""
     real, seen = account.identify, []
     monkeypatch.setattr(account, "identify", lambda *given: (seen.append(1), real(*given))[1])
-    data = kit.dataset(kit.source(), tmp_path)
-    for n in (1, 2):
+    data = kit.dataset(kit.source(), tmp_path)  # opens its ledger
+    for n in (3, 5):
         data.open_ledger(kit.LIMIT, tmp_path)
         data.begin("run", StageKeys(tmp_path / "keys"), plan(kit))
         data.account()

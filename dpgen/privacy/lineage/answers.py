@@ -2,9 +2,9 @@
 
 A copy of a state on disk shows the answers that it was made of. A resume starts from the last
 state; from an earlier one that was put back, it meets releases whose answers were seen. Such a
-release may be asked what it was asked before, which repeats its answer, and nothing else: that
-would be a second answer under one charge. What was answered and never saved is gone
-with the process, and the charge of those releases is unused.
+release may be asked what it was asked before, and nothing else. That repeats its answer where sums
+come out bit for bit, as on one machine with one number of threads. What was answered and never
+saved is gone with the process, and the charge of those releases is unused.
 
 The run folder cannot remember this, it may be the one that was put back. The file lies beside the
 ledger and goes when the stage is finished: 32 bytes a release, the digest of its question, all zero

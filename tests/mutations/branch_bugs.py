@@ -158,7 +158,7 @@ BUGS = (
     Bug("records are added twice in one step of many", LONGER, "clip",
         {STEP: longer_at(in_step_17)}),
     Bug("one class is added twice to a release", LONGER, "clip",
-        {"dpgen.privacy.mechanisms.declared.NoisySum._add": in_one_class}),
+        {"dpgen.privacy.mechanisms.noisy_sum.add_statistic": in_one_class}),
     Bug(
         "clip without its margin",
         "rounding of long sums carries a record past the clip norm",

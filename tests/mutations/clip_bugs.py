@@ -122,7 +122,7 @@ def in_single_precision(original: Callable[..., Gradients]) -> Callable[..., Gra
 
 
 def table_by_table(keep: bool) -> Change:
-    """`NoisySum._add` that clips tables one by one; or that keeps what is no number."""
+    """`add_statistic` that clips tables one by one; or that keeps what is no number."""
 
     def add(release: Any, tables: Gradients, pixels: Tensor, labels: Tensor, valid: Tensor) -> None:  # noqa: ANN401
         blocks, bound = release.statistic(pixels, labels), release.statistic.bound
@@ -223,11 +223,11 @@ BUGS = (
     Bug(
         "one-shot release clipped table by table",
         "a record's tables together move by sqrt(2) of the bound that is priced",
-        "clip", {"dpgen.privacy.mechanisms.declared.NoisySum._add": table_by_table(keep=False)},
+        "clip", {"dpgen.privacy.mechanisms.noisy_sum.add_statistic": table_by_table(keep=False)},
     ),
     Bug(
         "NaN not zeroed in a one-shot release",
         "one record destroys a row of the release, which everybody sees",
-        "clip", {"dpgen.privacy.mechanisms.declared.NoisySum._add": table_by_table(keep=True)},
+        "clip", {"dpgen.privacy.mechanisms.noisy_sum.add_statistic": table_by_table(keep=True)},
     ),
 )  # fmt: skip

@@ -171,10 +171,3 @@ class NoisySum:
         from dpgen.privacy.mechanisms.noisy_sum import released_sum
 
         return released_sum(self, records, noise, micro_batch, witness)
-
-    def _add(
-        self, tables: dict[str, Tensor], pixels: Tensor, labels: Tensor, valid: Tensor
-    ) -> None:
-        from dpgen.privacy.mechanisms.noisy_sum import add_statistic
-
-        add_statistic(self, tables, pixels, labels, valid)

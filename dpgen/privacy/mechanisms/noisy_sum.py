@@ -34,7 +34,7 @@ def released_sum(
     }
     for first in range(0, records.n_slots, micro_batch):
         slots = np.arange(first, min(first + micro_batch, records.n_slots))
-        mechanism._add(tables, *filled(*records.read(slots), micro_batch))
+        add_statistic(mechanism, tables, *filled(*records.read(slots), micro_batch))
     witness.answering(question, 0)
     return {
         name: noise.add(table, mechanism.noise_std, release=0, name=name)

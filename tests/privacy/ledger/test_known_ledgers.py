@@ -16,17 +16,9 @@ from dpgen.privacy.ledger.charges import Charge, plan_hash
 from dpgen.privacy.ledger.marks import MarksFile
 from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded, PrivacyLedger
 from dpgen.privacy.ledger.shared_ledger import OverlapError
-from tests.privacy.installation import Installation, price_by_count, runs_in
+from tests.privacy.installation import Installation, runs_in
 
 Kit = Any  # what conftest.py shares
-
-
-@pytest.fixture
-def here(
-    kit: Kit, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> Installation:
-    price_by_count(monkeypatch)
-    return Installation(kit, tmp_path)
 
 
 def test_a_declared_growth_adds_up_in_its_ledger_and_joins_its_marks(here: Installation) -> None:

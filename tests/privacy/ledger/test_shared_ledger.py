@@ -31,14 +31,6 @@ Kit = Any  # what conftest.py shares
 CLAIM = Claim("x/paper", 1.0, "words", unbounded(1e-5), "Why. How.", "section 0", {"n_steps": 3})
 
 
-@pytest.fixture
-def here(
-    kit: Kit, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> Installation:
-    price_by_count(monkeypatch)
-    return Installation(kit, tmp_path)
-
-
 def snapshot(home: Path) -> dict[str, bytes]:
     return {
         path.name: path.read_bytes()

@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "data": {
         "data.formats", "images", "privacy", "privacy.accounting", "privacy.ledger",
-        "privacy.lineage", "privacy.mechanisms", "privacy.statements", "storage",
+        "privacy.lineage", "privacy.mechanisms", "privacy.statements", "runs", "storage",
     },
     "training": {"images", "networks", "networks.fixed", "progress", "runs", "samplers"},
     "evaluation": {

@@ -44,6 +44,7 @@ def audit(
     from dpgen.auditing.audit import audit as examine
     from dpgen.auditing.page import render
     from dpgen.methods.loading import load
+    from dpgen.methods.planned import require_planned
     from dpgen.storage.durable import replace_durably
 
     if not run.is_dir():
@@ -53,8 +54,11 @@ def audit(
             "--quick skips the games and cannot be combined with --label-canaries: "
             "drop one of them"
         )
+    generator = load(run)
+    if generator.certified:
+        require_planned(run)
     found = examine(
-        load(run), games=not quick, n_label_canaries=label_canaries, seed=seed,
+        generator, games=not quick, n_label_canaries=label_canaries, seed=seed,
         hardware=hardware(given), show=not quiet,
     )  # fmt: skip
     if out is not None:

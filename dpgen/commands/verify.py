@@ -13,7 +13,6 @@ from dpgen.commands.options import json_option
 
 if TYPE_CHECKING:
     from dpgen.privacy.statements.proofs import Theorem
-    from dpgen.privacy.verification.check import Check
 
 
 @click.command()
@@ -46,6 +45,7 @@ def verify(
     A check that could not be made says skip, and does not change the exit status.
     """
     from dpgen.data.identity import home
+    from dpgen.methods.planned import planned_checks
     from dpgen.privacy.statements.certificate import CertificateError, read_statement
     from dpgen.privacy.verification.parentage import trace
     from dpgen.privacy.verification.signature import signature_check
@@ -58,7 +58,7 @@ def verify(
     try:
         checks = [
             *check(folder),
-            *_planned(folder),
+            *(check for path in (folder, *models) for check in planned_checks(path)),
             *trace(folder, models=models, ledgers=ledgers),
             signature_check(folder, public_key),
         ]
@@ -102,10 +102,12 @@ def sign(folder: Path, key: Path) -> None:
     Anyone with your public key (openssl pkey -in FILE -pubout) checks with `dpgen verify FOLDER
     --public-key`. Needs the extra `secure`.
     """
+    from dpgen.methods.planned import require_planned
     from dpgen.privacy.statements.certificate import CertificateError
     from dpgen.privacy.verification.signature import sign as write
 
     try:
+        require_planned(folder)
         name = write(folder, key)
     except CertificateError as error:
         click.echo(f"FAILED: {error}", err=True)
@@ -122,17 +124,6 @@ def _noticed(folder: Path) -> list[str]:
         return sentences(read_notice(folder))
     except CertificateError:
         return []
-
-
-def _planned(folder: Path) -> list[Check]:
-    """Checks that a run's configuration gives its stages; nothing for a set, which has none."""
-    from dpgen.methods.planned import planned_check
-    from dpgen.privacy.statements.certificate import read_statement
-    from dpgen.privacy.verification.verify import reading
-
-    with reading(folder):
-        is_run = read_statement(folder)["artifact"]["kind"] == "model"
-    return [planned_check(folder)] if is_run else []
 
 
 def _theorems(statement: dict[str, Any]) -> list[Theorem]:

@@ -33,6 +33,7 @@ from dpgen.privacy.mechanisms.noise import NoiseSource
 from dpgen.privacy.mechanisms.noisy_step import NoisyStep
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statements.notice import Claim
+from dpgen.runs.checkpoint import Checkpoints
 
 
 class PrivateDataset(AccountedData):
@@ -136,6 +137,11 @@ class PrivateDataset(AccountedData):
         self._run.enter(charge)
         return self._run, charge
 
+    def _watched(self, label: str, run: Descent, charge: Charge) -> StageWitness:
+        witness = StageWitness(run, charge)
+        self._witnesses = {**self._witnesses, label: witness}
+        return witness
+
     def noise(self, keys: StageKeys, plan: str) -> NoiseSource:
         """The one place where a stage's randomness comes from; a replay has another."""
         return keys.noise(plan)
@@ -144,7 +150,8 @@ class PrivateDataset(AccountedData):
         """The noised sum over all records of a clipped statistic: one release."""
         run, charge = self._enter(label, mechanism)
         records, noise = RecordSlots(self._source, self._facts), self.noise(run.keys, charge.plan)
-        tables = mechanism.release(records, noise, witness=StageWitness(run, charge))
+        witness = self._watched(label, run, charge)
+        tables = mechanism.release(records, noise, witness=witness)
         run.executed(charge, 0, 1)
         return tables
 
@@ -169,8 +176,7 @@ class PrivateDataset(AccountedData):
         """
         run, charge = self._enter(label, mechanism)
         noise = self.noise(run.keys, charge.plan)
-        records, witness = RecordSlots(self._source, self._facts), StageWitness(run, charge)
-        self._witnesses = {**self._witnesses, label: witness}
+        records, witness = RecordSlots(self._source, self._facts), self._watched(label, run, charge)
         if start:
             run.executed(charge, 0, start)
         forgiven = tuple[type[OSError], ...]()
@@ -198,15 +204,18 @@ class PrivateDataset(AccountedData):
             return None
         return StageWitness(self._run, self._stage(label, mechanism).charge).noted_micro_batch()
 
-    def saving(self, label: str, stop: int) -> None:
-        """Notes that a state is about to be saved that holds the answers of steps 0 to ``stop -
-        1``; must be called before. The state shows them, so a step among them is never asked
-        anything else.
+    def save_state(
+        self, checkpoints: Checkpoints, label: str, tensors: Mapping[str, Tensor], *, step: int
+    ) -> None:
+        """Saves the state of a stage that holds the answers of releases 0 to ``step - 1``, under
+        its label. That it holds them is noted first: whoever finds the state has seen them, so a
+        release among them is never asked anything else, nor answered in another way.
 
         Args:
-            label: of a stage whose `steps` run.
+            label: of a stage that has been asked here.
         """
-        self._witnesses[label].saving(stop)
+        self._witnesses[label].saving(step)
+        checkpoints.save(label, tensors, step=step)
 
     def finish(self, label: str, mechanism: NoisySGD | NoisySum) -> None:
         """Notes that a stage whose release is saved is finished, and deletes its key: it can never

@@ -10,7 +10,7 @@ from typing import Any
 from dpgen.images.facts import PublicFacts
 from dpgen.methods import find_settings
 from dpgen.privacy.plan import SpentBudget
-from dpgen.privacy.statements.certificate import EARLIER, read_statement
+from dpgen.privacy.statements.certificate import EARLIER, CertificateError, read_statement
 from dpgen.privacy.verification.check import Check
 from dpgen.privacy.verification.verify import reading
 from dpgen.settings import from_dict, plain, read_config
@@ -44,6 +44,20 @@ def planned_check(folder: Path) -> Check:
         ]
     seen = f"gives another {', '.join(sorted(wrong)):.200}" if wrong else "gives these stages"
     return Check(NAME, not wrong, seen)
+
+
+def planned_checks(folder: Path) -> list[Check]:
+    """Checks that a run's configuration gives its stages; nothing for a set, which has none."""
+    with reading(folder):
+        is_run = read_statement(folder)["artifact"]["kind"] == "model"
+    return [planned_check(folder)] if is_run else []
+
+
+def require_planned(folder: Path) -> None:
+    """Raises CertificateError for a run whose configuration gives other stages."""
+    for check in planned_checks(folder):
+        if check.failed:
+            raise CertificateError(f"{folder} does not hold: {check.name}, {check.seen}")
 
 
 def _stages(

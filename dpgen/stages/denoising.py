@@ -167,8 +167,7 @@ def train_teacher(
                 ema.update(denoiser)
                 done = step.index + 1
                 if checkpoints.due() or done == mechanism.n_steps:
-                    data.saving(LABEL, done)
-                    checkpoints.save(LABEL, state.tensors(), step=done)
+                    data.save_state(checkpoints, LABEL, state.tensors(), step=done)
                 advance()
     data.finish(LABEL, mechanism)
     denoiser.load_state_dict(ema.module.state_dict())

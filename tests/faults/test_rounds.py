@@ -59,7 +59,7 @@ def test_a_training_out_of_space_says_so_and_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(machine, "TRAININGS", {training: None})
-    this = done(world, machine.failing("full", "train"), "full", 0.5)
+    this = done(world, machine.failing("full", "train"), "full", 5)
     assert not this.violations
     assert this.seen[0].startswith("exit 3") and this.checked["said so"]
 

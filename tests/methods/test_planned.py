@@ -16,15 +16,16 @@ from dpgen.methods import find, find_settings
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.dpdm import DPDM, DPDMSettings
 from dpgen.methods.pge import PGE, PGESettings
-from dpgen.methods.planned import planned_check
+from dpgen.methods.planned import planned_check, require_planned
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import SpentBudget, split_budget
-from dpgen.privacy.statements.certificate import SCHEMA
+from dpgen.privacy.statements.certificate import SCHEMA, CertificateError
 from dpgen.settings import plain
 from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.stages.teacher import TeacherSettings
 from dpgen.storage.canonical import canonical
 from dpgen.training.distillation_settings import Distillation
+from tests.commands import dpgen
 
 FACTS = PublicFacts((1, 8, 8), ("a", "b"), 200)
 ROOT = Path(__file__).parents[2]
@@ -67,7 +68,7 @@ def folder_of(name: str, place: Path, facts: PublicFacts = FACTS) -> Path:
     config = generator._config(1) | {"budget": {"epsilon": 8.0, "delta": 1e-4}}
     (place / "config.json").write_text(canonical(config))
     stated = {
-        "schema": SCHEMA, "facts": facts.to_dict(),
+        "schema": SCHEMA, "facts": facts.to_dict(), "artifact": {"kind": "model"},
         "mechanism": {"id": generator.mechanism_id, "stages": plain(stages)},
     }  # fmt: skip
     (place / "privacy.json").write_text(json.dumps(stated))
@@ -115,6 +116,16 @@ def test_a_setting_that_gives_other_stages_is_seen(
     folder = folder_of("dpdm", tmp_path / "run")
     edit(folder / "config.json", *keys, value=value)
     assert planned_check(folder).failed
+
+
+def test_a_run_whose_configuration_gives_other_stages_is_not_signed(tmp_path: Path) -> None:
+    folder = folder_of("dpdm", tmp_path / "run")
+    require_planned(folder)
+    edit(folder / "config.json", "settings", "teacher", "clip_norm", value=2.0)
+    with pytest.raises(CertificateError, match="plan of the configuration, gives another teacher"):
+        require_planned(folder)
+    told = dpgen("sign", folder, "--key", tmp_path / "none.pem")
+    assert told.exit_code == 1 and "FAILED" in told.stderr and "gives another" in told.stderr
 
 
 def test_shares_that_give_other_noise_are_seen_where_all_was_calibrated(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from tests.mutations.bug import Bug
 
 
@@ -23,10 +25,20 @@ def never(original: Callable[..., bool]) -> Callable[..., bool]:
 def last_one(original: Callable[..., bool]) -> Callable[..., bool]:
     """Compares the last saved release alone."""
 
-    def contradict(answers: Any, release: int, question: str) -> bool:  # noqa: ANN401
-        return release == len(answers) and original(answers, release, question)
+    def contradict(answers: Any, release: int, entry: object) -> bool:  # noqa: ANN401
+        return release == len(answers) and original(answers, release, entry)
 
     return contradict
+
+
+def questions_alone(original: Callable[..., bool]) -> Callable[..., bool]:
+    """Compares no answers."""
+    return lambda answers, release, entry: original(answers, release, entry._replace(answer=None))
+
+
+def names_alone(original: Callable[..., str]) -> Callable[..., str]:
+    """Looks at the names and shapes of an answer, not at its numbers."""
+    return lambda answer: original({name: torch.zeros_like(x) for name, x in answer.items()})
 
 
 BUGS = (
@@ -39,6 +51,24 @@ BUGS = (
         "what a saved state holds is compared one release late",
         "an edited checkpoint is asked a second question about a step whose answer was seen",
         "restored", {"dpgen.privacy.lineage.answers.Answers.contradict": last_one},
+    ),
+    Bug(
+        "an answer is handed out uncompared",
+        "a checkpoint that is put back, resumed with another number of threads, gives a second "
+        "answer to one question",
+        "restored", {"dpgen.privacy.lineage.witness.StageWitness.answered": forgotten},
+    ),
+    Bug(
+        "the answers of a saved state are not compared",
+        "a checkpoint that is put back, resumed with another number of threads, gives a second "
+        "answer to one question",
+        "restored", {"dpgen.privacy.lineage.answers.Answers.contradict": questions_alone},
+    ),
+    Bug(
+        "answers are told by their names",
+        "a checkpoint that is put back, resumed with another number of threads, gives a second "
+        "answer to one question",
+        "restored", {"dpgen.privacy.lineage.witness.answer_digest": names_alone},
     ),
     Bug(
         "the ledger commits a stage to no key",

@@ -14,9 +14,11 @@ from dpgen.data.private import PrivateDataset
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.lineage import witness
 from dpgen.privacy.lineage.keys import StageKeys
+from dpgen.privacy.mechanisms import noisy_step
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.mechanisms.draws import Draws
 from dpgen.privacy.plan import Plan, Stage
+from dpgen.runs.checkpoint import Checkpoints
 from tests.mutations.lineage_detectors import FACTS, N, Private, refused, source
 
 SGD = NoisySGD(0.5, 3, 20.0, N)
@@ -51,13 +53,26 @@ def lived(place: Path, start: int, stop: int, w: float) -> None:
     data = begun(place)
     for step in data.steps(SGD, label="steps", start=start):
         step.gradient(Pixel(), {"w": torch.tensor([w + step.index])})
-        data.saving("steps", step.index + 1)
+        data.save_state(Checkpoints(place / "state"), "steps", {}, step=step.index + 1)
         if step.index + 1 == stop:
             break
 
 
+def in_another_order(add_clipped: Callable[..., None]) -> Callable[..., None]:
+    """Sums that end in other bits, as those that another number of threads has added up."""
+
+    def add(total: dict[str, Tensor], *others: object) -> None:
+        add_clipped(total, *others)
+        for part in total.values():
+            part *= 1 + 2**-51
+
+    return add
+
+
 def states(place: Path) -> str:
-    """A step whose answer was saved is not asked with other parameters."""
+    """A step whose answer was saved is not asked with other parameters, nor answered in another
+    way.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DPGEN_HOME", str(place / "home"))
         lived(place, 0, 2, 0.0)
@@ -65,6 +80,9 @@ def states(place: Path) -> str:
             return "a checkpoint that is put back is refused"
         if not refused(lambda: lived(place, 1, 2, 0.5)):
             return "an edited checkpoint is answered"
+        patch.setattr(noisy_step, "add_clipped", in_another_order(noisy_step.add_clipped))
+        if not refused(lambda: lived(place, 0, 1, 0.0)):
+            return "a checkpoint that is put back is answered in another way"
     return ""
 
 
@@ -77,7 +95,8 @@ def keys(place: Path) -> str:
         (key,) = (place / "keys").glob("*.key")
         held = key.read_bytes()
         key.write_bytes(bytes(len(held)))
-        if not refused(lambda: lived(place, 0, 1, 0.0)):
+        # Of a step that no saved state holds: one that is known is compared with its answer, too.
+        if not refused(lambda: lived(place, 1, 2, 0.0)):
             wrong.append("another key is taken")
         key.write_bytes(held)
         (place / "keys" / "owner").unlink()

@@ -164,6 +164,11 @@ class Quiet:
         self.asked.append(label)
         return mechanism.release(self, self, micro_batch=5_000)  # type: ignore[arg-type]
 
+    def save_state(
+        self, checkpoints: Checkpoints, label: str, tables: dict[str, Tensor], *, step: int
+    ) -> None:
+        checkpoints.save(label, tables, step=step)
+
     def finish(self, label: str, mechanism: NoisySum) -> None:
         self.finished.append(label)
 

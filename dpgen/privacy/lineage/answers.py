@@ -1,32 +1,61 @@
-"""Remembers, beside the ledger, which question each answer in a saved state belongs to.
+"""Remembers, beside the ledger, which questions the answers in a saved state belong to, and which
+answers they are.
 
 A copy of a state on disk shows the answers that it was made of. A resume starts from the last
 state; from an earlier one that was put back, it meets releases whose answers were seen. Such a
-release may be asked what it was asked before, and nothing else. That repeats its answer where sums
-come out bit for bit, as on one machine with one number of threads. What was answered and never
-saved is gone with the process, and the charge of those releases is unused.
+release may be asked what it was asked before, and nothing else, and what comes of it must be the
+same answer in every bit: a sum that another number of threads has added up ends in other bits and
+gets other noise, which would be a second answer. What was answered and never saved is gone with the
+process, and the charge of those releases is unused.
 
 The run folder cannot remember this, it may be the one that was put back. The file lies beside the
-ledger and goes when the stage is finished: 32 bytes a release, the digest of its question, all zero
-where it is not known. It is written before the state is saved.
+ledger, is there before the ledger says that the stage has asked anything, and goes when the stage
+is finished: 64 bytes a release, the digests of its question and of its answer, all zero where they
+are not known. They are written before the state is saved.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
+from dpgen.privacy.ledger.chain import LedgerError
 from dpgen.storage.canonical import digest
+from dpgen.storage.durable import replace_durably
 from dpgen.storage.files import read_bytes
 
+HEADER = b"dpgen-answers/2\n"
 DIGEST_BYTES = 32
-ANSWERS_BYTES = 2**30  # of a file: those of 30 million releases
+ENTRY_BYTES = 2 * DIGEST_BYTES
+ANSWERS_BYTES = 2**30  # of a file: those of 16 million releases
 UNKNOWN = bytes(DIGEST_BYTES)
 
 
+def answer_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of what a release hands out: names, types, shapes and every bit."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        found.update(flat.view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+class Entry(NamedTuple):
+    """What is known of one release: digests of its question and of its answer; None: not known."""
+
+    question: str | None = None
+    answer: str | None = None
+
+
 class Answers:
-    """The questions of one stage of one run whose answers are saved.
+    """The questions and answers of one stage of one run that a saved state holds.
 
     Args:
         ledger: where the ledger lies.
@@ -36,35 +65,65 @@ class Answers:
 
     def __init__(self, ledger: Path, run: str, plan: str) -> None:
         self.path = ledger.with_name(f"{ledger.name}.{digest([run, plan])[:32]}.answers")
-        self._questions: list[bytes] | None = None
+        self._entries: list[bytes] | None = None
+
+    def create(self) -> None:
+        """Makes the file, durably, unless it is there."""
+        if not self.path.exists():
+            replace_durably(self.path, HEADER, mode=0o600)
+
+    def require(self) -> None:
+        """Raises LedgerError where a stage has asked a question and the file is gone."""
+        if not self.path.exists():
+            raise LedgerError(
+                f"{self.path} must lie beside its ledger until the run is finished, and is not "
+                "there: it tells which answers were seen, and without it a step could be answered "
+                "twice under one charge. Put it back (who moves a ledger moves it, too), or start "
+                "a new run folder, which is charged anew"
+            )
 
     def _read(self) -> list[bytes]:
-        if self._questions is None:
-            held = read_bytes(self.path, ANSWERS_BYTES) if self.path.exists() else b""
-            whole = len(held) // DIGEST_BYTES  # a torn last one was never acknowledged
-            self._questions = [
-                held[DIGEST_BYTES * n : DIGEST_BYTES * (n + 1)] for n in range(whole)
-            ]
-        return self._questions
+        if self._entries is None:
+            held = read_bytes(self.path, ANSWERS_BYTES) if self.path.exists() else HEADER
+            if not held.startswith(HEADER):
+                raise LedgerError(
+                    f"{self.path} must begin with {HEADER.decode().strip()!r}: it is damaged, or "
+                    "of an earlier version, with which the run is finished. Otherwise start a new "
+                    "run folder, which is charged anew"
+                )
+            # A torn last entry was never acknowledged.
+            starts = range(len(HEADER), len(held) - ENTRY_BYTES + 1, ENTRY_BYTES)
+            self._entries = [held[start : start + ENTRY_BYTES] for start in starts]
+        return self._entries
 
     def __len__(self) -> int:
         """The largest number of releases that a saved state holds."""
         return len(self._read())
 
-    def contradict(self, release: int, question: str) -> bool:
-        """Returns whether a saved state holds the answer of this release to another question."""
-        held = self._read()[release : release + 1]
-        return bool(held) and held[0] not in (UNKNOWN, bytes.fromhex(question))
+    def contradict(self, release: int, entry: Entry) -> bool:
+        """Returns whether a saved state holds another question or another answer of this release;
+        what is not known contradicts nothing.
+        """
+        for held in self._read()[release : release + 1]:
+            parts = held[:DIGEST_BYTES], held[DIGEST_BYTES:]
+            return any(
+                known != UNKNOWN and part is not None and known != bytes.fromhex(part)
+                for known, part in zip(parts, entry, strict=True)
+            )
+        return False
 
-    def add(self, questions: Sequence[str | None]) -> None:
-        """Adds the questions of the next releases, on disk when it returns; None: not known."""
-        if not questions:
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Adds the next releases, on disk when it returns."""
+        if not entries:
             return
         held = self._read()
-        new = [UNKNOWN if question is None else bytes.fromhex(question) for question in questions]
-        flags = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC
-        with open(os.open(self.path, flags, 0o600), "r+b") as file:
-            file.seek(DIGEST_BYTES * len(held))
+        new = [
+            b"".join(UNKNOWN if part is None else bytes.fromhex(part) for part in entry)
+            for entry in entries
+        ]
+        self.create()
+        with open(os.open(self.path, os.O_WRONLY | os.O_CLOEXEC), "r+b") as file:
+            file.seek(len(HEADER) + ENTRY_BYTES * len(held))
             file.write(b"".join(new))
             file.flush()
             os.fsync(file.fileno())
@@ -73,4 +132,4 @@ class Answers:
     def forget(self) -> None:
         """Deletes the file: a finished stage is never asked again."""
         self.path.unlink(missing_ok=True)
-        self._questions = None
+        self._entries = None

@@ -2,22 +2,26 @@
 
 A stage asks one question, which it may be asked again after a kill. Its parameters move from
 release to release. A release whose answer lies in a saved state may have been seen by others: it is
-asked the same again or not at all (`dpgen.privacy.lineage.answers`).
+asked the same again, and answered the same, or not at all (`dpgen.privacy.lineage.answers`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from torch import Tensor
+
 from dpgen.privacy.ledger.chain import LedgerError
 from dpgen.privacy.ledger.charges import Charge
+from dpgen.privacy.lineage.answers import Entry, answer_digest
 from dpgen.privacy.lineage.descent import Descent, noted
 from dpgen.privacy.mechanisms.question import Question, differences
 from dpgen.storage.canonical import digest
 
-# By ledger, run, plan and release, the question that this process has answered.
-_ANSWERED: dict[tuple[str, str, str, int], str] = {}
+# By ledger, run, plan, release and part: the question that this process has answered, its answer.
+_ANSWERED: dict[tuple[str, str, str, int, str], str] = {}
 
 
 def _first(question: Question, release: int) -> dict[str, Any]:
@@ -37,7 +41,7 @@ class StageWitness:
 
     def __init__(self, descent: Descent, charge: Charge) -> None:
         self._descent, self._charge = descent, charge
-        self._answers, self._asked = descent.answers(charge), dict[int, str]()
+        self._answers, self._asked = descent.answers(charge), dict[int, Entry]()
         # What the folder was found to hold, as the ledger says, and what was compared with it last.
         self._held: tuple[str, dict[str, Any]] | None = None
         self._alike: tuple[Question, int] | None = None
@@ -59,9 +63,38 @@ class StageWitness:
         if held is None:
             held = _first(question, release)
             question_noted = descent.keys.lineage.note(charge.plan, held)
+            self._answers.create()
             descent.note("asked", charge, question=question_noted, commitment=self._commitment)
-        self._remember(question, release)
-        self._asked[release] = question.digest
+        if not self._is_first(release, "question", question.digest):
+            raise LedgerError(
+                f"release {release} of stage {charge.label!r} was answered in this process, with "
+                "other parameters: resume the run in a new process"
+            )
+        self._asked[release] = Entry(question.digest)
+
+    def answered(self, question: Question, release: int, answer: Mapping[str, Tensor]) -> None:
+        """Refuses another answer than the one that a saved state holds, or that this process has
+        given, before it is handed out.
+        """
+        label, run = self._charge.label, self._descent.run[:12]
+        entry = Entry(question.digest, answer_digest(answer))
+        if self._answers.contradict(release, entry):
+            raise LedgerError(
+                f"release {release} of stage {label!r} of run {run} has come to another answer "
+                f"than in a state of the run that was noted since, with {len(self._answers)} "
+                "answers: its sum was added up in another order, by another number of threads or "
+                "on another machine. A second answer would be a second release under one charge: "
+                "resume from the last checkpoint, or as before (OMP_NUM_THREADS sets the number of "
+                "threads), or start a new run folder, which is charged anew"
+            )
+        if not self._is_first(release, "answer", str(entry.answer)):
+            raise LedgerError(
+                f"release {release} of stage {label!r} of run {run} was answered in this process, "
+                "and its sum was added up in another order now, by another number of threads: a "
+                "second answer would be a second release under one charge. Resume the run in a new "
+                "process"
+            )
+        self._asked[release] = entry
 
     @property
     def n_answered(self) -> int:
@@ -84,7 +117,7 @@ class StageWitness:
         from then on these releases are asked that, or nothing.
         """
         self._descent.require_last()
-        self._answers.add([self._asked.get(n) for n in range(len(self._answers), stop)])
+        self._answers.add([self._asked.get(n, Entry()) for n in range(len(self._answers), stop)])
 
     def _compared(self, question: Question, release: int) -> dict[str, Any] | None:
         """Returns what the stage has asked before, after checking that it asks the same now; None
@@ -114,7 +147,8 @@ class StageWitness:
             if digest(now) != line["question"]:
                 self._refuse(held, now)
             self._alike = (question, release)
-        if self._answers.contradict(release, question.digest):
+        self._answers.require()
+        if self._answers.contradict(release, Entry(question.digest)):
             raise LedgerError(
                 f"release {release} of stage {charge.label!r} of run {descent.run[:12]} was asked "
                 f"with other parameters, and a state of the run with {len(self._answers)} answers "
@@ -162,14 +196,8 @@ class StageWitness:
             "folder, which is charged anew"
         )
 
-    def _remember(self, question: Question, release: int) -> None:
-        """Refuses another answer to a release from this process, which may still hold the first
-        one.
-        """
-        descent, charge = self._descent, self._charge
-        key = (str(descent.ledger.path.resolve()), descent.run, charge.plan, release)
-        if _ANSWERED.setdefault(key, question.digest) != question.digest:
-            raise LedgerError(
-                f"release {release} of stage {charge.label!r} was answered in this process, with "
-                "other parameters: resume the run in a new process"
-            )
+    def _is_first(self, release: int, part: str, found: str) -> bool:
+        """Returns whether this process, which may still hold it, knows no other one."""
+        descent = self._descent
+        key = (str(descent.ledger.path.resolve()), descent.run, self._charge.plan, release, part)
+        return _ANSWERED.setdefault(key, found) == found

@@ -93,7 +93,10 @@ class Witness(Protocol):
         """Called before a record is read for this release; may refuse."""
 
     def answering(self, question: Question, release: int) -> None:
-        """Called when the sum is there, before it gets its noise and is handed out; may refuse."""
+        """Called when the sum is there, before it gets its noise; may refuse."""
+
+    def answered(self, question: Question, release: int, answer: Mapping[str, Tensor]) -> None:
+        """Called with the noised answer, before it is handed out; may refuse."""
 
 
 class Nobody:
@@ -105,4 +108,7 @@ class Nobody:
         pass
 
     def answering(self, question: Question, release: int) -> None:
+        pass
+
+    def answered(self, question: Question, release: int, answer: Mapping[str, Tensor]) -> None:
         pass

@@ -63,12 +63,14 @@ class NoisyStep:
             slots = self._slots[first : first + self._micro_batch]
             self._add(total, slots, objective, noise, parameters)
         self._witness.answering(question, self.index)
-        return {
+        answer = {
             name: (
                 noise.add(part, m.noise_std, release=self.index, name=name) / m.expected_batch
             ).float()
             for name, part in total.items()
         }
+        self._witness.answered(question, self.index, answer)
+        return answer
 
     def _add(
         self,

@@ -36,10 +36,12 @@ def released_sum(
         slots = np.arange(first, min(first + micro_batch, records.n_slots))
         add_statistic(mechanism, tables, *filled(*records.read(slots), micro_batch))
     witness.answering(question, 0)
-    return {
+    answer = {
         name: noise.add(table, mechanism.noise_std, release=0, name=name)
         for name, table in tables.items()
     }
+    witness.answered(question, 0, answer)
+    return answer
 
 
 def add_statistic(

@@ -5,6 +5,8 @@ all.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,21 @@ from torch import Tensor
 
 from dpgen.privacy.ledger.chain import LedgerError
 from dpgen.privacy.lineage import witness
-from dpgen.privacy.lineage.answers import Answers
+from dpgen.privacy.lineage.answers import HEADER, Answers, Entry, answer_digest
 from dpgen.privacy.lineage.memory import Lineage
-from tests.privacy.lineage.test_memory import N_STEPS, SGD, begun, cheap, copied, heard, lines
+from dpgen.privacy.mechanisms import noisy_step, noisy_sum
+from dpgen.runs.checkpoint import Checkpoints
+from dpgen.stages.release import released
+from tests.privacy.lineage.test_memory import (
+    N_STEPS,
+    SGD,
+    around,
+    begun,
+    cheap,
+    copied,
+    heard,
+    lines,
+)
 
 __all__ = ["cheap"]
 Kit = Any  # what conftest.py shares
@@ -38,11 +52,12 @@ class Descended:
         """The answers from the state at ``start`` on, each of which is saved."""
         witness._ANSWERED.clear()
         data, found = begun(self.kit, self.folder), []
+        saved = Checkpoints(self.folder / "state")
         w = self.states[start]
         for step in data.steps(SGD, label="teacher", start=start, micro_batch=4):
             found.append(step.gradient(self.kit.Linear(), w))
             w = {name: value - found[-1][name] for name, value in w.items()}
-            data.saving("teacher", step.index + 1)
+            data.save_state(saved, "teacher", w, step=step.index + 1)
             self.states[step.index + 1 :] = [w]
             if step.index + 1 == stop:
                 break
@@ -101,25 +116,137 @@ def test_the_last_state_may_be_another_one_as_nobody_saw_what_comes_next(
     run.live(2)
 
 
+
+@contextmanager
+def another_order() -> Iterator[None]:
+    """Sums that end in other bits, as those that another number of threads has added up."""
+
+    def moved(patch: pytest.MonkeyPatch, module: Any, name: str, place: int) -> None:  # noqa: ANN401
+        real = getattr(module, name)
+
+        def add(*args: Any) -> None:  # noqa: ANN401
+            real(*args)
+            for total in args[place].values():
+                total *= 1 + 2**-51
+
+        patch.setattr(module, name, add)
+
+    with pytest.MonkeyPatch.context() as patch:
+        moved(patch, noisy_step, "add_clipped", 0)
+        moved(patch, noisy_sum, "add_statistic", 1)
+        yield
+
+
+def test_a_step_that_comes_to_another_answer_than_a_saved_state_holds_is_not_answered(
+    kit: Kit, tmp_path: Path
+) -> None:
+    """The same question, a sum with other last bits, thus other noise: a second answer, whose mean
+    with the first has less noise than was charged.
+    """
+    run = Descended(kit, tmp_path)
+    first = run.states[1]
+    with another_order(), pytest.raises(
+        LedgerError,
+        match="release 0 of stage 'teacher' of run run has come to another answer than in a state "
+        "of the run that was noted since, with 2 answers: its sum was added up in another order",
+    ):  # fmt: skip
+        run.live(0)
+    run.live(0)
+    assert all(torch.equal(run.states[1][name], w) for name, w in first.items())
+
+
+def test_what_no_saved_state_holds_may_be_added_up_in_another_order(
+    kit: Kit, tmp_path: Path
+) -> None:
+    run = Descended(kit, tmp_path)
+    with another_order():
+        assert len(run.live(2)) == N_STEPS - 2
+
+
+def test_a_sum_whose_tables_were_saved_comes_to_them_again_or_is_not_answered(
+    kit: Kit, tmp_path: Path
+) -> None:
+    """Killed between its save and its end, and put back to before it was saved."""
+    saved = Checkpoints(tmp_path / "state")
+
+    def tables() -> dict[str, Tensor]:
+        witness._ANSWERED.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            data = begun(kit, tmp_path)
+            patch.setattr(data, "finish", lambda *_: None)
+            return released(data, "means", around(0), saved, False)
+
+    first = tables()
+    (tmp_path / "state" / "means.safetensors").unlink()
+    with another_order(), pytest.raises(LedgerError, match="release 0 of stage 'means'.*answer"):
+        tables()
+    assert torch.equal(tables()["all"], first["all"])
+
+
+def test_one_process_gives_one_answer(kit: Kit, tmp_path: Path) -> None:
+    """Nothing was saved, but the first answer may still be held."""
+    first = begun(kit, tmp_path).release(around(0), label="means")["all"]
+    with another_order(), pytest.raises(LedgerError, match="answered in this process, and its sum"):
+        begun(kit, tmp_path).release(around(0), label="means")
+    assert torch.equal(begun(kit, tmp_path).release(around(0), label="means")["all"], first)
+
+
+def test_a_ledger_that_was_moved_without_its_answers_asks_for_them(
+    kit: Kit, tmp_path: Path
+) -> None:
+    run = Descended(kit, tmp_path)
+    (held,) = tmp_path.rglob("*.answers")
+    kept = held.rename(tmp_path / "kept")
+    with pytest.raises(LedgerError, match=r"\.answers must lie beside its ledger.*Put it back"):
+        run.live(2)
+    kept.rename(held)
+    run.live(2)
+
+
+def test_the_answers_of_an_earlier_version_are_refused_by_name(kit: Kit, tmp_path: Path) -> None:
+    run = Descended(kit, tmp_path)
+    (held,) = tmp_path.rglob("*.answers")
+    held.write_bytes(bytes(64))
+    with pytest.raises(LedgerError, match="must begin with 'dpgen-answers/2'.*earlier version"):
+        run.live(2)
+
+
 def test_what_was_saved_is_told_from_what_is_not_known(tmp_path: Path) -> None:
     def held() -> Answers:
         return Answers(tmp_path / "a.jsonl", "run", "plan")
 
-    one, two = "11" * 32, "22" * 32
+    one, two, other = (Entry(f"{n:02x}" * 32, f"{n + 1:02x}" * 32) for n in (17, 34, 51))
     assert len(held()) == 0 and not held().contradict(0, one)
-    held().add([one, None])
+    held().create()
+    assert held().path.read_bytes() == HEADER and held().path.stat().st_mode & 0o077 == 0
+    held().add([one, Entry()])
     held().add([two])
-    assert len(held()) == 3 and held().path.stat().st_mode & 0o077 == 0
-    for release, question, wrong in (
-        (0, one, False), (0, two, True), (1, one, False), (2, two, False), (2, one, True),
-        (3, one, False),
+    held().create()
+    assert len(held()) == 3
+    for release, entry, wrong in (
+        (0, one, False), (0, two, True), (0, Entry(one.question), False),
+        (0, Entry(one.question, two.answer), True), (0, Entry(two.question), True),
+        (1, one, False), (2, two, False), (2, one, True), (3, one, False),
     ):  # fmt: skip
-        assert held().contradict(release, question) is wrong
+        assert held().contradict(release, entry) is wrong
     held().path.write_bytes(held().path.read_bytes()[:-1])  # torn: never acknowledged
     assert len(held()) == 2
-    held().add([one])
-    assert len(held()) == 3 and held().contradict(2, two) and not held().contradict(2, one)
+    held().add([Entry(other.question)])
+    assert len(held()) == 3 and held().contradict(2, two) and not held().contradict(2, other)
     assert Answers(tmp_path / "a.jsonl", "run", "other").path != held().path
     held().forget()
     held().forget()
     assert len(held()) == 0 and list(tmp_path.iterdir()) == []
+
+
+def test_the_digest_of_an_answer_sees_every_bit_and_name() -> None:
+    answer = {"a": torch.zeros(2), "b": torch.zeros(3)}
+    others = [
+        {"a": torch.tensor([0.0, -0.0]), "b": torch.zeros(3)},
+        {"a": torch.zeros(2), "c": torch.zeros(3)},
+        {"a": torch.zeros(3), "b": torch.zeros(2)},
+        {"a": torch.zeros(2, dtype=torch.float64), "b": torch.zeros(3)},
+        {"a": torch.zeros(2)},
+    ]
+    assert answer_digest(answer) == answer_digest(dict(reversed(answer.items())))
+    assert len({answer_digest(x) for x in (answer, *others)}) == 6

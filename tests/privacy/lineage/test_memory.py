@@ -125,7 +125,7 @@ def assert_independent(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor])
 def unchecked(patch: pytest.MonkeyPatch) -> None:
     """Nobody compares questions."""
     patch.setattr(StageWitness, "_compared", lambda *_: None)
-    patch.setattr(StageWitness, "_remember", lambda *_: None)
+    patch.setattr(StageWitness, "_is_first", lambda *_: True)
 
 
 def test_a_stage_that_is_asked_twice_is_asked_the_same_or_refused(
@@ -674,8 +674,7 @@ def lived(kit: Kit, folder: Path) -> dict[str, Tensor]:
         for step in data.steps(SGD, label="teacher", start=start, micro_batch=4):
             gradient = step.gradient(kit.Linear(), w)
             w = {name: value - 0.1 * gradient[name] for name, value in w.items()}
-            data.saving("teacher", step.index + 1)
-            states.save("teacher", w, step=step.index + 1)
+            data.save_state(states, "teacher", w, step=step.index + 1)
     data.finish("teacher", SGD)
     return {**tables, **w}
 
@@ -686,8 +685,9 @@ class Stopped(BaseException):
 
 WRITES = (
     (keys, "replace_durably"), (lineage, "replace_durably"), (ledger_file, "replace_durably"),
-    (checkpoint, "replace_durably"), (LedgerFile, "append"), (StageKeys, "forget"),
-    (answers.Answers, "add"), (answers.Answers, "forget"),
+    (checkpoint, "replace_durably"), (answers, "replace_durably"),
+    (LedgerFile, "append"), (StageKeys, "forget"), (answers.Answers, "add"),
+    (answers.Answers, "forget"),
 )  # fmt: skip
 
 

@@ -144,6 +144,7 @@ BUGS = (
         "a release is made twice and averaged, charged once",
         "half the variance that is paid for",
         "account", {"dpgen.privacy.mechanisms.declared.NoisySum.release": averaged},
+        refusal=LedgerError,
     ),
     Bug(
         "releases are not noted in the ledger",

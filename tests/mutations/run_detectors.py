@@ -24,6 +24,7 @@ from dpgen.privacy.accounting.accountant import Budget, epsilon_of
 from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.ledger.chain import LedgerError
 from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded
+from dpgen.privacy.lineage import witness
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.noise import KeyedNoise
@@ -55,6 +56,7 @@ class Run:
     """A run, or what goes on of it after a kill: everything that is in memory is new."""
 
     def __init__(self, place: Path, plan: Plan = PLAN, limit: Budget = LIMIT) -> None:
+        witness._ANSWERED.clear()
         self.data = PrivateDataset(source(), facts=FACTS)
         self.data.open_ledger(limit, place)
         self.keys = StageKeys(place / "keys")

@@ -36,6 +36,37 @@ def configured(method: str, given: dict[str, Any]) -> tuple[Any, Any]:
     return generator, facts
 
 
+def chosen(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The method for these data, this budget and this machine, with what was given and what goes
+    with it: settings, and a size for large images. Says why, on standard error.
+    """
+    import click
+    import torch
+
+    from dpgen.images.images import PublicFacts
+    from dpgen.methods.advice import advised, advised_size
+    from dpgen.privacy.accounting.accountant import Budget
+
+    # Refused before data are read.
+    Budget.for_records(given["epsilon"], given["delta"], n_records=1)
+    gpu = given["device"] != "cpu" and torch.cuda.is_available()
+    stated = given["facts"] is not None
+    facts = PublicFacts.load(given["facts"]) if stated else open_data(given).facts
+    if given["size"] is None and not stated:
+        size = advised_size(facts.shape, gpu=gpu)
+        if size is not None:
+            wide = f"{facts.shape[1]}x{facts.shape[2]}"
+            click.echo(f"chosen: --size {size}, as {wide} takes too long here", err=True)
+            given = {**given, "size": size}
+            facts = open_data(given).facts
+    advice = advised(facts, given["epsilon"], gpu=gpu)
+    for line in advice.reasons:
+        click.echo(f"chosen: {line}", err=True)
+    click.echo(f"the same as: {advice.command}", err=True)
+    settings = tuple(f"{name}={value}" for name, value in advice.settings.items())
+    return advice.method, {**given, "assignments": (*settings, *given["assignments"])}
+
+
 def budget_of(given: dict[str, Any], n_records: int) -> Any:  # noqa: ANN401
     """The budget that was typed, for so many records."""
     from dpgen.privacy.accounting.accountant import Budget

@@ -112,6 +112,11 @@ hardware_options = options(
                       "what suits device and batch. A resumed run keeps it."),
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of words.")
+yes_option = click.option(
+    "-y", "--yes", is_flag=True,
+    help="Do not ask whether a run that takes over an hour, or more than half of what the data set "
+    "has left, may begin.",
+)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress bars.")
 unverified_option = click.option(
     "--allow-unverified",

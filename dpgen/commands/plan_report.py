@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dpgen.commands.estimate import estimate
 from dpgen.data.identity import home, known_ledgers
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
@@ -57,8 +58,7 @@ class PlanReport:
         r = self.rehearsal
         lines += [
             "",
-            f"about {duration(r.seconds)} and {r.memory_bytes / 2**30:.1f} GiB on this {r.device} "
-            f"({r.n_parameters:,} parameters; from a rehearsal on random images)",
+            estimate(r),
         ]
         if r.device == "CPU" and r.seconds > LONG and not self.method.endswith("/sketch"):
             lines.append("there is no GPU here: pge --set mode=sketch takes minutes on a CPU")
@@ -100,14 +100,6 @@ def plan_report(
         generator.rehearse(facts, hardware),
         asdict(generator.settings),
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the largest unit that leaves at least 2."""
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
 
 
 def ledger_table(path: Path | None, raised: float | None) -> str:

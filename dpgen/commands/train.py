@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dpgen.commands.inputs import budget_of, configured, hardware, open_data
+from dpgen.commands.inputs import budget_of, chosen, configured, hardware, open_data
 from dpgen.commands.options import (
     account_options,
     budget_options,
@@ -17,21 +17,25 @@ from dpgen.commands.options import (
     json_option,
     quiet_option,
     unverified_option,
+    yes_option,
 )
 
 
 @click.command()
-@click.argument("method")
+@click.argument("method", required=False)
 @data_options
 @budget_options
 @hardware_options
 @json_option
-def plan(method: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401
+def plan(method: str | None, as_json: bool, **given: Any) -> None:  # noqa: ANN401
     """The price and the settings of a run, before any record is read.
 
     Says what each stage will charge, and estimates time and memory from a rehearsal on random
-    images. A mode without a guarantee says so, and what its worst case is.
+    images. A mode without a guarantee says so, and what its worst case is. Without METHOD, one is
+    chosen for the data, the budget and this machine.
     """
+    if method is None:
+        method, given = chosen(given)
     generator, facts = configured(method, given)
     if facts is None:
         facts = open_data(given).facts
@@ -44,7 +48,7 @@ def plan(method: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401
 
 
 @click.command()
-@click.argument("method")
+@click.argument("method", required=False)
 @data_options
 @budget_options
 @hardware_options
@@ -57,11 +61,21 @@ def plan(method: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401
 @click.option("--seed", type=int, help="Of the public randomness; drawn and recorded by default.")
 @account_options
 @unverified_option
+@yes_option
 @quiet_option
 def train(
-    method: str, out: Path, seed: int | None, allow_unverified: bool, quiet: bool, **given: Any  # noqa: ANN401
+    method: str | None, out: Path, seed: int | None, allow_unverified: bool, yes: bool,
+    quiet: bool, **given: Any,  # noqa: ANN401
 ) -> None:  # fmt: skip
-    """Learn from private images under a budget. Run it again to resume: it never spends twice."""
+    """Learn from private images under a budget. Run it again to resume: it never spends twice.
+
+    Before anything is charged it says what the run would take on this machine, and asks where that
+    is much. Without METHOD, one is chosen for the data, the budget and this machine.
+    """
+    from dpgen.commands.consent import agree
+
+    if method is None:
+        method, given = chosen(given)
     generator, _ = configured(method, given)
     generator.check_allowed(allow_unverified)
     data = open_data({**given, "quiet": quiet})
@@ -78,6 +92,7 @@ def train(
         for other in data.overlaps():
             also = "charged there as well" if given["overlap"] == "charge" else "not charged there"
             click.echo(f"shared: {other}; {also}", err=True)
+    agree(generator, data, out, hardware(given), yes=yes)
     finished = any((out / name).exists() for name in ("privacy.json", "notice.json"))
     generator.fit(
         data,
@@ -95,3 +110,4 @@ def train(
         f"model {out / 'model.safetensors'}, picture {out / 'preview.png'}, "
         f"{document.kind} {out / document.name}"
     )
+    click.echo(f"next: dpgen sample {out} -n 10000 --out FOLDER", err=True)

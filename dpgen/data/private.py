@@ -178,6 +178,7 @@ class PrivateDataset(AccountedData):
         noise = self.noise(run.keys, charge.plan)
         records, witness = RecordSlots(self._source, self._facts), self._watched(label, run, charge)
         if start:
+            witness.starting(start)
             run.executed(charge, 0, start)
         forgiven = tuple[type[OSError], ...]()
         try:

@@ -86,7 +86,14 @@ class Workplace:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a run would take on this machine, from a few steps on random images."""
+    """What a run would take on this machine, from a few steps on random images.
+
+    Args:
+        seconds: on a CPU those of a machine that does nothing else; on a GPU as measured.
+        memory_bytes: the most that the process holds; on a GPU of that card.
+        n_parameters: of the networks.
+        device: "CPU" or "GPU".
+    """
 
     seconds: float
     memory_bytes: int

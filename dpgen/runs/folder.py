@@ -111,6 +111,12 @@ class RunFolder:
             raise ValueError(f"the run folder {path} holds no seed: choose another folder")
         return int(held["seed"])
 
+    @staticmethod
+    def id_of(path: Path) -> str | None:
+        """The id of the unfinished run in ``path``; None without one."""
+        state = path / "checkpoint" / "run.json"
+        return str(_read_state(state)["id"]) if state.exists() else None
+
     def discard(self) -> None:
         """Undoes a run that was refused before it began."""
         self.finish()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ __all__ = ["even_size", "records_at_once"]
 
 STEP = 8  # sizes are multiples of it, where there is room
 CPU_RECORDS = 32
-GPU_SHARE = 0.4  # of its memory
+SHARE = 0.4  # of the memory of the device
 GPU_IMAGES = 1024  # noised images that take as long as it takes to start a micro-batch
 
 
@@ -26,19 +27,24 @@ def records_at_once(
     denoiser: Denoiser, n_draws: int, expected: float, device: torch.device, *, half: bool
 ) -> int:
     """Records of a micro-batch for a private step on this device: a function of public numbers and
-    of the size of the GPU, not of what is free on it, so that a run that goes on has the same.
+    of the size of its memory, not of what is free, so that a run that goes on has the same.
 
     Args:
         n_draws: noised images of a record.
         expected: mean of the number of records.
         half: whether the network computes in half precision.
     """
-    if device.type != "cuda":
-        return even_size(expected, CPU_RECORDS, overhead=1.0)
     image = 1.5 * _outputs(denoiser) * (2 if half else 4)
     gradient = 3 * 4 * sum(p.numel() for p in denoiser.parameters())
-    memory = GPU_SHARE * torch.cuda.get_device_properties(device).total_memory
-    most = max(1, int(memory / (n_draws * image + gradient)))
+    on_gpu = device.type == "cuda"
+    memory = (
+        torch.cuda.get_device_properties(device).total_memory
+        if on_gpu
+        else psutil.virtual_memory().total
+    )
+    most = max(1, int(SHARE * memory / (n_draws * image + gradient)))
+    if not on_gpu:
+        return even_size(expected, min(CPU_RECORDS, most), overhead=1.0)
     return even_size(expected, most, overhead=GPU_IMAGES / n_draws)
 
 

@@ -71,6 +71,11 @@ BUGS = (
         "restored", {"dpgen.privacy.lineage.witness.answer_digest": names_alone},
     ),
     Bug(
+        "a state is believed when it says how many answers it holds",
+        "what it skips is noted by nobody, and answered twice when an earlier state is put back",
+        "restored", {"dpgen.privacy.lineage.witness.StageWitness.starting": forgotten},
+    ),
+    Bug(
         "the ledger commits a stage to no key",
         "under another key the same question has a second answer, whose mean with the first has "
         "less noise",

@@ -80,6 +80,8 @@ def states(place: Path) -> str:
             return "a checkpoint that is put back is refused"
         if not refused(lambda: lived(place, 1, 2, 0.5)):
             return "an edited checkpoint is answered"
+        if not refused(lambda: lived(place, 3, 3, 0.0)):
+            return "a state that says it holds more than was noted is taken"
         patch.setattr(noisy_step, "add_clipped", in_another_order(noisy_step.add_clipped))
         if not refused(lambda: lived(place, 0, 1, 0.0)):
             return "a checkpoint that is put back is answered in another way"

@@ -32,6 +32,7 @@ from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.mechanisms.question import Given, Question
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statements.notice import Claim, unbounded
+from dpgen.runs.checkpoint import Checkpoints
 
 Kit = Any  # what conftest.py shares
 
@@ -80,7 +81,9 @@ def descend(
     stop: int = N_STEPS,
     w: dict[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Gradient descent from step ``start``, killed before step ``stop`` is asked for."""
+    """Gradient descent from step ``start``, whose state is saved before step ``stop`` is asked for,
+    when it is killed.
+    """
     w = w or kit.parameters()
     if start == stop:
         return w
@@ -89,6 +92,8 @@ def descend(
         w = {name: value - 0.1 * gradient[name] for name, value in w.items()}
         if step.index + 1 == stop:
             break
+    done = step.index + 1
+    data.save_state(Checkpoints(data.ledger.path.parent / "state"), "teacher", w, step=done)
     return w
 
 

@@ -10,8 +10,13 @@ process, and the charge of those releases is unused.
 
 The run folder cannot remember this, it may be the one that was put back. The file lies beside the
 ledger, is there before the ledger says that the stage has asked anything, and goes when the stage
-is finished: 64 bytes a release, the digests of its question and of its answer, all zero where they
-are not known. They are written before the state is saved.
+is finished: 64 bytes a release, the digests of its question and of its answer, from release 0 on
+without a gap. They are written before the state is saved, so a state that holds more answers than
+the file knows was changed, or the file was. Both are written under the lock of the ledger, by the
+last descendant alone.
+
+What this cannot see is a file that was cut, or put back to an earlier state, by whoever may write
+beside the ledger: as with a ledger that was copied with its folder, that person is believed.
 """
 
 from __future__ import annotations
@@ -34,7 +39,6 @@ HEADER = b"dpgen-answers/2\n"
 DIGEST_BYTES = 32
 ENTRY_BYTES = 2 * DIGEST_BYTES
 ANSWERS_BYTES = 2**30  # of a file: those of 16 million releases
-UNKNOWN = bytes(DIGEST_BYTES)
 
 
 def answer_digest(tensors: Mapping[str, Tensor]) -> str:
@@ -48,9 +52,9 @@ def answer_digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 class Entry(NamedTuple):
-    """What is known of one release: digests of its question and of its answer; None: not known."""
+    """What is known of one release: digests of its question and, once it is there, its answer."""
 
-    question: str | None = None
+    question: str
     answer: str | None = None
 
 
@@ -102,26 +106,21 @@ class Answers:
 
     def contradict(self, release: int, entry: Entry) -> bool:
         """Returns whether a saved state holds another question or another answer of this release;
-        what is not known contradicts nothing.
+        an answer that is not there yet contradicts nothing.
         """
         for held in self._read()[release : release + 1]:
-            parts = held[:DIGEST_BYTES], held[DIGEST_BYTES:]
-            return any(
-                known != UNKNOWN and part is not None and known != bytes.fromhex(part)
-                for known, part in zip(parts, entry, strict=True)
-            )
+            question, answer = held[:DIGEST_BYTES].hex(), held[DIGEST_BYTES:].hex()
+            return entry.question != question or entry.answer not in (None, answer)
         return False
 
     def add(self, entries: Sequence[Entry]) -> None:
-        """Adds the next releases, on disk when it returns."""
-        if not entries:
-            return
+        """Adds the next releases, on disk when it returns. Raises ValueError for one that has no
+        answer.
+        """
+        if any(entry.answer is None for entry in entries):
+            raise ValueError("a state must hold answers that were given, one of these was not")
         held = self._read()
-        new = [
-            b"".join(UNKNOWN if part is None else bytes.fromhex(part) for part in entry)
-            for entry in entries
-        ]
-        self.create()
+        new = [bytes.fromhex(f"{entry.question}{entry.answer}") for entry in entries]
         with open(os.open(self.path, os.O_WRONLY | os.O_CLOEXEC), "r+b") as file:
             file.seek(len(HEADER) + ENTRY_BYTES * len(held))
             file.write(b"".join(new))

@@ -12,7 +12,7 @@ is left is that another question has other noise (`dpgen.privacy.mechanisms.nois
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dpgen.privacy.accounting.accountant import epsilon_of, round_up
@@ -103,6 +103,18 @@ class Descent:
 
         about = {"run": self.run, "label": charge.label, "plan": charge.plan}
         self.ledger.note({"kind": kind, **about, **more}, needed)
+
+    def as_last(self, write: Callable[[], None]) -> None:
+        """Writes something beside the ledger while no other descendant can be begun; Overtaken when
+        one was.
+        """
+
+        def needed(lines: Lines) -> bool:
+            self._require(lines, self._mark)
+            write()
+            return False
+
+        self.ledger.note({}, needed)
 
     def lines(self) -> list[dict[str, Any]]:
         """The lines of the ledger, which is read again only when its file has changed."""

@@ -63,7 +63,7 @@ class StageWitness:
         if held is None:
             held = _first(question, release)
             question_noted = descent.keys.lineage.note(charge.plan, held)
-            self._answers.create()
+            descent.as_last(self._answers.create)
             descent.note("asked", charge, question=question_noted, commitment=self._commitment)
         if not self._is_first(release, "question", question.digest):
             raise LedgerError(
@@ -112,12 +112,33 @@ class StageWitness:
         size = held.get("micro_batch") if isinstance(held, dict) else None
         return size if type(size) is int and size > 0 else None
 
-    def saving(self, stop: int) -> None:
-        """Notes what was asked before a state that holds the answers up to ``stop - 1`` is saved:
-        from then on these releases are asked that, or nothing.
+    def starting(self, start: int) -> None:
+        """Refuses to go on from a state that holds more answers than were noted before it was
+        saved.
         """
-        self._descent.require_last()
-        self._answers.add([self._asked.get(n, Entry()) for n in range(len(self._answers), stop)])
+        if start > 0:
+            self._answers.require()
+        if start > len(self._answers):
+            raise LedgerError(
+                f"a state of stage {self._charge.label!r} of run {self._descent.run[:12]} says "
+                f"that it holds {start} answers, and {len(self._answers)} were noted in "
+                f"{self._answers.path}: one of the two was changed. Put it back, or start a new "
+                "run folder, which is charged anew"
+            )
+
+    def saving(self, stop: int) -> None:
+        """Notes what was asked and answered before a state that holds the answers up to ``stop -
+        1`` is saved: from then on these releases are asked and answered in this way, or not at all.
+        """
+        answers, asked = self._answers, self._asked
+        missing = [n for n in range(len(answers), stop) if n not in asked]
+        if missing:
+            raise ValueError(
+                f"a state of {stop} answers must hold what was answered here or noted, release "
+                f"{missing[0]} was neither"
+            )
+        new = [asked[n] for n in range(len(answers), stop)]
+        self._descent.as_last(lambda: answers.add(new))
 
     def _compared(self, question: Question, release: int) -> dict[str, Any] | None:
         """Returns what the stage has asked before, after checking that it asks the same now; None

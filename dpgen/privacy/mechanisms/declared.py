@@ -109,7 +109,9 @@ class NoisySGD:
         if not 0 <= start <= self.n_steps:
             raise ValueError(f"start must lie in [0, n_steps = {self.n_steps}], got {start}")
         for index in range(start, self.n_steps):
-            yield NoisyStep(self, index, records, noise, micro_batch, device, witness)
+            step = NoisyStep(self, index, records, noise, micro_batch, device, witness)
+            yield step
+            step.close()
 
 
 @dataclass(frozen=True)

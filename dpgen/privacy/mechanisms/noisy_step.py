@@ -34,7 +34,11 @@ class NoisyStep:
         self.index = index
         self._mechanism, self._records, self._noise = mechanism, records, noise
         self._micro_batch, self._device, self._witness = micro_batch, device, witness
-        self._answered = False
+        self._answered = self._closed = False
+
+    def close(self) -> None:
+        """Ends the step's turn: from now on it answers nothing, so that no answer goes unnoted."""
+        self._closed = True
 
     def gradient(self, objective: Objective, parameters: Parameters) -> Parameters:
         """The noised sum of clipped gradients over the constant expected batch size, float32.
@@ -46,6 +50,11 @@ class NoisyStep:
         if self._answered:
             raise RuntimeError(
                 "NoisyStep.gradient answers once: a second answer would be a second release"
+            )
+        if self._closed:
+            raise RuntimeError(
+                f"step {self.index} is over: ask each step before the next one, so that what was "
+                "answered is noted"
             )
         self._answered = True
         m = self._mechanism

@@ -4,6 +4,8 @@ all.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +16,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from dpgen.data.private import PrivateDataset
 from dpgen.privacy.ledger.chain import LedgerError
 from dpgen.privacy.lineage import witness
 from dpgen.privacy.lineage.answers import HEADER, Answers, Entry, answer_digest
-from dpgen.privacy.lineage.memory import Lineage
+from dpgen.privacy.lineage.keys import StageKeys
+from dpgen.privacy.lineage.memory import Lineage, Overtaken
 from dpgen.privacy.mechanisms import noisy_step, noisy_sum
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages.release import released
@@ -30,6 +34,7 @@ from tests.privacy.lineage.test_memory import (
     copied,
     heard,
     lines,
+    plan,
 )
 
 __all__ = ["cheap"]
@@ -219,24 +224,121 @@ def test_what_was_saved_is_told_from_what_is_not_known(tmp_path: Path) -> None:
     assert len(held()) == 0 and not held().contradict(0, one)
     held().create()
     assert held().path.read_bytes() == HEADER and held().path.stat().st_mode & 0o077 == 0
-    held().add([one, Entry()])
+    held().add([one, other])
     held().add([two])
     held().create()
     assert len(held()) == 3
     for release, entry, wrong in (
         (0, one, False), (0, two, True), (0, Entry(one.question), False),
         (0, Entry(one.question, two.answer), True), (0, Entry(two.question), True),
-        (1, one, False), (2, two, False), (2, one, True), (3, one, False),
+        (1, one, True), (1, other, False), (2, two, False), (2, one, True), (3, one, False),
     ):  # fmt: skip
         assert held().contradict(release, entry) is wrong
     held().path.write_bytes(held().path.read_bytes()[:-1])  # torn: never acknowledged
     assert len(held()) == 2
-    held().add([Entry(other.question)])
+    with pytest.raises(ValueError, match="answers that were given"):
+        held().add([Entry(other.question)])
+    held().add([other])
     assert len(held()) == 3 and held().contradict(2, two) and not held().contradict(2, other)
     assert Answers(tmp_path / "a.jsonl", "run", "other").path != held().path
     held().forget()
     held().forget()
     assert len(held()) == 0 and list(tmp_path.iterdir()) == []
+
+
+def test_a_state_that_says_it_holds_more_than_was_noted_is_refused(
+    kit: Kit, tmp_path: Path
+) -> None:
+    """Its step number was changed, or the file of answers was cut: what lies between would be
+    asked by nobody, and later twice.
+    """
+    run = Descended(kit, tmp_path, n_saved=1)
+    run.states.append(run.states[1])
+    with heard() as found, pytest.raises(LedgerError, match="it holds 2 answers, and 1 were noted"):
+        run.live(2)
+    assert found == []
+    (held,) = tmp_path.rglob("*.answers")
+    held.write_bytes(HEADER)
+    with pytest.raises(LedgerError, match="it holds 1 answers, and 0 were noted"):
+        run.live(1)
+
+
+def test_a_state_holds_what_was_answered_and_nothing_else(kit: Kit, tmp_path: Path) -> None:
+    data, states = begun(kit, tmp_path), Checkpoints(tmp_path / "state")
+    next(data.steps(SGD, label="teacher", micro_batch=4)).gradient(kit.Linear(), kit.parameters())
+    with pytest.raises(ValueError, match="release 1 was neither"):
+        data.save_state(states, "teacher", {}, step=2)
+    assert states.load("teacher") is None
+
+
+def test_a_step_is_asked_before_the_next_one(kit: Kit, tmp_path: Path) -> None:
+    """Kept for later, its answer would be noted by nobody."""
+    first, *_ = list(begun(kit, tmp_path).steps(SGD, label="teacher", micro_batch=4))
+    with heard() as found, pytest.raises(RuntimeError, match="step 0 is over"):
+        first.gradient(kit.Linear(), kit.parameters())
+    assert found == []
+
+
+def overtaken(kit: Kit, home: Path, copy: Path) -> PrivateDataset:
+    """A copy of the run's folder, begun as if in another process."""
+    witness._ANSWERED.clear()
+    data = kit.dataset(kit.source(), home)
+    data.begin("run", StageKeys(copy / "keys"), plan(kit))
+    return data
+
+
+def test_what_was_answered_is_noted_before_the_state_is_saved(kit: Kit, tmp_path: Path) -> None:
+    """Stopped between the two, the answer counts as seen: the state may be there."""
+    run = Descended(kit, tmp_path, n_saved=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "save", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run.live(1, 2)
+    with another_order(), pytest.raises(LedgerError, match="release 1 of.*another answer"):
+        run.live(1, 2)
+    run.live(1)
+
+
+def stopped(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_run_that_was_overtaken_notes_nothing_and_saves_nothing(
+    kit: Kit, tmp_path: Path
+) -> None:
+    home = tmp_path / "run"
+    data, states = begun(kit, home), Checkpoints(home / "state")
+    next(data.steps(SGD, label="teacher", micro_batch=4)).gradient(kit.Linear(), kit.parameters())
+    overtaken(kit, home, copied(home, "copy"))
+    (held,) = tmp_path.rglob("*.answers")
+    with pytest.raises(Overtaken):
+        data.save_state(states, "teacher", {}, step=1)
+    assert states.load("teacher") is None and held.read_bytes() == HEADER
+
+
+@pytest.mark.parametrize("write", ["add", "create"])
+def test_no_copy_is_begun_while_answers_are_written(write: str, kit: Kit, tmp_path: Path) -> None:
+    """It would read the file before, and write it after, or be wiped out."""
+    home = tmp_path / "run"
+    data, states = begun(kit, home), Checkpoints(home / "state")
+    real, locks = getattr(Answers, write), list[bool]()
+
+    def watched(self: Answers, *given: Any) -> None:  # noqa: ANN401
+        lock = os.open(data.ledger.path.with_name(data.ledger.path.name + ".lock"), os.O_RDWR)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            locks.append(True)
+        finally:
+            os.close(lock)
+        real(self, *given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Answers, write, watched)
+        step = next(data.steps(SGD, label="teacher", micro_batch=4))
+        step.gradient(kit.Linear(), kit.parameters())
+        data.save_state(states, "teacher", {}, step=1)
+    assert locks == [True]
 
 
 def test_the_digest_of_an_answer_sees_every_bit_and_name() -> None:

@@ -206,6 +206,11 @@ def answer(data: PrivateDataset, kit: Kit, **given: Any) -> list[dict[str, Tenso
     return found
 
 
+def saved(data: PrivateDataset, stop: int) -> None:
+    """Saves a state that holds the answers before step ``stop``."""
+    data.save_state(Checkpoints(data.ledger.path.parent / "state"), "teacher", {}, step=stop)
+
+
 CHANGES = {
     "micro-batch": ({"micro_batch": 3}, "micro_batch was 4, now it is 3"),
     "loss": ({"scale": 2.0}, "objective.scale was 1.0, now it is 2.0"),
@@ -238,7 +243,9 @@ def test_a_resume_with_another_version_is_refused_by_name(
 ) -> None:
     from dpgen.privacy.mechanisms import question
 
-    answer(begun(kit, tmp_path), kit, stop=2)
+    killed = begun(kit, tmp_path)
+    answer(killed, kit, stop=2)
+    saved(killed, 1)
     resumed = begun(kit, tmp_path)
     if what == "_version":
         monkeypatch.setattr(question, what, lambda package: "9.9")
@@ -258,7 +265,9 @@ def test_an_objective_that_changes_between_two_steps_is_refused(kit: Kit, tmp_pa
 def test_a_step_is_answered_one_question_in_a_process_and_another_one_elsewhere_is_independent(
     kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer(begun(kit, tmp_path), kit, stop=2)
+    killed = begun(kit, tmp_path)
+    answer(killed, kit, stop=2)
+    saved(killed, 1)
     resumed = begun(kit, tmp_path)
     with pytest.raises(LedgerError, match="release 1 of stage 'teacher' was answered in this proc"):
         answer(resumed, kit, start=1, at=0.5)

@@ -1,0 +1,121 @@
+"""Tells what a run will take before it is charged, and asks where it is much."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dpgen.commands.estimate import GIB, duration, estimate
+
+LONG_SECONDS = 3600.0
+LARGE_SHARE = 0.5  # of what the data set has left
+
+
+def agree(
+    generator: Any, data: Any, out: Path, hardware: Any, *, yes: bool  # noqa: ANN401
+) -> None:  # fmt: skip
+    """Estimates a run that is not charged yet, and returns if it may go on: it fits into memory,
+    and it is short and cheap, or was agreed to.
+
+    A rehearsal runs a step of each kind on random images of the same shape, so what is missing or
+    fails on this machine does so before the charge. Nothing is written.
+
+    Args:
+        generator: with its budget and settings; the settings are resolved here.
+        data: opened.
+        yes: agreed to already (``--yes``).
+
+    Raises:
+        ValueError: it does not fit into memory, or nobody is there to ask.
+        click.Abort: the answer was no.
+    """
+    data.open_ledger(generator.budget, out / "checkpoint")
+    facts = data.facts
+    generator.settings = generator.resolve(facts)
+    plan = generator.promise(facts)
+    if not generator.certified or _is_charged(data, out) or _is_refused(data, plan):
+        return
+    rehearsal = generator.rehearse(facts, hardware)
+    click.echo(estimate(rehearsal), err=True)
+    _require_memory(rehearsal)
+    reasons = [*_long(rehearsal), *_expensive(data, plan)]
+    if yes or not reasons:
+        return
+    told = "; ".join(reasons)
+    if not _somebody_is_there():
+        raise ValueError(
+            f"{told}: nothing was charged. Say --yes to run it all the same"
+            + (", or take a shorter one" if _long(rehearsal) else "")
+        )
+    click.confirm(f"{told}. Go on?", abort=True, err=True)
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _is_charged(data: Any, out: Path) -> bool:  # noqa: ANN401
+    """Whether ``out`` holds a finished run, or one that was charged: it costs nothing more."""
+    from dpgen.runs.folder import RunFolder
+
+    if any((out / name).exists() for name in ("privacy.json", "notice.json")):
+        return True
+    run = RunFolder.id_of(out)
+    lines = data.ledger.lines()
+    return any(x["kind"] == "charge" and x["run"] == run for x in lines)
+
+
+def _is_refused(data: Any, plan: Any) -> bool:  # noqa: ANN401
+    """Whether the ledger has no room: `fit` will say so, and no rehearsal is needed to know."""
+    return _after(data, plan) > data.ledger.limit.epsilon
+
+
+def _after(data: Any, plan: Any) -> float:  # noqa: ANN401
+    """The epsilon that the data set will have spent, at the delta of its ledger."""
+    from dpgen.privacy.accounting.accountant import epsilon_of
+    from dpgen.privacy.accounting.events import compose
+    from dpgen.privacy.ledger.charges import charged_event, limit_of, relation_of
+
+    lines = data.ledger.lines()
+    events = compose([charged_event(lines), *(s.charge.event for s in plan.stages)])
+    return float(epsilon_of(events, limit_of(lines).delta, relation_of(lines)))
+
+
+def _expensive(data: Any, plan: Any) -> list[str]:  # noqa: ANN401
+    """Says so if the run would take more than half of what is left to a data set whose limit was
+    chosen before this run.
+    """
+    lines = data.ledger.lines()
+    if data.limit is None and not any(x["kind"] == "charge" for x in lines):
+        return []  # the first run chooses the limit
+    limit, spent, after = data.ledger.limit.epsilon, data.ledger.spent(), _after(data, plan)
+    if after - spent <= LARGE_SHARE * (limit - spent):
+        return []
+    return [
+        f"this data set has spent epsilon = {spent:.3g} of its limit {limit:g}, and would have "
+        f"spent {after:.3g} after this run"
+    ]
+
+
+def _long(rehearsal: Any) -> list[str]:  # noqa: ANN401
+    if rehearsal.seconds <= LONG_SECONDS:
+        return []
+    return [f"the run would take about {duration(rehearsal.seconds)}"]
+
+
+def _require_memory(rehearsal: Any) -> None:  # noqa: ANN401
+    from dpgen.runs.context import peak_memory
+    from dpgen.runs.machine import available_memory
+
+    if rehearsal.device == "GPU":
+        return
+    more, free = rehearsal.memory_bytes - peak_memory(), available_memory()
+    if more > free:
+        raise ValueError(
+            f"the run would take {more / GIB:.1f} GiB more, and this machine has {free / GIB:.1f} "
+            "GiB left: nothing was charged. Close other programs, or take a smaller --size, "
+            "--micro-batch or preset"
+        )

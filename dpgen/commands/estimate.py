@@ -1,0 +1,30 @@
+"""Says in a line what a run would take."""
+
+from __future__ import annotations
+
+from dpgen.runs.context import Rehearsal
+from dpgen.runs.machine import load
+
+GIB = 2**30
+BUSY = 0.75  # of the processors
+
+
+def estimate(rehearsal: Rehearsal) -> str:
+    """One line on time, memory and the machine."""
+    busy, n = load()
+    told = f"about {duration(rehearsal.seconds)} and {rehearsal.memory_bytes / GIB:.1f} GiB"
+    if rehearsal.device == "GPU":
+        return f"{told} on this GPU ({rehearsal.n_parameters:,} parameters; from a rehearsal)"
+    state = "busy now, so longer" if busy > BUSY * n else "free"
+    return (
+        f"{told} on this CPU with its {n} processors to itself ({state}: load {busy:.1f}; "
+        f"{rehearsal.n_parameters:,} parameters; from a rehearsal on random images)"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the largest unit that leaves at least 2."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -1,0 +1,79 @@
+"""Chooses method, settings and image size for a data set that is named without a method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dpgen.images.facts import PublicFacts
+
+# On a CPU a run is to take minutes: 64x64 in grey, 32x32 in colour.
+CPU_NUMBERS, GPU_NUMBERS = 64 * 64, 3 * 128 * 128
+SIZES = (128, 64, 32)
+# Per class. Fewer leave the labeller's release too noisy for what it takes from the others.
+LABELLER_RECORDS = 1000
+# From here on published DP-SGD diffusion models beat what a few releases can tell of colour images.
+SGD_RECORDS, SGD_EPSILON = 10_000, 5.0
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to run, and why.
+
+    Args:
+        method: a key of `dpgen.methods.METHODS`.
+        settings: by dotted name, as ``--set`` takes them.
+        reasons: a line on the method, and one on the settings.
+    """
+
+    method: str
+    reasons: tuple[str, str]
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def command(self) -> str:
+        """The method and its settings as they are typed."""
+        return " ".join([self.method, *(f"--set {k}={v}" for k, v in self.settings.items())])
+
+
+def advised(facts: PublicFacts, epsilon: float, *, gpu: bool) -> Advice:
+    """A method and its settings, from public facts, the budget and the kind of machine alone: the
+    same on a resume.
+
+    Source: the accuracies in README.md and `assets/`; for large colour data sets on a GPU the
+    published numbers in `dpgen/report/published.toml`.
+    """
+    n = facts.n_records
+    colour = facts.shape[0] == 3
+    if gpu and colour and n >= SGD_RECORDS and epsilon >= SGD_EPSILON:
+        return Advice(
+            "dp-sad",
+            (
+                f"dp-sad: with a GPU, {n} colour images and epsilon {epsilon:g}, DP-SGD learns "
+                "more than a few releases tell",
+                "it starts from the images of a sketch, so that few steps are spent on what is "
+                "cheap to learn",
+            ),
+            {"teacher.warm_start": "sketch"},
+        )
+    settings = {"mode": "sketch"}
+    where = "a GPU is not needed" if gpu else "there is no GPU here"
+    what = "the whole budget goes to a few releases of class embeddings"
+    if facts.n_classes > 1 and n / facts.n_classes >= LABELLER_RECORDS:
+        settings["sketch.labeller_share"] = "0.2"
+        what = (
+            f"{n / facts.n_classes:.0f} records a class pay for a labeller, which redraws images "
+            "that look like another class"
+        )
+    return Advice(
+        "pge", (f"pge in mode sketch: {where}, and it takes minutes on a CPU", what), settings
+    )
+
+
+def advised_size(shape: tuple[int, int, int], *, gpu: bool) -> int | None:
+    """The side of the square that images of this shape are resized to; None: as they are."""
+    channels, height, width = shape
+    most = GPU_NUMBERS if gpu else CPU_NUMBERS
+    if channels * height * width <= most:
+        return None
+    return next(size for size in SIZES if channels * size * size <= most)

@@ -1,0 +1,40 @@
+"""Says what this machine has left: memory, and how busy its processors are."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import psutil
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_memory() -> int:
+    """Bytes that this process can still take: what is free, within the limits of a container and
+    of ``ulimit -v``.
+    """
+    process = psutil.Process()
+    found = [psutil.virtual_memory().available]
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most != resource.RLIM_INFINITY:
+        found.append(most - process.memory_info().vms)
+    found.extend(_container(CGROUP))
+    return max(0, min(found))
+
+
+def _container(place: Path) -> list[int]:
+    """What is left of a container's memory; nothing where there is no limit."""
+    try:
+        limit = (place / "memory.max").read_text().strip()
+        used = (place / "memory.current").read_text().strip()
+    except OSError:
+        return []
+    return [int(limit) - int(used)] if limit.isdigit() and used.isdigit() else []
+
+
+def load() -> tuple[float, int]:
+    """How many processes wanted a processor in the last minute, on average, and how many
+    processors there are.
+    """
+    return psutil.getloadavg()[0], psutil.cpu_count() or 1

@@ -45,8 +45,8 @@ def as_written_now(config: Any, generator: PrivateGenerator, facts: PublicFacts)
         return config
     make: Any = type(generator)
     try:
-        settings = from_dict(generator.Settings, config["settings"])
-        settings = make(budget=generator.budget, settings=settings).resolve(facts)
+        held: Any = from_dict(generator.Settings, config["settings"])
+        settings = make(budget=generator.budget, settings=held).resolve(facts)
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
         return config
     return {**config, "settings": plain(asdict(settings))}

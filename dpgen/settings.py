@@ -28,17 +28,20 @@ def nearest(key: str, known: list[str]) -> str:
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
-    """Builds the dataclass ``cls`` from a dictionary, nested ones from nested dictionaries."""
+    """Builds the dataclass ``cls`` from a dictionary, nested ones from nested dictionaries.
+
+    A class with ``others``, a type, takes names that are no fields of it, too, of such values.
+    """
     if not isinstance(values, Mapping):
         raise ValueError(f"{path.rstrip('.') or 'settings'} must be a table, got {values!r:.60}")
     hints = get_type_hints(cls)
-    known = [f.name for f in fields(cls)]
+    known, others = [f.name for f in fields(cls)], getattr(cls, "others", None)
     resolved: dict[str, Any] = {}
     for key, value in values.items():
         where = f"{path}{key}"
-        if key not in known:
+        if key not in known and others is None:
             raise ValueError(f"unknown setting {where!r}: {nearest(key, known)}")
-        resolved[key] = _convert(hints[key], value, where)
+        resolved[key] = _convert(hints[key] if key in known else others, value, where)
     for needed in fields(cls):
         if needed.name not in resolved and needed.default is needed.default_factory is MISSING:
             raise ValueError(f"setting {path + needed.name!r} is missing")

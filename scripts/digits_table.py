@@ -20,7 +20,7 @@ import torch
 from dpgen import DPSAD, Budget, Images, open_images
 from dpgen.data.sources import read_images
 from dpgen.evaluation.utility import UtilityProtocol, utility
-from dpgen.generator.drawing import draw_blocks
+from dpgen.generator.drawing import Drawing, draw_blocks
 from samplers import DDIM, Annealed
 
 
@@ -32,9 +32,11 @@ def samples(generator: DPSAD, seed: int) -> dict[str, Images]:
     path = Annealed(generator.settings.student.path, DDIM())
     sets = {
         "warm start": [Images(teacher.prior.sample(labels, rng), labels)],
-        f"teacher, {path.levels.n_levels} steps": list(draw_blocks(teacher, labels, path, seed)),
+        f"teacher, {path.levels.n_levels} steps": list(
+            draw_blocks(Drawing(teacher, path), labels, seed)
+        ),
         f"student, {generator.settings.student.n_steps} steps": list(
-            draw_blocks(student, labels, generator.default_sampler(), seed)
+            draw_blocks(Drawing(student, generator.default_sampler()), labels, seed)
         ),
     }
     return {name: Images.joined(blocks) for name, blocks in sets.items()}

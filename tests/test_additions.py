@@ -95,6 +95,21 @@ def test_a_run_is_drawn_from_by_the_methods_own_sampler_unless_another_is_named(
     assert "gain=1.0" in stated["sampler"]
 
 
+def test_an_option_of_a_sampler_is_a_setting_of_a_method_without_a_field_of_its_own(
+    data: Path, tmp_path: Path
+) -> None:
+    private = ["toy", "--data", data, "--classes", "dark,bright", "--epsilon", 5, *CPU]
+    private += ["--delta", 1e-3, "--out", tmp_path / "run", "-q"]
+    refused = dpgen("train", *private, "--set", "sampler.gian=0.8")
+    assert refused.exit_code == 2
+    assert "options of toy-euler are gain, rho, got 'gian'; the nearest is" in refused.stderr
+    assert not (tmp_path / "run" / "config.json").exists()
+    done("train", *private, "--set", "sampler.gain=0.8")
+    done("sample", tmp_path / "run", "-n", 2, "--out", tmp_path / "set", "-q", *CPU)
+    stated = json.loads((tmp_path / "set" / "privacy.json").read_text())["synthetic_dataset"]
+    assert "gain=0.8" in stated["sampler"]
+
+
 def test_help_and_messages_name_the_toys(tmp_path: Path) -> None:
     assert "toy" in done("methods")
     shown = " ".join(done("sample", "--help").split())

@@ -55,8 +55,8 @@ ALLOWED: dict[str, set[str]] = {
         "privacy.mechanisms", "progress", "runs", "samplers", "training",
     },
     "configurations": {
-        "images", "networks", "privacy", "privacy.accounting", "privacy.statements", "published",
-        "samplers", "stages", "training",
+        "generator", "images", "networks", "privacy", "privacy.accounting", "privacy.statements",
+        "published", "stages", "training",
     },
     "report": {"evaluation", "storage"},
     "auditing": {
@@ -76,7 +76,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "synthetic": {
         "data", "generator", "images", "methods", "networks", "privacy.statements",
-        "privacy.verification", "progress", "samplers",
+        "privacy.verification", "progress",
     },
     "commands": {
         "auditing", "benchmark", "data", "data.formats", "evaluation", "generator", "images",

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dpgen.commands.options import OneOf, quiet_option, set_options, unverified_option
+
+if TYPE_CHECKING:
+    from dpgen.generator.sampler_settings import SamplerSettings
 
 
 def _samplers() -> Iterable[str]:
@@ -25,6 +29,28 @@ class _Sample(click.Command):
         rows = [(name, ", ".join((*own, "rho"))) for name, (_, own) in SAMPLERS.items()]
         with formatter.section("Options of each --sampler for --set, besides sigma_min, sigma_max"):
             formatter.write_dl(rows)
+
+
+def _chosen(
+    sampler: str | None, steps: int, assignments: tuple[str, ...]
+) -> SamplerSettings | None:  # fmt: skip
+    """The settings of the sampler that was named; ``None``: the method's own draws."""
+    from dpgen.generator.sampler_settings import ENDS, SamplerSettings
+    from dpgen.settings import assign, parse_assignment
+
+    options: dict[str, Any] = {}
+    for text in assignments:
+        assign(options, *parse_assignment(text))
+    if sampler is None:
+        if options:
+            raise ValueError(
+                f"--set {next(iter(options))} is an option of a sampler: name one by --sampler"
+            )
+        return None
+    if "n_steps" in options:
+        raise ValueError(f"n_steps is set with --steps, got --set n_steps={options['n_steps']}")
+    ends = {name: options.pop(name) for name in ENDS if name in options}
+    return SamplerSettings(sampler, n_steps=steps, options=options, **ENDS | ends)
 
 
 @click.command(cls=_Sample)
@@ -74,16 +100,14 @@ def sample(
     labeller_guidance: float, network: str, device: str, allow_unverified: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Make a synthetic data set from a trained RUN. Costs no privacy, any number of times."""
-    from dpgen.settings import assign, parse_assignment
+    from dpgen.generator.draw import Draw
     from dpgen.synthetic.synthesise import synthesise
 
-    chosen: dict[str, object] = {}
-    for text in assignments:
-        assign(chosen, *parse_assignment(text))
+    chosen = _chosen(sampler, steps, assignments)
     statement = synthesise(
-        run, n_images, out, layout=layout, preview=preview, seed=seed, sampler=sampler, steps=steps,
-        sampler_options=chosen, guidance=guidance, labeller_guidance=labeller_guidance,
-        network=network, device=device, show=not quiet, allow_unverified=allow_unverified,
+        run, n_images, out, Draw(chosen, guidance, labeller_guidance, network, device),
+        layout=layout, preview=preview, seed=seed, show=not quiet,
+        allow_unverified=allow_unverified,
     )  # fmt: skip
     click.echo(f"{n_images} images in {out}")
     if "statement" in statement:

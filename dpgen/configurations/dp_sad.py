@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from dpgen.generator.sampler_settings import SamplerSettings
 from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan
@@ -24,12 +25,17 @@ class DPSADSettings:
         teacher: the private stages of mode sealed.
         student: the distillation of mode sealed.
         paper: the published flow, in mode paper only.
+        sampler: the default sampler of ``model``: DDIM, in mode sealed down the ladder that the
+            student was distilled on, in mode paper on ``paper.sampling_steps`` levels of the flow's
+            own range, unless it says otherwise. A teacher is drawn from by the path that the
+            student learned.
     """
 
     mode: str = "sealed"
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     student: Distillation = field(default_factory=Distillation)
     paper: PaperSettings | None = None
+    sampler: SamplerSettings = field(default_factory=SamplerSettings)
 
     def __post_init__(self) -> None:
         if self.mode not in ("sealed", "paper"):
@@ -50,8 +56,23 @@ class DPSADSettings:
         """With every ``None`` filled in for these facts."""
         if self.mode == "paper":
             paper = published_dp_sad_settings.resolve(self.paper or PaperSettings(), facts)
-            return replace(self, paper=paper)
-        return replace(self, teacher=self.teacher_for(facts))
+            return replace(self, paper=paper, sampler=self.own_sampler)
+        return replace(self, teacher=self.teacher_for(facts), sampler=self.own_sampler)
+
+    @property
+    def own_sampler(self) -> SamplerSettings:
+        """The default sampler of ``model``, with nothing left open; in mode sealed with nothing
+        given, where it is the student's own ladder.
+        """
+        if self.mode == "paper":
+            paper = self.paper or PaperSettings()
+            n_steps, low, high = paper.sampling_steps, paper.sigma_min, paper.sigma_max
+        elif self.sampler == SamplerSettings():
+            return self.sampler
+        else:
+            n_steps = self.student.n_steps
+            low, high = self.student.sigma_min, self.student.sigma_max
+        return self.sampler.from_noise(name="ddim", n_steps=n_steps, sigma_min=low, sigma_max=high)
 
     def teacher_for(self, facts: PublicFacts) -> Teacher:
         """The private stages of mode sealed for these facts, with nothing left open."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from dpgen.generator.sampler_settings import ENDS, SamplerSettings
 from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan
@@ -17,20 +18,32 @@ class DPDMSettings:
 
     Args:
         mode: "dpsgd", the only one.
-        sampling_steps: noise levels of the default sampler (Heun: two evaluations each).
+        sampling_steps: an earlier name of ``sampler.n_steps``.
+        sampler: the default sampler: Heun's method on 18 noise levels, two evaluations of the
+            network each, unless it says otherwise.
     """
 
     mode: str = "dpsgd"
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
-    sampling_steps: int = 18
+    sampling_steps: int | None = None
+    sampler: SamplerSettings = field(default_factory=SamplerSettings)
 
     def __post_init__(self) -> None:
         if self.mode != "dpsgd":
             raise ValueError(f"mode of dpdm must be 'dpsgd', got {self.mode!r}")
+        if None not in (self.sampling_steps, self.sampler.n_steps):
+            raise ValueError("sampling_steps and sampler.n_steps are one: give one of them")
 
     def resolved(self, facts: PublicFacts) -> DPDMSettings:
         """With every ``None`` filled in for these facts."""
-        return replace(self, teacher=self.teacher_for(facts))
+        teacher, sampler = self.teacher_for(facts), self.own_sampler
+        return replace(self, teacher=teacher, sampler=sampler, sampling_steps=None)
+
+    @property
+    def own_sampler(self) -> SamplerSettings:
+        """The default sampler, with nothing left open."""
+        n_steps = 18 if self.sampling_steps is None else self.sampling_steps
+        return self.sampler.from_noise(name="heun", n_steps=n_steps, **ENDS)
 
     def teacher_for(self, facts: PublicFacts) -> Teacher:
         """The private stages for these facts, with nothing left open."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from dpgen.generator.sampler_settings import SamplerSettings
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser_config import PRESETS
 from dpgen.privacy.accounting.accountant import Budget
@@ -16,9 +17,6 @@ from dpgen.stages import sketch_plan, teacher_plan
 from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.stages.teacher_settings import Teacher, TeacherSettings
 from dpgen.training.refit_settings import RefitSettings
-
-if TYPE_CHECKING:
-    from samplers import Sampler
 
 MODES = ("dpsgd", "sketch", "paper")
 # By preset, before those of `TeacherSettings`; tiny was chosen on a fifth of the 1,437 training
@@ -39,73 +37,14 @@ LEAPS: dict[str, Any] = {"n_leapfrog": 2, "step_size": 0.7}
 
 
 @dataclass(frozen=True)
-class SamplerSettings:
-    """How samples are drawn: a sampler's name and its numbers. Costs no privacy, may be changed.
-
-    Args:
-        name: a key of `samplers.SAMPLERS`; ``None``: "hamiltonian", and from proposals
-            "ddim-hamiltonian".
-        start: "noise", or in mode sketch "proposals": the decoder's images, which the sampler
-            refines from its first noise level down.
-        n_steps: number of positive noise levels.
-        sigma_min, sigma_max: the last of them and the first.
-        others: options of that sampler; ``None`` takes its default, and one that it does not have
-            is refused.
-    """
-
-    name: str | None = None
-    start: str | None = None
-    n_steps: int | None = None
-    sigma_min: float | None = None
-    sigma_max: float | None = None
-    rho: float | None = None
-    step_size: float | None = None
-    n_leapfrog: int | None = None
-    n_kernel_steps: int | None = None
-    persistence: float | None = None
-    friction: float | None = None
-    eta: float | None = None
-    s_churn: float | None = None
-    s_min: float | None = None
-    s_max: float | None = None
-    s_noise: float | None = None
-
-    def resolved(self, mode: str, shape: tuple[int, int, int]) -> SamplerSettings:
-        """With the ``None`` that need a value filled in for a mode and a public shape.
-
-        From noise the first level is 3/8 of the longer side: the widest direction of images of n
-        pixels, their brightness, has a standard deviation that grows with sqrt(n).
-        """
-        start = self.start or ("proposals" if mode == "sketch" else "noise")
-        if start not in STARTS or (start == "proposals" and mode != "sketch"):
-            allowed = " or ".join(STARTS) if mode == "sketch" else "noise"
-            raise ValueError(f"start of mode {mode} must be {allowed}, got {start!r}")
-        defaults = dict(STARTS[start])
-        if start == "noise":
-            defaults["sigma_max"] = 3 * max(shape[1:]) / 8
-            defaults |= LEAPS if self.name in (None, "hamiltonian") else {}
-        elif self.name in (None, "ddim-hamiltonian"):
-            defaults["n_leapfrog"] = 1
-        chosen = {k: v for k, v in defaults.items() if getattr(self, k) is None}
-        return replace(self, start=start, **chosen)
-
-    def build(self) -> Sampler:
-        """Raises ValueError when the sampler has no such name, option or range."""
-        from samplers import make_sampler
-
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
-        name, _ = given.pop("name") or "hamiltonian", given.pop("start")
-        return make_sampler(name, **{k: v for k, v in given.items() if v is not None})
-
-
-@dataclass(frozen=True)
 class PGESettings:
     """Settings of PGE.
 
     Args:
         mode: "dpsgd", "sketch" or "paper".
         teacher: the private stages of mode dpsgd.
-        sampler: the default sampler.
+        sampler: the default sampler: Hamiltonian from noise, and in mode sketch a short
+            "ddim-hamiltonian" from the decoder's images, unless it says otherwise.
         sketch: the private stages of mode sketch, in that mode only.
         score: the network fitted to the sketch, in that mode only.
         paper: the published flow, in mode paper only.
@@ -131,8 +70,7 @@ class PGESettings:
 
     def resolved(self, facts: PublicFacts) -> PGESettings:
         """With every ``None`` that needs a value filled in for these facts."""
-        s = replace(self, sampler=self.sampler.resolved(self.mode, facts.shape))
-        s.sampler.build()
+        s = replace(self, sampler=sampler_for(self.sampler, self.mode, facts.shape))
         if s.mode == "paper":
             paper = published_pge_settings.resolve(s.paper or PaperSettings(), facts)
             return replace(s, paper=paper)
@@ -155,3 +93,24 @@ class PGESettings:
         if resolved.sketch is not None:
             return sketch_plan.plan(resolved.sketch, facts, budget)
         return teacher_plan.plan(resolved.teacher_for(facts), facts, budget)
+
+
+def sampler_for(
+    given: SamplerSettings, mode: str, shape: tuple[int, int, int]
+) -> SamplerSettings:  # fmt: skip
+    """The default sampler of a mode for a public shape, with nothing left open.
+
+    From noise the first level is 3/8 of the longer side: the widest direction of images of n
+    pixels, their brightness, has a standard deviation that grows with sqrt(n).
+    """
+    start = given.start or ("proposals" if mode == "sketch" else "noise")
+    if start not in STARTS or (start == "proposals" and mode != "sketch"):
+        allowed = " or ".join(STARTS) if mode == "sketch" else "noise"
+        raise ValueError(f"start of mode {mode} must be {allowed}, got {start!r}")
+    defaults = dict(STARTS[start])
+    if start == "noise":
+        defaults["sigma_max"] = 3 * max(shape[1:]) / 8
+        defaults |= LEAPS if given.name in (None, "hamiltonian") else {}
+    elif given.name in (None, "ddim-hamiltonian"):
+        defaults["n_leapfrog"] = 1
+    return given.filled(start=start, **defaults)

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from dpgen.images.images import Images
 from dpgen.networks.labeller import Labeller
+from dpgen.networks.proposer import Proposer
 from samplers import Annealed, Sampler, ScoreFn, posterior_guided
 
 BLOCK = 256  # images drawn under one seed, at most
@@ -57,27 +58,33 @@ class Judge(NamedTuple):
         )  # fmt: skip
 
 
-def draw_blocks(
-    network: Any,  # noqa: ANN401
-    labels: Tensor,
-    sampler: Sampler | None,
-    seed: int,
-    guidance: float = 0.0,
-    device: torch.device | str = "cpu",
-    proposer: Drawn | None = None,
-    judge: Judge | None = None,
-) -> Iterator[Images]:
-    """Samples for ``labels``, `block_size` at a time, block k from its own seed.
-
-    The last block is drawn whole and cut. With labels of one's own, the images of a block depend on
-    all of its labels when a proposer sends some back.
+class Drawing(NamedTuple):
+    """What a `dpgen.generator.draw.Draw` is for one generator: everything that draws its images.
 
     Args:
         network: released: with ``config.shape``, ``n_classes`` and what `Scored` or, without a
             sampler, `Drawn` has.
+        guidance: weight of classifier-free guidance.
+        device: where the images are computed.
         proposer: draws the images at which a sampler that can `refine` starts, instead of noise.
         judge: tilts the score towards images that a labeller takes for their class.
     """
+
+    network: Any
+    sampler: Sampler | None
+    guidance: float = 0.0
+    device: torch.device | str = "cpu"
+    proposer: Proposer | None = None
+    judge: Judge | None = None
+
+
+def draw_blocks(drawing: Drawing, labels: Tensor, seed: int) -> Iterator[Images]:
+    """Samples for ``labels``, `block_size` at a time, block k from its own seed.
+
+    The last block is drawn whole and cut. With labels of one's own, the images of a block depend on
+    all of its labels when a proposer sends some back.
+    """
+    network, sampler, guidance, device, proposer, judge = drawing
     shape = network.config.shape
     size = block_size(shape)
     if sampler is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import math
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpgen.generator.drawing import Drawn, Judge, Scored, draw_blocks
+from dpgen.generator.draw import Draw
+from dpgen.generator.drawing import Drawing, Drawn, Judge, Scored, draw_blocks
+from dpgen.generator.sampler_settings import SamplerSettings
 from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
@@ -82,7 +83,7 @@ class Fitted(abc.ABC):
         n: int,
         *,
         labels: Tensor | None = None,
-        sampler: Sampler | None = None,
+        sampler: Sampler | SamplerSettings | None = None,
         generator: torch.Generator | None = None,
         guidance: float = 0.0,
         labeller_guidance: float = 0.0,
@@ -95,8 +96,8 @@ class Fitted(abc.ABC):
             n: how many, at least 1.
             labels: (n,) int64; ``None`` gives image i the class ``i % n_classes``, and then the
                 first images are the same however many are asked for.
-            sampler: from `samplers`; ``None`` takes the method's own. A network that draws its
-                images itself takes none, and no guidance.
+            sampler: from `samplers`, or the settings of one; ``None`` takes the method's own. A
+                network that draws its images itself takes none, and no guidance.
             generator: ``None`` draws a fresh seed.
             guidance: weight of classifier-free guidance.
             labeller_guidance: weight of classifier guidance by the private labeller, if the
@@ -104,24 +105,16 @@ class Fitted(abc.ABC):
             network: which of the released networks: "model", or "teacher" of dp-sad.
             device: where they are computed; the images come back to the CPU.
         """
-        return Images.joined(
-            self.sample_blocks(
-                n, labels=labels, sampler=sampler, generator=generator, guidance=guidance,
-                labeller_guidance=labeller_guidance, network=network, device=device,
-            )  # fmt: skip
-        )
+        draw = Draw(sampler, guidance, labeller_guidance, network, device)
+        return Images.joined(self.sample_blocks(n, draw, labels=labels, generator=generator))
 
     def sample_blocks(
         self,
         n: int,
+        draw: Draw = Draw(),  # noqa: B008  immutable
         *,
         labels: Tensor | None = None,
-        sampler: Sampler | None = None,
         generator: torch.Generator | None = None,
-        guidance: float = 0.0,
-        labeller_guidance: float = 0.0,
-        network: str = "model",
-        device: torch.device | str = "cpu",
     ) -> Iterator[Images]:
         """The images of `sample`, up to 256 at a time: what the writers take."""
         facts = self._facts
@@ -134,28 +127,36 @@ class Fitted(abc.ABC):
                 f"labels must be {n} numbers in [0, {facts.n_classes - 1}], "
                 f"got {tuple(labels.shape)}"
             )
-        for name, weight in (("guidance", guidance), ("labeller_guidance", labeller_guidance)):
-            if not math.isfinite(weight):
-                raise ValueError(f"{name} must be a finite number, got {weight}")
-        judge = None
-        if labeller_guidance != 0:
-            if self.labeller is None:
-                raise ValueError(
-                    f"labeller_guidance must be 0, got {labeller_guidance}: this generator has no "
-                    "labeller (a sketch has one with sketch.labeller_share above 0)"
-                )
-            judge = Judge(self.labeller, labeller_guidance)
-        own, drawn = self.sampler_of(network), self.networks[network]
-        if not isinstance(drawn, Scored) and (sampler is not None or guidance or judge is not None):
-            raise ValueError(
-                f"network {network!r} draws its images itself: it takes no sampler and no guidance"
-            )
+        drawing = self.drawing(draw)
         generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
         seed = int(torch.randint(2**62, (), generator=generator))
-        proposer = self.proposer if network == "model" and sampler in (None, own) else None
-        yield from draw_blocks(
-            drawn, labels, sampler or own, seed, guidance, device, proposer, judge
-        )
+        yield from draw_blocks(drawing, labels, seed)
+
+    def drawing(self, draw: Draw) -> Drawing:
+        """What images are drawn with. Raises ValueError for what this generator does not have."""
+        judge = None
+        if draw.labeller_guidance != 0:
+            if self.labeller is None:
+                raise ValueError(
+                    f"labeller_guidance must be 0, got {draw.labeller_guidance}: this generator "
+                    "has no labeller (a sketch has one with sketch.labeller_share above 0)"
+                )
+            judge = Judge(self.labeller, draw.labeller_guidance)
+        own, network = self.sampler_of(draw.network), self.networks[draw.network]
+        given = draw.built()
+        if not isinstance(network, Scored) and (given is not None or draw.guidance or judge):
+            raise ValueError(
+                f"network {draw.network!r} draws its images itself: it takes no sampler and no "
+                "guidance"
+            )
+        device = draw.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        proposes = draw.network == "model" and given in (None, own)
+        return Drawing(
+            network, own if given is None else given, draw.guidance, device,
+            self.proposer if proposes else None, judge,
+        )  # fmt: skip
 
     @property
     def proposer(self) -> Proposer | None:

@@ -12,8 +12,6 @@ import secrets
 import tempfile
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -22,6 +20,7 @@ from torch import nn
 
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
+from dpgen.generator.configuration import as_written_now, configuration
 from dpgen.generator.fitted import Fitted
 from dpgen.images.images import Images, PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
@@ -41,7 +40,6 @@ from dpgen.runs.released import (
     write_copy,
     write_files,
 )
-from dpgen.settings import CONFIG_SCHEMA, plain
 from dpgen.storage.durable import replace_durably
 from dpgen.storage.files import read_json
 
@@ -182,10 +180,14 @@ class PrivateGenerator(Fitted):
         self.facts = data.facts
         self.budget.check_records(data.facts.n_records)
         self.settings = self.resolve(data.facts)
-        config = self._config(seed)
+        config = configuration(self, seed)
+
+        def read(held: Any) -> Any:  # noqa: ANN401
+            return as_written_now(held, self, data.facts)
+
         if (folder / "privacy.json").exists() or (folder / "notice.json").exists():
             document = checked_document(folder)
-            if read_json(folder / "config.json") != config:
+            if read(read_json(folder / "config.json")) != config:
                 raise ValueError(
                     f"the run folder {folder} holds a finished run of another configuration: "
                     "choose another folder"
@@ -202,7 +204,7 @@ class PrivateGenerator(Fitted):
             return self._restore(folder, document)
         promise = self.promise(data.facts)
         self.default_sampler()  # settings that it refuses, it refuses before anything is paid
-        with closing(RunFolder(folder, config)) as run:
+        with closing(RunFolder(folder, config, read)) as run:
             try:
                 if isinstance(promise, Plan):
                     data.begin(run.id, run.keys, promise)
@@ -222,16 +224,6 @@ class PrivateGenerator(Fitted):
             self.folder = folder
             self._release(data, promise, run, config)
         return self
-
-    def _config(self, seed: int) -> dict[str, Any]:
-        return {
-            "schema": CONFIG_SCHEMA,
-            "method": self.id,
-            "version": version("dpgen"),
-            "budget": asdict(self.budget),
-            "seed": seed,
-            "settings": plain(asdict(self.settings)),
-        }
 
     def _release(
         self, data: PrivateDataset, promise: Plan | Claim, run: RunFolder, config: dict[str, Any]

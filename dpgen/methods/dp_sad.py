@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dpgen.configurations.dp_sad import DPSADSettings
 from dpgen.data.private import PrivateDataset
 from dpgen.generator.interface import PrivateGenerator
+from dpgen.generator.sampler_settings import SamplerSettings
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.accounting.accountant import Budget
@@ -26,7 +27,7 @@ from dpgen.runs.context import Hardware, Rehearsal, Workplace
 from dpgen.stages import teacher
 from dpgen.stages.rehearsal import rehearse
 from dpgen.training.distillation import Pairs, distil, draw_pairs
-from samplers import DDIM, Annealed, Sampler, make_sampler
+from samplers import DDIM, Annealed, Sampler
 
 
 class DPSAD(PrivateGenerator):
@@ -40,7 +41,10 @@ class DPSAD(PrivateGenerator):
         self.budget, self.settings = budget, settings or DPSADSettings()
 
     def resolve(self, facts: PublicFacts) -> DPSADSettings:
-        return self.settings.resolved(facts)
+        settings: DPSADSettings = self.settings.resolved(facts)
+        if settings.sampler != SamplerSettings():
+            settings.sampler.build()  # one that cannot be, before anything is paid
+        return settings
 
     def _promise(self, facts: PublicFacts) -> Plan | Claim:
         if (paper := self.resolve(facts).paper) is not None:
@@ -86,13 +90,8 @@ class DPSAD(PrivateGenerator):
         )
 
     def default_sampler(self, network: str = "model") -> Sampler:
-        if (paper := self.settings.paper) is not None:
-            return make_sampler(
-                "ddim",
-                n_steps=paper.sampling_steps,
-                sigma_min=paper.sigma_min,
-                sigma_max=paper.sigma_max,
-            )
-        student = self.settings.student
+        student, own = self.settings.student, self.settings.own_sampler
+        if network == "model" and own != SamplerSettings():
+            return own.build()
         levels = student.path if network == "teacher" else student.levels
         return Annealed(levels, transport=DDIM(eta=0.0))

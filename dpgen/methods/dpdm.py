@@ -17,7 +17,7 @@ from dpgen.privacy.plan import Plan
 from dpgen.runs.context import Hardware, Rehearsal, Workplace
 from dpgen.stages import teacher
 from dpgen.stages.rehearsal import rehearse
-from samplers import Sampler, make_sampler
+from samplers import Sampler
 
 
 class DPDM(PrivateGenerator):
@@ -30,7 +30,9 @@ class DPDM(PrivateGenerator):
         self.budget, self.settings = budget, settings or DPDMSettings()
 
     def resolve(self, facts: PublicFacts) -> DPDMSettings:
-        return self.settings.resolved(facts)
+        settings: DPDMSettings = self.settings.resolved(facts)
+        settings.own_sampler.build()  # one that cannot be, before anything is paid
+        return settings
 
     def _promise(self, facts: PublicFacts) -> Plan:
         return self.settings.plan(facts, self.budget)
@@ -44,6 +46,4 @@ class DPDM(PrivateGenerator):
         return {"model": network, **others}
 
     def default_sampler(self, network: str = "model") -> Sampler:
-        return make_sampler(
-            "heun", n_steps=self.settings.sampling_steps, sigma_min=0.02, sigma_max=20.0
-        )
+        return self.settings.own_sampler.build()

@@ -44,7 +44,9 @@ class PGE(PrivateGenerator):
         self.budget, self.settings = budget, settings or PGESettings()
 
     def resolve(self, facts: PublicFacts) -> PGESettings:
-        return self.settings.resolved(facts)
+        settings: PGESettings = self.settings.resolved(facts)
+        settings.sampler.build()  # one that cannot be, before anything is paid
+        return settings
 
     def _promise(self, facts: PublicFacts) -> Plan | Claim:
         if (paper := self.resolve(facts).paper) is not None:

@@ -119,19 +119,11 @@ def _teacher(
         losses: Tensor = weight * (denoised - x).square().flatten(1).mean(1)
         return losses
 
-    unprotected.fit(
-        network,
-        images,
-        loss,
-        n_steps=settings.teacher_steps,
-        batch=settings.batch,
-        learning_rate=settings.learning_rate,
-        ema_decay=settings.ema_decay,
-        generator=work.generator(1),
-        accelerator=work.accelerator,
-        name="teacher (unprotected)",
-        show=work.show,
-    )
+    schedule = unprotected.Schedule(
+        "teacher (unprotected)", settings.teacher_steps, settings.batch, settings.learning_rate,
+        settings.ema_decay,
+    )  # fmt: skip
+    unprotected.fit(network, images, loss, schedule, work)
     return network.eval().requires_grad_(False)
 
 

@@ -90,17 +90,8 @@ def train(
         # sigma^2 weighs the noise levels alike, as in annealed score matching.
         return sigma**2 * sliced(network.score_fn(y), x, sigma, z, v) / x[0].numel()
 
-    unprotected.fit(
-        network,
-        images,
-        loss,
-        n_steps=s.n_steps,
-        batch=s.batch,
-        learning_rate=s.learning_rate,
-        ema_decay=s.ema_decay,
-        generator=work.generator(1),
-        accelerator=work.accelerator,
-        name="score (unprotected)",
-        show=work.show,
+    schedule = unprotected.Schedule(
+        "score (unprotected)", s.n_steps, s.batch, s.learning_rate, s.ema_decay
     )
+    unprotected.fit(network, images, loss, schedule, work)
     return network.eval().requires_grad_(False)

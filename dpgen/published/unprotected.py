@@ -7,10 +7,10 @@ else. What comes out of here is a plain function of private records.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from dpgen.images.images import Images, PublicFacts
@@ -18,10 +18,25 @@ from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.networks.ema import EMA
 from dpgen.privacy.mechanisms.contributions import Records
 from dpgen.published.settings import preset_for
+from dpgen.runs.context import Workplace
 from dpgen.training.loop import training_steps
 
 # (images, labels and rows of a batch, its generator) -> loss of each record, (B,)
 BatchLoss = Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]
+
+
+class Schedule(NamedTuple):
+    """How long and how fast a network is fitted.
+
+    Fields: name for the progress bar; training steps; records a step; learning rate of Adam; decay
+    of the averaged weights.
+    """
+
+    name: str
+    n_steps: int
+    batch: int
+    learning_rate: float
+    ema_decay: float
 
 
 def untrained(preset: str | None, facts: PublicFacts, seed: int) -> Denoiser:
@@ -54,21 +69,15 @@ def fit(
     network: Denoiser,
     images: Images,
     loss_fn: BatchLoss,
-    *,
-    n_steps: int,
-    batch: int,
-    learning_rate: float,
-    ema_decay: float,
-    generator: torch.Generator,
-    accelerator: Accelerator,
-    name: str,
-    show: bool,
+    schedule: Schedule,
+    work: Workplace,
 ) -> None:
     """Fits the network, in place, to raw records; ends with the averaged weights."""
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
-    ema = EMA(network, ema_decay, warm_up=True)
-    for _ in training_steps(name, n_steps, network, ema, show=show):
-        x, y, rows = batch_of(images, batch, generator, accelerator.device)
+    accelerator, generator = work.accelerator, work.generator(1)
+    optimizer = torch.optim.Adam(network.parameters(), lr=schedule.learning_rate)
+    ema = EMA(network, schedule.ema_decay, warm_up=True)
+    for _ in training_steps(schedule.name, schedule.n_steps, network, ema, show=work.show):
+        x, y, rows = batch_of(images, schedule.batch, generator, accelerator.device)
         loss = loss_fn(x, y, rows, generator).mean()
         optimizer.zero_grad()
         accelerator.backward(loss)

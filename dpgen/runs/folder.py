@@ -12,7 +12,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,15 @@ class RunFolder:
         path: the run folder. It must be absent, empty, or an unfinished run of the same
             configuration.
         configuration: the resolved settings; a run begun under other ones is refused.
+        read: brings a configuration that an earlier version wrote to what this one writes.
     """
 
-    def __init__(self, path: Path, configuration: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        configuration: Mapping[str, Any],
+        read: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    ) -> None:
         self.path, self._private = path, path / "checkpoint"
         if (path.exists() or path.is_symlink()) and not path.is_dir():
             raise ValueError(f"the run folder must be a folder, {path} is none")
@@ -88,9 +94,10 @@ class RunFolder:
         except ValueError:
             os.close(self._lock)
             raise
-        if held["configuration"] != dict(configuration):
+        begun = read(held["configuration"])
+        if begun != dict(configuration):
             os.close(self._lock)
-            words = list(differences(held["configuration"], dict(configuration)))
+            words = list(differences(begun, dict(configuration)))
             raise ValueError(
                 f"the run folder {path} holds an unfinished run of another configuration: "
                 f"{'; '.join(words[:3])}{', and more' * (len(words) > 3)}. "

@@ -12,13 +12,14 @@ import torch
 from accelerate import Accelerator
 
 from dpgen import Budget, Images
-from dpgen.configurations.pge import SamplerSettings
+from dpgen.configurations.pge import sampler_for
 from dpgen.data.sources import read_images
 from dpgen.evaluation.extraction import Statistics, extract, reference_statistics, statistics
 from dpgen.evaluation.feature_distances import frechet_distance
 from dpgen.evaluation.features import FeatureNetwork, classifier_features
 from dpgen.evaluation.utility import UtilityProtocol, utility
 from dpgen.generator.interface import PrivateGenerator
+from dpgen.generator.sampler_settings import SamplerSettings
 from dpgen.images.grid import save_grid
 from dpgen.images.images import to_uint8
 from dpgen.methods import find
@@ -38,7 +39,7 @@ def views(method: str, shape: tuple[int, int, int]) -> list[tuple[str, str, Samp
     return [
         ("dpdm", "teacher", dpdm.default_sampler()),
         ("dp-sad", "model", None),
-        ("pge", "teacher", SamplerSettings().resolved("dpsgd", shape).build()),
+        ("pge", "teacher", sampler_for(SamplerSettings(), "dpsgd", shape).build()),
     ]
 
 

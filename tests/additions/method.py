@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
 
 from dpgen.data.private import PrivateDataset
 from dpgen.generator.interface import PrivateGenerator
+from dpgen.generator.sampler_settings import SamplerSettings
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.denoiser_config import DenoiserConfig, preset_for
@@ -21,17 +22,20 @@ from dpgen.runs.context import Hardware, Rehearsal, Workplace
 from dpgen.stages.counts import shrunk_counts
 from dpgen.stages.moments import MEANS, ClassMeans
 from dpgen.stages.release import released
-from samplers import Sampler, make_sampler
+from samplers import Sampler
 
 BANDS = 3
 
 
 @dataclass(frozen=True)
 class ToySettings:
-    """Settings of the toy: the preset of its network, which stays as it is initialised."""
+    """Settings of the toy: the preset of its network, which stays as it is initialised, and how it
+    is drawn from.
+    """
 
     mode: str = "means"
     preset: str | None = None
+    sampler: SamplerSettings = field(default_factory=SamplerSettings)
 
     def resolved(self, facts: PublicFacts) -> ToySettings:
         return replace(self, preset=preset_for(facts.shape, self.preset))
@@ -78,4 +82,6 @@ class Toy(PrivateGenerator):
         return {"model": network}
 
     def default_sampler(self, network: str = "model") -> Sampler:
-        return make_sampler("toy-euler", n_steps=3, sigma_min=0.02, sigma_max=3.0)
+        own = {"name": "toy-euler", "n_steps": 3, "sigma_min": 0.02, "sigma_max": 3.0}
+        sampler: Sampler = self.settings.sampler.from_noise(**own).build()
+        return sampler

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpgen.generator.drawing import BLOCK, block_size, draw_blocks
+from dpgen.generator.drawing import BLOCK, Drawing, block_size, draw_blocks
 from dpgen.images.images import Images
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from samplers import make_sampler
@@ -25,7 +25,7 @@ def network() -> Denoiser:
 
 def drawn(network: Denoiser, labels: Tensor, name: str) -> Images:
     sampler = make_sampler(name, n_steps=2, sigma_min=0.1, sigma_max=3.0)
-    return Images.joined(draw_blocks(network, labels, sampler, seed=4))
+    return Images.joined(draw_blocks(Drawing(network, sampler), labels, seed=4))
 
 
 @pytest.mark.parametrize("name", ["ddpm", "langevin", "underdamped", "hamiltonian", "edm"])

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import dpgen
-from dpgen.generator.drawing import BLOCK, draw_blocks
+from dpgen.generator.draw import Draw
+from dpgen.generator.drawing import BLOCK, Drawing, draw_blocks
 from dpgen.generator.fitted import NotFitted
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.methods.loading import load
@@ -107,9 +108,8 @@ def test_the_teacher_is_drawn_from_with_its_own_path_when_it_is_named(
     assert path.n_evaluations > generator.default_sampler().n_evaluations
     by_hand = list(
         draw_blocks(
-            generator.networks["teacher"],
+            Drawing(generator.networks["teacher"], path),
             torch.arange(4) % 3,
-            path,
             int(torch.randint(2**62, (), generator=seeded(1))),
         )
     )
@@ -118,9 +118,9 @@ def test_the_teacher_is_drawn_from_with_its_own_path_when_it_is_named(
     with pytest.raises(ValueError, match="network must be model or teacher, got 'student'"):
         generator.sample(4, network="student")
     with pytest.raises(ValueError, match="network must be model or teacher, got 'student'"):
-        synthesise(tmp_path / "run", 4, tmp_path / "set", network="student")
+        synthesise(tmp_path / "run", 4, tmp_path / "set", Draw(network="student"))
     assert not (tmp_path / "set").exists()
-    synthesise(tmp_path / "run", 4, tmp_path / "set", network="teacher", seed=1)
+    synthesise(tmp_path / "run", 4, tmp_path / "set", Draw(network="teacher"), seed=1)
     stated = json.loads((tmp_path / "set" / "privacy.json").read_text())["synthetic_dataset"]
     assert stated["network"] == "teacher" and stated["sampler"] == repr(path)
 

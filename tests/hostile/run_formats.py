@@ -17,6 +17,7 @@ import torch
 
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
+from dpgen.generator.draw import Draw
 from dpgen.images.images import Images, to_uint8
 from dpgen.methods.dpdm import DPDM, DPDMSettings
 from dpgen.methods.loading import load
@@ -65,7 +66,7 @@ def finished_run(folder: Path) -> Path:
 
 def synthetic_set(run: Path, folder: Path) -> Path:
     """A few samples of the run, with their statement."""
-    synthesise(run, 6, folder, layout="npz", seed=0, device="cpu")
+    synthesise(run, 6, folder, Draw(), layout="npz", seed=0)
     return folder
 
 
@@ -198,7 +199,7 @@ def run_formats(run: Path, synthetic: Path) -> list[Format]:
 
     def inherited(content: bytes, folder: Path) -> None:
         spoiled(run, folder / "run", STATEMENT, content)
-        synthesise(folder / "run", 1, folder / "set", layout="npz", seed=0, device="cpu")
+        synthesise(folder / "run", 1, folder / "set", Draw(), layout="npz", seed=0)
 
     config, facts = (json.loads((run / f"{k}.json").read_text()) for k in ("config", "facts"))
     return [

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from dpgen import DPSAD, PGE, Budget, DPSADSettings, Hardware, PGESettings, open_images
-from dpgen.configurations.pge import SamplerSettings
 from dpgen.generator.interface import PrivateGenerator
+from dpgen.generator.sampler_settings import SamplerSettings
 from dpgen.stages.teacher import TeacherSettings
 from dpgen.training.distillation import Distillation
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dpgen.generator.configuration import configuration
 from dpgen.images.images import PublicFacts
 from dpgen.methods import METHODS as KNOWN
 from dpgen.methods import find, find_settings
@@ -65,7 +66,7 @@ def folder_of(name: str, place: Path, facts: PublicFacts = FACTS) -> Path:
     generator.settings = generator.resolve(facts)
     stages = {s.label: s.mechanism.settings for s in generator.plan(facts).stages}
     place.mkdir(exist_ok=True)
-    config = generator._config(1) | {"budget": {"epsilon": 8.0, "delta": 1e-4}}
+    config = configuration(generator, 1) | {"budget": {"epsilon": 8.0, "delta": 1e-4}}
     (place / "config.json").write_text(canonical(config))
     stated = {
         "schema": SCHEMA, "facts": facts.to_dict(), "artifact": {"kind": "model"},
@@ -157,12 +158,11 @@ def test_a_split_that_is_on_record_is_given_back_and_no_other() -> None:
 
 
 def test_runs_are_planned_again_without_torch(tmp_path: Path) -> None:
-    """All of them in one process; a method's own sampler, which PGE builds, needs torch."""
-    names = [name for name in METHODS if name not in ("pge", "sketch")]
-    folders = [str(folder_of(name, tmp_path / name)) for name in names]
+    """All of them in one process."""
+    folders = [str(folder_of(name, tmp_path / name)) for name in METHODS]
     command = [sys.executable, "-c", PLANNED, *folders]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"{[True] * len(names)} False False"
+    assert done.stdout.strip() == f"{[True] * len(METHODS)} False False"
 
 
 @pytest.mark.parametrize("method", KNOWN)

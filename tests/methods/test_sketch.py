@@ -14,6 +14,7 @@ import torch
 from dpgen import PGE, Budget, PGESettings
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import read_images
+from dpgen.generator.draw import Draw
 from dpgen.generator.drawing import BLOCK
 from dpgen.images.images import PublicFacts, to_uint8
 from dpgen.methods.loading import load
@@ -181,7 +182,7 @@ def test_guidance_by_the_labeller_raises_its_own_opinion_and_is_written_down(
     less, none, more = (opinion(weight) for weight in (-1e-4, 0.0, 1e-4))
     assert more - none > 1 and none - less > 1
     assert more - none == pytest.approx(none - less, rel=0.3)
-    synthesise(tmp_path / "run", 5, tmp_path / "set", seed=3, labeller_guidance=2.0)
+    synthesise(tmp_path / "run", 5, tmp_path / "set", Draw(labeller_guidance=2.0), seed=3)
     synthetic = json.loads((tmp_path / "set" / "privacy.json").read_text())["synthetic_dataset"]
     assert synthetic["labeller_guidance"] == 2.0
     with pytest.raises(ValueError, match="guidance must be a finite number, got nan"):
@@ -195,7 +196,7 @@ def test_guidance_by_a_labeller_that_is_not_there_is_refused(
 ) -> None:
     tiny("sketch").fit(dataset(records), out=tmp_path / "bare", seed=1)
     with pytest.raises(ValueError, match="labeller_guidance must be 0, got 2.0"):
-        synthesise(tmp_path / "bare", 5, tmp_path / "none", labeller_guidance=2.0)
+        synthesise(tmp_path / "bare", 5, tmp_path / "none", Draw(labeller_guidance=2.0))
     assert not (tmp_path / "none").exists()
 
 

@@ -1,0 +1,46 @@
+"""How images are drawn from a fitted generator, whatever its method."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dpgen.generator.sampler_settings import SamplerSettings
+
+if TYPE_CHECKING:
+    import torch
+
+    from samplers import Sampler
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How images are drawn. How many, of which labels and from which seed is said beside it.
+
+    Args:
+        sampler: from `samplers`, or the settings of one; ``None`` takes the method's own. A network
+            that draws its images itself takes none, and no guidance.
+        guidance: weight of classifier-free guidance.
+        labeller_guidance: weight of classifier guidance by the private labeller, if the generator
+            has one.
+        network: which of the released networks: "model", or "teacher" of dp-sad.
+        device: where images are computed; "auto" is a GPU where there is one.
+    """
+
+    sampler: Sampler | SamplerSettings | None = None
+    guidance: float = 0.0
+    labeller_guidance: float = 0.0
+    network: str = "model"
+    device: torch.device | str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("guidance", "labeller_guidance"):
+            weight = getattr(self, name)
+            if not math.isfinite(weight):
+                raise ValueError(f"{name} must be a finite number, got {weight}")
+
+    def built(self) -> Sampler | None:
+        """The sampler itself; ``None`` for the method's own."""
+        given = self.sampler
+        return given.build() if isinstance(given, SamplerSettings) else given

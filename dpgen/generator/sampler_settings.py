@@ -1,0 +1,88 @@
+"""The settings by which a sampler is chosen, for every method and for `dpgen sample`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from samplers import Sampler
+
+# Ends of the ladder where nothing says better, by field.
+ENDS: dict[str, float] = {"sigma_min": 0.02, "sigma_max": 20.0}
+
+
+@dataclass(frozen=True, init=False)
+class SamplerSettings:
+    """How samples are drawn: a sampler's name and its numbers. Costs no privacy, may be changed.
+
+    What is ``None`` is filled in by the method. In settings files and in ``--set`` the options
+    stand beside the other fields, as in ``sampler.eta=0.5``.
+
+    Args:
+        name: a key of `samplers.SAMPLERS`.
+        start: "noise", or "proposals" where a method has some: images that the sampler refines from
+            its first noise level down.
+        n_steps: number of positive noise levels.
+        sigma_min, sigma_max: the last of them and the first.
+        options: numbers that this sampler takes besides; the others are at their defaults.
+        others: more of them, by keyword; ``None`` is not given.
+    """
+
+    others: ClassVar[Any] = int | float | None  # type of a setting that is no field: an option
+
+    name: str | None = None
+    start: str | None = None
+    n_steps: int | None = None
+    sigma_min: float | None = None
+    sigma_max: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __init__(
+        self,
+        name: str | None = None,
+        start: str | None = None,
+        n_steps: int | None = None,
+        sigma_min: float | None = None,
+        sigma_max: float | None = None,
+        options: Mapping[str, Any] | None = None,
+        **others: float | None,
+    ) -> None:
+        given = dict(options or {})
+        for option in given.keys() & {f.name for f in fields(self)}:
+            raise ValueError(f"{option!r} is no option of a sampler")
+        for option in given.keys() & others.keys():
+            raise ValueError(f"option {option!r} of a sampler is given twice")
+        given = {k: v for k, v in (given | others).items() if v is not None}
+        values = (name, start, n_steps, sigma_min, sigma_max, given)
+        for one, value in zip(fields(self), values, strict=True):
+            object.__setattr__(self, one.name, value)
+
+    def filled(self, **defaults: Any) -> SamplerSettings:  # noqa: ANN401
+        """With ``defaults``, of fields and options by name, in place of what is not given."""
+        own = {f.name for f in fields(self)}
+        chosen = {k: v for k, v in defaults.items() if k in own and getattr(self, k) is None}
+        options = {k: v for k, v in defaults.items() if k not in own}
+        return replace(self, **chosen, options={**options, **self.options})
+
+    def from_noise(self, **defaults: Any) -> SamplerSettings:  # noqa: ANN401
+        """As `filled`, for what has no proposals. Raises ValueError for another start."""
+        if self.start not in (None, "noise"):
+            raise ValueError(f"start must be noise, got {self.start!r}")
+        return self.filled(start="noise", **defaults)
+
+    def build(self) -> Sampler:
+        """The sampler. Raises ValueError when it has no such name, option or range, or when a field
+        that it needs is open.
+        """
+        from samplers import make_sampler
+
+        needed: dict[str, Any] = {
+            "name": self.name, "n_steps": self.n_steps,
+            "sigma_min": self.sigma_min, "sigma_max": self.sigma_max,
+        }  # fmt: skip
+        missing = [name for name, value in needed.items() if value is None]
+        if missing:
+            raise ValueError(f"settings of a sampler lack {', '.join(missing)}")
+        return make_sampler(**needed, **self.options)

@@ -156,4 +156,4 @@ def _label_name(name: str) -> str:
     return name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
 
 
-IDX = Format((".gz",), recognise, idx_records, prefixed_splits=True)
+IDX = Format((".gz",), recognise, idx_records)

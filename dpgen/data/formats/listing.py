@@ -1,4 +1,4 @@
-"""Lists of labels beside pictures: metadata.csv and .jsonl of Hugging Face, StyleGAN's dataset.json.
+"""Lists of labels beside pictures: Hugging Face's metadata.csv or .jsonl, StyleGAN's dataset.json.
 
 Where one lists labels, the folders of the pictures are no classes.
 """

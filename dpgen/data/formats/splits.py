@@ -44,7 +44,7 @@ def words(name: str) -> list[str]:
 
 def splits_in(name: str) -> frozenset[str]:
     """The splits that a name has words of: train, test, validation."""
-    return frozenset(split for word in words(name) if (split := _split_of(word)))
+    return frozenset(split for word in words(name) if (split := told_by(word)))
 
 
 def split_of(name: str) -> str:
@@ -53,14 +53,15 @@ def split_of(name: str) -> str:
     return AMBIGUOUS if len(found) > 1 else next(iter(found), "")
 
 
-def _split_of(word: str) -> str | None:
+def told_by(word: str) -> str | None:
+    """The split that one word tells, as ``val``, or with what it is of, as ``testset``."""
     compound = _COMPOUND.fullmatch(word)
     return _SPLIT_OF.get(word) or (_SPLIT_OF.get(compound[1]) if compound else None)
 
 
 def _rest(name: str) -> tuple[str, ...]:
     """The words that tell neither a split nor that there are data."""
-    return tuple(word for word in words(name) if not _split_of(word) and word not in _NEUTRAL)
+    return tuple(word for word in words(name) if not told_by(word) and word not in _NEUTRAL)
 
 
 def folder_splits(names: Collection[str], path: Path | None, split: Split) -> dict[str, str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpgen.data.formats import npz
+from dpgen.data.formats import npy, npz
+from dpgen.data.formats.archive_keys import Keys
 from dpgen.data.sources import open_source
 
 RNG = np.random.default_rng(2)
@@ -43,7 +44,7 @@ def test_column_major_arrays_are_read_in_their_order(tmp_path: Path) -> None:
 def test_shards_are_one_data_set_held_or_mapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped_bytes: int, save: object
 ) -> None:
-    monkeypatch.setattr(npz, "MAPPED_BYTES", mapped_bytes)
+    monkeypatch.setattr(npy, "MAPPED_BYTES", mapped_bytes)
     for i, (a, b) in enumerate([(0, 2), (2, 3), (3, 6)]):
         save(tmp_path / f"images-{i:05d}.npz", images=PIXELS[a:b], labels=LABELS[a:b])
     source = open_source(tmp_path, classes=4)
@@ -55,8 +56,8 @@ def test_shards_are_one_data_set_held_or_mapped(
 
 def test_a_mapped_archive_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(tmp_path / "a.npz", labels=LABELS, images=PIXELS)
-    monkeypatch.setattr(npz, "MAPPED_BYTES", 0)
-    shard = npz.read_shard(tmp_path / "a.npz", None, True)
+    monkeypatch.setattr(npy, "MAPPED_BYTES", 0)
+    shard = npz.read_shard(tmp_path / "a.npz", None, True, "", Keys("images", "labels"))
     assert isinstance(shard.pixels.base, np.memmap) and np.array_equal(shard.pixels, PIXELS)
 
 
@@ -119,7 +120,7 @@ def test_a_bad_archive_is_refused(
 
 
 def test_a_header_that_promises_more_than_the_file_holds_is_refused(tmp_path: Path) -> None:
-    buffer = io.BytesIO(npz.npy_header((2**20, 1024, 1024), "|u1") + bytes(100))
+    buffer = io.BytesIO(npy.npy_header((2**20, 1024, 1024), "|u1") + bytes(100))
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("images.npy", buffer.getvalue())
     with pytest.raises(ValueError, match="header promises, got 100"):
@@ -130,7 +131,7 @@ def test_a_header_that_promises_more_than_the_file_holds_is_refused(tmp_path: Pa
 def test_a_flipped_bit_is_noticed_held_or_mapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped_bytes: int
 ) -> None:
-    monkeypatch.setattr(npz, "MAPPED_BYTES", mapped_bytes)
+    monkeypatch.setattr(npy, "MAPPED_BYTES", mapped_bytes)
     path = tmp_path / "a.npz"
     np.savez(path, images=np.zeros((9, 100, 100), np.uint8))
     data = bytearray(path.read_bytes())

@@ -58,6 +58,12 @@ def folder_records(
             raise ValueError(
                 f"{located.root / name} must be a class that {CLASS_LIST} lists, got {names}"
             )
+    bare = next((file.path for file in located.chosen if file.class_name is None), None)
+    if bare is not None and found:
+        raise ValueError(
+            f"{bare} must lie in a folder of its class, as pictures of {found[0]} do: move it "
+            "there, or read another split"
+        )
     number = {name: i for i, name in enumerate(names)}
     labels = np.array(
         [0 if file.class_name is None else number[file.class_name] for file in located.chosen],
@@ -82,22 +88,20 @@ def _records(
 
 def _listed_records(located: Located, classes: tuple[str, ...] | None) -> Records:
     """Records whose labels stand in a list beside the pictures."""
-    listed = [file.label for file in located.files]
-    if None in listed:
-        bare = located.files[listed.index(None)].path
+    bare = next((file.path for file in located.chosen if file.label is None), None)
+    if bare is not None:
         raise ValueError(f"{bare} must be on a list of labels like the other pictures: add it")
     labels, names = settled(
-        [label for label in listed if label is not None],
+        [file.label for file in located.files if file.label is not None],
         classes,
         name=str(located.root),
         stated=located.class_names,
         place=f"class_names in a {CLASS_LIST} written by dpgen",
     )
     chosen = {file.path for file in located.chosen}
-    kept = [file.path in chosen for file in located.files]
-    return _records(
-        located, labels[kept], names, classes_declared=located.class_names is None
-    )
+    kept = [file.path in chosen for file in located.files if file.label is not None]
+    declared = located.class_names is None
+    return _records(located, labels[np.array(kept, bool)], names, classes_declared=declared)
 
 
 def _refuse_buckets(located: Located) -> None:
@@ -112,7 +116,7 @@ def _refuse_buckets(located: Located) -> None:
         if file.class_name is None or not _BUCKET.fullmatch(file.class_name) or not digits:
             return
         numbers.setdefault(file.class_name, []).append(int(digits[-1]))
-    if min(numbers)[0] != "0" or len({len(name) for name in numbers}) > 1:
+    if not numbers or min(numbers)[0] != "0" or len({len(name) for name in numbers}) > 1:
         return
     ends = [(min(one), max(one)) for _, one in sorted(numbers.items())]
     if len(ends) > 1 and all(

@@ -77,12 +77,13 @@ def settled(
         )
     found = np.zeros(0, np.int64) if texts else as_labels(values, name)
     names = settle_classes(stated, declared, name=name, place=place)
+    if stated is None and not texts and _are_values(names):
+        texts = [str(value) for value in found.tolist()]
     if texts:
-        return _by_name(texts, names, name), names
-    if stated is None and _are_values(names):
-        return _by_name([str(value) for value in found.tolist()], names, name), names
+        found = _by_name(texts, names, name)
     check_labels(found, len(names), name)
-    warn_of_empty(found, names, name)
+    if stated is None:
+        _warn_of_empty(found, names, name)
     return found, names
 
 
@@ -100,17 +101,15 @@ def _by_name(texts: Sequence[str], names: tuple[str, ...], name: str) -> np.ndar
                 f"{name}: labels must name one of the classes {', '.join(names)!s:.200}, got "
                 f"{text!r:.60} at record {i}: correct it, or list all classes with --classes"
             )
-    found = np.array([number[text] for text in texts], np.int64)
-    warn_of_empty(found, names, name)
-    return found
+    return np.array([number[text] for text in texts], np.int64)
 
 
-def warn_of_empty(labels: np.ndarray, names: tuple[str, ...], name: str) -> None:
+def _warn_of_empty(labels: np.ndarray, names: tuple[str, ...], name: str) -> None:
     """Warns whoever opens the data, on their own screen, where most declared classes are empty."""
     n_empty = len(names) - len(np.unique(labels))
     if len(names) > 2 and 2 * n_empty > len(names):
         warnings.warn(
             f"{name}: {n_empty} of the {len(names)} declared classes have no record; where labels "
             "skip numbers, name those that there are, as --classes 0,499,998",
-            stacklevel=2,
+            stacklevel=3,
         )

@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 
 from dpgen.data.formats.labels import label_name
 from dpgen.data.formats.location import CLASS_LIST, DataFile
-from dpgen.data.formats.splits import split_of, words
+from dpgen.data.formats.splits import SPLIT_COLUMNS, split_of, words
 from dpgen.storage.files import parse_json, read_json, read_text
 
 LIST_BYTES = 2**28
 TABLES = ("metadata.csv", "metadata.jsonl")
 FILE_COLUMNS = ("file_name", "filename", "file", "path", "image")
-SPLIT_COLUMNS = ("split", "subset", "partition")
 
 
 class Entry(NamedTuple):

@@ -174,7 +174,7 @@ def warn_of_dim(
         name: of the data, for the message.
         value_range: black and white, as declared; None for uint8.
     """
-    if high - low >= (32 if value_range is None else 130):
+    if high >= 32 if value_range is None else high - low >= 130:
         return
     black, white = value_range or (0, 255)
     first, last = (black + pixel / 255 * (white - black) for pixel in (low, high))

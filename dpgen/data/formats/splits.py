@@ -21,6 +21,7 @@ _SPLIT_OF = {
 _SPLITS = frozenset(_SPLIT_OF.values())
 ORDER = ("train", "test", "validation", OTHER)  # of the records where all are read
 _COMPOUND = re.compile(r"(.+?)(?:set|data|images?|imgs?|labels?)")  # trainset, testdata
+SPLIT_COLUMNS = ("split", "subset", "partition")  # of tables, in lower case
 _LETTERS = re.compile(r"[^\W\d_]+")
 _T10K = re.compile(r"(?<![^\W_])t10k(?![^\W_])", re.IGNORECASE)
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # XRaysTrain, trainA
@@ -53,6 +54,11 @@ def split_of(name: str) -> str:
     return AMBIGUOUS if len(found) > 1 else next(iter(found), "")
 
 
+def is_split_folder(name: str) -> bool:
+    """Whether a folder's name says a split and nothing else, as ``val`` or ``train2017``."""
+    return len(splits_in(name)) == 1 and not _rest(name)
+
+
 def told_by(word: str) -> str | None:
     """The split that one word tells, as ``val``, or with what it is of, as ``testset``."""
     compound = _COMPOUND.fullmatch(word)
@@ -77,7 +83,7 @@ def folder_splits(names: Collection[str], path: Path | None, split: Split) -> di
         split: which is to be read.
     """
     found = {name: next(iter(one)) for name in names if len(one := splits_in(name)) == 1}
-    whole = {name: one for name, one in found.items() if not _rest(name)}
+    whole = {name: one for name, one in found.items() if is_split_folder(name)}
     told = set(whole.values())
     if "train" in told and len(told) > 1 or whole and len(whole) == len(names):
         return {name: whole.get(name, OTHER) for name in names}

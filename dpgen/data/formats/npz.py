@@ -6,6 +6,7 @@ import bisect
 import errno
 import itertools
 import struct
+import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -222,11 +223,17 @@ def _images(
     array, name = read_array(archive, key, path), f"{path}: {key}"
     if array.ndim not in (3, 4):
         raise ValueError(f"{name} must be (N, H, W) or (N, H, W, C), got shape {array.shape}")
-    if array.ndim == 3 and (array.shape[2] in (1, 3) or (labels is None and len(array) == 3)):
+    if array.ndim == 3 and array.shape[2] in (1, 3):
         raise ValueError(
             f"{name} must be (N, H, W) or (N, H, W, C), got shape {array.shape}, which is one "
             "picture or a set of narrow grey ones: save images[None] if it is one picture, "
             "images[..., None] if it is a set"
+        )
+    if array.ndim == 3 and len(array) == 3 and labels is None:
+        warnings.warn(
+            f"{name}, {array.shape}, is read as three grey pictures: if it is one in colour, save "
+            "images.transpose(1, 2, 0)[None]",
+            stacklevel=2,
         )
     array = array[..., None] if array.ndim == 3 else array
     if len(array):

@@ -107,7 +107,7 @@ def _by_name(texts: Sequence[str], names: tuple[str, ...], name: str) -> np.ndar
 def _warn_of_empty(labels: np.ndarray, names: tuple[str, ...], name: str) -> None:
     """Warns whoever opens the data, on their own screen, where most declared classes are empty."""
     n_empty = len(names) - len(np.unique(labels))
-    if len(names) > 2 and 2 * n_empty > len(names):
+    if len(labels) and len(names) > 2 and 2 * n_empty > len(names):
         warnings.warn(
             f"{name}: {n_empty} of the {len(names)} declared classes have no record; where labels "
             "skip numbers, name those that there are, as --classes 0,499,998",

@@ -82,7 +82,7 @@ def folder_splits(names: Collection[str], path: Path | None, split: Split) -> di
         path: where they lie, for the message; None leaves out what is refused.
         split: which is to be read.
     """
-    found = {name: next(iter(one)) for name in names if len(one := splits_in(name)) == 1}
+    found = {name: one for name in names if (one := split_of(name)) in _SPLITS}
     whole = {name: one for name, one in found.items() if is_split_folder(name)}
     told = set(whole.values())
     if "train" in told and len(told) > 1 or whole and len(whole) == len(names):
@@ -99,7 +99,7 @@ def folder_splits(names: Collection[str], path: Path | None, split: Split) -> di
                     f"{path}: {name}/ and {other}/ look like splits, and the other folders do not "
                     f"fit: move the pictures into train/ and test/, or point at {path / name}"
                 )
-    unclear = [*whole, *(name for name in names if len(splits_in(name)) > 1)]
+    unclear = [*whole, *(name for name in names if split_of(name) == AMBIGUOUS)]
     if unclear and split != "all":
         beside = next((name for name in names if name not in unclear), unclear[-1])
         raise ValueError(

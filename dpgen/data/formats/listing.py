@@ -16,7 +16,7 @@ from dpgen.data.formats.location import CLASS_LIST, DataFile
 from dpgen.data.formats.splits import SPLIT_COLUMNS, split_of, words
 from dpgen.storage.files import parse_json, read_json, read_text
 
-LIST_BYTES = 2**28
+LIST_BYTES = 2**26  # a million and a half pictures
 TABLES = ("metadata.csv", "metadata.jsonl")
 FILE_COLUMNS = ("file_name", "filename", "file", "path", "image")
 

@@ -69,6 +69,6 @@ BUGS = (
     Bug(
         "classes counted in private labels",
         "the label of one record is published as the number of classes",
-        "records", {"dpgen.data.formats.npz.settle_classes": counted},
+        "records", {"dpgen.data.formats.labels.settle_classes": counted},
     ),
 )  # fmt: skip

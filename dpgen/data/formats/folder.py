@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from dpgen.data.formats.blocks import Pieces
 from dpgen.data.formats.format import Format, Head, Writer
+from dpgen.data.formats.labels import settled
 from dpgen.data.formats.location import CLASS_LIST, Located
 from dpgen.data.formats.pictures import (
     JPEG_MAGIC,
@@ -20,10 +22,12 @@ from dpgen.data.formats.pictures import (
 )
 from dpgen.data.formats.records import Records
 from dpgen.data.formats.shards import Shard, numbered
+from dpgen.data.formats.splits import folder_splits
 from dpgen.storage.files import read_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 BLOCK_BYTES = 4096  # what a file system gives a file at least
+_BUCKET = re.compile(r"[0-9]{3,}")
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]|^\.|^ |[. ]$')
 _DEVICES = {"con", "prn", "aux", "nul"}
 
@@ -41,8 +45,12 @@ def folder_records(
     The folders name the classes, so none are taken from a declaration.
 
     Where dataset.json lists the classes, as in a set written here, its order holds, and a listed
-    class may be without a folder.
+    class may be without a folder. Where a list beside the pictures gives their labels, they are
+    read by the declared classes, and the folders are none.
     """
+    if any(file.label is not None for file in located.files):
+        return _listed_records(located, classes)
+    _refuse_buckets(located)
     found = sorted({file.class_name for file in located.files if file.class_name is not None})
     names = located.class_names or tuple(found) or ("all",)
     for name in found:
@@ -50,19 +58,77 @@ def folder_records(
             raise ValueError(
                 f"{located.root / name} must be a class that {CLASS_LIST} lists, got {names}"
             )
+    bare = next((file.path for file in located.chosen if file.class_name is None), None)
+    if bare is not None and found:
+        raise ValueError(
+            f"{bare} must lie in a folder of its class, as pictures of {found[0]} do: move it "
+            "there, or read another split"
+        )
     number = {name: i for i, name in enumerate(names)}
-    paths = [file.path for file in located.chosen]
     labels = np.array(
         [0 if file.class_name is None else number[file.class_name] for file in located.chosen],
         np.int64,
     )
+    return _records(located, labels, names, classes_declared=False)
+
+
+def _records(
+    located: Located, labels: np.ndarray, names: tuple[str, ...], *, classes_declared: bool
+) -> Records:
+    paths = [file.path for file in located.chosen]
     return Records(
         kind="folder",
         labels=labels,
         class_names=names,
         decode_fn=lambda i: decode_picture(read_bytes(paths[i], LARGEST_FILE), str(paths[i])),
         name_fn=lambda i: str(paths[i]),
+        classes_declared=classes_declared,
     )
+
+
+def _listed_records(located: Located, classes: tuple[str, ...] | None) -> Records:
+    """Records whose labels stand in a list beside the pictures."""
+    bare = next((file.path for file in located.chosen if file.label is None), None)
+    if bare is not None:
+        raise ValueError(f"{bare} must be on a list of labels like the other pictures: add it")
+    labels, names = settled(
+        [file.label for file in located.files if file.label is not None],
+        classes,
+        name=str(located.root),
+        stated=located.class_names,
+        place=f"class_names in a {CLASS_LIST} written by dpgen",
+    )
+    chosen = {file.path for file in located.chosen}
+    kept = [file.path in chosen for file in located.files if file.label is not None]
+    declared = located.class_names is None
+    return _records(located, labels[np.array(kept, bool)], names, classes_declared=declared)
+
+
+def _refuse_buckets(located: Located) -> None:
+    """Refuses folders 00000, 00001 and so on through which the pictures are numbered on: tools
+    write a thousand pictures to a folder, and the folders are no classes.
+    """
+    if located.class_names is not None:
+        return
+    numbers: dict[str, list[int]] = {}
+    for file in located.files:
+        digits = re.findall(r"[0-9]+", file.path.stem)
+        if file.class_name is None or not _BUCKET.fullmatch(file.class_name) or not digits:
+            return
+        numbers.setdefault(file.class_name, []).append(int(digits[-1]))
+    if not numbers or min(numbers)[0] != "0" or len({len(name) for name in numbers}) > 1:
+        return
+    ends = [(min(one), max(one)) for _, one in sorted(numbers.items())]
+    if len(ends) > 1 and all(
+        last < first for (_, last), (first, _) in itertools.pairwise(ends)
+    ):
+        first = min(numbers)
+        raise ValueError(
+            f"{located.root}: the folders {first}/ to {max(numbers)}/ look like parts of one set, "
+            "numbered on from folder to folder, and not like classes: put the dataset.json of "
+            "their labels, or a metadata.csv with the columns file_name and label, beside them, or "
+            f"move the pictures into one folder; if they are classes, name them {first}x/ and so on"
+        )
 
 
 def write_folder(shard: Shard, pieces: Pieces) -> None:
@@ -94,7 +160,7 @@ def check_folder_names(class_names: tuple[str, ...]) -> None:
                 f"{cure}"
             )
         seen[folded] = name
-    if {"train", "test"} <= set(class_names):
+    if folder_splits(class_names, None, "all"):
         raise ValueError(f"class_names must not be train and test, which name splits: {cure}")
     if "__MACOSX" in class_names:
         raise ValueError(f"class_names must not hold '__MACOSX', which readers pass over: {cure}")

@@ -73,7 +73,6 @@ class Format:
             and never counts the classes in the labels.
         takes_value_range: whether its files may hold floats; the others refuse a value range.
         reads_class_list: whether a ``dataset.json`` beside its files lists their classes.
-        prefixed_splits: whether a prefix may stand before ``train`` and ``test`` in file names.
         hint_fn: for a file that no format recognises: what is wrong and the cure, or None.
         writer: how sets are written; None: the format is only read.
     """
@@ -83,6 +82,5 @@ class Format:
     read_fn: Callable[[Located, ValueRange, ClassNames], Records]
     takes_value_range: bool = False
     reads_class_list: bool = False
-    prefixed_splits: bool = False
     hint_fn: Callable[[Head], str | None] = _no_hint
     writer: Writer | None = None

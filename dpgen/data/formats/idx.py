@@ -13,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from dpgen.data.formats.format import Format, Head
+from dpgen.data.formats.labels import settled
 from dpgen.data.formats.location import DataFile, Located
 from dpgen.data.formats.records import (
     Records,
@@ -21,7 +22,6 @@ from dpgen.data.formats.records import (
     image_layout,
     require_memory,
 )
-from dpgen.images.classes import settle_classes
 from dpgen.storage.files import open_file, refuse_bomb
 
 
@@ -66,9 +66,9 @@ def idx_records(
         pixels.append(array)
         kept.append(labels[image])
     root = str(located.root)
-    names = settle_classes(None, classes, name=root)
+    found, names = settled(np.concatenate(kept), classes, name=root)
     whole = pixels[0] if len(pixels) == 1 else np.concatenate(pixels)
-    return array_records("idx", whole, np.concatenate(kept), names, root, classes_declared=True)
+    return array_records("idx", whole, found, names, root, classes_declared=True)
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -156,4 +156,4 @@ def _label_name(name: str) -> str:
     return name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
 
 
-IDX = Format((".gz",), recognise, idx_records, prefixed_splits=True)
+IDX = Format((".gz",), recognise, idx_records)

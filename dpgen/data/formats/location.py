@@ -24,11 +24,14 @@ HIDDEN = {
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file of a location, its split ("" for none) and, in an image folder, its class."""
+    """One file of a location, its split ("" for none) and, in an image folder, its class: that of
+    its folder, or the label that a list beside the pictures gives it.
+    """
 
     path: Path
     split: str
     class_name: str | None = None
+    label: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Located:
     """The data files of one location, all of one kind, in order, and those of the split chosen.
 
     Class lists are taken from ``files``, records from ``chosen``: a label means the same in every
-    split.
+    split. ``split`` is what was asked for, where a file holds several.
     """
 
     kind: str
@@ -44,6 +47,7 @@ class Located:
     files: tuple[DataFile, ...]
     chosen: tuple[DataFile, ...]
     class_names: tuple[str, ...] | None
+    split: Split = "all"
 
 
 def read_class_list(path: Path) -> tuple[str, ...] | None:
@@ -54,8 +58,8 @@ def read_class_list(path: Path) -> tuple[str, ...] | None:
     schema = table.get("schema") if isinstance(table, dict) else None
     if schema != CLASS_LIST_SCHEMA:
         raise ValueError(
-            f"{path} must have the schema {CLASS_LIST_SCHEMA!r}, got {schema!r:.60}: rename it if "
-            "it is another tool's"
+            f"{path} must have the schema {CLASS_LIST_SCHEMA!r}, got {schema!r:.60}: if it is "
+            "another tool's, rename it once its labels are in the data themselves"
         )
     names = table.get("class_names")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

@@ -1,42 +1,41 @@
-"""NumPy archives of `images` (or `arr_0`), `labels`, `class_names`, in shards; never a pickle."""
+"""NumPy archives of images, labels and class names, by split or not, in shards; never a pickle."""
 
 from __future__ import annotations
 
 import bisect
 import errno
-import io
 import itertools
-import math
 import struct
-import tokenize
+import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
+from dpgen.data.formats import npy
+from dpgen.data.formats.archive_keys import CLASS_NAMES, Keys, keys_by_split
 from dpgen.data.formats.blocks import Pieces
 from dpgen.data.formats.format import Format, Head, Writer
+from dpgen.data.formats.labels import settled
 from dpgen.data.formats.location import Located
+from dpgen.data.formats.npy import npy_header, read_array
 from dpgen.data.formats.records import (
     Records,
     array_records,
     as_labels,
     as_pixels,
     image_layout,
-    require_memory,
+    warn_of_dim,
 )
 from dpgen.data.formats.shards import Shard, new_file
-from dpgen.images.classes import MAX_CLASSES, NO_CLASSES, settle_classes
-from dpgen.storage.files import InPieces, open_file, refuse_bomb
+from dpgen.data.formats.splits import chosen_splits
+from dpgen.images.classes import MAX_CLASSES, NO_CLASSES
+from dpgen.storage.files import InPieces
 
-MAPPED_BYTES = 2**30  # images above this stay on disk where the archive stores them uncompressed
-IMAGE_KEYS = ("images", "arr_0")
-LABEL_KEYS = ("labels", "arr_1")
+LOOKED_AT = 4096  # images, of a set, for how much of their range they use
 ZIP_MAGIC = b"PK\x03\x04"
-HEADER_BYTES = 10_000  # of an array's header, which is one short line
 _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -50,9 +49,12 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Archive:
-    """One archive: ``pixels`` uint8 (N, H, W, C), ``labels`` int64 (N,), if any."""
+    """One split of an archive, or all of it: ``pixels`` uint8 (N, H, W, C), None where they are not
+    read; ``labels`` int64 or text (N,), if any.
+    """
 
     path: Path
+    split: str
     pixels: np.ndarray | None
     labels: np.ndarray | None
     class_names: tuple[str, ...] | None
@@ -88,8 +90,7 @@ def npz_records(
 
     Uncompressed archives above 1 GiB are mapped, not loaded. Without labels every label is 0.
     """
-    chosen = {file.path for file in located.chosen}
-    shards = [read_shard(file.path, value_range, file.path in chosen) for file in located.files]
+    shards = _read_shards(located, value_range)
     first = shards[0]
     for shard in shards:
         if shard.class_names != first.class_names:
@@ -103,19 +104,20 @@ def npz_records(
     root = str(located.root)
     names = first.class_names or NO_CLASSES
     declared = first.class_names is None and first.labels is not None
-    if declared:
-        names = settle_classes(None, classes, name=root, place="class_names in the archive")
-    arrays: list[np.ndarray] = []
-    labels: list[np.ndarray] = []
+    arrays = [shard.pixels for shard in shards if shard.pixels is not None]
     for shard in shards:
-        if shard.pixels is None:
-            continue
-        if arrays and shard.pixels.shape[1:] != arrays[0].shape[1:]:
+        if shard.pixels is not None and shard.pixels.shape[1:] != arrays[0].shape[1:]:
             raise ValueError(f"{shard.path} must have the image shape of the other archives")
-        arrays.append(shard.pixels)
-        labels.append(np.zeros(len(shard.pixels), int) if shard.labels is None else shard.labels)
-    kept = np.concatenate(labels)
-    if len(arrays) == 1 or sum(a.nbytes for a in arrays) <= MAPPED_BYTES:
+    kept = np.zeros(sum(map(len, arrays)), np.int64)
+    if first.labels is not None:
+        values = [value for shard in shards for value in _listed(shard.labels)]
+        found, names = settled(
+            values, classes, name=root, stated=first.class_names,
+            place="class_names in the archive",
+        )  # fmt: skip
+        read = [shard.pixels is not None for shard in shards for _ in _listed(shard.labels)]
+        kept = found[np.array(read, bool)]
+    if len(arrays) == 1 or sum(a.nbytes for a in arrays) <= npy.MAPPED_BYTES:
         whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
         return array_records("npz", whole, kept, names, root, classes_declared=declared)
     ends = list(itertools.accumulate(len(array) for array in arrays))
@@ -129,27 +131,57 @@ def npz_records(
     )
 
 
+def _read_shards(located: Located, value_range: tuple[float, float] | None) -> list[Archive]:
+    """The archives, by split where they hold several, the images of those that are read alone."""
+    keys = {file.path: keys_by_split(_arrays(file.path), file.path) for file in located.files}
+    found = {split for one in keys.values() for split in one}
+    if "" in found and len(found) > 1:
+        bare = next(path for path, one in keys.items() if "" in one)
+        raise ValueError(f"{bare} must tell the splits of its arrays like the other archives")
+    for file in located.files:
+        if file.split and not keys[file.path].keys() <= {"", file.split}:
+            raise ValueError(
+                f"{file.path} is named for {file.split} and holds {sorted(keys[file.path])}: "
+                "rename it"
+            )
+    wanted = chosen_splits(found, located.split, str(located.root))
+    chosen = {file.path for file in located.chosen}
+    return [
+        read_shard(path, value_range, path in chosen and split in wanted, split, one[split])
+        for path, one in keys.items()
+        for split in sorted(one)
+    ]
+
+
+def _listed(labels: np.ndarray | None) -> list[int | str]:
+    return [] if labels is None else labels.tolist()
+
+
+def _arrays(path: Path) -> list[str]:
+    """The names of an archive's arrays."""
+    names = [name.removesuffix(".npy") for name in _names(path)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path} must hold each array once, got {sorted(names)!s:.200}")
+    return names
+
+
 def read_shard(
-    path: Path, value_range: tuple[float, float] | None, with_pixels: bool
+    path: Path, value_range: tuple[float, float] | None, with_pixels: bool, split: str, keys: Keys
 ) -> Archive:
-    """Reads and checks one archive; ``with_pixels`` False leaves the images where they are."""
+    """Reads and checks one archive, or the arrays of one of its splits; ``with_pixels`` False
+    leaves the images where they are.
+    """
     try:
         with InPieces(path) as file, zipfile.ZipFile(file) as archive:
             file.limit = None  # the directory is read, what follows is held against its headers
-            names = [name.removesuffix(".npy") for name in archive.namelist()]
-            if len(set(names)) < len(names):
-                raise ValueError(f"{path} must hold each array once, got {sorted(names)!s:.200}")
-            unknown = sorted(set(names) - {*IMAGE_KEYS, *LABEL_KEYS, "class_names"})
-            images = [key for key in IMAGE_KEYS if key in names]
-            labels = [key for key in LABEL_KEYS if key in names]
-            if len(images) != 1 or len(labels) > 1 or unknown:
-                raise ValueError(
-                    f"{path} must hold images or arr_0, and at most labels and class_names, got "
-                    f"{sorted(names)!s:.200}"
-                )
-            found = as_labels(_read(archive, labels[0], path), str(path)) if labels else None
-            classes = _read(archive, "class_names", path) if "class_names" in names else None
-            pixels = _images(archive, images[0], path, value_range) if with_pixels else None
+            names = archive.namelist()
+            found = _labels(archive, keys.labels, path) if keys.labels else None
+            classes = (
+                read_array(archive, CLASS_NAMES, path) if f"{CLASS_NAMES}.npy" in names else None
+            )
+            pixels = (
+                _images(archive, keys.images, path, value_range, found) if with_pixels else None
+            )
     except (OSError, *_UNREADABLE) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # of the machine; EINVAL is a place before the start of the file
@@ -166,100 +198,51 @@ def read_shard(
             f"{path} must hold one label per image, got {len(pixels)} images and {len(found)} "
             "labels"
         )
-    return Archive(path, pixels, found, None if classes is None else _texts(classes, path))
+    stated = None if classes is None else _texts(classes, f"{path}: {CLASS_NAMES}")
+    return Archive(path, split, pixels, found, stated)
 
 
-def _texts(array: np.ndarray, path: Path) -> tuple[str, ...]:
+def _texts(array: np.ndarray, name: str) -> tuple[str, ...]:
     try:
         return tuple(array.tolist())
     except (ValueError, SystemError) as error:  # numbers that are no letters
-        raise ValueError(f"{path}: class_names must be text: {error}") from None
+        raise ValueError(f"{name} must be text: {error}") from None
+
+
+def _labels(archive: zipfile.ZipFile, key: str, path: Path) -> np.ndarray:
+    array = read_array(archive, key, path)
+    if array.dtype.kind == "U" and array.ndim == 1:
+        return np.array(_texts(array, f"{path}: {key}"))
+    return as_labels(array, f"{path}: {key}")
 
 
 def _images(
-    archive: zipfile.ZipFile, key: str, path: Path, value_range: tuple[float, float] | None
-) -> np.ndarray:
-    array = _read(archive, key, path)
+    archive: zipfile.ZipFile, key: str, path: Path, value_range: tuple[float, float] | None,
+    labels: np.ndarray | None,
+) -> np.ndarray:  # fmt: skip
+    array, name = read_array(archive, key, path), f"{path}: {key}"
     if array.ndim not in (3, 4):
+        raise ValueError(f"{name} must be (N, H, W) or (N, H, W, C), got shape {array.shape}")
+    if array.ndim == 3 and array.shape[2] in (1, 3):
         raise ValueError(
-            f"{path}: {key} must be (N, H, W) or (N, H, W, C), got shape {array.shape}"
+            f"{name} must be (N, H, W) or (N, H, W, C), got shape {array.shape}, which is one "
+            "picture or a set of narrow grey ones: save images[None] if it is one picture, "
+            "images[..., None] if it is a set"
+        )
+    if array.ndim == 3 and len(array) == 3 and labels is None:
+        warnings.warn(
+            f"{name}, {array.shape}, is read as three grey pictures: if it is one in colour, save "
+            "images.transpose(1, 2, 0)[None]",
+            stacklevel=2,
         )
     array = array[..., None] if array.ndim == 3 else array
     if len(array):
-        image_layout(array.shape, f"{path}: {key}")
-    return as_pixels(array, f"{path}: {key}", value_range)
-
-
-def _read(archive: zipfile.ZipFile, key: str, path: Path) -> np.ndarray:
-    """One array; its header is held against the size of the file before anything is allocated."""
-    info = archive.getinfo(f"{key}.npy")
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{path}: {key} must be stored or deflated, as numpy.savez does it")
-    with archive.open(info) as file:
-        _check_header_length(file.read(12), f"{path}: {key}")
-    with archive.open(info) as file:
-        shape, fortran, dtype = _read_header(file, f"{path}: {key}")
-        start, promised = file.tell(), math.prod(shape) * dtype.itemsize
-        if info.file_size - start != promised:
-            raise ValueError(
-                f"{path}: {key} must hold the {promised} bytes its header promises, got "
-                f"{info.file_size - start}"
-            )
-        if promised > MAPPED_BYTES and info.compress_type == zipfile.ZIP_STORED and not fortran:
-            while file.read(2**24):  # to the end: there the zip checksum is compared
-                pass
-            return np.memmap(path, dtype, "r", _data_offset(path, info) + start, shape)
-        cure = "save it uncompressed (numpy.savez), it is then read lazily"
-        require_memory(promised, path, cure)
-        refuse_bomb(promised, info.compress_size, f"{path}: {key}", cure)
-        data = file.read()
-    if len(data) != promised:
-        raise ValueError(f"{path}: {key} is truncated: {len(data)} of {promised} bytes")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
-
-
-def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
-    try:
-        version = np.lib.format.read_magic(file)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }
-        shape, fortran, dtype = read[version](file)
-    except (
-        ValueError, TypeError, LookupError, SyntaxError, OverflowError, RecursionError, MemoryError,
-        AttributeError, tokenize.TokenError,
-    ) as error:  # fmt: skip
-        raise ValueError(f"{name} must be a plain array: {error!s:.200}") from error
-    if dtype.hasobject:
-        raise ValueError(f"{name} must hold numbers, got pickled objects, which are never loaded")
-    if dtype.kind not in "biufcSU" or not dtype.itemsize or min(shape, default=0) < 0:
-        raise ValueError(f"{name} must hold numbers, got {dtype} of shape {shape}")
-    return shape, fortran, dtype
-
-
-def _check_header_length(head: bytes, name: str) -> None:
-    """Refuses a header that announces more than it can need; NumPy would read all of it first."""
-    length = int.from_bytes(head[8 : 10 if head[6:7] == b"\1" else 12], "little")
-    if length > HEADER_BYTES:
-        raise ValueError(f"{name} must have a header of at most {HEADER_BYTES} bytes, got {length}")
-
-
-def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
-    """Finds where the bytes of a stored member begin: after a local header of varying length."""
-    with open_file(path) as file:
-        file.seek(info.header_offset + 26)
-        lengths = struct.unpack("<HH", file.read(4))
-    return info.header_offset + 30 + int(sum(lengths))
-
-
-def npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
-    """The header of an .npy file, for writing an array piece by piece."""
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        buffer, {"descr": dtype, "fortran_order": False, "shape": shape}
-    )
-    return buffer.getvalue()
+        image_layout(array.shape, name)
+    pixels = as_pixels(array, name, value_range)
+    if len(pixels):
+        some = pixels[:: -(-len(pixels) // LOOKED_AT)]
+        warn_of_dim(int(some.min()), int(some.max()), name, value_range)
+    return pixels
 
 
 def write_npz(shard: Shard, pieces: Pieces) -> None:

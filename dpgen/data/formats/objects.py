@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,9 +11,18 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from dpgen.data.formats.labels import label_name, settled
 from dpgen.data.formats.location import Split
 from dpgen.data.formats.pictures import CHANNELS, as_array
-from dpgen.data.formats.records import Records, array_records, as_labels, as_pixels, image_layout
+from dpgen.data.formats.records import (
+    Records,
+    array_records,
+    as_labels,
+    as_pixels,
+    image_layout,
+    warn_of_dim,
+)
+from dpgen.data.formats.splits import split_of
 from dpgen.images.classes import NO_CLASSES, settle_classes
 from dpgen.images.images import Images, to_uint8
 
@@ -91,16 +101,20 @@ def object_records(
     first = decode(0)
     fits = len(dataset) * first.size <= KEPT_BYTES
     pixels = np.empty((len(dataset), *first.shape), np.uint8) if fits else None
+    low, high = 255, 0
     found: list[object] = []
     for index in range(len(dataset)):
         item, label = item_fn(index)
         found.append(label)
         if pixels is not None:
             array = item_pixels(item, name_of(index), value_range)
+            low, high = min(low, int(array.min())), max(high, int(array.max()))
             if array.shape == first.shape:
                 pixels[index] = array
             else:
                 pixels = None
+    if pixels is not None:
+        warn_of_dim(low, high, word, value_range)
     labelled = [label is not None for label in found]
     if any(labelled) != all(labelled):
         raise ValueError(
@@ -110,12 +124,13 @@ def object_records(
         return Records(
             kind, np.zeros(len(found), np.int64), names or NO_CLASSES, decode, name_of, pixels
         )
-    labels = as_labels([_whole(label, name_of(i)) for i, label in enumerate(found)], word)
-    place = "a ClassLabel column" if hugging_face else "its `classes`"
-    return Records(
-        kind, labels, settle_classes(names, classes, name=word, place=place), decode, name_of,
-        pixels, classes_declared=names is None,
+    labels, settled_names = settled(
+        [_value(label, name_of(i)) for i, label in enumerate(found)], classes, name=word,
+        stated=names, place="a ClassLabel column" if hugging_face else "its `classes`",
     )  # fmt: skip
+    return Records(
+        kind, labels, settled_names, decode, name_of, pixels, classes_declared=names is None
+    )
 
 
 def item_pixels(item: object, name: str, value_range: tuple[float, float] | None) -> np.ndarray:
@@ -148,7 +163,9 @@ def item_pixels(item: object, name: str, value_range: tuple[float, float] | None
     return np.ascontiguousarray(as_pixels(array, name, value_range))
 
 
-def _whole(label: object, name: str) -> int:
+def _value(label: object, name: str) -> int | str:
+    if isinstance(label, str):
+        return label
     try:
         value: Any = label.item() if isinstance(label, torch.Tensor) else label
         return operator.index(value)
@@ -157,8 +174,10 @@ def _whole(label: object, name: str) -> int:
 
 
 def _of_split(splits: Mapping[str, Any], split: Split) -> Any:  # noqa: ANN401
-    if split in splits:
-        return splits[split]
+    """The one split of a mapping that is called so, or by another word for it, as ``Testing``."""
+    named = [key for key in splits if split_of(str(key)) == split]
+    if split in splits or len(named) == 1:
+        return splits[split if split in splits else named[0]]
     if split == "all" and len(splits) == 1:
         return next(iter(splits.values()))
     raise ValueError(
@@ -189,11 +208,18 @@ def _hugging_face(dataset: Any) -> tuple[Item, tuple[str, ...] | None]:  # noqa:
     """Items of a Hugging Face data set: its Image column and, if any, its ClassLabel column."""
     kinds = {name: type(feature).__name__ for name, feature in dataset.features.items()}
     image = _only_column(kinds, "Image", "image")
-    label = _only_column(kinds, "ClassLabel", "label")
+    label = _only_column(kinds, "ClassLabel", "label") or label_name(
+        [name for name, kind in kinds.items() if kind != "Image"], "the data set"
+    )
     if image is None:
         raise ValueError(f"the data set must have an Image column, got {kinds}")
-    if label is None and "label" in kinds:
-        label = "label"
+    if label is None and len(kinds) > 1:
+        warnings.warn(
+            f"the data set has no column that is named like labels; passed over: "
+            f"{', '.join(name for name in kinds if name != image)!s:.200}. Rename the one that "
+            "holds labels to 'label'",
+            stacklevel=2,
+        )
     names = getattr(dataset.features[label], "names", None) if label else None
 
     def item_of(index: int) -> tuple[object, object]:

@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 
 from dpgen.data.formats.blocks import Pieces
+from dpgen.data.formats.columns import columns_of, label_values, refuse_split_column
 from dpgen.data.formats.format import Format, Head, Writer
+from dpgen.data.formats.labels import settled
 from dpgen.data.formats.location import Located
 from dpgen.data.formats.pictures import decode_picture, encode_png, png_bytes
-from dpgen.data.formats.records import Records, as_labels, check_labels, require_memory
+from dpgen.data.formats.records import Records, require_memory
 from dpgen.data.formats.shards import Shard, new_file
-from dpgen.images.classes import NO_CLASSES, settle_classes
-from dpgen.storage.files import BOMB_BYTES, BOMB_RATIO, parse_json, refuse_bomb, size_of
+from dpgen.images.classes import NO_CLASSES
+from dpgen.storage.files import BOMB_BYTES, BOMB_RATIO, refuse_bomb, size_of
 
 
 def pyarrow_parquet() -> Any:  # noqa: ANN401
@@ -47,31 +49,36 @@ def parquet_records(
     sets belong in a folder or in tar shards.
     """
     parts: list[tuple[Any, str, int]] = []  # pictures, their file, the row of the first of them
-    labels: list[np.ndarray] = []
+    values: list[int | str] = []
+    read: list[bool] = []
     known: tuple[str | None, tuple[str, ...] | None] | None = None
     chosen = {file.path for file in located.chosen}
-    for path in (file.path for file in located.files):
-        table, image, label, names = _read(path, path in chosen)
+    for path, split in ((file.path, file.split) for file in located.files):
+        by_column = located.split != "all" and not split
+        table, image, label, names = _read(path, path in chosen, by_column)
         known = known or (label, names)
         if known != (label, names):
             raise ValueError(
                 f"{path} must have the label column and class names of the other files"
             )
-        found = _labels(table.column(label), str(path)) if label else np.zeros(len(table), np.int64)
+        found = label_values(table.column(label), str(path)) if label else [0] * len(table)
         if names:
-            check_labels(found, len(names), str(path))
+            settled(found, None, name=str(path), stated=names)
+        values += found
+        read += [path in chosen] * len(found)
         if path in chosen:
-            labels.append(found)
             row = 0
             for chunk in table.column(image).chunks:
                 parts.append((chunk, str(path), row))
                 row += len(chunk)
     ends = list(itertools.accumulate(len(chunk) for chunk, _, _ in parts))
     declared = label is not None and names is None
-    if declared:
-        names = settle_classes(
-            None, classes, name=str(located.root), place="a ClassLabel in the schema"
-        )
+    labels = np.zeros(len(values), np.int64)
+    if label is not None:
+        labels, names = settled(
+            values, classes, name=str(located.root), stated=names,
+            place="a ClassLabel in the schema",
+        )  # fmt: skip
 
     def name_of(index: int) -> str:
         part = bisect.bisect_right(ends, index)
@@ -90,13 +97,21 @@ def parquet_records(
         return decode_picture(data, name_of(index))
 
     return Records(
-        "parquet", np.concatenate(labels), names or NO_CLASSES, decode, name_of,
+        "parquet", labels[np.array(read, bool)], names or NO_CLASSES, decode, name_of,
         classes_declared=declared,
     )  # fmt: skip
 
 
-def _read(path: Path, with_pictures: bool) -> tuple[Any, str, str | None, tuple[str, ...] | None]:
-    """One file: its table, the names of its columns of images and of labels, and its classes."""
+def _read(
+    path: Path, with_pictures: bool, by_column: bool
+) -> tuple[Any, str, str | None, tuple[str, ...] | None]:
+    """One file: its table, the names of its columns of images and of labels, and its classes.
+
+    Args:
+        path: of the file.
+        with_pictures: whether its pictures are read.
+        by_column: whether a column of splits would have to be obeyed, which is refused.
+    """
     parquet = pyarrow_parquet()
     import pyarrow as pa
 
@@ -104,7 +119,9 @@ def _read(path: Path, with_pictures: bool) -> tuple[Any, str, str | None, tuple[
     most = max(BOMB_BYTES, BOMB_RATIO * size)
     try:
         with _fence(3 * most), parquet.ParquetFile(path, pre_buffer=False) as file:
-            image, label, names = _columns(file.schema_arrow, str(path))
+            image, label, names = columns_of(file.schema_arrow, str(path))
+            if by_column:
+                refuse_split_column(file.schema_arrow.names, str(path))
             taken = ([image] if with_pictures else []) + ([label] if label else [])
             if with_pictures:
                 require_memory(_unpacked(file), path, cure)
@@ -173,82 +190,6 @@ def picture_table(
     rows = [{"bytes": data, "path": name} for data, name in zip(pictures, names, strict=True)]
     columns = [pa.array(rows, schema.field("image").type), pa.array(labels, pa.int64())]
     return pa.Table.from_arrays(columns, schema=schema)
-
-
-def _columns(schema: Any, name: str) -> tuple[str, str | None, tuple[str, ...] | None]:  # noqa: ANN401
-    """The image column, the label column or None, and the class names or None."""
-    import pyarrow as pa
-
-    features = _features((schema.metadata or {}).get(b"huggingface"), name)
-    types = {key: value.get("_type") for key, value in features.items()}
-    images = [key for key, kind in types.items() if kind == "Image"] or [
-        field.name
-        for field in schema
-        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
-    ]
-    labels = [key for key, kind in types.items() if kind == "ClassLabel"] or [
-        field.name for field in schema if field.name == "label"
-    ]
-    image, label = _one(images, "image", name), _one(labels, "label", name)
-    if image is None or not _holds_pictures(schema, image):
-        raise ValueError(
-            f"{name} must have an image column of {{bytes, path}}, got {schema.names!s:.200}"
-        )
-    if label is not None and schema.get_field_index(label) < 0:
-        raise ValueError(f"{name} must have one column {label!r:.60}, got {schema.names!s:.200}")
-    names = features.get(label, {}).get("names") if label else None
-    if names and not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
-        raise ValueError(f"{name}: class names must be a list of text, got {names!r:.200}")
-    return image, label, tuple(names) if names else None
-
-
-def _features(metadata: bytes | None, name: str) -> dict[str, dict[str, Any]]:
-    """Reads what Hugging Face says of each column, where it says it."""
-    if not metadata:
-        return {}
-    try:
-        features = parse_json(metadata.decode(), "it")["info"]["features"]
-        return {key: value for key, value in features.items() if isinstance(value, dict)}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{name}: the Hugging Face metadata of its schema cannot be read: {error}"
-        ) from error
-
-
-def _holds_pictures(schema: Any, column: str) -> bool:  # noqa: ANN401
-    """Returns whether there is one column of this name, of encoded pictures with or without a
-    path.
-    """
-    import pyarrow as pa
-
-    index = schema.get_field_index(column)  # -1, too, where two have this name
-    if index < 0:
-        return False
-    kind = schema.field(index).type
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        kind = kind.field("bytes").type
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _one(columns: list[str], preferred: str, name: str) -> str | None:
-    if preferred in columns:
-        return preferred
-    if len(columns) > 1:
-        raise ValueError(
-            f"{name} must have one {preferred} column, got {columns!s:.200}: rename one to "
-            f"{preferred!r}"
-        )
-    return columns[0] if columns else None
-
-
-def _labels(column: Any, name: str) -> np.ndarray:  # noqa: ANN401
-    if column.null_count:
-        raise ValueError(f"{name}: every record must have a label, got {column.null_count} without")
-    import pyarrow as pa
-
-    if not pa.types.is_integer(column.type):
-        raise ValueError(f"{name}: labels must be whole numbers, got {column.type!s:.60}")
-    return as_labels(column.to_numpy(), name)
 
 
 def _unpacked(file: Any) -> int:  # noqa: ANN401

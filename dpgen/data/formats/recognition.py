@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import gzip
-import re
+import os
 import struct
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 from dpgen.data.formats.format import Head
+from dpgen.data.formats.listing import (
+    listed,
+    refuse_foreign_labels,
+    stylegan_labels,
+    with_labels,
+)
 from dpgen.data.formats.location import (
     CLASS_LIST,
+    HIDDEN,
     DataFile,
     Located,
     Split,
     read_class_list,
     visible,
 )
+from dpgen.data.formats.splits import ORDER, OTHER, choose, folder_splits, split_of
 from dpgen.data.formats.table import FOLDER, FORMATS, find, named_files
 from dpgen.storage.files import open_file
 
 HEAD_BYTES = 512
 GZIP_MAGIC = b"\x1f\x8b"
-_SPLIT_WORD = {"train": "train", "test": "test", "t10k": "test"}
 
 
 def locate(path: Path, split: Split) -> Located:
@@ -43,36 +51,104 @@ def locate(path: Path, split: Split) -> Located:
             raise ValueError(f"{path} is no data set: {cure}")
         files, root = [DataFile(path, "")], path.parent
     else:
-        (kind, files), root = _scan(path), path
-    names = read_class_list(root / CLASS_LIST) if find(kind).reads_class_list else None
-    return Located(kind, root, tuple(files), tuple(_choose(files, split, path)), names)
+        (kind, files), root = _scan(path, split), path
+    foreign = kind == FOLDER and stylegan_labels(root / CLASS_LIST) is not None
+    lists = find(kind).reads_class_list and not foreign
+    names = read_class_list(root / CLASS_LIST) if lists else None
+    return Located(kind, root, tuple(files), tuple(choose(files, split, path)), names, split)
 
 
-def _scan(folder: Path) -> tuple[str, list[DataFile]]:
-    inner = {entry.name: entry for entry in visible(folder) if entry.is_dir()}
-    if {"train", "test"} <= set(inner):
-        (kind, train), (other, test) = _scan_level(inner["train"]), _scan_level(inner["test"])
-        if kind != other:
+def _scan(folder: Path, split: Split) -> tuple[str, list[DataFile]]:
+    entries = visible(folder)
+    inner = {entry.name: entry for entry in entries if entry.is_dir()}
+    told = listed(folder, [entry.name for entry in entries])
+    stated = (read_class_list(folder / CLASS_LIST) or ()) if inner and told is None else ()
+    splits = {} if inner.keys() <= set(stated) else folder_splits(list(inner), folder, split)
+    if told is not None:
+        files = with_labels(*told, _pictures_below(folder))
+        return FOLDER, [_in_folder(file, folder, splits) for file in files]
+    if not splits:
+        kind, files = _scan_level(folder)
+        return kind, [replace(f, split=f.split or _named_split(f, kind)) for f in files]
+    kinds: dict[str, str] = {}
+    files = []
+    for name, found in sorted(splits.items(), key=lambda one: (ORDER.index(one[1]), one[0])):
+        if found == OTHER:
+            _refuse_data(inner[name], folder, splits)
+            continue
+        kinds[name], level = _scan_level(inner[name])
+        for file in level:
+            own = file.split or ("" if kinds[name] == FOLDER else split_of(file.path.name))
+            if own not in ("", found):
+                raise ValueError(
+                    f"{file.path} is named for {own}, and its folder for {found}: rename one"
+                )
+            files.append(replace(file, split=found))
+    (first, kind), *others = kinds.items()
+    for name, other in others:
+        if other != kind:
             raise ValueError(
-                f"{folder} must hold one kind of data, got {kind} in train/ and {other} in test/"
+                f"{folder} must hold one kind of data, got {kind} in {first}/ and {other} in "
+                f"{name}/"
             )
-        loose = [entry for entry in visible(folder) if entry.is_file() and _kind(entry)]
-        if loose:
-            raise ValueError(
-                f"{folder} must not hold data beside train/ and test/, got {loose[0].name}"
-            )
-        files = [DataFile(f.path, "train", f.class_name) for f in train]
-        files += [DataFile(f.path, "test", f.class_name) for f in test]
-        others = [name for name in inner if name not in ("train", "test")]
-        return kind, files + [DataFile(inner[name], "other") for name in others]
-    kind, files = _scan_level(folder)
-    if kind == FOLDER:
-        return kind, files
-    return kind, [DataFile(f.path, _named_split(f.path.name, kind)) for f in files]
+    loose = [entry for entry in entries if entry.is_file() and _kind(entry)]
+    if loose:
+        raise ValueError(
+            f"{folder} must not hold data beside {first}/{_and_others(others)}, got {loose[0].name}"
+        )
+    return kind, files
+
+
+def _and_others(others: list[tuple[str, str]]) -> str:
+    return "".join(f" and {name}/" for name, _ in others)
+
+
+def _in_folder(file: DataFile, folder: Path, splits: dict[str, str]) -> DataFile:
+    """A listed picture with the split of its folder, or of its name, where the list says none."""
+    top, *below = file.path.relative_to(folder).parts
+    found = splits.get(top, "") if below else ""
+    if file.split and found not in ("", OTHER, file.split):
+        raise ValueError(
+            f"{file.path} is listed for {file.split}, and its folder is for {found}: correct one"
+        )
+    own = file.split or ("" if found == OTHER else found) or _named_split(file, FOLDER)
+    return replace(file, split=own)
+
+
+def _refuse_data(beside: Path, folder: Path, splits: dict[str, str]) -> None:
+    """Refuses data in a folder beside those of the splits."""
+    for place, _, names in os.walk(beside):
+        for name in sorted(names):
+            if name[0] != "." and name not in HIDDEN and _kind(Path(place, name)):
+                first = min(splits, key=lambda name: ORDER.index(splits[name]))
+                raise ValueError(
+                    f"{beside} holds data, {name}, of no split, beside {first}/: move it away, or "
+                    f"point at {folder / first} itself"
+                )
+
+
+def _pictures_below(folder: Path) -> list[Path]:
+    """The pictures in a folder and below, sorted; other kinds of data are refused."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "." and name not in HIDDEN]
+        for name in names:
+            path = Path(place, name)
+            if name[0] == "." or name in HIDDEN or (kind := _kind(path)) is None:
+                continue
+            if kind != FOLDER:
+                raise ValueError(
+                    f"{folder} must hold one kind of data, got folder and {kind}: move {name} away"
+                )
+            found.append(path)
+    return sorted(found)
 
 
 def _scan_level(folder: Path) -> tuple[str, list[DataFile]]:
     entries = visible(folder)
+    told = listed(folder, [entry.name for entry in entries])
+    if told is not None:
+        return FOLDER, with_labels(*told, _pictures_below(folder))
     inner = [entry for entry in entries if entry.is_dir()]
     kinds = {entry: _kind(entry) for entry in entries if not entry.is_dir()}
     data = [entry for entry, kind in kinds.items() if kind]
@@ -86,6 +162,8 @@ def _scan_level(folder: Path) -> tuple[str, list[DataFile]]:
             f"{folder} must hold data files or sub-folders, got {data[0].name} and "
             f"{inner[0].name}/: move one away"
         )
+    if found in ([FOLDER], []):
+        refuse_foreign_labels(folder, [entry.name for entry, kind in kinds.items() if not kind])
     if found:
         return found[0], [DataFile(entry, "", None) for entry in data]
     if not inner:
@@ -100,7 +178,8 @@ def _class_files(folder: Path) -> list[DataFile]:
     for entry in entries:
         if entry.is_dir():
             raise ValueError(
-                f"class folder {folder} must hold pictures only, got the folder {entry.name}/"
+                f"class folder {folder} must hold pictures only, got the folder {entry.name}/: "
+                f"point at {folder} if its folders are splits or classes"
             )
     kind = _kind(entries[0])
     if kind not in (FOLDER, None):
@@ -110,27 +189,12 @@ def _class_files(folder: Path) -> list[DataFile]:
     return [DataFile(entry, "", folder.name) for entry in entries]
 
 
-def _named_split(name: str, kind: str) -> str:
-    """train-00000.npz is of split train; IDX names may have a prefix, emnist-letters-train-..."""
-    start = r"(?:^|[-_.])" if find(kind).prefixed_splits else r"^"
-    found = re.search(start + r"(train|test|t10k)(?=[-_.]|$)", name)
-    return _SPLIT_WORD[found[1]] if found else ""
-
-
-def _choose(files: list[DataFile], split: Split, path: Path) -> list[DataFile]:
-    others = sorted(file.path.name for file in files if file.split == "other")
-    if split == "all" and others:
-        raise ValueError(
-            f"split all would leave out {path / others[0]}: name train or test, or point inside"
-        )
-    names = {file.split for file in files} & {"train", "test"}
-    if split == "all" or not names:
-        return files
-    if split not in names:
-        raise ValueError(
-            f"{path} has no {split} split, only {names.pop()}: use --split all or name that one"
-        )
-    return [file for file in files if file.split == split]
+def _named_split(file: DataFile, kind: str) -> str:
+    """The split that a file's name tells; of a picture behind the name of its class."""
+    name = file.path.name
+    if kind == FOLDER and file.class_name and name.lower().startswith(file.class_name.lower()):
+        name = name[len(file.class_name) :]
+    return split_of(name)
 
 
 def _kind(path: Path) -> str | None:

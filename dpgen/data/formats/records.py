@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,17 +71,27 @@ def array_records(
 
 
 def as_labels(values: object, name: str) -> np.ndarray:
-    """The labels as int64 (N,); anything but whole numbers of at least 0 is refused."""
+    """The labels, (N,) or (N, 1), as int64 (N,); anything but whole numbers of at least 0 is
+    refused.
+    """
     labels = np.asarray(values)
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"{name}: labels must be whole numbers of shape (N,), got {labels.dtype} {labels.shape}"
+            f"{name}: labels must be whole numbers of shape (N,), got {labels.dtype} "
+            f"{labels.shape}: {_label_cure(labels)}"
         )
     if labels.dtype == np.uint64 and len(labels) and labels.max() > np.iinfo(np.int64).max:
         raise ValueError(f"{name}: labels must fit int64, got {labels.max()}")
     labels = labels.astype(np.int64)
     check_labels(labels, None, name)
     return labels
+
+
+def _label_cure(labels: np.ndarray) -> str:
+    if labels.ndim == 2:
+        return "a record is of one class: save labels.argmax(1) if each row marks one"
+    return "save them as labels.astype(int)" if labels.ndim == 1 else "a record is of one class"
 
 
 def check_labels(labels: np.ndarray, n_classes: int | None, name: str) -> None:
@@ -150,6 +161,29 @@ def as_pixels(array: Any, name: str, value_range: tuple[float, float] | None) ->
             raise ValueError(f"{name}: every pixel must be {where}, got {bad:g}")
         scaled[start : start + piece] = np.rint((values - low) / (high - low) * 255)
     return scaled.reshape(array.shape)
+
+
+def warn_of_dim(
+    low: int, high: int, name: str, value_range: tuple[float, float] | None
+) -> None:
+    """Warns whoever opens the data, on their own screen, of pixels that use a small part of their
+    range: half of the one declared, an eighth of 8 bits.
+
+    Args:
+        low, high: the least and the largest pixel, of 0..255.
+        name: of the data, for the message.
+        value_range: black and white, as declared; None for uint8.
+    """
+    if high >= 32 if value_range is None else high - low >= 130:
+        return
+    black, white = value_range or (0, 255)
+    first, last = (black + pixel / 255 * (white - black) for pixel in (low, high))
+    cure = "declare --value-range" if value_range else "scale them to 0..255"
+    warnings.warn(
+        f"{name}: the pixels lie in {first:.3g}..{last:.3g} and black and white are {black:g} and "
+        f"{white:g}: {cure} if that is not what they mean",
+        stacklevel=2,
+    )
 
 
 def check_value_range(value_range: tuple[float, float] | None) -> None:

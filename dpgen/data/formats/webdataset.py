@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import io
 import tarfile
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
 
 import numpy as np
 
 from dpgen.data.formats.blocks import Pieces
 from dpgen.data.formats.format import Format, Head, Writer
-from dpgen.data.formats.location import CLASS_LIST, Located
-from dpgen.data.formats.pictures import LARGEST_FILE, decode_picture, encode_png, png_bytes
-from dpgen.data.formats.records import Records, as_labels
+from dpgen.data.formats.labels import settled
+from dpgen.data.formats.location import CLASS_LIST, DataFile, Located
+from dpgen.data.formats.pair_labels import pair_labels
+from dpgen.data.formats.pairs import BLOCK, Pair, read_pairs
+from dpgen.data.formats.pictures import decode_picture, encode_png, png_bytes
+from dpgen.data.formats.records import Records
 from dpgen.data.formats.shards import Shard, new_file, numbered
-from dpgen.images.classes import NO_CLASSES, settle_classes
-from dpgen.storage.files import TEXT_BYTES, InPieces, open_file, parse_json
-
-PICTURE_SUFFIXES = {"png", "jpg", "jpeg"}
-LABEL_FORMS = {"cls": "a whole number", "json": "JSON"}
-BLOCK = 512
-
-
-@dataclass
-class Pair:
-    """What one key of a shard holds: where its picture lies (offset, size) and its label."""
-
-    key: str
-    picture: tuple[int, int] | None = None
-    labels: dict[str, int] = field(default_factory=dict)
+from dpgen.data.formats.splits import AMBIGUOUS, choose, is_split_folder, split_of
+from dpgen.images.classes import NO_CLASSES
+from dpgen.storage.files import open_file
 
 
 def recognise(head: Head) -> bool:
@@ -57,122 +45,56 @@ def archive_records(
     Class names come from dataset.json beside the shards, else they are declared. Other members of a
     key, such as captions, belong to no record and are passed over.
     """
-    chosen = {file.path for file in located.chosen}
-    places: list[tuple[Path, str, int, int]] = []
-    labels: list[int | None] = []
-    for file in located.files:
-        for pair in read_pairs(file.path):
-            label = pair.labels.get("cls", pair.labels.get("json"))
-            if file.path in chosen and pair.picture is not None:
-                places.append((file.path, pair.key, *pair.picture))
-                labels.append(label)
+    pairs = [(file, pair) for file in located.files for pair in read_pairs(file.path)]
+    read = _read(located, pairs)
+    stated = located.class_names
+    values = pair_labels([(file.path, pair) for file, pair in pairs], stated or classes)
+    chosen = [(f.path, pair) for (f, pair), one in zip(pairs, read, strict=True) if one]
 
     def name_of(index: int) -> str:
-        return f"{places[index][0]}: {places[index][1]}"
+        path, pair = chosen[index]
+        return f"{path}: {pair.key}"
 
     def decode(index: int) -> np.ndarray:
-        path, _, offset, size = places[index]
+        path, pair = chosen[index]
+        offset, size = pair.picture
         with open_file(path) as shard:
             shard.seek(offset)
             return decode_picture(shard.read(size), name_of(index))
 
-    missing = [label is None for label in labels]
-    if any(missing) and not all(missing):
-        raise ValueError(
-            f"{name_of(missing.index(True))} must have a label, .cls or .json, like the other "
-            "records"
-        )
-    if all(missing):
+    if values is None:
         return Records(
-            "webdataset",
-            np.zeros(len(places), np.int64),
-            located.class_names or NO_CLASSES,
-            decode,
-            name_of,
+            "webdataset", np.zeros(len(chosen), np.int64), stated or NO_CLASSES, decode, name_of
         )
-    root, stated = str(located.root), located.class_names
-    found = as_labels(labels, root)
-    names = settle_classes(stated, classes, name=root, place=f"class_names in {CLASS_LIST}")
-    return Records(
-        "webdataset", found, names, decode, name_of, classes_declared=stated is None
-    )
+    labels, names = settled(
+        values, classes, name=str(located.root), stated=stated,
+        place=f"class_names in {CLASS_LIST}",
+    )  # fmt: skip
+    kept = labels[np.array(read, bool)]
+    return Records("webdataset", kept, names, decode, name_of, classes_declared=stated is None)
 
 
-def read_pairs(path: Path) -> list[Pair]:
-    """The keys of one shard in order.
-
-    A cut shard, a link, a device and a name that leaves the folder are errors.
-    """
-    pairs: dict[str, Pair] = {}
-    end = 0
-    try:
-        with InPieces(path) as headers, open_file(path) as raw:
-            archive = tarfile.open(fileobj=headers, mode="r:")
-            for member in archive:
-                archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all of them
-                if member.size < 0:
-                    raise ValueError(f"{path} is damaged: {member.name} has {member.size} bytes")
-                name = PurePosixPath(member.name)
-                if name.is_absolute() or ".." in name.parts:
-                    raise ValueError(f"{path} must hold relative names only, got {member.name!r}")
-                if member.issparse() or not (member.isfile() or member.isdir()):
-                    raise ValueError(
-                        f"{path} must hold plain files only, {member.name!r} is a link or a device"
-                    )
-                end = member.offset_data + -(-member.size // BLOCK) * BLOCK
-                stem, _, suffix = name.name.partition(".")
-                if member.isdir() or not stem:
-                    continue
-                key = str(name.with_name(stem))
-                pair = pairs.setdefault(key, Pair(key))
-                _add(pair, suffix.lower(), member, raw, path)
-            # tarfile takes a damaged header or a cut for the end: the end is a block of zeros.
-            raw.seek(end)
-            if raw.read(BLOCK) != bytes(BLOCK):
-                raise ValueError(
-                    f"{path} is damaged or truncated behind byte {end}: no end of archive there"
-                )
-    except (tarfile.TarError, EOFError, OverflowError, LookupError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged or truncated: {error}") from error
-    for pair in pairs.values():
-        if pair.picture is None and pair.labels:
-            raise ValueError(f"{path}: {pair.key} has a label and no picture (png, jpg)")
-    return list(pairs.values())
+def _read(located: Located, pairs: list[tuple[DataFile, Pair]]) -> list[bool]:
+    """Which records are of the split that is read."""
+    splits = [file.split or pair.split or _split_in(pair.key) for file, pair in pairs]
+    if located.split == "all" or not any(splits):
+        return [True] * len(pairs)
+    files = [
+        DataFile(file.path / pair.key, split)
+        for (file, pair), split in zip(pairs, splits, strict=True)
+    ]
+    chosen = {file.path for file in choose(files, located.split, located.root)}
+    return [file.path in chosen for file in files]
 
 
-def _add(pair: Pair, suffix: str, member: tarfile.TarInfo, raw: BinaryIO, path: Path) -> None:
-    limit = LARGEST_FILE if suffix in PICTURE_SUFFIXES else TEXT_BYTES
-    if suffix in {*PICTURE_SUFFIXES, *LABEL_FORMS} and member.size > limit:
-        raise ValueError(
-            f"{path}: {member.name} must have at most {limit} bytes, got {member.size}"
-        )
-    if suffix in PICTURE_SUFFIXES:
-        if pair.picture is not None:
-            raise ValueError(f"{path}: {pair.key} must have one picture, got two")
-        pair.picture = (member.offset_data, member.size)
-    if suffix not in LABEL_FORMS:
-        return
-    raw.seek(member.offset_data)
-    data = raw.read(member.size)
-    try:
-        if suffix == "cls":
-            value: Any = int(data)
-        else:  # other tools put more beside the label, with NaN for what they do not know
-            value = parse_json(data.decode(), "it", finite=False)
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: {member.name} must be {LABEL_FORMS[suffix]}, got {data[:40]!r} "
-            f"({error!s:.100})"
-        ) from None
-    if suffix == "json":
-        if not isinstance(value, dict) or "label" not in value:
-            return
-        value = value["label"]
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError(
-                f"{path}: {member.name} must have a whole number as label, got {value!r:.60}"
-            )
-    pair.labels[suffix] = value
+def _split_in(key: str) -> str:
+    """The split that the folders of a key tell, else its name."""
+    *folders, name = key.split("/")
+    told = {split_of(folder) for folder in folders if is_split_folder(folder)}
+    if told:
+        return told.pop() if len(told) == 1 else AMBIGUOUS
+    last = folders[-1].lower() if folders else ""
+    return split_of(name[len(last) :] if last and name.lower().startswith(last) else name)
 
 
 def write_webdataset(shard: Shard, pieces: Pieces) -> None:

@@ -50,12 +50,19 @@ def test_train_and_test_folders_are_splits_with_one_class_list(tmp_path: Path) -
     assert open_source(tmp_path).read(range(3))[0][:, 0, 0, 0].tolist() == [1, 2, 3]
 
 
-def test_a_third_split_is_not_left_out_in_silence(tmp_path: Path) -> None:
-    for split in ("train", "test", "val"):
-        picture(tmp_path / split / "a/0.png")
+def test_validation_is_a_third_split_and_a_folder_of_no_split_is_refused(tmp_path: Path) -> None:
+    for i, split in enumerate(("train", "test", "val")):
+        picture(tmp_path / split / "a/0.png", i)
+    for split, values in (("train", [0]), ("test", [1]), ("all", [0, 1, 2])):
+        pixels, _ = open_source(tmp_path, split=split).read(range(len(values)))
+        assert pixels[:, 0, 0, 0].tolist() == values
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/readme.txt").write_text("no data")
     assert len(open_source(tmp_path, split="train")) == 1
-    with pytest.raises(ValueError, match="leave out .*val"):
-        open_source(tmp_path)
+    picture(tmp_path / "unlabelled/a/0.png")
+    for split in ("train", "test", "all"):
+        with pytest.raises(ValueError, match="unlabelled holds data.*point at .*train itself"):
+            open_source(tmp_path, split=split)
 
 
 def test_mixed_sizes_need_a_size(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dpgen.data.formats import npz
+from dpgen.data.formats import npy, npz
+from dpgen.data.formats.archive_keys import Keys
 from dpgen.data.sources import open_source
 
 RNG = np.random.default_rng(2)
@@ -43,7 +45,7 @@ def test_column_major_arrays_are_read_in_their_order(tmp_path: Path) -> None:
 def test_shards_are_one_data_set_held_or_mapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped_bytes: int, save: object
 ) -> None:
-    monkeypatch.setattr(npz, "MAPPED_BYTES", mapped_bytes)
+    monkeypatch.setattr(npy, "MAPPED_BYTES", mapped_bytes)
     for i, (a, b) in enumerate([(0, 2), (2, 3), (3, 6)]):
         save(tmp_path / f"images-{i:05d}.npz", images=PIXELS[a:b], labels=LABELS[a:b])
     source = open_source(tmp_path, classes=4)
@@ -55,8 +57,8 @@ def test_shards_are_one_data_set_held_or_mapped(
 
 def test_a_mapped_archive_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(tmp_path / "a.npz", labels=LABELS, images=PIXELS)
-    monkeypatch.setattr(npz, "MAPPED_BYTES", 0)
-    shard = npz.read_shard(tmp_path / "a.npz", None, True)
+    monkeypatch.setattr(npy, "MAPPED_BYTES", 0)
+    shard = npz.read_shard(tmp_path / "a.npz", None, True, "", Keys("images", "labels"))
     assert isinstance(shard.pixels.base, np.memmap) and np.array_equal(shard.pixels, PIXELS)
 
 
@@ -119,7 +121,7 @@ def test_a_bad_archive_is_refused(
 
 
 def test_a_header_that_promises_more_than_the_file_holds_is_refused(tmp_path: Path) -> None:
-    buffer = io.BytesIO(npz.npy_header((2**20, 1024, 1024), "|u1") + bytes(100))
+    buffer = io.BytesIO(npy.npy_header((2**20, 1024, 1024), "|u1") + bytes(100))
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("images.npy", buffer.getvalue())
     with pytest.raises(ValueError, match="header promises, got 100"):
@@ -130,7 +132,7 @@ def test_a_header_that_promises_more_than_the_file_holds_is_refused(tmp_path: Pa
 def test_a_flipped_bit_is_noticed_held_or_mapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped_bytes: int
 ) -> None:
-    monkeypatch.setattr(npz, "MAPPED_BYTES", mapped_bytes)
+    monkeypatch.setattr(npy, "MAPPED_BYTES", mapped_bytes)
     path = tmp_path / "a.npz"
     np.savez(path, images=np.zeros((9, 100, 100), np.uint8))
     data = bytearray(path.read_bytes())
@@ -177,3 +179,132 @@ def test_shards_that_disagree_are_refused(
     np.savez(tmp_path / "b.npz", **second)
     with pytest.raises(ValueError, match=word):
         open_source(tmp_path, classes=4)
+
+
+def by_split(style: str) -> dict[str, np.ndarray]:
+    parts = {"train": (PIXELS, LABELS), "test": (PIXELS[:2], LABELS[:2])}
+    return {
+        style.format(split=split, side=side): array
+        for split, pair in parts.items()
+        for side, array in zip(STYLES[style], pair, strict=True)
+    }
+
+
+STYLES = {
+    "{side}_{split}": ("x", "y"),
+    "{split}_{side}": ("images", "labels"),
+    "{side}{split}": ("X_", "Y_"),
+    "{split}.{side}": ("data", "targets"),
+    "{side}_{split}_0": ("img", "label"),
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_arrays_of_several_splits_are_read_by_split(tmp_path: Path, style: str) -> None:
+    np.savez(tmp_path / "a.npz", **by_split(style))
+    for place in (tmp_path, tmp_path / "a.npz"):
+        read = [open_source(place, split=s, classes=4) for s in ("train", "test", "all")]
+        assert [len(source) for source in read] == [6, 2, 8]
+        assert read[0].read(range(6))[1].tolist() == LABELS.tolist()
+    with pytest.raises(ValueError, match="--classes N"):
+        open_source(tmp_path)
+
+
+def test_medmnist_has_a_third_split_and_labels_in_a_column(tmp_path: Path) -> None:
+    sizes = {"train": 6, "val": 3, "test": 2}
+    arrays = {f"{k}_images": PIXELS[:n] for k, n in sizes.items()}
+    arrays |= {f"{k}_labels": LABELS[:n, None].astype(np.uint8) for k, n in sizes.items()}
+    np.savez(tmp_path / "pathmnist.npz", **arrays)
+    read = [open_source(tmp_path, split=s, classes=4) for s in ("train", "test", "all")]
+    assert [len(source) for source in read] == [6, 2, 11]
+    del arrays["test_images"], arrays["test_labels"]
+    np.savez(tmp_path / "pathmnist.npz", **arrays)
+    assert len(open_source(tmp_path, split="test", classes=4)) == 3
+
+
+def test_a_split_that_an_archive_does_not_hold_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", train_images=PIXELS)
+    assert len(open_source(tmp_path, split="train")) == 6
+    with pytest.raises(ValueError, match="no test split, only train"):
+        open_source(tmp_path, split="test")
+
+
+def test_files_and_arrays_that_name_other_splits_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "train.npz", x_train=PIXELS)
+    assert len(open_source(tmp_path, split="train")) == 6
+    np.savez(tmp_path / "test.npz", x_train=PIXELS)
+    for split in ("train", "test", "all"):
+        with pytest.raises(ValueError, match=r"test.npz is named for test and holds \['train'\]"):
+            open_source(tmp_path, split=split)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "word"),
+    [
+        ({"x_train": PIXELS, "images": PIXELS}, "images is of no split, beside arrays of train"),
+        ({"x_train": PIXELS, "x_test": PIXELS, "y_test": LABELS}, "labels for every split"),
+        ({"x_train": PIXELS, "train_images": PIXELS}, "must hold images or arr_0"),
+        ({"y_train": LABELS}, "must hold images or arr_0"),
+        ({"x_train": PIXELS, "masks_train": LABELS}, "x_train.*numpy.savez"),
+        ({"x_train_val": PIXELS}, "must hold images or arr_0"),
+        ({"train": PIXELS, "test": PIXELS}, "must hold images or arr_0"),
+        ({"images": PIXELS, "labels": np.eye(4)[LABELS]}, r"\(6, 4\).*argmax\(1\)"),
+        ({"images": PIXELS[0]}, "one picture or a set of narrow"),
+        ({"images": PIXELS[0][..., :1]}, "one picture or a set of narrow"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(
+    tmp_path: Path, arrays: dict[str, np.ndarray], word: str
+) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(ValueError, match=word):
+        open_source(tmp_path, classes=4 if any("y" in k or "labels" in k for k in arrays) else None)
+
+
+def test_labels_with_gaps_are_named_by_value(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=PIXELS, labels=LABELS * 333)
+    source = open_source(tmp_path, classes=["0", "333", "666", "999"])
+    assert source.read(range(6))[1].tolist() == LABELS.tolist()
+    with pytest.raises(ValueError, match="one of the classes 0, 333, got '999' at record 0"):
+        open_source(tmp_path, classes=["0", "333"])
+    with pytest.warns(UserWarning, match="996 of the 1000 declared classes have no record"):
+        assert len(open_source(tmp_path, classes=1000).class_names) == 1000
+
+
+def test_class_names_in_an_archive_are_by_position_even_if_they_are_numbers(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=PIXELS, labels=LABELS, class_names=np.array(list("3210")))
+    assert open_source(tmp_path).read([0])[1].tolist() == [3]
+
+
+def test_text_labels_are_names_of_declared_classes(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=PIXELS, labels=np.array(list("abcd"))[LABELS])
+    assert open_source(tmp_path, classes=list("dcba")).read([0, 1])[1].tolist() == [0, 3]
+    with pytest.raises(ValueError, match="got 'd'.*--classes NAME,NAME"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("images", "value_range", "told"),
+    [
+        (PIXELS / 255, (0, 255), True),
+        (PIXELS / 255, (-1, 1), True),
+        (PIXELS / 255, (0, 1), False),
+        (PIXELS % 17, None, True),
+        (PIXELS % 2, None, True),
+        (PIXELS, None, False),
+    ],
+)
+def test_pixels_in_a_small_part_of_their_range_are_told(
+    tmp_path: Path, images: np.ndarray, value_range: tuple[float, float] | None, told: bool
+) -> None:
+    np.savez(tmp_path / "a.npz", images=images)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        open_source(tmp_path, value_range=value_range)
+    assert [("the pixels lie in" in str(w.message)) for w in found] == [True] * told
+
+
+def test_three_grey_pictures_without_labels_may_be_one_in_colour(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=PIXELS[:3, ..., 0])
+    with pytest.warns(UserWarning, match="three grey pictures: if it is one in colour"):
+        assert len(open_source(tmp_path)) == 3

@@ -152,3 +152,42 @@ def test_a_mapping_of_splits_is_asked_by_name() -> None:
     assert len(open_source(splits, split="train")) == 5
     with pytest.raises(ValueError, match="'train', 'validation'.*got 'test'"):
         open_source(splits, split="test")
+
+
+@pytest.mark.parametrize("name", ["labels", "target", "fine_label", "y"])
+def test_a_hugging_face_column_of_numbers_goes_by_any_usual_name(name: str) -> None:
+    table = Table()
+    table.features = {"img": table.features["img"], name: SimpleNamespace(), "id": 0}
+    table.item_fn = lambda i: {"img": as_picture(i), name: int(LABELS[i]), "id": i}
+    assert torch.equal(open_source(table, classes=3).read(range(5))[1], LABELS)
+    with pytest.raises(ValueError, match="--classes N"):
+        open_source(table)
+    table.features["category"] = SimpleNamespace()
+    with pytest.raises(ValueError, match="the data set must have one label column"):
+        open_source(table, classes=3)
+
+
+def test_columns_that_are_passed_over_are_told() -> None:
+    table = Table()
+    table.features = {"img": table.features["img"], "breed": SimpleNamespace()}
+    with pytest.warns(UserWarning, match="passed over: breed"):
+        assert open_source(table).class_names == ("all",)
+
+
+def test_text_labels_are_names_of_classes() -> None:
+    dataset = Pairs(lambda i: (PIXELS[i], "cde"[LABELS[i]]))
+    assert torch.equal(open_source(dataset, classes=list("cde")).read(range(5))[1], LABELS)
+    dataset.classes = ["e", "d", "c"]
+    assert torch.equal(open_source(dataset).read(range(5))[1], 2 - LABELS)
+
+
+def test_a_split_of_a_mapping_may_go_by_another_word() -> None:
+    splits = {"Training": Table(), "testing": Table(), "val": Table()}
+    assert len(open_source(splits, split="train")) == len(open_source(splits, split="test")) == 5
+    with pytest.raises(ValueError, match="got 'train'"):
+        open_source({"train_a": Table(), "train_b": Table()}, split="train")
+
+
+def test_floats_in_a_small_part_of_their_range_are_told() -> None:
+    with pytest.warns(UserWarning, match="TensorDataset: the pixels lie in 0..1 and black"):
+        open_source(TensorDataset(PIXELS / 255, LABELS), value_range=(0, 255), classes=3)

@@ -113,3 +113,68 @@ def test_without_pyarrow_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(ValueError, match=r"dpgen\[parquet\]"):
         open_source(tmp_path)
+
+
+def with_columns(path: Path, columns: dict[str, object]) -> None:
+    """Three pictures in `image` with other columns."""
+    write(path, [1, 2, 3], None, None, "image")
+    table = pq.read_table(path)
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values))
+    pq.write_table(table, path)
+
+
+@pytest.mark.parametrize(
+    "name", ["labels", "target", "Class", "y", "fine_label", "class_id", "categoryId", "diagnosis"]
+)
+def test_a_label_column_goes_by_any_usual_name(tmp_path: Path, name: str) -> None:
+    with_columns(tmp_path / "a.parquet", {"id": [7, 8, 9], name: [2, 0, 1]})
+    assert open_source(tmp_path, classes=3).read(range(3))[1].tolist() == [2, 0, 1]
+    with pytest.raises(ValueError, match="--classes N"):
+        open_source(tmp_path)
+
+
+def test_label_goes_before_other_names(tmp_path: Path) -> None:
+    with_columns(tmp_path / "a.parquet", {"label_name": list("abc"), "label": [2, 0, 1]})
+    assert open_source(tmp_path, classes=3).read(range(3))[1].tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_text_labels_are_names_of_declared_classes(tmp_path: Path, dictionary: bool) -> None:
+    values = pa.array(["eel", "cat", "eel"])
+    with_columns(
+        tmp_path / "a.parquet", {"labels": values.dictionary_encode() if dictionary else values}
+    )
+    source = open_source(tmp_path, classes=["cat", "dog", "eel"])
+    assert source.read(range(3))[1].tolist() == [2, 0, 2]
+    with pytest.raises(ValueError, match="got 'eel'.*not counted in private labels"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "word"),
+    [
+        (
+            {"fine_label": [0, 1, 2], "coarse_label": [0, 0, 0]},
+            "one label column, got .*fine_label.*coarse_label.*rename the one to read 'label'",
+        ),
+        ({"labels": [0, 1, 2], "target": [0, 1, 2]}, "one label column"),
+        ({"labels": [0.0, 1.0, 2.0]}, "whole numbers or names, got double"),
+        ({"labels": [[0], [1], [2]]}, "whole numbers or names, got list"),
+        ({"labels": [True, False, True]}, "whole numbers or names, got bool"),
+        ({"labels": [0, None, 1]}, "label, got 1 without"),
+        ({"label": [0, 1, 2], "split": ["train", "test", "test"]}, "a column 'split'.*--split all"),
+    ],
+)
+def test_label_columns_that_do_not_fit_are_refused(
+    tmp_path: Path, columns: dict[str, object], word: str
+) -> None:
+    with_columns(tmp_path / "a.parquet", columns)
+    with pytest.raises(ValueError, match=word):
+        open_source(tmp_path, split="train", classes=3)
+
+
+def test_columns_that_are_passed_over_are_told(tmp_path: Path) -> None:
+    with_columns(tmp_path / "a.parquet", {"breed": [0, 1, 2], "width": [4, 4, 4]})
+    with pytest.warns(UserWarning, match="passed over: breed, width. Rename"):
+        assert open_source(tmp_path).class_names == ("all",)

@@ -1,0 +1,113 @@
+"""The columns of a Parquet file: which are pictures and labels, and what labels may be."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from dpgen.data.formats.labels import label_name
+from dpgen.data.formats.splits import SPLIT_COLUMNS
+from dpgen.storage.files import parse_json
+
+
+def columns_of(schema: Any, name: str) -> tuple[str, str | None, tuple[str, ...] | None]:  # noqa: ANN401
+    """The image column, the label column or None, and the class names or None."""
+    import pyarrow as pa
+
+    features = _features((schema.metadata or {}).get(b"huggingface"), name)
+    types = {key: value.get("_type") for key, value in features.items()}
+    images = [key for key, kind in types.items() if kind == "Image"] or [
+        field.name
+        for field in schema
+        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
+    ]
+    labels = [key for key, kind in types.items() if kind == "ClassLabel"]
+    image = _one(images, "image", name)
+    others = [column for column in schema.names if column not in images]
+    label = _one(labels, "label", name) if labels else label_name(others, name)
+    if image is None or not _holds_pictures(schema, image):
+        raise ValueError(
+            f"{name} must have an image column of {{bytes, path}}, got {schema.names!s:.200}"
+        )
+    if label is not None and schema.get_field_index(label) < 0:
+        raise ValueError(f"{name} must have one column {label!r:.60}, got {schema.names!s:.200}")
+    if label is None and others:
+        warnings.warn(
+            f"{name}: no column is named like labels; passed over: {', '.join(others)!s:.200}. "
+            "Rename the one that holds labels to 'label'",
+            stacklevel=2,
+        )
+    names = features.get(label, {}).get("names") if label else None
+    if names and not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
+        raise ValueError(f"{name}: class names must be a list of text, got {names!r:.200}")
+    return image, label, tuple(names) if names else None
+
+
+def _features(metadata: bytes | None, name: str) -> dict[str, dict[str, Any]]:
+    """Reads what Hugging Face says of each column, where it says it."""
+    if not metadata:
+        return {}
+    try:
+        features = parse_json(metadata.decode(), "it")["info"]["features"]
+        return {key: value for key, value in features.items() if isinstance(value, dict)}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{name}: the Hugging Face metadata of its schema cannot be read: {error}"
+        ) from error
+
+
+def _holds_pictures(schema: Any, column: str) -> bool:  # noqa: ANN401
+    """Returns whether there is one column of this name, of encoded pictures with or without a
+    path.
+    """
+    import pyarrow as pa
+
+    index = schema.get_field_index(column)  # -1, too, where two have this name
+    if index < 0:
+        return False
+    kind = schema.field(index).type
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _one(columns: list[str], preferred: str, name: str) -> str | None:
+    if preferred in columns:
+        return preferred
+    if len(columns) > 1:
+        raise ValueError(
+            f"{name} must have one {preferred} column, got {columns!s:.200}: rename one to "
+            f"{preferred!r}"
+        )
+    return columns[0] if columns else None
+
+
+def refuse_split_column(names: list[str], name: str) -> None:
+    """Refuses a file whose records say themselves of which split they are."""
+    for column in names:
+        if column.lower() in SPLIT_COLUMNS:
+            raise ValueError(
+                f"{name} has a column {column!r}, by which records are not chosen: write one file "
+                "per split, as train.parquet and test.parquet, or read everything with --split all"
+            )
+
+
+def label_values(column: Any, name: str) -> list[int | str]:  # noqa: ANN401
+    """The values of a label column: whole numbers or text, none missing.
+
+    Args:
+        column: of an Arrow table.
+        name: of the file, for messages.
+    """
+    import pyarrow as pa
+
+    if column.null_count:
+        raise ValueError(f"{name}: every record must have a label, got {column.null_count} without")
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if not (text or pa.types.is_integer(kind)):
+        raise ValueError(
+            f"{name}: labels must be whole numbers or names, got {kind!s:.60}: convert the column"
+        )
+    values: list[int | str] = column.to_pylist()
+    return values

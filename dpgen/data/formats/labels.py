@@ -1,0 +1,115 @@
+"""Labels: by what names they go, and which of the declared classes each of them is."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from dpgen.data.formats.records import as_labels, check_labels
+from dpgen.data.formats.splits import words
+from dpgen.images.classes import NO_CLASSES, settle_classes
+
+LABEL_WORDS = {
+    "label", "labels", "class", "classes", "cls", "target", "targets", "category", "categories",
+    "diagnosis",
+}  # fmt: skip
+WHOLE_NAMES = {"y", "gt"}  # too short to count among other words
+
+
+def is_label_name(name: str) -> bool:
+    """Whether a column, key or array goes by a name that is usual for labels, in any case."""
+    found = words(name)
+    return bool(LABEL_WORDS & set(found)) or (len(found) == 1 and found[0] in WHOLE_NAMES)
+
+
+def label_name(names: Iterable[str], where: str) -> str | None:
+    """The one of the names that labels go by, ``label`` before all others; None where none does.
+
+    Raises ValueError where two do.
+
+    Args:
+        names: of columns or keys.
+        where: the words that name their table in a message.
+    """
+    found = [name for name in names if is_label_name(name)]
+    exact = [name for name in found if name.lower() == "label"]
+    if len(exact) == 1:
+        return exact[0]
+    if len(found) > 1:
+        raise ValueError(
+            f"{where} must have one label column, got {found!s:.200}: rename the one to read "
+            "'label', or drop the others"
+        )
+    return found[0] if found else None
+
+
+def settled(
+    values: Sequence[int | str] | np.ndarray,
+    declared: tuple[str, ...] | None,
+    *,
+    name: str,
+    stated: tuple[str, ...] | None = None,
+    place: str = "",
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The labels as int64 (N,) and the class names.
+
+    Text is the name of a class. A number is the position of its class, but where all the declared
+    names are numbers and not 0, 1, 2 and so on: there it is the name, too, as 499 of 0, 499 and
+    998.
+
+    Args:
+        values: (N,), whole numbers or text.
+        declared: classes named when the data were opened.
+        name: of the data, for messages.
+        stated: classes that the data name.
+        place: where in such data class names could stand, for the message.
+    """
+    texts = [value for value in values if isinstance(value, str)]
+    if texts and len(texts) < len(values):
+        raise ValueError(f"{name}: labels must be all numbers or all text, got both")
+    if texts and stated is None and declared in (None, NO_CLASSES):
+        raise ValueError(
+            f"{name}: a label must be a whole number, got {texts[0]!r:.60}; text is read as the "
+            "name of a class where --classes NAME,NAME (classes=[...] in Python) or a facts file "
+            "lists the classes, which are public and not counted in private labels"
+        )
+    found = np.zeros(0, np.int64) if texts else as_labels(values, name)
+    names = settle_classes(stated, declared, name=name, place=place)
+    if stated is None and not texts and _are_values(names):
+        texts = [str(value) for value in found.tolist()]
+    if texts:
+        found = _by_name(texts, names, name)
+    check_labels(found, len(names), name)
+    if stated is None:
+        _warn_of_empty(found, names, name)
+    return found, names
+
+
+def _are_values(names: tuple[str, ...]) -> bool:
+    """Whether the names are numbers other than those of the positions."""
+    whole = all(name.isascii() and name.isdigit() and str(int(name)) == name for name in names)
+    return whole and names != tuple(str(k) for k in range(len(names)))
+
+
+def _by_name(texts: Sequence[str], names: tuple[str, ...], name: str) -> np.ndarray:
+    number = {one: k for k, one in enumerate(names)}
+    for i, text in enumerate(texts):
+        if text not in number:
+            raise ValueError(
+                f"{name}: labels must name one of the classes {', '.join(names)!s:.200}, got "
+                f"{text!r:.60} at record {i}: correct it, or list all classes with --classes"
+            )
+    return np.array([number[text] for text in texts], np.int64)
+
+
+def _warn_of_empty(labels: np.ndarray, names: tuple[str, ...], name: str) -> None:
+    """Warns whoever opens the data, on their own screen, where most declared classes are empty."""
+    n_empty = len(names) - len(np.unique(labels))
+    if len(labels) and len(names) > 2 and 2 * n_empty > len(names):
+        warnings.warn(
+            f"{name}: {n_empty} of the {len(names)} declared classes have no record; where labels "
+            "skip numbers, name those that there are, as --classes 0,499,998",
+            stacklevel=3,
+        )

@@ -1,0 +1,223 @@
+"""Lists of labels beside pictures: Hugging Face's metadata.csv or .jsonl, StyleGAN's dataset.json.
+
+Where one lists labels, the folders of the pictures are no classes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dpgen.data.formats.labels import label_name
+from dpgen.data.formats.location import CLASS_LIST, DataFile
+from dpgen.data.formats.splits import SPLIT_COLUMNS, split_of, words
+from dpgen.storage.files import parse_json, read_json, read_text
+
+LIST_BYTES = 2**26  # a million and a half pictures
+TABLES = ("metadata.csv", "metadata.jsonl")
+FILE_COLUMNS = ("file_name", "filename", "file", "path", "image")
+
+
+class Entry(NamedTuple):
+    """What a list says of one picture: its label, if any, and its split, "" for none."""
+
+    label: int | str | None
+    split: str = ""
+
+
+def listed(folder: Path, names: Iterable[str]) -> tuple[Path, dict[str, Entry]] | None:
+    """The list of a folder: the file, and its entries by path relative to the folder.
+
+    None without a list, and for one that says neither labels nor splits, as captions do.
+
+    Args:
+        folder: where pictures, or folders of them, lie.
+        names: of what lies there.
+    """
+    present = set(names)
+    found = [folder / name for name in TABLES if name in present]
+    foreign = stylegan_labels(folder / CLASS_LIST)
+    if len(found) + (foreign is not None) > 1:
+        raise ValueError(
+            f"{folder} must have one list of labels, got {', '.join(p.name for p in found)}"
+            f"{f' and {CLASS_LIST}' if foreign is not None else ''}: move all but one away"
+        )
+    if foreign is not None:
+        return folder / CLASS_LIST, foreign
+    if not found:
+        return None
+    entries = _entries(found[0])
+    return None if entries is None else (found[0], entries)
+
+
+def with_labels(
+    path: Path, entries: Mapping[str, Entry], pictures: Iterable[Path]
+) -> list[DataFile]:
+    """The pictures with what the list says of them. Each must be listed, and each listed be there.
+
+    Folders that bear the names of labels must hold pictures of theirs; other folders mean nothing,
+    but for a list of splits alone, beside which they are classes.
+
+    Args:
+        path: of the list; its entries are relative to its folder.
+        entries: what it says.
+        pictures: all that lie in and below its folder.
+    """
+    files, missing = [], dict(entries)
+    labels = {entry.label for entry in entries.values()}
+    for picture in pictures:
+        place = picture.relative_to(path.parent)
+        entry = missing.pop(place.as_posix(), None)
+        if entry is None:
+            raise ValueError(
+                f"{path} must list every picture, it does not list {place}: add it, or move it away"
+            )
+        folder = place.parent.name or None
+        if folder in labels and folder != entry.label:
+            raise ValueError(
+                f"{path} says that {place} is of class {entry.label!r:.60}, and its folder says "
+                f"{folder!r}: correct one of them"
+            )
+        files.append(
+            DataFile(picture, entry.split, folder if entry.label is None else None, entry.label)
+        )
+    if missing:
+        raise ValueError(
+            f"{path} lists {next(iter(missing))!r:.200}, which is not there: take it off the list, "
+            "or put the picture there"
+        )
+    return files
+
+
+def refuse_foreign_labels(folder: Path, names: Iterable[str]) -> None:
+    """Refuses a table beside pictures that is named like labels and is read by nothing here."""
+    for name in names:
+        stem, dot, suffix = name.lower().rpartition(".")
+        table = dot and suffix in ("csv", "tsv", "jsonl", "xlsx", "mat")
+        text = dot and suffix in ("txt", "json") and {"labels", "label", "annotations"} & set(
+            words(stem)
+        )
+        if name not in TABLES and (table or text):
+            raise ValueError(
+                f"{folder / name} lies beside pictures and may hold their labels, which would not "
+                "be read: name it metadata.csv with the columns file_name and label, or move it "
+                "away"
+            )
+
+
+def stylegan_labels(path: Path) -> dict[str, Entry] | None:
+    """The labels of StyleGAN, EDM and DPDM, ``{"labels": [[path, class], ...]}``; None where there
+    is none, and for another dataset.json.
+    """
+    if not path.exists():
+        return None
+    table = read_json(path, LIST_BYTES)
+    if not isinstance(table, dict) or "labels" not in table or "schema" in table:
+        return None
+    rows = table["labels"]
+    if isinstance(rows, dict):
+        rows = list(rows.items())
+    if not isinstance(rows, list) or not rows:
+        raise ValueError(
+            f"{path}: labels must be a list of [path, class], got {rows!r:.60}: rename it, and put "
+            "the pictures into one folder or into class folders"
+        )
+    found: dict[str, Entry] = {}
+    for row in rows:
+        if not (isinstance(row, list | tuple) and len(row) == 2 and isinstance(row[0], str)):
+            raise ValueError(f"{path}: labels must be a list of [path, class], got {row!r:.60}")
+        label = row[1]
+        if isinstance(label, bool) or not isinstance(label, int | str):
+            raise ValueError(
+                f"{path}: the class of {row[0]!r:.100} must be a whole number or a name, got "
+                f"{label!r:.60}: number the classes 0, 1, 2"
+            )
+        _add(found, row[0], Entry(label), path)
+    return found
+
+
+def _entries(path: Path) -> dict[str, Entry] | None:
+    rows = _csv_rows(path) if path.suffix == ".csv" else _json_rows(path)
+    if not rows:
+        raise ValueError(f"{path} must list the pictures, got no rows")
+    columns = list(rows[0])
+    file = next((name for name in FILE_COLUMNS if name in columns), None)
+    if file is None:
+        raise ValueError(
+            f"{path} must have a column file_name, the path of each picture from its own folder, "
+            f"got {columns!s:.200}: rename the one that holds it"
+        )
+    others = [name for name in columns if name != file]
+    label = label_name(others, str(path))
+    split = next((name for name in others if name.lower() in SPLIT_COLUMNS), None)
+    if label is None and split is None:
+        return None
+    values = [None] * len(rows) if label is None else _values(rows, label, path)
+    found: dict[str, Entry] = {}
+    for row, value in zip(rows, values, strict=True):
+        if not isinstance(row[file], str):
+            raise ValueError(f"{path}: {file} must be the path of a picture, got {row[file]!r:.60}")
+        _add(found, row[file], Entry(value, _split(row[split], path) if split else ""), path)
+    return found
+
+
+def _values(rows: list[dict[str, Any]], label: str, path: Path) -> list[int | str | None]:
+    """The labels: numbers where all are, else text. In a CSV file nothing else tells them apart."""
+    values = [row[label] for row in rows]
+    for value in values:
+        if value in (None, "") or isinstance(value, bool) or not isinstance(value, int | str):
+            raise ValueError(
+                f"{path}: every picture must have a whole number or a name as {label}, got "
+                f"{value!r:.60}"
+            )
+    if path.suffix == ".csv" and all(value.isascii() and value.isdigit() for value in values):
+        return [int(value) for value in values]
+    return values
+
+
+def _split(value: object, path: Path) -> str:
+    split = split_of(value) if isinstance(value, str) else ""
+    if split not in ("train", "test", "validation"):
+        raise ValueError(f"{path}: a split must be train, validation or test, got {value!r:.60}")
+    return split
+
+
+def _add(found: dict[str, Entry], name: str, entry: Entry, path: Path) -> None:
+    name = name.replace("\\", "/").removeprefix("./")
+    if name in found:
+        raise ValueError(f"{path} must list a picture once, it lists {name!r:.200} twice")
+    found[name] = entry
+
+
+def _csv_rows(path: Path) -> list[dict[str, Any]]:
+    text = read_text(path, LIST_BYTES).removeprefix("\ufeff")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns, *rows = [row for row in reader if row] or [[]]
+    except csv.Error as error:
+        raise ValueError(f"{path} must be CSV: line {reader.line_num}: {error}") from None
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"{path} must name each column once, got {columns!s:.200}")
+    for row in rows:
+        if len(row) != len(columns):
+            raise ValueError(
+                f"{path} must have {len(columns)} values in each row, separated by commas, got "
+                f"{row!s:.200}"
+            )
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _json_rows(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(read_text(path, LIST_BYTES).split("\n"), 1):
+        if not line.strip():
+            continue
+        row = parse_json(line, f"{path}: line {number}", finite=False)
+        if not isinstance(row, dict) or (rows and row.keys() != rows[0].keys()):
+            raise ValueError(f"{path}: line {number} must be an object with the keys of the first")
+        rows.append(row)
+    return rows
+

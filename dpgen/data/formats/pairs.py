@@ -1,0 +1,208 @@
+"""The pairs of a tar shard: a picture, and the label beside it in a file, or in its folder."""
+
+from __future__ import annotations
+
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from dpgen.data.formats.labels import is_label_name, label_name
+from dpgen.data.formats.pictures import LARGEST_FILE
+from dpgen.data.formats.splits import SPLIT_COLUMNS, split_of
+from dpgen.storage.files import TEXT_BYTES, InPieces, open_file, parse_json
+
+PICTURE_SUFFIXES = {"png", "jpg", "jpeg"}
+OTHER_PICTURES = {
+    "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jp2", "jxl", "jfif", "dcm", "pgm",
+    "ppm", "pnm", "pbm", "nii",
+}  # fmt: skip
+MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
+NAME_BYTES = 200  # of a class name
+BLOCK = 512
+
+
+@dataclass(slots=True)
+class Member:
+    """A file of a shard that belongs to a record: where it lies, and the parts of its name."""
+
+    name: PurePosixPath
+    middle: str
+    suffix: str
+    place: tuple[int, int]
+
+
+@dataclass(slots=True)
+class Pair:
+    """A record of a shard: where its picture lies (offset, size), and what stands beside it.
+
+    labels: by the name of the member that gives each.
+    split: that its JSON tells; "" for none.
+    text: of its .txt, a label or a caption.
+    keys: of its JSON, where none is a label.
+    """
+
+    key: str
+    picture: tuple[int, int]
+    labels: dict[str, int | str] = field(default_factory=dict)
+    split: str = ""
+    text: str | None = None
+    keys: tuple[str, ...] = ()
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """The records of one shard, in order.
+
+    A key ends at the first dot, as WebDataset has it. Where it would hold several pictures, each
+    must have a label of its own up to the last dot. A cut shard, a link, a device, a name that
+    leaves the folder and a picture of another format are errors.
+    """
+    groups: dict[str, list[Member]] = {}
+    with open_file(path) as raw:
+        for name, place in _members(path, raw):
+            stem, _, rest = name.name.partition(".")
+            middle, _, suffix = rest.rpartition(".")
+            member = Member(name, middle, suffix.lower(), place)
+            if stem and _belongs(member, raw, path):
+                groups.setdefault(str(name.with_name(stem)), []).append(member)
+        pairs = []
+        for key, members in groups.items():
+            for own, part in _records(key, members, path):
+                pairs.append(_pair(own, part, raw, path))
+    return [pair for pair in pairs if pair is not None]
+
+
+def _members(path: Path, raw: BinaryIO) -> list[tuple[PurePosixPath, tuple[int, int]]]:
+    """The plain files of a shard, and where each lies."""
+    found, end = [], 0
+    try:
+        with InPieces(path) as headers:
+            archive = tarfile.open(fileobj=headers, mode="r:")
+            for member in archive:
+                archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all of them
+                if member.size < 0:
+                    raise ValueError(f"{path} is damaged: {member.name} has {member.size} bytes")
+                name = PurePosixPath(member.name)
+                if name.is_absolute() or ".." in name.parts:
+                    raise ValueError(f"{path} must hold relative names only, got {member.name!r}")
+                if member.issparse() or not (member.isfile() or member.isdir()):
+                    raise ValueError(
+                        f"{path} must hold plain files only, {member.name!r} is a link or a device"
+                    )
+                end = member.offset_data + -(-member.size // BLOCK) * BLOCK
+                if member.isfile():
+                    found.append((name, (member.offset_data, member.size)))
+            # tarfile takes a damaged header or a cut for the end: the end is a block of zeros.
+            raw.seek(end)
+            if raw.read(BLOCK) != bytes(BLOCK):
+                raise ValueError(
+                    f"{path} is damaged or truncated behind byte {end}: no end of archive there"
+                )
+    except (tarfile.TarError, EOFError, OverflowError, LookupError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged or truncated: {error}") from error
+    return found
+
+
+def _belongs(member: Member, raw: BinaryIO, path: Path) -> bool:
+    """Whether a member is a picture or may be a label; a picture that is not read is refused."""
+    suffix, (offset, size) = member.suffix, member.place
+    label = suffix in ("json", "txt") or is_label_name(suffix)
+    limit = LARGEST_FILE if suffix in PICTURE_SUFFIXES else TEXT_BYTES
+    if label or suffix in PICTURE_SUFFIXES:
+        if size > limit:
+            raise ValueError(f"{path}: {member.name} must have at most {limit} bytes, got {size}")
+        return True
+    raw.seek(offset)
+    head = raw.read(min(size, 12))
+    if suffix in OTHER_PICTURES or head.startswith(MAGIC) or head[8:12] == b"WEBP":
+        raise ValueError(
+            f"{path}: {member.name} looks like a picture and is no .png or .jpg: convert or rename "
+            "it, or leave it out of the shard"
+        )
+    if is_label_name(member.middle):
+        raise ValueError(
+            f"{path}: {member.name} looks like a label, which is read from .cls, .json and .txt: "
+            "save it so"
+        )
+    return False
+
+
+def _records(key: str, members: list[Member], path: Path) -> list[tuple[str, list[Member]]]:
+    """The members of a key, by record: one where it has one picture, else one per full name."""
+    pictures = [member for member in members if member.suffix in PICTURE_SUFFIXES]
+    if len(pictures) < 2:
+        own = f"{key}.{pictures[0].middle}" if pictures and pictures[0].middle else key
+        return [(own, members)]
+    full: dict[str, list[Member]] = {}
+    for member in members:
+        full.setdefault(f"{key}.{member.middle}" if member.middle else key, []).append(member)
+    for own, part in full.items():
+        n_pictures = sum(member.suffix in PICTURE_SUFFIXES for member in part)
+        if n_pictures > 1:
+            raise ValueError(f"{path}: {own} must have one picture, got two")
+        if n_pictures == 1 and len(part) == 1 or len(full) == 1:
+            raise ValueError(
+                f"{path}: {pictures[0].name} and {pictures[1].name} are pictures of one key, "
+                f"{key}, which ends at the first dot: give each record one picture, and names "
+                "without other dots"
+            )
+    return list(full.items())
+
+
+def _pair(key: str, members: list[Member], raw: BinaryIO, path: Path) -> Pair | None:
+    picture = next((m.place for m in members if m.suffix in PICTURE_SUFFIXES), None)
+    pair = Pair(key, picture or (0, 0))
+    for member in members:
+        if member.suffix in PICTURE_SUFFIXES:
+            continue
+        raw.seek(member.place[0])
+        data = raw.read(member.place[1])
+        if member.suffix == "json":
+            _read_json(pair, member, data, path)
+        elif is_label_name(member.suffix) or is_label_name(member.middle):
+            pair.labels[member.name.name] = stated_value(data, f"{path}: {member.name}")
+        else:
+            text = data.decode(errors="replace").strip()
+            pair.text = text if pair.text is None else f"{pair.text} {text}"
+    if picture is None and pair.labels:
+        raise ValueError(f"{path}: {key} has a label and no picture (png, jpg)")
+    return pair if picture else None
+
+
+def stated_value(data: bytes, name: str) -> int | str:
+    """A label as it stands alone in a file: a whole number, or the name of a class."""
+    try:
+        text = data.decode().strip()
+    except UnicodeDecodeError:
+        text = ""
+    if text.removeprefix("-").isdigit() and text.isascii():
+        return int(text)
+    if not text or len(data) > NAME_BYTES or not text.isprintable():
+        raise ValueError(
+            f"{name} must be a whole number or the name of a class, got {data[:40]!r}"
+        )
+    return text
+
+
+def _read_json(pair: Pair, member: Member, data: bytes, path: Path) -> None:
+    name = f"{path}: {member.name}"
+    try:  # other tools put more beside the label, with NaN for what they do not know
+        table = parse_json(data.decode(), "it", finite=False)
+    except ValueError as error:
+        raise ValueError(f"{name} must be JSON, got {data[:40]!r} ({error!s:.100})") from None
+    if isinstance(table, dict):
+        label = label_name(table, name)
+        split = next((table[key] for key in table if key.lower() in SPLIT_COLUMNS), "")
+        pair.split = split_of(split) if isinstance(split, str) else ""
+        if label is None:
+            pair.keys = tuple(table)
+            return
+        value, what = table[label], label
+    else:
+        value, what = table, "label"
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(
+            f"{name} must have a whole number as {what}, got {value!r:.60}; the name of a class "
+            "would do, too"
+        )
+    pair.labels[member.name.name] = value

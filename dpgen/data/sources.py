@@ -134,7 +134,7 @@ class RecordSource:
         self.classes_declared = records.classes_declared
         self._records, self._size, self._channels = records, size, channels
         raw = records.decode_fn(0)
-        first = fit_picture(raw, size, channels)
+        first = fit_picture(raw, size, channels, records.name_fn(0))
         height, width, depth = first.shape
         self.shape = (depth, height, width)
         self._unchanged = first is raw  # what read returns is what was decoded, for every record
@@ -145,7 +145,7 @@ class RecordSource:
         self._cache = np.empty((len(records.labels), *first.shape), np.uint8) if fits else None
         for i in range(len(records.labels)):
             raw = records.decode_fn(i)
-            fitted = fit_picture(raw, size, channels)
+            fitted = fit_picture(raw, size, channels, records.name_fn(i))
             self._check_shape(fitted, i)
             self._unchanged &= fitted is raw
             if self._cache is not None:
@@ -173,7 +173,7 @@ class RecordSource:
             pixels = np.empty((len(chosen), height, width, depth), np.uint8)
             for position, index in enumerate(chosen.tolist()):
                 raw = self._records.decode_fn(index)
-                fitted = fit_picture(raw, self._size, self._channels)
+                fitted = self._fitted(raw, index)
                 self._check_shape(fitted, index)
                 pixels[position] = fitted
         batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
@@ -192,13 +192,16 @@ class RecordSource:
                 continue
             raw = self._records.decode_fn(i)
             if self._cache is not None:
-                fitted = fit_picture(raw, self._size, self._channels)
+                fitted = self._fitted(raw, i)
                 if not np.array_equal(fitted, self._cache[i]):
                     raise ValueError(
                         f"{self._records.name_fn(i)} changed since it was opened: open the data "
                         "again"
                     )
             yield raw, label
+
+    def _fitted(self, raw: np.ndarray, index: int) -> np.ndarray:
+        return fit_picture(raw, self._size, self._channels, self._records.name_fn(index))
 
     def _check_shape(self, pixels: np.ndarray, index: int) -> None:
         height, width, depth = pixels.shape

@@ -10,27 +10,28 @@ import numpy as np
 from dpgen.data.formats.blocks import Pieces
 from dpgen.data.formats.format import Format, Head, Writer
 from dpgen.data.formats.location import CLASS_LIST, Located
-from dpgen.data.formats.pictures import (
-    JPEG_MAGIC,
-    LARGEST_FILE,
-    PNG_MAGIC,
-    decode_picture,
-    encode_png,
-    png_bytes,
-)
+from dpgen.data.formats.picture_files import SUFFIXES, picture_format, unread_picture
+from dpgen.data.formats.pictures import LARGEST_FILE, decode_picture, encode_png, png_bytes
 from dpgen.data.formats.records import Records
 from dpgen.data.formats.shards import Shard, numbered
 from dpgen.storage.files import read_bytes
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 BLOCK_BYTES = 4096  # what a file system gives a file at least
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]|^\.|^ |[. ]$')
 _DEVICES = {"con", "prn", "aux", "nul"}
 
 
 def recognise(head: Head) -> bool:
-    """Whether a file is one picture."""
-    return head.data.startswith((PNG_MAGIC, JPEG_MAGIC))
+    """Whether a file is one picture, of a format that is read."""
+    found = picture_format(head.path.name, head.data)
+    return found is not None and found.is_read and not head.gzipped
+
+
+def hint(head: Head) -> str | None:
+    """What is wrong with a file that is named like a picture that is read, and is another one."""
+    if not head.path.name.lower().endswith(SUFFIXES):
+        return None
+    return unread_picture(head.path.name, head.data)
 
 
 def folder_records(
@@ -60,7 +61,9 @@ def folder_records(
         kind="folder",
         labels=labels,
         class_names=names,
-        decode_fn=lambda i: decode_picture(read_bytes(paths[i], LARGEST_FILE), str(paths[i])),
+        decode_fn=lambda i: decode_picture(
+            read_bytes(paths[i], LARGEST_FILE), str(paths[i]), value_range
+        ),
         name_fn=lambda i: str(paths[i]),
     )
 
@@ -105,7 +108,8 @@ def _on_disk(raw: int) -> int:
 
 
 FOLDER_OF_PICTURES = Format(
-    SUFFIXES, recognise, folder_records, reads_class_list=True,
+    SUFFIXES, recognise, folder_records, takes_value_range=True, reads_class_list=True,
+    hint_fn=hint,
     writer=Writer(
         write_folder, _on_disk, lists_classes=True, many_files=True, check_fn=check_folder_names
     ),

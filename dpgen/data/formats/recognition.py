@@ -18,6 +18,7 @@ from dpgen.data.formats.location import (
     read_class_list,
     visible,
 )
+from dpgen.data.formats.picture_files import check_beside_pictures, unread_picture
 from dpgen.data.formats.table import FOLDER, FORMATS, find, named_files
 from dpgen.storage.files import open_file
 
@@ -61,6 +62,8 @@ def _scan(folder: Path) -> tuple[str, list[DataFile]]:
             raise ValueError(
                 f"{folder} must not hold data beside train/ and test/, got {loose[0].name}"
             )
+        if kind == FOLDER:
+            _check_others([e for e in visible(folder) if not e.is_dir()], [FOLDER], [])
         files = [DataFile(f.path, "train", f.class_name) for f in train]
         files += [DataFile(f.path, "test", f.class_name) for f in test]
         others = [name for name in inner if name not in ("train", "test")]
@@ -86,11 +89,22 @@ def _scan_level(folder: Path) -> tuple[str, list[DataFile]]:
             f"{folder} must hold data files or sub-folders, got {data[0].name} and "
             f"{inner[0].name}/: move one away"
         )
+    _check_others([entry for entry, kind in kinds.items() if not kind], found, inner)
     if found:
         return found[0], [DataFile(entry, "", None) for entry in data]
     if not inner:
         raise ValueError(f"{folder} holds no data: expected {named_files()} files")
     return FOLDER, [file for entry in inner for file in _class_files(entry)]
+
+
+def _check_others(others: list[Path], kinds: list[str], inner: list[Path]) -> None:
+    """Refuses what lies beside pictures, or beside class folders, and may be a record."""
+    for path in others:
+        head = _head(path).data
+        if kinds == [FOLDER] or (inner and not kinds):
+            check_beside_pictures(path.name, head, str(path))
+        elif not kinds and (wrong := unread_picture(path.name, head)) is not None:
+            raise ValueError(f"{path} {wrong}")
 
 
 def _class_files(folder: Path) -> list[DataFile]:

@@ -13,13 +13,14 @@ import numpy as np
 from dpgen.data.formats.blocks import Pieces
 from dpgen.data.formats.format import Format, Head, Writer
 from dpgen.data.formats.location import CLASS_LIST, Located
+from dpgen.data.formats.picture_files import SUFFIXES, may_be_passed_over, unread_picture
 from dpgen.data.formats.pictures import LARGEST_FILE, decode_picture, encode_png, png_bytes
 from dpgen.data.formats.records import Records, as_labels
 from dpgen.data.formats.shards import Shard, new_file, numbered
 from dpgen.images.classes import NO_CLASSES, settle_classes
 from dpgen.storage.files import TEXT_BYTES, InPieces, open_file, parse_json
 
-PICTURE_SUFFIXES = {"png", "jpg", "jpeg"}
+PICTURE_SUFFIXES = {suffix.removeprefix(".") for suffix in SUFFIXES}
 LABEL_FORMS = {"cls": "a whole number", "json": "JSON"}
 BLOCK = 512
 
@@ -31,6 +32,7 @@ class Pair:
     key: str
     picture: tuple[int, int] | None = None
     labels: dict[str, int] = field(default_factory=dict)
+    other: str | None = None  # the first member that is neither of these nor text
 
 
 def recognise(head: Head) -> bool:
@@ -74,7 +76,7 @@ def archive_records(
         path, _, offset, size = places[index]
         with open_file(path) as shard:
             shard.seek(offset)
-            return decode_picture(shard.read(size), name_of(index))
+            return decode_picture(shard.read(size), name_of(index), value_range)
 
     missing = [label is None for label in labels]
     if any(missing) and not all(missing):
@@ -135,6 +137,11 @@ def read_pairs(path: Path) -> list[Pair]:
     except (tarfile.TarError, EOFError, OverflowError, LookupError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or truncated: {error}") from error
     for pair in pairs.values():
+        if pair.picture is None and pair.other is not None:
+            raise ValueError(
+                f"{path}: {pair.other} must belong to a picture, and its key {pair.key} has none "
+                "that is read: convert it or leave it out"
+            )
         if pair.picture is None and pair.labels:
             raise ValueError(f"{path}: {pair.key} has a label and no picture (png, jpg)")
     return list(pairs.values())
@@ -151,6 +158,12 @@ def _add(pair: Pair, suffix: str, member: tarfile.TarInfo, raw: BinaryIO, path: 
             raise ValueError(f"{path}: {pair.key} must have one picture, got two")
         pair.picture = (member.offset_data, member.size)
     if suffix not in LABEL_FORMS:
+        raw.seek(member.offset_data)
+        wrong = unread_picture(member.name, raw.read(min(member.size, BLOCK)))
+        if wrong is not None:
+            raise ValueError(f"{path}: {member.name} {wrong}")
+        if not may_be_passed_over(member.name):
+            pair.other = pair.other or member.name
         return
     raw.seek(member.offset_data)
     data = raw.read(member.size)
@@ -187,6 +200,7 @@ def write_webdataset(shard: Shard, pieces: Pieces) -> None:
 
 
 WEBDATASET = Format(
-    (".tar", ".tgz"), recognise, archive_records, reads_class_list=True, hint_fn=hint,
+    (".tar", ".tgz"), recognise, archive_records, takes_value_range=True, reads_class_list=True,
+    hint_fn=hint,
     writer=Writer(write_webdataset, lambda raw: png_bytes(raw) + 5 * BLOCK, lists_classes=True),
 )  # fmt: skip

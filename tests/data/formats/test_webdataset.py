@@ -67,7 +67,7 @@ def test_file_names_tell_the_splits(tmp_path: Path) -> None:
         ({"0.png": PNG, "0.json": b'{"label": 1, "label": 0}'}, "key 'label' stands twice"),
         ({"0.png": PNG, "0.json": b'{"label": "cat"}'}, "whole number as label"),
         ({"0.png": PNG, "0.cls": b"1", "1.png": PNG}, "1 must have a label"),
-        ({"0.png": PNG[:-20]}, "a.tar: 0 is truncated"),
+        ({"0.png": PNG[:-20]}, "a.tar: 0 is damaged or truncated PNG"),
         ({"notes.txt": b"x"}, "at least one record"),
     ],
 )

@@ -93,7 +93,7 @@ def open_source(
         raise ValueError(f"channels must be 1 or 3, got {channels!r}")
     check_value_range(value_range)
     declared = else_classes if classes is None else class_list(classes)
-    records = _records(location, split, value_range, declared)
+    records = read_records(location, split, value_range, declared)
     if classes is not None and not records.classes_declared:
         check_declared(classes, records.class_names, name=f"the {records.kind} data")
     return RecordSource(records, size, channels)
@@ -220,12 +220,16 @@ class RecordSource:
         )
 
 
-def _records(
+def read_records(
     location: object,
     split: Split,
     value_range: tuple[float, float] | None,
     classes: tuple[str, ...] | None,
 ) -> Records:
+    """The records of a location with their labels; pictures are not decoded yet.
+
+    Arguments as for `open_source`, ``classes`` by name.
+    """
     if isinstance(location, Images):
         return images_records(location, value_range, classes)
     if not isinstance(location, (str, Path)):

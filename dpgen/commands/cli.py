@@ -92,7 +92,9 @@ A first run, on digits that come with the package:
   dpgen evaluate images --reference digits
   dpgen verify   images
 
-DATA is `digits`, or a path to {described()}.
+DATA is `digits`, or a path to {described()};
+a zip archive of these, or an address of them (s3://, gs://, hf://, ...). `dpgen inspect DATA` shows
+what would be read.
 """
 
 

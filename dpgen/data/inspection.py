@@ -16,6 +16,7 @@ from dpgen.data.formats.location import CLASS_LIST, HIDDEN, Split
 from dpgen.data.formats.picture_files import picture_format
 from dpgen.data.formats.recognition import locate
 from dpgen.data.formats.table import FOLDER
+from dpgen.data.places import place_of
 from dpgen.data.sources import EMBEDDED, RecordSource, open_source, read_records
 from dpgen.images.classes import Classes, class_list
 from dpgen.images.grid import grid
@@ -99,7 +100,7 @@ def inspect_images(
         splits = {
             other: _n_records(location, other, value_range, declared) for other in get_args(Split)
         }
-    path = None if location in EMBEDDED else Path(location)
+    path = None if location in EMBEDDED else place_of(location).path
     found = Inspection(
         location=str(location),
         kind=source.kind,

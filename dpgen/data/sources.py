@@ -18,6 +18,8 @@ from dpgen.data.formats.pictures import fit_picture
 from dpgen.data.formats.recognition import locate
 from dpgen.data.formats.records import Records, check_value_range
 from dpgen.data.formats.table import find
+from dpgen.data.places import place_of
+from dpgen.data.remote import is_address
 from dpgen.images.classes import Classes, check_declared, class_list
 from dpgen.images.images import Images, to_float
 
@@ -73,13 +75,16 @@ def open_source(
     """Opens a data set and decodes every record once: bad data fail here, not at hour three.
 
     Args:
-        location: the name ``digits``, a path (``./digits`` is a path), an ``Images``, a torch
-            ``Dataset`` of (image, label) or image, or a Hugging Face dataset.
+        location: the name ``digits``, a path (``./digits`` is a path) or a zip archive, an address
+            (``s3://...``), an ``Images``, a torch ``Dataset`` of (image, label) or image, or a
+            Hugging Face dataset. Archives and addresses are copied for the time of the process, as
+            `dpgen.data.copies` says.
         split: which records; what has no splits serves ``train`` and ``test`` alike.
         size: short side to this many pixels (antialiased bicubic), then the centre square; None:
             as they are.
         channels: 1 or 3 converts; None: as they are.
-        value_range: (low, high), black and white in float arrays; uint8 data refuse it.
+        value_range: (low, high), black and white in float arrays and in grey pictures of more than
+            8 bits, in which it is a window; uint8 data refuse it.
         classes: how many classes there are, or their names, where the data have labels and do not
             say; they are never counted in the labels.
         else_classes: names to take where ``classes`` is None and the data do not say: those of a
@@ -237,8 +242,7 @@ def read_records(
     if location in EMBEDDED:
         _refuse_value_range(value_range, "digits")
         return digits_records(split)
-    path = Path(location)
-    if not path.exists():
+    if not is_address(str(location)) and not Path(location).exists():
         near = difflib.get_close_matches(str(location), EMBEDDED, n=1)
         hint = (
             f"did you mean {near[0]!r}?"
@@ -246,11 +250,16 @@ def read_records(
             else f"name a file, a folder, or {EMBEDDED[0]!r}, the embedded set"
         )
         raise FileNotFoundError(f"no data at {str(location)!r}: {hint}")
-    located = locate(path, split)
-    form = find(located.kind)
-    if not form.takes_value_range:
-        _refuse_value_range(value_range, located.kind)
-    return form.read_fn(located, value_range, classes)
+    place = place_of(location)
+
+    def read() -> Records:
+        located = locate(place.path, split)
+        form = find(located.kind)
+        if not form.takes_value_range:
+            _refuse_value_range(value_range, located.kind)
+        return form.read_fn(located, value_range, classes)
+
+    return place.telling_records(place.telling(read))
 
 
 def _refuse_value_range(value_range: tuple[float, float] | None, kind: str) -> None:

@@ -45,12 +45,12 @@ LOST = {
 
 
 @pytest.mark.parametrize("name", LOST)
-@pytest.mark.parametrize("place", ["", "beside/", "train/"])
+@pytest.mark.parametrize("place", ["", "beside/", "train/", "beside train/"])
 def test_a_record_is_not_lost_from_a_folder(tmp_path: Path, place: str, name: str) -> None:
-    """In a flat folder; beside class folders; in a split of pictures without classes."""
-    inner = {"": ".", "beside/": "a", "train/": "train"}[place]
+    """In a flat folder; beside class folders; in a split of pictures without classes; beside it."""
+    inner = {"": ["."], "beside/": ["a"]}.get(place, ["train", "test"])
     for i in range(3):
-        for folder in {inner, "test" if place == "train/" else inner}:
+        for folder in inner:
             (tmp_path / folder).mkdir(exist_ok=True)
             (tmp_path / folder / f"{i}.png").write_bytes(PNG)
     content, words = LOST[name]

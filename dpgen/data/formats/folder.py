@@ -11,10 +11,9 @@ from dpgen.data.formats.blocks import Pieces
 from dpgen.data.formats.format import Format, Head, Writer
 from dpgen.data.formats.location import CLASS_LIST, Located
 from dpgen.data.formats.picture_files import SUFFIXES, picture_format, unread_picture
-from dpgen.data.formats.pictures import LARGEST_FILE, decode_picture, encode_png, png_bytes
+from dpgen.data.formats.pictures import decode_picture_file, encode_png, png_bytes
 from dpgen.data.formats.records import Records
 from dpgen.data.formats.shards import Shard, numbered
-from dpgen.storage.files import read_bytes
 
 BLOCK_BYTES = 4096  # what a file system gives a file at least
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]|^\.|^ |[. ]$')
@@ -61,9 +60,7 @@ def folder_records(
         kind="folder",
         labels=labels,
         class_names=names,
-        decode_fn=lambda i: decode_picture(
-            read_bytes(paths[i], LARGEST_FILE), str(paths[i]), value_range
-        ),
+        decode_fn=lambda i: decode_picture_file(paths[i], value_range),
         name_fn=lambda i: str(paths[i]),
     )
 

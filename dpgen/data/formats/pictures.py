@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -17,7 +18,7 @@ from dpgen.data.formats.picture_files import READ, picture_format, unread_pictur
 from dpgen.data.formats.png import check_png
 from dpgen.data.formats.tiff import check_tiff
 from dpgen.data.formats.window import ValueRange, declared, refuse_window, windowed
-from dpgen.storage.files import refuse_bomb
+from dpgen.storage.files import read_bytes, refuse_bomb
 
 CHANNELS = {
     "1": "L",
@@ -50,7 +51,7 @@ def decode_picture(data: bytes, name: str, value_range: ValueRange = None) -> np
             is refused with one.
     """
     head = data[:512]
-    found = picture_format(name, head)
+    found = picture_format("", head)  # a record's name may have dots and no suffix
     if found is None:
         what = "an empty file" if not data else f"bytes that begin {data[:8].hex(' ')}"
         raise ValueError(
@@ -58,7 +59,7 @@ def decode_picture(data: bytes, name: str, value_range: ValueRange = None) -> np
             "remove it"
         )
     if not found.is_read:
-        raise ValueError(f"{name} {unread_picture(name, head)}")
+        raise ValueError(f"{name} {unread_picture('', head)}")
     if found.name == "DICOM":
         from dpgen.data.formats.dicom import decode_dicom
 
@@ -68,6 +69,17 @@ def decode_picture(data: bytes, name: str, value_range: ValueRange = None) -> np
         return _decoded(data, found.name, name, value_range)
     except Damaged as error:
         raise ValueError(f"{name} is damaged or truncated {found.name}: {error}") from error
+
+
+def decode_picture_file(path: Path, value_range: ValueRange = None) -> np.ndarray:
+    """Decodes a file as `decode_picture` does; one whose name says a format that is not read is
+    refused, whatever its content passes for.
+    """
+    data = read_bytes(path, LARGEST_FILE)
+    wrong = unread_picture(path.name, data[:512])
+    if wrong is not None:
+        raise ValueError(f"{path} {wrong}")
+    return decode_picture(data, str(path), value_range)
 
 
 def _check_content(data: bytes, kind: str, name: str) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dpgen.data.formats.picture_files import PASSED_OVER, READ, UNREAD, picture_format
-from dpgen.data.formats.pictures import encode_png
+from dpgen.data.formats.pictures import decode_picture, encode_png
 from dpgen.data.sources import open_source
 
 PNG = encode_png(np.full((6, 6, 1), 7, np.uint8))
@@ -94,11 +95,28 @@ def test_a_folder_of_unread_pictures_alone_is_refused_by_name(tmp_path: Path, na
 
 def test_text_and_what_file_managers_leave_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(PNG)
-    for suffix in PASSED_OVER - {".json", ".jsonl", ".csv"}:
+    for suffix in PASSED_OVER - {".json", ".jsonl", ".csv", ".tsv"}:
         (tmp_path / f"0{suffix.upper()}").write_text("P5 or BM, a text")
     for name in ("README", "LICENSE", "Thumbs.db", ".DS_Store", "desktop.ini", "._0.png"):
         (tmp_path / name).write_bytes(b"BM" + bytes(12) + b"\x28\0\0\0")
     assert len(open_source(tmp_path)) == 1
+
+
+def test_a_record_whose_name_ends_like_another_format_is_read(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        info = tarfile.TarInfo("my.raw/0.png")
+        info.size = len(PNG)
+        archive.addfile(info, io.BytesIO(PNG))
+    assert len(open_source(tmp_path)) == 1
+    assert decode_picture(PNG, "a.tar: 0.img").shape == (6, 6, 1)
+
+
+def test_a_camera_file_in_a_class_folder_is_not_read_as_its_preview(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("0.tif", "1.dng"):
+        Image.new("L", (6, 6)).save(tmp_path / "a" / name, "TIFF")
+    with pytest.raises(ValueError, match="1.dng is camera raw, which is not read"):
+        open_source(tmp_path)
 
 
 def test_every_suffix_belongs_to_one_list() -> None:

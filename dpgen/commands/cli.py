@@ -17,6 +17,7 @@ import click
 from dpgen.commands.audit import audit
 from dpgen.commands.benchmark import benchmark
 from dpgen.commands.evaluate import evaluate
+from dpgen.commands.inspect import inspect
 from dpgen.commands.listings import ledger, methods
 from dpgen.commands.mix import mix
 from dpgen.commands.sample import sample
@@ -91,7 +92,9 @@ A first run, on digits that come with the package:
   dpgen evaluate images --reference digits
   dpgen verify   images
 
-DATA is `digits`, or a path to {described()}.
+DATA is `digits`, or a path to {described()};
+a zip archive of these, or an address of them (s3://, gs://, hf://, ...). `dpgen inspect DATA` shows
+what would be read.
 """
 
 
@@ -107,6 +110,6 @@ def main(verbose: bool) -> None:
 
 
 for command in (
-    plan, train, sample, mix, evaluate, benchmark, verify, sign, audit, methods, ledger,
+    inspect, plan, train, sample, mix, evaluate, benchmark, verify, sign, audit, methods, ledger,
 ):  # fmt: skip
     main.add_command(command)

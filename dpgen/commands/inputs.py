@@ -104,6 +104,22 @@ def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
     return data
 
 
+def reading_choices(given: dict[str, Any]) -> dict[str, Any]:
+    """How the records are to be read, as it was typed, for `dpgen.data.inspection`."""
+    from dpgen.images.classes import parse_classes
+    from dpgen.images.images import PublicFacts
+
+    facts = PublicFacts.load(given["facts"]) if given["facts"] is not None else None
+    return {
+        "split": given["split"],
+        "size": given["size"],
+        "channels": int(given["channels"]) if given["channels"] else None,
+        "value_range": _value_range(given["value_range"]),
+        "classes": None if given["classes"] is None else parse_classes(given["classes"]),
+        "else_classes": None if facts is None else facts.class_names,
+    }
+
+
 def _value_range(text: str | None) -> tuple[float, float] | None:
     if text is None:
         return None

@@ -48,21 +48,27 @@ def options(*chosen: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
-data_options = options(
-    click.option("--data", metavar="DATA", help="The private images: `digits` or a path."),
+reading_options = options(
     click.option("--split", type=click.Choice(["train", "test", "all"]), default="train",
                  show_default=True, help="Which of them, where the data have splits."),
     click.option("--size", type=int, metavar="PIXELS",
                  help="Resize the short side and crop the centre square."),
     click.option("--channels", type=click.Choice(["1", "3"]),
                  help="Convert to grey (1) or RGB (3)."),
-    click.option("--value-range", metavar="LOW,HIGH", help="Black and white of float arrays."),
+    click.option("--value-range", metavar="LOW,HIGH",
+                 help="Black and white of float arrays, and of grey pictures of more than 8 bits: "
+                 "for these it is a window, beyond which they are black or white."),
     click.option("--classes", metavar="N or NAME,NAME",
                  help="The classes of data with labels that name none, as IDX (10 for MNIST): they "
                  "are published, and never counted in private labels."),
     click.option("--facts", metavar="FILE", type=click.Path(path_type=Path),
                  help="TOML file of public facts: shape, class_names, n_records. Without it the "
                  "data's own headers are declared public by the person who runs this."),
+)  # fmt: skip
+
+data_options = options(
+    click.option("--data", metavar="DATA", help="The private images: `digits` or a path."),
+    reading_options,
     click.option("--adjacency", type=click.Choice(["add_remove", "replace_one"]),
                  help="What neighbouring data sets differ by: a record more or less (the "
                  "default), or another record in its place."),

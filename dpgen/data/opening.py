@@ -34,11 +34,12 @@ def open_images(
 
     Args:
         location: an embedded name (``digits``), a path to IDX, npz, Parquet, WebDataset or a folder
-            of images, a torch Dataset, a Hugging Face dataset, or an `Images`.
+            of images, a zip archive or an address (``s3://...``) of these, a torch Dataset, a
+            Hugging Face dataset, or an `Images`.
         split: which records: train, test or all.
         size: short side and crop, in pixels, of data of mixed sizes.
         channels: 1 or 3 converts.
-        value_range: (low, high) of float arrays.
+        value_range: (low, high) of float arrays; the window of grey pictures of more than 8 bits.
         facts, max_records_per_unit, ledger, limit, public, overlap: as for `PrivateDataset`.
         classes: how many classes there are, or their names, of data with labels that do not say
             (IDX, an npz without class_names, tensors). The facts may name them instead. They are

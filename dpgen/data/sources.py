@@ -18,6 +18,8 @@ from dpgen.data.formats.pictures import fit_picture
 from dpgen.data.formats.recognition import locate
 from dpgen.data.formats.records import Records, check_value_range
 from dpgen.data.formats.table import find
+from dpgen.data.places import place_of
+from dpgen.data.remote import is_address
 from dpgen.images.classes import Classes, check_declared, class_list
 from dpgen.images.images import Images, to_float
 
@@ -73,13 +75,16 @@ def open_source(
     """Opens a data set and decodes every record once: bad data fail here, not at hour three.
 
     Args:
-        location: the name ``digits``, a path (``./digits`` is a path), an ``Images``, a torch
-            ``Dataset`` of (image, label) or image, or a Hugging Face dataset.
+        location: the name ``digits``, a path (``./digits`` is a path) or a zip archive, an address
+            (``s3://...``), an ``Images``, a torch ``Dataset`` of (image, label) or image, or a
+            Hugging Face dataset. Archives and addresses are copied for the time of the process, as
+            `dpgen.data.copies` says.
         split: which records; what has no splits serves ``train`` and ``test`` alike.
         size: short side to this many pixels (antialiased bicubic), then the centre square; None:
             as they are.
         channels: 1 or 3 converts; None: as they are.
-        value_range: (low, high), black and white in float arrays; uint8 data refuse it.
+        value_range: (low, high), black and white in float arrays and in grey pictures of more than
+            8 bits, in which it is a window; uint8 data refuse it.
         classes: how many classes there are, or their names, where the data have labels and do not
             say; they are never counted in the labels.
         else_classes: names to take where ``classes`` is None and the data do not say: those of a
@@ -93,7 +98,7 @@ def open_source(
         raise ValueError(f"channels must be 1 or 3, got {channels!r}")
     check_value_range(value_range)
     declared = else_classes if classes is None else class_list(classes)
-    records = _records(location, split, value_range, declared)
+    records = read_records(location, split, value_range, declared)
     if classes is not None and not records.classes_declared:
         check_declared(classes, records.class_names, name=f"the {records.kind} data")
     return RecordSource(records, size, channels)
@@ -134,7 +139,7 @@ class RecordSource:
         self.classes_declared = records.classes_declared
         self._records, self._size, self._channels = records, size, channels
         raw = records.decode_fn(0)
-        first = fit_picture(raw, size, channels)
+        first = fit_picture(raw, size, channels, records.name_fn(0))
         height, width, depth = first.shape
         self.shape = (depth, height, width)
         self._unchanged = first is raw  # what read returns is what was decoded, for every record
@@ -145,7 +150,7 @@ class RecordSource:
         self._cache = np.empty((len(records.labels), *first.shape), np.uint8) if fits else None
         for i in range(len(records.labels)):
             raw = records.decode_fn(i)
-            fitted = fit_picture(raw, size, channels)
+            fitted = fit_picture(raw, size, channels, records.name_fn(i))
             self._check_shape(fitted, i)
             self._unchanged &= fitted is raw
             if self._cache is not None:
@@ -173,7 +178,7 @@ class RecordSource:
             pixels = np.empty((len(chosen), height, width, depth), np.uint8)
             for position, index in enumerate(chosen.tolist()):
                 raw = self._records.decode_fn(index)
-                fitted = fit_picture(raw, self._size, self._channels)
+                fitted = self._fitted(raw, index)
                 self._check_shape(fitted, index)
                 pixels[position] = fitted
         batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
@@ -192,13 +197,16 @@ class RecordSource:
                 continue
             raw = self._records.decode_fn(i)
             if self._cache is not None:
-                fitted = fit_picture(raw, self._size, self._channels)
+                fitted = self._fitted(raw, i)
                 if not np.array_equal(fitted, self._cache[i]):
                     raise ValueError(
                         f"{self._records.name_fn(i)} changed since it was opened: open the data "
                         "again"
                     )
             yield raw, label
+
+    def _fitted(self, raw: np.ndarray, index: int) -> np.ndarray:
+        return fit_picture(raw, self._size, self._channels, self._records.name_fn(index))
 
     def _check_shape(self, pixels: np.ndarray, index: int) -> None:
         height, width, depth = pixels.shape
@@ -217,12 +225,16 @@ class RecordSource:
         )
 
 
-def _records(
+def read_records(
     location: object,
     split: Split,
     value_range: tuple[float, float] | None,
     classes: tuple[str, ...] | None,
 ) -> Records:
+    """The records of a location with their labels; pictures are not decoded yet.
+
+    Arguments as for `open_source`, ``classes`` by name.
+    """
     if isinstance(location, Images):
         return images_records(location, value_range, classes)
     if not isinstance(location, (str, Path)):
@@ -230,8 +242,7 @@ def _records(
     if location in EMBEDDED:
         _refuse_value_range(value_range, "digits")
         return digits_records(split)
-    path = Path(location)
-    if not path.exists():
+    if not is_address(str(location)) and not Path(location).exists():
         near = difflib.get_close_matches(str(location), EMBEDDED, n=1)
         hint = (
             f"did you mean {near[0]!r}?"
@@ -239,11 +250,16 @@ def _records(
             else f"name a file, a folder, or {EMBEDDED[0]!r}, the embedded set"
         )
         raise FileNotFoundError(f"no data at {str(location)!r}: {hint}")
-    located = locate(path, split)
-    form = find(located.kind)
-    if not form.takes_value_range:
-        _refuse_value_range(value_range, located.kind)
-    return form.read_fn(located, value_range, classes)
+    place = place_of(location)
+
+    def read() -> Records:
+        located = locate(place.path, split)
+        form = find(located.kind)
+        if not form.takes_value_range:
+            _refuse_value_range(value_range, located.kind)
+        return form.read_fn(located, value_range, classes)
+
+    return place.telling_records(place.telling(read))
 
 
 def _refuse_value_range(value_range: tuple[float, float] | None, kind: str) -> None:

@@ -140,6 +140,25 @@ def table() -> bytes:
     return bytes(buffer.getvalue())
 
 
+def dicom(pixels: np.ndarray) -> bytes:
+    """A DICOM file of one grey image of 8 bits."""
+    import pydicom
+
+    file = pydicom.Dataset()
+    file.file_meta = pydicom.dataset.FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    file.file_meta.MediaStorageSOPClassUID = file.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID = "1.2.3"
+    file.Rows, file.Columns = pixels.shape
+    file.BitsAllocated, file.BitsStored, file.HighBit = 8, 8, 7
+    file.SamplesPerPixel, file.PixelRepresentation = 1, 0
+    file.PhotometricInterpretation = "MONOCHROME2"
+    file.add_new("PixelData", "OB", pixels.tobytes())
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, file, enforce_file_format=True)
+    return buffer.getvalue()
+
+
 def image_formats() -> list[Format]:
     """Data sets, by their files."""
     grey, colour = PIXELS[0, ..., 0], np.repeat(PIXELS[1], 3, axis=2)
@@ -188,6 +207,15 @@ def image_formats() -> list[Format]:
             data_file("a.npz"),
         )[1:],
         *packed("png", picture(grey, "PNG"), with_checksums, data_file("a/0.png")),
+        *(
+            plain(kind.lower(), picture(colour, kind), data_file("a/0.bin"))
+            for kind in ("BMP", "GIF", "TIFF", "WEBP", "PPM")
+        ),
+        plain(
+            "tiff, 16 bits", picture(grey.astype(np.uint16) * 257, "TIFF"),
+            data_file("a/0.tif", (0, 65535)),
+        ),
+        plain("dicom", dicom(grey), data_file("a/0.dcm", (0, 255))),
         plain("jpeg", picture(colour, "JPEG"), data_file("a/0.jpg")),
         plain(
             "jpeg, progressive",

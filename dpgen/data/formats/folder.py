@@ -9,23 +9,15 @@ import unicodedata
 import numpy as np
 
 from dpgen.data.formats.blocks import Pieces
-from dpgen.data.formats.format import Format, Head, Writer
+from dpgen.data.formats.format import Format, Head, ValueRange, Writer
 from dpgen.data.formats.labels import settled
 from dpgen.data.formats.location import CLASS_LIST, Located
-from dpgen.data.formats.pictures import (
-    JPEG_MAGIC,
-    LARGEST_FILE,
-    PNG_MAGIC,
-    decode_picture,
-    encode_png,
-    png_bytes,
-)
+from dpgen.data.formats.picture_files import SUFFIXES, picture_format, unread_picture
+from dpgen.data.formats.pictures import decode_picture_file, encode_png, png_bytes
 from dpgen.data.formats.records import Records
 from dpgen.data.formats.shards import Shard, numbered
 from dpgen.data.formats.splits import folder_splits
-from dpgen.storage.files import read_bytes
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 BLOCK_BYTES = 4096  # what a file system gives a file at least
 _BUCKET = re.compile(r"[0-9]{3,}")
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]|^\.|^ |[. ]$')
@@ -33,8 +25,16 @@ _DEVICES = {"con", "prn", "aux", "nul"}
 
 
 def recognise(head: Head) -> bool:
-    """Whether a file is one picture."""
-    return head.data.startswith((PNG_MAGIC, JPEG_MAGIC))
+    """Whether a file is one picture, of a format that is read."""
+    found = picture_format(head.path.name, head.data)
+    return found is not None and found.is_read and not head.gzipped
+
+
+def hint(head: Head) -> str | None:
+    """What is wrong with a file that is named like a picture that is read, and is another one."""
+    if not head.path.name.lower().endswith(SUFFIXES):
+        return None
+    return unread_picture(head.path.name, head.data)
 
 
 def folder_records(
@@ -49,7 +49,7 @@ def folder_records(
     read by the declared classes, and the folders are none.
     """
     if any(file.label is not None for file in located.files):
-        return _listed_records(located, classes)
+        return _listed_records(located, value_range, classes)
     _refuse_buckets(located)
     found = sorted({file.class_name for file in located.files if file.class_name is not None})
     names = located.class_names or tuple(found) or ("all",)
@@ -69,24 +69,27 @@ def folder_records(
         [0 if file.class_name is None else number[file.class_name] for file in located.chosen],
         np.int64,
     )
-    return _records(located, labels, names, classes_declared=False)
+    return _records(located, value_range, labels, names, classes_declared=False)
 
 
 def _records(
-    located: Located, labels: np.ndarray, names: tuple[str, ...], *, classes_declared: bool
-) -> Records:
+    located: Located, value_range: ValueRange, labels: np.ndarray, names: tuple[str, ...],
+    *, classes_declared: bool,
+) -> Records:  # fmt: skip
     paths = [file.path for file in located.chosen]
     return Records(
         kind="folder",
         labels=labels,
         class_names=names,
-        decode_fn=lambda i: decode_picture(read_bytes(paths[i], LARGEST_FILE), str(paths[i])),
+        decode_fn=lambda i: decode_picture_file(paths[i], value_range),
         name_fn=lambda i: str(paths[i]),
         classes_declared=classes_declared,
     )
 
 
-def _listed_records(located: Located, classes: tuple[str, ...] | None) -> Records:
+def _listed_records(
+    located: Located, value_range: ValueRange, classes: tuple[str, ...] | None
+) -> Records:
     """Records whose labels stand in a list beside the pictures."""
     bare = next((file.path for file in located.chosen if file.label is None), None)
     if bare is not None:
@@ -101,7 +104,8 @@ def _listed_records(located: Located, classes: tuple[str, ...] | None) -> Record
     chosen = {file.path for file in located.chosen}
     kept = [file.path in chosen for file in located.files if file.label is not None]
     declared = located.class_names is None
-    return _records(located, labels[np.array(kept, bool)], names, classes_declared=declared)
+    kept_labels = labels[np.array(kept, bool)]
+    return _records(located, value_range, kept_labels, names, classes_declared=declared)
 
 
 def _refuse_buckets(located: Located) -> None:
@@ -171,7 +175,8 @@ def _on_disk(raw: int) -> int:
 
 
 FOLDER_OF_PICTURES = Format(
-    SUFFIXES, recognise, folder_records, reads_class_list=True,
+    SUFFIXES, recognise, folder_records, takes_value_range=True, reads_class_list=True,
+    hint_fn=hint,
     writer=Writer(
         write_folder, _on_disk, lists_classes=True, many_files=True, check_fn=check_folder_names
     ),

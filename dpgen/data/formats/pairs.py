@@ -8,16 +8,12 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from dpgen.data.formats.labels import is_label_name, label_name
+from dpgen.data.formats.picture_files import SUFFIXES, check_beside_pictures, picture_format
 from dpgen.data.formats.pictures import LARGEST_FILE
 from dpgen.data.formats.splits import SPLIT_COLUMNS, split_of
 from dpgen.storage.files import TEXT_BYTES, InPieces, open_file, parse_json
 
-PICTURE_SUFFIXES = {"png", "jpg", "jpeg"}
-OTHER_PICTURES = {
-    "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jp2", "jxl", "jfif", "dcm", "pgm",
-    "ppm", "pnm", "pbm", "nii",
-}  # fmt: skip
-MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
+PICTURE_SUFFIXES = {suffix.removeprefix(".") for suffix in SUFFIXES}
 NAME_BYTES = 200  # of a class name
 BLOCK = 512
 
@@ -113,17 +109,19 @@ def _belongs(member: Member, raw: BinaryIO, path: Path) -> bool:
             raise ValueError(f"{path}: {member.name} must have at most {limit} bytes, got {size}")
         return True
     raw.seek(offset)
-    head = raw.read(min(size, 12))
-    if suffix in OTHER_PICTURES or head.startswith(MAGIC) or head[8:12] == b"WEBP":
+    head, place = raw.read(min(size, BLOCK)), f"{path}: {member.name}"
+    found = picture_format(str(member.name), head)
+    if found is not None and found.is_read:
         raise ValueError(
-            f"{path}: {member.name} looks like a picture and is no .png or .jpg: convert or rename "
-            "it, or leave it out of the shard"
+            f"{place} looks like a picture, {found.name}, and is not named so: rename it, or leave "
+            "it out"
         )
     if is_label_name(member.middle):
         raise ValueError(
             f"{path}: {member.name} looks like a label, which is read from .cls, .json and .txt: "
             "save it so"
         )
+    check_beside_pictures(str(member.name), head, place)
     return False
 
 

@@ -94,7 +94,7 @@ def parquet_records(
             raise ValueError(
                 f"{name_of(index)} must hold the bytes of its picture, got none: embed the files"
             )
-        return decode_picture(data, name_of(index))
+        return decode_picture(data, name_of(index), value_range)
 
     return Records(
         "parquet", labels[np.array(read, bool)], names or NO_CLASSES, decode, name_of,
@@ -218,6 +218,6 @@ def _require_pyarrow(class_names: tuple[str, ...]) -> None:
 
 
 PARQUET = Format(
-    (".parquet",), recognise, parquet_records,
+    (".parquet",), recognise, parquet_records, takes_value_range=True,
     writer=Writer(write_parquet, lambda raw: png_bytes(raw) + 64, check_fn=_require_pyarrow),
 )  # fmt: skip

@@ -1,90 +1,191 @@
-"""Pictures, PNG and JPEG: decoding that never guesses, encoding, public resizing."""
+"""Pictures: decoding that never guesses, encoding, public resizing."""
 
 from __future__ import annotations
 
 import io
 import re
-import struct
 import warnings
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
-from dpgen.storage.files import refuse_bomb
+from dpgen.data.formats.damage import UNREADABLE, Damaged
+from dpgen.data.formats.jpeg import MOST_SCANS, count_scans, require_whole, unread_process
+from dpgen.data.formats.picture_files import READ, picture_format, unread_picture
+from dpgen.data.formats.png import check_png
+from dpgen.data.formats.tiff import check_tiff
+from dpgen.data.formats.window import ValueRange, declared, refuse_window, windowed
+from dpgen.storage.files import read_bytes, refuse_bomb
 
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-JPEG_MAGIC = b"\xff\xd8\xff"
 CHANNELS = {
     "1": "L",
     "L": "L",
     "P": "RGB",
     "RGB": "RGB",
 }  # file mode to record mode, all without loss
+DEEP = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}  # modes of one channel of more than 8 bits
+PILLOW = {"PNM": "PPM", "WebP": "WEBP"}  # its own names, where they differ
 
 LARGEST_FILE = 2**27  # bytes of an encoded picture
-MOST_SCANS = 32  # of a progressive JPEG, each of which decodes the whole picture anew; usual are 10
-
-_MARKER = re.compile(rb"\xff[\x01-\xfe]")
-SCAN, END_OF_PICTURE = 0xDA, 0xD9
-
-_UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-)
+MOST_PIXELS = 2**26  # of a picture on its way to --size, before the crop
 
 
-def decode_picture(data: bytes, name: str) -> np.ndarray:
-    """Decodes one PNG or JPEG file to uint8 (H, W, C), C 1 or 3, rotated as its EXIF says.
+def decode_picture(data: bytes, name: str, value_range: ValueRange = None) -> np.ndarray:
+    """Decodes one picture file to uint8 (H, W, C), C 1 or 3, rotated as its EXIF says.
 
-    Guarantees: alpha, 16 bits, animation, CMYK, truncation, damage that a checksum shows, pictures
-    above Pillow's pixel limit, and a few bytes that announce many megabytes or many scans are
-    errors that name the file.
+    PNG, JPEG, BMP, WebP, TIFF, PGM and PPM, the first frame of a GIF, and DICOM, which
+    `dpgen.data.formats.dicom` explains.
+
+    Guarantees: alpha, colours of 16 bits, an animation but of a GIF, several pages, CMYK,
+    truncation, damage that a checksum or the compressed data show, pictures above Pillow's pixel
+    limit, and a few bytes that announce many megabytes or many scans are errors that name the file.
 
     Args:
         data: the bytes of the file.
         name: the words that name it in a message.
+        value_range: (low, high), the values of black and white in a grey picture of more than 8
+            bits, which is refused without; beyond them it is black or white. A picture of 8 bits
+            is refused with one.
     """
-    if data.startswith(PNG_MAGIC):
-        _check_png(data, name)
-    elif not data.startswith(JPEG_MAGIC):
+    head = data[:512]
+    found = picture_format("", head)  # a record's name may have dots and no suffix
+    if found is None:
         what = "an empty file" if not data else f"bytes that begin {data[:8].hex(' ')}"
-        raise ValueError(f"{name} must be a PNG or JPEG picture, got {what}: convert or remove it")
-    elif _n_scans(data) > MOST_SCANS:
-        raise ValueError(f"{name} must have at most {MOST_SCANS} scans: save it as baseline JPEG")
-    picture = _opened(data, name)
+        raise ValueError(
+            f"{name} must be a picture that is read ({', '.join(READ)}), got {what}: convert or "
+            "remove it"
+        )
+    if not found.is_read:
+        raise ValueError(f"{name} {unread_picture('', head)}")
+    if found.name == "DICOM":
+        from dpgen.data.formats.dicom import decode_dicom
+
+        return decode_dicom(data, name, value_range)
+    try:
+        _check_content(data, found.name, name)
+        return _decoded(data, found.name, name, value_range)
+    except Damaged as error:
+        raise ValueError(f"{name} is damaged or truncated {found.name}: {error}") from error
+
+
+def decode_picture_file(path: Path, value_range: ValueRange = None) -> np.ndarray:
+    """Decodes a file as `decode_picture` does; one whose name says a format that is not read is
+    refused, whatever its content passes for.
+    """
+    data = read_bytes(path, LARGEST_FILE)
+    wrong = unread_picture(path.name, data[:512])
+    if wrong is not None:
+        raise ValueError(f"{path} {wrong}")
+    return decode_picture(data, str(path), value_range)
+
+
+def _check_content(data: bytes, kind: str, name: str) -> None:
+    """Refuses what Pillow reads without a word and a record cannot hold."""
+    if kind == "PNG":
+        check_png(data, name)
+    elif kind == "JPEG":
+        if count_scans(data) > MOST_SCANS:
+            raise ValueError(
+                f"{name} must have at most {MOST_SCANS} scans: save it as baseline JPEG"
+            )
+        process = unread_process(data)
+        if process is not None:
+            raise ValueError(f"{name} is {process} JPEG: save it as baseline JPEG")
+    elif kind == "WebP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
+        raise Damaged(f"its header promises more than its {len(data)} bytes")
+
+
+def _decoded(data: bytes, kind: str, name: str, value_range: ValueRange) -> np.ndarray:
+    picture = _opened(data, kind, name)
     unpacked = picture.width * picture.height * len(picture.getbands())
     refuse_bomb(unpacked, len(data), name, "make it smaller")
-    if picture.mode not in CHANNELS:
+    if kind == "TIFF":
+        check_tiff(picture, name)
+    if kind == "WebP" and getattr(picture, "is_animated", False):
+        raise ValueError(f"{name} is animated, a record is one picture: keep one frame")
+    if kind == "PNM":
+        _check_pnm(data, picture, name)
+    if "transparency" in picture.info:
+        raise ValueError(f"{name} has transparent pixels, records have none: flatten it to RGB")
+    deep = picture.mode in DEEP
+    if deep:
+        bits = {"I": "whole numbers of up to 32", "F": "floats of 32"}.get(picture.mode, "16")
+        window = declared(value_range, name, f"{bits} bits per pixel")
+    elif picture.mode not in CHANNELS:
         raise ValueError(f"{name} must be grey or RGB, got mode {picture.mode}: convert it to RGB")
+    else:
+        refuse_window(value_range, name)
     try:
-        with picture:
-            channels = CHANNELS[picture.mode]
+        if kind == "JPEG":
+            require_whole(data, _jpeg_pixels)
+        with picture, _nothing_painted_over():
+            mode = picture.mode  # a GIF may have another one once it is loaded
             picture.load()
-            return as_array(ImageOps.exif_transpose(picture).convert(channels))
-    except _UNREADABLE as error:
-        raise ValueError(f"{name} is damaged or truncated: {error}") from error
+            turned = ImageOps.exif_transpose(picture)
+            if not deep:
+                return as_array(turned.convert(CHANNELS[mode]))
+            values = np.array(turned)[..., None]
+    except UNREADABLE as error:
+        raise Damaged(str(error)) from error
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name}: every pixel must be a finite number, got NaN or infinity")
+    return windowed(values, window)
 
 
-def _opened(data: bytes, name: str) -> Image.Image:
+def _opened(data: bytes, kind: str, name: str) -> Image.Image:
     """The picture with its header read and no pixel decoded."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+            if kind == "TIFF":  # Pillow goes on without the tag, and guesses what it would say
+                warnings.filterwarnings("error", message="Tag data larger|Corrupt EXIF")
+            return Image.open(io.BytesIO(data), formats=(PILLOW.get(kind, kind),))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(
             f"{name} must have at most {Image.MAX_IMAGE_PIXELS} pixels: make it smaller ({error})"
         ) from error
-    except _UNREADABLE as error:
-        raise ValueError(f"{name} is damaged or truncated: {error}") from error
+    except (*UNREADABLE, UserWarning) as error:
+        raise Damaged(str(error)) from error
+
+
+def _jpeg_pixels(data: bytes) -> bytes:
+    with _opened(data, "JPEG", "it") as picture, _nothing_painted_over():
+        return picture.tobytes()
+
+
+@contextmanager
+def _nothing_painted_over() -> Iterator[None]:
+    """Makes Pillow raise an error for a cut picture, whatever another package has told it."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+def _check_pnm(data: bytes, picture: Image.Image, name: str) -> None:
+    """Refuses a white value that Pillow would rescale, and a second picture behind the first."""
+    fields = re.sub(rb"#[^\r\n]*", b"", data[:4096]).split(None, 4)
+    bits = data[:2] in (b"P1", b"P4")
+    most = b"1" if bits else fields[3]
+    if not bits and (most not in (b"255", b"65535") or (most != b"255" and picture.mode == "RGB")):
+        raise ValueError(
+            f"{name} must have 255 as its largest value, or 65535 if it is grey, got "
+            f"{most.decode(errors='replace')}: convert it to PNG"
+        )
+    if data[:2] in (b"P4", b"P5", b"P6"):
+        n_bytes = picture.width * len(picture.getbands()) * (2 if most == b"65535" else 1)
+        n_bytes = picture.height * (-(-picture.width // 8) if bits else n_bytes)
+        start = picture.tile[0].offset  # type: ignore[attr-defined]  # of pictures from files
+        if len(data) > start + n_bytes + 1:  # a line may end behind the pixels
+            raise ValueError(
+                f"{name} must hold one picture, got {len(data) - start - n_bytes} bytes behind its "
+                "pixels: save each picture as a file"
+            )
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
@@ -102,7 +203,9 @@ def png_bytes(raw: int) -> int:
     return raw + raw // 100 + 256
 
 
-def fit_picture(pixels: np.ndarray, size: int | None, channels: int | None) -> np.ndarray:
+def fit_picture(
+    pixels: np.ndarray, size: int | None, channels: int | None, name: str = "a picture"
+) -> np.ndarray:
     """Brings one record to the public shape; returns the same array when nothing is to do.
 
     First the channels (grey by the ITU-R 601 weights, RGB by repetition), then the short side to
@@ -112,6 +215,11 @@ def fit_picture(pixels: np.ndarray, size: int | None, channels: int | None) -> n
         pixels: uint8 (H, W, C).
         size: side of the square, in pixels; None keeps height and width.
         channels: 1 or 3; None keeps them.
+        name: the words that name the record in a message.
+
+    Raises:
+        ValueError: the picture is so narrow, or ``size`` so large, that it would have more than
+            2^26 pixels before the crop.
     """
     height, width, depth = pixels.shape
     recolour = channels is not None and channels != depth
@@ -123,7 +231,14 @@ def fit_picture(pixels: np.ndarray, size: int | None, channels: int | None) -> n
         picture = picture.convert("L" if channels == 1 else "RGB")
     if resize:
         scale = size / min(width, height)
+        before = f"{width}x{height}"
         width, height = max(size, round(width * scale)), max(size, round(height * scale))
+        if width * height > MOST_PIXELS:
+            raise ValueError(
+                f"{name} is {before}, and {width}x{height} once its short side has --size {size} "
+                f"pixels: more than {MOST_PIXELS} pixels, of which the centre square would keep "
+                f"{size}x{size}; crop it, or take a smaller --size"
+            )
         picture = picture.resize((width, height), Image.Resampling.BICUBIC)
         left, top = (width - size) // 2, (height - size) // 2
         picture = picture.crop((left, top, left + size, top + size))
@@ -141,51 +256,3 @@ def as_array(picture: Image.Image) -> np.ndarray:
     """A Pillow image of mode L or RGB as uint8 (H, W, C)."""
     array = np.array(picture)
     return array[..., None] if array.ndim == 2 else array
-
-
-def _n_scans(data: bytes) -> int:
-    """Scans of a JPEG up to its end; what a camera puts in a segment, or behind the end, is none.
-
-    Reads markers as libjpeg does: a segment is skipped by its length, anything else by search. Of
-    markers that it stops at or skips over, none hides what follows.
-    """
-    n, place = 0, 2
-    while n <= MOST_SCANS and (found := _MARKER.search(data, place)):
-        kind, place = data[found.end() - 1], found.end()
-        if kind == END_OF_PICTURE:
-            break
-        if kind >= 0xC0 and not 0xD0 <= kind <= 0xD8:
-            n += kind == SCAN
-            place += max(2, int.from_bytes(data[place : place + 2]))
-    return n
-
-
-def _check_png(data: bytes, name: str) -> None:
-    """Walks the chunks: Pillow cuts 16-bit RGB to 8 bits in silence and skips pixel checksums."""
-    position, ended = len(PNG_MAGIC), False
-    while not ended:
-        head = data[position : position + 8]
-        length, kind = struct.unpack(">I4s", head) if len(head) == 8 else (0, b"")
-        body = data[position + 8 : position + 8 + length]
-        check = data[position + 8 + length : position + 12 + length]
-        if len(check) < 4:
-            raise ValueError(
-                f"{name} is truncated: its PNG chunks promise more than its {len(data)} bytes"
-            )
-        if zlib.crc32(kind + body) != int.from_bytes(check):
-            raise ValueError(f"{name} is damaged: PNG chunk {kind!r} has a wrong checksum")
-        if kind == b"IHDR" and length == 13:
-            if body[8] == 16:
-                raise ValueError(
-                    f"{name} has 16 bits per channel, records have 8: convert it to 8 bits"
-                )
-            if body[9] in (4, 6):
-                raise ValueError(
-                    f"{name} has an alpha channel, records have none: flatten it to RGB"
-                )
-        if kind == b"tRNS":
-            raise ValueError(f"{name} has transparent pixels, records have none: flatten it to RGB")
-        if kind == b"acTL":
-            raise ValueError(f"{name} is animated, a record is one picture: keep one frame")
-        position += 12 + length
-        ended = kind == b"IEND"

@@ -26,6 +26,7 @@ from dpgen.data.formats.location import (
     read_class_list,
     visible,
 )
+from dpgen.data.formats.picture_files import check_beside_pictures, unread_picture
 from dpgen.data.formats.splits import ORDER, OTHER, choose, folder_splits, split_of
 from dpgen.data.formats.table import FOLDER, FORMATS, find, named_files
 from dpgen.storage.files import open_file
@@ -96,6 +97,8 @@ def _scan(folder: Path, split: Split) -> tuple[str, list[DataFile]]:
         raise ValueError(
             f"{folder} must not hold data beside {first}/{_and_others(others)}, got {loose[0].name}"
         )
+    if kind == FOLDER:
+        _check_others([entry for entry in entries if not entry.is_dir()], [FOLDER], [])
     return kind, files
 
 
@@ -134,7 +137,10 @@ def _pictures_below(folder: Path) -> list[Path]:
         folders[:] = [name for name in folders if name[0] != "." and name not in HIDDEN]
         for name in names:
             path = Path(place, name)
-            if name[0] == "." or name in HIDDEN or (kind := _kind(path)) is None:
+            if name[0] == "." or name in HIDDEN:
+                continue
+            if (kind := _kind(path)) is None:
+                _check_others([path], [FOLDER], [])
                 continue
             if kind != FOLDER:
                 raise ValueError(
@@ -162,6 +168,7 @@ def _scan_level(folder: Path) -> tuple[str, list[DataFile]]:
             f"{folder} must hold data files or sub-folders, got {data[0].name} and "
             f"{inner[0].name}/: move one away"
         )
+    _check_others([entry for entry, kind in kinds.items() if not kind], found, inner)
     if found in ([FOLDER], []):
         refuse_foreign_labels(folder, [entry.name for entry, kind in kinds.items() if not kind])
     if found:
@@ -169,6 +176,16 @@ def _scan_level(folder: Path) -> tuple[str, list[DataFile]]:
     if not inner:
         raise ValueError(f"{folder} holds no data: expected {named_files()} files")
     return FOLDER, [file for entry in inner for file in _class_files(entry)]
+
+
+def _check_others(others: list[Path], kinds: list[str], inner: list[Path]) -> None:
+    """Refuses what lies beside pictures, or beside class folders, and may be a record."""
+    for path in others:
+        head = _head(path).data
+        if kinds == [FOLDER] or (inner and not kinds):
+            check_beside_pictures(path.name, head, str(path))
+        elif not kinds and (wrong := unread_picture(path.name, head)) is not None:
+            raise ValueError(f"{path} {wrong}")
 
 
 def _class_files(folder: Path) -> list[DataFile]:

@@ -41,8 +41,10 @@ FORMATS = {
         "dpgen.data.formats.webdataset:WEBDATASET", ("tar",), "WebDataset tar shards", writes=True
     ),
     FOLDER: Row(
-        "dpgen.data.formats.folder:FOLDER_OF_PICTURES", ("PNG", "JPEG"),
-        "a folder of PNG or JPEG images with one sub-folder per class", writes=True,
+        "dpgen.data.formats.folder:FOLDER_OF_PICTURES",
+        ("PNG", "JPEG", "TIFF", "BMP", "WebP", "GIF", "PGM", "DICOM"),
+        "a folder of pictures (PNG, JPEG, TIFF, BMP, WebP, GIF, PGM, DICOM), one sub-folder per "
+        "class", writes=True,
     ),
 }  # fmt: skip
 

@@ -60,7 +60,7 @@ def archive_records(
         offset, size = pair.picture
         with open_file(path) as shard:
             shard.seek(offset)
-            return decode_picture(shard.read(size), name_of(index))
+            return decode_picture(shard.read(size), name_of(index), value_range)
 
     if values is None:
         return Records(
@@ -109,6 +109,7 @@ def write_webdataset(shard: Shard, pieces: Pieces) -> None:
 
 
 WEBDATASET = Format(
-    (".tar", ".tgz"), recognise, archive_records, reads_class_list=True, hint_fn=hint,
+    (".tar", ".tgz"), recognise, archive_records, takes_value_range=True, reads_class_list=True,
+    hint_fn=hint,
     writer=Writer(write_webdataset, lambda raw: png_bytes(raw) + 5 * BLOCK, lists_classes=True),
 )  # fmt: skip

@@ -19,7 +19,9 @@ def test_a_format_has_a_writer_exactly_if_its_row_says_so(kind: str) -> None:
 def test_messages_and_help_name_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
     row = FORMATS["idx"]._replace(files=("TOY",), described="toys", writes=True)
     monkeypatch.setitem(FORMATS, "atoy", row)
-    assert named_files() == "IDX, npz, Parquet, tar, PNG, JPEG or TOY"
+    assert named_files() == (
+        "IDX, npz, Parquet, tar, PNG, JPEG, TIFF, BMP, WebP, GIF, PGM, DICOM or TOY"
+    )
     assert described().endswith(" or toys")
     assert written()[0] == "atoy"
 

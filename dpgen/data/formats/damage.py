@@ -1,0 +1,23 @@
+"""Pictures that are not whole, and what decoders raise when they meet one."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+
+class Damaged(ValueError):
+    """The data of a picture are cut, or are not those that were written."""
+
+
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)  # what Pillow and NumPy raise for damaged files

@@ -1,0 +1,176 @@
+"""DICOM: the pixels of one image, shown as the file or a declared window says; nothing else of it.
+
+Only pixels are read: no name, no date, no identifier reaches a record. Text that was burnt into the
+pixels stays there: a file that says it has some is refused, one that does not say is taken.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dpgen.data.formats.damage import Damaged
+from dpgen.data.formats.window import ValueRange, refuse_window, windowed
+from dpgen.storage.files import refuse_bomb
+
+PLAIN = {  # transfer syntaxes that are read
+    "1.2.840.10008.1.2": "implicit little endian",
+    "1.2.840.10008.1.2.1": "explicit little endian",
+    "1.2.840.10008.1.2.2": "explicit big endian",
+    "1.2.840.10008.1.2.5": "RLE",
+}
+RLE = "1.2.840.10008.1.2.5"
+GREY = ("MONOCHROME1", "MONOCHROME2")
+
+
+def pydicom_module() -> Any:  # noqa: ANN401
+    """The module pydicom; the error without it names the extra."""
+    try:
+        import pydicom
+    except ImportError as error:
+        raise ValueError("DICOM needs pydicom: pip install 'dpgen[dicom]'") from error
+    return pydicom
+
+
+def decode_dicom(data: bytes, name: str, value_range: ValueRange = None) -> np.ndarray:
+    """Decodes one DICOM image to uint8 (H, W, C), C 1 or 3.
+
+    A grey value is v = slope * stored + intercept, as the file rescales it (Hounsfield units in
+    CT). It is shown through the declared window, else through the first window of the file's own
+    tags, each picture by its own; grey of 8 bits without either keeps its values. Outside the
+    window it is black or white. MONOCHROME1, where the lowest value is white, is inverted after
+    that. RGB of 8 bits is taken as it is.
+
+    Refused by name: several frames, other colour spaces, a compression but RLE, tables in place of
+    a window unless one is declared, deep grey without any window, burnt-in annotations.
+
+    Args:
+        data: the bytes of the file.
+        name: the words that name it in a message.
+        value_range: (low, high), the window, in the units of v.
+
+    Reference: DICOM PS3.3 (2024), C.7.6.3 and C.11.2.1.2.
+    """
+    pydicom = pydicom_module()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of values that are not needed
+            header = pydicom.dcmread(io.BytesIO(data))
+            _check(header, name, len(data))
+            values = np.asarray(header.pixel_array)
+            if header.PhotometricInterpretation == "RGB":
+                refuse_window(value_range, name)
+                return np.ascontiguousarray(values)
+            return _shown(header, values, name, value_range)[..., None]
+    except Damaged as error:
+        raise ValueError(f"{name} is damaged or truncated DICOM: {error}") from None
+    except _Refused as error:
+        raise ValueError(f"{name} {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # pydicom evaluates values late, each with errors of its own
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        if isinstance(error, ValueError) and str(error).startswith((name, "value_range")):
+            raise
+        raise ValueError(f"{name} is damaged or truncated DICOM: {error!s:.200}") from error
+
+
+class _Refused(Exception):
+    """What is wrong with a file that is whole."""
+
+
+def _check(header: Any, name: str, n_packed: int) -> None:  # noqa: ANN401
+    """Refuses what is no single image of 8 to 32 bits, before any pixel is decoded."""
+    syntax = header.file_meta.TransferSyntaxUID
+    if syntax not in PLAIN:
+        raise _Refused(
+            f"is DICOM stored as {syntax.name}, read are {', '.join(PLAIN.values())}: convert it, "
+            "for example with gdcmconv --raw or dcmdjpeg"
+        )
+    if "PixelData" not in header:
+        kind = getattr(header.get("SOPClassUID"), "name", "DICOM")
+        raise _Refused(f"holds no pixels ({kind}): move it away")
+    if str(header.get("BurnedInAnnotation", "")).upper() == "YES":
+        raise _Refused(
+            "says that text is burnt into its pixels (BurnedInAnnotation), which may name a "
+            "person: remove the text, or the file"
+        )
+    n_frames = int(header.get("NumberOfFrames") or 1)
+    if n_frames != 1:
+        raise _Refused(f"has {n_frames} frames, a record is one picture: save each as a file")
+    meaning, samples = str(header.PhotometricInterpretation), int(header.SamplesPerPixel)
+    if (meaning, samples) not in {(GREY[0], 1), (GREY[1], 1), ("RGB", 3)}:
+        raise _Refused(
+            f"must be grey or RGB, got {meaning} with {samples} samples per pixel: convert it"
+        )
+    if meaning == "RGB" and int(header.BitsAllocated) != 8:
+        raise _Refused(
+            f"has colours of {header.BitsAllocated} bits per channel, records have 8: convert it"
+        )
+    rows, columns, bits = (int(header[k].value) for k in ("Rows", "Columns", "BitsAllocated"))
+    if min(rows, columns) < 1 or rows * columns > (Image.MAX_IMAGE_PIXELS or 2**62):
+        raise _Refused(
+            f"must have at most {Image.MAX_IMAGE_PIXELS} pixels, got {columns}x{rows}: make it "
+            "smaller"
+        )
+    n_bytes = rows * columns * samples * bits // 8
+    if syntax == RLE:
+        refuse_bomb(n_bytes, n_packed, name, "make it smaller")
+    elif len(header.PixelData) not in (n_bytes, n_bytes + n_bytes % 2):
+        raise Damaged(f"{len(header.PixelData)} bytes of pixels, {columns}x{rows} take {n_bytes}")
+
+
+def _shown(
+    header: Any, stored: np.ndarray, name: str, value_range: ValueRange  # noqa: ANN401
+) -> np.ndarray:  # fmt: skip
+    """Stored grey values, (H, W), as uint8."""
+    if "ModalityLUTSequence" in header:
+        raise _Refused("has a table in place of slope and intercept (Modality LUT): convert it")
+    slope, intercept = (
+        float(default if header.get(key) is None else header.get(key))
+        for key, default in (("RescaleSlope", 1), ("RescaleIntercept", 0))
+    )
+    window = value_range or _own_window(header)
+    rescaled = (slope, intercept) != (1, 0)
+    if window is None and (stored.dtype != np.uint8 or int(header.BitsStored) != 8 or rescaled):
+        raise _Refused(
+            f"has {header.BitsStored} bits per pixel and no window of its own: say which values "
+            "are black and white with --value-range LOW,HIGH"
+        )
+    values = slope * stored.astype(np.float64) + intercept
+    shown = stored if window is None else windowed(values, window)
+    return 255 - shown if header.PhotometricInterpretation == GREY[0] else shown
+
+
+def _own_window(header: Any) -> tuple[float, float] | None:  # noqa: ANN401
+    """The first window of the file's tags as (black, white); None where it has none.
+
+    LINEAR, the default, is black at center - 0.5 - (width - 1) / 2 and white (width - 1) further;
+    LINEAR_EXACT at center - width / 2 and width further.
+    """
+    if "VOILUTSequence" in header:
+        raise _Refused(
+            "has a table in place of a window (VOI LUT): declare one with --value-range LOW,HIGH"
+        )
+    centers, widths = header.get("WindowCenter"), header.get("WindowWidth")
+    if centers in (None, "") or widths in (None, ""):
+        return None
+    center, width = (
+        float(value if isinstance(value, (str, float, int)) else value[0])
+        for value in (centers, widths)
+    )
+    function = str(header.get("VOILUTFunction") or "LINEAR")
+    if function == "LINEAR" and width > 1:
+        low = center - 0.5 - (width - 1) / 2
+        return low, low + width - 1
+    if function == "LINEAR_EXACT" and width > 0:
+        return center - width / 2, center + width / 2
+    raise _Refused(
+        f"has the window {function} of width {width:g}, read are LINEAR and LINEAR_EXACT: declare "
+        "one with --value-range LOW,HIGH"
+    )

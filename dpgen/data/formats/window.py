@@ -1,0 +1,45 @@
+"""Grey values of more than 8 bits as pixels: by a window that was declared, never by the data."""
+
+from __future__ import annotations
+
+import numpy as np
+
+ValueRange = tuple[float, float] | None
+
+
+def windowed(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Grey values as uint8, same shape: u = round((v - low) / (high - low) * 255), and black or
+    white for what lies outside, as a window is understood in radiology.
+
+    Args:
+        values: whole numbers or finite floats, any shape.
+        window: (low, high), the values of black and white.
+    """
+    low, high = window
+    inside = np.clip(values.astype(np.float64), low, high)
+    return np.rint((inside - low) / (high - low) * 255).astype(np.uint8)
+
+
+def declared(value_range: ValueRange, name: str, what: str) -> tuple[float, float]:
+    """The window that was declared, refused where there is none: a rescale by the values of the
+    data would publish them.
+
+    Args:
+        name: the words that name the picture in a message.
+        what: what it has, as in "16 bits per pixel".
+    """
+    if value_range is None:
+        raise ValueError(
+            f"{name} has {what}, records have 8 bits: say which values are black and white with "
+            "--value-range LOW,HIGH"
+        )
+    return value_range
+
+
+def refuse_window(value_range: ValueRange, name: str) -> None:
+    """Refuses a declared window for a picture of 8 bits, which would be changed by it."""
+    if value_range is not None:
+        raise ValueError(
+            f"value_range is for float arrays and for grey pictures of more than 8 bits, {name} "
+            "has 8: leave --value-range out"
+        )

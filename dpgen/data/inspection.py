@@ -1,0 +1,195 @@
+"""What would be read from a location, for its owner's eyes: nothing is charged and nothing kept."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from dpgen.data.formats.location import CLASS_LIST, HIDDEN, Split
+from dpgen.data.formats.picture_files import picture_format
+from dpgen.data.formats.recognition import locate
+from dpgen.data.formats.table import FOLDER
+from dpgen.data.places import place_of
+from dpgen.data.sources import EMBEDDED, RecordSource, open_source, read_records
+from dpgen.images.classes import Classes, class_list
+from dpgen.images.grid import grid
+from dpgen.images.images import Images, to_float
+from dpgen.storage.files import open_file
+
+PRIVATE = (
+    "For the owner's eyes: no noise is on any of this and no guarantee covers it. Nothing was "
+    "charged."
+)
+CHUNK = 256  # records that are looked at at once
+SIDE, ROWS, COLUMNS = 4096, 20, 8  # of a picture: pixels, classes, records of a class, at most
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is in a location, as it would be read.
+
+    Args:
+        location: as it was given.
+        kind: the format.
+        files: by picture format, how many files; of other kinds how many files of that kind.
+        splits: by split, how many records, or why it cannot be read.
+        split: the one that everything below is of.
+        n_records, class_names, shape: as they would be declared; shape is (C, H, W).
+        class_counts: records of each class.
+        stored: by shape before any resize, "HxWxC", how many records.
+        lowest, highest: pixels as read, of 0..255.
+        black, white: shares of pixels that are 0 and 255.
+        passed_over: by file that is not read, why.
+        notes: what readers warned of.
+    """
+
+    location: str
+    kind: str
+    files: dict[str, int]
+    splits: dict[str, int | str]
+    split: str
+    n_records: int
+    class_names: tuple[str, ...]
+    class_counts: tuple[int, ...]
+    shape: tuple[int, int, int]
+    stored: dict[str, int]
+    lowest: int
+    highest: int
+    black: float
+    white: float
+    passed_over: dict[str, str]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "covered_by_a_guarantee": False, "statement": PRIVATE}
+
+
+def inspect_images(
+    location: str | Path,
+    *,
+    split: Split = "train",
+    size: int | None = None,
+    channels: int | None = None,
+    value_range: tuple[float, float] | None = None,
+    classes: Classes | None = None,
+    else_classes: tuple[str, ...] | None = None,
+) -> tuple[Inspection, np.ndarray]:
+    """Looks at every record as a run would read it, and writes nothing anywhere.
+
+    Arguments as for `dpgen.data.sources.open_source`, which refuses the same data.
+
+    Returns:
+        What was found, and a picture of a few records, a row per class: uint8 (H, W, C).
+    """
+    declared = else_classes if classes is None else class_list(classes)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        source = open_source(
+            location, split=split, size=size, channels=channels, value_range=value_range,
+            classes=classes, else_classes=else_classes,
+        )  # fmt: skip
+        labels, counts = _looked_at(source)
+        stored = Counter("x".join(map(str, raw.shape)) for raw, _ in source.raw_records())
+        splits = {
+            other: _n_records(location, other, value_range, declared) for other in get_args(Split)
+        }
+    path = None if location in EMBEDDED else place_of(location).path
+    found = Inspection(
+        location=str(location),
+        kind=source.kind,
+        files={} if path is None else _files(path, split),
+        splits=splits,
+        split=split,
+        n_records=len(source),
+        class_names=source.class_names,
+        class_counts=tuple(np.bincount(labels, minlength=len(source.class_names)).tolist()),
+        shape=source.shape,
+        stored=dict(stored.most_common()),
+        lowest=int(np.flatnonzero(counts)[0]),
+        highest=int(np.flatnonzero(counts)[-1]),
+        black=float(counts[0] / counts.sum()),
+        white=float(counts[255] / counts.sum()),
+        passed_over={} if path is None else dict(_passed_over(path)),
+        notes=tuple(dict.fromkeys(str(one.message) for one in warned)),
+    )
+    return found, _picture(source, labels)
+
+
+def _looked_at(source: RecordSource) -> tuple[np.ndarray, np.ndarray]:
+    """All labels, (N,), and how many pixels have each value, (256,)."""
+    labels, counts = [], np.zeros(256, np.int64)
+    for start in range(0, len(source), CHUNK):
+        pixels, found = source.read(range(start, min(start + CHUNK, len(source))))
+        labels.append(found.numpy())
+        counts += np.bincount(pixels.numpy().reshape(-1), minlength=256)
+    return np.concatenate(labels), counts
+
+
+def _n_records(
+    location: str | Path,
+    split: Split,
+    value_range: tuple[float, float] | None,
+    classes: tuple[str, ...] | None,
+) -> int | str:
+    """How many records a split has, or why it cannot be read."""
+    try:
+        return len(read_records(location, split, value_range, classes).labels)
+    except ValueError as error:
+        return str(error)
+
+
+def _files(path: Path, split: Split) -> dict[str, int]:
+    located = locate(path, split)
+    if located.kind != FOLDER:
+        return {located.kind: len(located.chosen)}
+    return dict(Counter(_format_of(file.path) for file in located.chosen).most_common())
+
+
+def _format_of(path: Path) -> str:
+    with open_file(path) as file:
+        found = picture_format(path.name, file.read(512))
+    return "another" if found is None else found.name
+
+
+def _passed_over(path: Path) -> Iterator[tuple[str, str]]:
+    """Files under a folder that are no data file of any split, and why."""
+    if not path.is_dir():
+        return
+    known = {Path(os.path.abspath(file.path)) for file in locate(path, "train").files}
+    for place, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted(names):
+            file = Path(place, name)
+            inside = file.relative_to(path)
+            if Path(os.path.abspath(file)) in known or inside == Path(CLASS_LIST):
+                continue
+            hidden = any(part[0] == "." or part in HIDDEN for part in inside.parts)
+            yield str(inside), "hidden" if hidden else _why(inside, known, path)
+
+
+def _why(inside: Path, known: set[Path], root: Path) -> str:
+    top = Path(os.path.abspath(root / inside.parts[0]))
+    if len(inside.parts) > 1 and top in known:
+        return f"{inside.parts[0]}/ is a split of another name"
+    return "text or a table, no record of its own" if inside.suffix else "no data by its content"
+
+
+def _picture(source: RecordSource, labels: np.ndarray) -> np.ndarray:
+    side = max(source.shape[1:])
+    n_columns = max(1, min(COLUMNS, SIDE // side))
+    n_rows = max(1, min(ROWS, SIDE // side))
+    n_classes = min(len(source.class_names), n_rows)
+    n_shown = n_columns if n_classes > 1 else min(10, n_rows) * n_columns
+    shown = np.concatenate([np.flatnonzero(labels == k)[:n_shown] for k in range(n_classes)])
+    if not len(shown):  # of classes further down the list alone
+        shown, n_classes = np.arange(min(len(labels), n_columns)), 1
+    pixels, found = source.read(shown)
+    found = found if n_classes > 1 else found * 0
+    return np.asarray(grid(Images(to_float(pixels), found), n_classes, n_columns=n_columns))

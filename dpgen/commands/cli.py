@@ -16,6 +16,7 @@ import click
 
 from dpgen.commands.audit import audit
 from dpgen.commands.benchmark import benchmark
+from dpgen.commands.card import card
 from dpgen.commands.evaluate import evaluate
 from dpgen.commands.listings import ledger, methods
 from dpgen.commands.mix import mix
@@ -107,6 +108,6 @@ def main(verbose: bool) -> None:
 
 
 for command in (
-    plan, train, sample, mix, evaluate, benchmark, verify, sign, audit, methods, ledger,
+    plan, train, sample, card, mix, evaluate, benchmark, verify, sign, audit, methods, ledger,
 ):  # fmt: skip
     main.add_command(command)

@@ -81,8 +81,13 @@ ALLOWED: dict[str, set[str]] = {
         "data", "generator", "images", "methods", "networks", "privacy.statements",
         "privacy.verification", "progress", "release", "samplers",
     },
+    "exports": {
+        "data", "generator", "images", "methods", "networks", "privacy.statements", "release",
+        "runs", "samplers",
+    },
     "commands": {
-        "auditing", "benchmark", "data", "data.formats", "evaluation", "generator", "images",
+        "auditing", "benchmark", "data", "data.formats", "evaluation", "exports", "generator",
+        "images",
         "methods", "privacy.accounting", "privacy.ledger", "privacy.statements",
         "privacy.verification", "progress", "release", "runs", "samplers", "settings", "storage",
         "synthetic",

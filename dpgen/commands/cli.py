@@ -18,6 +18,7 @@ from dpgen.commands.audit import audit
 from dpgen.commands.benchmark import benchmark
 from dpgen.commands.card import card
 from dpgen.commands.evaluate import evaluate
+from dpgen.commands.export import export
 from dpgen.commands.listings import ledger, methods
 from dpgen.commands.mix import mix
 from dpgen.commands.sample import sample
@@ -108,6 +109,7 @@ def main(verbose: bool) -> None:
 
 
 for command in (
-    plan, train, sample, card, mix, evaluate, benchmark, verify, sign, audit, methods, ledger,
+    plan, train, sample, card, export, mix, evaluate, benchmark, verify, sign, audit, methods,
+    ledger,
 ):  # fmt: skip
     main.add_command(command)

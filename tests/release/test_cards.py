@@ -19,8 +19,11 @@ from dpgen.privacy.statements.certificate import (
     sha256_file,
     tree_hash,
 )
+from dpgen.privacy.statements.document import Certificate
 from dpgen.privacy.verification.verify import verify
 from dpgen.release.cards import WRITERS, cards_check, write_cards
+from dpgen.release.release_file import ReleaseFile
+from dpgen.release.subject import Subject
 from dpgen.synthetic.mix import mix
 from tests.commands import dpgen
 from tests.release.conftest import N_IMAGES, NAMES, reseal
@@ -364,3 +367,19 @@ def test_a_mixture_has_pages_of_the_whole(drawn: Callable[..., Path], tmp_path: 
 def test_a_class_named_like_a_page_is_refused_as_a_folder(drawn: Callable[..., Path]) -> None:
     with pytest.raises(ValueError, match="class_names must not be names of files of a set"):
         drawn("folder", names=("a", "readme.MD"))
+
+
+def test_of_data_sets_that_share_no_record_the_attacker_takes_the_one_that_gives_most(
+    drawn: Callable[..., Path]
+) -> None:
+    folder = drawn("npz")
+    statement = read_statement(folder)
+    (row,) = statement["accounting"]["events"]
+    found = []
+    for multipliers in ((2.0,), (0.5,), (2.0, 0.5), (0.5, 2.0)):
+        each = [{"events": [{**row, "noise_multiplier": m}]} for m in multipliers]
+        content = {**statement, "accounting": {"data_sets": each}}
+        found.append(Subject(folder, Certificate(content), ReleaseFile()).attack())
+    small, large, one, other = found
+    assert one == other == large != small
+    assert large.right > small.right and large.found[0.001] > small.found[0.001]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 from dp_accounting import dp_event
 from scipy.stats import norm
@@ -51,8 +54,9 @@ def test_no_rate_is_better_for_the_attacker_than_epsilon_and_delta_allow(rate: f
 
 
 def test_more_false_positives_find_more_members_and_a_person_has_more_to_lose() -> None:
-    rates = [true_positive_rate(SAMPLED, RECORD, rate) for rate in (1e-3, 1e-2, 0.1, 0.5)]
-    assert rates == sorted(rates) and all(r > a for r, a in zip(rates, (1e-3, 1e-2, 0.1, 0.5)))
+    alphas = (1e-3, 1e-2, 0.1, 0.5)
+    rates = [true_positive_rate(SAMPLED, RECORD, alpha) for alpha in alphas]
+    assert rates == sorted(rates) and all(r > a for r, a in zip(rates, alphas, strict=True))
     person = true_positive_rate(SAMPLED, Relation("add_remove", 3), 1e-3)
     assert person > rates[0]
 
@@ -74,9 +78,7 @@ class _Only:
     def __init__(self, epsilon: float, delta: float) -> None:
         self.epsilon, self.delta = epsilon, delta
 
-    def get_delta_for_epsilon(self, epsilon):  # noqa: ANN001, ANN201
-        import numpy as np
-
+    def get_delta_for_epsilon(self, epsilon: Any) -> Any:  # noqa: ANN401
         return np.where(np.asarray(epsilon) >= self.epsilon, self.delta, 1.0)
 
     def get_epsilon_for_delta(self, delta: float) -> float:

@@ -116,6 +116,6 @@ def test_help_and_messages_name_the_toys(tmp_path: Path) -> None:
     assert "toy-euler gain, rho" in shown and "parquet|toy-out|webdataset" in shown
     (tmp_path / "a.toyin").write_bytes(b"something else")
     refused = dpgen("plan", "toy", "--data", tmp_path, "--epsilon", 1)
-    assert refused.exit_code == 2 and "PNG, JPEG, TOY or TOYS" in refused.stderr
+    assert refused.exit_code == 2 and "PGM, DICOM, TOY or TOYS" in refused.stderr
     refused = dpgen("plan", "toy", "--data", "digits", "--epsilon", 1, "--set", "preset=toys")
     assert refused.exit_code == 2 and "toy-preset" in refused.stderr

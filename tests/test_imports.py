@@ -38,6 +38,10 @@ ALLOWED: dict[str, set[str]] = {
         "data.formats", "images", "privacy", "privacy.accounting", "privacy.ledger",
         "privacy.lineage", "privacy.mechanisms", "privacy.statements", "runs", "storage",
     },
+    "release": {
+        "data.formats", "privacy.accounting", "privacy.statements", "privacy.verification",
+        "settings", "storage",
+    },
     "training": {"images", "networks", "networks.fixed", "progress", "runs", "samplers"},
     "evaluation": {
         "_torchvision", "data", "images", "networks", "privacy.ledger", "progress", "storage",
@@ -76,12 +80,17 @@ ALLOWED: dict[str, set[str]] = {
     },
     "synthetic": {
         "data", "generator", "images", "methods", "networks", "privacy.statements",
-        "privacy.verification", "progress",
+        "privacy.verification", "progress", "release",
+    },
+    "exports": {
+        "data", "generator", "images", "methods", "networks", "privacy.statements", "release",
+        "runs", "samplers",
     },
     "commands": {
-        "auditing", "benchmark", "data", "data.formats", "evaluation", "generator", "images",
-        "methods", "privacy.accounting", "privacy.ledger", "privacy.statements",
-        "privacy.verification", "progress", "runs", "samplers", "settings", "storage", "synthetic",
+        "auditing", "benchmark", "data", "data.formats", "evaluation", "exports", "generator",
+        "images", "methods", "privacy.accounting", "privacy.ledger", "privacy.statements",
+        "privacy.verification", "progress", "release", "runs", "samplers", "settings", "storage",
+        "synthetic",
     },
 }  # fmt: skip
 

@@ -16,7 +16,9 @@ import click
 
 from dpgen.commands.audit import audit
 from dpgen.commands.benchmark import benchmark
+from dpgen.commands.card import card
 from dpgen.commands.evaluate import evaluate
+from dpgen.commands.export import export
 from dpgen.commands.inspect import inspect
 from dpgen.commands.listings import ledger, methods
 from dpgen.commands.mix import mix
@@ -110,6 +112,7 @@ def main(verbose: bool) -> None:
 
 
 for command in (
-    inspect, plan, train, sample, mix, evaluate, benchmark, verify, sign, audit, methods, ledger,
+    inspect, plan, train, sample, card, export, mix, evaluate, benchmark, verify, sign, audit,
+    methods, ledger,
 ):  # fmt: skip
     main.add_command(command)

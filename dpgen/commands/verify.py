@@ -13,6 +13,7 @@ from dpgen.commands.options import json_option
 
 if TYPE_CHECKING:
     from dpgen.privacy.statements.proofs import Theorem
+    from dpgen.privacy.verification.check import Check
 
 
 @click.command()
@@ -61,6 +62,7 @@ def verify(
             *(check for path in (folder, *models) for check in planned_checks(path)),
             *trace(folder, models=models, ledgers=ledgers),
             signature_check(folder, public_key),
+            *_pages(folder),
         ]
         statement = read_statement(folder)
     except CertificateError as error:
@@ -108,6 +110,9 @@ def sign(folder: Path, key: Path) -> None:
 
     try:
         require_planned(folder)
+        for check in _pages(folder):
+            if check.failed:
+                raise CertificateError(f"{folder}: {check.name}: {check.seen}: nothing is signed")
         name = write(folder, key)
     except CertificateError as error:
         click.echo(f"FAILED: {error}", err=True)
@@ -124,6 +129,17 @@ def _noticed(folder: Path) -> list[str]:
         return sentences(read_notice(folder))
     except CertificateError:
         return []
+
+
+def _pages(folder: Path) -> list[Check]:
+    """Checks the pages of a set against its statement; nothing for a run, which has none."""
+    from dpgen.privacy.statements.certificate import read_statement
+    from dpgen.privacy.verification.verify import reading
+    from dpgen.release.cards import cards_check
+
+    with reading(folder):
+        is_set = read_statement(folder)["artifact"]["kind"] == "synthetic_dataset"
+    return [cards_check(folder)] if is_set else []
 
 
 def _theorems(statement: dict[str, Any]) -> list[Theorem]:

@@ -20,7 +20,13 @@ from dpgen.data.formats.location import CLASS_LIST, class_list
 from dpgen.data.formats.shards import Shard
 from dpgen.data.formats.table import writer
 from dpgen.images.images import Images, check_class_names
-from dpgen.privacy.statements.certificate import statement_bytes
+from dpgen.privacy.statements.certificate import (
+    CARDS,
+    CERTIFICATE,
+    NOTICE,
+    SIGNATURE,
+    statement_bytes,
+)
 from dpgen.storage.durable import still_named
 
 _DOCUMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.(json|jsonl|md|txt|toml)")
@@ -37,6 +43,7 @@ def write_images(
     certificate: Mapping[str, Any] | Callable[[Path], Mapping[str, Any]] | None = None,
     certificate_name: Literal["privacy.json", "notice.json"] = "privacy.json",
     documents: Mapping[str, bytes] | None = None,
+    pages_fn: Callable[[Path], Mapping[str, bytes]] | None = None,
 ) -> Path:
     """Writes images with their labels and returns the folder.
 
@@ -56,6 +63,8 @@ def write_images(
             all other files in it, so that it can state their hashes.
         certificate_name: ``privacy.json`` or, for what is not certified, ``notice.json``.
         documents: further files by name, json, jsonl, md, txt or toml.
+        pages_fn: gets the folder with everything in it, the certificate too, and gives the pages
+            that are made of it, by name.
     """
     names = tuple(class_names)
     _check_arguments(format, n_images, names, shard_size, certificate_name, documents or {})
@@ -78,6 +87,10 @@ def write_images(
             stated = certificate(partial) if callable(certificate) else certificate
             (partial / certificate_name).write_bytes(statement_bytes(stated))
             texts[certificate_name] = b""
+        for name, data in (pages_fn(partial) if pages_fn is not None else {}).items():
+            with (partial / name).open("xb") as file:
+                file.write(data)
+            texts[name] = b""
         _sync(partial, every_file=writer(format).many_files, documents=texts)
         try:
             os.rename(partial, target)
@@ -213,6 +226,13 @@ def _check_arguments(
             raise ValueError(f"{name} must be at least 1, got {value}")
     check_class_names(names)
     form.check_fn(names)
+    taken = {name.casefold() for name in (CLASS_LIST, CERTIFICATE, NOTICE, SIGNATURE, *CARDS)}
+    for name in names:
+        if form.many_files and name.casefold() in taken:
+            raise ValueError(
+                f"class_names must not be names of files of a set, got {name!r}: rename the class, "
+                f"or choose another format than {format}"
+            )
     if certificate_name not in ("privacy.json", "notice.json"):
         raise ValueError(
             f"certificate_name must be privacy.json or notice.json, got {certificate_name!r}"

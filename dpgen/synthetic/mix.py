@@ -19,6 +19,7 @@ from dpgen.privacy.statements.certificate import (
 from dpgen.privacy.statements.mixture import account_of, mixed
 from dpgen.privacy.verification.verify import reading, verify
 from dpgen.progress import progress_bar
+from dpgen.release.cards import cards_of
 
 BLOCK = 256  # images that are held at once
 
@@ -31,7 +32,8 @@ def mix(
     disjoint: bool = False,
     show: bool = False,
 ) -> dict[str, Any]:
-    """Writes all images of ``sets`` to ``out``, in their order, and returns the statement.
+    """Writes all images of ``sets`` to ``out``, in their order, with the pages that are made of
+    their statement, and returns that.
 
     Args:
         sets: at least two synthetic sets, each of which holds, of one shape and with one list of
@@ -91,6 +93,7 @@ def mix(
             n_images=n_images,
             class_names=first.class_names,
             certificate=certificate,
+            pages_fn=cards_of,
         )
     return statement
 

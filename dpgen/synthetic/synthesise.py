@@ -18,6 +18,7 @@ from dpgen.methods.loading import load
 from dpgen.networks.proposer import ATTEMPTS, Proposer
 from dpgen.privacy.statements.certificate import CertificateError, tree_hash
 from dpgen.progress import progress_bar
+from dpgen.release.cards import cards_of
 
 
 def synthesise(
@@ -35,7 +36,8 @@ def synthesise(
     """Writes ``n_images`` samples of the run to ``out`` and returns their privacy statement.
 
     The statement is the model's: post-processing costs nothing, however many images are drawn. Of a
-    run without a guarantee it is the model's notice.
+    run without a guarantee it is the model's notice. The pages that are made of it lie beside the
+    images: see `dpgen.release.cards`.
 
     Args:
         draw: how they are drawn; the method's own way unless it says otherwise.
@@ -103,6 +105,7 @@ def synthesise(
             class_names=facts.class_names,
             certificate=certificate,
             certificate_name=document.name,
+            pages_fn=cards_of,
         )
     if preview is not None:
         shown = 10 * min(facts.n_classes, 10)

@@ -22,29 +22,37 @@ class Row(NamedTuple):
         files: what its files are called in a message.
         described: the same for a help text.
         writes: whether `dpgen sample --format` offers it.
+        shards: what the files of a written set are named; none where each image is a file.
+        media_type: of such a file.
     """
 
     home: str
     files: tuple[str, ...]
     described: str
     writes: bool = False
+    shards: str = "images-*"
+    media_type: str = "application/octet-stream"
 
 
 FORMATS = {
     "idx": Row("dpgen.data.formats.idx:IDX", ("IDX",), "IDX files (MNIST's own)"),
-    "npz": Row("dpgen.data.formats.npz:NPZ", ("npz",), "npz archives", writes=True),
+    "npz": Row(
+        "dpgen.data.formats.npz:NPZ", ("npz",), "npz archives", True, "images-*.npz",
+        "application/zip",
+    ),
     "parquet": Row(
         "dpgen.data.formats.parquet:PARQUET", ("Parquet",), "Parquet in the Hugging Face layout",
-        writes=True,
+        True, "train-*.parquet", "application/x-parquet",
     ),
     "webdataset": Row(
-        "dpgen.data.formats.webdataset:WEBDATASET", ("tar",), "WebDataset tar shards", writes=True
+        "dpgen.data.formats.webdataset:WEBDATASET", ("tar",), "WebDataset tar shards", True,
+        "shard-*.tar", "application/x-tar",
     ),
     FOLDER: Row(
         "dpgen.data.formats.folder:FOLDER_OF_PICTURES",
         ("PNG", "JPEG", "TIFF", "BMP", "WebP", "GIF", "PGM", "DICOM"),
         "a folder of pictures (PNG, JPEG, TIFF, BMP, WebP, GIF, PGM, DICOM), one sub-folder per "
-        "class", writes=True,
+        "class", True, "", "image/png",
     ),
 }  # fmt: skip
 

@@ -19,6 +19,9 @@ from dpgen.storage.files import read_json
 
 SCHEMA, EARLIER = "dpgen-privacy/3", "dpgen-privacy/2"  # written, and read as well
 CERTIFICATE, NOTICE, SIGNATURE = "privacy.json", "notice.json", "privacy.sig"
+# Pages of a set that are made of its statement, and what its curator says for them: no part of what
+# the statement covers, so that it stays as it is when they are written.
+CARDS = ("README.md", "RELEASE.md", "release.yaml", "croissant.json", "release.toml")
 COPY = "ledger.jsonl"  # of the run's own lines of the ledger, in its folder
 SIGNATURE_BYTES = 64
 LARGEST_STATEMENT = 1 << 20  # bytes; a real one has a few thousand
@@ -88,17 +91,21 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def tree_hash(folder: Path) -> dict[str, Any]:
+def tree_hash(folder: Path, *, cards: bool = False) -> dict[str, Any]:
     """Returns one SHA-256 over the names and contents of all files of a synthetic set but its
-    statement and the signature of that. Raises CertificateError at a link, which has no content of
-    its own.
+    statement, the signature of that and the pages beside the images. Raises CertificateError at a
+    link, which has no content of its own.
+
+    Args:
+        cards: whether files of the pages' names count, as they did before there were pages.
     """
+    left_out = {CERTIFICATE, NOTICE, SIGNATURE} | (set() if cards else set(CARDS))
     total, count = hashlib.sha256(), 0
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
             raise CertificateError(f"{path} is a link: a statement covers files only")
-        if path.is_file() and name not in (CERTIFICATE, SIGNATURE):
+        if path.is_file() and name not in left_out:
             # As JSON: a name may hold what ends a line.
             total.update((canonical([name, sha256_file(path)]) + "\n").encode())
             count += 1

@@ -1,0 +1,1 @@
+"""Writes a trained model as the parts of another library."""

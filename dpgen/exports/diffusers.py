@@ -1,0 +1,124 @@
+"""diffusers: a stock UNet2DModel, and beside it what its images are drawn with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from dpgen.exports.drawing_code import DRAW, SCHEDULER
+from dpgen.exports.model import Model
+from dpgen.privacy.statements.document import Certificate
+from dpgen.release.wording import WARNING
+
+SCHEMA = "dpgen-diffusers/1"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+PRIOR = ("means", "vectors", "values", "rest", "basis")
+
+
+def write(model: Model, folder: Path) -> None:
+    """Writes ``unet/``, ``recipe.json``, ``README.md`` and the statement of the run; where the
+    network corrects a Gaussian ``prior.safetensors``; where a stock scheduler draws the same images
+    ``scheduler/``.
+
+    Args:
+        folder: empty.
+    """
+    stated = _stated(model)
+    unet: Any = model.denoiser.unet
+    unet.save_pretrained(folder / "unet", safe_serialization=True)
+    path = folder / "unet" / WEIGHTS
+    save_file(load_file(path), path, metadata={"format": "pt", **stated})
+    prior = model.denoiser.prior
+    if prior is not None:
+        tensors = {name: getattr(prior, name).detach().contiguous() for name in PRIOR}
+        save_file(tensors, folder / "prior.safetensors", metadata=stated)
+    scheduler = _scheduler(model)
+    if scheduler is not None:
+        scheduler.save_pretrained(folder / "scheduler")
+    config = model.denoiser.config
+    recipe = {
+        "schema": SCHEMA,
+        "shape": list(config.shape),
+        "class_names": list(model.facts.class_names),
+        "n_classes": config.n_classes,
+        "sigma_data": config.sigma_data,
+        "prior": prior is not None,
+        "prior_input": config.prior_input,
+        "sigmas": list(model.sigmas),
+        "transport": model.transport,
+        "block": model.block,
+    }
+    text = json.dumps(recipe, indent=2, ensure_ascii=False) + "\n"
+    (folder / "recipe.json").write_text(text, encoding="utf-8")
+    (folder / f"run-{model.document.name}").write_bytes(model.document.to_bytes())
+    readme = "\n".join(_readme(model, with_scheduler=scheduler is not None))
+    (folder / "README.md").write_text(readme, encoding="utf-8")
+
+
+def _scheduler(model: Model) -> Any:  # noqa: ANN401
+    """The stock scheduler whose steps are those of the model; ``None``: there is none, and another
+    one beside the network would draw other images from it.
+    """
+    from diffusers import EDMEulerScheduler
+
+    levels = model.sigmas[:-1]
+    if model.denoiser.prior is not None or model.transport != "euler" or len(levels) < 2:
+        return None
+    scheduler = EDMEulerScheduler(
+        sigma_min=levels[-1],
+        sigma_max=levels[0],
+        sigma_data=model.denoiser.config.sigma_data,
+        num_train_timesteps=len(levels),
+    )
+    scheduler.set_timesteps(len(levels))
+    wanted = torch.tensor(model.sigmas)
+    same = torch.allclose(scheduler.sigmas, wanted, rtol=1e-5, atol=0)
+    return scheduler if same else None
+
+
+def _stated(model: Model) -> dict[str, str]:
+    """What the weights say of their privacy: texts, as safetensors holds them."""
+    content = model.document.content
+    if not isinstance(model.document, Certificate):
+        return {"privacy": WARNING, "notice_sha256": content["sha256"]}
+    guarantee = content["guarantee"]
+    keys = ("epsilon", "delta", "adjacency", "unit", "max_records_per_unit")
+    told = {key: repr(guarantee[key]).strip("'") for key in keys}
+    return {"privacy": content["statement"], **told, "certificate_sha256": content["sha256"]}
+
+
+def _readme(model: Model, *, with_scheduler: bool) -> Iterator[str]:
+    content, certified = model.document.content, isinstance(model.document, Certificate)
+    yield f"# A denoiser of {content['mechanism']['id']}, as parts of diffusers\n"
+    yield f"{content['statement']} {content['declared']}\n" if certified else f"**{WARNING}**\n"
+    yield (
+        f"`run-{model.document.name}` is the {model.document.kind} of the run that it was exported "
+        f"from (sha256 {content['sha256']}). Exporting and sampling cost no privacy. "
+        "`dpgen verify` checks the run; this folder holds other files.\n"
+    )
+    yield "## What is here\n"
+    yield "* `unet/`: a stock `UNet2DModel`."
+    yield "* `recipe.json`: noise levels, preconditioning, classes."
+    if model.denoiser.prior is not None:
+        yield (
+            "* `prior.safetensors`: the Gaussian that the network corrects. Without it the network "
+            "draws nothing that makes sense, so no stock scheduler or pipeline is here."
+        )
+    elif with_scheduler:
+        yield "* `scheduler/`: the stock `EDMEulerScheduler` whose steps draw the same images."
+    yield "\nNo pipeline of diffusers draws images of a class from such a network: this does.\n"
+    yield "## Drawing\n"
+    yield (
+        "`draw(n, seed)` gives the images of `dpgen sample RUN -n N --seed SEED --device cpu` with "
+        "the sampler that was exported, in their order, up to what float32 rounds (a pixel of 255 "
+        "may differ by one).\n"
+    )
+    yield f"```python\n{DRAW}```\n"
+    if with_scheduler:
+        yield "With the scheduler, from noise of your own:\n"
+        yield f"```python\n{SCHEDULER.replace('N_STEPS', str(len(model.sigmas) - 1))}```\n"

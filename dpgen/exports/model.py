@@ -1,0 +1,87 @@
+"""What is exported of a run: one released network, how images are drawn from it, its statement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from dpgen.generator.drawing import block_size
+from dpgen.generator.fitted import Fitted
+from dpgen.images.images import PublicFacts
+from dpgen.networks.denoiser import Denoiser
+from dpgen.privacy.statements.document import Certificate, Notice
+from dpgen.runs.kinds import kind_of
+from samplers import DDIM, Annealed, Heun, Sampler
+
+Transport = Literal["euler", "heun"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A denoiser and the path that images take through it, without any randomness on the way.
+
+    Args:
+        denoiser: the released network.
+        sigmas: noise levels, descending, then 0.
+        transport: what carries from one level to the next.
+        facts: public facts of the images.
+        document: certificate or notice of the run.
+    """
+
+    denoiser: Denoiser
+    sigmas: tuple[float, ...]
+    transport: Transport
+    facts: PublicFacts
+    document: Certificate | Notice
+
+    @property
+    def block(self) -> int:
+        """Images that are drawn under one seed."""
+        return block_size(self.facts.shape)
+
+
+def model_of(
+    generator: Fitted, network: str = "model", sampler: Sampler | None = None
+) -> Model:
+    """The model of a fitted generator, as `dpgen sample` draws from it.
+
+    Args:
+        network: which of the released networks.
+        sampler: instead of the method's own.
+
+    Raises:
+        ValueError: the network is no UNet, or the way that its images are drawn is not one that
+            other libraries have: by name, and with what can be asked for instead.
+    """
+    own = generator.sampler_of(network)
+    released = generator.networks[network]
+    if not isinstance(released, Denoiser):
+        raise ValueError(
+            f"network {network!r} is a {kind_of(released)} and no UNet: it has no part in other "
+            "libraries. Draw a set with dpgen sample, and share that"
+        )
+    cure = "--sampler ddim, or heun, is a path that can be exported: sample with it, too"
+    if network == "model" and sampler is None and generator.proposer is not None:
+        raise ValueError(
+            f"the method's own sampler starts at images of a proposer, which is no UNet: {cure}"
+        )
+    chosen = own if sampler is None else sampler
+    transport = _transport(chosen)
+    if transport is None:
+        raise ValueError(f"images are drawn by {chosen!r}, which other libraries lack: {cure}")
+    assert isinstance(chosen, Annealed) and generator.facts is not None
+    levels = chosen.levels().to(torch.float64).tolist()
+    return Model(released, tuple(levels), transport, generator.facts, generator.document)
+
+
+def _transport(sampler: Sampler | None) -> Transport | None:
+    """The transport of a sampler that draws no noise on its way; ``None`` for any other."""
+    if not isinstance(sampler, Annealed) or sampler.kernel is not None:
+        return None
+    if isinstance(sampler.transport, DDIM) and sampler.transport.eta == 0:
+        return "euler"
+    if isinstance(sampler.transport, Heun) and sampler.transport.churn == 0:
+        return "heun"
+    return None

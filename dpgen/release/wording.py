@@ -1,0 +1,183 @@
+"""Sentences that several pages share, each of which follows from the statement."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from dpgen.privacy.accounting.accountant import round_up
+from dpgen.privacy.accounting.relation import Relation
+from dpgen.privacy.statements.statement import stated_relation
+from dpgen.release.subject import Subject
+
+MOST_NAMES = 30  # of classes, on a page that is read
+WARNING = (
+    "NO PRIVACY GUARANTEE. These images were made by a method whose privacy claim is not verified. "
+    "Nothing here bounds what they give away about a record. Treat them as you treat the private "
+    "records themselves."
+)
+
+
+def guarantee(subject: Subject) -> str:
+    """The guarantee in a sentence, word for word as it is stated."""
+    return str(subject.content["statement"])
+
+
+def why_none(subject: Subject) -> str:
+    """Why a set without a guarantee has none; no number of it."""
+    content = subject.content
+    return (
+        f"The method is {content['mechanism']['id']}. {content['reason']} "
+        f"({content['reference']}). notice.json says more."
+    )
+
+
+def unit(subject: Subject) -> str:
+    """Whose privacy it is."""
+    relation = stated_relation(subject.content["guarantee"])
+    if relation.max_records_per_unit == 1:
+        return (
+            "One record, an image with its label. Who has several images in the data is protected "
+            "less than epsilon says."
+        )
+    return (
+        f"One person, with all of their records, of which there are at most "
+        f"{relation.max_records_per_unit}."
+    )
+
+
+def larger_units(subject: Subject) -> str:
+    """What the same run costs who has more or fewer records; "" where nothing is stated."""
+    group: Mapping[str, Any] = subject.content["guarantee"]["group"]
+    told = [f"{price} for {m}" for m, price in group.items() if price is not None]
+    return f"By number of records, epsilon at the same delta: {', '.join(told)}." if told else ""
+
+
+def neighbours(subject: Subject) -> str:
+    """What two data sets differ by that nobody can tell apart."""
+    relation = stated_relation(subject.content["guarantee"])
+    return f"Two data sets are neighbours that differ by {relation.phrase}."
+
+
+def delta(subject: Subject) -> str:
+    return f"{round_up(subject.content['guarantee']['delta'], 6):g}"
+
+
+def attacks(subject: Subject) -> list[str]:
+    """What epsilon means: what an attacker can gain, at most."""
+    attack = subject.attack()
+    relation = stated_relation(subject.content["guarantee"])
+    who, told = _question(relation)
+    found = " and ".join(
+        f"{percent(share)} of the true cases at {percent(rate)} false alarms"
+        for rate, share in attack.found.items()
+    )
+    return [
+        f"An attacker who knows every other record and sees all that this guarantee covers, now or "
+        f"later, and who has to say {who}, is right at most {percent(attack.right)} of the time "
+        "when both are as likely. A coin is right 50% of the time.",
+        f"An attacker who seldom wants to be wrong finds at most {found}. By guessing alone they "
+        f"would find as many as they raise false alarms. A false alarm is {told}.",
+    ]
+
+
+def _question(relation: Relation) -> tuple[str, str]:
+    if relation.adjacency == "replace_one":
+        return (
+            f"which of two {_those(relation)} was in the data",
+            "to say the one when it was the other",
+        )
+    return (
+        f"whether one {_those(relation, one=True)} was in the data",
+        "to say that it was when it was not",
+    )
+
+
+def _those(relation: Relation, *, one: bool = False) -> str:
+    if relation.max_records_per_unit == 1:
+        return "record" if one else "records"
+    return "person" if one else "people"
+
+
+def percent(share: float) -> str:
+    """A share as it was rounded: 0.00123 is 0.123%.
+
+    >>> percent(0.00123), percent(0.5), percent(1.0), percent(0.1)
+    ('0.123%', '50%', '100%', '10%')
+    """
+    value = Decimal(repr(share)) * 100
+    return f"{value.normalize():f}%"
+
+
+def public_facts(subject: Subject) -> list[str]:
+    """What is published as it is, and covered by no epsilon."""
+    facts = subject.facts
+    names = [code(name) for name in facts["class_names"]]
+    more = len(names) - MOST_NAMES
+    listed = ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    told = [str(subject.content["declared"])] if subject.certified else []
+    channels, height, width = facts["shape"]
+    return [
+        *told,
+        f"Shape of the images: {channels} x {height} x {width} (channels, height, width).",
+        "Number of records: "
+        + ", ".join(dict.fromkeys(str(part["facts"]["n_records"]) for part in subject.parts))
+        + ".",
+        f"Classes: {listed}.",
+    ]
+
+
+def not_covered(subject: Subject) -> list[str]:
+    """What the guarantee leaves out, as the statement says it."""
+    content = subject.content
+    choices = [part["tuning"]["statement"] for part in subject.parts]
+    caveats = [one for part in subject.parts for one in part["implementation"]["caveats"]]
+    told = [
+        "What is learned about the whole population, which is what the set is for.",
+        "Evaluation: scores that were computed on private records.",
+        *choices,
+        *(f"{one[0].upper()}{one[1:]}." for one in caveats),
+    ]
+    if content.get("mixture", {}).get("disjoint"):
+        told.append("That the data sets share no record is declared by whoever mixed the set.")
+    return list(dict.fromkeys(told))
+
+
+def limits(subject: Subject) -> list[str]:
+    """What a reader of the images has to know."""
+    drawn: Mapping[str, Any] = subject.content["synthetic_dataset"]
+    told = [
+        "The images were drawn from a model. The guarantee bounds what they give away about a "
+        "record, and does not rule out that one looks like it."
+        if subject.certified
+        else WARNING,
+        "Noise was added in training: rare cases and small groups are shown worst, or not at all. "
+        "Errors and bias of the private records are learned with the rest.",
+        "Labels say which class an image was drawn for. They are not annotations of what it shows.",
+    ]
+    if drawn.get("labels") == "uniform":
+        told.append(
+            "Every class has the same number of images, but for a remainder: shares of classes say "
+            "nothing about the private data."
+        )
+    if drawn.get("filters", "none") != "none":
+        told.append(f"Images were chosen: {drawn['filters']}.")
+    return told
+
+
+def code(text: str) -> str:
+    """A name in Markdown, as it is and with no power over the page.
+
+    >>> code("red fox"), code("a`b")
+    ('`red fox`', '`` a`b ``')
+    """
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    longest = max(map(len, re.findall("`+", shown)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{shown}{space}{fence}"
+
+
+def bullets(lines: Iterable[str]) -> str:
+    return "".join(f"* {line}\n" for line in lines)

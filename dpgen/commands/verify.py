@@ -107,12 +107,12 @@ def sign(folder: Path, key: Path) -> None:
     from dpgen.methods.planned import require_planned
     from dpgen.privacy.statements.certificate import CertificateError
     from dpgen.privacy.verification.signature import sign as write
+    from dpgen.release.cards import require_compared
 
     try:
         require_planned(folder)
-        for check in _pages(folder):
-            if check.failed:
-                raise CertificateError(f"{folder}: {check.name}: {check.seen}: nothing is signed")
+        if _is_set(folder):
+            require_compared(folder)
         name = write(folder, key)
     except CertificateError as error:
         click.echo(f"FAILED: {error}", err=True)
@@ -133,13 +133,19 @@ def _noticed(folder: Path) -> list[str]:
 
 def _pages(folder: Path) -> list[Check]:
     """Checks the pages of a set against its statement; nothing for a run, which has none."""
-    from dpgen.privacy.statements.certificate import read_statement
-    from dpgen.privacy.verification.verify import reading
     from dpgen.release.cards import cards_check
 
+    return [cards_check(folder)] if _is_set(folder) else []
+
+
+def _is_set(folder: Path) -> bool:
+    """Whether the statement in ``folder`` is of a set; of a run otherwise."""
+    from dpgen.privacy.statements.certificate import read_statement
+    from dpgen.privacy.verification.verify import reading
+
     with reading(folder):
-        is_set = read_statement(folder)["artifact"]["kind"] == "synthetic_dataset"
-    return [cards_check(folder)] if is_set else []
+        kind: str = read_statement(folder)["artifact"]["kind"]
+    return kind == "synthetic_dataset"
 
 
 def _theorems(statement: dict[str, Any]) -> list[Theorem]:

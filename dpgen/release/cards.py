@@ -2,12 +2,15 @@
 
 They stand outside the hash over the set's files, so that an old set can get them and a new
 ``release.toml`` can change them while certificate and signature stay as they are. What answers for
-them is that they can be made again: `cards_check` does, and compares every byte.
+them is that they can be made again: `cards_check` does, and compares every byte of what this
+version wrote.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 from dpgen.privacy.statements.certificate import CARDS, CertificateError, tree_hash
@@ -92,9 +95,17 @@ def cards_check(folder: Path) -> Check:
         return Check("pages", None, "there are none: dpgen card writes them")
     try:
         pages = cards_of(folder, read_release(kept) if kept.exists() else None)
-        other = [n for n in there if read_bytes(folder / n, LARGEST_CARD) != pages[n]]
+        held = {name: read_bytes(folder / name, LARGEST_CARD) for name in there}
+        other = [name for name, page in held.items() if page != pages[name]]
+        writers = {_writer(held[name]) for name in other}
     except (OSError, ValueError) as error:
         return Check("pages", False, f"they cannot be made again: {error}")
+    if other and version("dpgen") not in writers:
+        return Check(
+            "pages", None,
+            f"{', '.join(other)}: not compared, written by dpgen {', '.join(sorted(writers))}; "
+            f"dpgen card {folder} writes them again",
+        )  # fmt: skip
     if other:
         return Check(
             "pages", False,
@@ -102,6 +113,21 @@ def cards_check(folder: Path) -> Check:
             f"{folder} writes it again",
         )  # fmt: skip
     return Check("pages", True, f"{', '.join(there)} say what the certificate says")
+
+
+def require_compared(folder: Path) -> None:
+    """Raises CertificateError for pages that say something else than the certificate, or that
+    another version wrote, so that they cannot be compared.
+    """
+    check = cards_check(folder)
+    if check.failed or (check.held is None and any((folder / name).exists() for name in WRITERS)):
+        raise CertificateError(f"{folder}: {check.name}: {check.seen}: nothing is signed")
+
+
+def _writer(page: bytes) -> str:
+    """The version that says it wrote a page."""
+    found = re.search(re.escape(MARK) + r" \(dpgen ([^)\s]{1,40})\)", page.decode(errors="replace"))
+    return found[1] if found else version("dpgen")
 
 
 def _check_replaceable(path: Path) -> None:

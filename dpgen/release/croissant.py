@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from dpgen.data.formats.table import FORMATS
-from dpgen.release.subject import MARK, Subject
+from dpgen.release.subject import MARKED, Subject
 from dpgen.release.wording import (
     WARNING,
     attacks,
@@ -106,7 +106,7 @@ def _metadata(subject: Subject) -> dict[str, Any]:
         "distribution": _files(subject),
         "recordSet": _records(subject),
         "identifier": f"sha256:{content['sha256']}",
-        "additionalType": MARK,
+        "additionalType": MARKED,
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dpgen.data.formats.table import FORMATS
 from dpgen.release.loading import loading
-from dpgen.release.subject import MARK, Subject
+from dpgen.release.subject import MARKED, Subject
 from dpgen.release.wording import (
     WARNING,
     attacks,
@@ -100,5 +100,5 @@ def _body(subject: Subject) -> str:
     if subject.certified:
         parts += ["## Not covered\n", bullets(not_covered(subject))]
     parts += ["## Limits\n", bullets(limits(subject))]
-    parts += ["## Loading\n", loading(subject.layout), f"<!-- {MARK} -->\n"]
+    parts += ["## Loading\n", loading(subject.layout), f"<!-- {MARKED} -->\n"]
     return "\n".join(parts)

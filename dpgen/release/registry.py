@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from dpgen.privacy.statements.statement import stated_relation
-from dpgen.release.subject import MARK, Subject
+from dpgen.release.subject import MARKED, Subject
 from dpgen.release.wording import WARNING, attacks, neighbours, not_covered, public_facts, unit
 from dpgen.release.yaml import yaml_text
 
@@ -39,7 +39,7 @@ def registry_entry(subject: Subject) -> str:
             "registry_authors": list(words.curators),
         }
     )
-    return f"# {MARK}\n{yaml_text(entry)}"
+    return f"# {MARKED}\n{yaml_text(entry)}"
 
 
 def _privacy(subject: Subject) -> dict[str, Any]:

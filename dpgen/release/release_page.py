@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dpgen.release.subject import MARK, Subject
+from dpgen.release.subject import MARKED, Subject
 from dpgen.release.wording import (
     WARNING,
     attacks,
@@ -66,7 +66,7 @@ def _sections(subject: Subject) -> Iterator[str]:
     )
     for role in ("Curator", "Privacy or data protection officer"):
         yield f"{role}: ______________________  Name: ______________________  Date: ____________\n"
-    yield f"<!-- {MARK} -->\n"
+    yield f"<!-- {MARKED} -->\n"
 
 
 def _privacy(subject: Subject) -> Iterator[str]:

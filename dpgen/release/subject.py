@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dpgen.privacy.statements.statement import stated_relation
 from dpgen.release.release_file import ReleaseFile
 
 MARK = "dpgen-pages/1"  # in every page: what may be written again
+MARKED = f"{MARK} (dpgen {version('dpgen')})"  # and who wrote it
 RATES = (0.001, 0.01)  # false positives, at which an attacker's true ones are told
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,13 @@ def test_a_set_with_false_pages_is_not_signed(drawn: Callable[..., Path], tmp_pa
     ran = dpgen("sign", folder, "--key", key)
     assert ran.exit_code == 1 and "nothing is signed" in ran.output
     assert not (folder / "privacy.sig").exists()
+    # What says that another version wrote it is not compared, so neither refused nor signed.
+    other = page.replace(f"(dpgen {version('dpgen')})", "(dpgen 9.9)") + "worded otherwise\n"
+    assert other.count("(dpgen 9.9)") >= 1
+    (folder / "README.md").write_text(other)
+    assert cards_check(folder).held is None and dpgen("verify", folder).exit_code == 0
+    assert "not compared, written by dpgen 9.9" in dpgen("verify", folder).output
+    assert dpgen("sign", folder, "--key", key).exit_code == 1
     (folder / "README.md").write_text(page)
     assert dpgen("sign", folder, "--key", key).exit_code == 0
     # A signature stays valid when the curator's words change.

@@ -8,6 +8,7 @@ picture exactly if that part is too short.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -33,6 +34,8 @@ _END = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # of compressed data: any mark
 _NEXT = re.compile(rb"\xff+([\x01-\xfe])")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 WALKED_BYTES = 2**21  # of a file, whose walk takes a third of a second and 100 MB
+REMEMBERED = 2**20  # pictures, in 100 MB
+_WHOLE: set[bytes] = set()
 # Bytes without 0xff that go on otherwise than the zeros which libjpeg takes what is missing for.
 _FILLERS = (bytes(range(0xB5, 0xC5)), bytes(range(0x5A, 0x6A)))
 
@@ -106,7 +109,8 @@ def _segments(data: bytes) -> Iterator[int]:
 
 
 def require_whole(data: bytes, decode_fn: Callable[[bytes], bytes]) -> None:
-    """Refuses a JPEG whose compressed data end too early, or do not end with its last block.
+    """Refuses a JPEG whose compressed data end too early, or do not end with its last block; what
+    was found whole is remembered, as the check takes ten times as long as decoding.
 
     What it cannot see is damage that leaves as many blocks as there were, and, of progressive files
     and of those above 2 MiB, damage that leaves more: libjpeg, too, sees nothing in the first.
@@ -119,6 +123,15 @@ def require_whole(data: bytes, decode_fn: Callable[[bytes], bytes]) -> None:
         Damaged: with what is missing; what ``decode_fn`` raises; errors of NumPy and of indices for
             headers that make no sense.
     """
+    content = hashlib.blake2b(data, digest_size=16).digest()
+    if content in _WHOLE:
+        return
+    _check_whole(data, decode_fn)
+    if len(_WHOLE) < REMEMBERED:
+        _WHOLE.add(content)
+
+
+def _check_whole(data: bytes, decode_fn: Callable[[bytes], bytes]) -> None:
     layout = read_layout(data)
     for scan in layout.scans:
         marks = [data[m.start() + 1] & 7 for m in _RESTART.finditer(data, scan.start, scan.end)]

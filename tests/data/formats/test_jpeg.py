@@ -176,3 +176,27 @@ def test_a_process_that_cannot_be_checked_is_refused_by_name() -> None:
     data = saved(SMOOTH).replace(b"\xff\xc0", b"\xff\xc9", 1)
     with pytest.raises(ValueError, match="x is arithmetic-coded JPEG: save it as baseline"):
         decode_picture(data, "x")
+
+
+def test_a_picture_is_checked_once_and_a_damaged_one_every_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Records are decoded at every step that draws them."""
+    checked: list[bytes] = []
+    real = jpeg._check_whole
+    monkeypatch.setattr(jpeg, "_WHOLE", set())
+    monkeypatch.setattr(
+        jpeg, "_check_whole", lambda data, decode_fn: (checked.append(data), real(data, decode_fn))
+    )
+    data = saved(SMOOTH)
+    one, two = decode_picture(data, "a.jpg"), decode_picture(data, "b.jpg")
+    assert (one == two).all() and checked == [data]
+    damaged = data[: len(data) // 2] + b"\xff\xd9"
+    for _ in range(2):
+        with pytest.raises(ValueError, match="a.jpg"):
+            decode_picture(damaged, "a.jpg")
+    assert checked == [data, damaged, damaged]
+    monkeypatch.setattr(jpeg, "REMEMBERED", 1)
+    for _ in range(2):
+        decode_picture(saved(SMOOTH, quality=40), "c.jpg")
+    assert len(checked) == 5 and len(jpeg._WHOLE) == 1

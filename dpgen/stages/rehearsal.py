@@ -45,7 +45,8 @@ def rehearse(
     hardware: Hardware,
     student: Distillation | None = None,
 ) -> Rehearsal:
-    """Times one private micro-batch and one public training step; the rest is arithmetic.
+    """Times one private micro-batch and one public training step; the rest is arithmetic. Refuses
+    a network whose loss is not finite here.
 
     Args:
         student: the distillation that follows, if any.
@@ -64,8 +65,9 @@ def rehearse(
     labels = torch.zeros(size, dtype=torch.int64, device=device)
     valid = torch.ones(size, dtype=torch.bool, device=device)
 
+    total = zero_sum(parameters)
+
     def private() -> None:
-        total = zero_sum(parameters)
         batch = (pixels, labels, draws)
         add_clipped(total, objective.loss, parameters, batch, valid, settings.clip_norm)
 
@@ -73,6 +75,12 @@ def rehearse(
     seconds = 0.0
     if settings.warm_start_share < 1:
         seconds += micro_batches * _seconds(private, device)
+        # What is not finite is left out of a sum, so a network that gives only that learns nothing.
+        if not any(part.any() for part in total.values()):
+            raise ValueError(
+                f"the loss of stand-in images must be finite, with preset {settings.preset} and "
+                f"precision {hardware.precision} it is not: take another one"
+            )
     evaluations = settings.pretrain_steps * settings.pretrain_batch * 3
     if student is not None:
         # A training step costs about three forward passes of the student and two of the

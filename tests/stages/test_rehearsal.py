@@ -1,0 +1,52 @@
+"""A rehearsal counts this process's own work, and refuses what would learn nothing."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import pytest
+import torch
+
+from dpgen.images.facts import PublicFacts
+from dpgen.networks.denoiser import Denoiser
+from dpgen.runs.context import Hardware
+from dpgen.stages import rehearsal
+from dpgen.stages.rehearsal import rehearse
+from dpgen.stages.teacher_settings import TeacherSettings
+
+FACTS = PublicFacts((1, 8, 8), ("a", "b"), 100)
+CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def settings(n_steps: int = 10) -> Any:  # noqa: ANN401
+    return TeacherSettings(n_steps=n_steps, batch=16, n_draws=1, preset="tiny").resolved(FACTS)
+
+
+def test_a_run_takes_as_long_as_it_has_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsal, "_seconds", lambda step, device: (step(), 1.0)[1])
+    few, many = (rehearse(settings(n), FACTS, Hardware("cpu", micro_batch=8)) for n in (10, 40))
+    assert many.seconds - few.seconds == 30 * math.ceil(16 / 8)
+    assert few.device == "CPU" and few.n_parameters > 1000 and few.memory_bytes > 2**20
+
+
+def test_time_in_which_the_processor_was_others_does_not_count() -> None:
+    assert rehearsal._seconds(lambda: time.sleep(0.2), CPU) < 0.1
+
+
+def test_a_network_whose_loss_is_not_finite_is_refused_before_it_is_paid_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = rehearsal.untrained
+
+    def broken(*given: Any, **named: Any) -> Denoiser:  # noqa: ANN401
+        denoiser = real(*given, **named)
+        with torch.no_grad():
+            next(denoiser.parameters()).fill_(math.nan)
+        return denoiser
+
+    monkeypatch.setattr(rehearsal, "untrained", broken)
+    with pytest.raises(ValueError, match="must be finite, with preset tiny and precision no"):
+        rehearse(settings(), FACTS, Hardware("cpu"))

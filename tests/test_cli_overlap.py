@@ -111,10 +111,11 @@ def test_a_declared_version_joins_the_ledger_and_the_table_says_what_is_shared(
 
     monkeypatch.setattr(DPDM, "_learn", interrupted)
     grown = [*TRAIN, "--data", archive(tmp_path / "two.npz", 0, 42), "--ledger", charged.path]
-    assert dpgen(*grown, "--out", tmp_path / "grown").exit_code == 130
+    assert dpgen(*grown, "--out", tmp_path / "grown", "--yes").exit_code == 130
     other = [*TRAIN, "--data", archive(tmp_path / "three.npz", 30, 50), "--overlap", "separate"]
     done = dpgen(*other, "--out", tmp_path / "other")
     assert done.exit_code == 130 and "; not charged there" in done.stderr
     shown = dpgen("ledger", "--ledger", charged.path).stdout
     assert "42 different images marked, 12 of them also in " in shown
-    assert len(dpgen("ledger").stdout.splitlines()) == 5
+    rows = dpgen("ledger").stdout.splitlines()
+    assert len(rows) == 5 + 3 and sum("charged, nothing run yet" in row for row in rows) == 3

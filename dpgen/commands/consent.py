@@ -69,8 +69,12 @@ def _is_charged(data: Any, out: Path) -> bool:  # noqa: ANN401
 
 
 def _is_refused(data: Any, plan: Any) -> bool:  # noqa: ANN401
-    """Whether the ledger has no room: `fit` will say so, and no rehearsal is needed to know."""
-    return _after(data, plan) > data.ledger.limit.epsilon
+    """Whether the ledger refuses the run: `fit` will say so, and no rehearsal is needed to know."""
+    from dpgen.privacy.ledger.charges import has_unverified
+
+    return (
+        has_unverified(data.ledger.lines()) or _after(data, plan) > data.ledger.limit.epsilon
+    )
 
 
 def _after(data: Any, plan: Any) -> float:  # noqa: ANN401
@@ -89,7 +93,7 @@ def _expensive(data: Any, plan: Any) -> list[str]:  # noqa: ANN401
     chosen before this run.
     """
     lines = data.ledger.lines()
-    if data.limit is None and not any(x["kind"] == "charge" for x in lines):
+    if not any(x["kind"] == "charge" for x in lines):
         return []  # the first run chooses the limit
     limit, spent, after = data.ledger.limit.epsilon, data.ledger.spent(), _after(data, plan)
     if after - spent <= LARGE_SHARE * (limit - spent):

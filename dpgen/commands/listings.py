@@ -36,6 +36,6 @@ def methods(as_json: bool) -> None:
 )
 def ledger(path: Path | None, raised: float | None) -> None:
     """Data sets known here: spent, limit, runs."""
-    from dpgen.commands.plan_report import ledger_table
+    from dpgen.commands.ledger_report import ledger_table
 
     click.echo(ledger_table(path, raised))

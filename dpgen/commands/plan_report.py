@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from dpgen.commands.estimate import estimate
-from dpgen.data.identity import home, known_ledgers
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget, round_up
 from dpgen.privacy.accounting.events import event_to_json
-from dpgen.privacy.ledger.charges import n_runs
-from dpgen.privacy.ledger.known_ledgers import KnownLedger
-from dpgen.privacy.ledger.marks import n_shared
-from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 from dpgen.privacy.statements.notice import Claim, sentences
 from dpgen.runs.context import Hardware, Rehearsal
 
@@ -100,57 +93,3 @@ def plan_report(
         generator.rehearse(facts, hardware),
         asdict(generator.settings),
     )
-
-
-def ledger_table(path: Path | None, raised: float | None) -> str:
-    """Prints two lines per data set: spent, limit, runs, facts; how many images the installation
-    would recognise, and which other data sets have some of them.
-    """
-    if raised is not None:
-        if path is None:
-            raise ValueError("--raise needs --ledger FILE: which data set's limit?")
-        ledger = PrivacyLedger(path)
-        ledger.raise_limit(Budget(raised, ledger.limit.delta))
-    known = known_ledgers()
-    everyone = known.all()
-    shown = everyone if path is None else [known.glance(path)]
-    if not shown:
-        return f"no data set has been charged here yet ({home() / 'ledgers'})"
-    rows = [f"{'data set':18}{'spent':>8}{'limit':>8}{'delta':>9}{'runs':>6}  records, shape"]
-    for one in shown:
-        if known.glance(one.path).dataset != one.dataset:
-            rows.append(f"{one.dataset:18}is not there: {one.path}")
-        else:
-            rows.append(_row(one.path))
-        rows.append(f"{'':18}{_marked(one, everyone)}")
-    return "\n".join(rows)
-
-
-def _row(path: Path) -> str:
-    ledger = PrivacyLedger(path)
-    lines, limit = ledger.lines(), ledger.limit
-    facts = PublicFacts.from_dict(ledger.facts)
-    return (
-        f"{ledger.dataset:18}{round_up(ledger.spent()):>8g}{limit.epsilon:>8g}"
-        f"{limit.delta:>9g}{n_runs(lines):>6}  "
-        f"{facts.n_records}, {facts.shape}  {path}"
-    )
-
-
-def _marked(one: KnownLedger, everyone: Sequence[KnownLedger]) -> str:
-    """Says what is known of the records of a ledger."""
-    if one.missing:
-        return "marks of its records are lost: no run begins here before they are restored"
-    if one.marks is None:
-        return (
-            "no marks of its records here: data that share some are not recognised before a run "
-            "on this very data set, which may be refused, has made them"
-        )
-    marks = one.marks.all
-    told = [f"{len(marks)} different images marked"]
-    for other in everyone:
-        if other.marks is not None and other.dataset != one.dataset:
-            shared = n_shared(marks, other.marks.all)
-            if shared:
-                told.append(f"{shared} of them also in {other.dataset}")
-    return ", ".join(told)

@@ -30,6 +30,7 @@ from dpgen.privacy.statements.certificate import CertificateError
 from dpgen.privacy.statements.document import Certificate, Notice
 from dpgen.privacy.statements.notice import Claim, UnverifiedClaim, notice_of, unpriced
 from dpgen.privacy.statements.statement import statement_of
+from dpgen.progress import progress_bar
 from dpgen.runs.context import Hardware, Rehearsal, Workplace, in_memory
 from dpgen.runs.folder import RunFolder, sweep
 from dpgen.runs.released import (
@@ -222,16 +223,17 @@ class PrivateGenerator(Fitted):
                 for name, network in learned.items()
             }
             self.folder = folder
-            self._release(data, promise, run, config)
+            self._release(data, promise, run, config, show)
         return self
 
     def _release(
-        self, data: PrivateDataset, promise: Plan | Claim, run: RunFolder, config: dict[str, Any]
-    ) -> None:
+        self, data: PrivateDataset, promise: Plan | Claim, run: RunFolder, config: dict[str, Any],
+        show: bool,
+    ) -> None:  # fmt: skip
         """Writes the released files, the certificate or notice last, then deletes the keys."""
         folder, facts = run.path, data.facts.to_dict()
         write_files(folder, config, facts, self.networks)
-        self._preview(folder / "preview.png")
+        self._preview(folder / "preview.png", show)
         files = hashes(folder)
         if isinstance(promise, Plan):
             data.ledger.released(run.id, files)
@@ -255,12 +257,16 @@ class PrivateGenerator(Fitted):
         replace_durably(folder / document.name, document.to_bytes())
         run.finish()
 
-    def _preview(self, path: Path) -> None:
-        from dpgen.images.grid import save_grid
+    def _preview(self, path: Path, show: bool) -> None:
+        from dpgen.images.grid import n_preview, save_grid
 
         facts = self._facts
-        labels = torch.arange(facts.n_classes).repeat(10)[: max(20, 10 * min(facts.n_classes, 10))]
-        images = self.sample(len(labels), labels=labels, generator=torch.Generator().manual_seed(0))
+        labels = torch.arange(facts.n_classes).repeat(10)[: n_preview(facts.n_classes)]
+        with progress_bar("preview", 1, show=show) as advance:
+            images = self.sample(
+                len(labels), labels=labels, generator=torch.Generator().manual_seed(0)
+            )
+            advance()
         save_grid(images, path, n_classes=facts.n_classes)
 
     def _restore(self, folder: Path, document: Certificate | Notice) -> Self:

@@ -69,6 +69,11 @@ def grid(images: Images, n_classes: int, *, n_columns: int = 10) -> Tensor:
     return rearrange(picture, "c h w -> h w c")
 
 
+def n_preview(n_classes: int) -> int:
+    """The number of images in the preview of a run: ten a class, of at most ten classes."""
+    return min(10 * n_classes, max(20, 10 * min(n_classes, 10)))
+
+
 def save_grid(images: Images, path: str | Path, n_classes: int, *, n_columns: int = 10) -> None:
     """Writes `grid` to ``path`` in the format its suffix names (``.png``).
 

@@ -52,7 +52,10 @@ class DPSAD(PrivateGenerator):
         return self.settings.plan(facts, self.budget)
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
-        return rehearse(self.settings.teacher_for(facts), facts, hardware, self.settings.student)
+        s = self.settings
+        return rehearse(
+            s.teacher_for(facts), facts, hardware, self.default_sampler(), s.student
+        )
 
     def _learn(
         self, data: PrivateDataset, promise: Plan | Claim, work: Workplace

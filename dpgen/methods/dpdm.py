@@ -38,7 +38,9 @@ class DPDM(PrivateGenerator):
         return self.settings.plan(facts, self.budget)
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
-        return rehearse(self.settings.teacher_for(facts), facts, hardware)
+        return rehearse(
+            self.settings.teacher_for(facts), facts, hardware, self.default_sampler()
+        )
 
     def _learn(self, data: PrivateDataset, promise: Plan, work: Workplace) -> dict[str, nn.Module]:
         settings, facts = self.settings.teacher_for(data.facts), data.facts

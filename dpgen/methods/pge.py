@@ -56,8 +56,8 @@ class PGE(PrivateGenerator):
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         s = self.resolve(facts)
         if s.sketch is not None and s.score is not None:
-            return rehearse_sketch(s.sketch, s.score, facts, hardware)
-        return rehearse(s.teacher_for(facts), facts, hardware)
+            return rehearse_sketch(s.sketch, s.score, facts, hardware, s.sampler.build())
+        return rehearse(s.teacher_for(facts), facts, hardware, s.sampler.build())
 
     def _learn(
         self, data: PrivateDataset, promise: Plan | Claim, work: Workplace

@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from dpgen.images.grid import n_preview
 from dpgen.images.images import PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.hidden_features import HiddenFeatures
@@ -32,6 +33,7 @@ from dpgen.training.denoising import NoiseLevels
 from dpgen.training.distillation_settings import Distillation
 from dpgen.training.matching import match
 from dpgen.training.refit_settings import RefitSettings
+from samplers import Annealed, Sampler
 
 CPU = torch.device("cpu")
 # What each processor after the first adds, roughly: with two, private steps, matching and releases
@@ -43,12 +45,14 @@ def rehearse(
     settings: Teacher,
     facts: PublicFacts,
     hardware: Hardware,
+    sampler: Sampler,
     student: Distillation | None = None,
 ) -> Rehearsal:
     """Times one private micro-batch and one public training step; the rest is arithmetic. Refuses
     a network whose loss is not finite here.
 
     Args:
+        sampler: draws the preview.
         student: the distillation that follows, if any.
     """
     accelerator = hardware.accelerator()
@@ -81,20 +85,21 @@ def rehearse(
                 f"the loss of stand-in images must be finite, with preset {settings.preset} and "
                 f"precision {hardware.precision} it is not: take another one"
             )
-    evaluations = settings.pretrain_steps * settings.pretrain_batch * 3
+    evaluations = settings.pretrain_steps * settings.pretrain_batch * 3 + _preview(sampler, facts)
     if student is not None:
         # A training step costs about three forward passes of the student and two of the
         # discriminator.
         evaluations += student.n_iterations * student.batch_size * 5
         evaluations += student.pool_size * student.path.n_levels
-    batch = max(1, min(64, size * settings.n_draws))
+    batch = max(1, min(64, size * settings.n_draws, n_preview(facts.n_classes)))
     seconds += evaluations / batch * _seconds(lambda: _forward(denoiser, facts, batch), device)
     return _found(seconds, sum(p.numel() for p in parameters.values()), device)
 
 
 def rehearse_sketch(
-    settings: SketchSettings, score: RefitSettings, facts: PublicFacts, hardware: Hardware
-) -> Rehearsal:
+    settings: SketchSettings, score: RefitSettings, facts: PublicFacts, hardware: Hardware,
+    sampler: Sampler,
+) -> Rehearsal:  # fmt: skip
     """Times one micro-batch of each release and one step of each fit, on random images."""
     device = hardware.accelerator().device
     decoder, n = sketch.untrained(facts, 0), max(64, facts.n_classes)
@@ -123,11 +128,16 @@ def rehearse_sketch(
             seconds += settings.n_steps[k] * _seconds(step, CPU)
     denoiser = Denoiser(score.network(facts)).to(device)
     # A training step costs about three forward passes.
-    seconds += (
-        3 * score.n_steps * _seconds(lambda: _forward(denoiser, facts, score.batch_size), device)
-    )
+    passes = 3 * score.n_steps + _preview(sampler, facts) / score.batch_size
+    seconds += passes * _seconds(lambda: _forward(denoiser, facts, score.batch_size), device)
     networks = (decoder, denoiser)
     return _found(seconds, sum(p.numel() for one in networks for p in one.parameters()), device)
+
+
+def _preview(sampler: Sampler, facts: PublicFacts) -> int:
+    """Evaluations of the network for the images of the preview."""
+    each = sampler.n_evaluations if isinstance(sampler, Annealed) else 1
+    return n_preview(facts.n_classes) * each
 
 
 def _found(seconds: float, n_parameters: int, device: torch.device) -> Rehearsal:

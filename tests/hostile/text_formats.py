@@ -9,7 +9,7 @@ from typing import Any
 
 from dpgen.benchmark.schedule import BenchmarkSettings, Cell, Entry, read
 from dpgen.commands.inputs import configured
-from dpgen.commands.plan_report import ledger_table
+from dpgen.commands.ledger_report import ledger_table
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import GaussianLeaf, event_to_json

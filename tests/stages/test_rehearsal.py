@@ -15,8 +15,10 @@ from dpgen.runs.context import Hardware
 from dpgen.stages import rehearsal
 from dpgen.stages.rehearsal import rehearse
 from dpgen.stages.teacher_settings import TeacherSettings
+from samplers import make_sampler
 
 FACTS = PublicFacts((1, 8, 8), ("a", "b"), 100)
+SAMPLER = make_sampler("ddim", n_steps=4, sigma_min=0.1, sigma_max=2.0)
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,9 +29,20 @@ def settings(n_steps: int = 10) -> Any:  # noqa: ANN401
 
 def test_a_run_takes_as_long_as_it_has_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rehearsal, "_seconds", lambda step, device: (step(), 1.0)[1])
-    few, many = (rehearse(settings(n), FACTS, Hardware("cpu", micro_batch=8)) for n in (10, 40))
+    hardware = Hardware("cpu", micro_batch=8)
+    few, many = (rehearse(settings(n), FACTS, hardware, SAMPLER) for n in (10, 40))
     assert many.seconds - few.seconds == 30 * math.ceil(16 / 8)
     assert few.device == "CPU" and few.n_parameters > 1000 and few.memory_bytes > 2**20
+
+
+def test_the_preview_is_a_part_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty images at two or four evaluations each, eight images at once."""
+    monkeypatch.setattr(rehearsal, "_seconds", lambda step, device: (step(), 1.0)[1])
+    longer = make_sampler("ddim", n_steps=8, sigma_min=0.1, sigma_max=2.0)
+    hardware = Hardware("cpu", micro_batch=8)
+    one, two = (rehearse(settings(), FACTS, hardware, x).seconds for x in (SAMPLER, longer))
+    more = longer.n_evaluations - SAMPLER.n_evaluations  # type: ignore[attr-defined]
+    assert two - one == pytest.approx(20 * more / 8) and more > 0
 
 
 def test_time_in_which_the_processor_was_others_does_not_count() -> None:
@@ -49,4 +62,4 @@ def test_a_network_whose_loss_is_not_finite_is_refused_before_it_is_paid_for(
 
     monkeypatch.setattr(rehearsal, "untrained", broken)
     with pytest.raises(ValueError, match="must be finite, with preset tiny and precision no"):
-        rehearse(settings(), FACTS, Hardware("cpu"))
+        rehearse(settings(), FACTS, Hardware("cpu"), SAMPLER)

@@ -109,8 +109,8 @@ def npz_records(
         if shard.pixels is not None and shard.pixels.shape[1:] != arrays[0].shape[1:]:
             raise ValueError(f"{shard.path} must have the image shape of the other archives")
     kept = np.zeros(sum(map(len, arrays)), np.int64)
-    if first.labels is not None:
-        values = [value for shard in shards for value in _listed(shard.labels)]
+    values = [value for shard in shards for value in _listed(shard.labels)]
+    if values:
         found, names = settled(
             values, classes, name=root, stated=first.class_names,
             place="class_names in the archive",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dpgen.commands.plan_report import ledger_table
+from dpgen.commands.ledger_report import ledger_table
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import GaussianLeaf
 from dpgen.privacy.ledger.chain import LedgerError

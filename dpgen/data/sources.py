@@ -20,6 +20,7 @@ from dpgen.data.formats.records import Records, check_value_range
 from dpgen.data.formats.table import find
 from dpgen.data.places import place_of
 from dpgen.data.remote import is_address
+from dpgen.data.units import Units, counted
 from dpgen.images.classes import Classes, check_declared, class_list
 from dpgen.images.images import Images, to_float
 
@@ -71,6 +72,7 @@ def open_source(
     value_range: tuple[float, float] | None = None,
     classes: Classes | None = None,
     else_classes: tuple[str, ...] | None = None,
+    units: Units | None = None,
 ) -> RecordSource:
     """Opens a data set and decodes every record once: bad data fail here, not at hour three.
 
@@ -89,6 +91,7 @@ def open_source(
             say; they are never counted in the labels.
         else_classes: names to take where ``classes`` is None and the data do not say: those of a
             facts file, or of the sets that the data are compared with.
+        units: whose records they are, and the most of each that are kept; None keeps all.
     """
     if split not in get_args(Split):
         raise ValueError(f"split must be train, test or all, got {split!r}")
@@ -98,9 +101,12 @@ def open_source(
         raise ValueError(f"channels must be 1 or 3, got {channels!r}")
     check_value_range(value_range)
     declared = else_classes if classes is None else class_list(classes)
-    records = read_records(location, split, value_range, declared)
+    place = None if units is None else units.place
+    records = read_records(location, split, value_range, declared, place)
     if classes is not None and not records.classes_declared:
         check_declared(classes, records.class_names, name=f"the {records.kind} data")
+    if units is not None:
+        records = counted(records, units, location)
     return RecordSource(records, size, channels)
 
 
@@ -137,6 +143,7 @@ class RecordSource:
     def __init__(self, records: Records, size: int | None, channels: int | None) -> None:
         self.kind, self.public, self.class_names = records.kind, records.public, records.class_names
         self.classes_declared = records.classes_declared
+        self.max_records_per_unit = records.max_records_per_unit  # None: they were not counted
         self._records, self._size, self._channels = records, size, channels
         raw = records.decode_fn(0)
         first = fit_picture(raw, size, channels, records.name_fn(0))
@@ -230,11 +237,17 @@ def read_records(
     split: Split,
     value_range: tuple[float, float] | None,
     classes: tuple[str, ...] | None,
+    unit: str | Path | None = None,
 ) -> Records:
     """The records of a location with their labels; pictures are not decoded yet.
 
-    Arguments as for `open_source`, ``classes`` by name.
+    Arguments as for `open_source`, ``classes`` by name, ``unit`` as `Units.place`.
     """
+    if unit is not None and (not isinstance(location, str | Path) or location in EMBEDDED):
+        raise ValueError(
+            f"unit ids are read of files and folders, got data in memory with --unit {unit}: give "
+            "one id per record, as unit=[...] in Python"
+        )
     if isinstance(location, Images):
         return images_records(location, value_range, classes)
     if not isinstance(location, (str, Path)):
@@ -253,8 +266,13 @@ def read_records(
     place = place_of(location)
 
     def read() -> Records:
-        located = locate(place.path, split)
+        located = locate(place.path, split, unit)
         form = find(located.kind)
+        if unit is not None and not form.takes_unit:
+            raise ValueError(
+                f"unit ids are read of pictures in a folder and of Parquet data, got "
+                f"{located.kind}: save them as one of these to use --unit {unit}"
+            )
         if not form.takes_value_range:
             _refuse_value_range(value_range, located.kind)
         return form.read_fn(located, value_range, classes)

@@ -7,11 +7,20 @@ from typing import Any
 
 from dpgen.data.formats.labels import label_name
 from dpgen.data.formats.splits import SPLIT_COLUMNS
+from dpgen.data.formats.unit_ids import check_unit_column
 from dpgen.storage.files import parse_json
 
 
-def columns_of(schema: Any, name: str) -> tuple[str, str | None, tuple[str, ...] | None]:  # noqa: ANN401
-    """The image column, the label column or None, and the class names or None."""
+def columns_of(
+    schema: Any, name: str, unit: str | None = None  # noqa: ANN401
+) -> tuple[str, str | None, tuple[str, ...] | None]:  # fmt: skip
+    """The image column, the label column or None, and the class names or None.
+
+    Args:
+        schema: of an Arrow table.
+        name: of the file, for messages.
+        unit: the column of unit ids, which is neither.
+    """
     import pyarrow as pa
 
     features = _features((schema.metadata or {}).get(b"huggingface"), name)
@@ -24,7 +33,12 @@ def columns_of(schema: Any, name: str) -> tuple[str, str | None, tuple[str, ...]
     labels = [key for key, kind in types.items() if kind == "ClassLabel"]
     image = _one(images, "image", name)
     others = [column for column in schema.names if column not in images]
+    if unit is not None:
+        check_unit_column(unit, others, name)
+        others.remove(unit)
     label = _one(labels, "label", name) if labels else label_name(others, name)
+    if label is not None and label == unit:
+        raise ValueError(f"{name}: {unit!r:.60} holds labels and cannot hold unit ids")
     if image is None or not _holds_pictures(schema, image):
         raise ValueError(
             f"{name} must have an image column of {{bytes, path}}, got {schema.names!s:.200}"

@@ -11,12 +11,14 @@ import numpy as np
 from dpgen.data.formats.blocks import Pieces
 from dpgen.data.formats.format import Format, Head, ValueRange, Writer
 from dpgen.data.formats.labels import settled
+from dpgen.data.formats.listing import units_listed
 from dpgen.data.formats.location import CLASS_LIST, Located
 from dpgen.data.formats.picture_files import SUFFIXES, picture_format, unread_picture
 from dpgen.data.formats.pictures import decode_picture_file, encode_png, png_bytes
 from dpgen.data.formats.records import Records
 from dpgen.data.formats.shards import Shard, numbered
 from dpgen.data.formats.splits import folder_splits
+from dpgen.data.formats.unit_ids import file_units
 
 BLOCK_BYTES = 4096  # what a file system gives a file at least
 _BUCKET = re.compile(r"[0-9]{3,}")
@@ -84,6 +86,7 @@ def _records(
         decode_fn=lambda i: decode_picture_file(paths[i], value_range),
         name_fn=lambda i: str(paths[i]),
         classes_declared=classes_declared,
+        units=file_units(located, units_listed),
     )
 
 
@@ -175,8 +178,8 @@ def _on_disk(raw: int) -> int:
 
 
 FOLDER_OF_PICTURES = Format(
-    SUFFIXES, recognise, folder_records, takes_value_range=True, reads_class_list=True,
-    hint_fn=hint,
+    SUFFIXES, recognise, folder_records, takes_value_range=True, takes_unit=True,
+    reads_class_list=True, hint_fn=hint,
     writer=Writer(
         write_folder, _on_disk, lists_classes=True, many_files=True, check_fn=check_folder_names
     ),

@@ -72,6 +72,7 @@ class Format:
             and the class names declared for data that name none. It decodes one record at a time,
             and never counts the classes in the labels.
         takes_value_range: whether its files may hold floats; the others refuse a value range.
+        takes_unit: whether it reads which unit a record is of; the others refuse the question.
         reads_class_list: whether a ``dataset.json`` beside its files lists their classes.
         hint_fn: for a file that no format recognises: what is wrong and the cure, or None.
         writer: how sets are written; None: the format is only read.
@@ -81,6 +82,7 @@ class Format:
     recognise_fn: Callable[[Head], bool]
     read_fn: Callable[[Located, ValueRange, ClassNames], Records]
     takes_value_range: bool = False
+    takes_unit: bool = False
     reads_class_list: bool = False
     hint_fn: Callable[[Head], str | None] = _no_hint
     writer: Writer | None = None

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from dpgen.data.formats.labels import label_name
 from dpgen.data.formats.location import CLASS_LIST, DataFile
 from dpgen.data.formats.splits import SPLIT_COLUMNS, split_of, words
+from dpgen.data.formats.unit_ids import check_unit_column, list_of_units, unit_id
 from dpgen.storage.files import parse_json, read_json, read_text
 
 LIST_BYTES = 2**26  # a million and a half pictures
@@ -22,20 +23,25 @@ FILE_COLUMNS = ("file_name", "filename", "file", "path", "image")
 
 
 class Entry(NamedTuple):
-    """What a list says of one picture: its label, if any, and its split, "" for none."""
+    """What a list says of one picture: its label and unit, if any, and its split, "" for none."""
 
     label: int | str | None
     split: str = ""
+    unit: str | None = None
 
 
-def listed(folder: Path, names: Iterable[str]) -> tuple[Path, dict[str, Entry]] | None:
+def listed(
+    folder: Path, names: Iterable[str], unit: str | None = None
+) -> tuple[Path, dict[str, Entry]] | None:
     """The list of a folder: the file, and its entries by path relative to the folder.
 
-    None without a list, and for one that says neither labels nor splits, as captions do.
+    None without a list, and for one that says neither labels nor splits, as captions do, unless its
+    units are asked for.
 
     Args:
         folder: where pictures, or folders of them, lie.
         names: of what lies there.
+        unit: the column of unit ids, if they are asked for.
     """
     present = set(names)
     found = [folder / name for name in TABLES if name in present]
@@ -49,7 +55,7 @@ def listed(folder: Path, names: Iterable[str]) -> tuple[Path, dict[str, Entry]] 
         return folder / CLASS_LIST, foreign
     if not found:
         return None
-    entries = _entries(found[0])
+    entries = _entries(found[0], unit)
     return None if entries is None else (found[0], entries)
 
 
@@ -82,7 +88,10 @@ def with_labels(
                 f"{folder!r}: correct one of them"
             )
         files.append(
-            DataFile(picture, entry.split, folder if entry.label is None else None, entry.label)
+            DataFile(
+                picture, entry.split, folder if entry.label is None else None, entry.label,
+                entry.unit,
+            )
         )
     if missing:
         raise ValueError(
@@ -139,7 +148,12 @@ def stylegan_labels(path: Path) -> dict[str, Entry] | None:
     return found
 
 
-def _entries(path: Path) -> dict[str, Entry] | None:
+def units_listed(path: Path) -> dict[str, str]:
+    """The unit ids that a CSV file gives pictures, by path relative to the data."""
+    return list_of_units(_csv_rows(path), FILE_COLUMNS, path)
+
+
+def _entries(path: Path, unit: str | None) -> dict[str, Entry] | None:
     rows = _csv_rows(path) if path.suffix == ".csv" else _json_rows(path)
     if not rows:
         raise ValueError(f"{path} must list the pictures, got no rows")
@@ -151,16 +165,20 @@ def _entries(path: Path) -> dict[str, Entry] | None:
             f"got {columns!s:.200}: rename the one that holds it"
         )
     others = [name for name in columns if name != file]
+    if unit is not None:
+        check_unit_column(unit, others, str(path))
+        others.remove(unit)
     label = label_name(others, str(path))
     split = next((name for name in others if name.lower() in SPLIT_COLUMNS), None)
-    if label is None and split is None:
+    if label is None and split is None and unit is None:
         return None
     values = [None] * len(rows) if label is None else _values(rows, label, path)
     found: dict[str, Entry] = {}
     for row, value in zip(rows, values, strict=True):
         if not isinstance(row[file], str):
             raise ValueError(f"{path}: {file} must be the path of a picture, got {row[file]!r:.60}")
-        _add(found, row[file], Entry(value, _split(row[split], path) if split else ""), path)
+        own = None if unit is None else unit_id(row[unit], f"{path}: {row[file]!r:.200}")
+        _add(found, row[file], Entry(value, _split(row[split], path) if split else "", own), path)
     return found
 
 

@@ -25,13 +25,15 @@ HIDDEN = {
 @dataclass(frozen=True)
 class DataFile:
     """One file of a location, its split ("" for none) and, in an image folder, its class: that of
-    its folder, or the label that a list beside the pictures gives it.
+    its folder, or the label that a list beside the pictures gives it. ``unit`` is the person it is
+    of, where that was asked for and a folder or a list says it.
     """
 
     path: Path
     split: str
     class_name: str | None = None
     label: int | str | None = None
+    unit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Located:
     """The data files of one location, all of one kind, in order, and those of the split chosen.
 
     Class lists are taken from ``files``, records from ``chosen``: a label means the same in every
-    split. ``split`` is what was asked for, where a file holds several.
+    split. ``split`` is what was asked for, where a file holds several. ``unit`` is where unit ids
+    stand: a column, ``folder`` or a CSV file; None where none are read.
     """
 
     kind: str
@@ -48,6 +51,7 @@ class Located:
     chosen: tuple[DataFile, ...]
     class_names: tuple[str, ...] | None
     split: Split = "all"
+    unit: str | Path | None = None
 
 
 def read_class_list(path: Path) -> tuple[str, ...] | None:

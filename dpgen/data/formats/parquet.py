@@ -22,6 +22,7 @@ from dpgen.data.formats.location import Located
 from dpgen.data.formats.pictures import decode_picture, encode_png, png_bytes
 from dpgen.data.formats.records import Records, require_memory
 from dpgen.data.formats.shards import Shard, new_file
+from dpgen.data.formats.unit_ids import FOLDER_UNIT, unit_column
 from dpgen.images.classes import NO_CLASSES
 from dpgen.storage.files import BOMB_BYTES, BOMB_RATIO, refuse_bomb, size_of
 
@@ -50,12 +51,14 @@ def parquet_records(
     """
     parts: list[tuple[Any, str, int]] = []  # pictures, their file, the row of the first of them
     values: list[int | str] = []
+    units: list[str] = []
     read: list[bool] = []
     known: tuple[str | None, tuple[str, ...] | None] | None = None
     chosen = {file.path for file in located.chosen}
+    column = _unit_column(located)
     for path, split in ((file.path, file.split) for file in located.files):
         by_column = located.split != "all" and not split
-        table, image, label, names = _read(path, path in chosen, by_column)
+        table, image, label, names = _read(path, path in chosen, by_column, column)
         known = known or (label, names)
         if known != (label, names):
             raise ValueError(
@@ -67,6 +70,8 @@ def parquet_records(
         values += found
         read += [path in chosen] * len(found)
         if path in chosen:
+            if column is not None:
+                units += unit_column(table.column(column), str(path))
             row = 0
             for chunk in table.column(image).chunks:
                 parts.append((chunk, str(path), row))
@@ -98,12 +103,22 @@ def parquet_records(
 
     return Records(
         "parquet", labels[np.array(read, bool)], names or NO_CLASSES, decode, name_of,
-        classes_declared=declared,
+        classes_declared=declared, units=None if column is None else tuple(units),
     )  # fmt: skip
 
 
+def _unit_column(located: Located) -> str | None:
+    """The column of unit ids, if they are asked for."""
+    if isinstance(located.unit, Path) or located.unit == FOLDER_UNIT:
+        raise ValueError(
+            f"{located.root}: unit ids of Parquet data stand in a column, got {located.unit}: "
+            "name it with --unit COLUMN (rename one that is called 'folder')"
+        )
+    return located.unit
+
+
 def _read(
-    path: Path, with_pictures: bool, by_column: bool
+    path: Path, with_pictures: bool, by_column: bool, unit: str | None
 ) -> tuple[Any, str, str | None, tuple[str, ...] | None]:
     """One file: its table, the names of its columns of images and of labels, and its classes.
 
@@ -111,6 +126,7 @@ def _read(
         path: of the file.
         with_pictures: whether its pictures are read.
         by_column: whether a column of splits would have to be obeyed, which is refused.
+        unit: the column of unit ids, if they are asked for.
     """
     parquet = pyarrow_parquet()
     import pyarrow as pa
@@ -119,11 +135,12 @@ def _read(
     most = max(BOMB_BYTES, BOMB_RATIO * size)
     try:
         with _fence(3 * most), parquet.ParquetFile(path, pre_buffer=False) as file:
-            image, label, names = columns_of(file.schema_arrow, str(path))
+            image, label, names = columns_of(file.schema_arrow, str(path), unit)
             if by_column:
                 refuse_split_column(file.schema_arrow.names, str(path))
             taken = ([image] if with_pictures else []) + ([label] if label else [])
             if with_pictures:
+                taken += [unit] if unit else []
                 require_memory(_unpacked(file), path, cure)
                 refuse_bomb(_unpacked(file), size, str(path), cure)
             return file.read(columns=taken, use_threads=False), image, label, names
@@ -218,6 +235,6 @@ def _require_pyarrow(class_names: tuple[str, ...]) -> None:
 
 
 PARQUET = Format(
-    (".parquet",), recognise, parquet_records, takes_value_range=True,
+    (".parquet",), recognise, parquet_records, takes_value_range=True, takes_unit=True,
     writer=Writer(write_parquet, lambda raw: png_bytes(raw) + 64, check_fn=_require_pyarrow),
 )  # fmt: skip

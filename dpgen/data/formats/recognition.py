@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dpgen.data.formats.format import Head
 from dpgen.data.formats.listing import (
+    Entry,
     listed,
     refuse_foreign_labels,
     stylegan_labels,
@@ -26,20 +27,30 @@ from dpgen.data.formats.location import (
     read_class_list,
     visible,
 )
+from dpgen.data.formats.people import in_peoples_folders, people_files, require_one_level
 from dpgen.data.formats.picture_files import check_beside_pictures, unread_picture
 from dpgen.data.formats.splits import ORDER, OTHER, choose, folder_splits, split_of
 from dpgen.data.formats.table import FOLDER, FORMATS, find, named_files
+from dpgen.data.formats.unit_ids import FOLDER_UNIT
 from dpgen.storage.files import open_file
 
 HEAD_BYTES = 512
 GZIP_MAGIC = b"\x1f\x8b"
 
 
-def locate(path: Path, split: Split) -> Located:
+def locate(path: Path, split: Split, unit: str | Path | None = None) -> Located:
     """Finds the data files under a path, a file or a folder, and their kind.
 
     Files that are no data (a README, privacy.json) and hidden files are passed over; a file named
     like data that is none is an error, and so are two kinds in one folder.
+
+    Args:
+        path: of the data.
+        split: which is to be read.
+        unit: where unit ids stand, if they are asked for: a column, ``folder`` or a CSV file. With
+            ``folder`` the one that a picture lies in names its person, and those above it are
+            class and split: PERSON/, CLASS/PERSON/, SPLIT/CLASS/PERSON/. Folders of one name are
+            one person, also in two classes.
     """
     if not path.is_dir():
         kind = _kind(path)
@@ -52,24 +63,26 @@ def locate(path: Path, split: Split) -> Located:
             raise ValueError(f"{path} is no data set: {cure}")
         files, root = [DataFile(path, "")], path.parent
     else:
-        (kind, files), root = _scan(path, split), path
+        (kind, files), root = _scan(path, split, unit), path
     foreign = kind == FOLDER and stylegan_labels(root / CLASS_LIST) is not None
     lists = find(kind).reads_class_list and not foreign
     names = read_class_list(root / CLASS_LIST) if lists else None
-    return Located(kind, root, tuple(files), tuple(choose(files, split, path)), names, split)
+    return Located(kind, root, tuple(files), tuple(choose(files, split, path)), names, split, unit)
 
 
-def _scan(folder: Path, split: Split) -> tuple[str, list[DataFile]]:
+def _scan(
+    folder: Path, split: Split, unit: str | Path | None
+) -> tuple[str, list[DataFile]]:
     entries = visible(folder)
     inner = {entry.name: entry for entry in entries if entry.is_dir()}
-    told = listed(folder, [entry.name for entry in entries])
+    told = listed(folder, [entry.name for entry in entries], _column(unit))
     stated = (read_class_list(folder / CLASS_LIST) or ()) if inner and told is None else ()
     splits = {} if inner.keys() <= set(stated) else folder_splits(list(inner), folder, split)
     if told is not None:
-        files = with_labels(*told, _pictures_below(folder))
+        files = _listed_files(*told, unit, splits)
         return FOLDER, [_in_folder(file, folder, splits) for file in files]
     if not splits:
-        kind, files = _scan_level(folder)
+        kind, files = _scan_level(folder, unit)
         return kind, [replace(f, split=f.split or _named_split(f, kind)) for f in files]
     kinds: dict[str, str] = {}
     files = []
@@ -77,7 +90,7 @@ def _scan(folder: Path, split: Split) -> tuple[str, list[DataFile]]:
         if found == OTHER:
             _refuse_data(inner[name], folder, splits)
             continue
-        kinds[name], level = _scan_level(inner[name])
+        kinds[name], level = _scan_level(inner[name], unit)
         for file in level:
             own = file.split or ("" if kinds[name] == FOLDER else split_of(file.path.name))
             if own not in ("", found):
@@ -150,11 +163,11 @@ def _pictures_below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _scan_level(folder: Path) -> tuple[str, list[DataFile]]:
+def _scan_level(folder: Path, unit: str | Path | None) -> tuple[str, list[DataFile]]:
     entries = visible(folder)
-    told = listed(folder, [entry.name for entry in entries])
+    told = listed(folder, [entry.name for entry in entries], _column(unit))
     if told is not None:
-        return FOLDER, with_labels(*told, _pictures_below(folder))
+        return FOLDER, _listed_files(*told, unit, {})
     inner = [entry for entry in entries if entry.is_dir()]
     kinds = {entry: _kind(entry) for entry in entries if not entry.is_dir()}
     data = [entry for entry, kind in kinds.items() if kind]
@@ -171,11 +184,31 @@ def _scan_level(folder: Path) -> tuple[str, list[DataFile]]:
     _check_others([entry for entry, kind in kinds.items() if not kind], found, inner)
     if found in ([FOLDER], []):
         refuse_foreign_labels(folder, [entry.name for entry, kind in kinds.items() if not kind])
+    if found == [FOLDER] and unit == FOLDER_UNIT:
+        raise ValueError(
+            f"{data[0]} must lie in the folder of its person, as --unit folder says: move it there"
+        )
     if found:
         return found[0], [DataFile(entry, "", None) for entry in data]
     if not inner:
         raise ValueError(f"{folder} holds no data: expected {named_files()} files")
+    if unit == FOLDER_UNIT:
+        files = [file for entry in inner for file in people_files(entry)]
+        require_one_level(files, folder)
+        return FOLDER, files
     return FOLDER, [file for entry in inner for file in _class_files(entry)]
+
+
+def _column(unit: str | Path | None) -> str | None:
+    return unit if isinstance(unit, str) and unit != FOLDER_UNIT else None
+
+
+def _listed_files(
+    path: Path, entries: dict[str, Entry], unit: str | Path | None, splits: dict[str, str]
+) -> list[DataFile]:
+    """The listed pictures; where folders name people, each with that of its own."""
+    files = with_labels(path, entries, _pictures_below(path.parent))
+    return in_peoples_folders(files, path, splits) if unit == FOLDER_UNIT else files
 
 
 def _check_others(others: list[Path], kinds: list[str], inner: list[Path]) -> None:

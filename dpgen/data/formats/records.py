@@ -31,6 +31,9 @@ class Records:
         pixels: all records at once, uint8 (N, H, W, C), where the format holds them so; else None.
         public: True for the embedded data sets only.
         classes_declared: whether the classes were named when the data were opened, as they do not.
+        units: by position, the id of the unit that the record belongs to; None where none is asked
+            for.
+        max_records_per_unit: the most records that a unit has, where they were counted.
     """
 
     kind: str
@@ -41,6 +44,8 @@ class Records:
     pixels: np.ndarray | None = None
     public: bool = False
     classes_declared: bool = False
+    units: tuple[str, ...] | None = None
+    max_records_per_unit: int | None = None
 
     def __post_init__(self) -> None:
         if not len(self.labels):

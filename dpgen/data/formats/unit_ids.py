@@ -1,0 +1,135 @@
+"""Unit ids: by a column, a folder or a list, which person each record belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dpgen.data.formats.labels import is_label_name
+from dpgen.data.formats.location import Located
+
+FOLDER_UNIT = "folder"  # in the place of a column's name
+UNIT_NAMES = ("unit", "unit_id")  # of the column in a list with several
+
+
+def unit_id(value: object, where: str) -> str:
+    """The id as text; 7 and "7" are one unit. Raises ValueError for a missing one.
+
+    Args:
+        value: as the data hold it.
+        where: the words that name the record in a message.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(
+            f"{where} must have a unit id that is text or a whole number, got {value!r:.60}: give "
+            "it the id of its person, one of its own if nobody else's records can be meant, or "
+            "leave the record out"
+        )
+    text = str(value)
+    if not text or text != text.strip():
+        raise ValueError(
+            f"{where} must have a unit id without blanks around it, got {text!r:.60}: correct it "
+            "(a person with two ids would count as two), or leave the record out"
+        )
+    return text
+
+
+def check_unit_column(column: str, others: Iterable[str], where: str) -> None:
+    """Refuses a unit column that is not there, or that says something else.
+
+    Args:
+        column: as it was asked for.
+        others: the names of all columns.
+        where: the words that name their table in a message.
+    """
+    found = list(others)
+    if found.count(column) != 1:
+        raise ValueError(
+            f"{where} must have one column {column!r:.60} of unit ids, got {found!s:.200}: name "
+            "the one with --unit (unit= in Python)"
+        )
+    if is_label_name(column):
+        raise ValueError(
+            f"{where}: {column!r:.60} is named like labels and cannot hold unit ids: rename the "
+            "column, to 'person' for one"
+        )
+
+
+def unit_column(column: Any, name: str) -> list[str]:  # noqa: ANN401
+    """The unit ids of an Arrow column, one for each record.
+
+    Args:
+        column: of an Arrow table.
+        name: of the file, for messages.
+    """
+    values = column.to_pylist()
+    return [unit_id(value, f"{name} record {i}") for i, value in enumerate(values)]
+
+
+def file_units(
+    located: Located, listed_fn: Callable[[Path], Mapping[str, str]]
+) -> tuple[str, ...] | None:
+    """The unit ids of the chosen files; None where none were asked for.
+
+    Args:
+        located: its ``unit`` says where the ids stand.
+        listed_fn: reads a list of them, by path relative to the root.
+    """
+    if located.unit is None:
+        return None
+    if isinstance(located.unit, Path):
+        return _from_list(located, listed_fn(located.unit), located.unit)
+    for file in located.chosen:
+        if file.unit is None:
+            raise ValueError(
+                f"{file.path} has no unit id: --unit {located.unit} names a column of a "
+                "metadata.csv or metadata.jsonl beside the pictures, and there is none; write one "
+                "with the columns file_name and "
+                f"{located.unit}, or give --unit folder or a CSV file"
+            )
+    return tuple(str(file.unit) for file in located.chosen)
+
+
+def _from_list(located: Located, ids: Mapping[str, str], path: Path) -> tuple[str, ...]:
+    found = []
+    for file in located.chosen:
+        place = file.path.relative_to(located.root).as_posix()
+        if place not in ids:
+            raise ValueError(
+                f"{path} must list every picture that is read, it does not list {place!r:.200}: "
+                f"add it, with its path from {located.root}"
+            )
+        found.append(ids[place])
+    return tuple(found)
+
+
+def list_of_units(
+    rows: Sequence[Mapping[str, Any]], file_columns: Sequence[str], path: Path
+) -> dict[str, str]:
+    """The unit id of each picture that a CSV file lists.
+
+    Args:
+        rows: of the file, by column.
+        file_columns: the names that the column of pictures may have.
+        path: of the file, for messages.
+    """
+    if not rows:
+        raise ValueError(f"{path} must list pictures and their unit ids, got no rows")
+    columns = list(rows[0])
+    file = next((name for name in file_columns if name in columns), None)
+    others = [name for name in columns if name != file]
+    exact = [name for name in others if name.lower() in UNIT_NAMES]
+    found = exact if len(others) > 1 else others
+    if file is None or len(found) != 1:
+        raise ValueError(
+            f"{path} must have a column file_name and one of unit ids, got {columns!s:.200}: keep "
+            "these two, or name the one of the ids 'unit'"
+        )
+    ids: dict[str, str] = {}
+    for row in rows:
+        place = str(row[file]).replace("\\", "/").removeprefix("./")
+        if place in ids:
+            raise ValueError(f"{path} must list a picture once, it lists {place!r:.200} twice")
+        ids[place] = unit_id(row[found[0]], f"{path}: {place!r:.200}")
+    return ids

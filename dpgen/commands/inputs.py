@@ -95,6 +95,7 @@ def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
             facts=facts,
             adjacency=given["adjacency"],
             max_records_per_unit=given["max_records_per_unit"],
+            unit=given["unit"],
             ledger=given.get("ledger"),
             overlap=given.get("overlap", "refuse"),
         )

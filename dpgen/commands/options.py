@@ -74,7 +74,12 @@ data_options = options(
                  "default), or another record in its place."),
     click.option("--max-records-per-unit", type=click.IntRange(1), metavar="M",
                  help="The most records of one person; epsilon is then of a whole person. "
-                 "Default: what the facts or the ledger say, else 1, and the unit is a record."),
+                 "Default: what the facts or the ledger say, else 1, and the unit is a record. "
+                 "Declared, unless --unit has it enforced."),
+    click.option("--unit", metavar="COLUMN or folder or FILE.csv",
+                 help="Whose each record is; at most M of each person are then used. A column of "
+                 "Parquet or metadata.csv; `folder`, the one that a picture lies in (PERSON/ or "
+                 "CLASS/PERSON/); a list with the columns file_name and unit."),
 )  # fmt: skip
 
 budget_options = options(

@@ -8,7 +8,7 @@ from typing import Any
 from dpgen.commands.estimate import estimate
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.accounting.accountant import Budget, round_up
+from dpgen.privacy.accounting.accountant import Budget, epsilon_of, round_up
 from dpgen.privacy.accounting.events import event_to_json
 from dpgen.privacy.statements.notice import Claim, sentences
 from dpgen.runs.context import Hardware, Rehearsal
@@ -18,12 +18,18 @@ LONG = 3600.0  # seconds of training, from which on a plan names the way without
 
 @dataclass(frozen=True)
 class PlanReport:
-    """The price of a run and what it would take."""
+    """The price of a run and what it would take.
+
+    Args:
+        epsilon: of the protected unit, a record or a person.
+        record_epsilon: of a single record at the same noise.
+    """
 
     method: str
     budget: Budget
     facts: PublicFacts
     epsilon: float
+    record_epsilon: float
     stages: tuple[dict[str, Any], ...]
     rehearsal: Rehearsal
     settings: dict[str, Any]
@@ -39,6 +45,7 @@ class PlanReport:
             f"spends epsilon = {self.epsilon:g} of {self.budget.epsilon:g} at "
             f"delta = {self.budget.delta:g} "
             f"({f.relation.phrase}); nothing was charged",
+            *self._units(),
             "",
             f"{'stage':14}{'releases':>9}{'rate':>9}{'noise / bound':>15}",
         ]
@@ -56,6 +63,19 @@ class PlanReport:
         if r.device == "CPU" and r.seconds > LONG and not self.method.endswith("/sketch"):
             lines.append("there is no GPU here: pge --set mode=sketch takes minutes on a CPU")
         return "\n".join(lines)
+
+
+    def _units(self) -> list[str]:
+        """The price of one record and of a person, and what another way of clipping would cost."""
+        m = self.facts.max_records_per_unit
+        if m == 1:
+            return []
+        return [
+            f"of one record epsilon = {self.record_epsilon:g}, of a person with {m} records "
+            f"{self.epsilon:g} (group price; the bound is {self.facts.unit_bound})",
+            "methods clip single records; one that drew people and clipped the sum of a person's "
+            f"records would cost {self.record_epsilon:g} at this rate and noise: none does yet",
+        ]
 
 
 @dataclass(frozen=True)
@@ -89,6 +109,7 @@ def plan_report(
         generator.budget,
         facts,
         round_up(plan.epsilon(generator.budget.delta)),
+        round_up(epsilon_of(plan.event, generator.budget.delta, facts.adjacency)),
         stages,
         generator.rehearse(facts, hardware),
         asdict(generator.settings),

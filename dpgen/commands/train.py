@@ -37,7 +37,7 @@ def plan(method: str | None, as_json: bool, **given: Any) -> None:  # noqa: ANN4
     if method is None:
         method, given = chosen(given)
     generator, facts = configured(method, given)
-    if facts is None:
+    if facts is None or given["unit"] is not None:
         facts = open_data(given).facts
     generator.budget = budget_of(given, facts.n_records)
     generator.settings = generator.resolve(facts)

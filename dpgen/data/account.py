@@ -5,6 +5,7 @@ hold some of its records.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -41,6 +42,9 @@ class AccountedData:
             records are declared to be a version of the data set of that ledger, and join it.
         classes_declared: whether the source's classes were named when it was opened, and not by the
             data.
+        counted: the most records of a unit that the source kept, by unit ids
+            (`dpgen.data.units.at_most`); ``None`` where it read none, and ``max_records_per_unit``
+            is a declaration.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class AccountedData:
         public: bool = False,
         overlap: OverlapRule = "refuse",
         classes_declared: bool = False,
+        counted: int | None = None,
     ) -> None:
         if overlap not in get_args(OverlapRule):
             raise ValueError(
@@ -64,7 +69,10 @@ class AccountedData:
             source.shape, source.class_names, len(source), adjacency or "add_remove",
             1 if max_records_per_unit is None else max_records_per_unit,
             "named" if classes_declared else "declared",
+            "declared" if counted is None else "enforced",
         )  # fmt: skip
+        if facts is not None:
+            facts = replace(facts, unit_bound=declared.unit_bound)
         self._facts, self._asked = facts or declared, max_records_per_unit
         if adjacency not in (None, self._facts.adjacency):
             raise ValueError(
@@ -76,6 +84,11 @@ class AccountedData:
                 "max_records_per_unit must be the one that the facts state, "
                 f"{self._facts.max_records_per_unit}, got {max_records_per_unit}: drop it, "
                 "or correct the facts"
+            )
+        if counted not in (None, self._facts.max_records_per_unit):
+            raise ValueError(
+                f"the records were counted for units of at most {counted}, the facts are for "
+                f"{self._facts.max_records_per_unit}: open the data with that bound"
             )
         if self._facts.shape != source.shape:
             raise ValueError(
@@ -164,6 +177,8 @@ class AccountedData:
                 f"records, this run asks for {self._asked}: the two do not add up; use "
                 f"--max-records-per-unit {known.max_records_per_unit}"
             )
+        if known.unit_bound != self._facts.unit_bound:
+            raise ValueError(_other_bound(path, known))
         if known != self._facts:
             # The first facts stay: a count that follows the data would publish it, run after run.
             if self._facts.origin == "stated" or (known.shape, known.class_names) != (
@@ -222,6 +237,21 @@ class AccountedData:
         if self._declared_public:
             return "run folder (declared public data by whoever ran the training)"
         return "installation"
+
+
+def _other_bound(path: Path, known: PublicFacts) -> str:
+    """Words for a ledger of units that were counted, and data that were not, or the other way."""
+    apart = "Otherwise they can have an account of their own: --ledger NEWFILE --overlap charge"
+    if known.unit_bound == "enforced":
+        return (
+            f"the ledger {path} is kept for units whose records were counted, and these were not: "
+            f"give --unit and --max-records-per-unit {known.max_records_per_unit}, as before. "
+            f"{apart}"
+        )
+    return (
+        f"the ledger {path} is kept for units whose size is declared, and statements of its runs "
+        f"say so: leave --unit away to go on with it. {apart}"
+    )
 
 
 def _other_facts(path: Path, known: PublicFacts, facts: PublicFacts) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dpgen.data.formats.location import Split
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
+from dpgen.data.units import Units
 from dpgen.images.classes import Classes, check_declared
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import Adjacency, Budget
@@ -24,6 +26,7 @@ def open_images(
     facts: PublicFacts | None = None,
     adjacency: Adjacency | None = None,
     max_records_per_unit: int | None = None,
+    unit: str | Path | Sequence[str | int] | None = None,
     ledger: str | Path | None = None,
     limit: Budget | None = None,
     public: bool = False,
@@ -40,6 +43,10 @@ def open_images(
         size: short side and crop, in pixels, of data of mixed sizes.
         channels: 1 or 3 converts.
         value_range: (low, high) of float arrays; the window of grey pictures of more than 8 bits.
+        unit: whose the records are, so that ``max_records_per_unit`` of each at most are used: a
+            column of Parquet or of metadata.csv or .jsonl; ``folder``, the folder that a picture
+            lies in, as CLASS/PERSON/; a CSV file with the columns file_name and unit; or, of data
+            in memory, one id per record. Without it that bound is declared and not checked.
         facts, max_records_per_unit, ledger, limit, public, overlap: as for `PrivateDataset`.
         classes: how many classes there are, or their names, of data with labels that do not say
             (IDX, an npz without class_names, tensors). The facts may name them instead. They are
@@ -51,6 +58,7 @@ def open_images(
         location, split=split, size=size, channels=channels, value_range=value_range,
         classes=classes if facts is None else None,
         else_classes=None if facts is None else facts.class_names,
+        units=_units(unit, max_records_per_unit, facts),
     )  # fmt: skip
     return PrivateDataset(
         source,
@@ -62,4 +70,23 @@ def open_images(
         public=public,
         overlap=overlap,
         classes_declared=source.classes_declared,
+        counted=source.max_records_per_unit,
     )
+
+
+def _units(
+    unit: str | Path | Sequence[str | int] | None, most: int | None, facts: PublicFacts | None
+) -> Units | None:
+    """What is to be counted. Raises ValueError where nothing says how many records a unit may have:
+    facts that do not mention it are of single records, and ask for nothing to be left out.
+    """
+    if unit is None:
+        return None
+    if most is None and (facts is None or facts.max_records_per_unit == 1):
+        raise ValueError(
+            "--unit needs --max-records-per-unit M, the most records of a person that are used "
+            "(unit= and max_records_per_unit= in Python): 1 costs least and uses least"
+        )
+    if most is None and facts is not None:
+        most = facts.max_records_per_unit
+    return Units(unit, most or 0)

@@ -89,6 +89,7 @@ def _stated(model: Model) -> dict[str, str]:
     guarantee = content["guarantee"]
     keys = ("epsilon", "delta", "adjacency", "unit", "max_records_per_unit")
     told = {key: repr(guarantee[key]).strip("'") for key in keys}
+    told["unit_bound"] = guarantee.get("unit_bound", "declared")
     return {"privacy": content["statement"], **told, "certificate_sha256": content["sha256"]}
 
 

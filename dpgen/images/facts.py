@@ -12,6 +12,7 @@ from dpgen.settings import nearest
 from dpgen.storage.files import read_toml
 
 Origin = Literal["stated", "declared", "named"]
+UnitBound = Literal["declared", "enforced"]
 
 FACTS_SCHEMA = "dpgen-facts/1"
 # A statement lists the classes and has at most a MiB: these leave the rest of it 64 KiB.
@@ -30,8 +31,11 @@ class PublicFacts:
         n_records: the declared number of records, at least 1.
         adjacency: whether neighbouring data sets differ by adding or removing one record, or by
             replacing one.
-        max_records_per_unit: the most records of one protected unit (a person). Nothing checks
-            that it is true, and epsilon is stated for a whole unit.
+        max_records_per_unit: the most records of one protected unit (a person); epsilon is stated
+            for a whole unit.
+        unit_bound: ``declared``, nothing checks that no unit has more; or ``enforced``, the reader
+            counted the records of each unit by its id and left the surplus out. ``n_records`` is
+            then of the records that are used.
         origin: ``stated`` in a facts file, or ``declared`` public on the headers that the program
             read, by the person who runs it; ``named`` is the same, but for the classes, which no
             header says and that person names.
@@ -43,6 +47,7 @@ class PublicFacts:
     adjacency: Adjacency = "add_remove"
     max_records_per_unit: int = 1
     origin: Origin = "declared"
+    unit_bound: UnitBound = "declared"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", _tuple_of(int, "shape", self.shape))
@@ -59,7 +64,11 @@ class PublicFacts:
                 f"max_records_per_unit must lie in 1..n_records = {self.n_records}, "
                 f"got {self.max_records_per_unit}"
             )
-        for name, choices in (("adjacency", get_args(Adjacency)), ("origin", get_args(Origin))):
+        for name, choices in (
+            ("adjacency", get_args(Adjacency)),
+            ("origin", get_args(Origin)),
+            ("unit_bound", get_args(UnitBound)),
+        ):
             if getattr(self, name) not in choices:
                 raise ValueError(
                     f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
@@ -76,7 +85,10 @@ class PublicFacts:
         return Relation(self.adjacency, self.max_records_per_unit)
 
     def to_dict(self) -> dict[str, Any]:
-        """The facts as JSON values; ``from_dict`` restores them exactly."""
+        """The facts as JSON values; ``from_dict`` restores them exactly. A declared bound is not
+        mentioned, as in facts from before any was enforced.
+        """
+        bound = {} if self.unit_bound == "declared" else {"unit_bound": self.unit_bound}
         return {
             "schema": FACTS_SCHEMA,
             "shape": list(self.shape),
@@ -85,6 +97,7 @@ class PublicFacts:
             "adjacency": self.adjacency,
             "max_records_per_unit": self.max_records_per_unit,
             "origin": self.origin,
+            **bound,
         }
 
     @classmethod
@@ -115,6 +128,11 @@ class PublicFacts:
             raise ValueError(
                 f"facts file {path} must not set origin, got {table['origin']!r}: "
                 "facts read from a file are 'stated'"
+            )
+        if "unit_bound" in table:
+            raise ValueError(
+                f"facts file {path} must not set unit_bound, got {table['unit_bound']!r}: it is "
+                "enforced by whoever reads unit ids, with --unit"
             )
         try:
             return cls.from_dict(table | {"origin": "stated"})

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from dpgen.data.formats.table import FORMATS
+from dpgen.privacy.statements.statement import is_enforced
 from dpgen.release.subject import MARKED, Subject
 from dpgen.release.wording import (
     WARNING,
@@ -125,7 +126,8 @@ def _properties(subject: Subject) -> list[dict[str, Any]]:
     """The parameters of the guarantee, for which Croissant has no field of its own."""
     stated = subject.content["guarantee"]
     keys = ("epsilon", "delta", "adjacency", "unit", "max_records_per_unit")
-    return [{"@type": "PropertyValue", "propertyID": key, "value": stated[key]} for key in keys]
+    told = [*keys, *(["unit_bound"] if is_enforced(stated) else [])]
+    return [{"@type": "PropertyValue", "propertyID": key, "value": stated[key]} for key in told]
 
 
 def _files(subject: Subject) -> list[dict[str, Any]]:

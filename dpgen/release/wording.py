@@ -9,7 +9,7 @@ from typing import Any
 
 from dpgen.privacy.accounting.accountant import round_up
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.statements.statement import stated_relation
+from dpgen.privacy.statements.statement import is_enforced, stated_relation
 from dpgen.release.subject import Subject
 
 MOST_NAMES = 30  # of classes, on a page that is read
@@ -37,6 +37,11 @@ def why_none(subject: Subject) -> str:
 def unit(subject: Subject) -> str:
     """Whose privacy it is."""
     relation = stated_relation(subject.content["guarantee"])
+    if is_enforced(subject.content["guarantee"]):
+        return (
+            "One person, with all of their records. Enforced: the records of each person were "
+            f"counted by unit id, and at most {relation.max_records_per_unit} of each were used."
+        )
     if relation.max_records_per_unit == 1:
         return (
             "One record, an image with its label. Who has several images in the data is protected "
@@ -44,7 +49,7 @@ def unit(subject: Subject) -> str:
         )
     return (
         f"One person, with all of their records, of which there are at most "
-        f"{relation.max_records_per_unit}."
+        f"{relation.max_records_per_unit}: declared by whoever ran the training, and not checked."
     )
 
 

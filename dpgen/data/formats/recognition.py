@@ -229,7 +229,8 @@ def _class_files(folder: Path) -> list[DataFile]:
         if entry.is_dir():
             raise ValueError(
                 f"class folder {folder} must hold pictures only, got the folder {entry.name}/: "
-                f"point at {folder} if its folders are splits or classes"
+                f"point at {folder} if its folders are splits or classes, or use --unit folder "
+                "with --max-records-per-unit if they are people"
             )
     kind = _kind(entries[0])
     if kind not in (FOLDER, None):

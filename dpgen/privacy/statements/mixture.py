@@ -22,7 +22,13 @@ from dpgen.privacy.accounting.forms import profile_of
 from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.statements.certificate import SCHEMA
 from dpgen.privacy.statements.proofs import Theorem, applying, theorems
-from dpgen.privacy.statements.statement import accounting_of, sentence, stated_relation
+from dpgen.privacy.statements.statement import (
+    ENFORCED,
+    accounting_of,
+    is_enforced,
+    sentence,
+    stated_relation,
+)
 from dpgen.storage.canonical import digest
 
 Statement = Mapping[str, Any]
@@ -38,11 +44,13 @@ class Account:
         events: of data sets that share no record, each by the names of the ledgers that it is
             charged to.
         delta: the smallest of the sets.
+        enforced: whether the records of each person were counted in all of the data sets.
     """
 
     events: Mapping[tuple[str, ...], DpEvent]
     delta: float
     relation: Relation
+    enforced: bool = False
 
     @property
     def rule(self) -> str:
@@ -84,6 +92,7 @@ def account_of(parts: Sequence[Statement], *, disjoint: bool) -> Account:
         {group: compose(e for name, e in runs.values() if name in group) for group in groups},
         min(part["guarantee"]["delta"] for part in parts),
         relation,
+        all(is_enforced(part["guarantee"]) for part in parts),
     )
 
 
@@ -151,7 +160,9 @@ def _computed(account: Account) -> dict[str, Any]:
         "profile": [[at[0][0], max(delta for _, delta in at)] for at in points],
         "group": {m: _worst(one["group"][m] for one in each) for m in each[0]["group"]},
     }
-    said = sentence("synthetic_dataset", epsilon, delta, relation)
+    if account.enforced:
+        guarantee["unit_bound"] = ENFORCED
+    said = sentence("synthetic_dataset", epsilon, delta, relation, enforced=account.enforced)
     if account.rule == "maximum":
         said += (
             f" These are {len(each)} data sets; that no {relation.unit} is in two of them is "

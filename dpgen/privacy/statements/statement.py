@@ -34,19 +34,42 @@ CAVEATS = (
     "it, are not covered",
 )
 SECOND = "opacus Renyi"
+ENFORCED = "enforced"  # unit_bound of facts and of a guarantee; a declared bound is not mentioned
 
 
 def sentence(
-    kind: str, epsilon: float, delta: float, relation: Adjacency | Relation
+    kind: str,
+    epsilon: float,
+    delta: float,
+    relation: Adjacency | Relation,
+    *,
+    enforced: bool = False,
 ) -> str:
-    """The guarantee in one sentence; never an epsilon without delta, relation and unit."""
+    """The guarantee in one sentence; never an epsilon without delta, relation and unit. A second
+    one says that the records of each person were counted.
+    """
     # `:g` rounds to nearest, and a smaller delta would be a stronger claim.
     stated = round_up(delta, 6)
+    m = Relation.of(relation).max_records_per_unit
+    counted = (
+        f" The records of each person were counted by unit id, and at most {m} were used: the "
+        "bound is enforced."
+    )
     return (
         f"This {kind.replace('_', ' ')} satisfies ({epsilon:g}, {stated:g})-differential "
         f"privacy in the central model, "
         f"with respect to {Relation.of(relation).phrase} (image and label) of the training data."
-    )
+    ) + (counted if enforced else "")
+
+
+def is_enforced(facts: Mapping[str, Any]) -> bool:
+    """Whether facts, or a guarantee, say that the records of each unit were counted. Without a word
+    on it, as in statements from before any were, the bound is declared.
+    """
+    bound = facts.get("unit_bound", ENFORCED)
+    if bound != ENFORCED:
+        raise ValueError(f"unit_bound must be {ENFORCED!r} or not be there, got {bound!r:.40}")
+    return "unit_bound" in facts
 
 
 def declaration(facts: Mapping[str, Any]) -> str:
@@ -62,6 +85,10 @@ def declaration(facts: Mapping[str, Any]) -> str:
         f"The shape of the images, the number of records ({facts['n_records']}) and the list of "
         f"classes ({len(facts['class_names'])}) were {origin}; they are published as they are and "
         "the guarantee does not cover them."
+    ) + (
+        " The number is of the records that were used, when those of each person had been counted."
+        if is_enforced(facts)
+        else ""
     )
 
 
@@ -103,10 +130,14 @@ def accounting_of(
     }
 
 
-def implementation_of(stages: Mapping[str, Settings], relation: Relation) -> dict[str, Any]:
+def implementation_of(
+    stages: Mapping[str, Settings], relation: Relation, *, enforced: bool
+) -> dict[str, Any]:
     """Says how the mechanisms that ran are computed, and what their proofs leave out."""
     caveats = list(CAVEATS)
-    if (m := relation.max_records_per_unit) > 1:
+    if enforced:
+        caveats.append("whose each record is, is as the unit ids say: two ids count as two people")
+    elif (m := relation.max_records_per_unit) > 1:
         caveats.append(f"that no person has more than {m} records is declared and not checked")
     return {
         "stages": {label: _how(settings) for label, settings in stages.items()},
@@ -157,14 +188,16 @@ def derived(kind: str, basis: Basis) -> dict[str, Any]:
         kind: "model" or "synthetic_dataset".
     """
     computed = accounting_of(basis.event, basis.delta, basis.relation)
-    epsilon = computed["guarantee"]["epsilon"]
+    epsilon, enforced = computed["guarantee"]["epsilon"], is_enforced(basis.facts)
+    if enforced:
+        computed["guarantee"]["unit_bound"] = ENFORCED
     return {
-        "statement": sentence(kind, epsilon, basis.delta, basis.relation),
+        "statement": sentence(kind, epsilon, basis.delta, basis.relation, enforced=enforced),
         "verified": "proven",
         "theorems": [theorem.cited for theorem in applying(basis.stages)],
         **computed,
         "declared": declaration(basis.facts),
-        "implementation": implementation_of(basis.stages, basis.relation),
+        "implementation": implementation_of(basis.stages, basis.relation, enforced=enforced),
         "data_access": _unpriced(basis.facts, basis.data_set),
         "tuning": tuning_of(basis.data_set),
     }
@@ -246,6 +279,7 @@ def inherited(
             guarantee["epsilon"],
             guarantee["delta"],
             stated_relation(guarantee),
+            enforced=is_enforced(guarantee),
         ),
         "synthetic_dataset": dict(synthetic),
     }

@@ -23,7 +23,7 @@ from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.statements import earlier
 from dpgen.privacy.statements.certificate import EARLIER, CertificateError
 from dpgen.privacy.statements.recorded import leaf_of, n_records_of
-from dpgen.privacy.statements.statement import Basis, derived, stated_relation
+from dpgen.privacy.statements.statement import Basis, derived, is_enforced, stated_relation
 from dpgen.privacy.statements.tuning import INSTALLATION
 from dpgen.privacy.verification.check import Check, agree, unversioned
 
@@ -71,10 +71,13 @@ def promise_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
     Budget(guarantee["epsilon"], basis.delta).check_records(facts["n_records"])
     yield _form_check(statement)
     declared = Relation(facts["adjacency"], facts["max_records_per_unit"])
-    phrase = f"{basis.relation.unit}, {basis.relation.phrase}"
-    yield Check("unit", declared == basis.relation, phrase)
-    yield from _stage_checks(statement, basis)
     old, kind = statement["schema"] == EARLIER, statement["artifact"]["kind"]
+    same = declared == basis.relation and not (old and "unit_bound" in facts)
+    bound = "enforced" if not old and is_enforced(facts) else "declared"
+    counted = bound == "enforced" or declared.max_records_per_unit > 1
+    phrase = f"{basis.relation.unit}, {basis.relation.phrase}{f'; {bound}' if counted else ''}"
+    yield Check("unit", same, phrase)
+    yield from _stage_checks(statement, basis)
     yield from _epsilon_checks(basis.event, guarantee, basis.relation, old=old)
     again = earlier.derived(kind, basis, guarantee) if old else derived(kind, basis)
     for name, key in (("wording", "statement"), ("declared beforehand", "declared")):

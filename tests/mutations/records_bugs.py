@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dpgen.data.formats.records import Records
 from dpgen.data.identity import Identity
+from dpgen.data.units import _chosen
 from dpgen.images.classes import class_list
 from dpgen.privacy.mechanisms.noise import new_key
 from tests.mutations.bug import Bug
@@ -50,6 +53,25 @@ def counted(original: Callable[..., tuple[str, ...]]) -> Callable[..., tuple[str
     return settle
 
 
+def all_kept(original: Callable[..., Records]) -> Callable[..., Records]:
+    return lambda records, most, key: replace(records, max_records_per_unit=most)
+
+
+def chosen_together(original: Callable[..., Records]) -> Callable[..., Records]:
+    """One stream of random numbers ranks the records of all people, in their order."""
+
+    def at_most(records: Records, most: int, key: bytes) -> Records:
+        ranks = np.random.default_rng(0).permutation(len(records.labels))
+        kept = [
+            i for i, unit in enumerate(records.units or ())
+            if sum(ranks[j] < ranks[i] for j, u in enumerate(records.units or ()) if u == unit)
+            < most
+        ]  # fmt: skip
+        return _chosen(replace(records, max_records_per_unit=most), np.array(kept))
+
+    return at_most
+
+
 BUGS = (
     Bug(
         "marks of the records are not written",
@@ -70,5 +92,15 @@ BUGS = (
         "classes counted in private labels",
         "the label of one record is published as the number of classes",
         "records", {"dpgen.data.formats.labels.settle_classes": counted},
+    ),
+    Bug(
+        "a person's surplus records are kept",
+        "a person changes more records than epsilon is stated for",
+        "records", {"dpgen.data.units.at_most": all_kept},
+    ),
+    Bug(
+        "a person's records are chosen by where they stand among all",
+        "a person more or less changes which records of everybody else are used",
+        "records", {"dpgen.data.units.at_most": chosen_together},
     ),
 )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ import torch
 
 from dpgen.data.opening import open_images
 from dpgen.data.private import PrivateDataset
+from dpgen.data.sources import open_source
+from dpgen.data.units import Units
 from dpgen.images.classes import class_list
-from dpgen.images.images import PublicFacts
+from dpgen.images.images import Images, PublicFacts, to_float
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.ledger.charges import n_runs
 from dpgen.privacy.ledger.shared_ledger import OverlapError, OverlapRule
@@ -68,4 +72,33 @@ def told_classes(place: Path) -> str:
     return "" if told[0] == told[1] else f"one label makes {len(told[1])} classes of {len(told[0])}"
 
 
-RECORDS: dict[str, Callable[[Path], str]] = {"shared records": shared, "classes": told_classes}
+def used_of_people(first: int) -> Counter[tuple[int, bytes]]:
+    """Who has which records among those that are used, of the images from this one on: four of each
+    person in the pool, at most two of which are used.
+    """
+    pixels = POOL[first:].to(torch.uint8)
+    images = Images(to_float(pixels), torch.zeros(len(pixels), dtype=torch.int64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ids = [f"{i // 4}" for i in range(first, len(POOL))]
+        source = open_source(images, units=Units(ids, 2))
+    whose = {row.numpy().tobytes(): i // 4 for i, row in enumerate(POOL.to(torch.uint8))}
+    found = [row.numpy().tobytes() for row in source.read(range(len(source)))[0]]
+    return Counter((whose[row], row) for row in found)
+
+
+def people(place: Path) -> str:
+    """No person has more records than the bound, and one more or less changes no others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DPGEN_HOME", str(place / "home"))
+        everyone, without = used_of_people(0), used_of_people(4)
+    most = max(Counter(who for who, _ in everyone.elements()).values())
+    if most > 2:
+        return f"a person has {most} records among those that are used, the bound is 2"
+    changed = sum(((everyone - without) + (without - everyone)).values())
+    return "" if changed <= 2 else f"a person changes {changed} records, the bound is 2"
+
+
+RECORDS: dict[str, Callable[[Path], str]] = {
+    "shared records": shared, "classes": told_classes, "people": people,
+}  # fmt: skip

@@ -118,6 +118,7 @@ def reading_choices(given: dict[str, Any]) -> dict[str, Any]:
         "value_range": _value_range(given["value_range"]),
         "classes": None if given["classes"] is None else parse_classes(given["classes"]),
         "else_classes": None if facts is None else facts.class_names,
+        "unit": given["unit"],
     }
 
 

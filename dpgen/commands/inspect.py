@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dpgen.commands.options import json_option, reading_options
+from dpgen.commands.options import json_option, reading_options, unit_option
 
 if TYPE_CHECKING:
     from dpgen.data.inspection import Inspection
@@ -19,6 +19,7 @@ N_SHOWN = 20  # classes, files and shapes in words; JSON has all
 @click.command()
 @click.argument("data", metavar="DATA")
 @reading_options
+@unit_option
 @click.option(
     "--picture", metavar="FILE", type=click.Path(path_type=Path),
     help="Write a picture of a few records by class, a PNG that only you may read. It shows "
@@ -94,6 +95,9 @@ def _rows(found: Inspection) -> list[tuple[str, str]]:
             _shortened(classes, "classes"),
         )
     )
+    if found.unit_counts is not None:
+        each = [f"{n} with {size}" for size, n in found.unit_counts.items()]
+        rows.append((f"{sum(found.unit_counts.values())} people", _shortened(each, "sizes")))
     over = [f"{name}: {why}" for name, why in found.passed_over.items()]
     rows += [("passed over", text) for text in over[:N_SHOWN]]
     if len(over) > N_SHOWN:

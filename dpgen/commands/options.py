@@ -66,6 +66,13 @@ reading_options = options(
                  "data's own headers are declared public by the person who runs this."),
 )  # fmt: skip
 
+unit_option = click.option(
+    "--unit", metavar="COLUMN or folder or FILE.csv",
+    help="Whose each record is, so that at most --max-records-per-unit of each person are used. A "
+    "column of Parquet or metadata.csv; `folder`, the one that a picture lies in (PERSON/ or "
+    "CLASS/PERSON/); a list with the columns file_name and unit.",
+)  # fmt: skip
+
 data_options = options(
     click.option("--data", metavar="DATA", help="The private images: `digits` or a path."),
     reading_options,
@@ -76,10 +83,7 @@ data_options = options(
                  help="The most records of one person; epsilon is then of a whole person. "
                  "Default: what the facts or the ledger say, else 1, and the unit is a record. "
                  "Declared, unless --unit has it enforced."),
-    click.option("--unit", metavar="COLUMN or folder or FILE.csv",
-                 help="Whose each record is; at most M of each person are then used. A column of "
-                 "Parquet or metadata.csv; `folder`, the one that a picture lies in (PERSON/ or "
-                 "CLASS/PERSON/); a list with the columns file_name and unit."),
+    unit_option,
 )  # fmt: skip
 
 budget_options = options(

@@ -18,6 +18,7 @@ from dpgen.data.formats.recognition import locate
 from dpgen.data.formats.table import FOLDER
 from dpgen.data.places import place_of
 from dpgen.data.sources import EMBEDDED, RecordSource, open_source, read_records
+from dpgen.data.units import Units
 from dpgen.images.classes import Classes, class_list
 from dpgen.images.grid import grid
 from dpgen.images.images import Images, to_float
@@ -43,6 +44,7 @@ class Inspection:
         split: the one that everything below is of.
         n_records, class_names, shape: as they would be declared; shape is (C, H, W).
         class_counts: records of each class.
+        unit_counts: by number of records, how many units have so many; None without unit ids.
         stored: by shape before any resize, "HxWxC", how many records.
         lowest, highest: pixels as read, of 0..255.
         black, white: shares of pixels that are 0 and 255.
@@ -58,6 +60,7 @@ class Inspection:
     n_records: int
     class_names: tuple[str, ...]
     class_counts: tuple[int, ...]
+    unit_counts: dict[int, int] | None
     shape: tuple[int, int, int]
     stored: dict[str, int]
     lowest: int
@@ -80,46 +83,58 @@ def inspect_images(
     value_range: tuple[float, float] | None = None,
     classes: Classes | None = None,
     else_classes: tuple[str, ...] | None = None,
+    unit: str | Path | None = None,
 ) -> tuple[Inspection, np.ndarray]:
     """Looks at every record as a run would read it, and writes nothing anywhere.
 
-    Arguments as for `dpgen.data.sources.open_source`, which refuses the same data.
+    Arguments as for `dpgen.data.sources.open_source`, which refuses the same data; ``unit`` as
+    `dpgen.data.units.Units.ids`, of which all records are shown.
 
     Returns:
         What was found, and a picture of a few records, a row per class: uint8 (H, W, C).
     """
     declared = else_classes if classes is None else class_list(classes)
+    units = None if unit is None else Units(unit, None)
+    ids = None if units is None else units.place
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         source = open_source(
             location, split=split, size=size, channels=channels, value_range=value_range,
-            classes=classes, else_classes=else_classes,
+            classes=classes, else_classes=else_classes, units=units,
         )  # fmt: skip
         labels, counts = _looked_at(source)
         stored = Counter("x".join(map(str, raw.shape)) for raw, _ in source.raw_records())
         splits = {
-            other: _n_records(location, other, value_range, declared) for other in get_args(Split)
+            other: _n_records(location, other, value_range, declared, ids)
+            for other in get_args(Split)
         }
     path = None if location in EMBEDDED else place_of(location).path
     found = Inspection(
         location=str(location),
         kind=source.kind,
-        files={} if path is None else _files(path, split),
+        files={} if path is None else _files(path, split, ids),
         splits=splits,
         split=split,
         n_records=len(source),
         class_names=source.class_names,
         class_counts=tuple(np.bincount(labels, minlength=len(source.class_names)).tolist()),
+        unit_counts=_unit_counts(source),
         shape=source.shape,
         stored=dict(stored.most_common()),
         lowest=int(np.flatnonzero(counts)[0]),
         highest=int(np.flatnonzero(counts)[-1]),
         black=float(counts[0] / counts.sum()),
         white=float(counts[255] / counts.sum()),
-        passed_over={} if path is None else dict(_passed_over(path)),
+        passed_over={} if path is None else dict(_passed_over(path, ids)),
         notes=tuple(dict.fromkeys(str(one.message) for one in warned)),
     )
     return found, _picture(source, labels)
+
+
+def _unit_counts(source: RecordSource) -> dict[int, int] | None:
+    if source.units is None:
+        return None
+    return dict(sorted(Counter(Counter(source.units).values()).items()))
 
 
 def _looked_at(source: RecordSource) -> tuple[np.ndarray, np.ndarray]:
@@ -137,16 +152,17 @@ def _n_records(
     split: Split,
     value_range: tuple[float, float] | None,
     classes: tuple[str, ...] | None,
+    unit: str | Path | None,
 ) -> int | str:
     """How many records a split has, or why it cannot be read."""
     try:
-        return len(read_records(location, split, value_range, classes).labels)
+        return len(read_records(location, split, value_range, classes, unit).labels)
     except ValueError as error:
         return str(error)
 
 
-def _files(path: Path, split: Split) -> dict[str, int]:
-    located = locate(path, split)
+def _files(path: Path, split: Split, unit: str | Path | None) -> dict[str, int]:
+    located = locate(path, split, unit)
     if located.kind != FOLDER:
         return {located.kind: len(located.chosen)}
     return dict(Counter(_format_of(file.path) for file in located.chosen).most_common())
@@ -158,11 +174,11 @@ def _format_of(path: Path) -> str:
     return "another" if found is None else found.name
 
 
-def _passed_over(path: Path) -> Iterator[tuple[str, str]]:
+def _passed_over(path: Path, unit: str | Path | None) -> Iterator[tuple[str, str]]:
     """Files under a folder that are no data file of any split, and why."""
     if not path.is_dir():
         return
-    known = {Path(os.path.abspath(file.path)) for file in locate(path, "train").files}
+    known = {Path(os.path.abspath(file.path)) for file in locate(path, "train", unit).files}
     for place, folders, names in os.walk(path):
         folders.sort()
         for name in sorted(names):

@@ -89,4 +89,4 @@ def _units(
         )
     if most is None and facts is not None:
         most = facts.max_records_per_unit
-    return Units(unit, most or 0)
+    return Units(unit, most)

@@ -143,6 +143,7 @@ class RecordSource:
     def __init__(self, records: Records, size: int | None, channels: int | None) -> None:
         self.kind, self.public, self.class_names = records.kind, records.public, records.class_names
         self.classes_declared = records.classes_declared
+        self.units = records.units
         self.max_records_per_unit = records.max_records_per_unit  # None: they were not counted
         self._records, self._size, self._channels = records, size, channels
         raw = records.decode_fn(0)

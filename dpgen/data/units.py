@@ -26,14 +26,16 @@ class Units:
         ids: the column of unit ids in Parquet or in metadata.csv or .jsonl beside pictures;
             ``folder``, the folder that a picture lies in; a CSV file with the columns file_name
             and unit; or, of data in memory, one id per record.
-        most: the most records of a unit, at least 1.
+        most: the most records of a unit, at least 1; None keeps all, and nothing is enforced.
     """
 
     ids: str | Path | Sequence[str | int]
-    most: int
+    most: int | None
 
     def __post_init__(self) -> None:
-        if isinstance(self.most, bool) or not isinstance(self.most, int) or self.most < 1:
+        if self.most is not None and (
+            isinstance(self.most, bool) or not isinstance(self.most, int) or self.most < 1
+        ):
             raise ValueError(f"max_records_per_unit must be at least 1, got {self.most!r}")
         if isinstance(self.ids, str) and not self.ids:
             raise ValueError("the unit must be a column, 'folder' or a CSV file, got ''")
@@ -47,7 +49,9 @@ class Units:
 
 
 def counted(records: Records, units: Units, location: object) -> Records:
-    """The records of a location with at most so many of each unit, by the installation's key."""
+    """The records of a location with their units, at most so many of each, by the installation's
+    key.
+    """
     if not isinstance(units.ids, str | Path):
         if isinstance(location, str | Path):
             raise ValueError(
@@ -55,7 +59,7 @@ def counted(records: Records, units: Units, location: object) -> Records:
                 f"'folder' or a CSV file, for {location}"
             )
         records = _with_ids(records, units.ids)
-    return at_most(records, units.most, installation_key())
+    return records if units.most is None else at_most(records, units.most, installation_key())
 
 
 def _with_ids(records: Records, ids: Sequence[str | int]) -> Records:

@@ -43,6 +43,19 @@ def test_splits_classes_shapes_and_values_are_those_that_are_read(folder: Path) 
     assert found.to_dict()["covered_by_a_guarantee"] is False
 
 
+def test_people_are_counted_and_all_their_records_shown(tmp_path: Path) -> None:
+    """Whoever asks for a bound has to know how many records people have."""
+    root = tmp_path / "x"
+    for i, name in enumerate(["train/a/p/0", "train/a/p/1", "train/b/p/0", "train/b/q/0"]):
+        picture(root / f"{name}.png", 50 * i)
+    picture(root / "test/b/r/0.png", 7)
+    found, _ = inspect_images(root, unit="folder")
+    assert found.unit_counts == {1: 1, 3: 1} and found.n_records == 4
+    assert found.splits == {"train": 4, "test": 1, "all": 5}
+    assert found.class_counts == (2, 2) and found.passed_over == {}
+    assert not (tmp_path / "home").exists()
+
+
 def test_a_split_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
     np.savez(tmp_path / "train-0.npz", images=np.zeros((3, 4, 4), np.uint8))
     found, _ = inspect_images(tmp_path)

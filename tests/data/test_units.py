@@ -172,6 +172,16 @@ def test_a_column_of_the_list_beside_the_pictures_names_people(label: str, tmp_p
             opened(tmp_path, "who", classes=1 if label else None)
 
 
+def test_each_split_may_have_a_list_of_its_own(tmp_path: Path) -> None:
+    pictures(tmp_path, [f"{split}/{i}.png" for split in ("train", "test") for i in range(3)])
+    for split in ("train", "test"):
+        rows = "".join(f"{i}.png,{split if i else 'p'}\n" for i in range(3))
+        (tmp_path / split / "metadata.csv").write_text(f"file_name,who\n{rows}")
+    train, both = (opened(tmp_path, "who", 1, split=split) for split in ("train", "all"))
+    assert len(train) == 2 and 0 in train
+    assert len(both) == 3  # p has a picture in both
+
+
 def test_listed_pictures_lie_in_the_folder_of_their_person(tmp_path: Path) -> None:
     names = ["p/0.png", "p/1.png", "p/2.png", "q/0.png"]
     pictures(tmp_path, names)

@@ -241,7 +241,13 @@ def test_a_column_of_parquet_names_people(tmp_path: Path) -> None:
 
 def test_data_in_memory_have_one_id_per_record() -> None:
     images = Images(to_float(torch.from_numpy(PIXELS).permute(0, 3, 1, 2)), torch.zeros(15).long())
-    assert len(opened(images, PEOPLE, 3)) == 9
+    with pytest.warns(UserWarning, match="6 of 15 records are not used"):
+        source = open_source(images, units=Units(PEOPLE, 3))
+    whose = {PIXELS[i].tobytes(): who for i, who in enumerate(PEOPLE)}
+    for rows in (source.read(range(len(source)))[0].permute(0, 2, 3, 1).numpy(),
+                 [pixels for pixels, _ in source.raw_records()]):  # fmt: skip
+        found = Counter(whose[row.tobytes()] for row in rows)
+        assert found == {"ann": 3, "bob": 2, "cat": 3, "dan": 1}
     with pytest.raises(ValueError, match="one id per record, got 14 ids and 15 records"):
         opened(images, PEOPLE[1:])
     with pytest.raises(ValueError, match="give one id per record"):

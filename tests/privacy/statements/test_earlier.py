@@ -89,6 +89,13 @@ def test_what_stands_twice_is_not_believed_once(
     assert any(check.failed for check in verify(place / "run"))
 
 
+@pytest.mark.parametrize("part", ["facts", "guarantee"])
+def test_no_earlier_statement_says_that_people_were_counted(part: str, place: Path) -> None:
+    statement = read_statement(place / "set1")
+    rewrite(place / "set1", {**statement, part: {**statement[part], "unit_bound": "enforced"}})
+    assert any(check.failed for check in verify(place / "set1"))
+
+
 @pytest.mark.parametrize(
     ("name", "path", "value"),
     [

@@ -117,6 +117,16 @@ def test_the_smallest_delta_is_that_of_the_mixture(part: Any) -> None:  # noqa: 
     assert made["guarantee"]["epsilon"] == price(6.0, 6.0)
 
 
+def test_a_mixture_is_of_counted_people_where_all_of_its_data_sets_are(part: Any) -> None:  # noqa: ANN401
+    one, two = part("x", "one"), part("y", "one")
+    counted = [{**p, "guarantee": {**p["guarantee"], "unit_bound": "enforced"}} for p in (one, two)]
+    made = mixture(*counted)
+    assert made["guarantee"]["unit_bound"] == "enforced" and "is enforced." in made["statement"]
+    for parts in ((counted[0], two), (one, counted[1]), (one, two)):
+        made = mixture(*parts)
+        assert "unit_bound" not in made["guarantee"] and "enforced" not in made["statement"]
+
+
 def test_a_mixture_of_a_mixture_is_refused(part: Any) -> None:  # noqa: ANN401
     made = mixture(part("x", "one"), part("x", "two"))
     with pytest.raises(ValueError, match="not mixed again"):

@@ -48,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "generator": {
         "data", "images", "networks", "privacy", "privacy.accounting", "privacy.ledger",
-        "privacy.statements", "runs", "samplers", "settings", "storage",
+        "privacy.statements", "progress", "runs", "samplers", "settings", "storage",
     },
     "published": {
         "data", "images", "networks", "privacy.accounting", "privacy.mechanisms",

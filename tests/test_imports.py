@@ -88,9 +88,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     "commands": {
         "auditing", "benchmark", "data", "data.formats", "evaluation", "exports", "generator",
-        "images", "methods", "privacy.accounting", "privacy.ledger", "privacy.statements",
-        "privacy.verification", "progress", "release", "runs", "samplers", "settings", "storage",
-        "synthetic",
+        "images", "methods", "networks", "privacy.accounting", "privacy.ledger",
+        "privacy.statements", "privacy.verification", "progress", "release", "runs", "samplers",
+        "settings", "storage", "synthetic",
     },
 }  # fmt: skip
 

@@ -23,6 +23,7 @@ from dpgen.commands.inspect import inspect
 from dpgen.commands.listings import ledger, methods
 from dpgen.commands.mix import mix
 from dpgen.commands.sample import sample
+from dpgen.commands.settings import settings
 from dpgen.commands.train import plan, train
 from dpgen.commands.verify import sign, verify
 from dpgen.data.formats.table import described
@@ -113,6 +114,6 @@ def main(verbose: bool) -> None:
 
 for command in (
     inspect, plan, train, sample, card, export, mix, evaluate, benchmark, verify, sign, audit,
-    methods, ledger,
+    methods, settings, ledger,
 ):  # fmt: skip
     main.add_command(command)

@@ -32,6 +32,8 @@ def load(path: str | Path, *, allow_unverified: bool = False) -> PrivateGenerato
     config = read_config(folder)
     try:
         method, budget = find(config["method"]), from_dict(Budget, config["budget"], "budget.")
+        if budget.is_open:
+            raise ValueError("setting 'budget.delta' is missing")
         settings = from_dict(method.Settings, config["settings"])
         generator = method(budget=budget, settings=settings)
     except (KeyError, TypeError, AttributeError, ArithmeticError) as error:

@@ -35,7 +35,9 @@ def open_images(
     Args:
         location: an embedded name (``digits``), a path to IDX, npz, Parquet, WebDataset or a folder
             of images, a zip archive or an address (``s3://...``) of these, a torch Dataset, a
-            Hugging Face dataset, or an `Images`.
+            Hugging Face dataset, an `Images`, or arrays: ``X``, ``(X, y)`` or a dictionary as
+            ``{"images": X, "labels": y}``. A numpy array is (N, H, W) or (N, H, W, C), a tensor
+            (N, H, W) or (N, C, H, W); uint8, or floats with ``value_range``.
         split: which records: train, test or all.
         size: short side and crop, in pixels, of data of mixed sizes.
         channels: 1 or 3 converts.

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from dpgen.data.formats.arrays import holds_arrays, memory_records
 from dpgen.data.formats.labels import label_name, settled
 from dpgen.data.formats.location import Split
 from dpgen.data.formats.pictures import CHANNELS, as_array
@@ -67,18 +68,22 @@ def object_records(
     value_range: tuple[float, float] | None,
     classes: tuple[str, ...] | None,
 ) -> Records:
-    """Records of a map-style torch ``Dataset``, a Hugging Face dataset or a mapping of its splits.
+    """Records of a map-style torch ``Dataset``, a Hugging Face dataset or a mapping of its splits,
+    or of arrays (`dpgen.data.formats.arrays`).
 
     A data set has no splits of its own here and serves all alike; a mapping is asked for the split
     by name. Float tensors need their value range. A data set that returns another image the second
     time is refused.
     """
+    if holds_arrays(dataset):
+        return memory_records(dataset, split, value_range, classes)
     if isinstance(dataset, Mapping):
         dataset = _of_split(dataset, split)
     word = type(dataset).__name__
     if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
         raise ValueError(
-            f"data must be a path, an Images, or a data set with len and index, got {word}"
+            "data must be a path, arrays as X or (X, y), an Images, or a data set with len and "
+            f"index, got {word}"
         )
     if not len(dataset):
         raise ValueError(f"{word} must hold at least one record, got none")

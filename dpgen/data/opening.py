@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dpgen.arguments import speaks_python
 from dpgen.data.formats.location import Split
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
@@ -14,6 +15,7 @@ from dpgen.privacy.accounting.accountant import Adjacency, Budget
 from dpgen.privacy.ledger.shared_ledger import OverlapRule
 
 
+@speaks_python
 def open_images(
     location: str | Path | Any,  # noqa: ANN401
     *,

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
+from dpgen.arguments import speaks_python
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
 from dpgen.generator.configuration import as_written_now, configuration
@@ -144,6 +145,7 @@ class PrivateGenerator(Fitted):
     def mechanism_id(self) -> str:
         return f"{self.id}/{self.settings.mode}"
 
+    @speaks_python
     def fit(
         self,
         data: PrivateDataset | Images | str | Path | Any,  # noqa: ANN401

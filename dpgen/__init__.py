@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dpgen.configurations.pge import PGESettings
     from dpgen.data.opening import open_images
     from dpgen.data.private import PrivateDataset
+    from dpgen.data.samples import Samples
     from dpgen.generator.interface import PrivateGenerator
     from dpgen.generator.sampler_settings import SamplerSettings
     from dpgen.images.facts import PublicFacts
@@ -55,6 +56,7 @@ _HOMES = {
     "PrivateGenerator": "dpgen.generator.interface",
     "PublicFacts": "dpgen.images.facts",
     "RefitSettings": "dpgen.training.refit_settings",
+    "Samples": "dpgen.data.samples",
     "SamplerSettings": "dpgen.generator.sampler_settings",
     "SketchSettings": "dpgen.stages.sketch_settings",
     "TeacherSettings": "dpgen.stages.teacher_settings",
@@ -80,6 +82,7 @@ __all__ = [
     "PublicFacts",
     "RefitSettings",
     "SamplerSettings",
+    "Samples",
     "SketchSettings",
     "TeacherSettings",
     "UnverifiedClaim",

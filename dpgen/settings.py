@@ -145,7 +145,7 @@ def leaves(cls: type[Any], path: str = "") -> Iterator[Leaf]:
 
 def meanings(cls: type[Any]) -> dict[str, str]:
     """What the ``Args:`` of a class say, by name; ``a, b: ...`` says it of both."""
-    _, _, text = inspect.getdoc(cls).partition("Args:\n") if cls.__doc__ else ("", "", "")
+    _, _, text = (inspect.getdoc(cls) or "").partition("Args:\n")
     found: dict[str, str] = {}
     names: list[str] = []
     for line in text.splitlines():

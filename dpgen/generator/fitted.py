@@ -6,12 +6,14 @@ import abc
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dpgen.data.samples import Samples
 from dpgen.generator.draw import Draw
 from dpgen.generator.drawing import Drawing, Drawn, Judge, Scored, draw_blocks
 from dpgen.generator.sampler_settings import SamplerSettings
@@ -89,7 +91,7 @@ class Fitted(abc.ABC):
         labeller_guidance: float = 0.0,
         network: str = "model",
         device: torch.device | str = "cpu",
-    ) -> Images:
+    ) -> Samples:
         """``n`` synthetic images. Free, any number of times, deterministic given its generator.
 
         Args:
@@ -106,7 +108,8 @@ class Fitted(abc.ABC):
             device: where they are computed; the images come back to the CPU.
         """
         draw = Draw(sampler, guidance, labeller_guidance, network, device)
-        return Images.joined(self.sample_blocks(n, draw, labels=labels, generator=generator))
+        blocks = self.sample_blocks(n, draw, labels=labels, generator=generator)
+        return replace(Samples.joined(blocks), class_names=self._facts.class_names)
 
     def sample_blocks(
         self,

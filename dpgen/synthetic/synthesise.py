@@ -109,7 +109,7 @@ def synthesise(
         )
     if preview is not None:
         shown = 10 * min(facts.n_classes, 10)
-        save_grid(Images(*(t[:shown] for t in first[0])), preview, n_classes=facts.n_classes)
+        save_grid(first[0][:shown], preview, n_classes=facts.n_classes)
     return statement
 
 

@@ -36,14 +36,14 @@ Item = Callable[[int], tuple[object, object]]  # position to (image, label or No
 def images_records(
     images: Images, value_range: tuple[float, float] | None, classes: tuple[str, ...] | None
 ) -> Records:
-    """Records of an ``Images``, rounded to uint8. It names no classes: without a declaration there
-    are none, and every label must be zero.
+    """Records of an ``Images``, rounded to uint8. Where it names no classes and none are declared,
+    there are none, and every label must be zero.
     """
     if value_range is not None:
         raise ValueError(
             "value_range does not go with Images, whose pixels lie in [-1, 1]: leave it out"
         )
-    pixels, labels = images
+    pixels, labels = images.pixels, images.labels
     if not (isinstance(pixels, torch.Tensor) and pixels.ndim == 4 and pixels.is_floating_point()):
         raise ValueError("images.pixels must be a float tensor (N, C, H, W) in [-1, 1]")
     if not isinstance(labels, torch.Tensor):
@@ -57,6 +57,8 @@ def images_records(
     if len(array):
         image_layout(array.shape, "images.pixels, channels last,")
     found = as_labels(labels.cpu().numpy(), "images")
+    if images.class_names is not None:
+        return array_records("images", array, found, tuple(images.class_names), "images")
     declared = classes not in (None, NO_CLASSES) or bool(found.any())
     names = settle_classes(None, classes, name="images") if declared else NO_CLASSES
     return array_records("images", array, found, names, "images", classes_declared=declared)

@@ -94,6 +94,11 @@ class AccountedData:
         self._ledger: PrivacyLedger | None = None
         self._known: Identity | None = None
 
+    def __repr__(self) -> str:
+        """Says what is public of the data, and nothing else."""
+        access = "public data" if self.public else f"private; {self._facts.relation.phrase}"
+        return f"{type(self).__name__}({self._facts}; {access})"
+
     @property
     def public(self) -> bool:
         """Whether the data are public, or declared so: the ledger then lies in the run folder and

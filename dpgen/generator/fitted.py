@@ -21,6 +21,7 @@ from dpgen.generator.sampler_settings import SamplerSettings
 from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.statements.certificate import read_statement
 from dpgen.privacy.statements.document import Certificate, Notice, read_document
 from dpgen.privacy.statements.notice import read_notice
@@ -34,9 +35,18 @@ class NotFitted(ValueError):
 class Fitted(abc.ABC):
     """Released networks, public facts and the folder they lie in."""
 
+    budget: Budget
+    settings: Any
     facts: PublicFacts | None = None
     folder: Path | None = None
     networks: Mapping[str, nn.Module]
+
+    def __repr__(self) -> str:
+        b = self.budget
+        told = [f"mode={self.settings.mode!r}", f"epsilon={b.epsilon}", f"delta={b.delta}"]
+        if self.facts is None or self.folder is None:
+            return f"{type(self).__name__}({', '.join(told)}; not fitted)"
+        return f"{type(self).__name__}({', '.join(told)}; fitted on {self.facts}, in {self.folder})"
 
     @abc.abstractmethod
     def default_sampler(self, network: str = "model") -> Sampler | None:

@@ -69,8 +69,6 @@ class PrivateGenerator(Fitted):
         "model": "denoiser", "teacher": "denoiser", "proposals": "proposer",
     }  # fmt: skip
 
-    budget: Budget
-    settings: Any
     _asked: tuple[Budget | None, Budget | None] = None, None  # the budget asked for, and settled
 
     @abc.abstractmethod

@@ -1,9 +1,12 @@
 """dpgen: learns from private images once under differential privacy, then samples for ever.
 
->>> from dpgen import DPSAD, Budget, open_images# doctest: +SKIP
->>> generator = DPSAD(budget=Budget(epsilon=10, delta=1e-5))  # doctest: +SKIP
+>>> from dpgen import DPSAD, open_images
+>>> generator = DPSAD(epsilon=10)
 >>> generator.fit(open_images("xrays/"))  # doctest: +SKIP
 >>> images = generator.sample(10_000)  # doctest: +SKIP
+
+The settings of a method are dataclasses, as `DPSADSettings` of `TeacherSettings`, `Distillation`
+and `SamplerSettings`; ``dpgen settings dp-sad`` lists them all with their defaults.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ if TYPE_CHECKING:
     from dpgen.configurations.pge import PGESettings
     from dpgen.data.opening import open_images
     from dpgen.data.private import PrivateDataset
+    from dpgen.data.samples import Samples
     from dpgen.generator.interface import PrivateGenerator
+    from dpgen.generator.sampler_settings import SamplerSettings
     from dpgen.images.facts import PublicFacts
     from dpgen.images.images import Images
     from dpgen.methods.dp_sad import DPSAD
@@ -26,7 +31,12 @@ if TYPE_CHECKING:
     from dpgen.methods.pge import PGE
     from dpgen.privacy.accounting.accountant import Budget
     from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded
+    from dpgen.privacy.statements.notice import UnverifiedClaim
     from dpgen.runs.context import Hardware
+    from dpgen.stages.sketch_settings import SketchSettings
+    from dpgen.stages.teacher_settings import TeacherSettings
+    from dpgen.training.distillation_settings import Distillation
+    from dpgen.training.refit_settings import RefitSettings
 
 # Names are imported when first used: `import dpgen` costs milliseconds, torch and diffusers cost
 # seconds.
@@ -39,11 +49,18 @@ _HOMES = {
     "PGESettings": "dpgen.configurations.pge",
     "Budget": "dpgen.privacy.accounting.accountant",
     "BudgetExceeded": "dpgen.privacy.ledger.privacy_ledger",
+    "Distillation": "dpgen.training.distillation_settings",
     "Hardware": "dpgen.runs.context",
     "Images": "dpgen.images.images",
     "PrivateDataset": "dpgen.data.private",
     "PrivateGenerator": "dpgen.generator.interface",
     "PublicFacts": "dpgen.images.facts",
+    "RefitSettings": "dpgen.training.refit_settings",
+    "Samples": "dpgen.data.samples",
+    "SamplerSettings": "dpgen.generator.sampler_settings",
+    "SketchSettings": "dpgen.stages.sketch_settings",
+    "TeacherSettings": "dpgen.stages.teacher_settings",
+    "UnverifiedClaim": "dpgen.privacy.statements.notice",
     "load": "dpgen.methods.loading",
     "open_images": "dpgen.data.opening",
 }
@@ -56,12 +73,19 @@ __all__ = [
     "BudgetExceeded",
     "DPDMSettings",
     "DPSADSettings",
+    "Distillation",
     "Hardware",
     "Images",
     "PGESettings",
     "PrivateDataset",
     "PrivateGenerator",
     "PublicFacts",
+    "RefitSettings",
+    "SamplerSettings",
+    "Samples",
+    "SketchSettings",
+    "TeacherSettings",
+    "UnverifiedClaim",
     "load",
     "open_images",
 ]
@@ -71,3 +95,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     if name not in _HOMES:
         raise AttributeError(f"module 'dpgen' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,11 +6,13 @@ An unknown key is an error that names the nearest known one; nothing is dropped,
 from __future__ import annotations
 
 import difflib
+import inspect
+import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
 
 from dpgen.storage.files import read_json
 
@@ -40,7 +42,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
     for key, value in values.items():
         where = f"{path}{key}"
         if key not in known and others is None:
-            raise ValueError(f"unknown setting {where!r}: {nearest(key, known)}")
+            raise ValueError(f"unknown setting {where!r}: {_nearest_setting(cls, key, path)}")
         resolved[key] = _convert(hints[key] if key in known else others, value, where)
     for needed in fields(cls):
         if needed.name not in resolved and needed.default is needed.default_factory is MISSING:
@@ -74,8 +76,107 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
                 return tuple(_convert(kind, item, f"{where}[{i}]") for i, (kind, item) in parts)
         if getattr(option, "__origin__", None) is Mapping and isinstance(value, Mapping):
             return value
-    names = " or ".join(getattr(o, "__name__", str(o)) for o in options)
-    raise ValueError(f"setting {where!r} must be {names}, got {value!r:.60}")
+    group = next((o for o in options if is_dataclass(o)), None)
+    if isinstance(group, type):
+        example = f"{where}.{fields(group)[0].name}"
+        raise ValueError(
+            f"setting {where!r} is a group: set one of it, as {example}; got {value!r:.60}"
+        )
+    raise ValueError(f"setting {where!r} must be {form_of(hint)}, got {value!r:.60}")
+
+
+FORMS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def form_of(hint: Any) -> str:  # noqa: ANN401
+    """What a setting of this type accepts, in words, and how a list is written."""
+    if isinstance(hint, types.UnionType):
+        options = [o for o in hint.__args__ if o is not type(None)]
+        return "a number" if set(options) == {int, float} else " or ".join(map(form_of, options))
+    if getattr(hint, "__origin__", None) is tuple:
+        kinds = hint.__args__
+        if kinds[1:] == (...,):
+            word = FORMS[kinds[0]].removeprefix("a ")
+            plural = word if kinds[0] in (str, bool) else f"{word}s"
+            return f"a list of {plural}, as [{EXAMPLES[kinds[0]]}]"
+        return f"a list of {len(kinds)}: {', '.join(map(form_of, kinds))}"
+    return FORMS.get(hint) or f"a table of {getattr(hint, '__name__', hint)!s:.40}"
+
+
+EXAMPLES = {int: "100, 200", float: "0.6, 0.4", bool: "true, false", str: '"a", "b"'}
+
+
+class Leaf(NamedTuple):
+    """One setting, found in a dataclass or in those nested in it.
+
+    Fields: dotted name; its type; its default; what the docstring says; the type of options that
+    stand in its place, where it holds those; whether it is a group, whose settings follow.
+    """
+
+    name: str
+    hint: Any
+    default: Any
+    meaning: str
+    others: Any = None
+    is_group: bool = False
+
+
+def leaves(cls: type[Any], path: str = "") -> Iterator[Leaf]:
+    """Every setting of the dataclass ``cls`` in order, those of nested ones by dotted name.
+
+    Raises ValueError for a field that the ``Args:`` of its class does not explain.
+    """
+    hints, told = get_type_hints(cls), meanings(cls)
+    for one in fields(cls):
+        hint, where = hints[one.name], f"{path}{one.name}"
+        group = _group(hint)
+        if one.name not in told:
+            raise ValueError(f"{cls.__name__}.{one.name} has no line in the Args of its class")
+        if group is not None:
+            yield Leaf(where, group, None, told[one.name], is_group=True)
+            yield from leaves(group, f"{where}.")
+            continue
+        default = one.default
+        if one.default_factory is not MISSING:
+            default = one.default_factory()
+        holds = hasattr(cls, "others") and getattr(hint, "__origin__", None) is Mapping
+        yield Leaf(where, hint, default, told[one.name], cls.others if holds else None)
+
+
+def meanings(cls: type[Any]) -> dict[str, str]:
+    """What the ``Args:`` of a class say, by name; ``a, b: ...`` says it of both."""
+    _, _, text = (inspect.getdoc(cls) or "").partition("Args:\n")
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in text.splitlines():
+        head = re.match(r"    (\w+(?:, \w+)*): (.*)", line)
+        if head is not None:
+            names = head[1].split(", ")
+            found |= dict.fromkeys(names, head[2].strip())
+        elif line.startswith("     "):
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+        elif line.strip():
+            break
+    return found
+
+
+def _group(hint: Any) -> type[Any] | None:  # noqa: ANN401
+    """The dataclass that a type is, or may be."""
+    options = hint.__args__ if isinstance(hint, types.UnionType) else (hint,)
+    return next((o for o in options if isinstance(o, type) and is_dataclass(o)), None)
+
+
+def _nearest_setting(cls: type[Any], key: str, path: str) -> str:
+    """Names the settings that may be meant: of that name in a group, else the nearest here."""
+    hints = get_type_hints(cls)
+    inside = [
+        f"{path}{one.name}.{key}"
+        for one in fields(cls)
+        if (group := _group(hints[one.name])) and key in {f.name for f in fields(group)}
+    ]
+    if inside:
+        return f"did you mean {' or '.join(map(repr, inside))}?"
+    return nearest(f"{path}{key}", [f"{path}{one.name}" for one in fields(cls)])
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401

@@ -163,12 +163,12 @@ def test_methods_are_listed_with_what_they_guarantee() -> None:
         ),
         (
             ["dp-sad", *BUDGET, "--set", "teacher.n_step=3"],
-            ["unknown setting 'teacher.n_step'", "the nearest is 'n_steps'"],
+            ["unknown setting 'teacher.n_step'", "the nearest is 'teacher.n_steps'"],
         ),
         (["dp-sad", *BUDGET, "--set", "teacher"], ["--set takes name=value, got 'teacher'"]),
         (
             ["dp-sad", *BUDGET, "--set", "teacher.n_steps=x"],
-            ["setting 'teacher.n_steps' must be int or NoneType, got 'x'"],
+            ["setting 'teacher.n_steps' must be a whole number, got 'x'"],
         ),
         (
             ["dp-sad", *BUDGET, "--set", "student.n_steps=3"],

@@ -10,10 +10,15 @@ from __future__ import annotations
 
 import errno
 import traceback
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
 
+from dpgen.arguments import as_typed
 from dpgen.commands.audit import audit
 from dpgen.commands.benchmark import benchmark
 from dpgen.commands.card import card
@@ -23,10 +28,12 @@ from dpgen.commands.inspect import inspect
 from dpgen.commands.listings import ledger, methods
 from dpgen.commands.mix import mix
 from dpgen.commands.sample import sample
+from dpgen.commands.settings import settings
 from dpgen.commands.train import plan, train
 from dpgen.commands.verify import sign, verify
 from dpgen.data.formats.table import described
 
+PACKAGE = Path(__file__).parents[1]
 SAID_NO, REFUSED, MACHINE_FAILED, INTERRUPTED = 1, 2, 3, 130
 
 
@@ -35,13 +42,28 @@ class _Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = partial(_note, warnings.showwarning)
+                return super().invoke(ctx)
         except (ValueError, OSError, MemoryError, KeyboardInterrupt) as error:
             if ctx.params.get("verbose"):
                 traceback.print_exc()
             status, text = _outcome(error)
         click.echo(f"dpgen: {one_line(text)}", err=True)
         ctx.exit(status)
+
+
+def _note(
+    usual_fn: Callable[..., None], message: Warning | str, category: type[Warning], filename: str,
+    *rest: Any,  # noqa: ANN401
+) -> None:  # fmt: skip
+    """Prints a warning of this package as one line, without the place in the source that Python
+    puts before it; one of another package as usual.
+    """
+    if PACKAGE in Path(filename).parents:
+        click.echo(f"dpgen: note: {one_line(str(message))}", err=True)
+    else:
+        usual_fn(message, category, filename, *rest)
 
 
 def one_line(text: str) -> str:
@@ -64,13 +86,13 @@ def _outcome(error: BaseException) -> tuple[int, str]:
         from dpgen.privacy.statements.notice import UnverifiedClaim
 
         if isinstance(error, UnverifiedClaim):
-            return SAID_NO, str(error)
-        return REFUSED, str(error)
+            return SAID_NO, as_typed(error)
+        return REFUSED, as_typed(error)
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted; the same command goes on where this one stopped"
     again = "run the same command again"
     if isinstance(error, MemoryError):
-        return MACHINE_FAILED, str(error) or f"out of memory: free some, then {again}"
+        return MACHINE_FAILED, as_typed(error) or f"out of memory: free some, then {again}"
     full = isinstance(error, OSError) and error.errno == errno.ENOSPC
     cure = f"make space, then {again}" if full else again
     return MACHINE_FAILED, f"the machine failed ({error}): {cure}"
@@ -113,6 +135,6 @@ def main(verbose: bool) -> None:
 
 for command in (
     inspect, plan, train, sample, card, export, mix, evaluate, benchmark, verify, sign, audit,
-    methods, ledger,
+    methods, settings, ledger,
 ):  # fmt: skip
     main.add_command(command)

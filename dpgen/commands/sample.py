@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dpgen.commands.labels import UNIFORM
 from dpgen.commands.options import OneOf, quiet_option, set_options, unverified_option
 
 if TYPE_CHECKING:
@@ -55,7 +56,16 @@ def _chosen(
 
 @click.command(cls=_Sample)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("-n", "n_images", type=click.IntRange(1), required=True, help="How many images.")
+@click.option(
+    "-n", "n_images", type=click.IntRange(1),
+    help="How many images; needed unless --labels counts them.",
+)  # fmt: skip
+@click.option(
+    "--labels", metavar="COUNTS", default=UNIFORM, show_default=True,
+    help="How many images of each class: uniform, counts as ill=100,well=50, or a .csv or .toml "
+    "file of them; a class that is not named gets none. Counts of the private records would "
+    "publish them.",
+)  # fmt: skip
 @set_options
 @click.option(
     "--preview", type=click.Path(path_type=Path), help="Write a picture of a few images, by class."
@@ -95,21 +105,26 @@ def _chosen(
 @unverified_option
 @quiet_option
 def sample(
-    run: Path, n_images: int, out: Path, layout: str, preview: Path | None, seed: int | None,
-    sampler: str | None, steps: int, assignments: tuple[str, ...], guidance: float, 
+    run: Path, n_images: int | None, labels: str, out: Path, layout: str, preview: Path | None,
+    seed: int | None, sampler: str | None, steps: int, assignments: tuple[str, ...],
+    guidance: float,
     labeller_guidance: float, network: str, device: str, allow_unverified: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Make a synthetic data set from a trained RUN. Costs no privacy, any number of times."""
+    from dpgen.commands.labels import parse_labels
     from dpgen.generator.draw import Draw
     from dpgen.synthetic.synthesise import synthesise
 
+    counts = parse_labels(labels)
+    if n_images is None and counts is None:
+        raise ValueError("-n is missing: how many images? (or their number by class in --labels)")
     chosen = _chosen(sampler, steps, assignments)
     statement = synthesise(
         run, n_images, out, Draw(chosen, guidance, labeller_guidance, network, device),
-        layout=layout, preview=preview, seed=seed, show=not quiet,
+        labels=counts, layout=layout, preview=preview, seed=seed, show=not quiet,
         allow_unverified=allow_unverified,
     )  # fmt: skip
-    click.echo(f"{n_images} images in {out}")
+    click.echo(f"{n_images or sum((counts or {}).values())} images in {out}")
     if "statement" in statement:
         click.echo(statement["statement"])
     else:

@@ -18,6 +18,7 @@ class DPDMSettings:
 
     Args:
         mode: "dpsgd", the only one.
+        teacher: the private stages.
         sampling_steps: an earlier name of ``sampler.n_steps``.
         sampler: the default sampler: Heun's method on 18 noise levels, two evaluations of the
             network each, unless it says otherwise.

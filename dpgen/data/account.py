@@ -100,10 +100,17 @@ class AccountedData:
                 f"the facts name {self._facts.n_classes} classes, the data "
                 f"{len(source.class_names)}"
             )
+        if limit is not None and limit.is_open:
+            limit = limit.settled(self._facts.n_records)
         self._source, self._ledger_path, self.limit = source, ledger, limit
         self._declared_public, self._overlap = public, overlap
         self._ledger: PrivacyLedger | None = None
         self._known: Identity | None = None
+
+    def __repr__(self) -> str:
+        """Says what is public of the data, and nothing else."""
+        access = "public data" if self.public else f"private; {self._facts.relation.phrase}"
+        return f"{type(self).__name__}({self._facts}; {access})"
 
     @property
     def public(self) -> bool:
@@ -159,6 +166,7 @@ class AccountedData:
             folder: where the ledger of public data lies.
         """
         self._known = None  # the records may have changed since
+        limit = limit.settled(self._facts.n_records) if limit.is_open else limit
         path = self._ledger_path
         if path is None and self.public:
             path = folder / "public-ledger.jsonl"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dpgen.arguments import speaks_python
 from dpgen.data.formats.location import Split
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
@@ -16,6 +17,7 @@ from dpgen.privacy.accounting.accountant import Adjacency, Budget
 from dpgen.privacy.ledger.shared_ledger import OverlapRule
 
 
+@speaks_python
 def open_images(
     location: str | Path | Any,  # noqa: ANN401
     *,
@@ -38,7 +40,9 @@ def open_images(
     Args:
         location: an embedded name (``digits``), a path to IDX, npz, Parquet, WebDataset or a folder
             of images, a zip archive or an address (``s3://...``) of these, a torch Dataset, a
-            Hugging Face dataset, or an `Images`.
+            Hugging Face dataset, an `Images`, or arrays: ``X``, ``(X, y)`` or a dictionary as
+            ``{"images": X, "labels": y}``. A numpy array is (N, H, W) or (N, H, W, C), a tensor
+            (N, H, W) or (N, C, H, W); uint8, or floats with ``value_range``.
         split: which records: train, test or all.
         size: short side and crop, in pixels, of data of mixed sizes.
         channels: 1 or 3 converts.

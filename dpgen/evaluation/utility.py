@@ -242,7 +242,7 @@ def _predicted(module: nn.Module, images: Images) -> Tensor:
 
 
 def _check(images: Images, n_classes: int, name: str) -> None:
-    pixels, labels = images
+    pixels, labels = images.pixels, images.labels
     if pixels.ndim != 4 or labels.shape != pixels.shape[:1] or len(labels) < 1:
         raise ValueError(
             f"{name} must be pixels (N, C, H, W) and labels (N,) with N of at least 1, got "

@@ -6,18 +6,22 @@ import abc
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from dpgen.data.samples import Samples
 from dpgen.generator.draw import Draw
 from dpgen.generator.drawing import Drawing, Drawn, Judge, Scored, draw_blocks
+from dpgen.generator.labels import Labels, labels_of
 from dpgen.generator.sampler_settings import SamplerSettings
 from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
+from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.statements.certificate import read_statement
 from dpgen.privacy.statements.document import Certificate, Notice, read_document
 from dpgen.privacy.statements.notice import read_notice
@@ -31,9 +35,18 @@ class NotFitted(ValueError):
 class Fitted(abc.ABC):
     """Released networks, public facts and the folder they lie in."""
 
+    budget: Budget
+    settings: Any
     facts: PublicFacts | None = None
     folder: Path | None = None
     networks: Mapping[str, nn.Module]
+
+    def __repr__(self) -> str:
+        b = self.budget
+        told = [f"mode={self.settings.mode!r}", f"epsilon={b.epsilon}", f"delta={b.delta}"]
+        if self.facts is None or self.folder is None:
+            return f"{type(self).__name__}({', '.join(told)}; not fitted)"
+        return f"{type(self).__name__}({', '.join(told)}; fitted on {self.facts}, in {self.folder})"
 
     @abc.abstractmethod
     def default_sampler(self, network: str = "model") -> Sampler | None:
@@ -80,57 +93,57 @@ class Fitted(abc.ABC):
 
     def sample(
         self,
-        n: int,
+        n: int | None = None,
         *,
-        labels: Tensor | None = None,
+        labels: Labels | None = None,
         sampler: Sampler | SamplerSettings | None = None,
+        seed: int | None = None,
         generator: torch.Generator | None = None,
         guidance: float = 0.0,
         labeller_guidance: float = 0.0,
         network: str = "model",
         device: torch.device | str = "cpu",
-    ) -> Images:
+    ) -> Samples:
         """``n`` synthetic images. Free, any number of times, deterministic given its generator.
 
         Args:
-            n: how many, at least 1.
-            labels: (n,) int64; ``None`` gives image i the class ``i % n_classes``, and then the
-                first images are the same however many are asked for.
+            n: how many, at least 1; ``None`` takes as many as there are labels.
+            labels: (n,) positions or names of classes, as ``["ill", "well"]``, or counts by class,
+                as ``{"ill": 100, "well": 50}``; ``None`` gives image i the class ``i % n_classes``,
+                and then the first images are the same however many are asked for.
             sampler: from `samplers`, or the settings of one; ``None`` takes the method's own. A
                 network that draws its images itself takes none, and no guidance.
-            generator: ``None`` draws a fresh seed.
+            seed: of the images; the same as ``--seed`` of ``dpgen sample``.
+            generator: where the seed comes from instead; without either a fresh one is drawn.
             guidance: weight of classifier-free guidance.
             labeller_guidance: weight of classifier guidance by the private labeller, if the
                 generator has one.
             network: which of the released networks: "model", or "teacher" of dp-sad.
             device: where they are computed; the images come back to the CPU.
         """
+        if seed is not None:
+            if generator is not None:
+                raise ValueError("give seed= or generator=, not both")
+            generator = torch.Generator().manual_seed(seed)
         draw = Draw(sampler, guidance, labeller_guidance, network, device)
-        return Images.joined(self.sample_blocks(n, draw, labels=labels, generator=generator))
+        blocks = self.sample_blocks(n, draw, labels=labels, generator=generator)
+        return replace(Samples.joined(blocks), class_names=self._facts.class_names)
 
     def sample_blocks(
         self,
-        n: int,
+        n: int | None,
         draw: Draw = Draw(),  # noqa: B008  immutable
         *,
-        labels: Tensor | None = None,
+        labels: Labels | None = None,
         generator: torch.Generator | None = None,
     ) -> Iterator[Images]:
         """The images of `sample`, up to 256 at a time: what the writers take."""
         facts = self._facts
-        if n < 1:
-            raise ValueError(f"n must be at least 1, got {n}")
-        if labels is None:
-            labels = torch.arange(n) % facts.n_classes
-        if labels.shape != (n,) or labels.min() < 0 or labels.max() >= facts.n_classes:
-            raise ValueError(
-                f"labels must be {n} numbers in [0, {facts.n_classes - 1}], "
-                f"got {tuple(labels.shape)}"
-            )
+        chosen = labels_of(labels, n, facts.class_names)
         drawing = self.drawing(draw)
         generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
         seed = int(torch.randint(2**62, (), generator=generator))
-        yield from draw_blocks(drawing, labels, seed)
+        yield from draw_blocks(drawing, chosen, seed)
 
     def drawing(self, draw: Draw) -> Drawing:
         """What images are drawn with. Raises ValueError for what this generator does not have."""

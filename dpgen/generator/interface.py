@@ -8,6 +8,7 @@ generator.save("run/");  generator = dpgen.load("run/")
 from __future__ import annotations
 
 import abc
+import copy
 import secrets
 import tempfile
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
+from dpgen.arguments import speaks_python
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
 from dpgen.generator.configuration import as_written_now, configuration
@@ -55,7 +57,7 @@ class PrivateGenerator(Fitted):
     notice. What a promise is not, nothing that follows makes of it.
 
     Args:
-        budget: the most that `fit` may spend.
+        budget: the most that `fit` may spend; one without a delta is settled for each data set.
         settings: the method's own dataclass; fields left ``None`` are filled in from the facts.
     """
 
@@ -67,8 +69,7 @@ class PrivateGenerator(Fitted):
         "model": "denoiser", "teacher": "denoiser", "proposals": "proposer",
     }  # fmt: skip
 
-    budget: Budget
-    settings: Any
+    _asked: tuple[Budget | None, Budget | None] = None, None  # the budget asked for, and settled
 
     @abc.abstractmethod
     def resolve(self, facts: PublicFacts) -> Any:  # noqa: ANN401
@@ -97,7 +98,9 @@ class PrivateGenerator(Fitted):
         It is of the type that the mode declares: a mode that was refused, or allowed, as one of the
         two never goes on as the other.
         """
-        promise = self._promise(facts)
+        settled = copy.copy(self)
+        settled.budget = self.budget.settled(facts.n_records)
+        promise = settled._promise(facts)
         wanted = Plan if self.certified else Claim
         if not isinstance(promise, wanted):
             raise TypeError(
@@ -140,6 +143,7 @@ class PrivateGenerator(Fitted):
     def mechanism_id(self) -> str:
         return f"{self.id}/{self.settings.mode}"
 
+    @speaks_python
     def fit(
         self,
         data: PrivateDataset | Images | str | Path | Any,  # noqa: ANN401
@@ -177,6 +181,10 @@ class PrivateGenerator(Fitted):
         if seed is None:
             held = RunFolder.seed_of(folder)
             seed = secrets.randbits(31) if held is None else held
+        asked, settled = self._asked
+        asked = self.budget if asked is None or self.budget is not settled else asked
+        self.budget = asked.settled(data.facts.n_records)
+        self._asked = asked, self.budget
         data.open_ledger(self.budget, folder / "checkpoint")
         self.facts = data.facts
         self.budget.check_records(data.facts.n_records)

@@ -25,7 +25,8 @@ class SamplerSettings:
         start: "noise", or "proposals" where a method has some: images that the sampler refines from
             its first noise level down.
         n_steps: number of positive noise levels.
-        sigma_min, sigma_max: the last of them and the first.
+        sigma_min: the last of them.
+        sigma_max: the first of them.
         options: numbers that this sampler takes besides; the others are at their defaults.
         others: more of them, by keyword; ``None`` is not given.
     """

@@ -74,6 +74,11 @@ class PublicFacts:
                     f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
                 )
 
+    def __str__(self) -> str:
+        shape = "x".join(map(str, self.shape))
+        classes = "no classes" if self.n_classes == 1 else f"{self.n_classes} classes"
+        return f"{self.n_records} records of {shape}, {classes} ({self.origin} public)"
+
     @property
     def n_classes(self) -> int:
         """The number of classes, 1 when there are none."""

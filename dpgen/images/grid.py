@@ -74,6 +74,18 @@ def n_preview(n_classes: int) -> int:
     return min(10 * n_classes, max(20, 10 * min(n_classes, 10)))
 
 
+def png(images: Images, n_classes: int, *, n_columns: int = 10) -> bytes:
+    """The `grid` as a PNG file; arguments as there."""
+    content = BytesIO()
+    _picture(images, n_classes, n_columns).save(content, format="png")
+    return content.getvalue()
+
+
+def _picture(images: Images, n_classes: int, n_columns: int) -> Image.Image:
+    pixels = np.ascontiguousarray(grid(images, n_classes, n_columns=n_columns).numpy())
+    return Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+
+
 def save_grid(images: Images, path: str | Path, n_classes: int, *, n_columns: int = 10) -> None:
     """Writes `grid` to ``path`` in the format its suffix names (``.png``).
 
@@ -86,8 +98,7 @@ def save_grid(images: Images, path: str | Path, n_classes: int, *, n_columns: in
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"path must end in .png (pictures without loss), got {path.name!r}")
-    pixels = np.ascontiguousarray(grid(images, n_classes, n_columns=n_columns).numpy())
-    _save(Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels), path)
+    _save(_picture(images, n_classes, n_columns), path)
 
 
 def save_panels(

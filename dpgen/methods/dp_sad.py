@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dpgen.configurations.dp_sad import DPSADSettings
 from dpgen.data.private import PrivateDataset
+from dpgen.generator.budget import asked_budget
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.generator.sampler_settings import SamplerSettings
 from dpgen.images.facts import PublicFacts
@@ -37,8 +38,16 @@ class DPSAD(PrivateGenerator):
     Settings = DPSADSettings
     unverified_modes = frozenset({"paper"})
 
-    def __init__(self, *, budget: Budget, settings: DPSADSettings | None = None) -> None:
-        self.budget, self.settings = budget, settings or DPSADSettings()
+    def __init__(
+        self,
+        *,
+        budget: Budget | None = None,
+        settings: DPSADSettings | None = None,
+        epsilon: float | None = None,
+        delta: float | None = None,
+    ) -> None:
+        self.budget = asked_budget(budget, epsilon, delta)
+        self.settings = settings or DPSADSettings()
 
     def resolve(self, facts: PublicFacts) -> DPSADSettings:
         settings: DPSADSettings = self.settings.resolved(facts)

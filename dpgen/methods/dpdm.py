@@ -10,6 +10,7 @@ from torch import nn
 
 from dpgen.configurations.dpdm import DPDMSettings
 from dpgen.data.private import PrivateDataset
+from dpgen.generator.budget import asked_budget
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
@@ -26,8 +27,16 @@ class DPDM(PrivateGenerator):
     id = "dpdm"
     Settings = DPDMSettings
 
-    def __init__(self, *, budget: Budget, settings: DPDMSettings | None = None) -> None:
-        self.budget, self.settings = budget, settings or DPDMSettings()
+    def __init__(
+        self,
+        *,
+        budget: Budget | None = None,
+        settings: DPDMSettings | None = None,
+        epsilon: float | None = None,
+        delta: float | None = None,
+    ) -> None:
+        self.budget = asked_budget(budget, epsilon, delta)
+        self.settings = settings or DPDMSettings()
 
     def resolve(self, facts: PublicFacts) -> DPDMSettings:
         settings: DPDMSettings = self.settings.resolved(facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dpgen.arguments import speaks_python
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.methods import find
 from dpgen.privacy.accounting.accountant import Budget
@@ -13,6 +14,7 @@ from dpgen.runs.released import checked_document
 from dpgen.settings import from_dict, read_config
 
 
+@speaks_python
 def load(path: str | Path, *, allow_unverified: bool = False) -> PrivateGenerator:
     """The generator of a finished run folder, every file of which is as its statement says.
 
@@ -32,6 +34,8 @@ def load(path: str | Path, *, allow_unverified: bool = False) -> PrivateGenerato
     config = read_config(folder)
     try:
         method, budget = find(config["method"]), from_dict(Budget, config["budget"], "budget.")
+        if budget.is_open:
+            raise ValueError("setting 'budget.delta' is missing")
         settings = from_dict(method.Settings, config["settings"])
         generator = method(budget=budget, settings=settings)
     except (KeyError, TypeError, AttributeError, ArithmeticError) as error:

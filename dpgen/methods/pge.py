@@ -19,6 +19,7 @@ from torch import nn
 
 from dpgen.configurations.pge import PGESettings
 from dpgen.data.private import PrivateDataset
+from dpgen.generator.budget import asked_budget
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.proposer import Proposer
@@ -40,8 +41,16 @@ class PGE(PrivateGenerator):
     Settings = PGESettings
     unverified_modes = frozenset({"paper"})
 
-    def __init__(self, *, budget: Budget, settings: PGESettings | None = None) -> None:
-        self.budget, self.settings = budget, settings or PGESettings()
+    def __init__(
+        self,
+        *,
+        budget: Budget | None = None,
+        settings: PGESettings | None = None,
+        epsilon: float | None = None,
+        delta: float | None = None,
+    ) -> None:
+        self.budget = asked_budget(budget, epsilon, delta)
+        self.settings = settings or PGESettings()
 
     def resolve(self, facts: PublicFacts) -> PGESettings:
         settings: PGESettings = self.settings.resolved(facts)

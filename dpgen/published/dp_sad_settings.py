@@ -27,9 +27,11 @@ class PaperSettings:
         n_steps: T, steps of the student.
         batch: B, questions a step.
         clip_norm: C, of the gradient by one output.
-        learning_rate, ema_decay: of every network; of the averaged weights.
+        learning_rate: of every network.
+        ema_decay: of the averaged weights.
         adversarial_weight: lambda, at least 0; 0 leaves the discriminator out.
-        n_levels, sigma_min, sigma_max: the grid that r is drawn from.
+        n_levels: noise levels of the grid that r is drawn from.
+        sigma_min, sigma_max: ends of that grid.
         sampling_steps: of the default sampler.
     """
 

@@ -18,7 +18,8 @@ class PaperSettings:
         n_projections: k, public projection vectors, at least 2.
         n_steps: training steps.
         batch: records a step.
-        learning_rate, ema_decay: of Adam; of the averaged weights.
+        learning_rate: of the network (Adam).
+        ema_decay: of the averaged weights.
         sigma_min, sigma_max: ends of the noise levels, drawn log-uniformly.
     """
 

@@ -167,6 +167,11 @@ def limits(subject: Subject) -> list[str]:
             "Every class has the same number of images, but for a remainder: shares of classes say "
             "nothing about the private data."
         )
+    elif "labels" in drawn:
+        told.append(
+            "How many images each class has was chosen by whoever drew them, and not learned from "
+            "the private data."
+        )
     if drawn.get("filters", "none") != "none":
         told.append(f"Images were chosen: {drawn['filters']}.")
     return told

@@ -18,11 +18,12 @@ class SketchSettings:
             0 where images do not survive being turned or bent a little.
         n_per_class: images of a class per step.
         learning_rate: of the decoder (Adam).
-        n_frequencies, bandwidths: of the pixels' Fourier features, in units of sqrt(C H W).
-        n_hidden_frequencies, hidden_bandwidths: of each hidden layer's, in units of the distance
-            between samples.
-        n_samples: images that a classifier between the rounds is trained on.
-        classifier_steps: how long.
+        n_frequencies: of the Fourier features of the pixels.
+        bandwidths: of these, in units of sqrt(C H W).
+        n_hidden_frequencies: of the Fourier features of each hidden layer of a classifier.
+        hidden_bandwidths: of these, in units of the distance between samples.
+        n_samples: images that the classifier between the rounds is trained on.
+        classifier_steps: training steps of that classifier.
     """
 
     rounds: tuple[float, ...] = (0.6, 0.4)

@@ -34,8 +34,11 @@ class TeacherSettings:
             the rest.
         bands: second moments are taken of the cosines with u + v < bands.
         blend: weight of a class's own covariance against the pooled one.
-        pretrain_steps: training steps on images drawn from the release.
-        batch: expected Poisson batch; the rate is ``batch / n_records``.
+        pretrain_steps: training steps on images drawn from the release; 600 by default where
+            warm_start is "sketch".
+        pretrain_batch: images a step of these.
+        batch: expected Poisson batch, in records; the rate is ``batch / n_records``. A data set
+            with fewer records takes a quarter of them.
         n_steps: DP-SGD steps.
         n_draws: noise multiplicity J.
         learning_rate: of DP-SGD (Adam).

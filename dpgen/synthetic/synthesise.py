@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dpgen.data.export import check_empty, check_space, write_images
 from dpgen.generator.draw import Draw
 from dpgen.generator.drawing import block_size
+from dpgen.generator.labels import Labels, labels_of
 from dpgen.images.grid import save_grid
 from dpgen.images.images import Images
 from dpgen.methods.loading import load
@@ -20,13 +22,16 @@ from dpgen.privacy.statements.certificate import CertificateError, tree_hash
 from dpgen.progress import progress_bar
 from dpgen.release.cards import cards_of
 
+N_TOLD = 100  # classes whose counts a statement lists
+
 
 def synthesise(
     run: Path,
-    n_images: int,
+    n_images: int | None,
     out: Path,
     draw: Draw = Draw(device="auto"),  # noqa: B008  immutable
     *,
+    labels: Labels | None = None,
     layout: str = "folder",
     preview: Path | None = None,
     seed: int | None = None,
@@ -40,7 +45,10 @@ def synthesise(
     images: see `dpgen.release.cards`.
 
     Args:
+        n_images: how many; ``None`` takes as many as there are labels.
         draw: how they are drawn; the method's own way unless it says otherwise.
+        labels: as for `dpgen.generator.labels.labels_of`; ``None``: the same number of each class,
+            but for a remainder.
         layout: format of the files, one of `dpgen.data.formats.table.written()`.
         preview: where to write a picture of a few images.
         seed: of the sampling; drawn and recorded when ``None``.
@@ -55,17 +63,26 @@ def synthesise(
     generator = load(run, allow_unverified=allow_unverified)
     facts = generator.facts
     assert facts is not None
-    check_space(out, layout, n_images, facts.shape)
+    uniform, total = labels is None, n_images
+    if isinstance(labels, Mapping):
+        total = sum(labels.values())
+    elif labels is not None:
+        total = len(labels)
+    if total is not None:
+        check_space(out, layout, total, facts.shape)  # before so many labels are made
+    chosen = labels_of(labels, n_images, facts.class_names)
+    n_images = len(chosen)
     seed = secrets.randbits(31) if seed is None else seed
     drawing = generator.drawing(draw)
-    blocks = generator.sample_blocks(n_images, draw, generator=torch.Generator().manual_seed(seed))
+    rng = torch.Generator().manual_seed(seed)
+    blocks = generator.sample_blocks(n_images, draw, labels=chosen, generator=rng)
     first: list[Images] = []
     statement: dict[str, Any] = {}
     document = generator.document
 
     synthetic = {
         "samples": n_images,
-        "labels": "uniform",
+        "labels": "uniform" if uniform else told_counts(chosen, facts.class_names),
         "filters": filters(drawing.proposer),
         "sampler": "none" if drawing.sampler is None else repr(drawing.sampler),
         "start": "noise" if drawing.proposer is None else "proposals",
@@ -109,8 +126,16 @@ def synthesise(
         )
     if preview is not None:
         shown = 10 * min(facts.n_classes, 10)
-        save_grid(Images(*(t[:shown] for t in first[0])), preview, n_classes=facts.n_classes)
+        save_grid(first[0][:shown], preview, n_classes=facts.n_classes)
     return statement
+
+
+def told_counts(labels: Tensor, class_names: Sequence[str]) -> str:
+    """How many images of each class were asked for, in words; too many classes are counted."""
+    counts = torch.bincount(labels, minlength=len(class_names)).tolist()
+    told = [f"{count} of {name}" for name, count in zip(class_names, counts, strict=True) if count]
+    some = ", ".join(told[:N_TOLD])
+    return f"chosen: {some}" + (f" and of {len(told) - N_TOLD} more" if told[N_TOLD:] else "")
 
 
 def filters(proposer: Proposer | None) -> str:

@@ -24,7 +24,8 @@ class Distillation:
         ema_decay: of the student's averaged weights.
         sigma_min, sigma_max: ends of the student's ladder of noise levels.
         teacher_steps: steps of the teacher's path per step of the student.
-        pairing: "fresh" or "paired", as above.
+        pairing: "fresh", with noise drawn anew at every step, or "paired", with the noise that the
+            teacher made the image from: see `dpgen.training.distillation`.
     """
 
     n_steps: int = 4

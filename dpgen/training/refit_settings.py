@@ -16,7 +16,9 @@ class RefitSettings:
         preset: size of the network; ``None`` takes the one for a refit of the shape.
         bands: of the Gaussian that the network corrects: cosines with u + v < bands.
         n_samples: images to learn from.
-        n_steps, batch_size, learning_rate: of the training (Adam).
+        n_steps: training steps.
+        batch_size: images a step.
+        learning_rate: of the training (Adam).
         ema_decay: of the averaged weights.
     """
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -206,11 +207,11 @@ GOOD = Images(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]))
         ([GOOD], {"n_images": 3}, "n_images = 3 images, got 2"),
         ([GOOD], {"n_images": 1}, "n_images = 1 images, got more"),
         ([], {}, "got 0"),
-        ([GOOD._replace(labels=torch.tensor([0, 2]))], {}, "in 0..1, got 2 at record 1"),
-        ([GOOD._replace(labels=torch.tensor([0]))], {}, "as many labels"),
-        ([GOOD._replace(pixels=torch.zeros(2, 4, 4, 4))], {}, "1 or 3 channels"),
-        ([GOOD._replace(pixels=torch.full((2, 1, 4, 4), torch.nan))], {}, "finite"),
-        ([GOOD, GOOD._replace(pixels=torch.zeros(2, 1, 4, 5))], {"n_images": 4}, "one shape"),
+        ([replace(GOOD, labels=torch.tensor([0, 2]))], {}, "in 0..1, got 2 at record 1"),
+        ([replace(GOOD, labels=torch.tensor([0]))], {}, "as many labels"),
+        ([replace(GOOD, pixels=torch.zeros(2, 4, 4, 4))], {}, "1 or 3 channels"),
+        ([replace(GOOD, pixels=torch.full((2, 1, 4, 4), torch.nan))], {}, "finite"),
+        ([GOOD, replace(GOOD, pixels=torch.zeros(2, 1, 4, 5))], {"n_images": 4}, "one shape"),
         ([GOOD], {"format": "zip"}, "folder, npz, parquet, webdataset, got 'zip'"),
         ([GOOD], {"n_images": 0}, "at least 1"),
         ([GOOD], {"shard_size": 0}, "shard_size must be at least 1"),

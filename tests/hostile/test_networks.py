@@ -136,7 +136,7 @@ def forge(run: Path, name: str, content: bytes) -> None:
         ({"method": "x"}, "unknown method 'x'"),
         ({"budget": 1}, "budget must be a table"),
         ({"budget": {"epsilon": 1}}, r"setting 'budget\.delta' is missing"),
-        ({"budget": {"epsilon": "1", "delta": 0.1}}, r"'budget\.epsilon' must be float, got '1'"),
+        ({"budget": {"epsilon": "1", "delta": 0.1}}, r"'budget\.epsilon' must be a number, got"),
         ({"budget": {"epsilon": 1, "delta": 0.1, "x": 1}}, r"unknown setting 'budget\.x'"),
         ({"settings": []}, "settings must be a table"),
         ({"settings": {"mode": "paper"}}, "mode"),

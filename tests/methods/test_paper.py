@@ -268,7 +268,7 @@ def test_after_an_unverified_run_the_data_set_takes_no_certified_one_but_in_anot
     facts = dataset(records).facts
     # Nor does another ledger take it unless somebody says that the accounts are to be separate.
     account: dict[str, Any] = {"facts": facts, "ledger": tmp_path / "own.jsonl"}
-    with pytest.raises(OverlapError, match="has no bound.*--overlap separate"):
+    with pytest.raises(OverlapError, match="has no bound.*overlap='separate'"):
         own = PrivateDataset(records, **account)
         untrained("dpdm").fit(own, out=tmp_path / "dpdm", hardware=hardware)
     own = PrivateDataset(records, **account, overlap="separate")

@@ -395,7 +395,7 @@ def test_a_resume_keeps_the_micro_batch_and_names_it_where_another_one_is_asked_
 ) -> None:
     """Whatever suits the device now: on a GPU with other memory it would be another one."""
     monkeypatch.setattr("dpgen.stages.denoising.records_at_once", lambda *_, **__: 5)
-    with pytest.raises(LedgerError, match=r"micro_batch was 8, now it is 4\..*--micro-batch 8\)"):
+    with pytest.raises(LedgerError, match=r"micro_batch was 8, now it is 4\..*\(micro_batch=8\)\)"):
         fit(unfinished, hardware=Hardware("cpu", micro_batch=4))
     fit(unfinished, hardware=Hardware("cpu"))
     assert (unfinished / "teacher.safetensors").read_bytes() == whole["teacher.safetensors"]
@@ -422,7 +422,7 @@ def test_where_memory_is_full_a_smaller_micro_batch_helps_until_the_first_answer
         with pytest.raises(
             MemoryError,
             match=r"^out of memory \(.*\): micro_batch is 8, .* again with "
-            r"--micro-batch 4 \(possible until",
+            r"hardware=Hardware\(micro_batch=4\) \(possible until",
         ):
             fit(tmp_path / "run")
     answered, plain, noised = list[int](), noisy_step.add_clipped, KeyedNoise.add

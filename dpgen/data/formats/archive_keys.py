@@ -64,8 +64,9 @@ def _side(name: str) -> str | None:
 
 
 def _unlike(names: Sequence[str], path: Path) -> ValueError:
+    cure = "save it anew, as a = numpy.load(OLD); numpy.savez(NEW, images=a[...], labels=a[...])"
     return ValueError(
         f"{path} must hold images or arr_0, and at most labels and class_names, or the same by "
-        f"split, as x_train, y_train, x_test, y_test; got {sorted(names)!s:.200}: save it anew, "
-        "as a = numpy.load(OLD); numpy.savez(NEW, images=a[...], labels=a[...])"
+        f"split, as x_train, y_train, x_test, y_test; got {sorted(names)!s:.200}: "
+        + (cure if path.suffix else "rename them")
     )

@@ -15,7 +15,8 @@ Pieces = Iterator[tuple[np.ndarray, np.ndarray]]  # uint8 (B, H, W, C) and int64
 def checked_blocks(blocks: Iterable[Images], n_images: int, n_classes: int) -> Pieces:
     """The blocks as uint8 (B, H, W, C) and labels, refused when they are not what was announced."""
     shape, n_seen = None, 0
-    for pixels, labels in blocks:
+    for block in blocks:
+        pixels, labels = block.pixels, block.labels
         if pixels.ndim != 4 or pixels.shape[1] not in (1, 3) or labels.shape != pixels.shape[:1]:
             raise ValueError(
                 "blocks must hold pixels (B, C, H, W) with 1 or 3 channels and as many labels, "

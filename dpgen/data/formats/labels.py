@@ -110,6 +110,7 @@ def _warn_of_empty(labels: np.ndarray, names: tuple[str, ...], name: str) -> Non
     if len(labels) and len(names) > 2 and 2 * n_empty > len(names):
         warnings.warn(
             f"{name}: {n_empty} of the {len(names)} declared classes have no record; where labels "
-            "skip numbers, name those that there are, as --classes 0,499,998",
+            "skip numbers, name those that there are, as --classes 0,499,998 (classes=[...] in "
+            "Python)",
             stacklevel=3,
         )

@@ -6,7 +6,6 @@ import bisect
 import errno
 import itertools
 import struct
-import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -16,25 +15,18 @@ import numpy as np
 
 from dpgen.data.formats import npy
 from dpgen.data.formats.archive_keys import CLASS_NAMES, Keys, keys_by_split
+from dpgen.data.formats.arrays import image_array
 from dpgen.data.formats.blocks import Pieces
 from dpgen.data.formats.format import Format, Head, Writer
 from dpgen.data.formats.labels import settled
 from dpgen.data.formats.location import Located
 from dpgen.data.formats.npy import npy_header, read_array
-from dpgen.data.formats.records import (
-    Records,
-    array_records,
-    as_labels,
-    as_pixels,
-    image_layout,
-    warn_of_dim,
-)
+from dpgen.data.formats.records import Records, array_records, as_labels
 from dpgen.data.formats.shards import Shard, new_file
 from dpgen.data.formats.splits import chosen_splits
 from dpgen.images.classes import MAX_CLASSES, NO_CLASSES
 from dpgen.storage.files import InPieces
 
-LOOKED_AT = 4096  # images, of a set, for how much of their range they use
 ZIP_MAGIC = b"PK\x03\x04"
 _UNREADABLE = (
     zipfile.BadZipFile,
@@ -220,29 +212,8 @@ def _images(
     archive: zipfile.ZipFile, key: str, path: Path, value_range: tuple[float, float] | None,
     labels: np.ndarray | None,
 ) -> np.ndarray:  # fmt: skip
-    array, name = read_array(archive, key, path), f"{path}: {key}"
-    if array.ndim not in (3, 4):
-        raise ValueError(f"{name} must be (N, H, W) or (N, H, W, C), got shape {array.shape}")
-    if array.ndim == 3 and array.shape[2] in (1, 3):
-        raise ValueError(
-            f"{name} must be (N, H, W) or (N, H, W, C), got shape {array.shape}, which is one "
-            "picture or a set of narrow grey ones: save images[None] if it is one picture, "
-            "images[..., None] if it is a set"
-        )
-    if array.ndim == 3 and len(array) == 3 and labels is None:
-        warnings.warn(
-            f"{name}, {array.shape}, is read as three grey pictures: if it is one in colour, save "
-            "images.transpose(1, 2, 0)[None]",
-            stacklevel=2,
-        )
-    array = array[..., None] if array.ndim == 3 else array
-    if len(array):
-        image_layout(array.shape, name)
-    pixels = as_pixels(array, name, value_range)
-    if len(pixels):
-        some = pixels[:: -(-len(pixels) // LOOKED_AT)]
-        warn_of_dim(int(some.min()), int(some.max()), name, value_range)
-    return pixels
+    array = read_array(archive, key, path)
+    return image_array(array, f"{path}: {key}", value_range, labels is not None)
 
 
 def write_npz(shard: Shard, pieces: Pieces) -> None:

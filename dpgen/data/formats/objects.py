@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from dpgen.data.formats.arrays import holds_arrays, memory_records
 from dpgen.data.formats.labels import label_name, settled
 from dpgen.data.formats.location import Split
 from dpgen.data.formats.pictures import CHANNELS, as_array
@@ -35,14 +36,14 @@ Item = Callable[[int], tuple[object, object]]  # position to (image, label or No
 def images_records(
     images: Images, value_range: tuple[float, float] | None, classes: tuple[str, ...] | None
 ) -> Records:
-    """Records of an ``Images``, rounded to uint8. It names no classes: without a declaration there
-    are none, and every label must be zero.
+    """Records of an ``Images``, rounded to uint8. Where it names no classes and none are declared,
+    there are none, and every label must be zero.
     """
     if value_range is not None:
         raise ValueError(
             "value_range does not go with Images, whose pixels lie in [-1, 1]: leave it out"
         )
-    pixels, labels = images
+    pixels, labels = images.pixels, images.labels
     if not (isinstance(pixels, torch.Tensor) and pixels.ndim == 4 and pixels.is_floating_point()):
         raise ValueError("images.pixels must be a float tensor (N, C, H, W) in [-1, 1]")
     if not isinstance(labels, torch.Tensor):
@@ -56,6 +57,8 @@ def images_records(
     if len(array):
         image_layout(array.shape, "images.pixels, channels last,")
     found = as_labels(labels.cpu().numpy(), "images")
+    if images.class_names is not None:
+        return array_records("images", array, found, tuple(images.class_names), "images")
     declared = classes not in (None, NO_CLASSES) or bool(found.any())
     names = settle_classes(None, classes, name="images") if declared else NO_CLASSES
     return array_records("images", array, found, names, "images", classes_declared=declared)
@@ -67,18 +70,22 @@ def object_records(
     value_range: tuple[float, float] | None,
     classes: tuple[str, ...] | None,
 ) -> Records:
-    """Records of a map-style torch ``Dataset``, a Hugging Face dataset or a mapping of its splits.
+    """Records of a map-style torch ``Dataset``, a Hugging Face dataset or a mapping of its splits,
+    or of arrays (`dpgen.data.formats.arrays`).
 
     A data set has no splits of its own here and serves all alike; a mapping is asked for the split
     by name. Float tensors need their value range. A data set that returns another image the second
     time is refused.
     """
+    if holds_arrays(dataset):
+        return memory_records(dataset, split, value_range, classes)
     if isinstance(dataset, Mapping):
         dataset = _of_split(dataset, split)
     word = type(dataset).__name__
     if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
         raise ValueError(
-            f"data must be a path, an Images, or a data set with len and index, got {word}"
+            "data must be a path, arrays as X or (X, y), an Images, or a data set with len and "
+            f"index, got {word}"
         )
     if not len(dataset):
         raise ValueError(f"{word} must hold at least one record, got none")

@@ -183,7 +183,9 @@ def warn_of_dim(
         return
     black, white = value_range or (0, 255)
     first, last = (black + pixel / 255 * (white - black) for pixel in (low, high))
-    cure = "declare --value-range" if value_range else "scale them to 0..255"
+    cure = "scale them to 0..255"
+    if value_range:
+        cure = "declare --value-range (value_range= in Python)"
     warnings.warn(
         f"{name}: the pixels lie in {first:.3g}..{last:.3g} and black and white are {black:g} and "
         f"{white:g}: {cure} if that is not what they mean",

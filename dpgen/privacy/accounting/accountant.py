@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 from functools import lru_cache
 from itertools import pairwise
-from typing import Self
+from typing import Self, cast
 
 from dp_accounting.dp_event import DpEvent
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
@@ -54,6 +54,15 @@ COARSE = 1e-2  # where it is in the thousands
 N_PRICES, N_DISTRIBUTIONS = 4096, 16
 
 
+class OpenDelta:
+    """Stands for a delta that is not known before the number of records is. It is no number:
+    nothing can be computed with it, or written.
+    """
+
+    def __repr__(self) -> str:
+        return "by the number of records"
+
+
 @dataclass(frozen=True)
 class Budget:
     """The most that may be spent: (epsilon, delta)-differential privacy.
@@ -61,16 +70,16 @@ class Budget:
     Args:
         epsilon: privacy loss, greater than 0.
         delta: probability mass the loss may exceed epsilon by, in (0, 1); must lie below 1 /
-            n_records.
+            n_records. Left out, it is `default_delta` of the data set: see `settled`.
     """
 
     epsilon: float
-    delta: float
+    delta: float = cast(float, OpenDelta())
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epsilon) and self.epsilon > 0):
             raise ValueError(f"epsilon must be a number greater than 0, got {self.epsilon}")
-        if not 0 < self.delta < 1:
+        if not (self.is_open or 0 < self.delta < 1):
             raise ValueError(f"delta must lie in (0, 1), got {self.delta}")
 
     @classmethod
@@ -86,6 +95,20 @@ class Budget:
         budget = cls(epsilon, default_delta(n_records) if delta is None else delta)
         budget.check_records(n_records)
         return budget
+
+    @property
+    def is_open(self) -> bool:
+        """Whether delta was left out: nothing is priced or charged by such a budget."""
+        return isinstance(self.delta, OpenDelta)
+
+    def settled(self, n_records: int) -> Budget:
+        """This budget for so many records, exactly as `for_records` makes it: itself if its delta
+        was given.
+        """
+        if self.is_open:
+            return Budget.for_records(float(self.epsilon), None, n_records)
+        self.check_records(n_records)
+        return self
 
     def check_records(self, n_records: int) -> None:
         """Refuses a delta that would allow publishing a record outright."""

@@ -28,6 +28,9 @@ class Certificate:
     name: ClassVar[Literal["privacy.json"]] = "privacy.json"
     kind: ClassVar[str] = "statement"
 
+    def __repr__(self) -> str:
+        return f"Certificate: {self.content.get('statement', 'without a statement')}"
+
     @property
     def sentences(self) -> list[str]:
         """What is printed of it."""
@@ -53,6 +56,9 @@ class Notice:
 
     name: ClassVar[Literal["notice.json"]] = "notice.json"
     kind: ClassVar[str] = "notice"
+
+    def __repr__(self) -> str:
+        return "Notice: no privacy guarantee"
 
     @property
     def sentences(self) -> list[str]:

@@ -1,0 +1,86 @@
+"""The labels of the images that are drawn: as a list, as counts by class, or none chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from dpgen.settings import nearest
+
+Labels = Tensor | Sequence[int | str] | Mapping[str, int]
+
+
+def labels_of(given: Labels | None, n: int | None, class_names: tuple[str, ...]) -> Tensor:
+    """The labels (n,), int64, one per image.
+
+    Args:
+        given: positions or names of classes, one per image; or how many images of each class by
+            name, which are drawn in turn so that every stretch of them has the same balance; 0 or
+            no entry for none. ``None`` gives image i the class ``i % n_classes``.
+        n: how many images; ``None`` takes as many as there are labels.
+
+    Raises:
+        ValueError: a class that there is not (the nearest is named), or another number than ``n``.
+    """
+    if given is None:
+        if n is None:
+            raise ValueError("n must be given where labels are not: how many images?")
+        _check_number(n)
+        return torch.arange(n) % len(class_names)
+    labels = _in_turn(given, class_names) if isinstance(given, Mapping) else _listed(
+        given, class_names
+    )  # fmt: skip
+    _check_number(len(labels) if n is None else n)
+    if labels.shape != (len(labels) if n is None else n,):
+        raise ValueError(f"labels must be as many as n = {n}, got {tuple(labels.shape)}")
+    last = len(class_names) - 1
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= last:
+        raise ValueError(
+            f"labels must lie in [0, {last}], got {int(labels.min())} to {int(labels.max())}"
+        )
+    return labels
+
+
+def _check_number(n: int) -> None:
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+
+
+def position_of(name: str, class_names: tuple[str, ...]) -> int:
+    """The label of a class. Raises ValueError that names the nearest class."""
+    if name not in class_names:
+        raise ValueError(f"there is no class {name!r:.60}: {nearest(name, list(class_names))}")
+    return class_names.index(name)
+
+
+def _listed(given: Tensor | Sequence[int | str], class_names: tuple[str, ...]) -> Tensor:
+    if isinstance(given, Tensor):
+        if given.is_floating_point() or given.dtype == torch.bool:
+            raise ValueError(f"labels must be whole numbers, got {given.dtype}")
+        return given.to(torch.int64)
+    number = {name: k for k, name in enumerate(class_names)}
+    found = []
+    for one in given:
+        if isinstance(one, str):
+            found.append(number[one] if one in number else position_of(one, class_names))
+        else:
+            found.append(int(one))
+    return torch.tensor(found, dtype=torch.int64)
+
+
+def _in_turn(counts: Mapping[str, int], class_names: tuple[str, ...]) -> Tensor:
+    """Labels by count, spread evenly; equal counts give 0, 1, 2 and so on, again and again."""
+    places, labels = [], []
+    for name, count in sorted(counts.items(), key=lambda one: position_of(one[0], class_names)):
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise ValueError(
+                f"the count of class {name!r:.60} must be a whole number of at least 0, "
+                f"got {count!r:.60}"
+            )
+        places.append((torch.arange(count, dtype=torch.float64) + 0.5) / max(count, 1))
+        labels.append(torch.full((count,), position_of(name, class_names)))
+    if not sum(map(len, labels)):
+        raise ValueError("labels must count at least one image, got none")
+    return torch.cat(labels)[torch.cat(places).argsort(stable=True)]

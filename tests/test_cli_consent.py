@@ -143,6 +143,7 @@ def test_large_images_are_made_small_enough_for_this_machine(tmp_path: Path) -> 
     hurried = ["--set=sketch.n_frequencies=8", "--set=sketch.n_hidden_frequencies=8"]
     told = dpgen("plan", "--data", path, "--epsilon", "3", "--device", "cpu", *hurried)
     assert "chosen: --size 32, as 96x96 takes too long here" in told.stderr
+    assert "the same as: pge --set mode=sketch --size 32" in told.stderr
     assert "20 records of 3x32x32" in told.stdout
 
 

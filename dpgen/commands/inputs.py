@@ -56,13 +56,15 @@ def chosen(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         size = advised_size(facts.shape, gpu=gpu)
         if size is not None:
             wide = f"{facts.shape[1]}x{facts.shape[2]}"
-            click.echo(f"chosen: --size {size}, as {wide} takes too long here", err=True)
+            why = f"as {wide} takes too long here: resized, and cropped to the centre square"
+            click.echo(f"chosen: --size {size}, {why}; name another --size to keep more", err=True)
             given = {**given, "size": size}
             facts = open_data(given).facts
     advice = advised(facts, given["epsilon"], gpu=gpu)
     for line in advice.reasons:
         click.echo(f"chosen: {line}", err=True)
-    click.echo(f"the same as: {advice.command}", err=True)
+    sized = "" if given["size"] is None else f" --size {given['size']}"
+    click.echo(f"the same as: {advice.command}{sized}", err=True)
     settings = tuple(f"{name}={value}" for name, value in advice.settings.items())
     return advice.method, {**given, "assignments": (*settings, *given["assignments"])}
 

@@ -92,7 +92,7 @@ def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
             split=given["split"],
             size=given["size"],
             channels=int(given["channels"]) if given["channels"] else None,
-            value_range=_value_range(given["value_range"]),
+            value_range=parse_value_range(given["value_range"]),
             classes=None if given["classes"] is None else parse_classes(given["classes"]),
             facts=facts,
             adjacency=given["adjacency"],
@@ -116,13 +116,14 @@ def reading_choices(given: dict[str, Any]) -> dict[str, Any]:
         "split": given["split"],
         "size": given["size"],
         "channels": int(given["channels"]) if given["channels"] else None,
-        "value_range": _value_range(given["value_range"]),
+        "value_range": parse_value_range(given["value_range"]),
         "classes": None if given["classes"] is None else parse_classes(given["classes"]),
         "else_classes": None if facts is None else facts.class_names,
     }
 
 
-def _value_range(text: str | None) -> tuple[float, float] | None:
+def parse_value_range(text: str | None) -> tuple[float, float] | None:
+    """Reads LOW,HIGH; None of None."""
     if text is None:
         return None
     try:

@@ -134,6 +134,15 @@ def test_without_a_method_one_is_chosen_and_named(archive: Path) -> None:
     assert other.exit_code == 2 and "epsilon" in other.stderr
 
 
+@pytest.mark.parametrize(("epsilon", "drowned"), [("0.001", True), ("3", False)])
+def test_a_plan_says_where_nothing_would_be_learned(
+    epsilon: str, drowned: bool, archive: Path
+) -> None:
+    told = dpgen("plan", "dpdm", "--data", archive, "--epsilon", epsilon, *TINY, "--device", "cpu")
+    assert told.exit_code == 0, told.stderr
+    assert ("nothing would be learned" in told.stdout) == drowned
+
+
 def test_large_images_are_made_small_enough_for_this_machine(tmp_path: Path) -> None:
     path = tmp_path / "large.npz"
     np.savez(

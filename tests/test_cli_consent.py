@@ -132,6 +132,15 @@ def test_without_a_method_one_is_chosen_and_named(archive: Path) -> None:
     assert other.exit_code == 2 and "epsilon" in other.stderr
 
 
+@pytest.mark.parametrize(("epsilon", "drowned"), [("0.001", True), ("3", False)])
+def test_a_plan_says_where_nothing_would_be_learned(
+    epsilon: str, drowned: bool, archive: Path
+) -> None:
+    told = dpgen("plan", "dpdm", "--data", archive, "--epsilon", epsilon, *TINY, "--device", "cpu")
+    assert told.exit_code == 0, told.stderr
+    assert ("nothing would be learned" in told.stdout) == drowned
+
+
 def test_large_images_are_made_small_enough_for_this_machine(tmp_path: Path) -> None:
     path = tmp_path / "large.npz"
     np.savez(
@@ -141,6 +150,7 @@ def test_large_images_are_made_small_enough_for_this_machine(tmp_path: Path) -> 
     hurried = ["--set=sketch.n_frequencies=8", "--set=sketch.n_hidden_frequencies=8"]
     told = dpgen("plan", "--data", path, "--epsilon", "3", "--device", "cpu", *hurried)
     assert "chosen: --size 32, as 96x96 takes too long here" in told.stderr
+    assert "the same as: pge --set mode=sketch --size 32" in told.stderr
     assert "20 records of 3x32x32" in told.stdout
 
 

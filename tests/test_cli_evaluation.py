@@ -118,6 +118,23 @@ def test_a_reference_that_names_no_classes_has_those_of_the_sets(
     assert_refused(wrong, "classes must be what the npz data state, got 12")
 
 
+def test_a_reference_of_deep_grey_is_seen_through_the_declared_window(
+    sets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    images = real_digits(40)
+    for i, (pixels, label) in enumerate(zip(images.pixels, images.labels, strict=True)):
+        folder = tmp_path / "deep" / str(int(label))
+        folder.mkdir(parents=True, exist_ok=True)
+        deep = ((pixels[0] + 1) * 2047.5).round().numpy().astype(np.uint16)
+        Image.fromarray(deep).save(folder / f"{i}.png")
+    plain = ["--reference", tmp_path / "deep", "--features", "none", "--network", "logistic", "-q"]
+    assert_refused(dpgen("evaluate", sets[0], *plain), "--value-range LOW,HIGH")
+    told = run_evaluate(sets[0], *plain, "--value-range", "0,4095").stdout
+    row = next(line for line in told.splitlines() if line.startswith("accuracy, logistic"))
+    # These very digits were learned from; through a window of 0..65535 all would be black.
+    assert float(row.replace("%", "").split()[-1]) > 80
+
+
 def test_copies_show_beside_the_records_they_copy(
     sets: tuple[Path, Path], fast: list[object], tmp_path: Path
 ) -> None:
@@ -174,7 +191,9 @@ def test_what_cannot_be_compared_is_refused_in_one_line(
     assert_refused(dpgen("evaluate", tmp_path / "one", *fast), "n_synthetic must be at least 2")
     large = Images(real_digits(30).pixels.repeat(1, 1, 2, 2), real_digits(30).labels)
     write_images([large], tmp_path / "large", format="npz", n_images=30, class_names=NAMES)
-    assert_refused(dpgen("evaluate", tmp_path / "large", *fast), "(1, 8, 8)", "(1, 16, 16)")
+    assert_refused(dpgen("evaluate", tmp_path / "large", *fast), "1x8x8", "1x16x16", "--size 16")
+    told = run_evaluate(tmp_path / "large", *DIGITS, "--size", 16, "--features", "none").stdout
+    assert "Against 360 real images" in told
     assert_refused(
         dpgen("evaluate", sets[0], "--reference", "digits", "--network", "vgg", "-q"),
         "network must be one of", "'vgg'",

@@ -26,6 +26,10 @@ from dpgen.commands.options import quiet_option
 @click.option("--size", type=int, metavar="PIXELS")
 @click.option("--channels", type=click.Choice(["1", "3"]))
 @click.option(
+    "--value-range", metavar="LOW,HIGH",
+    help="Black and white of a reference of floats or of grey deeper than 8 bits, as for train.",
+)  # fmt: skip
+@click.option(
     "--classes", metavar="N or NAME,NAME",
     help="The classes of sets or a reference with labels that name none; a reference that names "
     "none has those of the first set.",
@@ -84,7 +88,7 @@ from dpgen.commands.options import quiet_option
 @quiet_option
 def evaluate(
     sets: tuple[Path, ...], reference: str, json_file: Path | None, channels: str | None,
-    classes: str | None, quiet: bool, **given: Any,  # noqa: ANN401
+    value_range: str | None, classes: str | None, quiet: bool, **given: Any,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """FID and its kin against real images, and the accuracy on them of classifiers that were
     trained on synthetic images only; several sets side by side.
@@ -94,6 +98,7 @@ def evaluate(
     """
     from accelerate import PartialState
 
+    from dpgen.commands.inputs import parse_value_range
     from dpgen.evaluation.evaluate import scores
     from dpgen.images.classes import parse_classes
 
@@ -102,7 +107,10 @@ def evaluate(
             raise ValueError(f"{option} {file}: there is no folder {file.absolute().parent}")
     number = int(channels) if channels else None
     named = None if classes is None else parse_classes(classes)
-    found = scores(sets, reference, channels=number, classes=named, show=not quiet, **given)
+    found = scores(
+        sets, reference, channels=number, value_range=parse_value_range(value_range),
+        classes=named, show=not quiet, **given,
+    )  # fmt: skip
     if not PartialState().is_main_process:
         return
     for name, one in found.sets.items():

@@ -56,13 +56,15 @@ def chosen(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         size = advised_size(facts.shape, gpu=gpu)
         if size is not None:
             wide = f"{facts.shape[1]}x{facts.shape[2]}"
-            click.echo(f"chosen: --size {size}, as {wide} takes too long here", err=True)
+            why = f"as {wide} takes too long here: resized, and cropped to the centre square"
+            click.echo(f"chosen: --size {size}, {why}; name another --size to keep more", err=True)
             given = {**given, "size": size}
             facts = open_data(given).facts
     advice = advised(facts, given["epsilon"], gpu=gpu)
     for line in advice.reasons:
         click.echo(f"chosen: {line}", err=True)
-    click.echo(f"the same as: {advice.command}", err=True)
+    sized = "" if given["size"] is None else f" --size {given['size']}"
+    click.echo(f"the same as: {advice.command}{sized}", err=True)
     settings = tuple(f"{name}={value}" for name, value in advice.settings.items())
     return advice.method, {**given, "assignments": (*settings, *given["assignments"])}
 
@@ -90,7 +92,7 @@ def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
             split=given["split"],
             size=given["size"],
             channels=int(given["channels"]) if given["channels"] else None,
-            value_range=_value_range(given["value_range"]),
+            value_range=parse_value_range(given["value_range"]),
             classes=None if given["classes"] is None else parse_classes(given["classes"]),
             facts=facts,
             adjacency=given["adjacency"],
@@ -115,14 +117,15 @@ def reading_choices(given: dict[str, Any]) -> dict[str, Any]:
         "split": given["split"],
         "size": given["size"],
         "channels": int(given["channels"]) if given["channels"] else None,
-        "value_range": _value_range(given["value_range"]),
+        "value_range": parse_value_range(given["value_range"]),
         "classes": None if given["classes"] is None else parse_classes(given["classes"]),
         "else_classes": None if facts is None else facts.class_names,
         "unit": given["unit"],
     }
 
 
-def _value_range(text: str | None) -> tuple[float, float] | None:
+def parse_value_range(text: str | None) -> tuple[float, float] | None:
+    """Reads LOW,HIGH; None of None."""
     if text is None:
         return None
     try:

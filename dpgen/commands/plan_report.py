@@ -37,6 +37,19 @@ class PlanReport:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    @property
+    def _drowned(self) -> bool:
+        """Whether in every stage one coordinate of the noise exceeds the sum of all records.
+
+        A release of noise multiplier z sums r n records, each at most the bound C long, under noise
+        of standard deviation z C; k such releases average it to z / sqrt(k).
+        """
+        leaves = [leaf for stage in self.stages for leaf in stage["events"]]
+        return bool(leaves) and all(
+            leaf["noise_multiplier"] > self.facts.n_records * leaf["rate"] * leaf["steps"] ** 0.5
+            for leaf in leaves
+        )
+
     def text(self) -> str:
         f = self.facts
         lines = [
@@ -55,6 +68,12 @@ class PlanReport:
                     f"{stage['label']:14}{leaf['steps']:>9}{leaf['rate']:>9.4g}"
                     f"{leaf['noise_multiplier']:>15.5g}"
                 )
+        if self._drowned:
+            lines += [
+                "",
+                "the noise of every stage is greater than all records together can weigh, and "
+                "nothing would be learned: take a greater epsilon or delta",
+            ]
         r = self.rehearsal
         lines += [
             "",

@@ -34,6 +34,7 @@ def scores(
     split: str = "test",
     size: int | None = None,
     channels: int | None = None,
+    value_range: tuple[float, float] | None = None,
     classes: Classes | None = None,
     networks: Sequence[str] = ("cnn",),
     seeds: int = 1,
@@ -50,6 +51,7 @@ def scores(
         sets: what `dpgen sample` wrote, or any images in a format that dpgen reads.
         reference: `digits` or a path; the real images.
         split: which of them.
+        value_range: (low, high), black and white of a reference of floats or of deep grey.
         classes: how many, or their names, of a set or a reference with labels that does not say; a
             reference that does not say has those of the first set.
         networks: classifiers whose accuracy is measured.
@@ -77,7 +79,7 @@ def scores(
     def records(split: str) -> RecordSource:
         return open_source(
             reference, split=split, size=size, channels=channels,  # type: ignore[arg-type]
-            classes=classes, else_classes=named,
+            value_range=value_range, classes=classes, else_classes=named,
         )  # fmt: skip
 
     source = records(split)
@@ -160,7 +162,15 @@ def _copied(
 
 
 def _synthetic(path: str, made: Source, reference: Source) -> Images:
-    """A set whose labels mean what the reference's mean."""
+    """A set of the reference's shape, whose labels mean what the reference's mean."""
+    if made.shape != reference.shape:
+        (depth, height, width), real = made.shape, reference.shape
+        cure = f"--size {height} --channels {depth} brings the reference to it"
+        raise ValueError(
+            f"the images of {path} are {depth}x{height}x{width}, those of the reference "
+            f"{real[0]}x{real[1]}x{real[2]}"
+            + (f": {cure}" if height == width else ": resize one of them first")
+        )
     if made.class_names != reference.class_names:
         raise ValueError(
             f"the classes of {path} are {', '.join(made.class_names)}, those of the reference "

@@ -10,6 +10,8 @@ __all__ = ["FidelityProtocol"]
 Split = Literal["train", "test", "all"]
 MAX_SEED = 2**32 - 2  # NumPy takes 32 bits, and one more than it is used, too
 KID_SUBSET_SIZE = 1000  # of Binkowski et al. and of torch-fidelity
+N_SCORE_PARTS = 10  # of torch-fidelity
+FILLED_IN = ("n_synthetic", "n_reference", "n_score_parts", "kid_subset_size")  # where None
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,11 @@ class FidelityProtocol:
         n_synthetic, n_reference: images of each side, drawn by the seed; None: all of them.
         n_neighbour_images: precision, recall, density and coverage compare this many images of each
             side at most, and equally many of both.
-        n_score_parts: parts whose inception scores are averaged.
+        n_score_parts: parts whose inception scores are averaged; None: 10, or as many as have two
+            images each.
         n_kid_subsets: pairs of subsets whose KIDs are averaged.
-        kid_subset_size: images of each; None: 1000, or all of the smaller side if it has fewer.
+        kid_subset_size: images of each; None: 1000, or half of the smaller side if that is fewer,
+            as subsets that share most of their images differ less than fresh images would.
         n_neighbours_precision: k of precision and recall.
         n_neighbours_density: k of density and coverage.
         seed: of all choices of images; 2020 is torch-fidelity's.
@@ -35,7 +39,7 @@ class FidelityProtocol:
     n_synthetic: int | None = None
     n_reference: int | None = None
     n_neighbour_images: int = 10_000
-    n_score_parts: int = 10
+    n_score_parts: int | None = None
     n_kid_subsets: int = 100
     kid_subset_size: int | None = None
     n_neighbours_precision: int = 3
@@ -61,7 +65,7 @@ class FidelityProtocol:
         }
         for name, smallest in least.items():
             value = getattr(self, name)
-            if value is None and name in ("n_synthetic", "n_reference", "kid_subset_size"):
+            if value is None and name in FILLED_IN:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
                 raise ValueError(
@@ -93,7 +97,8 @@ class FidelityProtocol:
             n_synthetic=ours,
             n_reference=real,
             n_neighbour_images=min(self.n_neighbour_images, fewest),
-            kid_subset_size=self.kid_subset_size or min(KID_SUBSET_SIZE, fewest),
+            n_score_parts=self.n_score_parts or min(N_SCORE_PARTS, ours // 2),
+            kid_subset_size=self.kid_subset_size or max(2, min(KID_SUBSET_SIZE, fewest // 2)),
         )
         for name, most, what in (
             ("kid_subset_size", fewest, "images of the smaller side"),
@@ -104,6 +109,7 @@ class FidelityProtocol:
             if getattr(found, name) > most:
                 raise ValueError(
                     f"{name} must be at most {most}, the number of {what}, got "
-                    f"{getattr(found, name)}: lower {name} or give more images"
+                    f"{getattr(found, name)}: give more images, or lower {name} of "
+                    "FidelityProtocol in Python"
                 )
         return found

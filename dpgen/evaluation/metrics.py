@@ -52,18 +52,20 @@ def fid(both: ComparedFeatures) -> Value:
 
 def kid(both: ComparedFeatures) -> Value:
     full = both.protocol
-    assert full.kid_subset_size is not None
-    return Value(
-        *kernel_distance(
-            both.synthetic, both.reference.features, n_subsets=full.n_kid_subsets,
-            subset_size=full.kid_subset_size, seed=full.seed,
-        )
-    )  # fmt: skip
+    size, real = full.kid_subset_size, both.reference.features
+    assert size is not None
+    mean, std = kernel_distance(
+        both.synthetic, real, n_subsets=full.n_kid_subsets, subset_size=size, seed=full.seed
+    )
+    # Subsets that are all of both sides are one and the same: they have no spread.
+    return Value(mean, None if size == len(both.synthetic) == len(real) else std)
 
 
 def class_score(both: ComparedFeatures) -> Value:
-    full = both.protocol
-    return Value(*score(both.logits, n_parts=full.n_score_parts, seed=full.seed))
+    n_parts = both.protocol.n_score_parts
+    assert n_parts is not None
+    mean, std = score(both.logits, n_parts=n_parts, seed=both.protocol.seed)
+    return Value(mean, std if n_parts > 1 else None)
 
 
 METRICS: dict[str, Row] = {

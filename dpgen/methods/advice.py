@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from dpgen.images.facts import PublicFacts
 
-# On a CPU a run is to take minutes: 64x64 in grey, 32x32 in colour.
-CPU_NUMBERS, GPU_NUMBERS = 64 * 64, 3 * 128 * 128
+# On a CPU a run is to take minutes: about ten at 32x32 on two cores, about forty at 64x64 in grey.
+CPU_NUMBERS, GPU_NUMBERS = 3 * 32 * 32, 3 * 128 * 128
 SIZES = (128, 64, 32)
 # Per class. Fewer leave the labeller's release too noisy for what it takes from the others.
 LABELLER_RECORDS = 1000

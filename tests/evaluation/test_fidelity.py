@@ -185,6 +185,26 @@ def test_the_defaults_are_those_of_torch_fidelity() -> None:
     assert protocol.seed == DEFAULTS["rng_seed"]
 
 
+@pytest.mark.parametrize("n", [40, 400])
+def test_subsets_of_small_sets_are_smaller_than_the_sets_so_that_kid_has_a_spread(n: int) -> None:
+    protocol = FidelityProtocol(n_kid_subsets=20)
+    assert protocol.resolved(n, n).kid_subset_size == n // 2
+    found = fidelity(noise(n, 0), noise(n, 1), Projection(), protocol)
+    # Of the whole set each time it would be a rounding error, 1e-16.
+    assert found.spreads["kid"] > 1e-6
+
+
+def test_a_mean_over_one_part_or_of_equal_subsets_has_no_spread() -> None:
+    protocol = FidelityProtocol(n_kid_subsets=3, kid_subset_size=40, n_score_parts=1)
+    found = fidelity(noise(40, 0), noise(40, 1), Projection(), protocol)
+    assert {"kid", "score"} <= found.values.keys() and not {"kid", "score"} & found.spreads.keys()
+
+
+def test_parts_of_the_inception_score_have_two_images_where_there_are_few() -> None:
+    parts = [FidelityProtocol().resolved(n, 50).n_score_parts for n in (7, 10, 19, 20, 500)]
+    assert parts == [3, 5, 9, 10, 10]
+
+
 def test_fid_of_two_real_splits_is_its_finite_sample_expectation(
     digits: tuple[Images, Images],
 ) -> None:
@@ -365,7 +385,7 @@ def test_a_result_holds_everything_it_depends_on() -> None:
         "n_neighbour_images": 50,
         "n_score_parts": 10,
         "n_kid_subsets": 100,
-        "kid_subset_size": 50,
+        "kid_subset_size": 25,
         "n_neighbours_precision": 3,
         "n_neighbours_density": 5,
         "seed": 2020,
@@ -399,19 +419,19 @@ def test_what_a_generator_learned_from_makes_a_result_private(
         (60, 1, {}, "n_reference must be at least 2 for a covariance, got 1"),
         (60, 50, {"n_reference": 51}, "n_reference must be at most 50, .* got 51: ask for fewer"),
         (40, 50, {"n_synthetic": 41}, "n_synthetic must be at most 40, .* got 41: ask for fewer"),
-        (60, 50, {"kid_subset_size": 51}, "kid_subset_size must be at most 50, .* got 51: lower"),
-        (9, 50, {"n_score_parts": 10}, "n_score_parts must be at most 9, .* got 10: lower"),
+        (60, 50, {"kid_subset_size": 51}, "kid_subset_size must be at most 50, .* 51: give more"),
+        (9, 50, {"n_score_parts": 10}, "n_score_parts must be at most 9, .* got 10: give more"),
         (
             20,
             30,
             {"n_neighbours_precision": 20},
-            "n_neighbours_precision must be at most 19, .* got 20: lower",
+            "n_neighbours_precision must be at most 19, .* got 20: give more",
         ),
         (
             40,
             30,
             {"n_neighbour_images": 10, "n_neighbours_density": 10},
-            "n_neighbours_density must be at most 9, .* got 10: lower",
+            "n_neighbours_density must be at most 9, .* got 10: give more",
         ),
     ],
 )

@@ -24,6 +24,9 @@ PLAIN = {  # transfer syntaxes that are read
     "1.2.840.10008.1.2.5": "RLE",
 }
 RLE = "1.2.840.10008.1.2.5"
+NEEDED = (  # tags without which there is no telling what the pixels are
+    "Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "PhotometricInterpretation",
+)  # fmt: skip
 GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
@@ -86,7 +89,9 @@ class _Refused(Exception):
 
 def _check(header: Any, name: str, n_packed: int) -> None:  # noqa: ANN401
     """Refuses what is no single image of 8 to 32 bits, before any pixel is decoded."""
-    syntax = header.file_meta.TransferSyntaxUID
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    if syntax is None:
+        raise Damaged("its header does not say how the pixels are stored (TransferSyntaxUID)")
     if syntax not in PLAIN:
         raise _Refused(
             f"is DICOM stored as {syntax.name}, read are {', '.join(PLAIN.values())}: convert it, "
@@ -95,6 +100,9 @@ def _check(header: Any, name: str, n_packed: int) -> None:  # noqa: ANN401
     if "PixelData" not in header:
         kind = getattr(header.get("SOPClassUID"), "name", "DICOM")
         raise _Refused(f"holds no pixels ({kind}): move it away")
+    missing = [tag for tag in NEEDED if header.get(tag) is None]
+    if missing:
+        raise Damaged(f"its header lacks {', '.join(missing)}")
     if str(header.get("BurnedInAnnotation", "")).upper() == "YES":
         raise _Refused(
             "says that text is burnt into its pixels (BurnedInAnnotation), which may name a "

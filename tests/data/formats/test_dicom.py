@@ -128,6 +128,19 @@ def test_what_would_have_to_be_guessed_is_refused_by_name(data: bytes, word: str
         decode_picture(data, "x")
 
 
+@pytest.mark.parametrize(
+    "tag", ["Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "PhotometricInterpretation"]
+)
+def test_a_header_that_lacks_a_tag_is_refused_by_the_name_of_the_tag(tag: str) -> None:
+    with pytest.raises(ValueError, match=f"^x is damaged .* DICOM: its header lacks {tag}$"):
+        decode_picture(made(STORED, **{tag: None}), "x")
+
+
+def test_a_file_of_zeros_behind_the_magic_is_refused_in_words_of_dicom() -> None:
+    with pytest.raises(ValueError, match=r"does not say how .* stored \(TransferSyntaxUID\)$"):
+        decode_picture(bytes(128) + b"DICM" + bytes(200), "x")
+
+
 def test_a_compression_is_refused_by_its_name() -> None:
     data = made(np.zeros((4, 4), np.uint8))
     file = pydicom.dcmread(io.BytesIO(data))

@@ -68,10 +68,7 @@ class Budget:
     delta: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.epsilon) and self.epsilon > 0):
-            raise ValueError(f"epsilon must be a number greater than 0, got {self.epsilon}")
-        if not 0 < self.delta < 1:
-            raise ValueError(f"delta must lie in (0, 1), got {self.delta}")
+        check_ranges(self.epsilon, self.delta)
 
     @classmethod
     def for_records(cls, epsilon: float, delta: float | None, n_records: int) -> Self:
@@ -96,7 +93,23 @@ class Budget:
             )
 
 
+def check_ranges(epsilon: float, delta: float | None) -> None:
+    """Refuses an epsilon or a delta that is no budget of any data set, however many records it has.
+
+    Args:
+        delta: ``None`` is left to `default_delta`.
+
+    Raises:
+        ValueError: epsilon is not a finite number above 0, or delta does not lie in (0, 1).
+    """
+    if not (math.isfinite(epsilon) and epsilon > 0):
+        raise ValueError(f"epsilon must be a number greater than 0, got {epsilon}")
+    if delta is not None and not 0 < delta < 1:
+        raise ValueError(f"delta must lie in (0, 1), got {delta}")
+
+
 def default_delta(n_records: int) -> float:
+    """Returns the delta that is taken where none is given: min(1e-5, 1 / (10 n_records))."""
     return min(1e-5, 1 / (10 * n_records))
 
 

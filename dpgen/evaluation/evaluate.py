@@ -52,10 +52,10 @@ def scores(
         split: which of them.
         classes: how many, or their names, of a set or a reference with labels that does not say; a
             reference that does not say has those of the first set.
-        networks: classifiers whose accuracy is measured.
+        networks: classifiers whose accuracy is measured, keys of `utility.NETWORKS`.
         seeds: classifiers of each kind, per set.
-        features: "classifier" (trained on the reference's training split), "inception", or "none"
-            for no fidelity.
+        features: the network that fidelity looks through, a key of `FEATURE_NETWORKS`; "none" for
+            no fidelity.
         cache: folder for the reference's features, which are as private as the reference.
         preview: where to draw a strip a set.
         nearest_to: folder for pictures of samples beside the nearest records of the reference's

@@ -9,7 +9,7 @@ from dpgen.privacy.accounting.accountant import Adjacency, Budget, epsilon_of
 from dpgen.privacy.accounting.calibration import gaussian_mu
 from dpgen.privacy.accounting.events import GaussianLeaf, compose, leaves
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
-from dpgen.privacy.plan import Plan, Stage, split_budget
+from dpgen.privacy.plan import Plan, SpentBudget, Stage, split_budget
 
 Kit = Any  # what conftest.py shares
 
@@ -107,3 +107,23 @@ def test_stages_are_found_by_name_and_names_differ(kit: Kit) -> None:
         p.mechanism("teacher", NoisySum)
     with pytest.raises(ValueError, match="labels must differ"):
         Plan((p.stages[0], p.stages[0]), "add_remove")
+
+
+def test_a_split_on_record_is_repeated_and_never_stretched_to_other_stages() -> None:
+    shares = [0.1, 0.3]
+    releases, sgd = split_budget(BUDGET, "add_remove", shares=shares, rate=0.1, n_steps=20)
+    assert sgd is not None
+    held = SpentBudget(BUDGET.epsilon, BUDGET.delta, (*releases, sgd))
+    again = split_budget(held, "add_remove", shares=shares, rate=0.1, n_steps=20)
+    assert again == (releases, sgd)
+    with pytest.raises(ValueError, match="3 releases are planned and 2 were charged"):
+        split_budget(held, "add_remove", shares=[0.1, 0.1, 0.2], rate=0.1, n_steps=20)
+    with pytest.raises(ValueError):
+        split_budget(held, "add_remove", shares=[0.1, 0.4], rate=0.1, n_steps=20)
+
+
+def test_a_split_on_record_without_dp_sgd_is_repeated() -> None:
+    releases, _ = split_budget(BUDGET, "add_remove", shares=[0.5, 0.5], rate=0.1, n_steps=0)
+    held = SpentBudget(BUDGET.epsilon, BUDGET.delta, tuple(releases))
+    again = split_budget(held, "add_remove", shares=[0.5, 0.5], rate=0.1, n_steps=0)
+    assert again == (releases, None)

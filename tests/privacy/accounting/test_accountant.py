@@ -268,6 +268,19 @@ def test_an_event_that_means_nothing_is_refused(change: dict[str, object]) -> No
         event_from_json([row])
 
 
+@pytest.mark.parametrize("rows", [None, {}, "gaussian", 3])
+def test_events_that_are_no_list_are_refused(rows: Any) -> None:  # noqa: ANN401
+    with pytest.raises(UnsupportedEvent, match="events must be a list, got"):
+        event_from_json(rows)
+
+
+def test_doing_nothing_costs_nothing_and_any_other_event_is_refused() -> None:
+    assert leaves(dp_event.NoOpDpEvent()) == []
+    assert epsilon_of(dp_event.NoOpDpEvent(), 1e-5, "add_remove") == 0.0
+    with pytest.raises(UnsupportedEvent, match="no proof in this package covers"):
+        leaves(dp_event.LaplaceDpEvent(1.0))
+
+
 @pytest.mark.parametrize(
     "event",
     [

@@ -124,3 +124,10 @@ def test_a_statement_of_a_person_says_so_in_every_number() -> None:
     check = person["accounting"]["cross_check"]
     assert "classical bound for groups" in check["accountant"]
     assert check["epsilon"] >= guarantee["epsilon"]
+
+
+def test_what_no_curve_bounds_has_no_mu() -> None:
+    """So little noise on a sample that more than the floor is lost for good."""
+    event = GaussianLeaf(0.5, 0.001, 1).event
+    assert epsilon_of(event, DELTA_FLOOR, "add_remove") == math.inf
+    assert mu_of(event, "add_remove") == (math.inf, DELTA_FLOOR)

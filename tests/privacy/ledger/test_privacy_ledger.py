@@ -14,6 +14,7 @@ import pytest
 
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of
 from dpgen.privacy.accounting.events import GaussianLeaf, compose, leaves
+from dpgen.privacy.ledger import ledger_file
 from dpgen.privacy.ledger import privacy_ledger as module
 from dpgen.privacy.ledger.chain import GENESIS, SCHEMA, LedgerError, chain, check_chain, parse_lines
 from dpgen.privacy.ledger.charges import Charge, charged_event, has_unverified, n_runs, plan_hash
@@ -293,6 +294,48 @@ def test_a_ledger_that_lost_its_head_or_itself_is_refused(path: Path, cheap: Non
     path.unlink()
     with pytest.raises(LedgerError, match="truncated or rolled back"):
         reopen(path)
+
+
+def test_a_ledger_that_begins_with_another_line_than_open_is_refused(
+    path: Path, cheap: None
+) -> None:
+    """Chained anew with a head that fits: its first line would say the limit and the relation."""
+    reopen(path).charge("one", [charge()])
+    after = reopen(path).lines()[1:]
+    bodies = [{k: v for k, v in line.items() if k not in ("hash", "prev")} for line in after]
+    lines = chain(bodies, GENESIS)
+    path.write_text("".join(canonical(line) + "\n" for line in lines))
+    head = {"lines": len(lines), "hash": lines[-1]["hash"]}
+    path.with_name(path.name + ".head").write_text(canonical(head))
+    with pytest.raises(LedgerError, match="does not begin with an open line"):
+        reopen(path)
+
+
+def test_a_charge_that_no_ledger_could_be_read_with_again_is_refused_and_writes_nothing(
+    path: Path, cheap: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = reopen(path)
+    ledger.charge("one", [charge()])
+    before = path.read_bytes()
+    monkeypatch.setattr(ledger_file, "LEDGER_BYTES", len(before) + 10)
+    with pytest.raises(LedgerError, match="must have at most"):
+        ledger.charge("two", [charge()])
+    assert path.read_bytes() == before and reopen(path).lines() == ledger.lines()
+
+
+def test_nothing_is_noted_in_a_ledger_that_is_not_there(path: Path) -> None:
+    with pytest.raises(LedgerError, match="is missing"):
+        reopen(path).note({"kind": "asked", "run": "one"}, lambda _: True)
+    assert not path.exists()
+
+
+def test_the_same_files_are_noted_once_and_others_after_them(path: Path, cheap: None) -> None:
+    ledger = reopen(path)
+    ledger.charge("one", [charge()])
+    for files in ({"a": "1"}, {"a": "1"}, {"a": "2"}, {"a": "1"}):
+        ledger.released("one", files)
+    noted = [line["files"] for line in ledger.lines() if line["kind"] == "released"]
+    assert noted == [{"a": "1"}, {"a": "2"}, {"a": "1"}]
 
 
 def test_a_torn_last_line_is_written_over_wherever_it_was_torn(path: Path, cheap: None) -> None:

@@ -17,7 +17,7 @@ from dpgen.privacy.statements.certificate import (
     statement_bytes,
     tree_hash,
 )
-from dpgen.privacy.statements.mixture import account_of, mixed
+from dpgen.privacy.statements.mixture import _worst, account_of, mixed
 from dpgen.privacy.verification.verify import verify
 from dpgen.storage.canonical import digest
 
@@ -183,3 +183,9 @@ def test_a_mixture_is_verified_and_every_forgery_of_it_is_seen(part: Any, tmp_pa
     for name, forged in forgeries.items():
         assert not holds(written(tmp_path / "c", forged)), name
     assert holds(written(tmp_path / "c", cheaper))
+
+
+def test_what_is_not_known_of_one_data_set_is_not_known_of_the_mixture() -> None:
+    assert _worst([1.0, 3.0, 2.0]) == 3.0
+    assert _worst([1.0, "infinity", 2.0]) == "infinity"
+    assert _worst([1.0, None, "infinity"]) is None

@@ -31,7 +31,7 @@ N_COLUMNS = 5  # images of a class in a cell's picture
 
 
 def opened(settings: BenchmarkSettings) -> PrivateDataset:
-    """The records that the cells learn from."""
+    """Opens the records that the cells learn from."""
     return open_images(
         settings.data,
         size=settings.size,
@@ -46,7 +46,8 @@ def opened(settings: BenchmarkSettings) -> PrivateDataset:
 def untrained(
     settings: BenchmarkSettings, entry: Entry, epsilon: float, facts: PublicFacts
 ) -> PrivateGenerator:
-    """A method with its settings and a budget; refuses what it would only refuse later."""
+    """Makes a method with its settings and a budget, and checks everything that `fit` would refuse.
+    """
     budget = Budget.for_records(epsilon, settings.delta, facts.n_records)
     kind = find(entry.method)
     generator: PrivateGenerator = kind(
@@ -109,7 +110,9 @@ def judged(
     settings: BenchmarkSettings, folder: Path, images: Images, data: PrivateDataset,
     *, seed: int, networks: tuple[str, ...],
 ) -> Evaluation:  # fmt: skip
-    """A set of images against the reference split; classifiers of it, on the real test split."""
+    """Compares a set of images with the reference split, and tests classifiers that learned from it
+    on the real test split.
+    """
     accelerator, n_classes = Accelerator(), data.facts.n_classes
     weights = None if settings.inception_weights is None else Path(settings.inception_weights)
     network = feature_network(
@@ -131,8 +134,9 @@ def judged(
 
 
 def ceiling(settings: BenchmarkSettings, folder: Path, data: PrivateDataset) -> dict[str, float]:
-    """The same metrics of real images: accuracy of the training split, everything else of the split
-    that is not the reference. No generator does better, but for luck; privacy it has none.
+    """Measures the same metrics of real images: accuracy of the training split, everything else of
+    the split that is not the reference. A bound, up to chance, for every generator; real images
+    have no privacy.
     """
     other: Split = "test" if settings.reference == "train" else "train"
     train = evaluate(
@@ -147,7 +151,7 @@ def ceiling(settings: BenchmarkSettings, folder: Path, data: PrivateDataset) -> 
 
 
 def real(settings: BenchmarkSettings, split: Split) -> Images:
-    """Real images, read without any privacy: what comes of them is covered by no epsilon."""
+    """Reads real images, without any privacy: what comes of them is covered by no epsilon."""
     return read_images(
         settings.data, split=split, size=settings.size, channels=settings.channels,
         classes=settings.classes,

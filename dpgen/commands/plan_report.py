@@ -76,7 +76,7 @@ class ClaimReport:
 def plan_report(
     generator: PrivateGenerator, facts: PublicFacts, hardware: Hardware
 ) -> PlanReport | ClaimReport:
-    """The plan of a generator whose settings are resolved; reads nothing private."""
+    """Makes the plan of a generator whose settings are resolved; reads nothing private."""
     plan = generator.promise(facts)
     if isinstance(plan, Claim):
         return ClaimReport(plan, facts)

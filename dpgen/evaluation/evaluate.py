@@ -117,8 +117,8 @@ def scores(
 
 
 def learned_from(path: Path, source: Source, split: str) -> bool:
-    """Whether a set's generator learned from these very records, as far as its privacy statement
-    and this installation's ledgers tell.
+    """Returns whether a set's generator learned from these very records, as far as its privacy
+    statement and this installation's ledgers tell.
     """
     files = [path / name for name in ("privacy.json", "notice.json")]
     held = next((file for file in files if file.is_file()), None)
@@ -140,7 +140,7 @@ def _copied(
     sets: Mapping[str, Images], learned: Images, held_out: Images, network: FeatureNetwork,
     folder: Path, accelerator: Accelerator, show: bool,
 ) -> dict[str, Copying]:  # fmt: skip
-    """How near each set comes to the training records; draws a picture a set."""
+    """Measures how near each set comes to the training records; draws a picture a set."""
 
     def of(images: Images, label: str) -> Tensor:
         pixels = to_uint8(images.pixels)
@@ -160,7 +160,7 @@ def _copied(
 
 
 def _synthetic(path: str, made: Source, reference: Source) -> Images:
-    """A set whose labels mean what the reference's mean."""
+    """Reads a set whose labels mean what the reference's mean."""
     if made.class_names != reference.class_names:
         raise ValueError(
             f"the classes of {path} are {', '.join(made.class_names)}, those of the reference "

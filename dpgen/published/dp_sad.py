@@ -83,7 +83,7 @@ def claim(settings: PaperSettings, facts: PublicFacts, budget: Budget) -> Claim:
 
 
 def query_mu(settings: PaperSettings, noise_multiplier: float) -> float:
-    """Sensitivity over noise of all steps together: each moves by 2 C sqrt(B)."""
+    """Computes sensitivity over noise of all steps together: each moves by 2 C sqrt(B)."""
     return 2 * math.sqrt(settings.batch * settings.n_steps) / noise_multiplier
 
 
@@ -191,7 +191,7 @@ def _start(
 
 
 def clip_rows(gradients: Tensor, clip_norm: float) -> Tensor:
-    """Each row (B, *S) scaled to norm at most ``clip_norm``, float64; zero where not finite."""
+    """Scales each row (B, *S) to norm at most ``clip_norm``, float64; zero where not finite."""
     rows = gradients.double()
     factors = clip_factors(rows.flatten(1).norm(dim=1), clip_norm)
     factors = factors.reshape(-1, *[1] * (rows.ndim - 1))

@@ -95,7 +95,7 @@ def distil(
     accelerator: Accelerator,
     show: bool,
 ) -> Denoiser:
-    """The student. Resumes from its checkpoint to the very weights of an uninterrupted run.
+    """Trains the student. Resumes from its checkpoint to the very weights of an uninterrupted run.
 
     Args:
         teacher: released weights; left as it is.
@@ -197,7 +197,9 @@ def adversarial_step(
 
 
 def side_by_side(teacher: Tensor, student: Tensor, swap: Tensor) -> Tensor:
-    """C(x_t, x_s) along the channels, (B, 2 C, H, W); C(x_s, x_t) where ``swap`` (B,) is True."""
+    """Returns C(x_t, x_s) along the channels, (B, 2 C, H, W); C(x_s, x_t) where ``swap`` (B,) is
+    True.
+    """
     swap = swap[:, None, None, None]
     first, second = torch.where(swap, student, teacher), torch.where(swap, teacher, student)
     return torch.cat([first, second], dim=1)

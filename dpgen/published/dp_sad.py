@@ -159,9 +159,9 @@ def _distil(
         if s.student_input == "real":
             loss = loss + (x0 - output).square().flatten(1).mean(1)
         if s.adversarial_weight > 0:
-            judged = partial(discriminator, sigma=sigma, labels=y)
+            logits_of = partial(discriminator, sigma=sigma, labels=y)
             loss = loss + s.adversarial_weight * adversarial_step(
-                judged, discriminator_adam, x_t, output, swap, reduction="none"
+                logits_of, discriminator_adam, x_t, output, swap, reduction="none"
             )
         (by_output,) = torch.autograd.grad(loss.sum(), output)
         clipped = clip_rows(by_output, s.clip_norm)

@@ -37,6 +37,7 @@ from dpgen.networks.ema import EMA
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of, round_up
 from dpgen.privacy.accounting.calibration import calibrate
 from dpgen.privacy.accounting.events import GaussianLeaf
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.mechanisms.clipping import clip_factors
 from dpgen.privacy.mechanisms.noise import NoiseSource
 from dpgen.privacy.statements.notice import Claim, gaussian_worst_case, unbounded
@@ -64,16 +65,15 @@ def claim(settings: PaperSettings, facts: PublicFacts, budget: Budget) -> Claim:
     worth.
     """
     s, rate = settings, settings.batch / facts.n_records
-    multiplier = calibrate(
-        lambda x: GaussianLeaf(rate, x, s.n_steps).event, budget, facts.adjacency
-    )
+    relation = Relation(facts.adjacency, 1)  # the paper counts records, whoever's they are
+    multiplier = calibrate(lambda x: GaussianLeaf(rate, x, s.n_steps).event, budget, relation)
     claimed = GaussianLeaf(rate, multiplier, s.n_steps).event
     worst = unbounded(budget.delta)
     if s.student_input == "noise":
         worst = gaussian_worst_case(query_mu(s, multiplier), budget.delta)
     return Claim(
         mechanism=MECHANISM,
-        claimed_epsilon=round_up(epsilon_of(claimed, budget.delta, facts.adjacency)),
+        claimed_epsilon=round_up(epsilon_of(claimed, budget.delta, relation)),
         claimed_by=CLAIMED_BY,
         worst_case=worst,
         reason=REASONS[s.student_input],

@@ -118,7 +118,7 @@ def accountant_of(event: DpEvent) -> str:
     return ACCOUNTANT if _samples(tuple(leaves(event))) else CLOSED_FORM
 
 
-def epsilon_of(event: DpEvent, delta: float, relation: Adjacency | Relation) -> float:
+def epsilon_of(event: DpEvent, delta: float, relation: Relation) -> float:
     """The epsilon that ``event`` spends at ``delta``: an upper bound.
 
     To 1e-12 where nothing is sampled. Else to about 0.1 %: the discretisation interval starts at
@@ -131,10 +131,10 @@ def epsilon_of(event: DpEvent, delta: float, relation: Adjacency | Relation) -> 
 
 
 def settled(
-    event: DpEvent, delta: float, relation: Adjacency | Relation
+    event: DpEvent, delta: float, relation: Relation
 ) -> tuple[float, float]:
     """Returns `epsilon_of`, and the coarsest interval that is within 0.1 % of it."""
-    question = tuple(leaves(event)), delta, Relation.of(relation)
+    question = tuple(leaves(event)), delta, relation
     best, coarse = _epsilon(*question, INTERVALS[0]), INTERVALS[0]
     if not _samples(question[0]) or best >= 20:  # what the first interval adds is nothing there
         return best, COARSE if 200 <= best < math.inf else coarse
@@ -150,23 +150,23 @@ def settled(
 
 
 def coarse_epsilon(
-    event: DpEvent, delta: float, relation: Adjacency | Relation, interval: float
+    event: DpEvent, delta: float, relation: Relation, interval: float
 ) -> float:
     """An upper bound on epsilon, at one interval."""
-    return _epsilon(tuple(leaves(event)), delta, Relation.of(relation), interval)
+    return _epsilon(tuple(leaves(event)), delta, relation, interval)
 
 
-def delta_of(event: DpEvent, epsilon: float, relation: Adjacency | Relation) -> float:
+def delta_of(event: DpEvent, epsilon: float, relation: Relation) -> float:
     """The delta that ``event`` spends at ``epsilon``: an upper bound (interval 1e-4)."""
-    curve = _curve(tuple(leaves(event)), Relation.of(relation), INTERVALS[1])
+    curve = _curve(tuple(leaves(event)), relation, INTERVALS[1])
     return 1.0 if curve is None else float(curve.get_delta_for_epsilon(epsilon))
 
 
-def curve_of(event: DpEvent, relation: Adjacency | Relation) -> Curve | None:
+def curve_of(event: DpEvent, relation: Relation) -> Curve | None:
     """Returns all of delta(epsilon), an upper bound, at an interval that loses half a percent at
     most; None where nothing is bounded.
     """
-    question = tuple(leaves(event)), Relation.of(relation)
+    question = tuple(leaves(event)), relation
     curve = _curve(*question, INTERVALS[0])
     # At an epsilon of 1 the first interval loses half a percent, and less at larger ones.
     if curve is None or curve.get_epsilon_for_delta(1e-5) >= 2:

@@ -21,6 +21,7 @@ from dpgen.privacy.ledger.charges import Charge, charged_event, has_unverified, 
 from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded, PrivacyLedger
 from dpgen.storage.canonical import canonical, digest
 from dpgen.storage.durable import held_alone, replace_durably
+from tests.relations import ADD_REMOVE
 
 # Names that are no ASCII, and hold what Python takes for the end of a line.
 NAMES = ["\u00e9t\u00e9", "a\u2028b\x85c"]
@@ -72,13 +73,13 @@ def test_what_is_spent_is_the_price_of_everything_ever_charged(path: Path) -> No
     ledger.charge("one", [charge("a", 8.0, 4), charge("b", 6.0, 1)])
     ledger.charge("two", [charge("a", 8.0, 4)])
     whole = [GaussianLeaf(1.0, 8.0, 8).event, GaussianLeaf(1.0, 6.0, 1).event]
-    expected = epsilon_of(compose(whole), 1e-5, "add_remove")
+    expected = epsilon_of(compose(whole), 1e-5, ADD_REMOVE)
     assert reopen(path).spent() == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_limit_is_the_last_charge_that_fits_and_refusing_writes_nothing(path: Path) -> None:
     """At the limit passes, above it nothing is written: the check is on the total, at its delta."""
-    price = epsilon_of(GaussianLeaf(1.0, 8.0, 8).event, 1e-5, "add_remove")
+    price = epsilon_of(GaussianLeaf(1.0, 8.0, 8).event, 1e-5, ADD_REMOVE)
     ledger = reopen(path, Budget(price, 1e-5))
     ledger.charge("one", [charge()])
     ledger.charge("two", [charge()])
@@ -93,7 +94,7 @@ def test_the_limit_is_the_last_charge_that_fits_and_refusing_writes_nothing(path
 
 
 def test_a_limit_at_a_smaller_delta_holds_less(path: Path) -> None:
-    price = epsilon_of(charge().event, 1e-5, "add_remove")
+    price = epsilon_of(charge().event, 1e-5, ADD_REMOVE)
     with pytest.raises(BudgetExceeded):
         reopen(path, Budget(price * 1.05, 1e-7)).charge("run", [charge()])
 

@@ -20,6 +20,7 @@ from dpgen.privacy.statements.certificate import (
 from dpgen.privacy.statements.mixture import _worst, account_of, mixed
 from dpgen.privacy.verification.verify import verify
 from dpgen.storage.canonical import digest
+from tests.relations import ADD_REMOVE, REPLACE_ONE
 
 Kit = Any  # what conftest.py shares
 
@@ -43,7 +44,7 @@ def part(kit: Kit, tmp_path: Path) -> Any:  # noqa: ANN401
     return make
 
 
-def price(*multipliers: float, relation: Any = "add_remove") -> float:  # noqa: ANN401
+def price(*multipliers: float, relation: Relation = ADD_REMOVE) -> float:  # noqa: ANN401
     event = compose(GaussianLeaf(1.0, x, 1).event for x in multipliers)
     return round_up(epsilon_of(event, DELTA, relation))
 
@@ -97,7 +98,7 @@ def test_replaced_records_may_move_so_a_declaration_is_refused(part: Any) -> Non
     with pytest.raises(ValueError, match="worth something under add_remove only"):
         mixture(*parts, disjoint=True)
     made = mixture(*parts)
-    assert made["guarantee"]["epsilon"] == price(6.0, 6.0, relation="replace_one")
+    assert made["guarantee"]["epsilon"] == price(6.0, 6.0, relation=REPLACE_ONE)
 
 
 def test_persons_compose_and_are_never_mixed_with_records(part: Any) -> None:  # noqa: ANN401

@@ -231,6 +231,26 @@ def test_a_bad_argument_is_refused_in_one_line_and_nothing_is_written(
     assert tree(tmp_path) == before
 
 
+@pytest.mark.parametrize("command", ["plan", "train"])
+@pytest.mark.parametrize("method", [[], ["dp-sad"]])
+@pytest.mark.parametrize(
+    ("epsilon", "delta", "word"),
+    [("0", "1e-5", "epsilon must be a number"), ("1", "1", "delta must lie in (0, 1), got 1")],
+)
+def test_a_budget_of_no_data_set_is_refused_before_any_data_are_opened(
+    command: str, method: list[str], epsilon: str, delta: str, word: str, tmp_path: Path
+) -> None:
+    out = ["--out", tmp_path / "out"] if command == "train" else []
+    typed = ["--epsilon", epsilon, "--delta", delta, "--data", tmp_path / "absent"]
+    assert_refused(dpgen(command, *method, *typed, *out), word)
+
+
+def test_an_unverified_mode_is_refused_before_any_data_are_opened(tmp_path: Path) -> None:
+    typed = ["train", "dp-sad", *BUDGET, "--set", "mode=paper", "--data", tmp_path / "absent"]
+    result = dpgen(*typed, "--out", tmp_path / "out")
+    assert result.exit_code == 1 and "dp-sad/paper has no privacy guarantee" in result.stderr
+
+
 def png(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, "png")

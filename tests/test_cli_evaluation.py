@@ -12,7 +12,11 @@ from PIL import Image
 
 from dpgen.data.export import write_images
 from dpgen.data.sources import read_images
+from dpgen.evaluation.comparison import Value
+from dpgen.evaluation.feature_networks import FEATURE_NETWORKS
 from dpgen.evaluation.features import classifier_features
+from dpgen.evaluation.metrics import METRICS, Row
+from dpgen.evaluation.utility import NETWORKS
 from dpgen.images.images import Images
 from tests.test_cli import Result, assert_refused, dpgen
 
@@ -196,13 +200,23 @@ def test_what_cannot_be_compared_is_refused_in_one_line(
     assert "Against 360 real images" in told
     assert_refused(
         dpgen("evaluate", sets[0], "--reference", "digits", "--network", "vgg", "-q"),
-        "network must be one of", "'vgg'",
+        "'vgg' is not one of logistic, mlp, ", "--network",
     )  # fmt: skip
     (tmp_path / "weights.pth").write_bytes(b"no weights")
     inception = ["--features", "inception", "--inception-weights", tmp_path / "weights.pth"]
     assert_refused(dpgen("evaluate", sets[0], *fast, *inception), "must have SHA-256", "got")
     missing = ["--features", "inception", "--inception-weights", tmp_path / "no.pth"]
     assert_refused(dpgen("evaluate", sets[0], *fast, *missing), "must be a file")
+
+
+def test_the_help_of_evaluate_names_what_the_tables_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METRICS, "toy", Row("a toy", "low", of_images=lambda _: Value(0.0)))
+    monkeypatch.setitem(FEATURE_NETWORKS, "other", FEATURE_NETWORKS["inception"])
+    monkeypatch.setitem(NETWORKS, "linear", NETWORKS["logistic"])
+    said = dpgen("evaluate", "--help").stdout
+    assert all(f"{name} " in said for name in METRICS)
+    assert f"[{'|'.join(NETWORKS)}]" in said and f"[{'|'.join(FEATURE_NETWORKS)}|none]" in said
+    assert "Metrics of pixels and labels:\n  toy  a toy: low is better" in said
 
 
 def test_a_benchmark_runs_once_shares_the_teacher_and_shows_what_it_found(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpgen.benchmark.cell import opened
+from dpgen.benchmark.cell import open_records
 from dpgen.benchmark.schedule import BenchmarkSettings
 from dpgen.data.opening import open_images
 from dpgen.methods.dpdm import DPDM
@@ -82,7 +82,7 @@ def test_a_benchmark_charges_what_it_shares_where_it_is_told_to(
     )
 
     def compare(settings: BenchmarkSettings, *_: object, **__: object) -> None:
-        data = opened(settings)
+        data = open_records(settings)
         data.open_ledger(Budget(0.5, 1e-3), tmp_path)
         event = GaussianLeaf(1.0, 30.0, 1).event
         seen.append(settings.overlap)
@@ -113,7 +113,7 @@ def test_a_declared_version_joins_the_ledger_and_the_table_says_what_is_shared(
     grown = [*TRAIN, "--data", archive(tmp_path / "two.npz", 0, 42), "--ledger", charged.path]
     assert dpgen(*grown, "--out", tmp_path / "grown", "--yes").exit_code == 130
     other = [*TRAIN, "--data", archive(tmp_path / "three.npz", 30, 50), "--overlap", "separate"]
-    done = dpgen(*other, "--out", tmp_path / "other")
+    done = dpgen(*other, "--out", tmp_path / "other", "--yes")
     assert done.exit_code == 130 and "; not charged there" in done.stderr
     shown = dpgen("ledger", "--ledger", charged.path).stdout
     assert "42 different images marked, 12 of them also in " in shown

@@ -112,7 +112,7 @@ def _replayed(
 def _games(
     plan: Plan, facts: PublicFacts, delta: float, seed: int, show: bool
 ) -> Iterator[Finding]:
-    """Both games on every stage's own mechanism, with canaries in the white box."""
+    """Plays both games on every stage's own mechanism, with canaries in the white box."""
     adjacency = facts.adjacency
     with progress_bar("two worlds", 2 * N_RUNS * len(plan.stages), show=show) as advance:
         for stage in plan.stages:
@@ -142,7 +142,7 @@ def _games(
 
 
 def _n_steps(stage: Stage) -> int | None:
-    """How many steps of DP-SGD a game takes; None for a stage that has no steps."""
+    """Returns how many steps of DP-SGD a game takes; None for a stage that has no steps."""
     if not isinstance(stage.mechanism, NoisySGD):
         return None
     affordable = math.ceil(MOST_GRADIENTS / (stage.mechanism.rate * N_CANARIES))
@@ -156,7 +156,7 @@ def _curve(title: str, worlds: TwoWorld) -> Curve:
 def _label_canaries(
     generator: PrivateGenerator, plan: Plan, facts: PublicFacts, m: int, seed: int, show: bool
 ) -> Finding:
-    """The one-run game on the whole of `fit`, with the settings of the run and its plan."""
+    """Plays the one-run game on the whole of `fit`, with the settings of the run and its plan."""
     kind: Callable[..., PrivateGenerator] = type(generator)
 
     def make() -> PrivateGenerator:

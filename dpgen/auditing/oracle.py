@@ -42,8 +42,8 @@ class Oracle:
 
 
 def oracle(mechanism: NoisySGD | NoisySum, *, seed: int = 0) -> Oracle:
-    """How far each record of a library moves the first release's sum, alone and among others, in
-    micro-batches of one, of a few and of all.
+    """Measures how far each record of a library moves the first release's sum, alone and among
+    others, in micro-batches of one, of a few and of all.
     """
     return Oracle(
         {
@@ -116,7 +116,9 @@ class _Bare(KeyedNoise):
         return np.arange(n, dtype=np.int64)
 
     def heard(self) -> Tensor:
-        """All sums in a row; infinite where there was none: a release that is left out tells."""
+        """Returns all sums in one vector; infinity where there was none, so that a release that was
+        left out is seen.
+        """
         nothing = torch.tensor([math.inf])
         return torch.cat([self.before.get(name, nothing).reshape(-1) for name in SHAPES])
 
@@ -155,14 +157,18 @@ class _SentGradient:
 def _sum_before_noise(
     mechanism: NoisySGD | NoisySum, sent: Tensor, micro_batch: int
 ) -> Tensor:
-    """What the first release adds up before its noise, for records that send in these, (D,)."""
+    """Returns what the first release adds up before its noise, for records that send in these,
+    (D,).
+    """
     if isinstance(mechanism, NoisySGD):
         return _sum_of_step(mechanism, sent, micro_batch)
     return _sum_of_release(mechanism, sent, micro_batch)
 
 
 def _sum_of_release(mechanism: NoisySum, sent: Tensor, micro_batch: int) -> Tensor:
-    """What a release adds up before its noise, for records that send in these, (D,) float64."""
+    """Returns what a release adds up before its noise, for records that send in these, (D,)
+    float64.
+    """
     noise = _Bare()
     told = replace(mechanism, statistic=_Sent(mechanism.statistic.bound))
     told.release(_Told(sent), noise, micro_batch=micro_batch)
@@ -170,7 +176,8 @@ def _sum_of_release(mechanism: NoisySum, sent: Tensor, micro_batch: int) -> Tens
 
 
 def _sum_of_step(mechanism: NoisySGD, gradients: Tensor, micro_batch: int) -> Tensor:
-    """What a step adds up before its noise, for records with these gradients, (D,) float64."""
+    """Returns what a step adds up before its noise, for records with these gradients, (D,) float64.
+    """
     parameters = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
     noise = _Bare()
     step = next(

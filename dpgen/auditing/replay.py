@@ -138,7 +138,9 @@ def record(
     make: Callable[[], Audited], facts: PublicFacts, seed: int = 0,
     hardware: Any = None,  # noqa: ANN401
 ) -> World:  # fmt: skip
-    """The run that neighbours are compared with: honest stand-ins, keys and noise of its own."""
+    """Records the run that neighbours are compared with: honest stand-ins, keys and noise of its
+    own.
+    """
     return _lived(make, neighbours(facts, seed)[0], facts, World(), seed, hardware)
 
 
@@ -146,8 +148,8 @@ def _lived(
     make: Callable[[], Audited], source: StandIns, facts: PublicFacts, world: World, seed: int,
     hardware: Any,  # noqa: ANN401
 ) -> World:  # fmt: skip
-    """A run in a folder that is lost: of its files all but those with a random name or a date, and
-    what it said.
+    """Runs in a folder that is deleted afterwards: of its files, returns all but those with a
+    random name or a date, and what it said.
     """
     said = io.StringIO()
     with tempfile.TemporaryDirectory() as place, redirect_stdout(said), redirect_stderr(said):
@@ -167,8 +169,9 @@ def _lived(
 
 
 def _movements(one: World, other: World, stages: Mapping[str, Stage]) -> dict[str, float]:
-    """By stage, the farthest that one world's sums lie from the other's, all tensors of a release
-    taken together, in units of the bound; infinite where the noise is not the one that is priced.
+    """Returns, by stage, the largest distance between the sums of the two worlds, all tensors of a
+    release taken together, in units of the bound; infinity where the noise is not the one that is
+    priced.
     """
     squares: dict[tuple[str, int], float] = dict.fromkeys(
         ((plan, release) for plan, release, _ in {**one.before, **other.before}), 0.0

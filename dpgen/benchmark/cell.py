@@ -30,8 +30,8 @@ from dpgen.settings import from_dict
 N_COLUMNS = 5  # images of a class in a cell's picture
 
 
-def opened(settings: BenchmarkSettings) -> PrivateDataset:
-    """The records that the cells learn from."""
+def open_records(settings: BenchmarkSettings) -> PrivateDataset:
+    """Opens the records that the cells learn from."""
     return open_images(
         settings.data,
         size=settings.size,
@@ -43,10 +43,11 @@ def opened(settings: BenchmarkSettings) -> PrivateDataset:
     )
 
 
-def untrained(
+def configure(
     settings: BenchmarkSettings, entry: Entry, epsilon: float, facts: PublicFacts
 ) -> PrivateGenerator:
-    """A method with its settings and a budget; refuses what it would only refuse later."""
+    """Makes a method with its settings and a budget, and checks everything that `fit` would refuse.
+    """
     budget = Budget.for_records(epsilon, settings.delta, facts.n_records)
     kind = find(entry.method)
     generator: PrivateGenerator = kind(
@@ -58,12 +59,12 @@ def untrained(
     return generator
 
 
-def do(settings: BenchmarkSettings, cell: Cell, folder: Path) -> dict[str, Any]:
-    """Trains a cell, or goes on where it was stopped; draws its samples and judges them."""
+def run_cell(settings: BenchmarkSettings, cell: Cell, folder: Path) -> dict[str, Any]:
+    """Trains a cell, or resumes it where it was stopped; draws its samples and evaluates them."""
     place, entry = folder / "cells" / cell.name, settings.entry(cell.label)
     place.mkdir(parents=True, exist_ok=True)
-    data, start = opened(settings), time.perf_counter()
-    generator = untrained(settings, entry, cell.epsilon, data.facts)
+    data, start = open_records(settings), time.perf_counter()
+    generator = configure(settings, entry, cell.epsilon, data.facts)
     network, sampler = "model", generator.default_sampler()
     if entry.teacher_of is None:
         generator.fit(data, out=place / "run", seed=cell.seed)
@@ -81,7 +82,7 @@ def do(settings: BenchmarkSettings, cell: Cell, folder: Path) -> dict[str, Any]:
     drawn = time.perf_counter()
     n_classes = data.facts.n_classes
     save_grid(images, place / "grid.png", n_classes=n_classes, n_columns=N_COLUMNS)
-    found = judged(settings, folder, images, data, seed=cell.seed, networks=settings.networks)
+    found = measure(settings, folder, images, data, seed=cell.seed, networks=settings.networks)
     assert found.fidelity is not None
     assert generator.folder is not None
     checks = verify(generator.folder)
@@ -105,24 +106,26 @@ def do(settings: BenchmarkSettings, cell: Cell, folder: Path) -> dict[str, Any]:
     }
 
 
-def judged(
+def measure(
     settings: BenchmarkSettings, folder: Path, images: Images, data: PrivateDataset,
     *, seed: int, networks: tuple[str, ...],
 ) -> Evaluation:  # fmt: skip
-    """A set of images against the reference split; classifiers of it, on the real test split."""
+    """Compares a set of images with the reference split, and tests classifiers that learned from it
+    on the real test split.
+    """
     accelerator, n_classes = Accelerator(), data.facts.n_classes
     weights = None if settings.inception_weights is None else Path(settings.inception_weights)
     network = feature_network(
-        settings.features, lambda: real(settings, "train"), n_classes,
+        settings.features, lambda: read_real(settings, "train"), n_classes,
         weights=weights, cache=folder / "features", accelerator=accelerator,
     )  # fmt: skip
     closeness = FidelityProtocol(reference_split=settings.reference)  # type: ignore[arg-type]
     return evaluate(
         {"": images},
-        real(settings, settings.reference),  # type: ignore[arg-type]
+        read_real(settings, settings.reference),  # type: ignore[arg-type]
         Protocol(closeness, networks, (seed,)),
         n_classes=n_classes,
-        test=real(settings, "test"),
+        test=read_real(settings, "test"),
         network=network,
         private=not data.public,
         accelerator=accelerator,
@@ -130,24 +133,27 @@ def judged(
     )[""]
 
 
-def ceiling(settings: BenchmarkSettings, folder: Path, data: PrivateDataset) -> dict[str, float]:
-    """The same metrics of real images: accuracy of the training split, everything else of the split
-    that is not the reference. No generator does better, but for luck; privacy it has none.
+def real_data_ceiling(
+    settings: BenchmarkSettings, folder: Path, data: PrivateDataset
+) -> dict[str, float]:
+    """Measures the same metrics of real images: accuracy of the training split, everything else of
+    the split that is not the reference. A bound, up to chance, for every generator; real images
+    have no privacy.
     """
     other: Split = "test" if settings.reference == "train" else "train"
     train = evaluate(
-        {"": real(settings, "train")},
-        real(settings, "test"),
+        {"": read_real(settings, "train")},
+        read_real(settings, "test"),
         Protocol(networks=settings.networks),
         n_classes=data.facts.n_classes,
         accelerator=Accelerator(),
     )[""]
-    close = judged(settings, folder, real(settings, other), data, seed=0, networks=())
+    close = measure(settings, folder, read_real(settings, other), data, seed=0, networks=())
     return {name: e.mean for name, e in (train.metrics | close.metrics).items()}
 
 
-def real(settings: BenchmarkSettings, split: Split) -> Images:
-    """Real images, read without any privacy: what comes of them is covered by no epsilon."""
+def read_real(settings: BenchmarkSettings, split: Split) -> Images:
+    """Reads real images, without any privacy: what comes of them is covered by no epsilon."""
     return read_images(
         settings.data, split=split, size=settings.size, channels=settings.channels,
         classes=settings.classes,

@@ -38,7 +38,7 @@ def compare(
     Args:
         jobs: cells at a time, each in a process of its own with its share of the cores.
     """
-    data = cell.opened(settings)
+    data = cell.open_records(settings)
     facts = data.facts
     recipes = {network: asdict(UtilityProtocol.of(network)) for network in settings.networks}
     methods = [_described(settings, entry, facts) for entry in settings.entries]
@@ -92,7 +92,7 @@ def compare(
 
     with _alone(out):
         references = _references(settings, out, data) if settings.ceiling else {}
-        benchmark.run(settings, out, cell.do, jobs=jobs, show=show, finished=written)
+        benchmark.run(settings, out, cell.run_cell, jobs=jobs, show=show, finished=written)
         return written(benchmark.held(settings, out))
 
 
@@ -110,7 +110,7 @@ def _references(settings: BenchmarkSettings, out: Path, data: PrivateDataset) ->
     """Measures, once, what real images reach."""
     path = out / "real.json"
     if not path.exists():
-        found = cell.ceiling(settings, out, data)
+        found = cell.real_data_ceiling(settings, out, data)
         replace_durably(path, json.dumps(found, indent=1).encode())
     found = read_json(path, finite=False)
     if not isinstance(found, dict) or not all(isinstance(v, int | float) for v in found.values()):
@@ -124,12 +124,12 @@ def _described(
     """A method as the report names it; refuses settings and budgets before any cell is trained."""
     shown: dict[str, Any] = {}
     for epsilon in settings.epsilons:
-        generator = cell.untrained(settings, entry, epsilon, facts)
+        generator = cell.configure(settings, entry, epsilon, facts)
         shown = asdict(generator.settings)
         if entry.teacher_of is None:
             generator.plan(facts)
         else:
-            trained = cell.untrained(settings, settings.entry(entry.teacher_of), epsilon, facts)
+            trained = cell.configure(settings, settings.entry(entry.teacher_of), epsilon, facts)
             theirs = asdict(trained.settings)
             taken = [name for name in shown if name in theirs and name != "mode"]
             if unused := [name for name in taken if name in entry.settings]:

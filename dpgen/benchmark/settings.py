@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+from dpgen.evaluation.feature_networks import FEATURE_NETWORKS
+from dpgen.evaluation.utility import FAST, NETWORKS
 from dpgen.privacy.ledger.shared_ledger import OverlapRule
 from dpgen.settings import from_dict
 from dpgen.storage.canonical import digest
 from dpgen.storage.files import read_toml
 
-FEATURES = ("classifier", "inception")
 MOST_CELLS = 10_000
 
 
@@ -52,10 +53,11 @@ class BenchmarkSettings:
             refuse, charge or separate.
         adjacency: what neighbouring data sets differ by.
         size, channels, classes: resize, convert and name the classes, as for `dpgen train`.
-        features: "classifier" or "inception", of FID and its kin.
+        features: the network that fidelity looks through, a key of `FEATURE_NETWORKS`.
         reference: split that FID and its kin compare with; "train" is what is published, and what a
             generator may have copied.
-        networks: classifiers whose accuracy on the test split is measured.
+        networks: classifiers whose accuracy on the test split is measured, keys of
+            `utility.NETWORKS`.
         ceiling: whether real training images are judged, too: it reads them without any privacy.
         selection: how the methods' settings were chosen, for the report.
         inception_weights: file of the weights; ``None``: torch hub's copy.
@@ -76,7 +78,7 @@ class BenchmarkSettings:
     classes: int | tuple[str, ...] | None = None
     features: str = "classifier"
     reference: str = "test"
-    networks: tuple[str, ...] = ("logistic", "mlp", "cnn")
+    networks: tuple[str, ...] = FAST
     ceiling: bool = False
     selection: str = ""
     inception_weights: str | None = None
@@ -102,8 +104,12 @@ class BenchmarkSettings:
         for name in ("seeds", "n_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.features not in FEATURES:
-            raise ValueError(f"features must be {' or '.join(FEATURES)}, got {self.features!r}")
+        if self.features not in FEATURE_NETWORKS:
+            names = " or ".join(FEATURE_NETWORKS)
+            raise ValueError(f"features must be {names}, got {self.features!r}")
+        if unknown := [name for name in self.networks if name not in NETWORKS]:
+            names = ", ".join(NETWORKS)
+            raise ValueError(f"networks must be among {names}, got {unknown[0]!r}")
         if self.overlap not in get_args(OverlapRule):
             rules = ", ".join(get_args(OverlapRule))
             raise ValueError(f"overlap must be one of {rules}, got {self.overlap!r}")

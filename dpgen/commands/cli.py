@@ -67,7 +67,7 @@ def _note(
 
 
 def one_line(text: str) -> str:
-    """A text in which nothing moves the cursor: names of files may hold any character."""
+    """Returns a text in which nothing moves the cursor: names of files may hold any character."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -81,7 +81,7 @@ _INPUT_ERRORS = (
 
 
 def _outcome(error: BaseException) -> tuple[int, str]:
-    """The exit status of an error, and the line that says it."""
+    """Returns the exit status of an error, and the line that says it."""
     if isinstance(error, _INPUT_ERRORS):
         from dpgen.privacy.statements.notice import UnverifiedClaim
 

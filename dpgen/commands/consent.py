@@ -58,7 +58,8 @@ def _somebody_is_there() -> bool:
 
 
 def _is_charged(data: Any, out: Path) -> bool:  # noqa: ANN401
-    """Whether ``out`` holds a finished run, or one that was charged: it costs nothing more."""
+    """Returns whether ``out`` holds a finished run, or one that was charged: it costs nothing more.
+    """
     from dpgen.runs.folder import RunFolder
 
     if any((out / name).exists() for name in ("privacy.json", "notice.json")):
@@ -69,7 +70,9 @@ def _is_charged(data: Any, out: Path) -> bool:  # noqa: ANN401
 
 
 def _is_refused(data: Any, plan: Any) -> bool:  # noqa: ANN401
-    """Whether the ledger refuses the run: `fit` will say so, and no rehearsal is needed to know."""
+    """Returns whether the ledger refuses the run: `fit` will say so, and no rehearsal is needed to
+    know.
+    """
     from dpgen.privacy.ledger.charges import has_unverified
 
     return (
@@ -78,7 +81,7 @@ def _is_refused(data: Any, plan: Any) -> bool:  # noqa: ANN401
 
 
 def _after(data: Any, plan: Any) -> float:  # noqa: ANN401
-    """The epsilon that the data set will have spent, at the delta of its ledger."""
+    """Returns the epsilon that the data set will have spent, at the delta of its ledger."""
     from dpgen.privacy.accounting.accountant import epsilon_of
     from dpgen.privacy.accounting.events import compose
     from dpgen.privacy.ledger.charges import charged_event, limit_of, relation_of

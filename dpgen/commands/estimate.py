@@ -10,7 +10,7 @@ BUSY = 0.75  # of the processors
 
 
 def estimate(rehearsal: Rehearsal) -> str:
-    """One line on time, memory and the machine."""
+    """Writes one line on time, memory and the machine."""
     busy, n = load()
     told = f"about {duration(rehearsal.seconds)} and {rehearsal.memory_bytes / GIB:.1f} GiB"
     if rehearsal.device == "GPU":

@@ -3,15 +3,45 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dpgen.commands.options import quiet_option
+from dpgen.commands.options import OneOf, quiet_option
 
 
-@click.command()
+def _features() -> Iterable[str]:
+    from dpgen.evaluation.feature_networks import FEATURE_NETWORKS
+
+    return (*FEATURE_NETWORKS, "none")
+
+
+def _classifiers() -> Iterable[str]:
+    from dpgen.evaluation.utility import NETWORKS
+
+    return NETWORKS
+
+
+class _Evaluate(click.Command):
+    """Lists the metrics below the help, from their table."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from dpgen.evaluation.metrics import METRICS
+
+        for of_features, words in ((True, "features"), (False, "pixels and labels")):
+            rows = [
+                (name, f"{row.title}: {row.better} is better")
+                for name, row in METRICS.items()
+                if (row.of_features is not None) == of_features
+            ]
+            if rows:
+                with formatter.section(f"Metrics of {words}"):
+                    formatter.write_dl(rows)
+
+
+@click.command(cls=_Evaluate)
 @click.argument("sets", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--reference", required=True, metavar="DATA", help="Real images to test on: `digits` or a path."
@@ -37,10 +67,11 @@ from dpgen.commands.options import quiet_option
 @click.option(
     "--network",
     "networks",
+    type=OneOf(_classifiers),
     multiple=True,
     default=["cnn"],
     show_default=True,
-    help="Classifier whose accuracy is measured: logistic, mlp, cnn, resnet, wide-resnet. Repeat.",
+    help="Classifier whose accuracy is measured. Repeat.",
 )
 @click.option(
     "--seeds",
@@ -51,11 +82,11 @@ from dpgen.commands.options import quiet_option
 )
 @click.option(
     "--features",
-    type=click.Choice(["classifier", "inception", "none"]),
+    type=OneOf(_features),
     default="classifier",
     show_default=True,
-    help="What FID, KID, precision and recall look through: a classifier trained on the "
-    "reference's training split, Inception, or nothing.",
+    help="The network that metrics of features look through; `classifier` is one trained on the "
+    "reference's training split, `none` measures none of them.",
 )
 @click.option(
     "--inception-weights",

@@ -1,29 +1,30 @@
-"""From what was typed to a generator, its data and its hardware."""
+"""Turns what was typed into a method's settings, its budget, its data and its hardware."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def configured(method: str, given: dict[str, Any]) -> tuple[Any, Any]:
-    """The generator with its settings, and the stated facts (None without a facts file)."""
+def configured(method: str, given: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Returns the class of the method, its settings, and the stated facts (None without a facts
+    file). No data are opened: the budget, whose delta depends on the number of records, is not
+    made yet, but epsilon and delta are refused here where no number of records allows them.
+    """
     from dpgen.images.classes import check_declared, parse_classes
     from dpgen.images.images import PublicFacts
     from dpgen.methods import find
-    from dpgen.privacy.accounting.accountant import Budget
+    from dpgen.privacy.accounting.accountant import check_ranges
     from dpgen.settings import assign, from_dict, parse_assignment
     from dpgen.storage.files import read_toml
 
+    check_ranges(given["epsilon"], given["delta"])
     kind = find(method)
     values: dict[str, Any] = {}
     if given["config"] is not None:
         values = read_toml(given["config"])
     for text in given["assignments"]:
         assign(values, *parse_assignment(text))
-    # Checks both numbers before any data are opened; `budget_of` takes this one's place as soon as
-    # the number of records is known.
-    budget = Budget.for_records(given["epsilon"], given["delta"], n_records=1)
-    generator = kind(budget=budget, settings=from_dict(kind.Settings, values))
+    settings = from_dict(kind.Settings, values)
     facts = PublicFacts.load(given["facts"]) if given["facts"] is not None else None
     for name in ("adjacency", "max_records_per_unit"):
         if facts is not None and given[name] not in (None, getattr(facts, name)):
@@ -33,22 +34,22 @@ def configured(method: str, given: dict[str, Any]) -> tuple[Any, Any]:
             )
     if facts is not None and given["classes"] is not None:
         check_declared(parse_classes(given["classes"]), facts.class_names, name="the facts")
-    return generator, facts
+    return kind, settings, facts
 
 
 def chosen(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The method for these data, this budget and this machine, with what was given and what goes
-    with it: settings, and a size for large images. Says why, on standard error.
+    """Chooses a method for these data, this budget and this machine. Returns its id, and what was
+    given with the settings of that choice, and a size where images are large. Says why, on standard
+    error.
     """
     import click
     import torch
 
     from dpgen.images.images import PublicFacts
     from dpgen.methods.advice import advised, advised_size
-    from dpgen.privacy.accounting.accountant import Budget
+    from dpgen.privacy.accounting.accountant import check_ranges
 
-    # Refused before data are read.
-    Budget.for_records(given["epsilon"], given["delta"], n_records=1)
+    check_ranges(given["epsilon"], given["delta"])  # refused before data are read
     gpu = given["device"] != "cpu" and torch.cuda.is_available()
     stated = given["facts"] is not None
     facts = PublicFacts.load(given["facts"]) if stated else open_data(given).facts
@@ -70,7 +71,7 @@ def chosen(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def budget_of(given: dict[str, Any], n_records: int) -> Any:  # noqa: ANN401
-    """The budget that was typed, for so many records."""
+    """Returns the budget that was typed, for so many records."""
     from dpgen.privacy.accounting.accountant import Budget
 
     return Budget.for_records(given["epsilon"], given["delta"], n_records)
@@ -108,7 +109,7 @@ def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def reading_choices(given: dict[str, Any]) -> dict[str, Any]:
-    """How the records are to be read, as it was typed, for `dpgen.data.inspection`."""
+    """Returns how the records are to be read, as it was typed, for `dpgen.data.inspection`."""
     from dpgen.images.classes import parse_classes
     from dpgen.images.images import PublicFacts
 

@@ -10,6 +10,7 @@ from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of, round_up
 from dpgen.privacy.accounting.events import event_to_json
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.statements.notice import Claim, sentences
 from dpgen.runs.context import Hardware, Rehearsal
 
@@ -115,7 +116,7 @@ class ClaimReport:
 def plan_report(
     generator: PrivateGenerator, facts: PublicFacts, hardware: Hardware
 ) -> PlanReport | ClaimReport:
-    """The plan of a generator whose settings are resolved; reads nothing private."""
+    """Makes the plan of a generator whose settings are resolved; reads nothing private."""
     plan = generator.promise(facts)
     if isinstance(plan, Claim):
         return ClaimReport(plan, facts)
@@ -128,7 +129,7 @@ def plan_report(
         generator.budget,
         facts,
         round_up(plan.epsilon(generator.budget.delta)),
-        round_up(epsilon_of(plan.event, generator.budget.delta, facts.adjacency)),
+        round_up(epsilon_of(plan.event, generator.budget.delta, Relation(facts.adjacency, 1))),
         stages,
         generator.rehearse(facts, hardware),
         asdict(generator.settings),

@@ -35,7 +35,7 @@ class _Sample(click.Command):
 def _chosen(
     sampler: str | None, steps: int, assignments: tuple[str, ...]
 ) -> SamplerSettings | None:  # fmt: skip
-    """The settings of the sampler that was named; ``None``: the method's own draws."""
+    """Returns the settings of the sampler that was named; ``None``: the method's own draws."""
     from dpgen.generator.sampler_settings import ENDS, SamplerSettings
     from dpgen.settings import assign, parse_assignment
 

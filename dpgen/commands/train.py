@@ -36,10 +36,10 @@ def plan(method: str | None, as_json: bool, **given: Any) -> None:  # noqa: ANN4
     """
     if method is None:
         method, given = chosen(given)
-    generator, facts = configured(method, given)
+    kind, settings, facts = configured(method, given)
     if facts is None or given["unit"] is not None:
         facts = open_data(given).facts
-    generator.budget = budget_of(given, facts.n_records)
+    generator = kind(budget=budget_of(given, facts.n_records), settings=settings)
     generator.settings = generator.resolve(facts)
     from dpgen.commands.plan_report import plan_report
 
@@ -76,10 +76,10 @@ def train(
 
     if method is None:
         method, given = chosen(given)
-    generator, _ = configured(method, given)
-    generator.check_allowed(allow_unverified)
+    kind, settings, _ = configured(method, given)
+    kind.check_mode_allowed(settings.mode, allow_unverified)
     data = open_data({**given, "quiet": quiet})
-    generator.budget = budget_of(given, data.facts.n_records)
+    generator = kind(budget=budget_of(given, data.facts.n_records), settings=settings)
     if not data.public and data.facts.origin != "stated":
         facts = data.facts
         click.echo(

@@ -22,7 +22,6 @@ from torch import Tensor
 from dpgen.data.account import AccountedData
 from dpgen.data.slots import RecordSlots
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.ledger.charges import Charge
 from dpgen.privacy.lineage.descent import Descent
 from dpgen.privacy.lineage.keys import StageKeys
@@ -74,7 +73,7 @@ class PrivateDataset(AccountedData):
         """
         if plan.relation != self.ledger.relation:
             raise ValueError(
-                f"the plan is for {Relation.of(plan.relation).phrase}, the ledger of the data set "
+                f"the plan is for {plan.relation.phrase}, the ledger of the data set "
                 f"for {self.ledger.relation.phrase}"
             )
         self._run = self._unverified = None

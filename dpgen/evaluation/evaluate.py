@@ -54,10 +54,10 @@ def scores(
         value_range: (low, high), black and white of a reference of floats or of deep grey.
         classes: how many, or their names, of a set or a reference with labels that does not say; a
             reference that does not say has those of the first set.
-        networks: classifiers whose accuracy is measured.
+        networks: classifiers whose accuracy is measured, keys of `utility.NETWORKS`.
         seeds: classifiers of each kind, per set.
-        features: "classifier" (trained on the reference's training split), "inception", or "none"
-            for no fidelity.
+        features: the network that fidelity looks through, a key of `FEATURE_NETWORKS`; "none" for
+            no fidelity.
         cache: folder for the reference's features, which are as private as the reference.
         preview: where to draw a strip a set.
         nearest_to: folder for pictures of samples beside the nearest records of the reference's
@@ -119,8 +119,8 @@ def scores(
 
 
 def learned_from(path: Path, source: Source, split: str) -> bool:
-    """Whether a set's generator learned from these very records, as far as its privacy statement
-    and this installation's ledgers tell.
+    """Returns whether a set's generator learned from these very records, as far as its privacy
+    statement and this installation's ledgers tell.
     """
     files = [path / name for name in ("privacy.json", "notice.json")]
     held = next((file for file in files if file.is_file()), None)
@@ -142,7 +142,7 @@ def _copied(
     sets: Mapping[str, Images], learned: Images, held_out: Images, network: FeatureNetwork,
     folder: Path, accelerator: Accelerator, show: bool,
 ) -> dict[str, Copying]:  # fmt: skip
-    """How near each set comes to the training records; draws a picture a set."""
+    """Measures how near each set comes to the training records; draws a picture a set."""
 
     def of(images: Images, label: str) -> Tensor:
         pixels = to_uint8(images.pixels)
@@ -162,7 +162,7 @@ def _copied(
 
 
 def _synthetic(path: str, made: Source, reference: Source) -> Images:
-    """A set of the reference's shape, whose labels mean what the reference's mean."""
+    """Reads a set of the reference's shape, whose labels mean what the reference's mean."""
     if made.shape != reference.shape:
         (depth, height, width), real = made.shape, reference.shape
         cure = f"--size {height} --channels {depth} brings the reference to it"

@@ -1,8 +1,9 @@
-"""The feature networks by their names."""
+"""The table of feature networks: what `--features` may name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -10,6 +11,33 @@ from accelerate import Accelerator
 from dpgen.evaluation.features import FeatureNetwork, classifier_features
 from dpgen.evaluation.inception import inception
 from dpgen.images.images import Images
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a feature network may be made from; the arguments are those of `feature_network`."""
+
+    training: Callable[[], Images]
+    n_classes: int
+    weights: Path | None
+    cache: Path | None
+    accelerator: Accelerator | None
+
+
+def _classifier(of: Needs) -> FeatureNetwork:
+    return classifier_features(
+        of.training(), of.n_classes, cache=of.cache, accelerator=of.accelerator
+    )
+
+
+def _inception(of: Needs) -> FeatureNetwork:
+    return inception(of.weights)
+
+
+FEATURE_NETWORKS: dict[str, Callable[[Needs], FeatureNetwork]] = {
+    "classifier": _classifier,
+    "inception": _inception,
+}
 
 
 def feature_network(
@@ -24,15 +52,13 @@ def feature_network(
     """Returns the network whose features fidelity compares.
 
     Args:
-        name: "inception", or "classifier": a small one of the real training images.
-        training: reads those; not called for Inception.
-        n_classes: theirs.
+        name: a key of `FEATURE_NETWORKS`.
+        training: reads the real training images; only called where a network learns from them.
+        n_classes: the number of their classes.
         weights: file of Inception's weights.
         cache: folder that keeps a trained classifier.
         accelerator: where a classifier is trained, and the processes that need it.
     """
-    if name == "inception":
-        return inception(weights)
-    if name == "classifier":
-        return classifier_features(training(), n_classes, cache=cache, accelerator=accelerator)
-    raise ValueError(f"features must be classifier or inception, got {name!r}")
+    if name not in FEATURE_NETWORKS:
+        raise ValueError(f"features must be {' or '.join(FEATURE_NETWORKS)}, got {name!r}")
+    return FEATURE_NETWORKS[name](Needs(training, n_classes, weights, cache, accelerator))

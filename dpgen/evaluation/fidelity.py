@@ -48,7 +48,9 @@ class Fidelity:
     private: bool
 
     def metrics(self) -> dict[str, float]:
-        """The numbers by name; the names of any network but Inception begin with the network's."""
+        """Returns the numbers by name; the names of any network but Inception begin with the
+        network's.
+        """
         ours = self.network == Inception.name
         names = {
             name: (METRICS[name].inception_name or name) if ours else f"{self.network}_{name}"
@@ -57,7 +59,9 @@ class Fidelity:
         return {names[name]: value for name, value in self.values.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values: the metrics, their spreads, the network, the protocol, whether private."""
+        """Returns JSON values: the metrics, their spreads, the network, the protocol, whether
+        private.
+        """
         return {
             "metrics": self.metrics(),
             **{f"{name}_std": spread for name, spread in self.spreads.items()},
@@ -83,7 +87,7 @@ def fidelity(
     cache: Path | None = None,
     show: bool = False,
 ) -> Fidelity:
-    """How close ``synthetic`` comes to ``reference`` in the features of ``network``.
+    """Measures how close ``synthetic`` comes to ``reference`` in the features of ``network``.
 
     Guarantees: the same numbers for any number of processes, with the cache and without it, on
     processors of one kind; labels are not looked at; leaves torch's global random state as it was.

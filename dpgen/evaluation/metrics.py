@@ -101,7 +101,9 @@ class Estimate:
 
 
 def estimate(values: Iterable[float]) -> Estimate | None:
-    """Mean and standard error, the sample standard deviation over sqrt(n); None of nothing."""
+    """Computes mean and standard error, the sample standard deviation over sqrt(n); None of
+    nothing.
+    """
     kept = tuple(values)
     if not kept:
         return None
@@ -132,7 +134,7 @@ class Metric:
 
     @property
     def better(self) -> str | None:
-        """``"high"``, ``"low"``, or None where the name does not say."""
+        """Returns ``"high"``, ``"low"``, or None where the name does not say."""
         return self._known[1]
 
     @property
@@ -141,11 +143,13 @@ class Metric:
 
     @property
     def percent(self) -> bool:
-        """Whether values are fractions that are written as percentages."""
+        """Returns whether values are fractions that are written as percentages."""
         return self.name.startswith(ACCURACY)
 
     def decimals(self, means: Iterable[float]) -> int:
-        """Digits behind the point: three significant ones of the least mean, from 1 to 4."""
+        """Returns the number of digits behind the point: three significant ones of the least mean,
+        from 1 to 4.
+        """
         least = min((abs(m) for m in means if m), default=1.0)
         return 1 if self.percent else min(4, max(1, 2 - math.floor(math.log10(least))))
 
@@ -153,7 +157,7 @@ class Metric:
         return f"{100 * value if self.percent else value:.{decimals}f}"
 
     def text(self, found: Estimate, decimals: int) -> str:
-        """Mean and standard error, with their unit."""
+        """Writes mean and standard error, with their unit."""
         words = self.number(found.mean, decimals)
         if found.error is not None:
             words += f" ± {self.number(found.error, decimals)}"
@@ -161,7 +165,7 @@ class Metric:
 
 
 def _titles() -> dict[str, tuple[str, str]]:
-    """Title and direction by name in the results, in the order of the table."""
+    """Returns title and direction by name in the results, in the order of the table."""
     found: dict[str, tuple[str, str]] = {}
     for name, row in METRICS.items():
         if row.inception_name is not None:
@@ -171,7 +175,9 @@ def _titles() -> dict[str, tuple[str, str]]:
 
 
 def ordered(names: Iterable[str]) -> tuple[Metric, ...]:
-    """Every name once: FID, accuracies, the rest in the order of `METRICS`, then whatever else."""
+    """Returns every name once: FID, accuracies, the rest in the order of `METRICS`, then whatever
+    else.
+    """
     known = [prefix + stem for prefix in NETWORKS for stem in _titles()]
 
     def rank(name: str) -> tuple[int, int]:
@@ -185,7 +191,8 @@ def ordered(names: Iterable[str]) -> tuple[Metric, ...]:
 
 
 def headlines(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
-    """FID, by Inception where it was measured, and accuracy, of a CNN where it was measured."""
+    """Picks FID, by Inception where it was measured, and accuracy, of a CNN where it was measured.
+    """
     names = {m.name: m for m in metrics}
     fid = [n for n in FID if n in names]
     accuracy = [n for n in FIRST_ACCURACY if n in names]

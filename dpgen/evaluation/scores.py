@@ -26,7 +26,7 @@ class SetScores:
         return self.evaluation.metrics
 
     def weakest(self, class_names: Sequence[str]) -> str:
-        """The class that the first network's first seed knows least."""
+        """Names the class that the first network's first seed knows least."""
         first = next(iter(self.evaluation.utilities.values()))[0]
         share, k = min((p, k) for k, p in enumerate(first.per_class) if p is not None)
         return f"{class_names[k]} ({100 * share:.0f} %)"
@@ -65,7 +65,7 @@ class Scores:
         }
 
     def text(self) -> str:
-        """A row a metric, the sets side by side, and the protocol below."""
+        """Writes a row a metric, the sets side by side, and the protocol below."""
         names = list(self.sets)
         sizes = (f"{s.evaluation.n_images:,}" for s in self.sets.values())
         rows = [["", *names], ["images", *sizes]]

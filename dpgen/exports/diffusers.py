@@ -61,8 +61,8 @@ def write(model: Model, folder: Path) -> None:
 
 
 def _scheduler(model: Model) -> Any:  # noqa: ANN401
-    """The stock scheduler whose steps are those of the model; ``None``: there is none, and another
-    one beside the network would draw other images from it.
+    """Returns the stock scheduler whose steps are those of the model; ``None``: there is none, and
+    another one beside the network would draw other images from it.
     """
     from diffusers import EDMEulerScheduler
 
@@ -82,7 +82,7 @@ def _scheduler(model: Model) -> Any:  # noqa: ANN401
 
 
 def _stated(model: Model) -> dict[str, str]:
-    """What the weights say of their privacy: texts, as safetensors holds them."""
+    """Returns what the weights say of their privacy: texts, as safetensors holds them."""
     content = model.document.content
     if not isinstance(model.document, Certificate):
         return {"privacy": WARNING, "notice_sha256": content["sha256"]}

@@ -45,7 +45,7 @@ class Model:
 def model_of(
     generator: Fitted, network: str = "model", sampler: Sampler | None = None
 ) -> Model:
-    """The model of a fitted generator, as `dpgen sample` draws from it.
+    """Returns the model of a fitted generator, as `dpgen sample` draws from it.
 
     Args:
         network: which of the released networks.
@@ -77,7 +77,7 @@ def model_of(
 
 
 def _transport(sampler: Sampler | None) -> Transport | None:
-    """The transport of a sampler that draws no noise on its way; ``None`` for any other."""
+    """Returns the transport of a sampler that draws no noise on its way; ``None`` for any other."""
     if not isinstance(sampler, Annealed) or sampler.kernel is not None:
         return None
     if isinstance(sampler.transport, DDIM) and sampler.transport.eta == 0:

@@ -36,7 +36,7 @@ EXPORTS: Mapping[str, Row] = {
 
 
 def writer(target: str) -> WriteFn:
-    """The writer of a target, a key of `EXPORTS`."""
+    """Returns the writer of a target, a key of `EXPORTS`."""
     module, name = EXPORTS[target].home.split(":")
     found: WriteFn = getattr(importlib.import_module(module), name)
     return found

@@ -127,9 +127,14 @@ class PrivateGenerator(Fitted):
 
     def check_allowed(self, allow_unverified: bool) -> None:
         """Raises UnverifiedClaim when the mode has no guarantee and that was not allowed."""
-        if not (self.certified or allow_unverified):
+        self.check_mode_allowed(self.settings.mode, allow_unverified)
+
+    @classmethod
+    def check_mode_allowed(cls, mode: str, allow_unverified: bool) -> None:
+        """As `check_allowed`, of a mode by its name: before there are data and a budget."""
+        if mode in cls.unverified_modes and not allow_unverified:
             raise UnverifiedClaim(
-                f"{self.mechanism_id} has no privacy guarantee, its published claim is not "
+                f"{cls.id}/{mode} has no privacy guarantee, its published claim is not "
                 "verified: --allow-unverified (allow_unverified=True) runs it all the same, for "
                 "study, and writes a notice instead of a certificate"
             )

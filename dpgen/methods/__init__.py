@@ -53,12 +53,13 @@ METHODS = {
 
 
 def find(method: str) -> type[Any]:
-    """The class of a method id. Raises ValueError naming the nearest known id."""
+    """Returns the class of a method id. Raises ValueError naming the nearest known id."""
     return _imported(_method(method).home)
 
 
 def find_settings(method: str) -> type[Any]:
-    """The class of the settings of a method id, which knows the plan; imported without torch.
+    """Returns the class of the settings of a method id, which knows the plan; imported without
+    torch.
 
     Raises ValueError naming the nearest known id.
     """

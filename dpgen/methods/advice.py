@@ -32,13 +32,13 @@ class Advice:
 
     @property
     def command(self) -> str:
-        """The method and its settings as they are typed."""
+        """Writes the method and its settings as they are typed."""
         return " ".join([self.method, *(f"--set {k}={v}" for k, v in self.settings.items())])
 
 
 def advised(facts: PublicFacts, epsilon: float, *, gpu: bool) -> Advice:
-    """A method and its settings, from public facts, the budget and the kind of machine alone: the
-    same on a resume.
+    """Chooses a method and its settings, from public facts, the budget and the kind of machine
+    alone: the same on a resume.
 
     Source: the accuracies in README.md and `assets/`; for large colour data sets on a GPU the
     published numbers in `dpgen/report/published.toml`.
@@ -71,7 +71,8 @@ def advised(facts: PublicFacts, epsilon: float, *, gpu: bool) -> Advice:
 
 
 def advised_size(shape: tuple[int, int, int], *, gpu: bool) -> int | None:
-    """The side of the square that images of this shape are resized to; None: as they are."""
+    """Returns the side of the square that images of this shape are resized to; None: as they are.
+    """
     channels, height, width = shape
     most = GPU_NUMBERS if gpu else CPU_NUMBERS
     if channels * height * width <= most:

@@ -12,7 +12,7 @@ from dp_accounting.dp_event import DpEvent
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of, round_up
 from dpgen.privacy.accounting.calibration import calibrate, gaussian_mu
 from dpgen.privacy.accounting.events import GaussianLeaf, compose
-from dpgen.privacy.accounting.relation import Adjacency, Relation
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.ledger.charges import Charge, plan_hash
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 
@@ -45,13 +45,11 @@ class Plan:
     """
 
     stages: tuple[Stage, ...]
-    relation: Adjacency | Relation
+    relation: Relation
 
     def __post_init__(self) -> None:
-        relation = Relation.of(self.relation)
-        m = relation.max_records_per_unit
+        m = self.relation.max_records_per_unit
         stages = tuple(replace(stage, max_records_per_unit=m) for stage in self.stages)
-        object.__setattr__(self, "relation", relation)
         object.__setattr__(self, "stages", stages)
         labels = [stage.label for stage in self.stages]
         if len(set(labels)) != len(labels):
@@ -88,7 +86,7 @@ class SpentBudget(Budget):
 
 def split_budget(
     budget: Budget,
-    relation: Adjacency | Relation,
+    relation: Relation,
     *,
     shares: Sequence[float],
     rate: float,
@@ -121,7 +119,6 @@ def split_budget(
     def priced(scale: float) -> list[DpEvent]:
         return [GaussianLeaf(1.0, multiplier, 1).event for multiplier in releases(scale)]
 
-    relation = Relation.of(relation)
     if total >= 1 - 1e-9:
         if isinstance(budget, SpentBudget):
             return _recorded(budget, shares, None), None

@@ -37,6 +37,7 @@ from dpgen.networks.ema import EMA
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of, round_up
 from dpgen.privacy.accounting.calibration import calibrate
 from dpgen.privacy.accounting.events import GaussianLeaf
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.mechanisms.clipping import clip_factors
 from dpgen.privacy.mechanisms.noise import NoiseSource
 from dpgen.privacy.statements.notice import Claim, gaussian_worst_case, unbounded
@@ -64,16 +65,15 @@ def claim(settings: PaperSettings, facts: PublicFacts, budget: Budget) -> Claim:
     worth.
     """
     s, rate = settings, settings.batch / facts.n_records
-    multiplier = calibrate(
-        lambda x: GaussianLeaf(rate, x, s.n_steps).event, budget, facts.adjacency
-    )
+    relation = Relation(facts.adjacency, 1)  # the paper counts records, whoever's they are
+    multiplier = calibrate(lambda x: GaussianLeaf(rate, x, s.n_steps).event, budget, relation)
     claimed = GaussianLeaf(rate, multiplier, s.n_steps).event
     worst = unbounded(budget.delta)
     if s.student_input == "noise":
         worst = gaussian_worst_case(query_mu(s, multiplier), budget.delta)
     return Claim(
         mechanism=MECHANISM,
-        claimed_epsilon=round_up(epsilon_of(claimed, budget.delta, facts.adjacency)),
+        claimed_epsilon=round_up(epsilon_of(claimed, budget.delta, relation)),
         claimed_by=CLAIMED_BY,
         worst_case=worst,
         reason=REASONS[s.student_input],
@@ -83,7 +83,7 @@ def claim(settings: PaperSettings, facts: PublicFacts, budget: Budget) -> Claim:
 
 
 def query_mu(settings: PaperSettings, noise_multiplier: float) -> float:
-    """Sensitivity over noise of all steps together: each moves by 2 C sqrt(B)."""
+    """Computes sensitivity over noise of all steps together: each moves by 2 C sqrt(B)."""
     return 2 * math.sqrt(settings.batch * settings.n_steps) / noise_multiplier
 
 
@@ -159,9 +159,9 @@ def _distil(
         if s.student_input == "real":
             loss = loss + (x0 - output).square().flatten(1).mean(1)
         if s.adversarial_weight > 0:
-            judged = partial(discriminator, sigma=sigma, labels=y)
+            logits_of = partial(discriminator, sigma=sigma, labels=y)
             loss = loss + s.adversarial_weight * adversarial_step(
-                judged, discriminator_adam, x_t, output, swap, reduction="none"
+                logits_of, discriminator_adam, x_t, output, swap, reduction="none"
             )
         (by_output,) = torch.autograd.grad(loss.sum(), output)
         clipped = clip_rows(by_output, s.clip_norm)
@@ -191,7 +191,7 @@ def _start(
 
 
 def clip_rows(gradients: Tensor, clip_norm: float) -> Tensor:
-    """Each row (B, *S) scaled to norm at most ``clip_norm``, float64; zero where not finite."""
+    """Scales each row (B, *S) to norm at most ``clip_norm``, float64; zero where not finite."""
     rows = gradients.double()
     factors = clip_factors(rows.flatten(1).norm(dim=1), clip_norm)
     factors = factors.reshape(-1, *[1] * (rows.ndim - 1))

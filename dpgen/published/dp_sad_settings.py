@@ -67,7 +67,7 @@ class PaperSettings:
 
     @property
     def ladder(self) -> Tensor:
-        """The noise levels of r, all positive."""
+        """Returns the noise levels of r, all positive."""
         from samplers import Karras
 
         levels = Karras(self.n_levels, sigma_min=self.sigma_min, sigma_max=self.sigma_max)

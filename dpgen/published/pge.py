@@ -44,7 +44,7 @@ REASON = (
 
 
 def claim(settings: PaperSettings, facts: PublicFacts, budget: Budget) -> Claim:
-    """The budget, which randomised response claims to keep; and the truth."""
+    """States the budget, which randomised response claims to keep; and the truth."""
     return Claim(
         mechanism=MECHANISM,
         claimed_epsilon=budget.epsilon,

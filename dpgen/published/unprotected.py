@@ -40,8 +40,8 @@ class Schedule(NamedTuple):
 
 
 def untrained(preset: str | None, facts: PublicFacts, seed: int) -> Denoiser:
-    """A network before it has learned anything, from public randomness; without a preset, of the
-    size for the shape.
+    """Makes a network before it has learned anything, from public randomness; without a preset, of
+    the size for the shape.
     """
     size = preset_for(preset, facts)
     with torch.random.fork_rng():
@@ -50,7 +50,7 @@ def untrained(preset: str | None, facts: PublicFacts, seed: int) -> Denoiser:
 
 
 def read_all(records: Records) -> Images:
-    """Every record with a label among the declared classes, in memory."""
+    """Reads every record with a label among the declared classes into memory."""
     pixels, labels, valid = records.read(np.arange(records.n_slots))
     if not valid.any():
         raise ValueError("no record has a label among the declared classes")

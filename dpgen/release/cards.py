@@ -37,7 +37,7 @@ assert {*WRITERS, NAME} == set(CARDS)
 
 
 def cards_of(folder: Path, words: ReleaseFile | None = None) -> dict[str, bytes]:
-    """The pages of a set by name, from the certificate or notice that lies in ``folder``.
+    """Makes the pages of a set by name, from the certificate or notice that lies in ``folder``.
 
     Args:
         words: what the curator says; ``None`` says nothing.

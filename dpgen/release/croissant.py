@@ -68,7 +68,7 @@ CONTEXT: dict[str, Any] = {
 
 
 def croissant(subject: Subject) -> str:
-    """The description in JSON-LD."""
+    """Writes the description in JSON-LD."""
     return json.dumps(_metadata(subject), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -123,7 +123,7 @@ def _provenance(subject: Subject) -> dict[str, Any]:
 
 
 def _properties(subject: Subject) -> list[dict[str, Any]]:
-    """The parameters of the guarantee, for which Croissant has no field of its own."""
+    """Returns the parameters of the guarantee, for which Croissant has no field of its own."""
     stated = subject.content["guarantee"]
     keys = ("epsilon", "delta", "adjacency", "unit", "max_records_per_unit")
     told = [*keys, *(["unit_bound"] if is_enforced(stated) else [])]
@@ -163,9 +163,9 @@ def _file_set(name: str, includes: str, kind: str) -> dict[str, Any]:
 
 
 def _records(subject: Subject) -> list[dict[str, Any]]:
-    """The classes, and the images where a reader of Croissant gets at them: it has no word for
-    arrays, and `mlcroissant` keeps what it unpacks of a tar by the name of that, in one place for
-    all sets.
+    """Returns the classes, and the images where a reader of Croissant gets at them: it has no word
+    for arrays, and `mlcroissant` keeps what it unpacks of a tar by the name of that, in one place
+    for all sets.
     """
     fields = {
         "folder": [

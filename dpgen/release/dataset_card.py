@@ -26,7 +26,7 @@ from dpgen.release.yaml import yaml_text
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 def dataset_card(subject: Subject) -> str:
-    """The card in Markdown, with its header in YAML."""
+    """Writes the card in Markdown, with its header in YAML."""
     return f"---\n{yaml_text(_header(subject))}---\n\n{_body(subject)}"
 
 
@@ -58,7 +58,7 @@ def _header(subject: Subject) -> dict[str, Any]:
 
 
 def _features(subject: Subject) -> list[dict[str, Any]]:
-    """The columns as `datasets` sees them."""
+    """Returns the columns as `datasets` sees them."""
     names = {str(number): name for number, name in enumerate(subject.class_names)}
     label: Mapping[str, Any] = {"class_label": {"names": names}}
     if subject.layout == "webdataset":

@@ -53,7 +53,7 @@ NO_READER = (
 
 
 def loading(layout: str) -> str:
-    """The code in Markdown.
+    """Writes the code in Markdown.
 
     Args:
         layout: format of the set.

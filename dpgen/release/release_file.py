@@ -69,7 +69,7 @@ class ReleaseFile:
                 yield from ((one.name, text) for text in value)
 
     def of(self, key: str) -> str | None:
-        """The text of a field on one line; ``None`` where it is left away."""
+        """Returns the text of a field on one line; ``None`` where it was not stated."""
         value = getattr(self, key)
         if isinstance(value, tuple):
             value = ", ".join(value) or None
@@ -77,12 +77,14 @@ class ReleaseFile:
 
     @property
     def missing(self) -> list[str]:
-        """The fields that are left away."""
+        """Returns the fields that were not stated."""
         return [one.name for one in fields(self) if not getattr(self, one.name)]
 
 
 def read_release(path: Path) -> ReleaseFile:
-    """The facts in a ``release.toml``. Refuses keys that it does not know, by the nearest one."""
+    """Reads the facts in a ``release.toml``. Refuses keys that it does not know, by the nearest
+    one.
+    """
     tables = read_toml(path, LARGEST_FILE)
     when = tables.get("publication_date")
     if type(when) is date:  # TOML has dates of its own

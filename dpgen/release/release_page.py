@@ -35,7 +35,7 @@ ROWS = {
 
 
 def release_page(subject: Subject) -> str:
-    """The page in Markdown."""
+    """Writes the page in Markdown."""
     return "\n".join(_sections(subject))
 
 

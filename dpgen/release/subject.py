@@ -67,7 +67,7 @@ class Subject:
 
     @property
     def parts(self) -> list[Mapping[str, Any]]:
-        """The statements of the sets that a mixture was made of; of any other, its own."""
+        """Returns the statements of the sets that a mixture was made of; of any other, its own."""
         mixture = self.content.get("mixture")
         return [self.content] if mixture is None else list(mixture["parts"])
 
@@ -99,7 +99,7 @@ class Subject:
 
     @property
     def methods(self) -> str:
-        """The methods that made it: id and version."""
+        """Returns the methods that made it: id and version."""
         made = {(part["mechanism"]["id"], part["mechanism"]["version"]) for part in self.parts}
         return ", ".join(f"{name} (dpgen {version})" for name, version in sorted(made))
 
@@ -122,20 +122,20 @@ class Subject:
         return f"{said} {drawn}" if said else drawn
 
     def shards(self) -> list[Path]:
-        """The files that hold the images; none for a folder, in which each image is one."""
+        """Returns the files that hold the images; none for a folder, in which each image is one."""
         pattern = FORMATS[self.layout].shards
         return sorted(self.folder.glob(pattern)) if pattern else []
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of the files that are few enough to be listed, by name."""
+        """Returns the SHA-256 of the files that are few enough to be listed, by name."""
         listed = [self.folder / self.document.name, *self.shards()]
         if (classes := self.folder / "dataset.json").is_file():
             listed.append(classes)
         return {path.name: sha256_file(path) for path in listed}
 
     def attack(self) -> Attack:
-        """What an attacker gains at most from all that was released: computed from the events of
-        the statement, each rate an upper bound. Needs a certificate.
+        """Returns what an attacker gains at most from all that was released: computed from the
+        events of the statement, each rate an upper bound. Needs a certificate.
         """
         relation = stated_relation(self.content["guarantee"])
         counted = self.content["accounting"]

@@ -21,12 +21,12 @@ WARNING = (
 
 
 def guarantee(subject: Subject) -> str:
-    """The guarantee in a sentence, word for word as it is stated."""
+    """States the guarantee in a sentence, word for word as it is stated."""
     return str(subject.content["statement"])
 
 
 def why_none(subject: Subject) -> str:
-    """Why a set without a guarantee has none; no number of it."""
+    """Says why a set without a guarantee has none; no number of it."""
     content = subject.content
     return (
         f"The method is {content['mechanism']['id']}. {content['reason']} "
@@ -35,7 +35,7 @@ def why_none(subject: Subject) -> str:
 
 
 def unit(subject: Subject) -> str:
-    """Whose privacy it is."""
+    """Says whose privacy is protected: a record's, or a whole person's."""
     relation = stated_relation(subject.content["guarantee"])
     if is_enforced(subject.content["guarantee"]):
         return (
@@ -54,14 +54,16 @@ def unit(subject: Subject) -> str:
 
 
 def larger_units(subject: Subject) -> str:
-    """What the same run costs who has more or fewer records; "" where nothing is stated."""
+    """States what the same run costs someone who has more or fewer records; "" where nothing is
+    stated.
+    """
     group: Mapping[str, Any] = subject.content["guarantee"]["group"]
     told = [f"{price} for {m}" for m, price in group.items() if price is not None]
     return f"By number of records, epsilon at the same delta: {', '.join(told)}." if told else ""
 
 
 def neighbours(subject: Subject) -> str:
-    """What two data sets differ by that nobody can tell apart."""
+    """Says what two data sets differ by that nobody can tell apart."""
     relation = stated_relation(subject.content["guarantee"])
     return f"Two data sets are neighbours that differ by {relation.phrase}."
 
@@ -71,7 +73,7 @@ def delta(subject: Subject) -> str:
 
 
 def attacks(subject: Subject) -> list[str]:
-    """What epsilon means: what an attacker can gain, at most."""
+    """Says what epsilon means: what an attacker can gain, at most."""
     attack = subject.attack()
     relation = stated_relation(subject.content["guarantee"])
     who, told = _question(relation)
@@ -107,7 +109,7 @@ def _those(relation: Relation, *, one: bool = False) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as it was rounded: 0.00123 is 0.123%.
+    """Writes a share as it was rounded: 0.00123 is 0.123%.
 
     >>> percent(0.00123), percent(0.5), percent(1.0), percent(0.1)
     ('0.123%', '50%', '100%', '10%')
@@ -117,7 +119,7 @@ def percent(share: float) -> str:
 
 
 def public_facts(subject: Subject) -> list[str]:
-    """What is published as it is, and covered by no epsilon."""
+    """Says what is published as it is, and covered by no epsilon."""
     facts = subject.facts
     names = [code(name) for name in facts["class_names"]]
     more = len(names) - MOST_NAMES
@@ -135,7 +137,7 @@ def public_facts(subject: Subject) -> list[str]:
 
 
 def not_covered(subject: Subject) -> list[str]:
-    """What the guarantee leaves out, as the statement says it."""
+    """Says what the guarantee leaves out, as the statement says it."""
     content = subject.content
     choices = [part["tuning"]["statement"] for part in subject.parts]
     caveats = [one for part in subject.parts for one in part["implementation"]["caveats"]]
@@ -151,7 +153,7 @@ def not_covered(subject: Subject) -> list[str]:
 
 
 def limits(subject: Subject) -> list[str]:
-    """What a reader of the images has to know."""
+    """Says what a reader of the images has to know."""
     drawn: Mapping[str, Any] = subject.content["synthetic_dataset"]
     told = [
         "The images were drawn from a model. The guarantee bounds what they give away about a "
@@ -178,7 +180,7 @@ def limits(subject: Subject) -> list[str]:
 
 
 def code(text: str) -> str:
-    """A name in Markdown, as it is and with no power over the page.
+    """Writes a name in Markdown, as it is and with no power over the page.
 
     >>> code("red fox"), code("a`b")
     ('`red fox`', '`` a`b ``')

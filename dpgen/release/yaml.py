@@ -14,7 +14,8 @@ _VALUES = {"yes", "no", "on", "off", "y", "n", "true", "false", "null"}  # to YA
 
 
 def yaml_text(value: Mapping[str, Any]) -> str:
-    """The YAML of a table of tables, lists, texts, whole and finite numbers and truth values.
+    """Writes the YAML of a table of tables, lists, texts, whole and finite numbers and truth
+    values.
 
     >>> print(yaml_text({"names": {"0": "no", "1": "1e3"}, "empty": [], "epsilon": 1e-05}), end="")
     names:

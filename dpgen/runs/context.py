@@ -80,7 +80,7 @@ class Workplace:
     show: bool
 
     def generator(self, purpose: int) -> torch.Generator:
-        """A CPU generator of public randomness; each purpose has its own stream."""
+        """Returns a CPU generator of public randomness; each purpose has its own stream."""
         return torch.Generator().manual_seed((self.seed * 1_000_003 + purpose) % 2**63)
 
 
@@ -123,6 +123,6 @@ def in_memory(cure: Callable[[], str]) -> Iterator[None]:
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has held so far."""
+    """Returns the most bytes that this process has held so far."""
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB here
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

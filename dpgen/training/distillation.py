@@ -95,7 +95,7 @@ def distil(
     accelerator: Accelerator,
     show: bool,
 ) -> Denoiser:
-    """The student. Resumes from its checkpoint to the very weights of an uninterrupted run.
+    """Trains the student. Resumes from its checkpoint to the very weights of an uninterrupted run.
 
     Args:
         teacher: released weights; left as it is.
@@ -124,7 +124,7 @@ def distil(
     ladder = settings.levels()[:-1].float()
     fresh = settings.pairing == "fresh"
 
-    def judged(pair: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
+    def logits_of(pair: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
         with accelerator.autocast():
             logits: Tensor = discriminator(pair, sigma, labels).float()
         return logits
@@ -156,10 +156,10 @@ def distil(
             square = square + (x_s - x_t).square().flatten(1).mean(1)
         loss = (weight * square).mean()
         if settings.adversarial_weight > 0:
-            fooled = adversarial_step(
-                partial(judged, sigma=sigma, labels=y), discriminator_adam, x_t, x_s, swap
+            adversarial_loss = adversarial_step(
+                partial(logits_of, sigma=sigma, labels=y), discriminator_adam, x_t, x_s, swap
             )
-            loss = loss + settings.adversarial_weight * fooled
+            loss = loss + settings.adversarial_weight * adversarial_loss
         student_adam.zero_grad()
         accelerator.backward(loss)
         student_adam.step()
@@ -167,7 +167,7 @@ def distil(
 
 
 def adversarial_step(
-    judged: Callable[[Tensor], Tensor],
+    discriminator: Callable[[Tensor], Tensor],
     adam: torch.optim.Optimizer,
     teacher: Tensor,
     student: Tensor,
@@ -178,8 +178,8 @@ def adversarial_step(
     """Trains the discriminator for one step to tell the teacher's images from the student's.
 
     Args:
-        judged: the discriminator, pairs (B, 2 C, H, W) -> logits (B,), high where the teacher seems
-            to be first.
+        discriminator: pairs (B, 2 C, H, W) -> logits (B,), high where the teacher seems to be
+            first.
         adam: of its parameters.
         teacher, student: images, (B, C, H, W); only ``student`` gets a gradient.
         swap: where the student comes first, (B,).
@@ -188,16 +188,18 @@ def adversarial_step(
     Returns:
         The student's adversarial loss: low where the discriminator is wrong.
     """
-    logits = judged(side_by_side(teacher, student.detach(), swap))
+    logits = discriminator(side_by_side(teacher, student.detach(), swap))
     adam.zero_grad()
     binary_cross_entropy_with_logits(logits, (~swap).float()).backward()
     adam.step()
-    logits = judged(side_by_side(teacher, student, swap))
+    logits = discriminator(side_by_side(teacher, student, swap))
     return binary_cross_entropy_with_logits(logits, swap.float(), reduction=reduction)
 
 
 def side_by_side(teacher: Tensor, student: Tensor, swap: Tensor) -> Tensor:
-    """C(x_t, x_s) along the channels, (B, 2 C, H, W); C(x_s, x_t) where ``swap`` (B,) is True."""
+    """Returns C(x_t, x_s) along the channels, (B, 2 C, H, W); C(x_s, x_t) where ``swap`` (B,) is
+    True.
+    """
     swap = swap[:, None, None, None]
     first, second = torch.where(swap, student, teacher), torch.where(swap, teacher, student)
     return torch.cat([first, second], dim=1)

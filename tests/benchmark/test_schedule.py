@@ -143,6 +143,7 @@ def test_what_other_ledgers_hold_changes_no_number_of_a_cell() -> None:
     [
         ("seedz = 2", "unknown setting 'seedz': the nearest is 'seeds'"),
         ('features = "vgg"', "features must be classifier or inception, got 'vgg'"),
+        ('networks = ["mlp", "vgg"]', "networks must be among logistic, mlp, .*, got 'vgg'"),
         ("n_samples = 0", "n_samples must be at least 1, got 0"),
         ("epsilons = [-1]", "epsilons must be positive numbers"),
         ('overlap = "ignore"', "overlap must be one of refuse, charge, separate, got 'ignore'"),

@@ -14,6 +14,7 @@ from dpgen.images.facts import PublicFacts
 from dpgen.methods import METHODS, find
 from dpgen.privacy.accounting.accountant import default_delta, epsilon_of
 from dpgen.privacy.accounting.events import GaussianLeaf
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.training.refit_settings import RefitSettings
 from tests.commands import dpgen
@@ -44,7 +45,7 @@ def test_an_open_budget_is_no_number_and_prices_nothing() -> None:
     assert budget.is_open and not Budget(1, 1e-5).is_open
     assert str(budget) == "Budget(epsilon=1, delta=by the number of records)"
     with pytest.raises(TypeError):
-        epsilon_of(GaussianLeaf(1.0, 1.0, 1).event, budget.delta, "add_remove")
+        epsilon_of(GaussianLeaf(1.0, 1.0, 1).event, budget.delta, Relation("add_remove", 1))
     with pytest.raises(TypeError):
         json.dumps(budget.delta)
     with pytest.raises(TypeError):

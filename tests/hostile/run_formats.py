@@ -26,6 +26,7 @@ from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.opinion import opacus_rdp
 from dpgen.privacy.statements.certificate import statement_bytes
 from dpgen.privacy.verification.verify import verify
+from dpgen.release.cards import WRITERS, cards_check
 from dpgen.runs.context import Hardware
 from dpgen.stages.teacher import TeacherSettings
 from dpgen.storage.canonical import digest
@@ -42,7 +43,14 @@ NAMES = [
             "privacy.json",
         )
     ),
-    "verify, set/images-00000.npz", "verify, set/privacy.json", "verify, forged",
+    *(
+        f"verify, set/{name}"
+        for name in (
+            "README.md", "RELEASE.md", "croissant.json", "images-00000.npz", "privacy.json",
+            "release.yaml",
+        )
+    ),
+    "verify, forged",
     "sample, forged statement", "load, forged config", "load, forged facts",
     "load, forged header", "load, forged weights",
 ]  # fmt: skip
@@ -162,6 +170,22 @@ def changed(genuine: Path, name: str) -> Format:
     return plain(f"verify, {genuine.name}/{name}", whole, judge)
 
 
+def changed_page(genuine: Path, name: str) -> Format:
+    """A page of a set changed on disk: the statement does not cover it, so that it is made again
+    and compared. It never passes; it may be told apart as of another version.
+    """
+    whole = (genuine / name).read_bytes()
+
+    def judge(content: bytes, folder: Path) -> None:
+        spoiled(genuine, folder, name, content)
+        check = cards_check(folder)
+        if not check.held:
+            raise ValueError(check.seen)
+        assert content == whole, "a changed byte passed"
+
+    return plain(f"verify, {genuine.name}/{name}", whole, judge)
+
+
 def covered(genuine: Path, name: str, content: bytes) -> bytes:
     """The statement of a run that covers another content of one of its files."""
     statement = json.loads((genuine / STATEMENT).read_text())
@@ -204,7 +228,10 @@ def run_formats(run: Path, synthetic: Path) -> list[Format]:
     config, facts = (json.loads((run / f"{k}.json").read_text()) for k in ("config", "facts"))
     return [
         *(changed(run, path.name) for path in sorted(run.iterdir())),
-        *(changed(synthetic, path.name) for path in sorted(synthetic.iterdir())),
+        *(
+            (changed_page if path.name in WRITERS else changed)(synthetic, path.name)
+            for path in sorted(synthetic.iterdir())
+        ),
         tabled("verify, forged", statement, sealed, verified),
         tabled("sample, forged statement", statement, sealed, inherited),
         tabled("load, forged config", config, as_json, forged_file(run, "config.json", load)),

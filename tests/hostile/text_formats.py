@@ -66,8 +66,8 @@ def benchmark(content: bytes, folder: Path) -> None:
 def settings(content: bytes, folder: Path) -> None:
     (folder / "c.toml").write_bytes(content)
     given = {"config": folder / "c.toml", "assignments": (), "epsilon": 1.0, "delta": None}
-    generator, _ = configured("pge", {**given, "facts": None})
-    generator.resolve(PublicFacts((1, 8, 8), ("a", "b"), 100))
+    kind, held, _ = configured("pge", {**given, "facts": None})
+    kind(budget=Budget(1.0, 1e-5), settings=held).resolve(PublicFacts((1, 8, 8), ("a", "b"), 100))
 
 
 CELL = Cell("a", 1.0, 0)

@@ -27,6 +27,7 @@ from dpgen.stages.teacher import TeacherSettings
 from dpgen.storage.canonical import canonical
 from dpgen.training.distillation_settings import Distillation
 from tests.commands import dpgen
+from tests.relations import ADD_REMOVE, REPLACE_ONE
 
 FACTS = PublicFacts((1, 8, 8), ("a", "b"), 200)
 ROOT = Path(__file__).parents[2]
@@ -146,15 +147,15 @@ def test_a_run_of_another_version_is_not_planned_again(tmp_path: Path) -> None:
 
 def test_a_split_that_is_on_record_is_given_back_and_no_other() -> None:
     budget, given = Budget(3.0, 1e-5), {"shares": [0.3, 0.2], "rate": 0.1, "n_steps": 5}
-    releases, sgd = split_budget(budget, "add_remove", **given)
+    releases, sgd = split_budget(budget, ADD_REMOVE, **given)
     assert sgd is not None
     spent = SpentBudget(3.0, 1e-5, (*releases, sgd))
-    assert split_budget(spent, "add_remove", **given) == (releases, sgd)
+    assert split_budget(spent, ADD_REMOVE, **given) == (releases, sgd)
     for other in ({"shares": [0.2, 0.3]}, {"shares": [0.5]}, {"shares": [0.301, 0.2]}):
         with pytest.raises(ValueError, match="charged"):
-            split_budget(spent, "add_remove", **given | other)
+            split_budget(spent, ADD_REMOVE, **given | other)
     with pytest.raises(ValueError, match="other noise than was charged"):
-        split_budget(spent, "replace_one", **given)
+        split_budget(spent, REPLACE_ONE, **given)
 
 
 def test_runs_are_planned_again_without_torch(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from dpgen.privacy.mechanisms.contributions import Block
 from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.plan import Plan, Stage
+from tests.relations import ADD_REMOVE
 
 N, WIDTH = 10, 2000
 FACTS = PublicFacts((1, 1, 1), ("a",), N, origin="stated")
@@ -55,7 +56,7 @@ def around(centre: float, weight: float = 1.0) -> NoisySum:
     return NoisySum(Around(torch.tensor(centre, dtype=torch.float64), weight), 20.0)
 
 
-PLAN = Plan((Stage("one", around(0)),), "add_remove")
+PLAN = Plan((Stage("one", around(0)),), ADD_REMOVE)
 
 
 class Private(StandIns):

@@ -20,9 +20,10 @@ from dpgen.privacy.mechanisms.draws import Draws
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.runs.checkpoint import Checkpoints
 from tests.mutations.lineage_detectors import FACTS, N, Private, refused, source
+from tests.relations import ADD_REMOVE
 
 SGD = NoisySGD(0.5, 3, 20.0, N)
-PLAN = Plan((Stage("steps", SGD),), "add_remove")
+PLAN = Plan((Stage("steps", SGD),), ADD_REMOVE)
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,14 @@ from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.mechanisms.noisy_step import NoisyStep
 from dpgen.privacy.plan import Plan, Stage
+from tests.relations import ADD_REMOVE, REPLACE_ONE
 
 N = 40
 FACTS = PublicFacts((1, 1, 1), ("a",), N, origin="stated")
 SUM = NoisySum(CanaryStatistic(1.0, 200), 20.0)
 SGD = NoisySGD(0.3, 4, 20.0, N)
 STEPS = "steps"
-PLAN = Plan((Stage("one", SUM), Stage("two", SUM), Stage(STEPS, SGD)), "add_remove")
+PLAN = Plan((Stage("one", SUM), Stage("two", SUM), Stage(STEPS, SGD)), ADD_REMOVE)
 FINISHED = PLAN.stages[-1].charge.plan
 LIMIT = Budget(2.0, 1e-5)
 
@@ -162,7 +163,7 @@ def keys(place: Path) -> str:
 
 def budget(place: Path) -> str:
     """A second run on the same records is refused when the first has spent what there is."""
-    plan = Plan(PLAN.stages[:2], "add_remove")
+    plan = Plan(PLAN.stages[:2], ADD_REMOVE)
     spent = gaussian_epsilon(math.sqrt(2) / 20.0, LIMIT.delta)
     limit = Budget(1.1 * spent, LIMIT.delta)
     with pytest.MonkeyPatch.context() as patch:
@@ -180,8 +181,8 @@ def price(place: Path) -> str:
     delta, steps = 1e-5, NoisySGD(0.1, 30, 2.0, 100)
     gaussian = NoisySum(CanaryStatistic(1.0, 1), 2.0).event
     for relation, moved in (
-        (Relation("add_remove", 1), 1.0),
-        (Relation("replace_one", 1), 2.0),
+        (ADD_REMOVE, 1.0),
+        (REPLACE_ONE, 2.0),
         (Relation("add_remove", 3), 3.0),
     ):
         exact = gaussian_epsilon(moved / 2.0, delta)  # to 1e-10
@@ -193,7 +194,7 @@ def price(place: Path) -> str:
     exact = accountant.get_epsilon(delta)
     return (
         ""
-        if epsilon_of(steps.event, delta, "add_remove") >= 0.99 * exact
+        if epsilon_of(steps.event, delta, ADD_REMOVE) >= 0.99 * exact
         else ("thirty steps of DP-SGD are too cheap")
     )
 

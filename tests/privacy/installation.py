@@ -17,6 +17,7 @@ from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.plan import Plan, Stage
+from tests.relations import ADD_REMOVE
 
 Kit = Any  # what conftest.py shares
 
@@ -49,7 +50,7 @@ class Installation:
         """Begins, or resumes, a run of two stages on the images from ``start`` to ``stop``."""
         data = self.data(start, stop, **given)
         stages = tuple(Stage(label, NoisySum(self.kit.Echo(), 6.0)) for label in ("one", "two"))
-        data.begin(name, StageKeys(self.place / name), Plan(stages, "add_remove"))
+        data.begin(name, StageKeys(self.place / name), Plan(stages, ADD_REMOVE))
         return data
 
 

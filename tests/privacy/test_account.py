@@ -17,7 +17,6 @@ import pytest
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of, round_up
 from dpgen.privacy.accounting.events import GaussianLeaf, compose
-from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.ledger.chain import LedgerError, chain
 from dpgen.privacy.ledger.charges import Charge, plan_hash
 from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded, PrivacyLedger
@@ -27,6 +26,7 @@ from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statements.certificate import read_statement, statement_bytes
 from dpgen.privacy.verification.verify import verify
 from dpgen.storage.canonical import canonical, digest
+from tests.relations import ADD_REMOVE
 
 Kit = Any  # what conftest.py shares
 
@@ -34,14 +34,14 @@ DELTA = 1e-5
 
 
 def price(n_runs: int) -> float:
-    return epsilon_of(compose([GaussianLeaf(1.0, 6.0, 1).event] * n_runs), DELTA, "add_remove")
+    return epsilon_of(compose([GaussianLeaf(1.0, 6.0, 1).event] * n_runs), DELTA, ADD_REMOVE)
 
 
 def train(kit: Kit, folder: Path, source: Any, limit: Budget) -> Any:  # noqa: ANN401
     """One run of one release; the ledger is the one that the records' fingerprint leads to."""
     stage = Stage("means", NoisySum(kit.Echo(), 6.0))
     data = kit.dataset(source, folder, limit=limit)
-    data.begin(str(folder), StageKeys(folder / "keys"), Plan((stage,), "add_remove"))
+    data.begin(str(folder), StageKeys(folder / "keys"), Plan((stage,), ADD_REMOVE))
     data.release(stage.mechanism, label="means")
     return data
 
@@ -148,9 +148,9 @@ def test_a_ledger_from_before_there_were_persons_keeps_its_charges(
     path.write_text(OLD)
     path.with_name("old.jsonl.head").write_text(HEAD)
     data = kit.dataset(kit.source(), tmp_path, ledger=path)
-    assert data.ledger.relation == Relation("add_remove", 1)
+    assert data.ledger.relation == ADD_REMOVE
     event = GaussianLeaf(0.25, 3.0, 4).event
-    assert data.ledger.spent() == epsilon_of(event, DELTA, "add_remove")
+    assert data.ledger.spent() == epsilon_of(event, DELTA, ADD_REMOVE)
     # A run that was begun by the old version and is resumed by this one pays nothing again.
     charge = Charge("teacher", plan_hash("teacher", event, {"bound": 1.0}), event)
     assert data.ledger.holds("one", charge)

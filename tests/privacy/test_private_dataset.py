@@ -33,6 +33,7 @@ from dpgen.privacy.mechanisms.question import Given, Question
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statements.notice import Claim, unbounded
 from dpgen.runs.checkpoint import Checkpoints
+from tests.relations import ADD_REMOVE, REPLACE_ONE
 
 Kit = Any  # what conftest.py shares
 
@@ -57,7 +58,7 @@ def sgd(**changes: Any) -> NoisySGD:  # noqa: ANN401
 
 def plan(kit: Kit, **changes: Any) -> Plan:  # noqa: ANN401
     stages = (Stage("means", NoisySum(kit.Echo(), 4.0)), Stage("teacher", sgd(**changes)))
-    return Plan(stages, "add_remove")
+    return Plan(stages, ADD_REMOVE)
 
 
 def begun(
@@ -453,7 +454,7 @@ def test_keys_of_one_run_do_not_serve_another(kit: Kit, tmp_path: Path) -> None:
 def test_a_plan_of_the_other_relation_is_refused(kit: Kit, tmp_path: Path) -> None:
     data = kit.dataset(kit.source(), tmp_path)
     with pytest.raises(ValueError, match="the plan is for replacing one record, the ledger"):
-        data.begin("run", StageKeys(tmp_path / "keys"), replace(plan(kit), relation="replace_one"))
+        data.begin("run", StageKeys(tmp_path / "keys"), replace(plan(kit), relation=REPLACE_ONE))
 
 
 def test_the_fingerprint_is_of_the_records_whatever_their_order(kit: Kit) -> None:
@@ -585,7 +586,7 @@ def test_a_plan_for_records_is_refused_where_the_unit_is_a_person(
     source = kit.source()
     data = kit.dataset(source, tmp_path, facts=PERSONS, limit=Budget(900.0, 1e-5))
     before = len(source.reads)
-    for wrong in ("add_remove", Relation("add_remove", 2), Relation("replace_one", 3)):
+    for wrong in (ADD_REMOVE, Relation("add_remove", 2), Relation("replace_one", 3)):
         with pytest.raises(ValueError, match="the plan is for .*, the ledger of the data set for"):
             data.begin("run", StageKeys(tmp_path / "keys"), replace(plan(kit), relation=wrong))
     assert len(source.reads) == before and not data.ledger.path.exists()
@@ -747,7 +748,7 @@ def test_raw_records_are_locked_until_the_ledger_says_that_the_run_is_unverified
 
 def test_a_certified_run_never_reaches_the_raw_records(kit: Kit, tmp_path: Path) -> None:
     mechanism = NoisySum(kit.Echo(), 6.0)
-    plan = Plan((Stage("means", mechanism),), "add_remove")
+    plan = Plan((Stage("means", mechanism),), ADD_REMOVE)
     data = kit.dataset(kit.source(), tmp_path)
     data.begin("run", StageKeys(tmp_path / "keys"), plan)
     for attempt in (paper(), paper("means")):
@@ -768,7 +769,7 @@ def test_an_unverified_run_has_no_certified_door(kit: Kit, tmp_path: Path) -> No
     data.begin_unverified("run", StageKeys(tmp_path / "keys"), paper())
     with pytest.raises(RuntimeError, match="no record is touched before"):
         data.release(mechanism, label="means")
-    plan = Plan((Stage("means", mechanism),), "add_remove")
+    plan = Plan((Stage("means", mechanism),), ADD_REMOVE)
     with pytest.raises(LedgerError, match="claim is not verified"):
         data.begin("run", StageKeys(tmp_path / "keys"), plan)
     assert data.account()["total_epsilon"] == float("inf") and data.account()["runs"] == 1
@@ -777,7 +778,7 @@ def test_an_unverified_run_has_no_certified_door(kit: Kit, tmp_path: Path) -> No
 def test_a_certified_run_shuts_the_door_that_an_unverified_one_opened(
     kit: Kit, tmp_path: Path
 ) -> None:
-    plan = Plan((Stage("means", NoisySum(kit.Echo(), 6.0)),), "add_remove")
+    plan = Plan((Stage("means", NoisySum(kit.Echo(), 6.0)),), ADD_REMOVE)
     data = kit.dataset(kit.source(), tmp_path)
     data.begin_unverified("run", StageKeys(tmp_path / "keys"), paper())
     data._ledger_path, data._overlap = tmp_path / "own.jsonl", "separate"
@@ -788,7 +789,7 @@ def test_a_certified_run_shuts_the_door_that_an_unverified_one_opened(
 
 
 def test_keys_of_a_certified_run_do_not_serve_an_unverified_one(kit: Kit, tmp_path: Path) -> None:
-    plan = Plan((Stage("means", NoisySum(kit.Echo(), 6.0)),), "add_remove")
+    plan = Plan((Stage("means", NoisySum(kit.Echo(), 6.0)),), ADD_REMOVE)
     data = kit.dataset(kit.source(), tmp_path)
     data.begin("run", StageKeys(tmp_path / "keys"), plan)
     other = kit.dataset(kit.source(), tmp_path, ledger=tmp_path / "own.jsonl")

@@ -17,6 +17,7 @@ from dpgen.privacy.accounting.events import GaussianLeaf
 from dpgen.privacy.statements.notice import Claim
 from dpgen.published.dp_sad import claim, clip_rows, query_mu
 from dpgen.published.dp_sad_settings import PaperSettings, resolve
+from tests.relations import ADD_REMOVE
 
 FACTS = PublicFacts((1, 8, 8), tuple("0123456789"), 6000, "add_remove", origin="stated")
 SETTINGS = PaperSettings("noise", n_steps=500, batch=64)
@@ -34,7 +35,7 @@ def test_the_claim_is_the_sampled_price_and_the_worst_case_the_whole_one() -> No
     # The design's number for B = 64, T = 500, N = 6000 and a claimed epsilon of 1.
     assert sigma == pytest.approx(1.191, abs=2e-3)
     sampled = GaussianLeaf(64 / 6000, sigma, 500).event
-    assert 0.99 <= epsilon_of(sampled, 1e-5, "add_remove") <= told.claimed_epsilon <= 1.0
+    assert 0.99 <= epsilon_of(sampled, 1e-5, ADD_REMOVE) <= told.claimed_epsilon <= 1.0
     assert told.worst_case.mu == pytest.approx(2 * math.sqrt(64 * 500) / sigma, rel=1e-4)
     assert told.worst_case.mu >= query_mu(SETTINGS, sigma)
     assert gaussian_delta(told.worst_case.epsilon, query_mu(SETTINGS, sigma)) <= 1e-5

@@ -20,6 +20,7 @@ from dpgen.privacy.statements.statement import inherited, statement_of
 from dpgen.privacy.verification.verify import verify
 from dpgen.stages.moments import ClassMeans
 from dpgen.synthetic.mix import mix
+from tests.relations import ADD_REMOVE
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -35,7 +36,7 @@ def drawn(
         data.open_ledger(data.limit or given.pop("limit"), tmp_path)
         means = ClassMeans((1, 8, 8), 3, centre=0.0, radius=8.0, count_weight=1.0)
         stage = Stage("means", NoisySum(means, 20.0))
-        data.begin(name, StageKeys(tmp_path / f"{name}-keys"), Plan((stage,), "add_remove"))
+        data.begin(name, StageKeys(tmp_path / f"{name}-keys"), Plan((stage,), ADD_REMOVE))
         data.release(stage.mechanism, label="means")
         parent = statement_of(
             "model",

@@ -16,6 +16,7 @@ from dpgen.auditing.games.bounds import gaussian_epsilon
 from dpgen.privacy.accounting.accountant import Adjacency, curve_of, epsilon_of, round_up
 from dpgen.privacy.accounting.events import leaves
 from dpgen.privacy.accounting.forms import mu_of
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 
 # The slopes of a blow-up function that a game of at most 10^5 runs can see: e^12 > 10^5.
@@ -117,11 +118,12 @@ def claim_of(event: DpEvent, delta: float, adjacency: Adjacency, scope: str) -> 
     whatever is sampled, its pessimistic privacy loss distribution, which never claims more than is
     true.
     """
+    relation = Relation(adjacency, 1)  # a game adds or replaces one record
     if all(leaf.rate == 1 for leaf in leaves(event)):
-        mu, _ = mu_of(event, adjacency)
+        mu, _ = mu_of(event, relation)
         return Claim(gaussian_epsilon(mu, delta), delta, adjacency, GaussianBlowUp(mu), scope)
-    epsilon = epsilon_of(event, delta, adjacency)
-    curve = curve_of(event, adjacency)
+    epsilon = epsilon_of(event, delta, relation)
+    curve = curve_of(event, relation)
     deltas = np.ones_like(PROFILE_EPSILONS)  # where nothing is bounded; `Claim` refuses that
     if curve is not None:
         deltas = np.asarray(curve.get_delta_for_epsilon(PROFILE_EPSILONS))

@@ -22,7 +22,7 @@ class Keys(NamedTuple):
 
 
 def keys_by_split(names: Sequence[str], path: Path) -> dict[str, Keys]:
-    """The arrays of each split, "" where the names tell none.
+    """Returns the arrays of each split, "" where the names tell none.
 
     As ``images`` and ``labels``; ``x_train``, ``y_train``, ``x_test`` and ``y_test`` (Keras);
     ``train_images``, ``train_labels``, ``val_images`` and so on (MedMNIST). An array of no such

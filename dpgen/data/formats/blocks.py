@@ -13,7 +13,9 @@ Pieces = Iterator[tuple[np.ndarray, np.ndarray]]  # uint8 (B, H, W, C) and int64
 
 
 def checked_blocks(blocks: Iterable[Images], n_images: int, n_classes: int) -> Pieces:
-    """The blocks as uint8 (B, H, W, C) and labels, refused when they are not what was announced."""
+    """Yields the blocks as uint8 (B, H, W, C) and labels, and refuses them when they are not what
+    was announced.
+    """
     shape, n_seen = None, 0
     for block in blocks:
         pixels, labels = block.pixels, block.labels
@@ -40,7 +42,7 @@ def checked_blocks(blocks: Iterable[Images], n_images: int, n_classes: int) -> P
 
 
 def cut_blocks(blocks: Pieces, shard_size: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """The same images with the number of their shard, cut where a block crosses a border."""
+    """Yields the same images with the number of their shard, cut where a block crosses a border."""
     n_seen = 0
     for pixels, labels in blocks:
         start = 0

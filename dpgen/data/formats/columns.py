@@ -14,7 +14,7 @@ from dpgen.storage.files import parse_json
 def columns_of(
     schema: Any, name: str, unit: str | None = None  # noqa: ANN401
 ) -> tuple[str, str | None, tuple[str, ...] | None]:  # fmt: skip
-    """The image column, the label column or None, and the class names or None.
+    """Returns the image column, the label column or None, and the class names or None.
 
     Args:
         schema: of an Arrow table.
@@ -107,7 +107,7 @@ def refuse_split_column(names: list[str], name: str) -> None:
 
 
 def label_values(column: Any, name: str) -> list[int | str]:  # noqa: ANN401
-    """The values of a label column: whole numbers or text, none missing.
+    """Returns the values of a label column: whole numbers or text, none missing.
 
     Args:
         column: of an Arrow table.

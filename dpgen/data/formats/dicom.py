@@ -31,7 +31,7 @@ GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
 def pydicom_module() -> Any:  # noqa: ANN401
-    """The module pydicom; the error without it names the extra."""
+    """Returns the module pydicom; the error without it names the extra."""
     try:
         import pydicom
     except ImportError as error:
@@ -136,7 +136,7 @@ def _check(header: Any, name: str, n_packed: int) -> None:  # noqa: ANN401
 def _shown(
     header: Any, stored: np.ndarray, name: str, value_range: ValueRange  # noqa: ANN401
 ) -> np.ndarray:  # fmt: skip
-    """Stored grey values, (H, W), as uint8."""
+    """Returns stored grey values, (H, W), as uint8."""
     if "ModalityLUTSequence" in header:
         raise _Refused("has a table in place of slope and intercept (Modality LUT): convert it")
     slope, intercept = (
@@ -156,7 +156,7 @@ def _shown(
 
 
 def _own_window(header: Any) -> tuple[float, float] | None:  # noqa: ANN401
-    """The first window of the file's tags as (black, white); None where it has none.
+    """Returns the first window of the file's tags as (black, white); None where it has none.
 
     LINEAR, the default, is black at center - 0.5 - (width - 1) / 2 and white (width - 1) further;
     LINEAR_EXACT at center - width / 2 and width further.

@@ -13,7 +13,8 @@ TEST_RECORDS = 360
 
 
 def digits_records(split: Literal["train", "test", "all"]) -> Records:
-    """The digits, uint8 (N, 8, 8, 1) with u = round(v * 255 / 16): 1,437 to train, 360 to test.
+    """Returns the digits, uint8 (N, 8, 8, 1) with u = round(v * 255 / 16): 1,437 to train, 360 to
+    test.
 
     The split is stratified and drawn, not every fifth record: the stored order cycles through
     the classes.

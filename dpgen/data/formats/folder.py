@@ -27,13 +27,14 @@ _DEVICES = {"con", "prn", "aux", "nul"}
 
 
 def recognise(head: Head) -> bool:
-    """Whether a file is one picture, of a format that is read."""
+    """Returns whether a file is one picture, of a format that is read."""
     found = picture_format(head.path.name, head.data)
     return found is not None and found.is_read and not head.gzipped
 
 
 def hint(head: Head) -> str | None:
-    """What is wrong with a file that is named like a picture that is read, and is another one."""
+    """Says what is wrong with a file that is named like a picture that is read, and is another one.
+    """
     if not head.path.name.lower().endswith(SUFFIXES):
         return None
     return unread_picture(head.path.name, head.data)
@@ -139,7 +140,7 @@ def _refuse_buckets(located: Located) -> None:
 
 
 def write_folder(shard: Shard, pieces: Pieces) -> None:
-    """``<class>/000000.png``, numbered through the whole set.
+    """Writes ``<class>/000000.png``, numbered through the whole set.
 
     The caller syncs: a call per file takes minutes.
     """

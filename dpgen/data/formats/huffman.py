@@ -21,7 +21,7 @@ MOST_PADDING = 8  # bytes of one value that some cameras put behind the last blo
 
 @lru_cache(maxsize=64)
 def code_table(definition: bytes, direct: bool) -> np.ndarray:
-    """What each 16-bit window begins with: uint16 (65536,), 0 where it begins with no code.
+    """Returns what each 16-bit window begins with: uint16 (65536,), 0 where it begins with no code.
 
     The low byte is how many bits code and value take, the high byte how many coefficients they
     stand for (direct: none, it is the first).
@@ -84,7 +84,7 @@ def require_blocks(
 
 
 def _windows(data: bytes) -> np.ndarray:
-    """The 16 bits from each bit on, uint16 (8 (len(data) - 2),)."""
+    """Returns the 16 bits from each bit on, uint16 (8 (len(data) - 2),)."""
     three = np.frombuffer(data, np.uint8).astype(np.uint32)
     joined = three[:-2] << 16 | three[1:-1] << 8 | three[2:]
     shifts = np.arange(8, 0, -1, dtype=np.uint32)

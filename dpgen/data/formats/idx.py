@@ -26,7 +26,9 @@ from dpgen.storage.files import open_file, refuse_bomb
 
 
 def recognise(head: Head) -> bool:
-    """Whether a file begins like IDX of any type; ``idx_records`` takes unsigned bytes alone."""
+    """Returns whether a file begins like IDX of any type; ``idx_records`` takes unsigned bytes
+    alone.
+    """
     data = head.data
     return data[:2] == b"\0\0" and len(data) > 4 and 8 <= data[2] <= 14 and 1 <= data[3] <= 4
 
@@ -81,7 +83,7 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def _read_unpacked(file: BinaryIO | gzip.GzipFile, size: int, path: Path) -> np.ndarray:
-    """The array of an IDX stream whose file has ``size`` bytes."""
+    """Returns the array of an IDX stream whose file has ``size`` bytes."""
     try:
         with file:
             head = file.read(4)
@@ -110,7 +112,8 @@ def _read_unpacked(file: BinaryIO | gzip.GzipFile, size: int, path: Path) -> np.
 
 
 def _pairs(located: Located) -> list[tuple[Path, Path]]:
-    """Each images file with its labels file; a lone images file finds its labels beside it."""
+    """Returns each images file with its labels file; a lone images file finds its labels beside it.
+    """
     files = list(located.files)
     if len(files) == 1:
         beside = _label_name(files[0].path.name)

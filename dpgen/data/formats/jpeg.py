@@ -87,13 +87,13 @@ def count_scans(data: bytes) -> int:
 
 
 def unread_process(data: bytes) -> str | None:
-    """How a JPEG is compressed, by name, if that is a way that is not read."""
+    """Names the way in which a JPEG is compressed, if it is one that is not read."""
     kinds = itertools.takewhile(lambda kind: kind != SCAN, _segments(data))
     return next((UNREAD_FRAMES[kind] for kind in kinds if kind in UNREAD_FRAMES), None)
 
 
 def _segments(data: bytes) -> Iterator[int]:
-    """The kinds of the segments of a JPEG, up to its end.
+    """Returns the kinds of the segments of a JPEG, up to its end.
 
     Reads markers as libjpeg does: a segment is skipped by its length, anything else by search. Of
     markers that it stops at or skips over, none hides what follows.
@@ -256,7 +256,7 @@ def _require_precision(layout: Layout) -> None:
 
 
 def _longer(data: bytes, layout: Layout, filler: bytes) -> bytes:
-    """The file with more bytes behind each part of its compressed data."""
+    """Returns the file with more bytes behind each part of its compressed data."""
     return data[: layout.scans[0].start] + b"".join(_lengthened(data, layout, filler))
 
 

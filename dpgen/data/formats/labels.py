@@ -19,13 +19,15 @@ WHOLE_NAMES = {"y", "gt"}  # too short to count among other words
 
 
 def is_label_name(name: str) -> bool:
-    """Whether a column, key or array goes by a name that is usual for labels, in any case."""
+    """Returns whether a column, key or array goes by a name that is usual for labels, in any case.
+    """
     found = words(name)
     return bool(LABEL_WORDS & set(found)) or (len(found) == 1 and found[0] in WHOLE_NAMES)
 
 
 def label_name(names: Iterable[str], where: str) -> str | None:
-    """The one of the names that labels go by, ``label`` before all others; None where none does.
+    """Returns the one of the names that labels go by, ``label`` before all others; None where none
+    does.
 
     Raises ValueError where two do.
 
@@ -53,7 +55,7 @@ def settled(
     stated: tuple[str, ...] | None = None,
     place: str = "",
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The labels as int64 (N,) and the class names.
+    """Returns the labels as int64 (N,) and the class names.
 
     Text is the name of a class. A number is the position of its class, but where all the declared
     names are numbers and not 0, 1, 2 and so on: there it is the name, too, as 499 of 0, 499 and
@@ -88,7 +90,7 @@ def settled(
 
 
 def _are_values(names: tuple[str, ...]) -> bool:
-    """Whether the names are numbers other than those of the positions."""
+    """Returns whether the names are numbers other than those of the positions."""
     whole = all(name.isascii() and name.isdigit() and str(int(name)) == name for name in names)
     return whole and names != tuple(str(k) for k in range(len(names)))
 

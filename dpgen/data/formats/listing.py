@@ -33,7 +33,7 @@ class Entry(NamedTuple):
 def listed(
     folder: Path, names: Iterable[str], unit: str | None = None
 ) -> tuple[Path, dict[str, Entry]] | None:
-    """The list of a folder: the file, and its entries by path relative to the folder.
+    """Returns the list of a folder: the file, and its entries by path relative to the folder.
 
     None without a list, and for one that says neither labels nor splits, as captions do, unless its
     units are asked for.
@@ -62,7 +62,8 @@ def listed(
 def with_labels(
     path: Path, entries: Mapping[str, Entry], pictures: Iterable[Path]
 ) -> list[DataFile]:
-    """The pictures with what the list says of them. Each must be listed, and each listed be there.
+    """Returns the pictures with what the list says of them. Each must be listed, and each listed be
+    there.
 
     Folders that bear the names of labels must hold pictures of theirs; other folders mean nothing,
     but for a list of splits alone, beside which they are classes.
@@ -118,8 +119,8 @@ def refuse_foreign_labels(folder: Path, names: Iterable[str]) -> None:
 
 
 def stylegan_labels(path: Path) -> dict[str, Entry] | None:
-    """The labels of StyleGAN, EDM and DPDM, ``{"labels": [[path, class], ...]}``; None where there
-    is none, and for another dataset.json.
+    """Returns the labels of StyleGAN, EDM and DPDM, ``{"labels": [[path, class], ...]}``; None
+    where there is none, and for another dataset.json.
     """
     if not path.exists():
         return None
@@ -183,7 +184,9 @@ def _entries(path: Path, unit: str | None) -> dict[str, Entry] | None:
 
 
 def _values(rows: list[dict[str, Any]], label: str, path: Path) -> list[int | str | None]:
-    """The labels: numbers where all are, else text. In a CSV file nothing else tells them apart."""
+    """Returns the labels: numbers where all are, else text. In a CSV file nothing else tells them
+    apart.
+    """
     values = [row[label] for row in rows]
     for value in values:
         if value in (None, "") or isinstance(value, bool) or not isinstance(value, int | str):

@@ -55,7 +55,7 @@ class Located:
 
 
 def read_class_list(path: Path) -> tuple[str, ...] | None:
-    """The class names, in label order, that dataset.json lists; None without the file."""
+    """Returns the class names, in label order, that dataset.json lists; None without the file."""
     if not path.exists():
         return None
     table = read_json(path, CLASS_LIST_BYTES)
@@ -72,13 +72,15 @@ def read_class_list(path: Path) -> tuple[str, ...] | None:
 
 
 def class_list(class_names: tuple[str, ...]) -> bytes:
-    """dataset.json: the class names in label order, which folders and numbers alone do not keep."""
+    """Makes dataset.json: the class names in label order, which folders and numbers alone do not
+    keep.
+    """
     table = {"schema": CLASS_LIST_SCHEMA, "class_names": list(class_names)}
     return (json.dumps(table, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def visible(folder: Path) -> list[Path]:
-    """The entries of a folder, sorted by name, without hidden ones."""
+    """Returns the entries of a folder, sorted by name, without hidden ones."""
     return sorted(
         (entry for entry in folder.iterdir() if entry.name[0] != "." and entry.name not in HIDDEN),
         key=lambda entry: entry.name,

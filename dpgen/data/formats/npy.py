@@ -20,7 +20,9 @@ HEADER_BYTES = 10_000  # of an array's header, which is one short line
 
 
 def read_array(archive: zipfile.ZipFile, key: str, path: Path) -> np.ndarray:
-    """One array; its header is held against the size of the file before anything is allocated."""
+    """Reads one array; its header is held against the size of the file before anything is
+    allocated.
+    """
     info = archive.getinfo(f"{key}.npy")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{path}: {key} must be stored or deflated, as numpy.savez does it")
@@ -83,7 +85,7 @@ def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
 
 
 def npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
-    """The header of an .npy file, for writing an array piece by piece."""
+    """Returns the header of an .npy file, for writing an array piece by piece."""
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         buffer, {"descr": dtype, "fortran_order": False, "shape": shape}

@@ -53,7 +53,8 @@ class Archive:
 
 
 def recognise(head: Head) -> bool:
-    """Whether a file is a zip of arrays alone; one called .zip is no npz whatever it holds."""
+    """Returns whether a file is a zip of arrays alone; one called .zip is no npz whatever it holds.
+    """
     if head.path.suffix.lower() == ".zip" or not head.data.startswith(ZIP_MAGIC):
         return False
     names = _names(head.path)
@@ -61,7 +62,7 @@ def recognise(head: Head) -> bool:
 
 
 def hint(head: Head) -> str | None:
-    """What is wrong with a zip that is no npz."""
+    """Says what is wrong with a zip that is no npz."""
     suffix = head.path.suffix.lower()
     if suffix not in (".zip", ".npz") or not head.data.startswith(ZIP_MAGIC):
         return None
@@ -124,7 +125,9 @@ def npz_records(
 
 
 def _read_shards(located: Located, value_range: tuple[float, float] | None) -> list[Archive]:
-    """The archives, by split where they hold several, the images of those that are read alone."""
+    """Returns the archives, by split where they hold several, the images of those that are read
+    alone.
+    """
     keys = {file.path: keys_by_split(_arrays(file.path), file.path) for file in located.files}
     found = {split for one in keys.values() for split in one}
     if "" in found and len(found) > 1:
@@ -150,7 +153,7 @@ def _listed(labels: np.ndarray | None) -> list[int | str]:
 
 
 def _arrays(path: Path) -> list[str]:
-    """The names of an archive's arrays."""
+    """Returns the names of an archive's arrays."""
     names = [name.removesuffix(".npy") for name in _names(path)]
     if len(set(names)) < len(names):
         raise ValueError(f"{path} must hold each array once, got {sorted(names)!s:.200}")
@@ -217,7 +220,7 @@ def _images(
 
 
 def write_npz(shard: Shard, pieces: Pieces) -> None:
-    """``images-00000.npz``: ``images`` uint8 NHWC, ``labels`` int64, ``class_names`` text.
+    """Writes ``images-00000.npz``: ``images`` uint8 NHWC, ``labels`` int64, ``class_names`` text.
 
     Uncompressed, so that a reader can map it.
     """

@@ -141,7 +141,7 @@ def object_records(
 
 
 def item_pixels(item: object, name: str, value_range: tuple[float, float] | None) -> np.ndarray:
-    """One image as uint8 (H, W, C).
+    """Returns one image as uint8 (H, W, C).
 
     Takes a Pillow image, a (C, H, W) or (H, W) tensor, a (H, W, C) or (H, W) array.
     """
@@ -181,7 +181,9 @@ def _value(label: object, name: str) -> int | str:
 
 
 def _of_split(splits: Mapping[str, Any], split: Split) -> Any:  # noqa: ANN401
-    """The one split of a mapping that is called so, or by another word for it, as ``Testing``."""
+    """Returns the one split of a mapping that is called so, or by another word for it, as
+    ``Testing``.
+    """
     named = [key for key in splits if split_of(str(key)) == split]
     if split in splits or len(named) == 1:
         return splits[split if split in splits else named[0]]

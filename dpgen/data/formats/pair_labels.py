@@ -16,8 +16,8 @@ CAPTION_WORDS = 4  # a text of so many words is no class name
 def pair_labels(
     pairs: Sequence[tuple[Path, Pair]], classes: tuple[str, ...] | None
 ) -> list[int | str] | None:
-    """The label of each record: from the files beside it, else a .txt, else its folder; None where
-    the records have none.
+    """Returns the label of each record: from the files beside it, else a .txt, else its folder;
+    None where the records have none.
 
     Args:
         pairs: the records of all shards, each with its shard.
@@ -36,7 +36,7 @@ def pair_labels(
 
 
 def _agreed(path: Path, pair: Pair, classes: tuple[str, ...] | None) -> int | str | None:
-    """The one label that all files beside a picture give."""
+    """Returns the one label that all files beside a picture give."""
     values = dict.fromkeys(pair.labels.values())
     numbers = [value for value in values if isinstance(value, int)]
     texts = [value for value in values if isinstance(value, str)]
@@ -52,7 +52,7 @@ def _agreed(path: Path, pair: Pair, classes: tuple[str, ...] | None) -> int | st
 def _texts(
     pairs: Sequence[tuple[Path, Pair]], classes: tuple[str, ...] | None
 ) -> list[int | str | None] | None:
-    """The .txt beside the pictures as labels; None where there is none, or captions."""
+    """Returns the .txt beside the pictures as labels; None where there is none, or captions."""
     texts = [pair.text for _, pair in pairs]
     if not any(texts) or any(text and len(text.split()) >= CAPTION_WORDS for text in texts):
         return None
@@ -75,7 +75,7 @@ def _texts(
 def _folders(
     pairs: Sequence[tuple[Path, Pair]], classes: tuple[str, ...] | None
 ) -> list[int | str | None] | None:
-    """The folders of the pictures as labels; None where all lie in one."""
+    """Returns the folders of the pictures as labels; None where all lie in one."""
     folders = [
         next((part for part in reversed(pair.key.split("/")[:-1]) if not is_split_folder(part)), "")
         for _, pair in pairs

@@ -47,7 +47,7 @@ class Pair:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """The records of one shard, in order.
+    """Returns the records of one shard, in order.
 
     A key ends at the first dot, as WebDataset has it. Where it would hold several pictures, each
     must have a label of its own up to the last dot. A cut shard, a link, a device, a name that
@@ -69,7 +69,7 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def _members(path: Path, raw: BinaryIO) -> list[tuple[PurePosixPath, tuple[int, int]]]:
-    """The plain files of a shard, and where each lies."""
+    """Returns the plain files of a shard, and where each lies."""
     found, end = [], 0
     try:
         with InPieces(path) as headers:
@@ -100,7 +100,9 @@ def _members(path: Path, raw: BinaryIO) -> list[tuple[PurePosixPath, tuple[int, 
 
 
 def _belongs(member: Member, raw: BinaryIO, path: Path) -> bool:
-    """Whether a member is a picture or may be a label; a picture that is not read is refused."""
+    """Returns whether a member is a picture or may be a label; a picture that is not read is
+    refused.
+    """
     suffix, (offset, size) = member.suffix, member.place
     label = suffix in ("json", "txt") or is_label_name(suffix)
     limit = LARGEST_FILE if suffix in PICTURE_SUFFIXES else TEXT_BYTES
@@ -126,7 +128,9 @@ def _belongs(member: Member, raw: BinaryIO, path: Path) -> bool:
 
 
 def _records(key: str, members: list[Member], path: Path) -> list[tuple[str, list[Member]]]:
-    """The members of a key, by record: one where it has one picture, else one per full name."""
+    """Returns the members of a key, by record: one where it has one picture, else one per full
+    name.
+    """
     pictures = [member for member in members if member.suffix in PICTURE_SUFFIXES]
     if len(pictures) < 2:
         own = f"{key}.{pictures[0].middle}" if pictures and pictures[0].middle else key
@@ -168,7 +172,7 @@ def _pair(key: str, members: list[Member], raw: BinaryIO, path: Path) -> Pair | 
 
 
 def stated_value(data: bytes, name: str) -> int | str:
-    """A label as it stands alone in a file: a whole number, or the name of a class."""
+    """Reads a label that stands alone in a file: a whole number, or the name of a class."""
     try:
         text = data.decode().strip()
     except UnicodeDecodeError:

@@ -28,7 +28,7 @@ from dpgen.storage.files import BOMB_BYTES, BOMB_RATIO, refuse_bomb, size_of
 
 
 def pyarrow_parquet() -> Any:  # noqa: ANN401
-    """The module pyarrow.parquet; the error without it names the extra."""
+    """Returns the module pyarrow.parquet; the error without it names the extra."""
     try:
         import pyarrow.parquet
     except ImportError as error:
@@ -37,7 +37,7 @@ def pyarrow_parquet() -> Any:  # noqa: ANN401
 
 
 def recognise(head: Head) -> bool:
-    """Whether a file begins like Parquet."""
+    """Returns whether a file begins like Parquet."""
     return head.data.startswith(b"PAR1")
 
 
@@ -120,7 +120,7 @@ def _unit_column(located: Located) -> str | None:
 def _read(
     path: Path, with_pictures: bool, by_column: bool, unit: str | None
 ) -> tuple[Any, str, str | None, tuple[str, ...] | None]:
-    """One file: its table, the names of its columns of images and of labels, and its classes.
+    """Reads one file: its table, the names of its columns of images and of labels, and its classes.
 
     Args:
         path: of the file.
@@ -183,7 +183,7 @@ def _fence(n_bytes: int) -> Iterator[None]:
 
 
 def image_schema(class_names: tuple[str, ...]) -> Any:  # noqa: ANN401
-    """The Arrow schema by which Hugging Face `datasets` sees an Image and a ClassLabel."""
+    """Returns the Arrow schema by which Hugging Face `datasets` sees an Image and a ClassLabel."""
     import pyarrow as pa
 
     features = {
@@ -201,7 +201,7 @@ def picture_table(
     names: Sequence[str],
     labels: np.ndarray,
 ) -> Any:  # noqa: ANN401
-    """Encoded pictures and their labels as an Arrow table."""
+    """Returns encoded pictures and their labels as an Arrow table."""
     import pyarrow as pa
 
     rows = [{"bytes": data, "path": name} for data, name in zip(pictures, names, strict=True)]
@@ -219,7 +219,7 @@ def _unpacked(file: Any) -> int:  # noqa: ANN401
 
 
 def write_parquet(shard: Shard, pieces: Pieces) -> None:
-    """``train-00000-of-00002.parquet``: `image` {bytes, path} and `label`, a ClassLabel."""
+    """Writes ``train-00000-of-00002.parquet``: `image` {bytes, path} and `label`, a ClassLabel."""
     schema = image_schema(shard.class_names)
     path = shard.folder / f"train-{shard.number:05d}-of-{shard.n_shards:05d}.parquet"
     start = shard.start

@@ -95,8 +95,8 @@ class PictureFormat(NamedTuple):
 
 
 def picture_format(name: str, head: bytes) -> PictureFormat | None:
-    """The format of a picture file from its name and its first bytes; None if it is no picture, as
-    far as both tell, or is named like a picture that is read and is none.
+    """Tells the format of a picture file from its name and its first bytes; None if it is no
+    picture, as far as both tell, or is named like a picture that is read and is none.
 
     Args:
         name: of the file, or of a member of an archive.
@@ -133,7 +133,9 @@ def picture_format(name: str, head: bytes) -> PictureFormat | None:
 
 
 def unread_picture(name: str, head: bytes) -> str | None:
-    """What is wrong with a picture of a format that is not read, and the cure; None for others."""
+    """Says what is wrong with a picture of a format that is not read, and the cure; None for
+    others.
+    """
     found = picture_format(name, head)
     if found is None or found.is_read:
         return None
@@ -164,7 +166,7 @@ def check_beside_pictures(name: str, head: bytes, place: str) -> None:
 
 
 def may_be_passed_over(name: str) -> bool:
-    """Whether a file of this name may lie beside pictures and belongs to no record."""
+    """Returns whether a file of this name may lie beside pictures and belongs to no record."""
     last = re.split(r"[/\\]", name)[-1].lower()
     return _suffix(name) in PASSED_OVER or last in PASSED_OVER_NAMES
 
@@ -175,6 +177,6 @@ def _suffix(name: str) -> str:
 
 
 def _named(name: str, formats: dict[str, tuple[str, ...]]) -> str | None:
-    """The format that a file's suffix names."""
+    """Returns the format that a file's suffix names."""
     lower = name.lower()
     return next((word for word, suffixes in formats.items() if lower.endswith(suffixes)), None)

@@ -136,7 +136,7 @@ def _decoded(data: bytes, kind: str, name: str, value_range: ValueRange) -> np.n
 
 
 def _opened(data: bytes, kind: str, name: str) -> Image.Image:
-    """The picture with its header read and no pixel decoded."""
+    """Opens the picture, with its header read and no pixel decoded."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -196,7 +196,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def png_bytes(raw: int) -> int:
-    """The most bytes of a PNG of ``raw`` bytes of pixels.
+    """Returns the most bytes of a PNG of ``raw`` bytes of pixels.
 
     Noise does not shrink: PNG adds filter bytes, chunks and zlib's own.
     """
@@ -246,13 +246,13 @@ def fit_picture(
 
 
 def as_picture(pixels: np.ndarray) -> Image.Image:
-    """uint8 (H, W, C) as a Pillow image, mode L or RGB."""
+    """Returns uint8 (H, W, C) as a Pillow image, mode L or RGB."""
     return Image.fromarray(
         np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     )
 
 
 def as_array(picture: Image.Image) -> np.ndarray:
-    """A Pillow image of mode L or RGB as uint8 (H, W, C)."""
+    """Returns a Pillow image of mode L or RGB as uint8 (H, W, C)."""
     array = np.array(picture)
     return array[..., None] if array.ndim == 2 else array

@@ -120,7 +120,9 @@ def _and_others(others: list[tuple[str, str]]) -> str:
 
 
 def _in_folder(file: DataFile, folder: Path, splits: dict[str, str]) -> DataFile:
-    """A listed picture with the split of its folder, or of its name, where the list says none."""
+    """Returns a listed picture with the split of its folder, or of its name, where the list says
+    none.
+    """
     top, *below = file.path.relative_to(folder).parts
     found = splits.get(top, "") if below else ""
     if file.split and found not in ("", OTHER, file.split):
@@ -144,7 +146,7 @@ def _refuse_data(beside: Path, folder: Path, splits: dict[str, str]) -> None:
 
 
 def _pictures_below(folder: Path) -> list[Path]:
-    """The pictures in a folder and below, sorted; other kinds of data are refused."""
+    """Returns the pictures in a folder and below, sorted; other kinds of data are refused."""
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name[0] != "." and name not in HIDDEN]
@@ -241,7 +243,7 @@ def _class_files(folder: Path) -> list[DataFile]:
 
 
 def _named_split(file: DataFile, kind: str) -> str:
-    """The split that a file's name tells; of a picture behind the name of its class."""
+    """Returns the split that a file's name tells; of a picture behind the name of its class."""
     name = file.path.name
     if kind == FOLDER and file.class_name and name.lower().startswith(file.class_name.lower()):
         name = name[len(file.class_name) :]
@@ -249,7 +251,7 @@ def _named_split(file: DataFile, kind: str) -> str:
 
 
 def _kind(path: Path) -> str | None:
-    """The kind of a file from its content; None if it is no data and not named like it."""
+    """Returns the kind of a file from its content; None if it is no data and not named like it."""
     try:
         head = _head(path)
         kinds = [kind for kind in FORMATS if find(kind).recognise_fn(head)]

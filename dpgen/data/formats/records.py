@@ -76,8 +76,8 @@ def array_records(
 
 
 def as_labels(values: object, name: str) -> np.ndarray:
-    """The labels, (N,) or (N, 1), as int64 (N,); anything but whole numbers of at least 0 is
-    refused.
+    """Returns the labels, (N,) or (N, 1), as int64 (N,); anything but whole numbers of at least 0
+    is refused.
     """
     labels = np.asarray(values)
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
@@ -126,7 +126,7 @@ def image_layout(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
 
 
 def as_pixels(array: Any, name: str, value_range: tuple[float, float] | None) -> np.ndarray:  # noqa: ANN401
-    """The array as uint8, same shape.
+    """Returns the array as uint8, same shape.
 
     Floats are scaled by u = round((v - low) / (high - low) * 255) and refused without a range,
     when NaN and when outside it. Other integers are refused: which of their values is white is

@@ -39,7 +39,7 @@ class Shard:
 
 
 def numbered(shard: Shard, pieces: Pieces) -> Iterator[tuple[int, np.ndarray, int]]:
-    """The images of a shard one by one: number in the whole set, uint8 (H, W, C), label."""
+    """Yields the images of a shard one by one: number in the whole set, uint8 (H, W, C), label."""
     index = shard.start
     for pixels, labels in pieces:
         for i, label in enumerate(labels.tolist()):
@@ -49,7 +49,7 @@ def numbered(shard: Shard, pieces: Pieces) -> Iterator[tuple[int, np.ndarray, in
 
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file whose bytes are on the disk when the block ends well."""
+    """Opens a new file whose bytes are on the disk when the block ends well."""
     with path.open("xb") as file:
         yield file
         file.flush()

@@ -32,7 +32,8 @@ _NEUTRAL = {
 
 
 def words(name: str) -> list[str]:
-    """The words of a name in lower case: runs of letters, cut where capitals begin a new one.
+    """Returns the words of a name in lower case: runs of letters, cut where capitals begin a new
+    one.
 
     A word is whole: ``constrained`` does not hold ``train``, ``train2017`` and ``trainA`` do.
     """
@@ -44,34 +45,36 @@ def words(name: str) -> list[str]:
 
 
 def splits_in(name: str) -> frozenset[str]:
-    """The splits that a name has words of: train, test, validation."""
+    """Returns the splits that a name has words of: train, test, validation."""
     return frozenset(split for word in words(name) if (split := told_by(word)))
 
 
 def split_of(name: str) -> str:
-    """The split that a file's name tells; "" for none, `AMBIGUOUS` for two."""
+    """Returns the split that a file's name tells; "" for none, `AMBIGUOUS` for two."""
     found = splits_in(name)
     return AMBIGUOUS if len(found) > 1 else next(iter(found), "")
 
 
 def is_split_folder(name: str) -> bool:
-    """Whether a folder's name says a split and nothing else, as ``val`` or ``train2017``."""
+    """Returns whether a folder's name says a split and nothing else, as ``val`` or ``train2017``.
+    """
     return len(splits_in(name)) == 1 and not _rest(name)
 
 
 def told_by(word: str) -> str | None:
-    """The split that one word tells, as ``val``, or with what it is of, as ``testset``."""
+    """Returns the split that one word tells, as ``val``, or with what it is of, as ``testset``."""
     compound = _COMPOUND.fullmatch(word)
     return _SPLIT_OF.get(word) or (_SPLIT_OF.get(compound[1]) if compound else None)
 
 
 def _rest(name: str) -> tuple[str, ...]:
-    """The words that tell neither a split nor that there are data."""
+    """Returns the words that tell neither a split nor that there are data."""
     return tuple(word for word in words(name) if not told_by(word) and word not in _NEUTRAL)
 
 
 def folder_splits(names: Collection[str], path: Path | None, split: Split) -> dict[str, str]:
-    """The split of each sub-folder, `OTHER` for one of none; empty where they are no splits.
+    """Returns the split of each sub-folder, `OTHER` for one of none; empty where they are no
+    splits.
 
     They are splits where one is for training and one is held out, or where all of them are splits.
     ``train`` alone among other names may be a class as well: that is refused, but for the split
@@ -111,7 +114,7 @@ def folder_splits(names: Collection[str], path: Path | None, split: Split) -> di
 
 
 def chosen_splits(found: Collection[str], split: Split, name: str) -> frozenset[str]:
-    """Which of the splits that were found are read.
+    """Returns which of the splits that were found are read.
 
     Without any, all records serve as train and test alike. ``test`` is the validation records where
     there are no test records. Raises ValueError where the one asked for is not there.
@@ -135,7 +138,8 @@ def chosen_splits(found: Collection[str], split: Split, name: str) -> frozenset[
 
 
 def choose(files: list[DataFile], split: Split, path: Path) -> list[DataFile]:
-    """The files of a split. What no name puts into one is refused beside files of a split."""
+    """Returns the files of a split. What no name puts into one is refused beside files of a split.
+    """
     if split == "all" or not any(file.split for file in files):
         return files
     unclear = _first(files, AMBIGUOUS)

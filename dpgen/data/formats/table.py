@@ -58,19 +58,19 @@ FORMATS = {
 
 
 def find(kind: str) -> Format:
-    """The format of a kind, a key of `FORMATS`."""
+    """Returns the format of a kind, a key of `FORMATS`."""
     module, name = FORMATS[kind].home.split(":")
     found: Format = getattr(importlib.import_module(module), name)
     return found
 
 
 def written() -> tuple[str, ...]:
-    """The kinds that a synthetic set can be written in, in alphabetical order."""
+    """Returns the kinds that a synthetic set can be written in, in alphabetical order."""
     return tuple(sorted(kind for kind, row in FORMATS.items() if row.writes))
 
 
 def writer(kind: str) -> Writer:
-    """How sets are written in a format. Raises ValueError for one that is not written."""
+    """Returns how sets are written in a format. Raises ValueError for one that is not written."""
     if kind not in written():
         raise ValueError(f"format must be one of {', '.join(written())}, got {kind!r}")
     found = find(kind).writer
@@ -79,12 +79,12 @@ def writer(kind: str) -> Writer:
 
 
 def named_files() -> str:
-    """What is read, for messages: "IDX, npz, ... or JPEG"."""
+    """Names what is read, for messages: "IDX, npz, ... or JPEG"."""
     return _alternatives([name for row in FORMATS.values() for name in row.files])
 
 
 def described() -> str:
-    """What is read, for a help text."""
+    """Describes what is read, for a help text."""
     return _alternatives([row.described for row in FORMATS.values()])
 
 

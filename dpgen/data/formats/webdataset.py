@@ -22,12 +22,12 @@ from dpgen.storage.files import open_file
 
 
 def recognise(head: Head) -> bool:
-    """Whether a file is an uncompressed tar."""
+    """Returns whether a file is an uncompressed tar."""
     return _is_tar(head) and not head.gzipped
 
 
 def hint(head: Head) -> str | None:
-    """The cure for a tar that is compressed."""
+    """Says how to make a compressed tar readable."""
     if _is_tar(head):
         return "is a compressed tar, which cannot be read in any order: gunzip it"
     return None
@@ -75,7 +75,7 @@ def archive_records(
 
 
 def _read(located: Located, pairs: list[tuple[DataFile, Pair]]) -> list[bool]:
-    """Which records are of the split that is read."""
+    """Returns which records are of the split that is read."""
     splits = [file.split or pair.split or _split_in(pair.key) for file, pair in pairs]
     if located.split == "all" or not any(splits):
         return [True] * len(pairs)
@@ -88,7 +88,7 @@ def _read(located: Located, pairs: list[tuple[DataFile, Pair]]) -> list[bool]:
 
 
 def _split_in(key: str) -> str:
-    """The split that the folders of a key tell, else its name."""
+    """Returns the split that the folders of a key tell, else its name."""
     *folders, name = key.split("/")
     told = {split_of(folder) for folder in folders if is_split_folder(folder)}
     if told:
@@ -98,7 +98,8 @@ def _split_in(key: str) -> str:
 
 
 def write_webdataset(shard: Shard, pieces: Pieces) -> None:
-    """``shard-000000.tar`` of pairs ``000000.png``, ``000000.cls`` (the label as a number)."""
+    """Writes ``shard-000000.tar`` of pairs ``000000.png``, ``000000.cls`` (the label as a number).
+    """
     with new_file(shard.folder / f"shard-{shard.number:06d}.tar") as file:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
             for index, pixels, label in numbered(shard, pieces):

@@ -8,8 +8,8 @@ ValueRange = tuple[float, float] | None
 
 
 def windowed(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:
-    """Grey values as uint8, same shape: u = round((v - low) / (high - low) * 255), and black or
-    white for what lies outside, as a window is understood in radiology.
+    """Returns grey values as uint8, same shape: u = round((v - low) / (high - low) * 255), and
+    black or white for what lies outside, as a window is understood in radiology.
 
     Args:
         values: whole numbers or finite floats, any shape.
@@ -21,8 +21,8 @@ def windowed(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:
 
 
 def declared(value_range: ValueRange, name: str, what: str) -> tuple[float, float]:
-    """The window that was declared, refused where there is none: a rescale by the values of the
-    data would publish them.
+    """Returns the window that was declared, and refuses where there is none: a rescale by the
+    values of the data would publish them.
 
     Args:
         name: the words that name the picture in a message.

@@ -77,10 +77,7 @@ class Budget:
     delta: float = cast(float, OpenDelta())
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.epsilon) and self.epsilon > 0):
-            raise ValueError(f"epsilon must be a number greater than 0, got {self.epsilon}")
-        if not (self.is_open or 0 < self.delta < 1):
-            raise ValueError(f"delta must lie in (0, 1), got {self.delta}")
+        check_ranges(self.epsilon, None if self.is_open else self.delta)
 
     @classmethod
     def for_records(cls, epsilon: float, delta: float | None, n_records: int) -> Self:
@@ -119,7 +116,23 @@ class Budget:
             )
 
 
+def check_ranges(epsilon: float, delta: float | None) -> None:
+    """Refuses an epsilon or a delta that is no budget of any data set, however many records it has.
+
+    Args:
+        delta: ``None`` is left to `default_delta`.
+
+    Raises:
+        ValueError: epsilon is not a finite number above 0, or delta does not lie in (0, 1).
+    """
+    if not (math.isfinite(epsilon) and epsilon > 0):
+        raise ValueError(f"epsilon must be a number greater than 0, got {epsilon}")
+    if delta is not None and not 0 < delta < 1:
+        raise ValueError(f"delta must lie in (0, 1), got {delta}")
+
+
 def default_delta(n_records: int) -> float:
+    """Returns the delta that is taken where none is given: min(1e-5, 1 / (10 n_records))."""
     return min(1e-5, 1 / (10 * n_records))
 
 
@@ -128,7 +141,7 @@ def accountant_of(event: DpEvent) -> str:
     return ACCOUNTANT if _samples(tuple(leaves(event))) else CLOSED_FORM
 
 
-def epsilon_of(event: DpEvent, delta: float, relation: Adjacency | Relation) -> float:
+def epsilon_of(event: DpEvent, delta: float, relation: Relation) -> float:
     """The epsilon that ``event`` spends at ``delta``: an upper bound.
 
     To 1e-12 where nothing is sampled. Else to about 0.1 %: the discretisation interval starts at
@@ -141,10 +154,10 @@ def epsilon_of(event: DpEvent, delta: float, relation: Adjacency | Relation) -> 
 
 
 def settled(
-    event: DpEvent, delta: float, relation: Adjacency | Relation
+    event: DpEvent, delta: float, relation: Relation
 ) -> tuple[float, float]:
     """Returns `epsilon_of`, and the coarsest interval that is within 0.1 % of it."""
-    question = tuple(leaves(event)), delta, Relation.of(relation)
+    question = tuple(leaves(event)), delta, relation
     best, coarse = _epsilon(*question, INTERVALS[0]), INTERVALS[0]
     if not _samples(question[0]) or best >= 20:  # what the first interval adds is nothing there
         return best, COARSE if 200 <= best < math.inf else coarse
@@ -160,23 +173,23 @@ def settled(
 
 
 def coarse_epsilon(
-    event: DpEvent, delta: float, relation: Adjacency | Relation, interval: float
+    event: DpEvent, delta: float, relation: Relation, interval: float
 ) -> float:
     """An upper bound on epsilon, at one interval."""
-    return _epsilon(tuple(leaves(event)), delta, Relation.of(relation), interval)
+    return _epsilon(tuple(leaves(event)), delta, relation, interval)
 
 
-def delta_of(event: DpEvent, epsilon: float, relation: Adjacency | Relation) -> float:
+def delta_of(event: DpEvent, epsilon: float, relation: Relation) -> float:
     """The delta that ``event`` spends at ``epsilon``: an upper bound (interval 1e-4)."""
-    curve = _curve(tuple(leaves(event)), Relation.of(relation), INTERVALS[1])
+    curve = _curve(tuple(leaves(event)), relation, INTERVALS[1])
     return 1.0 if curve is None else float(curve.get_delta_for_epsilon(epsilon))
 
 
-def curve_of(event: DpEvent, relation: Adjacency | Relation) -> Curve | None:
+def curve_of(event: DpEvent, relation: Relation) -> Curve | None:
     """Returns all of delta(epsilon), an upper bound, at an interval that loses half a percent at
     most; None where nothing is bounded.
     """
-    question = tuple(leaves(event)), Relation.of(relation)
+    question = tuple(leaves(event)), relation
     curve = _curve(*question, INTERVALS[0])
     # At an epsilon of 1 the first interval loses half a percent, and less at larger ones.
     if curve is None or curve.get_epsilon_for_delta(1e-5) >= 2:

@@ -21,7 +21,7 @@ from dpgen.privacy.accounting.accountant import (
 )
 from dpgen.privacy.accounting.events import leaves
 from dpgen.privacy.accounting.gaussian import largest_mu
-from dpgen.privacy.accounting.relation import Adjacency, Relation
+from dpgen.privacy.accounting.relation import Relation
 
 LEAST_NOISE, ALL_NOISE = 1e-6, 1e12  # multipliers that no supported budget reaches
 UNSAMPLED = (1e-6, 1e9)  # epsilons of budgets without a Poisson sample, at any delta
@@ -54,7 +54,7 @@ def check_range(budget: Budget, *, samples: bool) -> None:
 
 
 def calibrate(
-    make_event: Callable[[float], DpEvent], budget: Budget, relation: Adjacency | Relation
+    make_event: Callable[[float], DpEvent], budget: Budget, relation: Relation
 ) -> float:
     """The smallest noise multiplier x (to about 0.1 %) at which ``make_event(x)`` spends at most
     ``budget``.
@@ -64,7 +64,6 @@ def calibrate(
     as x grows. Raises ValueError, in one line, for a budget outside of the supported range, and
     where no x keeps to it or none is small enough to spend it.
     """
-    relation = Relation.of(relation)
     samples = any(leaf.rate < 1 for leaf in leaves(make_event(1.0)))
     check_range(budget, samples=samples)
     # A coarse interval is quick and still an upper bound; it must be fine enough for epsilon.

@@ -13,7 +13,7 @@ from scipy.special import log_ndtr, ndtr
 
 from dpgen.privacy.accounting.accountant import curve_of, round_up
 from dpgen.privacy.accounting.events import leaves
-from dpgen.privacy.accounting.relation import Adjacency, Relation
+from dpgen.privacy.accounting.relation import Relation
 
 DELTA_FLOOR = 1e-10  # below it rounding in the accountant shows, and nothing is stated
 PROFILE = (0.25, 0.5, 1.0, 1.5, 2.0)  # of epsilon
@@ -22,7 +22,7 @@ N_POINTS = 2000
 
 
 def profile_of(
-    event: DpEvent, epsilon: float, relation: Adjacency | Relation
+    event: DpEvent, epsilon: float, relation: Relation
 ) -> list[list[float]]:
     """[epsilon, delta] at five epsilons about ``epsilon``; no delta is stated below the floor, or
     the one at ``epsilon`` where that is the smaller one.
@@ -36,14 +36,13 @@ def profile_of(
     return [[at, round_up(max(delta(at), floor))] for at in (epsilon * x for x in PROFILE)]
 
 
-def mu_of(event: DpEvent, relation: Adjacency | Relation) -> tuple[float, float]:
+def mu_of(event: DpEvent, relation: Relation) -> tuple[float, float]:
     """mu of Gaussian differential privacy, and the delta from which on it holds.
 
     Un-sampled Gaussians are mu-GDP exactly, at every delta: the floor is 0 (Dong, Roth and Su 2022,
     Corollary 3.3). A sampled run is not, or with a far larger mu; what is returned then is a mu
     with ``delta(epsilon) <= max(delta of mu-GDP, floor)`` at every epsilon.
     """
-    relation = Relation.of(relation)
     found = leaves(event)
     if not any(leaf.rate < 1 for leaf in found):
         moved = relation.max_records_per_unit * (2 if relation.adjacency == "replace_one" else 1)
@@ -72,13 +71,12 @@ def _mu_at(epsilons: np.ndarray, deltas: np.ndarray) -> np.ndarray:
 
 
 def units_of(
-    event: DpEvent, delta: float, relation: Adjacency | Relation
+    event: DpEvent, delta: float, relation: Relation
 ) -> dict[str, float | str | None]:
     """Prices the same run, at the same delta, for units of 1, 2, 5 or 10 records, without the size
     that ``relation`` states: epsilon, "infinity" where nothing is bounded, None where no proof in
     this package covers it.
     """
-    relation = Relation.of(relation)
     sampled = any(leaf.rate < 1 for leaf in leaves(event))
     stated: dict[str, float | str | None] = {}
     for m in UNITS:

@@ -14,7 +14,7 @@ from types import ModuleType
 from dp_accounting.dp_event import DpEvent
 
 from dpgen.privacy.accounting.events import GaussianLeaf, leaves
-from dpgen.privacy.accounting.relation import Adjacency, Relation
+from dpgen.privacy.accounting.relation import Relation
 
 ORDERS = (
     [1 + x / 10 for x in range(1, 100)]
@@ -25,7 +25,7 @@ N_PRICES = 4096  # a statement and its checks ask the same questions
 
 
 def second_opinion(
-    event: DpEvent, delta: float, relation: Adjacency | Relation
+    event: DpEvent, delta: float, relation: Relation
 ) -> float | None:
     """Returns epsilon by Opacus, or None where it has no theorem (Poisson sampling under
     replace-one).
@@ -34,7 +34,7 @@ def second_opinion(
     a consequence: the bound is then the classical one for m of them, never below the exact price,
     and infinite where it says nothing.
     """
-    return _epsilon(tuple(leaves(event)), delta, Relation.of(relation))
+    return _epsilon(tuple(leaves(event)), delta, relation)
 
 
 @lru_cache(maxsize=N_PRICES)

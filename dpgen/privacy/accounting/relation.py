@@ -32,11 +32,6 @@ class Relation:
         if isinstance(m, bool) or not isinstance(m, int) or m < 1:
             raise ValueError(f"max_records_per_unit must be a whole number of at least 1, got {m}")
 
-    @classmethod
-    def of(cls, given: Adjacency | Relation) -> Relation:
-        """The relation itself; a bare adjacency is that of single records."""
-        return given if isinstance(given, Relation) else cls(given, 1)
-
     @property
     def unit(self) -> str:
         return "record" if self.max_records_per_unit == 1 else "person"

@@ -42,7 +42,7 @@ ANSWERS_BYTES = 2**30  # of a file: those of 16 million releases
 
 
 def answer_digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of what a release hands out: names, types, shapes and every bit."""
+    """Computes the SHA-256 of what a release hands out: names, types, shapes and every bit."""
     found = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         flat = tensor.detach().cpu().contiguous().reshape(-1)
@@ -101,7 +101,7 @@ class Answers:
         return self._entries
 
     def __len__(self) -> int:
-        """The largest number of releases that a saved state holds."""
+        """Returns the largest number of releases that a saved state holds."""
         return len(self._read())
 
     def contradict(self, release: int, entry: Entry) -> bool:

@@ -69,8 +69,8 @@ def unbounded(delta: float) -> WorstCase:
 
 
 def gaussian_worst_case(mu: float, delta: float) -> WorstCase:
-    """The worst case of a Gaussian mechanism whose answer moves by ``mu`` times its noise between
-    any two data sets, so that the neighbouring relation makes no difference.
+    """Computes the worst case of a Gaussian mechanism whose answer moves by ``mu`` times its noise
+    between any two data sets, so that the neighbouring relation makes no difference.
 
     It has the exact Gaussian curve (theorem F2; Balle and Wang 2018, Theorem 8), rounded up.
     """
@@ -104,11 +104,11 @@ class Claim:
 
     @property
     def plan(self) -> str:
-        """Identity of the run's only stage, as a ledger hashes one."""
+        """Returns the identity of the run's only stage, as a ledger hashes one."""
         return digest({"mechanism": self.mechanism, "settings": dict(self.settings)})
 
     def to_dict(self) -> dict[str, Any]:
-        """The heart of a notice, as JSON values."""
+        """Returns the numbers and words of a notice, as JSON values."""
         return {
             "mechanism": {
                 "id": self.mechanism,
@@ -148,7 +148,7 @@ def notice_of(
     facts: Mapping[str, Any],
     data_set: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The notice of a model.
+    """Makes the notice of a model.
 
     Args:
         files: SHA-256 of every file that it covers.
@@ -172,7 +172,7 @@ def notice_of(
 def inherited_notice(
     parent: Mapping[str, Any], *, files: Mapping[str, Any], synthetic: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The notice of a synthetic set: its model's, word for word."""
+    """Makes the notice of a synthetic set: its model's, word for word."""
     notice = {
         **{key: value for key, value in parent.items() if key not in ("artifact", "sha256")},
         "artifact": {
@@ -187,8 +187,8 @@ def inherited_notice(
 
 
 def read_notice(folder: Path) -> dict[str, Any]:
-    """The ``notice.json`` of a run or a synthetic set, as it was sealed. Raises CertificateError
-    when there is none, or when a certificate lies beside it.
+    """Reads the ``notice.json`` of a run or a synthetic set, and checks its own hash. Raises
+    CertificateError when there is none, or when a certificate lies beside it.
     """
     path = folder / NOTICE
     if (folder / "privacy.json").exists():

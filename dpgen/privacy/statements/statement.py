@@ -17,7 +17,7 @@ from dp_accounting.dp_event import DpEvent
 from dpgen.privacy.accounting.accountant import accountant_of, epsilon_of, round_up, second_opinion
 from dpgen.privacy.accounting.events import event_to_json, leaves
 from dpgen.privacy.accounting.forms import mu_of, profile_of, units_of
-from dpgen.privacy.accounting.relation import Adjacency, Relation
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.ledger.charges import charged_event, relation_of, releases_of
 from dpgen.privacy.statements.certificate import SCHEMA, finite_or_word, now
 from dpgen.privacy.statements.proofs import applying
@@ -38,19 +38,14 @@ ENFORCED = "enforced"  # unit_bound of facts and of a guarantee; a declared boun
 
 
 def sentence(
-    kind: str,
-    epsilon: float,
-    delta: float,
-    relation: Adjacency | Relation,
-    *,
-    enforced: bool = False,
+    kind: str, epsilon: float, delta: float, relation: Relation, *, enforced: bool = False
 ) -> str:
     """The guarantee in one sentence; never an epsilon without delta, relation and unit. A second
     one says that the records of each person were counted.
     """
     # `:g` rounds to nearest, and a smaller delta would be a stronger claim.
     stated = round_up(delta, 6)
-    m = Relation.of(relation).max_records_per_unit
+    m = relation.max_records_per_unit
     counted = (
         f" The records of each person were counted by unit id, and at most {m} were used: the "
         "bound is enforced."
@@ -58,13 +53,13 @@ def sentence(
     return (
         f"This {kind.replace('_', ' ')} satisfies ({epsilon:g}, {stated:g})-differential "
         f"privacy in the central model, "
-        f"with respect to {Relation.of(relation).phrase} (image and label) of the training data."
+        f"with respect to {relation.phrase} (image and label) of the training data."
     ) + (counted if enforced else "")
 
 
 def is_enforced(facts: Mapping[str, Any]) -> bool:
-    """Whether facts, or a guarantee, say that the records of each unit were counted. Without a word
-    on it, as in statements from before any were, the bound is declared.
+    """Returns whether facts, or a guarantee, say that the records of each unit were counted.
+    Without a word on it, as in statements from before any were, the bound is declared.
     """
     bound = facts.get("unit_bound", ENFORCED)
     if bound != ENFORCED:
@@ -93,10 +88,9 @@ def declaration(facts: Mapping[str, Any]) -> str:
 
 
 def accounting_of(
-    event: DpEvent, delta: float, relation: Adjacency | Relation
+    event: DpEvent, delta: float, relation: Relation
 ) -> dict[str, Any]:
     """Makes the part that `verify` can compute again: the guarantee and how it was counted."""
-    relation = Relation.of(relation)
     epsilon = round_up(epsilon_of(event, delta, relation))
     other = second_opinion(event, delta, relation)
     mu, floor = mu_of(event, relation)

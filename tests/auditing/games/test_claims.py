@@ -17,7 +17,9 @@ from dpgen.auditing.games.claims import (
 )
 from dpgen.privacy.accounting.accountant import Adjacency, delta_of, epsilon_of, gaussian_delta
 from dpgen.privacy.accounting.events import GaussianLeaf, compose
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.mechanisms.declared import NoisySGD
+from tests.relations import ADD_REMOVE
 
 DELTA = 1e-5
 RATES = np.array([1e-4, 0.01, 0.2, 0.5, 0.9, 0.999])
@@ -33,15 +35,16 @@ def test_gaussians_on_all_records_claim_their_exact_mu(
     claim = claim_of(event, DELTA, adjacency, "two releases")
     assert isinstance(claim.blow_up, GaussianBlowUp)
     assert claim.blow_up.mu == pytest.approx(mu or 2 * math.sqrt(1 / 4 + 4 / 9))
-    assert claim.epsilon == pytest.approx(epsilon_of(event, DELTA, adjacency), rel=2e-3)
+    relation = Relation(adjacency, 1)
+    assert claim.epsilon == pytest.approx(epsilon_of(event, DELTA, relation), rel=2e-3)
 
 
 def test_a_sampled_mechanism_claims_what_the_accountant_says() -> None:
     event = GaussianLeaf(0.2, 2.0, 2).event
     claim = claim_of(event, DELTA, "add_remove", "two steps")
-    assert claim.epsilon == epsilon_of(event, DELTA, "add_remove")
+    assert claim.epsilon == epsilon_of(event, DELTA, ADD_REMOVE)
     for epsilon in (0.0, 1.0):
-        delta = delta_of(event, epsilon, "add_remove")
+        delta = delta_of(event, epsilon, ADD_REMOVE)
         allowed = np.minimum(delta + math.exp(epsilon) * RATES, 1)
         # The claim allows no more than each pair does, up to its coarser discretisation.
         assert (claim.blow_up(RATES) <= allowed * (1 + 5e-3)).all()

@@ -23,6 +23,7 @@ from dpgen.privacy.accounting.accountant import epsilon_of
 from dpgen.privacy.mechanisms import clipping, noisy_sum
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.noise import KeyedNoise
+from tests.relations import ADD_REMOVE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -205,7 +206,7 @@ def test_only_the_steps_that_run_are_claimed() -> None:
         sampled, adjacency="add_remove", delta=DELTA, m=60, n_steps=2,
         advance=lambda: calls.append(1),
     )  # fmt: skip
-    assert found.claim.epsilon == epsilon_of(replace(sampled, n_steps=2).event, DELTA, "add_remove")
+    assert found.claim.epsilon == epsilon_of(replace(sampled, n_steps=2).event, DELTA, ADD_REMOVE)
     assert "2 of 50 steps" in found.claim.scope and len(calls) == 2
 
 

@@ -33,6 +33,7 @@ from dpgen.privacy.accounting.events import (
 )
 from dpgen.privacy.accounting.gaussian import largest_mu
 from dpgen.privacy.accounting.relation import Relation
+from tests.relations import ADD_REMOVE, REPLACE_ONE
 
 DELTA = 1e-5
 RELATIONS: tuple[Adjacency, ...] = ("add_remove", "replace_one")
@@ -67,14 +68,14 @@ def test_epsilon_has_the_reference_values_of_a_long_dp_sgd_run(
     multiplier: float, reference: float
 ) -> None:
     """References at interval 1e-4; refining goes below them by 0.3 % at most, and never above."""
-    epsilon = epsilon_of(GaussianLeaf(MNIST[0], multiplier, MNIST[1]).event, DELTA, "add_remove")
+    epsilon = epsilon_of(GaussianLeaf(MNIST[0], multiplier, MNIST[1]).event, DELTA, ADD_REMOVE)
     assert reference * (1 - 3e-3) <= epsilon <= reference + 1e-4
 
 
 def test_epsilon_has_the_reference_values_of_both_relations() -> None:
     event = GaussianLeaf(0.0683, 11.4462, 2000).event
-    assert epsilon_of(event, DELTA, "add_remove") == pytest.approx(1.0005, abs=2e-4)
-    assert epsilon_of(event, DELTA, "replace_one") == pytest.approx(2.143, abs=1e-3)
+    assert epsilon_of(event, DELTA, ADD_REMOVE) == pytest.approx(1.0005, abs=2e-4)
+    assert epsilon_of(event, DELTA, REPLACE_ONE) == pytest.approx(2.143, abs=1e-3)
 
 
 @pytest.mark.parametrize(("adjacency", "sensitivity"), [("add_remove", 1.0), ("replace_one", 2.0)])
@@ -84,7 +85,7 @@ def test_unsampled_releases_cost_the_closed_form(
 ) -> None:
     """F2 and F3: mu adds up in squares, and replacing a record moves a sum by twice its bound."""
     mu = sensitivity * math.sqrt(steps) / multiplier
-    epsilon = epsilon_of(GaussianLeaf(1.0, multiplier, steps).event, DELTA, adjacency)
+    epsilon = epsilon_of(GaussianLeaf(1.0, multiplier, steps).event, DELTA, Relation(adjacency, 1))
     assert exact_epsilon(mu) - 1e-9 <= epsilon <= exact_epsilon(mu) * (1 + 1e-9)
 
 
@@ -108,7 +109,8 @@ def test_a_sampled_run_has_the_price_of_the_library(name: str, adjacency: Adjace
     )  # fmt: skip
     library.compose(event)
     exact = library.get_epsilon(DELTA)
-    assert exact * (1 - 1e-4) <= epsilon_of(event, DELTA, adjacency) <= exact * (1 + 1e-3)
+    found = epsilon_of(event, DELTA, Relation(adjacency, 1))
+    assert exact * (1 - 1e-4) <= found <= exact * (1 + 1e-3)
 
 
 def test_a_number_says_what_computed_it() -> None:
@@ -120,8 +122,8 @@ def test_a_number_says_what_computed_it() -> None:
 def test_a_sampled_run_has_no_epsilon_below_the_smallest_delta() -> None:
     event = events()["mixed"]
     smallest = accounting.SMALLEST_DELTA
-    assert math.isfinite(epsilon_of(event, smallest, "add_remove"))
-    assert epsilon_of(event, 0.99 * smallest, "add_remove") == math.inf
+    assert math.isfinite(epsilon_of(event, smallest, ADD_REMOVE))
+    assert epsilon_of(event, 0.99 * smallest, ADD_REMOVE) == math.inf
 
 
 @pytest.mark.parametrize("adjacency", RELATIONS)
@@ -135,7 +137,7 @@ def test_a_sampled_run_is_priced_near_its_limit_of_many_steps(
     q, steps = 0.02, 20_000
     mu = largest_mu(epsilon, DELTA)
     sigma = q * math.sqrt(steps) * (1.0 if adjacency == "add_remove" else 2.0) / mu
-    found = epsilon_of(GaussianLeaf(q, sigma, steps).event, DELTA, adjacency)
+    found = epsilon_of(GaussianLeaf(q, sigma, steps).event, DELTA, Relation(adjacency, 1))
     assert 0.999 * epsilon <= found <= 1.01 * epsilon
 
 
@@ -155,7 +157,7 @@ def test_one_sampled_step_costs_the_integral_over_the_dominating_pair(
         float(np.trapezoid(np.maximum(p - math.exp(epsilon) * q, 0), x))
         for p, q in ((with_record, without), (without, with_record))
     )
-    found = delta_of(GaussianLeaf(rate, sigma, 1).event, epsilon, adjacency)
+    found = delta_of(GaussianLeaf(rate, sigma, 1).event, epsilon, Relation(adjacency, 1))
     assert exact * (1 - 1e-6) <= found <= exact * (1 + 1e-3)
 
 
@@ -175,16 +177,16 @@ def test_delta_agrees_with_a_monte_carlo_run_of_the_mechanism(
         loss += np.log1p(rate * np.expm1((2 * x - 1) / (2 * sigma**2)))
     terms = np.maximum(0, -np.expm1(epsilon - loss))
     error = terms.std() / math.sqrt(n)
-    found = delta_of(GaussianLeaf(rate, sigma, steps).event, epsilon, "add_remove")
+    found = delta_of(GaussianLeaf(rate, sigma, steps).event, epsilon, ADD_REMOVE)
     assert abs(terms.mean() - found) < 5 * error
 
 
 @pytest.mark.parametrize("name", list(events()))
 def test_repeating_an_event_costs_what_composing_copies_of_it_costs(name: str) -> None:
     event = events()[name]
-    repeated = epsilon_of(dp_event.SelfComposedDpEvent(event, 3), DELTA, "add_remove")
-    copies = epsilon_of(dp_event.ComposedDpEvent([event] * 3), DELTA, "add_remove")
-    once = epsilon_of(event, DELTA, "add_remove")
+    repeated = epsilon_of(dp_event.SelfComposedDpEvent(event, 3), DELTA, ADD_REMOVE)
+    copies = epsilon_of(dp_event.ComposedDpEvent([event] * 3), DELTA, ADD_REMOVE)
+    once = epsilon_of(event, DELTA, ADD_REMOVE)
     assert repeated == copies
     assert repeated > 1.2 * once
 
@@ -192,15 +194,15 @@ def test_repeating_an_event_costs_what_composing_copies_of_it_costs(name: str) -
 @pytest.mark.parametrize("name", list(events()))
 def test_replacing_a_record_costs_more_than_adding_one(name: str) -> None:
     event = events()[name]
-    add = epsilon_of(event, DELTA, "add_remove")
-    assert epsilon_of(event, DELTA, "replace_one") > 1.1 * add
+    add = epsilon_of(event, DELTA, ADD_REMOVE)
+    assert epsilon_of(event, DELTA, REPLACE_ONE) > 1.1 * add
 
 
 @pytest.mark.parametrize("name", list(events()))
 def test_the_renyi_bound_of_another_library_is_never_below(name: str) -> None:
     event = events()[name]
-    other = second_opinion(event, DELTA, "add_remove")
-    epsilon = epsilon_of(event, DELTA, "add_remove")
+    other = second_opinion(event, DELTA, ADD_REMOVE)
+    epsilon = epsilon_of(event, DELTA, ADD_REMOVE)
     assert other is not None
     assert epsilon - 1e-6 <= other <= 2 * epsilon
 
@@ -208,13 +210,13 @@ def test_the_renyi_bound_of_another_library_is_never_below(name: str) -> None:
 def test_the_second_accountant_knows_replace_one_for_unsampled_releases_only() -> None:
     event = GaussianLeaf(1.0, 6.0, 4).event
     half = GaussianLeaf(1.0, 3.0, 4).event
-    assert second_opinion(event, DELTA, "replace_one") == second_opinion(half, DELTA, "add_remove")
-    assert second_opinion(GaussianLeaf(0.1, 2.0, 4).event, DELTA, "replace_one") is None
+    assert second_opinion(event, DELTA, REPLACE_ONE) == second_opinion(half, DELTA, ADD_REMOVE)
+    assert second_opinion(GaussianLeaf(0.1, 2.0, 4).event, DELTA, REPLACE_ONE) is None
 
 
 def test_epsilon_rises_with_rate_and_steps_and_falls_with_noise() -> None:
     def epsilon(rate: float, sigma: float, steps: int) -> float:
-        return epsilon_of(GaussianLeaf(rate, sigma, steps).event, DELTA, "add_remove")
+        return epsilon_of(GaussianLeaf(rate, sigma, steps).event, DELTA, ADD_REMOVE)
 
     base = epsilon(0.1, 3.0, 30)
     assert epsilon(0.2, 3.0, 30) > base
@@ -224,21 +226,21 @@ def test_epsilon_rises_with_rate_and_steps_and_falls_with_noise() -> None:
 
 def test_epsilon_and_delta_answer_each_other() -> None:
     event = events()["mixed"]
-    epsilon = epsilon_of(event, DELTA, "add_remove")
-    assert delta_of(event, epsilon, "add_remove") == pytest.approx(DELTA, rel=0.02)
+    epsilon = epsilon_of(event, DELTA, ADD_REMOVE)
+    assert delta_of(event, epsilon, ADD_REMOVE) == pytest.approx(DELTA, rel=0.02)
 
 
 def test_a_smaller_delta_costs_a_larger_epsilon() -> None:
     event = events()["mixed"]
-    assert epsilon_of(event, 1e-7, "add_remove") > 1.1 * epsilon_of(event, DELTA, "add_remove")
+    assert epsilon_of(event, 1e-7, ADD_REMOVE) > 1.1 * epsilon_of(event, DELTA, ADD_REMOVE)
 
 
 def test_nothing_costs_nothing_and_almost_no_noise_costs_infinity() -> None:
-    assert epsilon_of(compose([]), DELTA, "add_remove") == 0
-    assert delta_of(compose([]), 1.0, "add_remove") == 0
+    assert epsilon_of(compose([]), DELTA, ADD_REMOVE) == 0
+    assert delta_of(compose([]), 1.0, ADD_REMOVE) == 0
     tiny = GaussianLeaf(0.5, 0.01, 1).event
-    assert epsilon_of(tiny, DELTA, "add_remove") == math.inf
-    assert delta_of(tiny, 1.0, "add_remove") == 1
+    assert epsilon_of(tiny, DELTA, ADD_REMOVE) == math.inf
+    assert delta_of(tiny, 1.0, ADD_REMOVE) == 1
 
 
 def test_an_event_is_read_back_as_it_was_written() -> None:
@@ -268,6 +270,19 @@ def test_an_event_that_means_nothing_is_refused(change: dict[str, object]) -> No
         event_from_json([row])
 
 
+@pytest.mark.parametrize("rows", [None, {}, "gaussian", 3])
+def test_events_that_are_no_list_are_refused(rows: Any) -> None:  # noqa: ANN401
+    with pytest.raises(UnsupportedEvent, match="events must be a list, got"):
+        event_from_json(rows)
+
+
+def test_doing_nothing_costs_nothing_and_any_other_event_is_refused() -> None:
+    assert leaves(dp_event.NoOpDpEvent()) == []
+    assert epsilon_of(dp_event.NoOpDpEvent(), 1e-5, ADD_REMOVE) == 0.0
+    with pytest.raises(UnsupportedEvent, match="no proof in this package covers"):
+        leaves(dp_event.LaplaceDpEvent(1.0))
+
+
 @pytest.mark.parametrize(
     "event",
     [
@@ -280,12 +295,12 @@ def test_an_event_that_means_nothing_is_refused(change: dict[str, object]) -> No
 )
 def test_an_event_without_a_proof_is_refused_by_name(event: DpEvent) -> None:
     with pytest.raises(UnsupportedEvent, match="no proof"):
-        epsilon_of(event, DELTA, "add_remove")
+        epsilon_of(event, DELTA, ADD_REMOVE)
 
 
 def test_an_unknown_relation_is_refused() -> None:
     with pytest.raises(ValueError, match="adjacency must be one of"):
-        epsilon_of(GaussianLeaf(1.0, 1.0, 1).event, DELTA, "zero_out")  # type: ignore[arg-type]
+        Relation("zero_out", 1)  # type: ignore[arg-type]
 
 
 def test_rounding_up_never_goes_below_and_never_far() -> None:
@@ -328,8 +343,8 @@ def test_a_budget_that_is_none_is_refused(epsilon: float, delta: float) -> None:
 
 def test_the_epsilon_that_is_printed_is_within_a_fifth_of_a_percent_of_the_finest() -> None:
     event = GaussianLeaf(0.01, 23.18, 20000).event
-    tried = epsilon_of(event, DELTA, "add_remove")
-    finest = accounting.coarse_epsilon(event, DELTA, "add_remove", 1e-5)
+    tried = epsilon_of(event, DELTA, ADD_REMOVE)
+    finest = accounting.coarse_epsilon(event, DELTA, ADD_REMOVE, 1e-5)
     assert finest - 1e-12 <= tried <= finest * (1 + 2e-3)
     assert tried == pytest.approx(0.1990, rel=5e-3)
 
@@ -347,20 +362,20 @@ def test_a_price_is_computed_once_and_remembered_for_its_own_question_only(
     event, budget = GaussianLeaf(0.123, 4.5, 7).event, Budget(0.5, 1e-5)
 
     def calibrated() -> float:
-        return calibrate(lambda x: GaussianLeaf(0.123, x, 7).event, budget, "add_remove")
+        return calibrate(lambda x: GaussianLeaf(0.123, x, 7).event, budget, ADD_REMOVE)
 
-    first = epsilon_of(event, 1e-5, "add_remove"), calibrated()
+    first = epsilon_of(event, 1e-5, ADD_REMOVE), calibrated()
     n_asked = len(asked)
     assert n_asked > 2
     same = GaussianLeaf(0.123, 4.5, 7).event  # equal, not identical
-    assert (epsilon_of(same, 1e-5, "add_remove"), calibrated()) == first
+    assert (epsilon_of(same, 1e-5, ADD_REMOVE), calibrated()) == first
     assert len(asked) == n_asked
     others = [
-        epsilon_of(event, 1e-6, "add_remove"),
-        epsilon_of(event, 1e-5, "replace_one"),
+        epsilon_of(event, 1e-6, ADD_REMOVE),
+        epsilon_of(event, 1e-5, REPLACE_ONE),
         epsilon_of(event, 1e-5, Relation("add_remove", 2)),
-        epsilon_of(GaussianLeaf(0.123, 4.5, 8).event, 1e-5, "add_remove"),
-        epsilon_of(GaussianLeaf(0.124, 4.5, 7).event, 1e-5, "add_remove"),
-        epsilon_of(GaussianLeaf(0.123, 4.4, 7).event, 1e-5, "add_remove"),
+        epsilon_of(GaussianLeaf(0.123, 4.5, 8).event, 1e-5, ADD_REMOVE),
+        epsilon_of(GaussianLeaf(0.124, 4.5, 7).event, 1e-5, ADD_REMOVE),
+        epsilon_of(GaussianLeaf(0.123, 4.4, 7).event, 1e-5, ADD_REMOVE),
     ]
     assert min(others) > first[0] and len(set(others)) == len(others)

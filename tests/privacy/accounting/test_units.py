@@ -14,9 +14,10 @@ from dpgen.privacy.accounting.accountant import Budget, delta_of, epsilon_of
 from dpgen.privacy.accounting.calibration import calibrate
 from dpgen.privacy.accounting.events import GaussianLeaf, UnsupportedEvent, compose
 from dpgen.privacy.accounting.opinion import second_opinion
-from dpgen.privacy.accounting.relation import Relation
+from dpgen.privacy.accounting.relation import Adjacency, Relation
 from dpgen.privacy.accounting.units import _log_binomial, _Step, sampled_unit
 from dpgen.privacy.plan import split_budget
+from tests.relations import ADD_REMOVE
 
 DELTA = 1e-5
 MNIST = 4096 / 60000, 4394  # rate and steps of 300 epochs
@@ -112,7 +113,7 @@ def test_delta_of_a_person_agrees_with_a_run_of_the_mechanism(
 
 def test_a_person_with_one_record_is_a_record() -> None:
     event = compose([GaussianLeaf(1.0, 6.0, 2).event, GaussianLeaf(0.1, 4.0, 30).event])
-    assert epsilon_of(event, DELTA, person(1)) == epsilon_of(event, DELTA, "add_remove")
+    assert epsilon_of(event, DELTA, person(1)) == epsilon_of(event, DELTA, ADD_REMOVE)
     by_units = sampled_unit(4.0, 0.1, 1, 1e-3).self_compose(30).get_epsilon_for_delta(DELTA)
     library = PLDAccountant(NeighboringRelation.ADD_OR_REMOVE_ONE, 1e-3)
     library.compose(GaussianLeaf(0.1, 4.0, 30).event)
@@ -120,13 +121,13 @@ def test_a_person_with_one_record_is_a_record() -> None:
 
 
 @pytest.mark.parametrize("adjacency", ["add_remove", "replace_one"])
-def test_unsampled_sums_move_by_as_many_bounds_as_a_person_has_records(adjacency: str) -> None:
+def test_unsampled_sums_move_by_as_many_bounds_as_a_person_has_records(
+    adjacency: Adjacency,
+) -> None:
+    record, person = Relation(adjacency, 1), Relation(adjacency, 5)
     event, fifth = GaussianLeaf(1.0, 40.0, 3).event, GaussianLeaf(1.0, 8.0, 3).event
-    whole = epsilon_of(event, DELTA, Relation(adjacency, 5))  # type: ignore[arg-type]
-    assert whole == epsilon_of(fifth, DELTA, adjacency)  # type: ignore[arg-type]
-    assert second_opinion(event, DELTA, Relation(adjacency, 5)) == second_opinion(  # type: ignore[arg-type]
-        fifth, DELTA, adjacency  # type: ignore[arg-type]
-    )
+    assert epsilon_of(event, DELTA, person) == epsilon_of(fifth, DELTA, record)
+    assert second_opinion(event, DELTA, person) == second_opinion(fifth, DELTA, record)
 
 
 def test_full_participation_is_the_limit_of_sampling() -> None:
@@ -162,7 +163,7 @@ def test_the_classical_bound_is_that_of_the_textbook() -> None:
     assert total is not None
     x = total / m
     series = sum(math.exp(i * x) for i in range(m))
-    one = second_opinion(event, DELTA / series, "add_remove")
+    one = second_opinion(event, DELTA / series, ADD_REMOVE)
     assert one == pytest.approx(x, rel=1e-3) and one is not None and one <= x * (1 + 1e-9)
 
 
@@ -182,7 +183,7 @@ def test_a_budget_holds_for_a_whole_person(m: int) -> None:
     budget, event = Budget(2.0, DELTA), lambda x: GaussianLeaf(0.2, x, 20).event
     found = calibrate(event, budget, person(m))
     assert 0.99 * 2.0 <= epsilon_of(event(found), DELTA, person(m)) <= 2.0
-    assert found > 0.8 * m * calibrate(event, budget, "add_remove")
+    assert found > 0.8 * m * calibrate(event, budget, ADD_REMOVE)
 
 
 @pytest.mark.parametrize("shares", [[1.0], [0.3, 0.2]])
@@ -198,9 +199,9 @@ def test_a_split_spends_the_budget_of_a_person(shares: list[float]) -> None:
 def test_noise_that_a_person_drowns_costs_infinity_in_no_time() -> None:
     assert epsilon_of(GaussianLeaf(0.01, 0.19, 1).event, DELTA, person(10)) == math.inf
     mixed = compose([GaussianLeaf(1.0, 0.5, 10**9).event, GaussianLeaf(0.1, 2.0, 1).event])
-    assert epsilon_of(mixed, DELTA, "add_remove") == math.inf
-    assert epsilon_of(GaussianLeaf(0.5, 1.0, 10**9).event, DELTA, "add_remove") == math.inf
-    assert delta_of(GaussianLeaf(0.5, 1.0, 10**9).event, 1.0, "add_remove") == 1.0
+    assert epsilon_of(mixed, DELTA, ADD_REMOVE) == math.inf
+    assert epsilon_of(GaussianLeaf(0.5, 1.0, 10**9).event, DELTA, ADD_REMOVE) == math.inf
+    assert delta_of(GaussianLeaf(0.5, 1.0, 10**9).event, 1.0, ADD_REMOVE) == 1.0
 
 
 @pytest.mark.parametrize(("m", "rate", "last"), [(1000, 1e-6, 8), (40, 0.5, 40), (300, 1e-3, 21)])
@@ -251,7 +252,6 @@ def test_a_relation_says_what_it_is(adjacency: str, m: int, phrase: str) -> None
     relation = Relation(adjacency, m)  # type: ignore[arg-type]
     assert relation.phrase == phrase
     assert relation.unit == ("record" if m == 1 else "person")
-    assert Relation.of(relation) is relation
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.events import GaussianLeaf
 from dpgen.privacy.ledger.chain import LedgerError
 from dpgen.privacy.ledger.charges import Charge, plan_hash
+from dpgen.privacy.ledger.known_ledgers import KnownLedgers
 from dpgen.privacy.ledger.marks import MarksFile
 from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded, PrivacyLedger
 from dpgen.privacy.ledger.shared_ledger import OverlapError
@@ -188,6 +189,12 @@ def test_the_table_of_ledgers_says_what_is_shared(here: Installation) -> None:
     assert sorted(told[c].split(", ")) == sorted(
         ["12 different images marked", f"2 of them also in {a}", f"10 of them also in {b}"]
     )
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "a.b", "/etc"])
+def test_a_ledger_whose_name_is_a_path_has_no_marks_file(name: str, tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="must be named by letters and digits"):
+        KnownLedgers(tmp_path, "key").file_of(name)
 
 
 def test_a_rule_that_is_none_is_refused(here: Installation) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dpgen.privacy.ledger import marks
 from dpgen.privacy.ledger.chain import LedgerError
 from dpgen.privacy.ledger.marks import MarksFile, n_shared
 
@@ -80,6 +81,29 @@ def test_a_damaged_file_is_refused_wherever_it_was_cut_or_changed(file: MarksFil
         file.path.write_bytes(bytes(spoilt))
         with pytest.raises(LedgerError, match="is damaged"):
             file.read()
+
+
+def test_marks_of_another_form_are_refused(file: MarksFile) -> None:
+    file.add("x.jsonl", rising(1))
+    whole = file.path.read_bytes()
+    for damaged in (b"x" + whole, whole.replace(b'"x.jsonl"', b"7")):
+        file.path.write_bytes(damaged)
+        with pytest.raises(LedgerError, match="is damaged: restore it"):
+            file.read()
+
+
+def test_marks_that_could_not_be_read_again_are_not_written(
+    file: MarksFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.add("x.jsonl", rising(1))
+    before = file.path.read_bytes()
+    monkeypatch.setattr(marks, "MARKS_BYTES", len(before) + 56 + 8)
+    with pytest.raises(LedgerError, match="nothing was written"):
+        file.add("x.jsonl", rising(2, 3))
+    assert file.path.read_bytes() == before
+    file.add("x.jsonl", rising(2))
+    held = file.read()
+    assert held is not None and held.all.tolist() == [1, 2]
 
 
 def test_what_is_in_both_is_counted_exactly() -> None:

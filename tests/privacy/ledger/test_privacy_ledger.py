@@ -14,12 +14,14 @@ import pytest
 
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of
 from dpgen.privacy.accounting.events import GaussianLeaf, compose, leaves
+from dpgen.privacy.ledger import ledger_file
 from dpgen.privacy.ledger import privacy_ledger as module
 from dpgen.privacy.ledger.chain import GENESIS, SCHEMA, LedgerError, chain, check_chain, parse_lines
 from dpgen.privacy.ledger.charges import Charge, charged_event, has_unverified, n_runs, plan_hash
 from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded, PrivacyLedger
 from dpgen.storage.canonical import canonical, digest
 from dpgen.storage.durable import held_alone, replace_durably
+from tests.relations import ADD_REMOVE
 
 # Names that are no ASCII, and hold what Python takes for the end of a line.
 NAMES = ["\u00e9t\u00e9", "a\u2028b\x85c"]
@@ -71,13 +73,13 @@ def test_what_is_spent_is_the_price_of_everything_ever_charged(path: Path) -> No
     ledger.charge("one", [charge("a", 8.0, 4), charge("b", 6.0, 1)])
     ledger.charge("two", [charge("a", 8.0, 4)])
     whole = [GaussianLeaf(1.0, 8.0, 8).event, GaussianLeaf(1.0, 6.0, 1).event]
-    expected = epsilon_of(compose(whole), 1e-5, "add_remove")
+    expected = epsilon_of(compose(whole), 1e-5, ADD_REMOVE)
     assert reopen(path).spent() == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_limit_is_the_last_charge_that_fits_and_refusing_writes_nothing(path: Path) -> None:
     """At the limit passes, above it nothing is written: the check is on the total, at its delta."""
-    price = epsilon_of(GaussianLeaf(1.0, 8.0, 8).event, 1e-5, "add_remove")
+    price = epsilon_of(GaussianLeaf(1.0, 8.0, 8).event, 1e-5, ADD_REMOVE)
     ledger = reopen(path, Budget(price, 1e-5))
     ledger.charge("one", [charge()])
     ledger.charge("two", [charge()])
@@ -92,7 +94,7 @@ def test_the_limit_is_the_last_charge_that_fits_and_refusing_writes_nothing(path
 
 
 def test_a_limit_at_a_smaller_delta_holds_less(path: Path) -> None:
-    price = epsilon_of(charge().event, 1e-5, "add_remove")
+    price = epsilon_of(charge().event, 1e-5, ADD_REMOVE)
     with pytest.raises(BudgetExceeded):
         reopen(path, Budget(price * 1.05, 1e-7)).charge("run", [charge()])
 
@@ -293,6 +295,48 @@ def test_a_ledger_that_lost_its_head_or_itself_is_refused(path: Path, cheap: Non
     path.unlink()
     with pytest.raises(LedgerError, match="truncated or rolled back"):
         reopen(path)
+
+
+def test_a_ledger_that_begins_with_another_line_than_open_is_refused(
+    path: Path, cheap: None
+) -> None:
+    """Chained anew with a head that fits: its first line would say the limit and the relation."""
+    reopen(path).charge("one", [charge()])
+    after = reopen(path).lines()[1:]
+    bodies = [{k: v for k, v in line.items() if k not in ("hash", "prev")} for line in after]
+    lines = chain(bodies, GENESIS)
+    path.write_text("".join(canonical(line) + "\n" for line in lines))
+    head = {"lines": len(lines), "hash": lines[-1]["hash"]}
+    path.with_name(path.name + ".head").write_text(canonical(head))
+    with pytest.raises(LedgerError, match="does not begin with an open line"):
+        reopen(path)
+
+
+def test_a_charge_that_no_ledger_could_be_read_with_again_is_refused_and_writes_nothing(
+    path: Path, cheap: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = reopen(path)
+    ledger.charge("one", [charge()])
+    before = path.read_bytes()
+    monkeypatch.setattr(ledger_file, "LEDGER_BYTES", len(before) + 10)
+    with pytest.raises(LedgerError, match="must have at most"):
+        ledger.charge("two", [charge()])
+    assert path.read_bytes() == before and reopen(path).lines() == ledger.lines()
+
+
+def test_nothing_is_noted_in_a_ledger_that_is_not_there(path: Path) -> None:
+    with pytest.raises(LedgerError, match="is missing"):
+        reopen(path).note({"kind": "asked", "run": "one"}, lambda _: True)
+    assert not path.exists()
+
+
+def test_the_same_files_are_noted_once_and_others_after_them(path: Path, cheap: None) -> None:
+    ledger = reopen(path)
+    ledger.charge("one", [charge()])
+    for files in ({"a": "1"}, {"a": "1"}, {"a": "2"}, {"a": "1"}):
+        ledger.released("one", files)
+    noted = [line["files"] for line in ledger.lines() if line["kind"] == "released"]
+    assert noted == [{"a": "1"}, {"a": "2"}, {"a": "1"}]
 
 
 def test_a_torn_last_line_is_written_over_wherever_it_was_torn(path: Path, cheap: None) -> None:

@@ -25,6 +25,7 @@ from dpgen.privacy.statements.tuning import tuning_of
 from dpgen.privacy.verification.verify import verify
 from dpgen.storage.canonical import digest
 from tests.privacy.installation import price_by_count, runs_in
+from tests.relations import ADD_REMOVE
 
 Kit = Any  # what conftest.py shares
 
@@ -96,7 +97,7 @@ TABLE: dict[str, tuple[Callable[[Path], PrivateDataset], str | int]] = {
 
 def begin(kit: Kit, data: PrivateDataset, place: Path, name: str) -> None:
     data.open_ledger(Budget(0.05, 1e-5), place)
-    plan = Plan((Stage("one", NoisySum(kit.Echo(), 6.0)),), "add_remove")
+    plan = Plan((Stage("one", NoisySum(kit.Echo(), 6.0)),), ADD_REMOVE)
     data.begin(name, StageKeys(place / f"{name} keys"), plan)
 
 

@@ -25,6 +25,7 @@ from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statements.notice import Claim, unbounded
 from dpgen.storage.durable import held_alone
 from tests.privacy.installation import LIMIT, Installation, price_by_count, runs_in
+from tests.relations import ADD_REMOVE
 
 Kit = Any  # what conftest.py shares
 
@@ -290,7 +291,7 @@ def test_public_data_have_no_marks(here: Installation, home: Path, tmp_path: Pat
         data = PrivateDataset(here.data(0, 10)._source, public=True)
         data.open_ledger(LIMIT, tmp_path / folder)
         stage = Stage("one", NoisySum(here.kit.Echo(), 6.0))
-        data.begin(folder, StageKeys(tmp_path / folder), Plan((stage,), "add_remove"))
+        data.begin(folder, StageKeys(tmp_path / folder), Plan((stage,), ADD_REMOVE))
         assert [line["kind"] for line in data.ledger.lines()] == ["open", "charge", "lineage"]
         assert data.overlaps() == [] and "record_total_epsilon" not in data.account()
     assert len(list((home / "ledgers").glob("*.marks"))) == 1

@@ -19,6 +19,7 @@ from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.lineage.memory import Overtaken
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.plan import Plan, Stage
+from tests.relations import ADD_REMOVE
 
 Kit = Any  # what conftest.py shares
 STEPS = NoisySGD(0.5, 6, 1.0, 20)
@@ -32,7 +33,7 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def begun(kit: Kit, folder: Path, run: str) -> PrivateDataset:
     data: PrivateDataset = kit.dataset(kit.source(), folder)
-    data.begin(run, StageKeys(folder / "keys"), Plan((Stage("teacher", STEPS),), "add_remove"))
+    data.begin(run, StageKeys(folder / "keys"), Plan((Stage("teacher", STEPS),), ADD_REMOVE))
     return data
 
 

@@ -39,6 +39,7 @@ from dpgen.privacy.plan import Plan, Stage
 from dpgen.runs import checkpoint
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages.release import released
+from tests.relations import ADD_REMOVE
 
 Kit = Any  # what conftest.py shares
 N_STEPS, WIDTH = 3, 20_000
@@ -82,7 +83,7 @@ NARROW = NoisySum(Around(torch.zeros(1, dtype=torch.float64), width=3), 4.0)
 
 
 def plan(kit: Kit) -> Plan:
-    return Plan((Stage("means", around(0)), Stage("teacher", SGD)), "add_remove")
+    return Plan((Stage("means", around(0)), Stage("teacher", SGD)), ADD_REMOVE)
 
 
 def begun(kit: Kit, folder: Path, *, run: str = "run", source: Any = None) -> PrivateDataset:  # noqa: ANN401
@@ -534,7 +535,7 @@ def test_a_run_that_was_begun_is_not_tied_anew_when_its_owner_file_is_gone(
 
 def test_a_stage_goes_on_under_the_key_that_it_was_begun_with(kit: Kit, tmp_path: Path) -> None:
     """The same question under another key has another answer, and nothing was charged for two."""
-    stage = Plan((Stage("teacher", SGD),), "add_remove")
+    stage = Plan((Stage("teacher", SGD),), ADD_REMOVE)
 
     def resumed() -> PrivateDataset:
         source.reads.clear()
@@ -638,7 +639,7 @@ def test_a_running_stage_reads_the_ledger_again_only_when_it_has_changed(
 ) -> None:
     many = replace(SGD, n_steps=40)
     data = kit.dataset(kit.source(), tmp_path)
-    data.begin("run", StageKeys(tmp_path / "keys"), Plan((Stage("teacher", many),), "add_remove"))
+    data.begin("run", StageKeys(tmp_path / "keys"), Plan((Stage("teacher", many),), ADD_REMOVE))
     read, n_reads = LedgerFile._read, []
     monkeypatch.setattr(LedgerFile, "_read", lambda file: (n_reads.append(1), read(file))[1])
     for step in data.steps(many, label="teacher", micro_batch=4):
@@ -655,7 +656,7 @@ def test_a_running_stage_reads_what_it_has_asked_once_and_still_hears_of_a_copy(
     )
     many = replace(SGD, n_steps=6)
     data = kit.dataset(kit.source(), tmp_path / "run")
-    stages = Plan((Stage("teacher", many),), "add_remove")
+    stages = Plan((Stage("teacher", many),), ADD_REMOVE)
     data.begin("run", StageKeys(tmp_path / "run" / "keys"), stages)
     steps = data.steps(many, label="teacher", micro_batch=4)
     for _ in range(3):
@@ -673,7 +674,7 @@ def lived(kit: Kit, folder: Path) -> dict[str, Tensor]:
     """A run from its begin, or wherever it was stopped, to its end: what it released."""
     data, states = kit.dataset(kit.source(), folder), Checkpoints(folder / "state", 0.0)
     stages = (Stage("means", NARROW), Stage("teacher", SGD))
-    data.begin("run", StageKeys(folder / "keys"), Plan(stages, "add_remove"))
+    data.begin("run", StageKeys(folder / "keys"), Plan(stages, ADD_REMOVE))
     tables = released(data, "means", NARROW, states, False)
     held = states.load("teacher")
     w, start = (kit.parameters(), 0) if held is None else (held[0], held[1]["step"])

@@ -77,3 +77,11 @@ def test_uniforms_are_uniform_and_signs_are_fair_and_unrelated() -> None:
 def test_a_key_of_another_length_is_refused(key: bytes) -> None:
     with pytest.raises(ValueError, match="key must have 8 bytes"):
         Draws(key, SLOTS)
+
+
+def test_a_record_that_has_used_up_its_words_gets_no_word_twice() -> None:
+    draws = Draws(KEY, SLOTS)
+    draws._n_blocks = 2**32 - 1
+    assert len(draws.uniform()) == len(draws) == len(SLOTS)
+    with pytest.raises(ValueError, match="a record has 17179869184 words at a release"):
+        draws.uniform()

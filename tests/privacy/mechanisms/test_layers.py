@@ -111,3 +111,9 @@ def test_a_layer_that_is_not_covered_is_not_known(layer: nn.Module) -> None:
 def test_rows_that_do_not_belong_to_records_are_refused() -> None:
     with pytest.raises(ValueError, match="7 rows of Linear for 3 records"):
         weight_gradients(nn.Linear(2, 2), torch.ones(7, 2), torch.ones(7, 2), 3)
+
+
+def test_a_norm_without_weights_has_no_gradient_and_is_known() -> None:
+    layer = nn.GroupNorm(2, 4, affine=False)
+    assert known(layer)
+    assert weight_gradients(layer, normal(N, 4, 3), normal(N, 4, 3, seed=1), N_RECORDS) == {}

@@ -13,6 +13,7 @@ import pytest
 
 from dpgen.privacy.accounting.accountant import Adjacency, Budget, epsilon_of
 from dpgen.privacy.accounting.events import GaussianLeaf, compose, event_to_json
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.ledger.charges import executed_releases, releases_of
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
@@ -28,6 +29,7 @@ from dpgen.privacy.statements.statement import accounting_of, declaration, inher
 from dpgen.privacy.verification import promise
 from dpgen.privacy.verification.verify import verify
 from dpgen.storage.canonical import canonical, digest
+from tests.relations import ADD_REMOVE, REPLACE_ONE
 
 Kit = Any  # what conftest.py shares
 
@@ -50,7 +52,7 @@ def genuine(kit: Kit, tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = kit.dataset(kit.source(), place, ledger=place / "ledger.jsonl")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DPGEN_HOME", str(place / "home"))
-        data.begin("run", StageKeys(place / "keys"), Plan(stages, "add_remove"))
+        data.begin("run", StageKeys(place / "keys"), Plan(stages, ADD_REMOVE))
     data.release(stages[0].mechanism, label="means")
     for step in data.steps(stages[1].mechanism, label="teacher"):
         step.gradient(kit.Linear(), kit.parameters())
@@ -110,7 +112,7 @@ def test_the_statement_of_a_genuine_run_holds(run: Path) -> None:
 def test_the_statement_says_what_was_charged_and_no_less(run: Path) -> None:
     statement = read_statement(run)
     event = compose([GaussianLeaf(1.0, 6.0, 1).event, GaussianLeaf(0.25, 3.0, 4).event])
-    exact = epsilon_of(event, DELTA, "add_remove")
+    exact = epsilon_of(event, DELTA, ADD_REMOVE)
     assert exact <= statement["guarantee"]["epsilon"] <= exact * 1.01
     assert statement["guarantee"]["delta"] == DELTA
     assert statement["accounting"]["events"] == event_to_json(event)
@@ -203,8 +205,9 @@ def test_a_statement_that_fits_itself_but_not_its_ledger_is_seen(
 ) -> None:
     """Cheaper events or the other relation, every derived number and the seal made to fit."""
     cheaper = [GaussianLeaf(1.0, multiplier, 1).event, GaussianLeaf(0.25, 3.0, 4).event]
-    forged = read_statement(run) | accounting_of(compose(cheaper), DELTA, adjacency)
-    forged["statement"] = sentence("model", forged["guarantee"]["epsilon"], DELTA, adjacency)
+    relation = Relation(adjacency, 1)
+    forged = read_statement(run) | accounting_of(compose(cheaper), DELTA, relation)
+    forged["statement"] = sentence("model", forged["guarantee"]["epsilon"], DELTA, relation)
     rewrite(run, forged, seal=True)
     assert not holds(run)
 
@@ -424,12 +427,12 @@ def test_more_releases_than_charged_are_seen() -> None:
 
 def test_the_sentence_never_understates_delta_and_names_everything() -> None:
     delta = 1.23456249e-6
-    words = sentence("model", 1.01, delta, "replace_one")
+    words = sentence("model", 1.01, delta, REPLACE_ONE)
     stated = float(words.split(", ")[1].split(")")[0])
     assert delta <= stated <= delta * (1 + 1e-5)
     assert "(1.01, " in words
     assert "replacing one record" in words
-    assert "adding or removing one record" in sentence("model", 1.0, 1e-5, "add_remove")
+    assert "adding or removing one record" in sentence("model", 1.0, 1e-5, ADD_REMOVE)
 
 
 def test_the_run_that_is_stated_is_within_the_limit_it_was_charged_to(run: Path, kit: Kit) -> None:

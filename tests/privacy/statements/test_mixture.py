@@ -17,9 +17,10 @@ from dpgen.privacy.statements.certificate import (
     statement_bytes,
     tree_hash,
 )
-from dpgen.privacy.statements.mixture import account_of, mixed
+from dpgen.privacy.statements.mixture import _worst, account_of, mixed
 from dpgen.privacy.verification.verify import verify
 from dpgen.storage.canonical import digest
+from tests.relations import ADD_REMOVE, REPLACE_ONE
 
 Kit = Any  # what conftest.py shares
 
@@ -43,7 +44,7 @@ def part(kit: Kit, tmp_path: Path) -> Any:  # noqa: ANN401
     return make
 
 
-def price(*multipliers: float, relation: Any = "add_remove") -> float:  # noqa: ANN401
+def price(*multipliers: float, relation: Relation = ADD_REMOVE) -> float:  # noqa: ANN401
     event = compose(GaussianLeaf(1.0, x, 1).event for x in multipliers)
     return round_up(epsilon_of(event, DELTA, relation))
 
@@ -97,7 +98,7 @@ def test_replaced_records_may_move_so_a_declaration_is_refused(part: Any) -> Non
     with pytest.raises(ValueError, match="worth something under add_remove only"):
         mixture(*parts, disjoint=True)
     made = mixture(*parts)
-    assert made["guarantee"]["epsilon"] == price(6.0, 6.0, relation="replace_one")
+    assert made["guarantee"]["epsilon"] == price(6.0, 6.0, relation=REPLACE_ONE)
 
 
 def test_persons_compose_and_are_never_mixed_with_records(part: Any) -> None:  # noqa: ANN401
@@ -193,3 +194,9 @@ def test_a_mixture_is_verified_and_every_forgery_of_it_is_seen(part: Any, tmp_pa
     for name, forged in forgeries.items():
         assert not holds(written(tmp_path / "c", forged)), name
     assert holds(written(tmp_path / "c", cheaper))
+
+
+def test_what_is_not_known_of_one_data_set_is_not_known_of_the_mixture() -> None:
+    assert _worst([1.0, 3.0, 2.0]) == 3.0
+    assert _worst([1.0, "infinity", 2.0]) == "infinity"
+    assert _worst([1.0, None, "infinity"]) is None

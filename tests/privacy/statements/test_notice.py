@@ -23,6 +23,7 @@ from dpgen.privacy.statements.notice import (
 )
 from dpgen.privacy.verification.verify import verify
 from dpgen.storage.canonical import digest
+from tests.relations import ADD_REMOVE
 
 DELTA = 1e-5
 
@@ -53,7 +54,7 @@ def write(folder: Path, content: dict[str, Any], name: str = "notice.json") -> P
 @pytest.mark.parametrize("mu", [0.268, 2.0])
 def test_the_worst_case_is_the_accountants_price_of_one_gaussian(mu: float) -> None:
     worst = gaussian_worst_case(mu, DELTA)
-    exact = epsilon_of(GaussianLeaf(1.0, 1 / mu, 1).event, DELTA, "add_remove")
+    exact = epsilon_of(GaussianLeaf(1.0, 1 / mu, 1).event, DELTA, ADD_REMOVE)
     assert exact <= worst.epsilon <= exact * 1.01
     assert gaussian_delta(worst.epsilon, mu) <= DELTA
 
@@ -61,7 +62,7 @@ def test_the_worst_case_is_the_accountants_price_of_one_gaussian(mu: float) -> N
 def test_many_steps_are_worth_the_root_of_their_number() -> None:
     """2 C sqrt(B) a step, T steps, noise s: mu = 2 C sqrt(B T) / s, by composition too."""
     c, b, t, s = 0.1, 4, 9, 2.4
-    composed = epsilon_of(GaussianLeaf(1.0, s / (2 * c * b**0.5), t).event, DELTA, "add_remove")
+    composed = epsilon_of(GaussianLeaf(1.0, s / (2 * c * b**0.5), t).event, DELTA, ADD_REMOVE)
     worst = gaussian_worst_case(2 * c * (b * t) ** 0.5 / s, DELTA)
     assert worst.epsilon == pytest.approx(composed, rel=0.01)
 

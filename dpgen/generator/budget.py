@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
+from dpgen.generator.fitted import Fitted
 from dpgen.privacy.accounting.accountant import Budget
+
+F = TypeVar("F", bound=Fitted)
 
 
 def asked_budget(budget: Budget | None, epsilon: float | None, delta: float | None) -> Budget:
@@ -20,3 +26,21 @@ def asked_budget(budget: Budget | None, epsilon: float | None, delta: float | No
         return budget
     assert epsilon is not None
     return Budget(float(epsilon)) if delta is None else Budget(float(epsilon), delta)
+
+
+def settle_budget(generator: Fitted, n_records: int) -> None:
+    """Settles the budget of a generator for so many records. One that was asked for without a delta
+    is settled anew for the next data set, unless another budget was put in its place.
+    """
+    budget = generator.budget
+    if generator.asked is not None and budget is generator.asked[1]:
+        budget = generator.asked[0]
+    generator.budget = budget.settled(n_records)
+    generator.asked = budget, generator.budget
+
+
+def with_settled_budget(generator: F, n_records: int) -> F:
+    """A copy of the generator whose budget is settled; the generator stays as it is."""
+    settled = copy.copy(generator)
+    settled.budget = generator.budget.settled(n_records)
+    return settled

@@ -36,6 +36,7 @@ class Fitted(abc.ABC):
     """Released networks, public facts and the folder they lie in."""
 
     budget: Budget
+    asked: tuple[Budget, Budget] | None = None  # an earlier budget, and as it was settled
     settings: Any
     facts: PublicFacts | None = None
     folder: Path | None = None

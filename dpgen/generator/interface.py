@@ -8,7 +8,6 @@ generator.save("run/");  generator = dpgen.load("run/")
 from __future__ import annotations
 
 import abc
-import copy
 import secrets
 import tempfile
 from collections.abc import Mapping
@@ -22,10 +21,10 @@ from torch import nn
 from dpgen.arguments import speaks_python
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
+from dpgen.generator.budget import settle_budget, with_settled_budget
 from dpgen.generator.configuration import as_written_now, configuration
 from dpgen.generator.fitted import Fitted
 from dpgen.images.images import Images, PublicFacts
-from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.ledger.charges import lines_of_run
 from dpgen.privacy.plan import Plan
 from dpgen.privacy.statements.certificate import CertificateError
@@ -69,7 +68,6 @@ class PrivateGenerator(Fitted):
         "model": "denoiser", "teacher": "denoiser", "proposals": "proposer",
     }  # fmt: skip
 
-    _asked: tuple[Budget | None, Budget | None] = None, None  # the budget asked for, and settled
 
     @abc.abstractmethod
     def resolve(self, facts: PublicFacts) -> Any:  # noqa: ANN401
@@ -98,9 +96,7 @@ class PrivateGenerator(Fitted):
         It is of the type that the mode declares: a mode that was refused, or allowed, as one of the
         two never goes on as the other.
         """
-        settled = copy.copy(self)
-        settled.budget = self.budget.settled(facts.n_records)
-        promise = settled._promise(facts)
+        promise = with_settled_budget(self, facts.n_records)._promise(facts)
         wanted = Plan if self.certified else Claim
         if not isinstance(promise, wanted):
             raise TypeError(
@@ -186,10 +182,7 @@ class PrivateGenerator(Fitted):
         if seed is None:
             held = RunFolder.seed_of(folder)
             seed = secrets.randbits(31) if held is None else held
-        asked, settled = self._asked
-        asked = self.budget if asked is None or self.budget is not settled else asked
-        self.budget = asked.settled(data.facts.n_records)
-        self._asked = asked, self.budget
+        settle_budget(self, data.facts.n_records)
         data.open_ledger(self.budget, folder / "checkpoint")
         self.facts = data.facts
         self.budget.check_records(data.facts.n_records)

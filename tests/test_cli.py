@@ -96,7 +96,8 @@ def assert_refused(result: Result, *words: str) -> None:
     """Status 2 and one line that holds all the words; nothing on standard output, no traceback."""
     assert result.exit_code == 2, (result.exit_code, result.output)
     assert result.stdout == ""
-    said = [line for line in result.stderr.splitlines() if line.startswith(("dpgen: ", "Error: "))]
+    lines = [x for x in result.stderr.splitlines() if not x.startswith("dpgen: note: ")]
+    said = [line for line in lines if line.startswith(("dpgen: ", "Error: "))]
     assert len(said) == 1, result.stderr
     assert "Traceback" not in result.stderr
     for word in words:
@@ -378,7 +379,7 @@ def test_config_and_facts_files_are_read_strictly(archive: Path, tmp_path: Path)
     config, facts = tmp_path / "c.toml", tmp_path / "f.toml"
     good = "shape = [1, 8, 8]\nclass_names = ['a', 'b']\nn_records = 40\n"
     for text, words in (
-        ("[teacher]\nn_stepps = 2", ["unknown setting 'teacher.n_stepps'", "'n_steps'"]),
+        ("[teacher]\nn_stepps = 2", ["unknown setting 'teacher.n_stepps'", "'teacher.n_steps'"]),
         ("[teacher", ["c.toml must be TOML"]),
         ("teacher = 3", ["setting 'teacher' must be TeacherSettings, got 3"]),
     ):

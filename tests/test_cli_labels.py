@@ -90,7 +90,7 @@ def test_equal_counts_give_the_images_of_uniform_labels(run: Path) -> None:
     [
         (["--labels", "31=5"], "there is no class '31'"),
         (["--labels", "3=5", "-n", 6], "labels must be as many as n = 6"),
-        ([], "-n is missing"),
+        ([], "'-n' is missing: how many images?"),
         (["--labels", "3=0"], "must count at least one image"),
         (["--labels", "3=999999999"], "space"),
         (["--labels", "nowhere.csv"], "nowhere.csv"),

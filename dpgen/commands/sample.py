@@ -117,7 +117,7 @@ def sample(
 
     counts = parse_labels(labels)
     if n_images is None and counts is None:
-        raise ValueError("-n is missing: how many images? (or their number by class in --labels)")
+        raise ValueError("'-n' is missing: how many images? (--labels may count them instead)")
     chosen = _chosen(sampler, steps, assignments)
     statement = synthesise(
         run, n_images, out, Draw(chosen, guidance, labeller_guidance, network, device),

@@ -77,6 +77,8 @@ class Budget:
     delta: float = cast(float, OpenDelta())
 
     def __post_init__(self) -> None:
+        if self.delta is None:  # as in a file that was changed; only what is left out is open
+            raise TypeError("delta must be a number in (0, 1), got None: leave it out")
         check_ranges(self.epsilon, None if self.is_open else self.delta)
 
     @classmethod

@@ -47,6 +47,7 @@ ARGUMENTS: dict[str, tuple[str, str, Callable[[str], str]]] = {
     "overlap": ("overlap={}", "refuse|charge|separate", _text),
     "size": ("size={}", r"\d+", _as_is),
     "split": ("split={}", "train|test|all", _text),
+    "unit": ("unit={}", r"folder\b", _text),
     "value-range": ("value_range={}", "LOW,HIGH", _pair),
 }
 _COMMAND = r"dpgen [a-z]+(?: --?[a-z][a-z-]*(?: [^\s-]\S*)?| [A-Z]+\b)*"

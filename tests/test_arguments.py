@@ -79,6 +79,11 @@ def test_every_argument_is_one_that_a_function_has() -> None:
         ("Use --ledger /a/b.jsonl, or", "Use ledger='/a/b.jsonl', or"),
         ("(--micro-batch 8)", "(hardware=Hardware(micro_batch=8))"),
         ("use --max-records-per-unit 3", "use max_records_per_unit=3"),
+        (
+            "--unit needs --max-records-per-unit M (unit= and max_records_per_unit= in Python)",
+            "unit= needs max_records_per_unit=M",
+        ),
+        ("in the folder, as --unit folder says", "in the folder, as unit='folder' says"),
         ("dpgen ledger --raise EPSILON --ledger /a", "dpgen ledger --raise EPSILON --ledger /a"),
         ("dpgen verify --explain prints them", "dpgen verify --explain prints them"),
         ("--sizes and --splitting stay", "--sizes and --splitting stay"),

@@ -45,6 +45,6 @@ def test_a_warning_of_another_package_is_left_as_it_is(monkeypatch: pytest.Monke
         warnings.warn("of elsewhere", stacklevel=1)
         return "table"
 
-    monkeypatch.setattr("dpgen.commands.plan_report.ledger_table", table)
+    monkeypatch.setattr("dpgen.commands.ledger_report.ledger_table", table)
     with pytest.warns(UserWarning, match="of elsewhere"):
         assert "note:" not in dpgen("ledger").stderr

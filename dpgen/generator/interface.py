@@ -29,7 +29,7 @@ from dpgen.privacy.ledger.charges import lines_of_run
 from dpgen.privacy.plan import Plan
 from dpgen.privacy.statements.certificate import CertificateError
 from dpgen.privacy.statements.document import Certificate, Notice
-from dpgen.privacy.statements.notice import Claim, UnverifiedClaim, notice_of, unpriced
+from dpgen.privacy.statements.notice import Claim, not_allowed, notice_of, unpriced
 from dpgen.privacy.statements.statement import statement_of
 from dpgen.progress import progress_bar
 from dpgen.runs.context import Hardware, Rehearsal, Workplace, in_memory
@@ -129,11 +129,7 @@ class PrivateGenerator(Fitted):
     def check_mode_allowed(cls, mode: str, allow_unverified: bool) -> None:
         """As `check_allowed`, of a mode by its name: before there are data and a budget."""
         if mode in cls.unverified_modes and not allow_unverified:
-            raise UnverifiedClaim(
-                f"{cls.id}/{mode} has no privacy guarantee, its published claim is not "
-                "verified: --allow-unverified (allow_unverified=True) runs it all the same, for "
-                "study, and writes a notice instead of a certificate"
-            )
+            raise not_allowed(f"{cls.id}/{mode}")
 
     @property
     def certified(self) -> bool:

@@ -35,6 +35,15 @@ class UnverifiedClaim(ValueError):
     """A mode without a verified privacy claim was asked for and not allowed."""
 
 
+def not_allowed(mechanism: str) -> UnverifiedClaim:
+    """Makes the error that is raised for a mode without a guarantee that nobody allowed."""
+    return UnverifiedClaim(
+        f"{mechanism} has no privacy guarantee, its published claim is not verified: "
+        "--allow-unverified (allow_unverified=True) runs it all the same, for study, and writes a "
+        "notice instead of a certificate"
+    )
+
+
 def unpriced(mechanism: str) -> UnverifiedClaim:
     """Makes the error that is raised instead of a plan for a mode without a guarantee: an empty
     plan would be a price of zero.

@@ -82,7 +82,9 @@ def _runs(lines: list[dict[str, Any]]) -> Iterator[str]:
     limit, relation = limit_of(lines), relation_of(lines)
     for run in dict.fromkeys(x["run"] for x in lines if x["kind"] in ("charge", "unverified")):
         own = [x for x in lines if x.get("run") == run]
-        when = f"run {run[:12]}, {own[0]['time'][:16].replace('T', ' ')}"
+        time = own[0].get("time")  # no kind of line is held to it: a forged one says anything
+        told = time[:16].replace("T", " ") if isinstance(time, str) else "at no known time"
+        when = f"run {run[:12]}, {told}"
         if has_unverified(own):
             yield f"{when}: no guarantee, priced at nothing that was ever proven"
             continue

@@ -92,7 +92,7 @@ def _opened(address: str) -> tuple[Any, str]:
     try:
         import fsspec  # type: ignore[import-untyped]
     except ImportError as error:
-        raise ValueError("an address needs fsspec: pip install 'dpgen[remote]'") from error
+        raise ValueError("an address needs fsspec: pip install fsspec") from error
     try:
         filesystem, root = fsspec.core.url_to_fs(address)
     except ImportError as error:

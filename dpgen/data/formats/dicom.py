@@ -35,7 +35,7 @@ def pydicom_module() -> Any:  # noqa: ANN401
     try:
         import pydicom
     except ImportError as error:
-        raise ValueError("DICOM needs pydicom: pip install 'dpgen[dicom]'") from error
+        raise ValueError("DICOM needs pydicom: pip install pydicom") from error
     return pydicom
 
 

@@ -32,7 +32,7 @@ def pyarrow_parquet() -> Any:  # noqa: ANN401
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise ValueError("Parquet needs pyarrow: pip install 'dpgen[parquet]'") from error
+        raise ValueError("Parquet needs pyarrow: pip install pyarrow") from error
     return pyarrow.parquet
 
 

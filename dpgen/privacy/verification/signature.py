@@ -76,7 +76,7 @@ def _serialization() -> Any:  # noqa: ANN401
     try:
         from cryptography.hazmat.primitives import serialization
     except ImportError as error:
-        raise ValueError("signatures need cryptography: pip install 'dpgen[secure]'") from error
+        raise ValueError("signatures need cryptography: pip install cryptography") from error
     return serialization
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy.ledger.chain import LedgerError, parse_lines
+from dpgen.privacy.lineage.answers import Answers
 from dpgen.privacy.lineage.descent import Descent
 from dpgen.privacy.lineage.memory import Overtaken
 from dpgen.privacy.lineage.witness import StageWitness
@@ -168,9 +169,11 @@ def test_two_answers_that_nothing_held_back_have_independent_noise(
     for owner, door in (
         (Descent, "prepare"), (Descent, "begin"), (Descent, "_require"), (Descent, "enter"),
         (Descent, "note"), (Descent, "finish"),
-        (StageWitness, "_compared"), (StageWitness, "_remember"),
+        (StageWitness, "_compared"), (StageWitness, "starting"), (StageWitness, "saving"),
+        (Answers, "contradict"),
     ):  # fmt: skip
         monkeypatch.setattr(owner, door, nothing)
+    monkeypatch.setattr(StageWitness, "_is_first", lambda *_: True)
     heard: list[dict[tuple[int, str], tuple[Tensor, Tensor, float]]] = []
     real = KeyedNoise.add
 

@@ -201,7 +201,7 @@ def test_guidance_by_a_labeller_that_is_not_there_is_refused(
 
 
 def test_every_share_of_the_budget_is_spent_and_no_more() -> None:
-    facts = PublicFacts((1, 8, 8), ("a", "b"), 1000)
+    facts = PublicFacts((1, 8, 8), ("a", "b"), 900)
     for name in STAGES:
         plan = tiny(name).plan(facts)
         assert {stage.label for stage in plan.stages} == STAGES[name]
@@ -219,7 +219,7 @@ def test_settings_of_another_mode_are_refused() -> None:
 def test_fewer_samples_than_two_of_each_class_are_refused_before_anything_is_paid(
     name: str,
 ) -> None:
-    facts = PublicFacts((1, 8, 8), ("a", "b", "c"), 1000)
+    facts = PublicFacts((1, 8, 8), ("a", "b", "c"), 900)
     generator = tiny("labelled")
     part = dataclasses.replace(getattr(generator.settings, name), n_samples=5)
     few = PGE(

@@ -30,6 +30,7 @@ from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.mechanisms.noisy_step import NoisyStep
 from dpgen.privacy.plan import Plan, Stage
+from dpgen.runs.checkpoint import Checkpoints
 from tests.relations import ADD_REMOVE, REPLACE_ONE
 
 N = 40
@@ -58,7 +59,7 @@ class Run:
 
     def __init__(self, place: Path, plan: Plan = PLAN, limit: Budget = LIMIT) -> None:
         witness._ANSWERED.clear()
-        self.data = PrivateDataset(source(), facts=FACTS)
+        self.data, self.states = PrivateDataset(source(), facts=FACTS), Checkpoints(place / "state")
         self.data.open_ledger(limit, place)
         self.keys = StageKeys(place / "keys")
         self.data.begin(place.name, self.keys, plan)
@@ -67,8 +68,12 @@ class Run:
         released = self.data.release(SUM, label=label)
         return torch.cat([table.flatten() for table in released.values()])
 
-    def answers(self, start: int, stop: int) -> dict[int, tuple[bytes, Tensor]]:
-        """The coins and the noisy gradients of some steps."""
+    def answers(
+        self, start: int, stop: int, *, saved: int = 0
+    ) -> dict[int, tuple[bytes, Tensor]]:
+        """The coins and the noisy gradients of some steps, of which a state holds those before
+        step ``saved``.
+        """
         found, coins = {}, KeyedNoise.coins
         drawn: list[np.ndarray] = []
 
@@ -84,6 +89,8 @@ class Run:
                 found[step.index] = (drawn[-1].tobytes(), answer)
                 if step.index + 1 == stop:
                     steps.close()  # type: ignore[attr-defined]
+        if saved:
+            self.data.save_state(self.states, STEPS, {}, step=saved)
         return found
 
 
@@ -118,7 +125,7 @@ def resume(place: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DPGEN_HOME", str(place / "home"))
         folder = place / "run"
-        first = Run(folder).answers(0, 2)
+        first = Run(folder).answers(0, 2, saved=1)
         n_lines = len(_charges(Run(folder)))
         resumed = Run(folder)
         second = resumed.answers(1, SGD.n_steps)

@@ -64,7 +64,7 @@ def test_an_honest_generator_passes_and_some_neighbour_uses_up_what_each_stage_d
 
 
 def test_hurried_settings_have_the_same_plan(untrained: Callable[..., Any]) -> None:
-    facts = replace(FACTS, n_records=2000)
+    facts = replace(FACTS, n_records=900)
     for generator in (
         untrained("dp-sad", pretrain_steps=7),
         PGE(

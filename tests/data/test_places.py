@@ -256,5 +256,5 @@ def test_an_address_that_is_not_fetched_is_refused_with_the_reason(
 
 def test_without_fsspec_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(ValueError, match=r"pip install 'dpgen\[remote\]'"):
+    with pytest.raises(ValueError, match="pip install fsspec"):
         open_source("memory://bucket")

@@ -159,19 +159,25 @@ def _forward(denoiser: Denoiser, facts: PublicFacts, batch: int) -> None:
 def _seconds(step: Callable[[], object], device: torch.device) -> float:
     """Seconds of one call: the second one, the first pays for warming up.
 
-    On a CPU what others compute at the same time does not count: the time of this process, shared
-    out among as many processors as it kept busy, or would have.
+    On a CPU what others compute at the same time does not count: it is the time of one thread,
+    which waits for no other, shared out among the processors that a run keeps busy.
     """
-    wall = busy = 0.0
+    if device.type == "cuda":
+        return _timed(step, time.perf_counter)
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _timed(step, time.process_time) / (PARALLEL * (n_threads - 1) + 1)
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def _timed(step: Callable[[], object], clock: Callable[[], float]) -> float:
+    seconds = 0.0
     for _ in range(2):
-        start, before = time.perf_counter(), time.process_time()
+        start = clock()
         step()
-        if device.type == "cuda":
+        if torch.cuda.is_available():
             torch.cuda.synchronize()
-        wall, busy = time.perf_counter() - start, time.process_time() - before
-    return wall if device.type == "cuda" else min(wall, busy / _processors())
-
-
-def _processors() -> float:
-    """How many processors this process keeps busy when it multiplies and nobody else computes."""
-    return PARALLEL * (torch.get_num_threads() - 1) + 1
+        seconds = clock() - start
+    return seconds

@@ -25,23 +25,27 @@ def agree(
 
     Args:
         generator: with its budget and settings; the settings are resolved here.
-        data: opened.
+        data: with its ledger open.
         yes: agreed to already (``--yes``).
 
     Raises:
         ValueError: it does not fit into memory, or nobody is there to ask.
         click.Abort: the answer was no.
     """
-    data.open_ledger(generator.budget, out / "checkpoint")
-    facts = data.facts
+    from dpgen.privacy.ledger.charges import limit_of, spent_of
+
+    facts, lines = data.facts, data.ledger.lines()
     generator.settings = generator.resolve(facts)
     plan = generator.promise(facts)
-    if not generator.certified or _is_charged(data, out) or _is_refused(data, plan):
+    if not generator.certified or _is_charged(lines, out):
         return
+    after = spent_of(lines, more=[stage.charge for stage in plan.stages])
+    if after > limit_of(lines).epsilon:
+        return  # `fit` refuses it and says why, and no rehearsal is needed to know
     rehearsal = generator.rehearse(facts, hardware)
     click.echo(estimate(rehearsal), err=True)
     _require_memory(rehearsal)
-    reasons = [*_long(rehearsal), *_expensive(data, plan)]
+    reasons = [*_long(rehearsal), *_expensive(lines, after)]
     if yes or not reasons:
         return
     told = "; ".join(reasons)
@@ -57,7 +61,7 @@ def _somebody_is_there() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _is_charged(data: Any, out: Path) -> bool:  # noqa: ANN401
+def _is_charged(lines: list[dict[str, Any]], out: Path) -> bool:
     """Returns whether ``out`` holds a finished run, or one that was charged: it costs nothing more.
     """
     from dpgen.runs.folder import RunFolder
@@ -65,40 +69,22 @@ def _is_charged(data: Any, out: Path) -> bool:  # noqa: ANN401
     if any((out / name).exists() for name in ("privacy.json", "notice.json")):
         return True
     run = RunFolder.id_of(out)
-    lines = data.ledger.lines()
     return any(x["kind"] == "charge" and x["run"] == run for x in lines)
 
 
-def _is_refused(data: Any, plan: Any) -> bool:  # noqa: ANN401
-    """Returns whether the ledger refuses the run: `fit` will say so, and no rehearsal is needed to
-    know.
-    """
-    from dpgen.privacy.ledger.charges import has_unverified
-
-    return (
-        has_unverified(data.ledger.lines()) or _after(data, plan) > data.ledger.limit.epsilon
-    )
-
-
-def _after(data: Any, plan: Any) -> float:  # noqa: ANN401
-    """Returns the epsilon that the data set will have spent, at the delta of its ledger."""
-    from dpgen.privacy.accounting.accountant import epsilon_of
-    from dpgen.privacy.accounting.events import compose
-    from dpgen.privacy.ledger.charges import charged_event, limit_of, relation_of
-
-    lines = data.ledger.lines()
-    events = compose([charged_event(lines), *(s.charge.event for s in plan.stages)])
-    return float(epsilon_of(events, limit_of(lines).delta, relation_of(lines)))
-
-
-def _expensive(data: Any, plan: Any) -> list[str]:  # noqa: ANN401
+def _expensive(lines: list[dict[str, Any]], after: float) -> list[str]:
     """Says so if the run would take more than half of what is left to a data set whose limit was
     chosen before this run.
+
+    Args:
+        lines: of its ledger.
+        after: the epsilon that it will have spent.
     """
-    lines = data.ledger.lines()
+    from dpgen.privacy.ledger.charges import limit_of, spent_of
+
     if not any(x["kind"] == "charge" for x in lines):
         return []  # the first run chooses the limit
-    limit, spent, after = data.ledger.limit.epsilon, data.ledger.spent(), _after(data, plan)
+    limit, spent = limit_of(lines).epsilon, spent_of(lines)
     if after - spent <= LARGE_SHARE * (limit - spent):
         return []
     return [

@@ -8,14 +8,8 @@ from typing import Any
 
 from dpgen.data.identity import home, known_ledgers
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.accounting.accountant import Budget, epsilon_of, round_up
-from dpgen.privacy.ledger.charges import (
-    charged_event,
-    has_unverified,
-    limit_of,
-    n_runs,
-    relation_of,
-)
+from dpgen.privacy.accounting.accountant import Budget, round_up
+from dpgen.privacy.ledger.charges import has_unverified, n_runs, spent_of
 from dpgen.privacy.ledger.known_ledgers import KnownLedger
 from dpgen.privacy.ledger.marks import n_shared
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
@@ -79,7 +73,6 @@ def _marked(one: KnownLedger, everyone: Sequence[KnownLedger]) -> str:
 
 def _runs(lines: list[dict[str, Any]]) -> Iterator[str]:
     """Says of each run when it was charged, for how much, and how far it came."""
-    limit, relation = limit_of(lines), relation_of(lines)
     for run in dict.fromkeys(x["run"] for x in lines if x["kind"] in ("charge", "unverified")):
         own = [x for x in lines if x.get("run") == run]
         time = own[0].get("time")  # no kind of line is held to it: a forged one says anything
@@ -89,7 +82,7 @@ def _runs(lines: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{when}: no guarantee, priced at nothing that was ever proven"
             continue
         stages = [x["label"] for x in own if x["kind"] == "charge"]
-        alone = round_up(epsilon_of(charged_event(own), limit.delta, relation))
+        alone = round_up(spent_of(lines, charged=own))
         released = any(x["kind"] == "released" for x in own)
         begun = any(x["kind"] == "executed" for x in own)
         state = "finished" if released else "not finished" if begun else "charged, nothing run yet"

@@ -87,8 +87,8 @@ def train(
             f"{facts.n_classes} classes (--facts FILE states them instead)",
             err=True,
         )
+    data.open_ledger(generator.budget, out / "checkpoint")
     if given["overlap"] != "refuse":
-        data.open_ledger(generator.budget, out)
         for other in data.overlaps():
             also = "charged there as well" if given["overlap"] == "charge" else "not charged there"
             click.echo(f"shared: {other}; {also}", err=True)

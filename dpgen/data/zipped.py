@@ -5,29 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 import stat
-import struct
 import zipfile
-import zlib
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
+from dpgen.data.formats.damage import UNREADABLE_ZIP
 from dpgen.data.formats.location import visible
 from dpgen.data.formats.picture_files import SUFFIXES
 from dpgen.storage.files import open_file, refuse_bomb, size_of
 
 SUFFIX = ".zip"
 PIECE = 2**20  # bytes that are unpacked at once
-_UNREADABLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    RuntimeError,
-    NotImplementedError,
-    OverflowError,
-    LookupError,
-    UnicodeError,
-)
+_UNREADABLE = (*UNREADABLE_ZIP, UnicodeError)
 
 
 def unpack(path: Path, folder: Path) -> None:

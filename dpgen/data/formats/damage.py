@@ -1,8 +1,9 @@
-"""Pictures that are not whole, and what decoders raise when they meet one."""
+"""Files that are not whole, and what decoders raise when they meet one."""
 
 from __future__ import annotations
 
 import struct
+import zipfile
 import zlib
 
 
@@ -21,3 +22,12 @@ UNREADABLE = (
     struct.error,
     zlib.error,
 )  # what Pillow and NumPy raise for damaged files
+UNREADABLE_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    RuntimeError,  # of encrypted members, and of methods that are not known
+    OverflowError,
+    LookupError,
+)  # what zipfile raises for damaged archives

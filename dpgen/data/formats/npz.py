@@ -5,9 +5,7 @@ from __future__ import annotations
 import bisect
 import errno
 import itertools
-import struct
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from dpgen.data.formats import npy
 from dpgen.data.formats.archive_keys import CLASS_NAMES, Keys, keys_by_split
 from dpgen.data.formats.arrays import image_array
 from dpgen.data.formats.blocks import Pieces
+from dpgen.data.formats.damage import UNREADABLE_ZIP
 from dpgen.data.formats.format import Format, Head, Writer
 from dpgen.data.formats.labels import settled
 from dpgen.data.formats.location import Located
@@ -28,15 +27,6 @@ from dpgen.images.classes import MAX_CLASSES, NO_CLASSES
 from dpgen.storage.files import InPieces
 
 ZIP_MAGIC = b"PK\x03\x04"
-_UNREADABLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    RuntimeError,
-    OverflowError,
-    LookupError,
-)
 
 
 @dataclass(frozen=True)
@@ -177,7 +167,7 @@ def read_shard(
             pixels = (
                 _images(archive, keys.images, path, value_range, found) if with_pixels else None
             )
-    except (OSError, *_UNREADABLE) as error:
+    except (OSError, *UNREADABLE_ZIP) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # of the machine; EINVAL is a place before the start of the file
         raise ValueError(f"{path} is damaged or truncated: {error}") from error

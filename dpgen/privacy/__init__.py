@@ -1,3 +1,3 @@
-"""Accounts for what is spent: accounting, ledger, noise, clipping, mechanisms, certificate. Imports
-nothing else of dpgen but `storage`.
+"""Accounts for privacy loss: accounting, ledger, noise, clipping, mechanisms, certificate. Of dpgen
+it imports `storage` only.
 """

@@ -1,1 +1,1 @@
-"""Prices events: from what touched the records to epsilon."""
+"""Prices events: computes epsilon from the mechanisms that ran on the records."""

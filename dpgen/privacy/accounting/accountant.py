@@ -1,15 +1,15 @@
-"""From events to epsilon: the accountant of record, an upper bound at every delta.
+"""Computes epsilon from events: the accountant of record, an upper bound at every delta.
 
 The accountant knows the neighbouring relation: under ``add_remove`` a sum moves by at most the
 bound of an event, under ``replace_one`` by at most twice that, and by at most m times as much where
-the unit is a person with m records. So one event serves all relations and none is ever converted by
-hand. A bare adjacency in the place of a `Relation` is that of single records.
+the unit is a person with m records. One event therefore serves all relations, and none is converted
+by hand.
 
 Releases of all records have a closed form, at every delta (`dpgen.privacy.accounting.gaussian`).
-Where a method samples, the number of record is the pessimistic privacy loss distribution of
+Where a method samples, the number of record comes from the pessimistic privacy loss distribution of
 `dp_accounting` (Koskela et al. 2020; Doroshenko et al. 2022), an upper bound at every
-discretisation. `second_opinion` asks Opacus' Renyi accountant, another code base and other
-theorems. Its bound is looser and must never be the smaller one.
+discretisation. `second_opinion` asks Opacus' Renyi accountant, a separate code base that rests on
+other theorems. Its bound is looser and must never be the smaller of the two.
 `dpgen.privacy.accounting.calibration` goes the other way, from a budget to the noise.
 """
 
@@ -41,22 +41,22 @@ __all__ = [
 ACCOUNTANT = "dp_accounting.pld.PLDAccountant, pessimistic"
 CLOSED_FORM = "closed form of Gaussian releases (Balle and Wang 2018, Theorem 8), rounded up"
 # With less noise than this on a sampled sum, or losses beyond so many intervals, a distribution
-# takes more memory than a machine has, and epsilon is in the thousands: infinity is what is said.
+# takes more memory than a machine has, and epsilon is in the thousands: infinity is returned.
 SMALLEST_MULTIPLIER, MOST_INTERVALS = 0.02, 1 << 22
-# Below, what an FFT leaves of a tail is no longer much smaller than delta.
+# Below this, the rounding error that an FFT leaves in a tail is no longer much smaller than delta.
 SMALLEST_DELTA = 1e-12
-# From one to the next every bound is finer; two neighbours that agree to 0.1 % settle the matter.
+# Discretisation intervals, tried in this order; the search stops when two in a row agree to 0.1 %.
 INTERVALS = (1e-3, 1e-4, 5e-5, 2.5e-5, 1.25e-5)
 FINER = (3e-6, 1e-6, 3e-7, 1e-7, 3e-8)  # where epsilon itself is that small
-COARSE = 1e-2  # where it is in the thousands
-# A plan is priced again by its ledger, its statement and its checks, from the same events: prices
-# are remembered, and a few whole distributions, of up to tens of megabytes each.
+COARSE = 1e-2  # where epsilon is in the thousands
+# Cache sizes. Ledger, statement and checks price a plan's events again, so prices are cached, and a
+# few whole distributions, of up to tens of megabytes each.
 N_PRICES, N_DISTRIBUTIONS = 4096, 16
 
 
 class OpenDelta:
-    """Stands for a delta that is not known before the number of records is. It is no number:
-    nothing can be computed with it, or written.
+    """Stands for a delta that depends on a number of records not known yet. It is not a number:
+    nothing can be computed with it or written.
     """
 
     def __repr__(self) -> str:
@@ -77,13 +77,13 @@ class Budget:
     delta: float = cast(float, OpenDelta())
 
     def __post_init__(self) -> None:
-        if self.delta is None:  # as in a file that was changed; only what is left out is open
+        if self.delta is None:  # as in an edited file; only a delta that is left out is open
             raise TypeError("delta must be a number in (0, 1), got None: leave it out")
         check_ranges(self.epsilon, None if self.is_open else self.delta)
 
     @classmethod
     def for_records(cls, epsilon: float, delta: float | None, n_records: int) -> Self:
-        """The budget of a data set with so many records.
+        """Returns the budget of a data set with ``n_records`` records.
 
         Args:
             delta: ``None`` takes `default_delta`.
@@ -97,12 +97,12 @@ class Budget:
 
     @property
     def is_open(self) -> bool:
-        """Whether delta was left out: nothing is priced or charged by such a budget."""
+        """Returns whether delta was left out: such a budget prices and charges nothing."""
         return isinstance(self.delta, OpenDelta)
 
     def settled(self, n_records: int) -> Budget:
-        """This budget for so many records, exactly as `for_records` makes it: itself if its delta
-        was given.
+        """Returns this budget for ``n_records`` records, exactly as `for_records` makes it: itself
+        if its delta was given.
         """
         if self.is_open:
             return Budget.for_records(float(self.epsilon), None, n_records)
@@ -119,7 +119,7 @@ class Budget:
 
 
 def check_ranges(epsilon: float, delta: float | None) -> None:
-    """Refuses an epsilon or a delta that is no budget of any data set, however many records it has.
+    """Refuses an epsilon or a delta that is out of range for every number of records.
 
     Args:
         delta: ``None`` is left to `default_delta`.
@@ -144,13 +144,13 @@ def accountant_of(event: DpEvent) -> str:
 
 
 def epsilon_of(event: DpEvent, delta: float, relation: Relation) -> float:
-    """The epsilon that ``event`` spends at ``delta``: an upper bound.
+    """Returns an upper bound on the epsilon that ``event`` spends at ``delta``.
 
-    To 1e-12 where nothing is sampled. Else to about 0.1 %: the discretisation interval starts at
-    1e-3, goes to 1e-4 in any case, and is then made finer until epsilon moves by less than 0.1 %;
-    every value on the way is an upper bound, so the smallest is returned. Infinity where nothing is
-    bounded, and where something is sampled and delta is below SMALLEST_DELTA. At that delta what is
-    added for rounding is about 0.5 % of epsilon.
+    It is tight to 1e-12 where nothing is sampled, and otherwise to about 0.1 %: the discretisation
+    interval starts at 1e-3, goes to 1e-4 in any case, and is then made finer until epsilon moves by
+    less than 0.1 %; every value on the way is an upper bound, so the smallest is returned. It is
+    infinity where there is no bound, and where something is sampled and delta is below
+    SMALLEST_DELTA. At that delta the allowance for rounding is about 0.5 % of epsilon.
     """
     return settled(event, delta, relation)[0]
 
@@ -161,7 +161,7 @@ def settled(
     """Returns `epsilon_of`, and the coarsest interval that is within 0.1 % of it."""
     question = tuple(leaves(event)), delta, relation
     best, coarse = _epsilon(*question, INTERVALS[0]), INTERVALS[0]
-    if not _samples(question[0]) or best >= 20:  # what the first interval adds is nothing there
+    if not _samples(question[0]) or best >= 20:  # there the first interval adds next to nothing
         return best, COARSE if 200 <= best < math.inf else coarse
     for coarse, fine in pairwise((*INTERVALS, *FINER)):
         if fine < INTERVALS[-1] and best > 0.02:
@@ -177,19 +177,19 @@ def settled(
 def coarse_epsilon(
     event: DpEvent, delta: float, relation: Relation, interval: float
 ) -> float:
-    """An upper bound on epsilon, at one interval."""
+    """Returns an upper bound on epsilon, computed at one discretisation interval."""
     return _epsilon(tuple(leaves(event)), delta, relation, interval)
 
 
 def delta_of(event: DpEvent, epsilon: float, relation: Relation) -> float:
-    """The delta that ``event`` spends at ``epsilon``: an upper bound (interval 1e-4)."""
+    """Returns an upper bound on the delta that ``event`` spends at ``epsilon`` (interval 1e-4)."""
     curve = _curve(tuple(leaves(event)), relation, INTERVALS[1])
     return 1.0 if curve is None else float(curve.get_delta_for_epsilon(epsilon))
 
 
 def curve_of(event: DpEvent, relation: Relation) -> Curve | None:
-    """Returns all of delta(epsilon), an upper bound, at an interval that loses half a percent at
-    most; None where nothing is bounded.
+    """Returns an upper bound on the whole curve delta(epsilon), at an interval that loses half a
+    percent at most; None where there is no bound.
     """
     question = tuple(leaves(event)), relation
     curve = _curve(*question, INTERVALS[0])
@@ -217,7 +217,7 @@ def _epsilon(
 def _curve(
     found: tuple[GaussianLeaf, ...], relation: Relation, interval: float
 ) -> Curve | None:
-    """The curve of these releases at one interval, or a coarser one where they need it."""
+    """Returns the curve of these releases at one interval, or a coarser one where they need it."""
     m = relation.max_records_per_unit
     # All records of a unit together move an un-sampled sum by at most m times the bound of one.
     moved = m * (2.0 if relation.adjacency == "replace_one" else 1.0)
@@ -230,7 +230,7 @@ def _curve(
         _check_covered(leaf, relation)
     if min(leaf.noise_multiplier for leaf in sampled) / m < SMALLEST_MULTIPLIER:
         return None
-    # No sample loses more than all records do.
+    # A sampled release never loses more than the same release of all records.
     largest = max(mu, moved / min(leaf.noise_multiplier for leaf in sampled))
     for d in (interval, COARSE):
         if largest * (largest / 2 + 20) > MOST_INTERVALS * d:

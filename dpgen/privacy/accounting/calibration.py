@@ -1,4 +1,4 @@
-"""From a budget to the noise that spends it, and no more."""
+"""Finds the noise multiplier that spends a budget and no more."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ from dpgen.privacy.accounting.events import leaves
 from dpgen.privacy.accounting.gaussian import largest_mu
 from dpgen.privacy.accounting.relation import Relation
 
-LEAST_NOISE, ALL_NOISE = 1e-6, 1e12  # multipliers that no supported budget reaches
+LEAST_NOISE, ALL_NOISE = 1e-6, 1e12  # noise multipliers beyond those of any supported budget
 UNSAMPLED = (1e-6, 1e9)  # epsilons of budgets without a Poisson sample, at any delta
 SAMPLED = (1e-3, 1e3)
 
 
 def gaussian_mu(budget: Budget) -> float:
-    """The largest mu whose un-sampled Gaussian mechanism stays within ``budget``, from below."""
+    """Returns the largest mu whose un-sampled Gaussian mechanism stays within ``budget``, rounded
+    down.
+    """
     check_range(budget, samples=False)
     return largest_mu(budget.epsilon, budget.delta)
 
 
 def check_range(budget: Budget, *, samples: bool) -> None:
-    """Refuses a budget that no plan can be priced for, in one line that says which can.
+    """Refuses a budget for which no plan can be priced, in one line that states the valid range.
 
     Args:
         samples: whether the plan draws Poisson samples.
@@ -56,13 +58,13 @@ def check_range(budget: Budget, *, samples: bool) -> None:
 def calibrate(
     make_event: Callable[[float], DpEvent], budget: Budget, relation: Relation
 ) -> float:
-    """The smallest noise multiplier x (to about 0.1 %) at which ``make_event(x)`` spends at most
-    ``budget``.
+    """Returns the smallest noise multiplier x (to about 0.1 %) at which ``make_event(x)`` spends at
+    most ``budget``.
 
     Guarantee: ``epsilon_of(make_event(x), budget.delta, relation) <= budget.epsilon``, by the
-    accountant that prints, after x was rounded up to 5 digits. ``make_event`` must not spend more
-    as x grows. Raises ValueError, in one line, for a budget outside of the supported range, and
-    where no x keeps to it or none is small enough to spend it.
+    accountant of record, for the returned x, which is rounded up to 5 digits. ``make_event`` must
+    not spend more as x grows. Raises ValueError, in one line, for a budget outside the supported
+    range, and where no x keeps to it or none is small enough to spend it.
     """
     samples = any(leaf.rate < 1 for leaf in leaves(make_event(1.0)))
     check_range(budget, samples=samples)
@@ -70,7 +72,7 @@ def calibrate(
     coarse = COARSE if budget.epsilon >= 100 else min(INTERVALS[0], budget.epsilon / 100)
 
     def excess(log_multiplier: float, interval: float) -> float:
-        """log of what is spent over what may be."""
+        """Returns log(spent epsilon / allowed epsilon)."""
         event = make_event(math.exp(log_multiplier))
         spent = coarse_epsilon(event, budget.delta, relation, interval)
         return math.log(max(spent, 1e-12) / budget.epsilon) if math.isfinite(spent) else 50.0
@@ -80,7 +82,7 @@ def calibrate(
     ) > budget.epsilon:
         raise ValueError(
             f"no noise multiplier keeps this plan within epsilon = {budget.epsilon:g}: "
-            "what is fixed in it already spends more. Lower warm_start_share"
+            "its fixed releases already spend more. Lower warm_start_share"
         )
     least = SMALLEST_MULTIPLIER * relation.max_records_per_unit if samples else LEAST_NOISE
     floor = math.log(least)
@@ -91,7 +93,7 @@ def calibrate(
             f"epsilon must be at most {spent:.3g} for this plan, got {budget.epsilon:g}: with "
             f"{least:g} times the bound, the least noise that is priced, it spends no more"
         )
-    # Then at the interval that the printing accountant settles at.
+    # Search again at the interval that the accountant of record settles at.
     _, interval = settled(make_event(math.exp(guess)), budget.delta, relation)
     fine = _root(lambda x: excess(x, interval), guess + 1e-2, 2e-2, floor, xtol=5e-5)
     multiplier, step = round_up(math.exp(guess if fine is None else fine + 1e-4), 5), 1e-4
@@ -103,8 +105,8 @@ def calibrate(
 def _root(
     excess: Callable[[float], float], start: float, step: float, least: float, xtol: float
 ) -> float | None:
-    """Finds the zero of a falling ``excess``, in growing steps from ``start``; None if it is below
-    0 from ``least`` on.
+    """Finds the zero of a decreasing function ``excess``, in growing steps from ``start``; None if
+    it is negative from ``least`` on.
     """
     low = high = max(start, least)
     if excess(high) > 0:

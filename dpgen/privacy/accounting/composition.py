@@ -1,4 +1,4 @@
-"""Loss distributions of many releases, from those of one: `dp_accounting` composes them."""
+"""Composes the loss distributions of single releases into that of many, with `dp_accounting`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
 Part = tuple[PrivacyLossDistribution, int]  # of one release, and how often it is made
 
-# More than ten times what a Fourier transform in double precision gets wrong, measured against one
-# of 80 bits for 10 to 100,000 steps: of a mass, for every step; and of a sum, whatever its size.
+# More than ten times the error of a Fourier transform in double precision, measured against one of
+# 80 bits for 10 to 100,000 steps: relative error of a mass for every step, absolute error of a sum.
 STEP_ERROR, SUM_ERROR = 1e-11, 1e-14
-TAIL_MASS = 5e-16  # to either side; what is cut off there is counted as more loss than it is
-DEVIATIONS = 14  # of a sum, and the width of one term: what an FFT has to hold
+TAIL_MASS = 5e-16  # to either side; mass that is cut off there is counted as a larger loss
+DEVIATIONS = 14  # an FFT holds so many standard deviations of a sum, plus the width of one term
 
 
 def composed(parts: Sequence[Part]) -> PrivacyLossDistribution:
-    """Composes all parts, each as often as it says; pessimistic where they are, rounding
-    included.
+    """Composes all parts, each as often as it says. The result is pessimistic where the parts are,
+    rounding included.
     """
     whole: PrivacyLossDistribution | None = None
     for one, steps in parts:
-        with np.errstate(over="ignore"):  # a Chernoff bound that is infinite is passed over
+        with np.errstate(over="ignore"):  # an infinite Chernoff bound is skipped
             part = _raised(one if steps == 1 else one.self_compose(steps), steps)
         whole = part if whole is None else whole.compose(part, tail_mass_truncation=0)
     if whole is None:
@@ -51,14 +51,14 @@ def _pmfs(losses: PrivacyLossDistribution) -> list[DensePLDPmf]:
 
 
 def _raised(losses: PrivacyLossDistribution, steps: int) -> PrivacyLossDistribution:
-    """Adds more mass, and infinite loss, than rounding can have taken, and cuts the tails."""
+    """Adds more mass and infinite loss than rounding can have removed, and cuts the tails."""
     raised = 1 + STEP_ERROR * steps
     return PrivacyLossDistribution(*(_trimmed(pmf, raised) for pmf in _pmfs(losses)))
 
 
 def _trimmed(pmf: DensePLDPmf, raised: float) -> DensePLDPmf:
     """Moves the left tail up to the first loss that stays, and the right one to infinity."""
-    # A transform leaves either sign where there is nothing.
+    # An FFT leaves rounding errors of either sign where the mass is zero.
     masses = np.maximum(np.asarray(pmf._probs, np.float64), 0.0) * raised
     first = int(np.searchsorted(np.cumsum(masses), TAIL_MASS, side="right"))
     last = len(masses) - int(np.searchsorted(np.cumsum(masses[::-1]), TAIL_MASS, side="right"))

@@ -1,4 +1,4 @@
-"""delta(epsilon) of all that was released: in closed form, or of a composed loss distribution."""
+"""Curves delta(epsilon) of a run: in closed form, or from a composed loss distribution."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Curve(Protocol):
     """An upper bound on delta(epsilon), and its inverse."""
 
     def get_delta_for_epsilon(self, epsilon: Epsilons) -> Any:  # noqa: ANN401
-        """delta at every epsilon of at least 0; of the shape of ``epsilon``."""
+        """Returns delta at every epsilon of at least 0, in the shape of ``epsilon``."""
 
     def get_epsilon_for_delta(self, delta: float) -> float:
-        """The least epsilon of at least 0 that is enough; infinity where none is."""
+        """Returns the smallest epsilon >= 0 that holds at ``delta``; infinity where none does."""
 
 
 @dataclass(frozen=True)
 class GaussianCurve:
-    """The privacy curve of sums over all records; ``mu`` is the root of the sum of their squared
-    movements over noise. Holds at every delta.
+    """The privacy curve of sums over all records, exact at every delta; ``mu`` is the root of the
+    sum of their squared (sensitivity / noise).
     """
 
     mu: float
@@ -47,8 +47,8 @@ class GaussianCurve:
 class LossCurve:
     """The privacy curve of a loss distribution; the larger value where the two directions differ.
 
-    Every number is a sum of what is not negative, so that its rounding is a few units in the last
-    place for each term: the sums are raised by as much.
+    Every number is a sum of nonnegative terms, so that its rounding error is a few units in the
+    last place for each term: the sums are raised by as much.
     """
 
     def __init__(self, losses: PrivacyLossDistribution) -> None:
@@ -74,7 +74,7 @@ class _Side:
         dense = pmf.to_dense_pmf()
         self._d, self._first = dense._discretization, dense._lower_loss
         self._infinite = float(dense._infinity_mass)
-        # What an FFT leaves where there is nothing has either sign.
+        # An FFT leaves rounding errors of either sign where the mass is zero.
         masses = np.maximum(np.asarray(dense._probs, np.float64), 0.0)
         masses *= 1 + 4 * np.finfo(np.float64).eps * len(masses)
         self._total = float(masses.sum())
@@ -96,7 +96,7 @@ class _Side:
         return np.minimum(self._infinite + np.where(place > 0, found, before), 1.0)
 
     def epsilon(self, delta: float) -> float:
-        """The inverse, a few units in the last place too large."""
+        """Returns the epsilon that ``delta`` allows, a few units in the last place too large."""
         room = delta - self._infinite
         if room < 0:
             return math.inf

@@ -1,4 +1,5 @@
-"""Describes what touched the records, as values: Gaussian mechanisms on Poisson samples, composed.
+"""Describes the mechanisms that ran on the records, as values: composed Gaussian mechanisms, each
+on a Poisson sample.
 
 An event says what ran: a Gaussian mechanism with ``noise_multiplier = std / bound``, where
 ``bound`` is the largest l2 norm that one record contributes to the sum, run ``steps`` times, each
@@ -23,7 +24,7 @@ class UnsupportedEvent(ValueError):
 
 @dataclass(frozen=True)
 class GaussianLeaf:
-    """``steps`` Gaussian mechanisms on Poisson samples: the only thing that ever touches a record
+    """``steps`` Gaussian mechanisms on Poisson samples: the only mechanism that ever reads a record
     in this package.
     """
 
@@ -50,8 +51,8 @@ class GaussianLeaf:
 
 
 def leaves(event: DpEvent, steps: int = 1) -> list[GaussianLeaf]:
-    """The Gaussian mechanisms an event is composed of, equal ones added up. Refuses every other
-    event by name.
+    """Returns the Gaussian mechanisms an event is composed of, equal ones merged. Raises
+    UnsupportedEvent, naming it, for any other event.
     """
     found: dict[tuple[float, float], int] = {}
 
@@ -78,9 +79,7 @@ def leaves(event: DpEvent, steps: int = 1) -> list[GaussianLeaf]:
 
 
 def compose(events: Iterable[DpEvent]) -> DpEvent:
-    """Composes ``events``, one after the other, each free to depend on what the earlier ones
-    released.
-    """
+    """Composes ``events`` adaptively: each may depend on the releases of the earlier ones."""
     return dp_event.ComposedDpEvent(
         [leaf.event for leaf in leaves(dp_event.ComposedDpEvent(list(events)))]
     )
@@ -99,7 +98,7 @@ def event_to_json(event: DpEvent) -> list[dict[str, Any]]:
 
 
 def event_from_json(rows: list[dict[str, Any]]) -> DpEvent:
-    """The inverse of `event_to_json`. An unknown type or key is refused, never guessed."""
+    """Reads an event that `event_to_json` wrote. An unknown type or key is refused."""
     if not isinstance(rows, list):
         raise UnsupportedEvent(f"events must be a list, got {type(rows).__name__}")
     parts = []

@@ -15,8 +15,8 @@ from dpgen.privacy.accounting.accountant import curve_of, round_up
 from dpgen.privacy.accounting.events import leaves
 from dpgen.privacy.accounting.relation import Relation
 
-DELTA_FLOOR = 1e-10  # below it rounding in the accountant shows, and nothing is stated
-PROFILE = (0.25, 0.5, 1.0, 1.5, 2.0)  # of epsilon
+DELTA_FLOOR = 1e-10  # below it the accountant's rounding shows, so no smaller delta is stated
+PROFILE = (0.25, 0.5, 1.0, 1.5, 2.0)  # multiples of epsilon
 UNITS = (1, 2, 5, 10)
 N_POINTS = 2000
 
@@ -24,8 +24,8 @@ N_POINTS = 2000
 def profile_of(
     event: DpEvent, epsilon: float, relation: Relation
 ) -> list[list[float]]:
-    """[epsilon, delta] at five epsilons about ``epsilon``; no delta is stated below the floor, or
-    the one at ``epsilon`` where that is the smaller one.
+    """Returns [epsilon, delta] at five epsilons about ``epsilon``. No delta is stated below the
+    floor, or below the delta at ``epsilon`` where that is smaller.
     """
     curve = curve_of(event, relation)
 
@@ -37,11 +37,11 @@ def profile_of(
 
 
 def mu_of(event: DpEvent, relation: Relation) -> tuple[float, float]:
-    """mu of Gaussian differential privacy, and the delta from which on it holds.
+    """Returns the mu of Gaussian differential privacy, and the delta from which on it holds.
 
     Un-sampled Gaussians are mu-GDP exactly, at every delta: the floor is 0 (Dong, Roth and Su 2022,
-    Corollary 3.3). A sampled run is not, or with a far larger mu; what is returned then is a mu
-    with ``delta(epsilon) <= max(delta of mu-GDP, floor)`` at every epsilon.
+    Corollary 3.3). A sampled run is not, or only with a far larger mu. The returned mu then has
+    ``delta(epsilon) <= max(delta of mu-GDP, floor)`` at every epsilon.
     """
     found = leaves(event)
     if not any(leaf.rate < 1 for leaf in found):
@@ -52,7 +52,7 @@ def mu_of(event: DpEvent, relation: Relation) -> tuple[float, float]:
     if curve is None or not math.isfinite(last):
         return math.inf, DELTA_FLOOR
     epsilons = np.linspace(0.0, last, N_POINTS)
-    # Rounding lets the curve of a large loss end a little above 1, where no Gaussian's is.
+    # Rounding can put delta of a large loss slightly above 1, which no Gaussian curve reaches.
     deltas = np.minimum(curve.get_delta_for_epsilon(epsilons), 1.0)
     # Between two points delta is at most that of the left one, and mu-GDP's at least that of the
     # right one: so nothing between them is missed.
@@ -60,7 +60,7 @@ def mu_of(event: DpEvent, relation: Relation) -> tuple[float, float]:
 
 
 def _mu_at(epsilons: np.ndarray, deltas: np.ndarray) -> np.ndarray:
-    """A mu, from above, whose Gaussian mechanism spends ``deltas`` at ``epsilons``."""
+    """Returns mu, rounded up, whose Gaussian mechanism spends ``deltas`` at ``epsilons``, (N,)."""
     low, high = np.full(len(deltas), 1e-9), np.full(len(deltas), 1e4)
     for _ in range(60):
         mu = np.sqrt(low * high)
@@ -73,8 +73,8 @@ def _mu_at(epsilons: np.ndarray, deltas: np.ndarray) -> np.ndarray:
 def units_of(
     event: DpEvent, delta: float, relation: Relation
 ) -> dict[str, float | str | None]:
-    """Prices the same run, at the same delta, for units of 1, 2, 5 or 10 records, without the size
-    that ``relation`` states: epsilon, "infinity" where nothing is bounded, None where no proof in
+    """Prices the same run, at the same delta, for units of 1, 2, 5 and 10 records except the size
+    that ``relation`` states: epsilon, "infinity" where there is no bound, None where no proof in
     this package covers it.
     """
     sampled = any(leaf.rate < 1 for leaf in leaves(event))

@@ -1,19 +1,19 @@
-"""The un-sampled Gaussian mechanism in closed form: delta of an epsilon, epsilon of a delta.
+"""The un-sampled Gaussian mechanism in closed form: delta from epsilon, epsilon from delta.
 
 A sum that moves by at most ``mu`` standard deviations of the noise on it has the curve
 
     delta(epsilon) = Phi(mu / 2 - epsilon / mu) - exp(epsilon) Phi(-mu / 2 - epsilon / mu)
 
-(Balle and Wang 2018, Theorem 8), and several such releases together have that of the root of the
-sum of their mu**2 (Dong, Roth and Su 2022, Corollary 3.3). Nothing is discretised, so delta may be
-as small as a number can be, 1e-300 as well as 1e-5.
+(Balle and Wang 2018, Theorem 8). Several such releases together have the curve whose mu is the root
+of the sum of their mu**2 (Dong, Roth and Su 2022, Corollary 3.3). Nothing is discretised, so delta
+may be as small as a float can be, 1e-300 as well as 1e-5.
 
-The two terms all but cancel where delta is small. With R(z) = Phi(-z) / phi(z), Mills' ratio, and
-z = epsilon / mu - mu / 2, the same is phi(z) (R(z) - R(z + mu)), because exp(epsilon) phi(z + mu) =
+The two terms almost cancel where delta is small. With Mills' ratio R(z) = Phi(-z) / phi(z) and z =
+epsilon / mu - mu / 2, delta equals phi(z) (R(z) - R(z + mu)), because exp(epsilon) phi(z + mu) =
 phi(z); nothing overflows and far less cancels. For a small mu that difference is the integral of
--R'(t) = 1 - t R(t) from z to z + mu, which is positive everywhere. What rounding is left is bounded
-and added: every delta and every epsilon of this module errs on the large side, every mu on the
-small one.
+-R'(t) = 1 - t R(t) from z to z + mu, which is positive everywhere. The remaining rounding error is
+bounded and added: every delta and every epsilon of this module errs on the large side, every mu on
+the small side.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from scipy.special import erfcx, ndtr
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-SMALL_MU = 0.5  # below, the difference of two Mills' ratios is integrated
+SMALL_MU = 0.5  # below this, the difference of two Mills' ratios is computed as an integral
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(8)
-ROUNDING = 1e-15  # of one operation, a few units in the last place
-SMALLEST = 1e-300  # what is less is this: an upper bound, and it has a logarithm
+ROUNDING = 1e-15  # relative error of one operation: a few units in the last place
+SMALLEST = 1e-300  # smaller values are raised to this: an upper bound that has a logarithm
 
 
 def log_divergence(epsilon: Array, mu: float) -> Array:
-    """log of an upper bound on delta at every ``epsilon`` >= 0, (N,); above it by at most 1e-9.
+    """Returns the log of an upper bound on delta at every ``epsilon`` >= 0, (N,); above log delta
+    by at most 1e-9.
 
-    The bound holds, too, where ``epsilon`` itself is off by ROUNDING times its size.
+    The bound also holds where ``epsilon`` itself is off by ROUNDING times its size.
     """
     epsilon = np.asarray(epsilon, np.float64)
     z = epsilon / mu - mu / 2
@@ -46,7 +47,7 @@ def log_divergence(epsilon: Array, mu: float) -> Array:
     else:
         behind, right, left = _mills(z + mu), np.maximum(z, 0.0), np.minimum(z, 0.0)
         drop = np.maximum(_mills(right) - behind, SMALLEST)
-        # Left of the middle delta is a fifth at least, and its two terms do not cancel.
+        # For z < 0, delta is at least a fifth, and its two terms do not cancel.
         most = np.maximum(ndtr(-left) - np.exp(_log_density(left)) * behind, SMALLEST)
         found = np.where(z >= 0, _log_density(right) + np.log(drop), np.log(most))
     # z is known to ROUNDING (epsilon / mu + mu / 2), and log delta falls with a slope of at most
@@ -57,30 +58,36 @@ def log_divergence(epsilon: Array, mu: float) -> Array:
 
 
 def gaussian_delta(epsilon: float, mu: float) -> float:
-    """delta(epsilon) of the un-sampled Gaussian mechanism, sensitivity / std = mu; from above."""
+    """Returns delta(epsilon) of the un-sampled Gaussian mechanism with sensitivity / std = mu,
+    rounded up.
+    """
     return math.exp(_log_delta(epsilon, mu))
 
 
 def gaussian_epsilon(mu: float, delta: float) -> float:
-    """The least epsilon at which the mechanism spends at most ``delta``, from above, to 1e-12."""
+    """Returns the smallest epsilon at which the mechanism spends at most ``delta``, rounded up, to
+    a relative 1e-12.
+    """
     if not math.isfinite(mu):
         return math.inf
     aim = math.log(delta)
     if _log_delta(0.0, mu) <= aim:
         return 0.0
-    # The loss has mean mu**2 / 2 and standard deviation mu; delta is less than its tail.
+    # The loss has mean mu**2 / 2 and standard deviation mu; delta is at most its tail.
     high = mu * (mu / 2 + math.sqrt(-2 * aim) + 1)
     while _log_delta(high, mu) > aim:
         high *= 2
     low = 0.0
-    while high - low > 1e-12 * high:  # `high` is within delta from the first to the last
+    while high - low > 1e-12 * high:  # `high` stays within delta throughout
         middle = (low + high) / 2
         low, high = (low, middle) if _log_delta(middle, mu) <= aim else (middle, high)
     return high
 
 
 def largest_mu(epsilon: float, delta: float) -> float:
-    """The largest mu whose mechanism stays within (epsilon, delta), from below, to 1e-9."""
+    """Returns the largest mu whose mechanism stays within (epsilon, delta), rounded down, to a
+    relative 1e-9.
+    """
     aim = math.log(delta)
     low, high = 0.0, 1.0
     while _log_delta(epsilon, high) <= aim:
@@ -96,7 +103,7 @@ def _log_delta(epsilon: float, mu: float) -> float:
 
 
 def _mills(z: Array) -> Array:
-    """Phi(-z) / phi(z)."""
+    """Computes Mills' ratio, Phi(-z) / phi(z)."""
     return np.asarray(math.sqrt(math.pi / 2) * erfcx(z / math.sqrt(2)))
 
 

@@ -1,10 +1,11 @@
-"""Loss distributions of one release on a grid, pessimistic, computed for the whole grid at once.
+"""Pessimistic loss distributions of one release on a grid, computed for the whole grid at once.
 
-The curve delta(epsilon) of a release is known exactly. Take the distribution on the multiples of an
-interval whose own curve meets it at every one of them: between two its curve is straight in
-exp(epsilon), and the true one is convex there, so it lies nowhere below ("connect the dots":
-Doroshenko, Ghazi, Kamath, Kumar and Manurangsi 2022, Algorithm 1). `dp_accounting` does the same, a
-point at a time, and composes what is built here; the tests compare the two.
+The curve delta(epsilon) of a release is known exactly. The distribution used here lies on the
+multiples of an interval, and its own curve meets the true curve at every multiple. Between two
+multiples its curve is linear in exp(epsilon) and the true one is convex there, so it nowhere lies
+below ("connect the dots": Doroshenko, Ghazi, Kamath, Kumar and Manurangsi 2022, Algorithm 1).
+`dp_accounting` does the same point by point, and composes the distributions built here; the tests
+compare the two.
 
 For one record in a Poisson sample of rate q, noise of standard deviation sigma, and H the curve of
 the Gaussian mechanism with mu = 1 / sigma, at epsilon >= 0,
@@ -13,9 +14,9 @@ the Gaussian mechanism with mu = 1 / sigma, at epsilon >= 0,
     added(epsilon)   = (1 - (1 - q) exp(epsilon)) H(-v),    v = log(1 + (exp(-epsilon) - 1) / q)
 
 (Balle, Barthe and Gaboardi 2018, Theorem 2). At negative epsilons each follows from the other:
-delta(epsilon) = 1 - exp(epsilon) + exp(epsilon) delta'(-epsilon). So what is computed is how far a
-curve lies above max(0, 1 - exp(epsilon)), that of a release that says nothing. It falls to both
-sides, and no digit is lost in the tails.
+delta(epsilon) = 1 - exp(epsilon) + exp(epsilon) delta'(-epsilon). So this module computes how far a
+curve lies above max(0, 1 - exp(epsilon)), the curve of a release that reveals nothing. This
+difference decreases to both sides, and no digit is lost in the tails.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ from dpgen.privacy.accounting.gaussian import ROUNDING, SMALLEST, log_divergence
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-TAIL = 10.0  # standard deviations; what lies beyond has a mass of 1e-23 and is infinite loss
+TAIL = 10.0  # standard deviations; the mass beyond, 1e-23, is counted as infinite loss
 
 
 def unsampled_sum(mu: float, interval: float) -> PrivacyLossDistribution:
-    """Returns the losses of a sum over all records that moves by ``mu`` times its noise."""
+    """Returns the losses of a sum over all records whose sensitivity is ``mu`` times its noise."""
     epsilons = grid_to(mu * (mu / 2 + TAIL), interval)
     curve = np.exp(log_divergence(epsilons, mu))
     return PrivacyLossDistribution(connected(curve, curve, interval))
@@ -50,8 +51,8 @@ def sampled_record(
 
     Args:
         noise_multiplier: standard deviation of the noise over the clip norm.
-        rate: of the sampling, in (0, 1).
-        interval: of the grid.
+        rate: probability with which each record is sampled, in (0, 1).
+        interval: spacing of the grid.
     """
     mu = 1 / noise_multiplier
     most = np.logaddexp(math.log1p(-rate), math.log(rate) + mu * (mu / 2 + TAIL))
@@ -76,14 +77,14 @@ def replaced_record(
     noise_multiplier: float, rate: float, interval: float
 ) -> PrivacyLossDistribution:
     """Returns the losses of a sum over a Poisson sample in which one record is replaced by another.
-    Each is sampled with probability ``rate``; they move the sum to opposite sides.
+    Each is sampled with probability ``rate``; they move the sum in opposite directions.
 
     The loss is epsilon where x = sigma**2 (epsilon / 2 + arsinh(alpha sinh(epsilon / 2))), with
     alpha = (1 - q) / q exp(1 / (2 sigma**2)).
     """
     mu = 1 / noise_multiplier
     apart = mu * (mu / 2 + TAIL)
-    # What either record adds to the loss at most, and what the other takes away.
+    # The most that one record adds to the loss and the other takes away.
     most = np.logaddexp(math.log1p(-rate), math.log(rate) + apart)
     most -= np.logaddexp(math.log1p(-rate), math.log(rate) - apart - mu * mu)
     epsilons = grid_to(float(most), interval)
@@ -94,7 +95,7 @@ def replaced_record(
     x = (half + np.logaddexp(swing, np.logaddexp(0.0, 2 * swing) / 2)) / mu  # in units of sigma
     moved = np.exp(log_ndtr(mu - x)) - np.exp(epsilons + log_ndtr(-mu - x))
     stayed = np.exp(log_ndtr(-x)) - np.exp(epsilons + log_ndtr(-x))
-    # Both are differences of what is in `terms`.
+    # Both are differences of two parts of `terms`.
     terms = rate * np.exp(log_ndtr(mu - x)) + (1 - rate) * np.exp(log_ndtr(-x))
     slack = ROUNDING * (epsilons + x * x + 10) * terms
     curve = np.clip(rate * moved + (1 - rate) * stayed + slack, 0.0, 1.0)
@@ -102,11 +103,11 @@ def replaced_record(
 
 
 def connected(above: Array, below: Array, interval: float) -> DensePLDPmf:
-    """The distribution on the multiples of ``interval`` whose curve meets these points.
+    """Returns the distribution on the multiples of ``interval`` whose curve meets these points.
 
     Args:
-        above: delta at 0, 1, 2 .. intervals; (N,), at least two, and none above the one before.
-        below: delta of the other direction there, (M,); the first is the first of ``above``.
+        above: delta at 0, 1, 2 .. intervals; (N,) with N at least 2, not increasing.
+        below: delta of the other direction there, (M,); it begins with the first of ``above``.
     """
     n_below = len(below) - 1
     behind = np.exp(-interval * np.arange(n_below, 0, -1)) * below[:0:-1]
@@ -117,11 +118,11 @@ def connected(above: Array, below: Array, interval: float) -> DensePLDPmf:
     probs[0] = rises[0] - math.expm1(interval) * curve[0]
     probs[-1] = -rises[-1] * math.exp(interval)
     probs /= math.expm1(interval)
-    probs[n_below] += 1  # what a release that says nothing has
-    # A mass that rounding makes negative is nothing: more mass is more loss, at every epsilon.
+    probs[n_below] += 1  # the distribution of a release that reveals nothing
+    # A mass that rounding makes negative is set to 0: more mass is more loss, at every epsilon.
     return DensePLDPmf(interval, -n_below, np.maximum(probs, 0.0), float(above[-1]), True)
 
 
 def grid_to(most: float, interval: float) -> Array:
-    """0, 1, 2 .. intervals, to the first that is not below ``most``."""
+    """Returns 0, 1, 2 .. intervals, up to the first that is not below ``most``."""
     return np.asarray(np.arange(max(math.ceil(most / interval), 1) + 1) * interval, np.float64)

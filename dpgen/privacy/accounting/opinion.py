@@ -1,4 +1,4 @@
-"""A second accountant: Opacus' Renyi bounds, another code base and other theorems."""
+"""A second accountant: Opacus' Renyi bounds, from a separate code base and other theorems."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ORDERS = (
     + [float(x) for x in range(12, 64)]
     + [128.0, 256.0, 512.0]
 )  # fmt: skip
-N_PRICES = 4096  # a statement and its checks ask the same questions
+N_PRICES = 4096  # size of the cache: a statement and its checks price the same events
 
 
 def second_opinion(
@@ -30,9 +30,9 @@ def second_opinion(
     """Returns epsilon by Opacus, or None where it has no theorem (Poisson sampling under
     replace-one).
 
-    Sampling for a unit of several records has no theorem there, either, but that for one record has
-    a consequence: the bound is then the classical one for m of them, never below the exact price,
-    and infinite where it says nothing.
+    Opacus has no theorem for sampling with a unit of m > 1 records, either, but its bound for one
+    record implies one: the classical group bound for m records, which is never below the exact
+    price, and infinite where it bounds nothing.
     """
     return _epsilon(tuple(leaves(event)), delta, relation)
 
@@ -49,7 +49,9 @@ def _epsilon(found: tuple[GaussianLeaf, ...], delta: float, relation: Relation) 
 
 
 def _renyi(found: tuple[GaussianLeaf, ...], scale: float) -> Callable[[float], float]:
-    """Returns epsilon as a function of delta, for sums that move by ``scale`` times their bound."""
+    """Returns epsilon as a function of delta, for sums whose sensitivity is ``scale`` times their
+    bound.
+    """
     rdp = opacus_rdp()
     total = 0.0
     with warnings.catch_warnings():
@@ -72,8 +74,8 @@ def _renyi(found: tuple[GaussianLeaf, ...], scale: float) -> Callable[[float], f
 
 @lru_cache(maxsize=1)
 def opacus_rdp() -> ModuleType:
-    """Imports Opacus' module of Renyi bounds by itself: it needs NumPy and SciPy, while the package
-    around it loads torch, which takes longer than all there is to price.
+    """Imports Opacus' module of Renyi bounds alone: the module needs NumPy and SciPy only, while
+    its package loads torch, which takes longer than all the pricing.
     """
     found = importlib.util.find_spec("opacus")
     places = found.submodule_search_locations if found is not None else None
@@ -90,12 +92,12 @@ def opacus_rdp() -> ModuleType:
 
 
 def _of_group(epsilon_fn: Callable[[float], float], m: int, delta: float) -> float:
-    """Bounds epsilon of m records by the classical lemma, from that of one.
+    """Bounds epsilon for m records by the classical lemma, from the epsilon for one.
 
     A mechanism that is (x, d)-indistinguishable from one record to the next is, from the first to
     the last of m, (m x, d (1 + e**x + ... + e**((m - 1) x))): Dwork and Roth 2014, Theorem 2.2,
-    with its delta summed. Every d that stays within ``delta`` gives a bound; a large one is looked
-    for.
+    with its delta summed. Every d that stays within ``delta`` gives a bound; the search looks for a
+    large d.
     """
 
     def within(depth: float) -> float | None:
@@ -109,7 +111,7 @@ def _of_group(epsilon_fn: Callable[[float], float], m: int, delta: float) -> flo
     low = high = -math.log(delta)
     while (found := within(high)) is None:
         low, high = high, 1.1 * high
-        if high > 700:  # exp(-700) is about the smallest number there is
+        if high > 700:  # exp(-700) is about the smallest float
             return math.inf
     for _ in range(8):
         middle = (low + high) / 2

@@ -12,7 +12,7 @@ Adjacency = Literal["add_remove", "replace_one"]
 class Relation:
     """Neighbouring data sets differ by one unit, a record or a person with several.
 
-    A price means nothing without it, so whatever prices an event is given the relation, whole.
+    A price means nothing without its relation, so every function that prices an event takes one.
 
     Args:
         adjacency: ``add_remove``, all records of the unit are there or none; ``replace_one``, they

@@ -1,17 +1,17 @@
-"""The loss of one DP-SGD step when the unit that is protected has several records.
+"""The privacy loss of one DP-SGD step when the protected unit has several records.
 
 Neighbours differ by a unit of at most m records. A step draws each of them with probability q, so
-with the unit a step's sum has moved by a vector of norm at most k, in units of the clip norm, where
-k ~ Binomial(m, q). The pair that dominates is
+the unit moves a step's sum by a vector of norm at most k, in units of the clip norm, where
+k ~ Binomial(m, q). The dominating pair is
 
     with the unit     P = sum_k Binomial(m, q)(k) N(k, sigma**2)
     without it        Q = N(0, sigma**2)
 
 in either direction, whatever the records: this is `MixtureOfGaussiansDpEvent` of `dp_accounting`
-(Choquette-Choo, Ganesh, Steinke and Thakurta 2024, Corollary 4.7; theorem B1). Its own
-discretisation inverts the loss to 1e-6 and gives the hockey-stick divergence at a point beside the
-best one, which is a little less than there is, so it is computed here, to rounding; the tests
-compare the two.
+(Choquette-Choo, Ganesh, Steinke and Thakurta 2024, Corollary 4.7; theorem B1). The discretisation
+there inverts the loss to 1e-6 and evaluates the hockey-stick divergence at a point beside the best
+one, which gives slightly less than the true value. It is therefore computed here, up to rounding;
+the tests compare the two.
 
 Why P and Q dominate is theorem B1, by the comparison of Gaussian mixtures in theorem F6.
 """
@@ -29,22 +29,26 @@ from dpgen.privacy.accounting.losses import connected, grid_to
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-TAIL = 12.0  # standard deviations; what lies beyond has a mass of 1e-32
-LEAST_MASS = 1e-32  # of so many records of a unit in one sample; more are counted as infinite loss
-MOST_RECORDS = 1000  # of a unit; the work grows with them
-BLOCK = 1 << 22  # exponentials that are held at once
+TAIL = 12.0  # standard deviations; the mass beyond is 1e-32
+LEAST_MASS = 1e-32  # numbers of a unit's records in a sample that are rarer count as infinite loss
+MOST_RECORDS = 1000  # of a unit; the work grows with this number
+BLOCK = 1 << 22  # exponentials that are held in memory at once
 
 
 def sampled_unit(
     noise_multiplier: float, rate: float, n_records: int, interval: float
 ) -> PrivacyLossDistribution:
-    """Loss distribution of one step, in both directions, pessimistic at every ``interval``.
+    """Returns the loss distribution of one step, in both directions, pessimistic at every
+    ``interval``.
 
     Args:
         noise_multiplier: standard deviation of the noise over the clip norm.
-        rate: of the Poisson sampling, in (0, 1).
+        rate: probability of the Poisson sampling, in (0, 1).
         n_records: m, the most records of the unit, in 1..1000.
-        interval: of the discretisation.
+        interval: spacing of the discretisation.
+
+    Raises:
+        ValueError: n_records is out of range.
     """
     if not 1 <= n_records <= MOST_RECORDS:
         raise ValueError(
@@ -61,14 +65,14 @@ def sampled_unit(
 
 
 def _falling(deltas: Array) -> Array:
-    """Makes the divergence fall: rounding must not make it rise, so no value is below one that
-    follows.
+    """Makes the divergence non-increasing where rounding made it rise: no value is below a later
+    one.
     """
     return np.asarray(np.maximum.accumulate(np.clip(deltas, 0.0, 1.0)[::-1])[::-1])
 
 
 def _log_binomial(m: int, rate: float) -> Array:
-    """Logarithms of Binomial(m, rate)(k), k = 0 .. m."""
+    """Returns the logarithms of Binomial(m, rate)(k), k = 0 .. m."""
     k = np.arange(m + 1.0)
     ways = gammaln(m + 1) - gammaln(k + 1) - gammaln(m - k + 1)
     return np.asarray(ways + xlogy(k, rate) + xlog1py(m - k, -rate))
@@ -87,7 +91,7 @@ class _Step:
         self.last = int(np.flatnonzero(tails >= math.log(LEAST_MASS))[-1])
 
     def loss(self, x: Array) -> tuple[Array, Array]:
-        """log dP/dQ at x, (N,), and its derivative."""
+        """Returns log dP/dQ at x, (N,), and its derivative, (N,)."""
         values, slopes = np.empty(len(x)), np.empty(len(x))
         for rows in self._blocks(len(x)):
             moved = np.outer(x[rows], self._k) - self._k**2 / 2
@@ -104,8 +108,8 @@ class _Step:
         return [slice(start, start + size) for start in range(0, n, size)]
 
     def at(self, losses: Array) -> Array:
-        """Finds the points where the loss takes these values; outside the tails, the nearest
-        end.
+        """Finds the points where the loss takes these values, (N,); for values beyond the tails,
+        the nearest end.
         """
         left, right = -(TAIL + 1) * self.sigma, self.last + (TAIL + 1) * self.sigma
         grid = np.linspace(left, right, 20_001)
@@ -113,28 +117,28 @@ class _Step:
         cell = np.clip(np.searchsorted(known, losses), 1, len(grid) - 1)
         x = np.interp(losses, known, grid)
         inside = (losses > known[0]) & (losses < known[-1])
-        for _ in range(6):  # Newton, kept to its cell: far to the left the loss is all but flat
+        for _ in range(6):  # Newton steps within the cell: far to the left the loss is almost flat
             value, slope = self.loss(x)
             error = np.max(np.abs(value - losses), where=inside, initial=0.0)
-            # A divergence falls with the square of the distance from the best point.
+            # The divergence decreases with the square of the distance from the best point.
             if error <= 1e-9:
                 return x
             x = np.clip(x - (value - losses) / slope, grid[cell - 1], grid[cell])
-        raise ArithmeticError(f"the loss of a unit was inverted to {error:.1g} only")
+        raise ArithmeticError(f"the loss of a unit was inverted only to an error of {error:.1g}")
 
     def delta_removed(self, epsilons: Array) -> Array:
-        """H(P || Q) at exp(epsilon)."""
+        """Computes the hockey-stick divergence H(P || Q) at exp(epsilon), (N,)."""
         x = self.at(epsilons)
         above = np.exp(self._log_mass(-x, -1.0))
         return np.asarray(above - np.exp(epsilons + log_ndtr(-x / self.sigma)))
 
     def delta_added(self, epsilons: Array) -> Array:
-        """H(Q || P) at exp(epsilon)."""
+        """Computes the hockey-stick divergence H(Q || P) at exp(epsilon), (N,)."""
         x = self.at(-epsilons)
         return np.asarray(ndtr(x / self.sigma) - np.exp(epsilons + self._log_mass(x, 1.0)))
 
     def _log_mass(self, x: Array, side: float) -> Array:
-        """log P of (-inf, x], for side 1; of [-x, inf), for side -1."""
+        """Computes log P of (-inf, x] for side 1, of [-x, inf) for side -1."""
         mass = np.empty(len(x))
         for rows in self._blocks(len(x)):
             distances = (x[rows, None] - side * self._k) / self.sigma

@@ -1,1 +1,1 @@
-"""Records what was spent, and on which records."""
+"""Keeps account of what was spent, and on which records."""

@@ -1,4 +1,4 @@
-"""Lines chained by SHA-256: what a ledger is written with.
+"""The lines of a ledger, chained by SHA-256.
 
 An edited, reordered or dropped line breaks the chain. This is integrity, not authenticity: a
 forger who rewrites all of it is not caught.
@@ -14,7 +14,7 @@ from dpgen.storage.files import parse_json
 
 SCHEMA = "dpgen-ledger/1"
 GENESIS = "0" * 64
-LEDGER_BYTES = 2**23  # of a ledger; a run writes some six thousand
+LEDGER_BYTES = 2**23  # the most bytes of a ledger; a run writes some six thousand
 FIELDS: dict[str, dict[str, type]] = {
     "open": {"dataset": str, "adjacency": str, "facts": dict, "limit": dict},
     "charge": {"run": str, "label": str, "plan": str, "event": list},
@@ -27,7 +27,7 @@ FIELDS: dict[str, dict[str, type]] = {
     "limit": {"limit": dict},
     "marked": {"key": str, "block": str, "declared": bool},
 }
-LATER: dict[str, dict[str, type]] = {"asked": {"commitment": str}}  # absent in earlier ledgers
+LATER: dict[str, dict[str, type]] = {"asked": {"commitment": str}}  # not in earlier ledgers
 
 
 class LedgerError(ValueError):
@@ -45,7 +45,9 @@ def chain(lines: Sequence[dict[str, Any]], previous: str) -> list[dict[str, Any]
 
 
 def parse_lines(text: str, source: str) -> list[dict[str, Any]]:
-    """Reads ledger lines and checks each line's own hash; `check_chain`, that none is missing."""
+    """Reads ledger lines and checks each line's own hash. That no line is missing is checked by
+    `check_chain`.
+    """
     lines = []
     # Not splitlines: a class name may hold a character that Python takes for the end of a line.
     rows = text.split("\n")
@@ -83,8 +85,8 @@ def check_chain(lines: Sequence[dict[str, Any]], source: str) -> None:
 
 
 def check_fields(lines: Sequence[dict[str, Any]], source: str) -> None:
-    """Raises LedgerError for a line with a valid hash that no ledger writes: a forger can compute
-    hashes, too.
+    """Raises LedgerError for a line with fields that no ledger writes, though its hash is valid: a
+    forger can compute hashes, too.
     """
     for number, line in enumerate(lines, start=1):
         fields = FIELDS.get(str(line.get("kind")))

@@ -1,7 +1,7 @@
-"""Reads ledger lines: charges of stages, releases that were made, the limit in force.
+"""Interprets ledger lines: charges of stages, releases that were made, the limit in force.
 
-Functions of lines that are read already; `dpgen.privacy.ledger.privacy_ledger` reads and writes
-them.
+The functions take lines that were read from disk before; `dpgen.privacy.ledger.privacy_ledger`
+reads and writes them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Charge:
     event: DpEvent
 
     def line(self, run: str) -> dict[str, Any]:
-        """The body of its ledger line."""
+        """Returns the body of the charge's ledger line."""
         event = event_to_json(self.event)
         stage = {"label": self.label, "plan": self.plan, "event": event}
         return {"kind": "charge", "run": run, **stage}
@@ -42,7 +42,7 @@ def plan_hash(
     and how many records of one unit it is priced for.
     """
     plan: dict[str, Any] = {"label": label, "event": event_to_json(event), "settings": settings}
-    # Left out where a unit is a record, as in every ledger from before there were other units.
+    # Left out where a unit is one record, as in ledgers that older versions wrote.
     if max_records_per_unit != 1:
         plan["max_records_per_unit"] = max_records_per_unit
     return digest(plan)
@@ -60,7 +60,7 @@ def relation_of(lines: Sequence[Mapping[str, Any]]) -> Relation:
 
 
 def has_unverified(lines: Sequence[Mapping[str, Any]]) -> bool:
-    """Returns whether a run with a claim that is not verified is among these lines."""
+    """Returns whether one of these lines is of a run whose privacy claim is not verified."""
     return any(line["kind"] == "unverified" for line in lines)
 
 
@@ -70,8 +70,8 @@ def n_runs(lines: Sequence[Mapping[str, Any]]) -> int:
 
 
 def lines_of_run(lines: Sequence[dict[str, Any]], run: str) -> list[dict[str, Any]]:
-    """Returns the lines of one run, the open line first, and the limits that were set: the copy
-    that a run folder holds.
+    """Returns the open line, the limits that were set and the lines of one run: the copy that a run
+    folder holds.
     """
     return [x for x in lines if x["kind"] in ("open", "limit") or x.get("run") == run]
 
@@ -82,12 +82,13 @@ def spent_of(
     charged: Sequence[dict[str, Any]] | None = None,
     more: Sequence[Charge] = (),
 ) -> float:
-    """Returns epsilon of all that these lines charge, at the delta of their limit; infinity with an
-    unverified run among them.
+    """Returns epsilon of all that these lines charge, at the delta of their limit; infinity if one
+    of the runs is unverified.
 
     Args:
-        charged: lines whose charges are priced instead, under limit and relation of ``lines``.
-        more: charges on top.
+        charged: lines whose charges are priced instead of those of ``lines``, under the limit and
+            relation of ``lines``.
+        more: charges that are added.
     """
     charged = lines if charged is None else charged
     if has_unverified(charged):
@@ -97,7 +98,7 @@ def spent_of(
 
 
 def charged_event(lines: Sequence[Mapping[str, Any]]) -> DpEvent:
-    """Composes all that these ledger lines charge. Raises LedgerError when a run among them has no
+    """Composes all that these ledger lines charge. Raises LedgerError when one of the runs has no
     price.
     """
     if has_unverified(lines):
@@ -106,7 +107,7 @@ def charged_event(lines: Sequence[Mapping[str, Any]]) -> DpEvent:
 
 
 def executed_releases(lines: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Releases made per stage: the union of the spans that were noted."""
+    """Counts the releases that each stage made: the union of the spans that were noted."""
     spans: dict[str, list[tuple[int, int]]] = {}
     for line in lines:
         if line["kind"] == "executed":
@@ -122,7 +123,7 @@ def executed_releases(lines: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def releases_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    """Releases per stage: how many were charged, how many were made."""
+    """Counts the releases of each stage: how many were charged, how many were made."""
     charged: dict[str, int] = {}
     for line in lines:
         if line["kind"] == "charge":

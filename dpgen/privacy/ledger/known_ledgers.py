@@ -1,10 +1,10 @@
 """The ledgers that an installation knows, and which of them hold records of a data set.
 
-Known are the ledgers in the installation's own folder, and those elsewhere that a run of this
-installation was charged to: each has a marks file here, ``DATASET.marks``, by the random name in
-its open line, which also says where it lies. Marks are readable under the installation's key alone,
-so this is where they belong: a ledger that was moved is found again by its name, and one that was
-lost is still recognised by its records.
+An installation knows the ledgers in its own folder, and those elsewhere that one of its runs was
+charged to. Each has a marks file here, ``DATASET.marks``, named by the random name in the ledger's
+open line, which also states the ledger's path. Marks are useful only with the installation's key,
+so they are kept in the installation: a ledger that was moved is found again by its name, and one
+that was lost is still recognised by its records.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dpgen.privacy.ledger.marks import MarksFile, RecordMarks, n_shared
 from dpgen.storage.durable import held_alone
 from dpgen.storage.files import parse_json, read_bytes
 
-MARKED = b'"kind":"marked"'  # as a canonical line has it
+MARKED = b'"kind":"marked"'  # as it is written in a canonical line
 
 
 class Overlap(NamedTuple):
@@ -46,11 +46,11 @@ class KnownLedger(NamedTuple):
     """One ledger of the installation.
 
     path: of the ledger.
-    dataset: its random name; None where the file says none.
-    marks: of its records; None for a ledger from before there were marks, or whose marks were made
-        under the key of another installation: overlap with it cannot be seen.
+    dataset: its random name; None where the file states none.
+    marks: of its records; None for a ledger from a version without marks, or whose marks were made
+        under the key of another installation: overlap with it cannot be detected.
     missing: the blocks of marks that it names and this installation has lost.
-    declared: whether records joined it that its fingerprint does not stand for.
+    declared: whether records were added to it that its fingerprint does not cover.
     """
 
     path: Path
@@ -64,8 +64,9 @@ class KnownLedgers:
     """The ledgers of one installation.
 
     Args:
-        folder: where its ledgers and all marks lie.
-        key: the public name of the installation's key, which says whose marks a ledger speaks of.
+        folder: the folder of its ledgers and of all marks.
+        key: the public name of the installation's key, by which a ledger's lines state under whose
+            key its marks were made.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
@@ -73,8 +74,8 @@ class KnownLedgers:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keeps other runs of the installation from beginning: of two that share a record the
-        second must see the first.
+        """Holds a lock that keeps other runs of the installation from beginning: of two runs that
+        share a record the second must see the first.
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with held_alone(self.folder / "known"):
@@ -87,25 +88,25 @@ class KnownLedgers:
         return MarksFile(self.folder / f"{dataset}.marks")
 
     def place_of(self, path: Path) -> str:
-        """A ledger's place as marks files state it: in the folder by name, so that the folder may
-        be moved.
+        """Returns a ledger's place as marks files state it: by name alone within the installation's
+        folder, so that the folder can be moved, and by absolute path elsewhere.
         """
         whole = path.resolve()
         return whole.name if whole.parent == self.folder.resolve() else str(whole)
 
     def path_at(self, place: str) -> Path:
-        """The path that `place_of` states."""
-        return self.folder / place  # an absolute one stays what it is
+        """Returns the path of a ledger from the place that `place_of` states."""
+        return self.folder / place  # an absolute path stays as it is
 
     def all(self) -> list[KnownLedger]:
-        """Every known ledger, by path."""
+        """Returns every known ledger, sorted by path."""
         held = {p.stem: MarksFile(p).read() for p in sorted(self.folder.glob("*.marks"))}
         found = [self._glance(path, held) for path in sorted(self.folder.glob("*.jsonl"))]
         here = {ledger.dataset for ledger in found}
         for name, marks in held.items():
             if name not in here and marks is not None:
                 there = self._glance(self.path_at(marks.ledger), held)
-                # Gone, or another ledger took its place: its records are known all the same.
+                # The ledger is gone or another took its place; its records are still known.
                 gone = KnownLedger(there.path, name, marks, (), True)
                 found.append(there if there.dataset == name else gone)
         return sorted(found, key=lambda ledger: (ledger.path, str(ledger.dataset)))
@@ -125,15 +126,15 @@ class KnownLedgers:
         return KnownLedger(path, dataset, marks, missing, declared)
 
     def sharing(self, marks: np.ndarray, *, own: str | None) -> list[Overlap]:
-        """The known ledgers, but ``own``, that hold one of these records at least, those with most
-        of them first.
+        """Returns the known ledgers other than ``own`` that hold at least one of these records,
+        sorted by how many they hold, most first.
 
-        Raises LedgerError when a ledger has lost its marks: overlap with it cannot be seen, and is
-        not taken for none.
+        Raises LedgerError when a ledger has lost its marks: overlap with it cannot be detected,
+        and is not assumed to be none.
 
         Args:
-            marks: (N,) uint64, distinct and in rising order.
-            own: the name of the ledger that the data are charged to anyhow.
+            marks: (N,) uint64, distinct and in ascending order.
+            own: the name of the ledger that the data are charged to anyway.
         """
         found = []
         for ledger in self.all():
@@ -148,7 +149,7 @@ class KnownLedgers:
         return sorted(found, key=lambda overlap: -overlap.shared)
 
     def lost_marks(self, ledger: KnownLedger) -> str:
-        """The words for a ledger whose marks are gone."""
+        """Returns the error message for a ledger whose marks are lost."""
         return (
             f"the ledger {ledger.path} has lost the marks of its records, "
             f"{self.folder / f'{ledger.dataset}.marks'}, and without them it cannot be told which "
@@ -163,8 +164,8 @@ class KnownLedgers:
 
 
 def _named(path: Path, key: str) -> tuple[str | None, list[dict[str, Any]]]:
-    """A ledger's name, and its lines about marks under ``key``; whether it is intact is looked at
-    when it is charged.
+    """Reads a ledger's name, and its lines about marks under ``key``. Whether the ledger is intact
+    is checked only when it is charged.
     """
     try:
         rows = read_bytes(path, LEDGER_BYTES).split(b"\n")

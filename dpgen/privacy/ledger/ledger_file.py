@@ -1,4 +1,4 @@
-"""The file of a ledger: chained lines, a lock, and a head file that remembers how long it was.
+"""The file of a ledger: chained lines, a lock, and a head file that states its length.
 
 A line is on disk (fsync) when `LedgerFile.append` returns. An edited, reordered or dropped line
 breaks the chain, and a file rolled back to an earlier state contradicts its head. This is
@@ -53,8 +53,8 @@ class LedgerFile:
 
     def _read(self) -> list[dict[str, Any]]:
         text = read_bytes(self.path, LEDGER_BYTES) if self.path.exists() else b""
-        # A torn last line was never acknowledged, so nothing was touched on its account; `append`
-        # overwrites it. It may end inside a character: cut before decoding.
+        # A torn last line was never acknowledged, so no record was read for it; `append`
+        # overwrites it. It may end inside a character, so it is cut before decoding.
         lines = parse_lines(text[: text.rfind(b"\n") + 1].decode(errors="replace"), str(self.path))
         check_chain(lines, str(self.path))
         check_fields(lines, str(self.path))
@@ -81,7 +81,7 @@ class LedgerFile:
             head = read_json(self._head)
             n_lines, last = head["lines"], head["hash"]
             if type(n_lines) is not int or n_lines < 0 or type(last) is not str:
-                raise ValueError("its numbers are none")
+                raise ValueError("it holds no valid numbers")
             return n_lines, last
         except (ValueError, KeyError, TypeError):
             raise LedgerError(
@@ -101,7 +101,7 @@ class LedgerFile:
                 f"would have {whole + len(text)}: nothing was written"
             )
         if not lines:
-            # From its first line on, a ledger without a head is one that lost it.
+            # Written before the first line, so a ledger without a head file has lost it.
             self._write_head(0, GENESIS)
         with open(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600), "r+b") as file:
             file.truncate(whole)

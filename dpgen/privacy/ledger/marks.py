@@ -1,15 +1,15 @@
 """The file in which an installation keeps the keyed marks of the records of one ledger.
 
 A mark is 8 bytes of an HMAC under the installation's key (`dpgen.data.identity` computes them).
-The key is needed to test whether an image is marked, and it is enough: a backup of key and marks is
-as secret as a list of who is in the data. Marks are added in blocks and never removed: a data set
-that shrinks is still recognised by what it once held.
+The key is necessary and sufficient to test whether an image is marked: a backup of key and marks is
+as secret as a list of who is in the data. Marks are added in blocks and never removed, so a data
+set that shrinks is still recognised by what it once held.
 
 Layout: one line ``dpgen-marks/1 {"ledger": PATH}``, then the blocks, each its random name (16
 bytes), a count (8 bytes), the SHA-256 of its marks (32 bytes) and the marks themselves in rising
 order (8 bytes each); all numbers little-endian. The ledger names each block, so a lost one is
-noticed. Names are random and every charged run adds one block, be it empty: whatever stands in a
-ledger ends up in the hashes that a run publishes, and must not depend on the records.
+noticed. Names are random and every charged run adds one block, even an empty one: everything in a
+ledger enters the hashes that a run publishes, and so must not depend on the records.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from dpgen.storage.files import TEXT_BYTES, parse_json, read_bytes
 
 SCHEMA = b"dpgen-marks/1 "
 MARK_BYTES = 8
-MARKS_BYTES = 2**32  # of a file: the marks of 500 million records
+MARKS_BYTES = 2**32  # the most bytes of a file: the marks of 500 million records
 _NAME_BYTES, _COUNT_BYTES, _DIGEST_BYTES = 16, 8, 32
 _ON_DISK = np.dtype("<u8")
 
 
 def n_shared(one: np.ndarray, other: np.ndarray) -> int:
-    """Counts the marks that are in both. Each is (N,) uint64, distinct and in rising order."""
+    """Counts the marks that are in both. Each is (N,) uint64, distinct and in ascending order."""
     few, many = sorted((one, other), key=len)
     if not len(few):
         return 0
@@ -46,9 +46,9 @@ def n_shared(one: np.ndarray, other: np.ndarray) -> int:
 class RecordMarks(NamedTuple):
     """The content of a marks file.
 
-    ledger: path of the ledger, as the writer of the file put it.
-    blocks: by their names, in the order in which they were added; each block is (N,) uint64 in
-        rising order, and no mark is in two.
+    ledger: path of the ledger, as the writer of the file stated it.
+    blocks: the blocks by name, in the order in which they were added; each is (N,) uint64 in
+        ascending order, and no mark is in two.
     """
 
     ledger: str
@@ -56,7 +56,7 @@ class RecordMarks(NamedTuple):
 
     @property
     def all(self) -> np.ndarray:
-        """Every mark once, in rising order, (N,) uint64."""
+        """Returns every mark once, in ascending order, (N,) uint64."""
         filled = [block for block in self.blocks.values() if len(block)]
         if len(filled) == 1:
             return filled[0]
@@ -86,12 +86,13 @@ class MarksFile:
             ) from None
 
     def add(self, ledger: str, marks: np.ndarray, *, name: str | None = None) -> str:
-        """Adds a block with those marks that are not there yet, on disk when it returns.
+        """Adds a block of those marks that the file does not hold yet; it is on disk when this
+        returns.
 
         Args:
-            ledger: where the ledger lies now.
-            marks: (N,) uint64, distinct and in rising order; N may be 0.
-            name: of a block that was lost; a new one gets a random name.
+            ledger: the current path of the ledger.
+            marks: (N,) uint64, distinct and in ascending order; N may be 0.
+            name: name of a block that was lost; a new block gets a random name.
 
         Returns:
             The name of the block.
@@ -118,7 +119,7 @@ def _packed(name: str, block: np.ndarray) -> bytes:
 
 
 def _parsed(content: bytes, name: str) -> RecordMarks:
-    """Raises ValueError for what is no marks file, whole and unchanged."""
+    """Reads the content of a marks file. Raises ValueError if it is not whole and unchanged."""
     end = content.index(b"\n", 0, TEXT_BYTES)
     if not content.startswith(SCHEMA):
         raise ValueError("another schema")

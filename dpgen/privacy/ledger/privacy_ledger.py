@@ -1,11 +1,11 @@
 """The append-only account of one data set: what may be spent, what was charged, what ran.
 
-A line is written and on disk before the touch it pays for, so a crash can over-count and never
-under-count. Charges take a file lock: of two trainings that race for the last of a budget, one is
+A line is on disk before the records are read that it pays for, so a crash can over-count and never
+under-count. Charges take a file lock: of two trainings that race for the rest of a budget, one is
 refused.
 
-A run whose claim is not verified has no price. It gets a line of its own kind, from which on the
-data set has spent infinity; certified and unverified runs never share a ledger.
+A run whose privacy claim is not verified has no price. It gets a line of its own kind, after which
+the data set has spent infinity; certified and unverified runs never share a ledger.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ class PrivacyLedger:
     def open(
         cls, path: Path, *, adjacency: Adjacency, facts: dict[str, Any], limit: Budget
     ) -> PrivacyLedger:
-        """The ledger at ``path``; where there is none, one that the first charge will begin with
-        these facts and this limit.
+        """Opens the ledger at ``path``; where there is none, one that the first charge will begin
+        with these facts and this limit.
 
-        An existing ledger keeps its own facts and limit. A new one gets a random name, which is
-        what released files call the data set by: a hash of records would tell something about them.
-        Raises LedgerError when the ledger was kept under the other neighbouring relation: the two
-        cannot be added up.
+        An existing ledger keeps its own facts and limit. A new one gets a random name, by which
+        released files refer to the data set: a hash of records would reveal something about them.
+        Raises LedgerError when the ledger was kept under the other neighbouring relation: charges
+        under the two cannot be added up.
 
         Args:
             facts: public facts; without ``max_records_per_unit`` nothing could be priced.
@@ -84,7 +84,7 @@ class PrivacyLedger:
         return ledger
 
     def lines(self) -> list[dict[str, Any]]:
-        """Every line, verified; before the first charge, the opening line that it will write."""
+        """Returns every line, verified; before the first charge, the opening line to be written."""
         if self._file.exists():
             with self._file.locked() as lines:
                 if lines:
@@ -92,10 +92,10 @@ class PrivacyLedger:
         return [self._first_line()]
 
     def _opening_for(self, lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The opening line, where it is still to be written; the caller holds the lock.
+        """Returns the opening line if it is still to be written; the caller holds the lock.
 
-        Of two first runs one writes it. The other was planned on its own facts: refused when the
-        ledger now holds different ones.
+        If two first runs race, one writes it. The other was planned on its own facts, and is
+        refused when the ledger now holds different ones.
         """
         if not lines:
             return [self._first_line()]
@@ -138,40 +138,40 @@ class PrivacyLedger:
 
     @property
     def relation(self) -> Relation:
-        """The relation of neighbouring data sets under which every charge is priced."""
+        """Returns the relation of neighbouring data sets under which every charge is priced."""
         return relation_of(self.lines())
 
     def spent(self) -> float:
-        """Returns epsilon of everything ever charged, at the delta of the limit; infinity from the
-        first unverified run on.
+        """Returns epsilon of everything ever charged, at the delta of the limit; infinity after an
+        unverified run.
         """
         return spent_of(self.lines())
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[list[dict[str, Any]]]:
-        """Holds the ledger alone and yields its lines, for what charges several ledgers at once."""
+        """Locks the ledger and yields its lines, for a caller that charges several ledgers."""
         with self._file.locked() as lines:
             yield lines
 
     def write(self, lines: list[dict[str, Any]], bodies: Sequence[Mapping[str, Any]]) -> None:
-        """Appends lines, on disk when it returns; the caller holds the lock and the lines."""
+        """Appends lines; they are on disk when this returns. The caller holds the lock."""
         if bodies:
             self._file.append(lines, bodies)
 
     def charge(self, run: str, charges: Sequence[Charge]) -> None:
-        """Charges stages of a run, all or none, before their first touch.
+        """Charges stages of a run, all or none, before they first read a record.
 
-        A stage that stands there already under the same run and plan is not charged again: a resume
-        pays nothing. The same run and label under another plan is refused: what was paid for is not
-        what would run. Raises BudgetExceeded, and writes nothing, when the total would exceed the
-        limit.
+        A stage that is charged already under the same run and plan is not charged again: a resume
+        pays nothing. The same run and label under another plan raises LedgerError, because what was
+        paid for is not what would run. Raises BudgetExceeded, and writes nothing, when the total
+        would exceed the limit.
         """
         with self._file.locked() as lines:
             self.write(lines, self.due(lines, run, charges))
 
     def due(self, lines: Lines, run: str, charges: Sequence[Charge]) -> Lines:
-        """The lines that `charge` appends to these, none for a resume; refuses as it does. The
-        caller holds the lock.
+        """Returns the lines that `charge` appends to these, none for a resume, and raises as it
+        does. The caller holds the lock.
         """
         opening = self._opening_for(lines)
         if has_unverified(lines):
@@ -217,7 +217,7 @@ class PrivacyLedger:
             self.write(lines, self.due_unverified(lines, run, mechanism))
 
     def due_unverified(self, lines: Lines, run: str, mechanism: str) -> Lines:
-        """The lines that `unverified` appends to these; refuses as it does."""
+        """Returns the lines that `unverified` appends to these, and raises as it does."""
         opening = self._opening_for(lines)
         if any(line["kind"] == "charge" for line in lines):
             raise LedgerError(
@@ -269,7 +269,7 @@ class PrivacyLedger:
 
     def released(self, run: str, files: Mapping[str, str]) -> None:
         """Notes the files that a run releases, before its statement covers them. The same files are
-        noted once; of two notes, as a kill between note and statement may leave, the last counts.
+        noted once. A kill between note and statement may leave two notes; the last one counts.
 
         Args:
             files: SHA-256 of each, by name.
@@ -281,7 +281,7 @@ class PrivacyLedger:
                 self._file.append(lines, [body])
 
     def raise_limit(self, limit: Budget) -> None:
-        """Sets a higher limit, on record. A limit is never lowered below what was spent."""
+        """Appends a higher limit, which stays on record. A limit is never lowered."""
         with self._file.locked() as lines:
             if not lines:
                 raise LedgerError(f"ledger {self.path} is missing")
@@ -295,5 +295,5 @@ class PrivacyLedger:
             self._file.append(lines, [{"kind": "limit", "limit": body}])
 
     def lines_of(self, run: str) -> list[dict[str, Any]]:
-        """The lines of one run, as `charges.lines_of_run` takes them from those of the ledger."""
+        """Returns the ledger's lines of one run, as `charges.lines_of_run` does."""
         return lines_of_run(self.lines(), run)

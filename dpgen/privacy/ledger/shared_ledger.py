@@ -1,6 +1,6 @@
-"""One data set's ledger together with every known ledger that holds some of its records.
+"""The ledger of one data set together with every known ledger that holds some of its records.
 
-A record that two data sets have in common spends in both, so a run is charged to every known ledger
+A record that is in two data sets spends budget in both, so a run is charged to every known ledger
 that holds a record of its data, or it is refused. The order on disk, under a lock that keeps other
 runs of the installation from beginning:
 
@@ -10,12 +10,14 @@ runs of the installation from beginning:
     4. the charge in the data set's own ledger, with the name of the block of marks
 
 Every limit is checked before the first of these. A crash in between leaves marks or charges of a
-run that read nothing: spending is over-counted and never under-counted. The own ledger is charged
-last, so a run that stands there stands in all of them, and its resume pays nothing; one that does
-not is begun again, and ledgers that hold it already are not charged twice.
+run that read nothing: spending is over-counted and never under-counted. The data set's own ledger
+is charged last, so a run that is charged there is charged in all of them, and resuming it pays
+nothing. A run that is not charged there is begun again, and ledgers that hold it already are not
+charged twice.
 
-What is recognised are unchanged pixels under one installation's key. A record of which a pixel
-changed, that was resized, cropped or compressed anew, or that another installation knows, is not.
+Records are recognised by unchanged pixels under one installation's key. A record is not recognised
+if one of its pixels changed, if it was resized, cropped or compressed again, or if only another
+installation knows it.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded, PrivacyLedger
 OverlapRule = Literal["refuse", "charge", "separate"]
 SPENT = ("charge", "unverified")
 Lines = list[dict[str, Any]]
-Due = Callable[[PrivacyLedger, Lines], Lines]  # what a run appends to a ledger's lines
+Due = Callable[[PrivacyLedger, Lines], Lines]  # returns the lines that a run appends to a ledger
 
 
 class OverlapError(LedgerError):
@@ -51,10 +53,10 @@ class SharedLedger:
     Args:
         own: the ledger of the data set.
         known: the ledgers of the installation.
-        marks: of the records, (N,) uint64, distinct and in rising order.
-        rule: about other ledgers that hold some of the records: ``refuse`` the run, ``charge`` it
-            to them as well, or keep the accounts ``separate``.
-        same: whether ``own`` was found by the fingerprint of these very records.
+        marks: of the records, (N,) uint64, distinct and in ascending order.
+        rule: what to do if other ledgers hold some of the records: ``refuse`` the run, ``charge``
+            it to them as well, or keep the accounts ``separate``.
+        same: whether ``own`` was found by the fingerprint of exactly these records.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class SharedLedger:
         self._rule, self._same = rule, same
 
     def charge(self, run: str, charges: Sequence[Charge]) -> None:
-        """Charges all of the ledgers, as `PrivacyLedger.charge` does one.
+        """Charges a run to all of the ledgers, as `PrivacyLedger.charge` does to one.
 
         Raises OverlapError, and charges nothing, when records are shared with other ledgers and the
         rule is to refuse; BudgetExceeded when any one ledger has no room.
@@ -96,18 +98,17 @@ class SharedLedger:
             )
 
     def overlaps(self) -> list[Overlap]:
-        """The other ledgers that hold some of the records, those that nothing was charged to left
-        out.
-        """
+        """Returns the other ledgers that hold some of the records and were charged."""
         shared = self._known.sharing(self._marks, own=self._own.dataset)
         return [overlap for overlap in shared if _spent(overlap)]
 
     def most_spent(self) -> float:
-        """Bounds what any one of the records can have spent, over all runs that the marks show.
+        """Bounds the epsilon that any one of the records can have spent, over all runs that the
+        marks show.
 
         Every run on data with a record in common was charged to a ledger that holds that record's
-        mark, so the charges of all ledgers that share a record, each once, are enough; they are
-        priced together, at the delta and under the relation of the own ledger.
+        mark, so it is enough to count the charges of all ledgers that share a record, each once.
+        They are priced together, at the delta and under the relation of the data set's own ledger.
         """
         charged: dict[tuple[str, str, str], dict[str, Any]] = {}
         for ledger in (self._own, *(PrivacyLedger(overlap.path) for overlap in self.overlaps())):
@@ -147,8 +148,8 @@ class SharedLedger:
             self._own.write(lines[self._own], [*marked, *bodies[self._own]])
 
     def _mark(self, lines: Lines, bodies: Lines) -> Lines:
-        """Puts the marks of the records on disk, and returns the line that names them. What opens a
-        new ledger is taken from ``bodies`` and written before.
+        """Writes the marks of the records to disk, and returns the line that names them. The open
+        line of a new ledger is taken from ``bodies`` and written first.
         """
         if not lines:
             self._own.write(lines, [bodies.pop(0)])
@@ -158,8 +159,8 @@ class SharedLedger:
         return [{"kind": "marked", "key": key, "block": block, "declared": not self._same}]
 
     def _remember(self) -> None:
-        """Gives marks to the own ledger where it spent before it had any, or lost them, and these
-        are its records: also when the run is then refused.
+        """Adds marks to the own ledger if it was charged before it had any, or lost them, and these
+        are its records; also when the run is then refused.
         """
         ledger = self._known.glance(self._own.path)
         if ledger.dataset is None:
@@ -174,16 +175,16 @@ class SharedLedger:
                 self._own.write(lines, self._mark(lines, []))
 
     def _require_original(self) -> None:
-        """Refuses a second file of one ledger: what is charged to a copy, the other never sees."""
+        """Refuses a copy of a ledger: a charge to one of the two is missing in the other."""
         held = self._known.file_of(self._own.dataset).read()
         if held is None or held.ledger == self._known.place_of(self._own.path):
             return
         before = self._known.path_at(held.ledger)
         if self._known.glance(before).dataset == self._own.dataset:
             raise LedgerError(
-                f"{self._own.path} is a copy of the ledger {before}: what is charged to one the "
-                f"other does not see. Nothing was read. Use --ledger {before}, or remove that file "
-                "if this one took its place"
+                f"{self._own.path} is a copy of the ledger {before}: a charge to one of them is "
+                f"missing in the other. Nothing was read. Use --ledger {before}, or remove that "
+                "file if this one took its place"
             )
 
     def _refusal(
@@ -221,8 +222,8 @@ class SharedLedger:
 
 
 def _spent(overlap: Overlap) -> bool:
-    """Returns whether anything was charged to a ledger. Raises LedgerError where it cannot be
-    known.
+    """Returns whether anything was charged to a ledger. Raises LedgerError if the ledger cannot be
+    read.
     """
     try:
         lines = PrivacyLedger(overlap.path).lines()

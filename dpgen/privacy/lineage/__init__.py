@@ -1,1 +1,1 @@
-"""Decides which copy of a charged run may go on."""
+"""Decides which copy of a charged run may continue."""

@@ -1,22 +1,21 @@
-"""Remembers, beside the ledger, which questions the answers in a saved state belong to, and which
-answers they are.
+"""Stores, beside the ledger, the digests of the questions and answers that a saved state holds.
 
-A copy of a state on disk shows the answers that it was made of. A resume starts from the last
-state; from an earlier one that was put back, it meets releases whose answers were seen. Such a
-release may be asked what it was asked before, and nothing else, and what comes of it must be the
-same answer in every bit: a sum that another number of threads has added up ends in other bits and
-gets other noise, which would be a second answer. What was answered and never saved is gone with the
-process, and the charge of those releases is unused.
+A state on disk reveals the answers that it was made from, and may have been copied. A resume starts
+from the last state; if an earlier state was restored, it reaches releases whose answers may have
+been seen. Such a release may only be asked its earlier question, and its answer must be the same in
+every bit: a sum added up by another number of threads differs in its last bits and gets other
+noise, which would be a second answer. Answers that were never saved are lost with the process, and
+the charge of those releases is unused.
 
-The run folder cannot remember this, it may be the one that was put back. The file lies beside the
-ledger, is there before the ledger says that the stage has asked anything, and goes when the stage
-is finished: 64 bytes a release, the digests of its question and of its answer, from release 0 on
-without a gap. They are written before the state is saved, so a state that holds more answers than
-the file knows was changed, or the file was. Both are written under the lock of the ledger, by the
-last descendant alone.
+The run folder cannot store this, because it may be the folder that was restored. The file lies
+beside the ledger; it exists before the ledger says that the stage has asked anything, and is
+deleted when the stage is finished. It holds 64 bytes per release, the digests of its question and
+of its answer, from release 0 on without a gap. They are written before the state is saved, so if a
+state holds more answers than the file, one of the two was changed. Both are written under the lock
+of the ledger, by the last descendant only.
 
-What this cannot see is a file that was cut, or put back to an earlier state, by whoever may write
-beside the ledger: as with a ledger that was copied with its folder, that person is believed.
+A file that was cut or restored to an earlier state by someone who may write beside the ledger is
+not detected: as with a ledger that was copied with its folder, that person is trusted.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ from dpgen.storage.files import read_bytes
 HEADER = b"dpgen-answers/2\n"
 DIGEST_BYTES = 32
 ENTRY_BYTES = 2 * DIGEST_BYTES
-ANSWERS_BYTES = 2**30  # of a file: those of 16 million releases
+ANSWERS_BYTES = 2**30  # the most bytes of a file: the digests of 16 million releases
 
 
 def answer_digest(tensors: Mapping[str, Tensor]) -> str:
-    """Computes the SHA-256 of what a release hands out: names, types, shapes and every bit."""
+    """Computes the SHA-256 of a release's answer: names, types, shapes and every bit."""
     found = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         flat = tensor.detach().cpu().contiguous().reshape(-1)
@@ -52,7 +51,7 @@ def answer_digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 class Entry(NamedTuple):
-    """What is known of one release: digests of its question and, once it is there, its answer."""
+    """The digests of one release's question and, once it is answered, of its answer."""
 
     question: str
     answer: str | None = None
@@ -72,12 +71,12 @@ class Answers:
         self._entries: list[bytes] | None = None
 
     def create(self) -> None:
-        """Makes the file, durably, unless it is there."""
+        """Creates the file, durably, unless it exists."""
         if not self.path.exists():
             replace_durably(self.path, HEADER, mode=0o600)
 
     def require(self) -> None:
-        """Raises LedgerError where a stage has asked a question and the file is gone."""
+        """Raises LedgerError if the file, which a stage needs once it has asked, is missing."""
         if not self.path.exists():
             raise LedgerError(
                 f"{self.path} must lie beside its ledger until the run is finished, and is not "
@@ -101,12 +100,12 @@ class Answers:
         return self._entries
 
     def __len__(self) -> int:
-        """Returns the largest number of releases that a saved state holds."""
+        """Returns the largest number of releases whose answers a saved state holds."""
         return len(self._read())
 
     def contradict(self, release: int, entry: Entry) -> bool:
-        """Returns whether a saved state holds another question or another answer of this release;
-        an answer that is not there yet contradicts nothing.
+        """Returns whether a saved state holds another question or another answer for this release.
+        An entry without an answer yet contradicts no answer.
         """
         for held in self._read()[release : release + 1]:
             question, answer = held[:DIGEST_BYTES].hex(), held[DIGEST_BYTES:].hex()
@@ -114,11 +113,11 @@ class Answers:
         return False
 
     def add(self, entries: Sequence[Entry]) -> None:
-        """Adds the next releases, on disk when it returns. Raises ValueError for one that has no
-        answer.
+        """Appends the entries of the next releases; they are on disk when this returns. Raises
+        ValueError for one that has no answer.
         """
         if any(entry.answer is None for entry in entries):
-            raise ValueError("a state must hold answers that were given, one of these was not")
+            raise ValueError("every release of a saved state must have an answer, one has none")
         held = self._read()
         new = [bytes.fromhex(f"{entry.question}{entry.answer}") for entry in entries]
         with open(os.open(self.path, os.O_WRONLY | os.O_CLOEXEC), "r+b") as file:

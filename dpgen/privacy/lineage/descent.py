@@ -1,12 +1,12 @@
-"""Follows a charged run from its begin to its last answer, and decides which copy may go on.
+"""Follows a charged run from its begin to its last answer, and decides which copy may continue.
 
 The ledger decides. Of all copies of a run folder, in this process or another, the one that was
-begun last holds the run's last mark, and it alone is answered. A stage asks one question, which it
-may be asked again after a kill; when it is finished, it is never asked again.
+begun last holds the run's last mark, and only that one gets answers. A stage asks one question,
+which it may repeat after a kill; a finished stage is never asked again.
 
-What this cannot see is a ledger that was copied, too, with the folder (that of public data lies in
-it) or by hand and named with ``--ledger``: each of the two then knows one line of descent. What
-is left is that another question has other noise (`dpgen.privacy.mechanisms.noise`).
+A ledger that was copied as well is not detected, whether with the folder (the ledger of public data
+lies in it) or by hand and named with ``--ledger``: each of the two copies then knows one line of
+descent. It still holds that another question has other noise (`dpgen.privacy.mechanisms.noise`).
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ Lines = Sequence[dict[str, Any]]
 
 
 def last_mark(lines: Lines, run: str) -> str:
-    """The mark of the descendant of ``run`` that was begun last; "" before the first."""
+    """Returns the mark of the descendant of ``run`` that was begun last; "" before the first."""
     marks = [x["mark"] for x in lines if x["kind"] == "lineage" and x["run"] == run]
     return str(marks[-1]) if marks else ""
 
 
 def noted(lines: Lines, kind: str, run: str, charge: Charge) -> Mapping[str, Any] | None:
-    """The first line of a kind about a stage of a run."""
+    """Returns the first line of this kind about a stage of a run; None if there is none."""
     key = (kind, run, charge.label, charge.plan)
     found = (x for x in lines if x["kind"] == kind)
     return next((x for x in found if (kind, x["run"], x["label"], x["plan"]) == key), None)
 
 
 class Descent:
-    """A run that is begun here, and goes on until a copy of it is begun elsewhere.
+    """A run that is begun in this process, and continues until a copy of it is begun elsewhere.
 
-    `prepare` comes before the charge, `begin` after it.
+    `prepare` is called before the charge, `begin` after it.
 
     Args:
         ledger: of the data set.
@@ -64,12 +64,13 @@ class Descent:
         self._entered: set[str] = set()
 
     def was_begun(self) -> bool:
-        """Whether this folder is the one that the run was begun in last, as the ledger says."""
+        """Returns whether, by the ledger, this folder is the one in which the run was begun last.
+        """
         last, marks = last_mark(self.ledger.lines(), self.run), self.keys.lineage.marks
         return last != "" and marks is not None and last in marks
 
     def prepare(self) -> None:
-        """Refuses a copy that another descendant has overtaken, and leaves a pending mark."""
+        """Refuses a copy that another descendant has overtaken, and stores a pending mark."""
         lines, marks = self.ledger.lines(), self.keys.lineage.marks
         last = last_mark(lines, self.run)
         if last:
@@ -84,7 +85,7 @@ class Descent:
         self._previous, self._mark = last, self.keys.lineage.propose(last)
 
     def begin(self) -> None:
-        """Writes the mark into the ledger, unless another descendant was quicker."""
+        """Writes the mark into the ledger, unless another descendant was begun meanwhile."""
         body = {"run": self.run, "mark": self._mark, "previous": self._previous}
 
         def unchanged(lines: Lines) -> bool:
@@ -95,7 +96,7 @@ class Descent:
         self.ledger.note({"kind": "lineage", **body}, unchanged)
 
     def note(self, kind: str, charge: Charge, **more: str) -> None:
-        """Writes a line about a stage, which has one of each kind."""
+        """Writes a line about a stage, unless the stage has one of this kind."""
 
         def needed(lines: Lines) -> bool:
             self._require(lines, self._mark)
@@ -105,8 +106,8 @@ class Descent:
         self.ledger.note({"kind": kind, **about, **more}, needed)
 
     def as_last(self, write: Callable[[], None]) -> None:
-        """Writes something beside the ledger while no other descendant can be begun; Overtaken when
-        one was.
+        """Calls ``write``, which writes beside the ledger, while no other descendant can be begun.
+        Raises Overtaken when one was.
         """
 
         def needed(lines: Lines) -> bool:
@@ -117,7 +118,7 @@ class Descent:
         self.ledger.note({}, needed)
 
     def lines(self) -> list[dict[str, Any]]:
-        """The lines of the ledger, which is read again only when its file has changed."""
+        """Returns the lines of the ledger, and reads its file again only when it has changed."""
         found = os.stat(self.ledger.path)
         seen = (found.st_ino, found.st_size, found.st_mtime_ns)
         if self._held is None or self._held[0] != seen:
@@ -130,7 +131,7 @@ class Descent:
 
     def _require(self, lines: Lines, mark: str) -> None:
         if os.getpid() != self._process:
-            # It has the mark of its parent, and neither remembers what the other was answered.
+            # It has the mark of its parent, and neither knows what the other was answered.
             raise LedgerError(
                 f"run {self.run[:12]} was begun in another process, of which this one is a fork: "
                 "two of them would have two answers under one charge. Call begin here, and the run "
@@ -148,8 +149,8 @@ class Descent:
         )
 
     def _require_abreast(self, lines: Lines) -> None:
-        """Refuses a copy that was made before a stage was finished: begun, it would stop the folder
-        that went on, and could not go on itself.
+        """Refuses a copy that was made before a stage was finished: to begin it would stop the
+        folder that went on, and the copy could not go on itself.
         """
         for line in lines:
             if line["kind"] == "finished" and line["run"] == self.run:
@@ -157,7 +158,7 @@ class Descent:
                     raise self._overtaken(lines)
 
     def _overtaken(self, lines: Lines) -> Overtaken:
-        """Makes the error for the copy that comes second: what it would cost, and what to do."""
+        """Returns the error for an overtaken copy: what it would cost, and what to do."""
         limit, relation = limit_of(lines), relation_of(lines)
         own = [x for x in lines if x.get("run") == self.run]
         before = epsilon_of(charged_event(lines), limit.delta, relation)
@@ -175,8 +176,8 @@ class Descent:
         )
 
     def enter(self, charge: Charge) -> None:
-        """The check behind both doors: this very stage was charged to this run, is not finished
-        and is asked once.
+        """Checks that exactly this stage was charged to this run, that it is not finished, and that
+        it is asked once. Both kinds of release call it.
         """
         lines = self.ledger.lines()
         if noted(lines, "charge", self.run, charge) is None:
@@ -200,9 +201,7 @@ class Descent:
             )
 
     def answers(self, charge: Charge) -> Answers:
-        """Returns the record of questions behind the answers that a saved state of this stage
-        holds.
-        """
+        """Returns the stored digests of the questions and answers of this stage."""
         return Answers(self.ledger.path, self.run, charge.plan)
 
     def executed(self, charge: Charge, start: int, stop: int) -> None:
@@ -210,14 +209,14 @@ class Descent:
         self.ledger.executed(self.run, charge.label, charge.plan, start, stop)
 
     def finish(self, charge: Charge, n_releases: int) -> None:
-        """Notes that a stage whose release is saved is over, and then deletes its key."""
+        """Notes that a stage whose release is saved is finished, and then deletes its key."""
         self.require_last()
         lines = self.ledger.lines_of(self.run)
         if executed_releases(lines).get(charge.label, 0) < n_releases:
-            # A kill came between the last checkpoint and its note.
+            # The process was killed between the last checkpoint and its note.
             self.executed(charge, 0, n_releases)
         self.keys.lineage.leave(charge.plan)
-        # Again refused for a copy that was overtaken: the other one has yet to answer this stage.
+        # Raises Overtaken for a copy: the other descendant has yet to answer this stage.
         self.note("finished", charge)
         self.answers(charge).forget()
         self.keys.forget(charge.plan)

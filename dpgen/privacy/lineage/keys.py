@@ -4,7 +4,7 @@ read.
 A key is written before its stage is charged and deleted once the stage's release is saved. While it
 exists, a killed stage can be resumed and repeats its own draws. When it is gone, the stage can
 never be repeated: a charged stage without a key is refused, because fresh draws would be a second
-release under one charge. Beside the keys lies what says which line of descent they serve
+release under one charge. Beside the keys lie the marks of the line of descent that they serve
 (`dpgen.privacy.lineage.memory`). A copy of the folder holds the keys: a backup of it is a
 secret.
 """
@@ -38,16 +38,16 @@ class StageKeys:
         return self._folder / "owner"
 
     def bind(self, owner: str) -> None:
-        """Ties the keys to their owner, a run on a data set, for good: a key never serves two."""
+        """Binds the keys to their owner, a run on a data set, permanently: no key serves two."""
         if not self._owner.exists():
             replace_durably(self._owner, owner.encode(), mode=0o600)
         self.check(owner)
 
     def check(self, owner: str, *, tied: bool = False) -> None:
-        """Raises LedgerError when the keys are tied to another owner.
+        """Raises LedgerError when the keys are bound to another owner.
 
         Args:
-            tied: whether they must be tied already, as those of a run are that was begun before.
+            tied: whether the keys must be bound already, as for a run that was begun before.
         """
         if not self._owner.exists():
             if tied:
@@ -72,11 +72,11 @@ class StageKeys:
             replace_durably(self.path(plan), new_key(), mode=0o600)
 
     def noise(self, plan: str) -> KeyedNoise:
-        """The stage's noise source. Raises LedgerError when its key is gone."""
+        """Returns the stage's noise source. Raises LedgerError when its key was deleted."""
         return self._keyed(plan)
 
     def commitment(self, plan: str) -> str:
-        """Returns what the ledger holds this stage to, in place of its key
+        """Returns the commitment to the stage's key that the ledger holds
         (`KeyedNoise.commitment`).
         """
         return self._keyed(plan).commitment()

@@ -1,21 +1,21 @@
-"""Keeps what an unfinished run must remember of its descent: two marks, and what its stages have
-asked.
+"""Stores what an unfinished run must know of its descent: two marks, and the questions of its
+stages.
 
 Every begin of a run, first or resumed, draws a random mark. It is written here first, as pending,
-and into the ledger second. The ledger knows one last mark of a run, and a run goes on where that is
-either of the two that lie here:
+and into the ledger second. A run may continue if its last mark in the ledger is one of the two that
+are stored here:
 
-    current    the mark that stood in the ledger when this folder was last begun
-    pending    the mark of that begin, which a kill may have kept from the ledger
+    current    the run's last mark in the ledger when this folder was last begun
+    pending    the mark of that begin, which may not have reached the ledger before a kill
 
-A copy of the folder, or a backup of it, has the marks of the moment at which it was made. When
-another descendant has been begun since, the ledger holds a mark that is neither, and the copy is
-refused. In the other order a kill between the two writes would look just like that.
+A copy or a backup of the folder has the marks of the moment at which it was made. If another
+descendant has been begun since, the ledger holds a mark that is neither, and the copy is refused.
+If the ledger were written first, a kill between the two writes would look the same.
 
-What a stage has asked lies here in clear, so that a refusal can say what differs, and in the ledger
-as a digest, which an edit of this folder does not reach. That a stage is over lies here as well,
-before the ledger says so: a folder that does not know it was copied before, lacks the answer that
-can never be given again, and must not take the run over.
+A stage's question is stored here in clear, so that a refusal can say what differs, and in the
+ledger as a digest, which an edit of this folder cannot change. That a stage is finished is also
+stored here, before it is noted in the ledger: a folder without this entry was copied earlier, lacks
+the answer that can never be given again, and must not take over the run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dpgen.storage.canonical import canonical, digest
 from dpgen.storage.durable import replace_durably
 from dpgen.storage.files import read_json
 
-QUESTION_BYTES = 2**24  # of a description in clear; that of a large network has some 10**5
+QUESTION_BYTES = 2**24  # the most bytes of a description; that of a large network has some 10**5
 UNMARKED = (
     "this run was begun by an earlier version of dpgen, which kept no mark of its lineage: finish "
     "it with that version, or start a new run folder, which is charged anew"
@@ -44,14 +44,14 @@ class Marks(NamedTuple):
 
 
 class Overtaken(LedgerError):
-    """Another descendant of this run has been begun: this one answers nothing any more."""
+    """Another descendant of this run has been begun, so this one gets no more answers."""
 
 
 class Lineage:
     """Marks and questions of one run, beside its keys.
 
     Args:
-        folder: that of the keys, which exists.
+        folder: the folder of the keys; it must exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,7 +63,7 @@ class Lineage:
 
     @property
     def marks(self) -> Marks | None:
-        """The marks; None where none was ever left."""
+        """Returns the marks; None if none was ever stored."""
         if not self._path.exists():
             return None
         held = self._read(self._path)
@@ -72,7 +72,7 @@ class Lineage:
         return Marks(**held)
 
     def propose(self, current: str) -> str:
-        """Draws a mark and leaves it here as pending, on disk when this returns.
+        """Draws a mark and stores it as pending; it is on disk when this returns.
 
         Args:
             current: the mark that the ledger holds; "" for none.
@@ -83,17 +83,17 @@ class Lineage:
         return mark
 
     def question(self, plan: str) -> dict[str, Any] | None:
-        """Reads what the stage has asked, as it was noted; None if it has asked nothing."""
+        """Reads the stored question of the stage; None if it has asked nothing."""
         path = self._asked(plan)
         return self._read(path) if path.exists() else None
 
     def note(self, plan: str, question: dict[str, Any]) -> str:
-        """Leaves what a stage asks, on disk when this returns; its digest is for the ledger."""
+        """Stores the question of a stage on disk, and returns its digest for the ledger."""
         replace_durably(self._asked(plan), canonical(question).encode(), mode=0o600)
         return digest(question)
 
     def leave(self, plan: str) -> None:
-        """Notes that a stage is answered and its answer saved here; on disk when this returns."""
+        """Notes on disk that a stage is finished and its answer is saved in this folder."""
         replace_durably(self._over(plan), b"", mode=0o600)
 
     def left(self, plan: str) -> bool:

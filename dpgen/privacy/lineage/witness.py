@@ -1,8 +1,8 @@
 """Checks every question of a stage of a charged run, and refuses a second one.
 
-A stage asks one question, which it may be asked again after a kill. Its parameters move from
-release to release. A release whose answer lies in a saved state may have been seen by others: it is
-asked the same again, and answered the same, or not at all (`dpgen.privacy.lineage.answers`).
+A stage asks one question, which it may repeat after a kill. Its parameters change from release to
+release. A release whose answer is in a saved state may have been seen by others: its question and
+its answer must then be the same as before, or it is refused (`dpgen.privacy.lineage.answers`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dpgen.privacy.lineage.descent import Descent, noted
 from dpgen.privacy.mechanisms.question import Question, differences
 from dpgen.storage.canonical import digest
 
-# By ledger, run, plan, release and part: the question that this process has answered, its answer.
+# Digests of the questions and answers of this process, by ledger, run, plan, release and part.
 _ANSWERED: dict[tuple[str, str, str, int, str], str] = {}
 
 
@@ -31,18 +31,19 @@ def _first(question: Question, release: int) -> dict[str, Any]:
 
 
 class StageWitness:
-    """The Witness of one stage of a run that is charged.
+    """The Witness of one stage of a charged run.
 
-    A stage may be asked again what it was asked before, and nothing else. What it asks is noted
-    when its first sum is there, before that gets its noise: a run that has no memory for a
-    micro-batch has answered nothing yet, and may go on with a smaller one. With it the ledger is
-    told a commitment to the stage's key: under another key the same question has another answer.
+    A stage may repeat its earlier question, and ask no other. The question is noted when the first
+    sum is computed, before noise is added to it: a run that runs out of memory for a micro-batch
+    has answered nothing yet, and may continue with a smaller one. A commitment to the stage's key
+    is noted in the ledger with it: under another key the same question has another answer.
     """
 
     def __init__(self, descent: Descent, charge: Charge) -> None:
         self._descent, self._charge = descent, charge
         self._answers, self._asked = descent.answers(charge), dict[int, Entry]()
-        # What the folder was found to hold, as the ledger says, and what was compared with it last.
+        # The question read from the folder, with its digest in the ledger; then the question that
+        # was last compared with it.
         self._held: tuple[str, dict[str, Any]] | None = None
         self._alike: tuple[Question, int] | None = None
 
@@ -51,7 +52,7 @@ class StageWitness:
         return self._descent.keys.commitment(self._charge.plan)
 
     def asked(self, question: Question, release: int) -> None:
-        """Refuses what is not this stage's question, before a record is read."""
+        """Refuses any question but this stage's, before a record is read."""
         self._descent.require_last()
         self._compared(question, release)
 
@@ -73,8 +74,8 @@ class StageWitness:
         self._asked[release] = Entry(question.digest)
 
     def answered(self, question: Question, release: int, answer: Mapping[str, Tensor]) -> None:
-        """Refuses another answer than the one that a saved state holds, or that this process has
-        given, before it is handed out.
+        """Refuses an answer that differs from the one in a saved state, or from the one that this
+        process has given, before it is returned to the caller.
         """
         label, run = self._charge.label, self._descent.run[:12]
         entry = Entry(question.digest, answer_digest(answer))
@@ -98,7 +99,7 @@ class StageWitness:
 
     @property
     def n_answered(self) -> int:
-        """Returns one more than the last release that may have got its answer in this process; 0
+        """Returns the index of the last release that this process may have answered, plus one; 0
         for none.
         """
         return max(self._asked, default=-1) + 1
@@ -113,9 +114,7 @@ class StageWitness:
         return size if type(size) is int and size > 0 else None
 
     def starting(self, start: int) -> None:
-        """Refuses to go on from a state that holds more answers than were noted before it was
-        saved.
-        """
+        """Refuses a saved state that holds more answers than were noted before it was saved."""
         if start > 0:
             self._answers.require()
         if start > len(self._answers):
@@ -127,22 +126,23 @@ class StageWitness:
             )
 
     def saving(self, stop: int) -> None:
-        """Notes what was asked and answered before a state that holds the answers up to ``stop -
-        1`` is saved: from then on these releases are asked and answered in this way, or not at all.
+        """Notes the questions and answers up to release ``stop - 1`` before a state that holds
+        these answers is saved: from then on these releases are asked and answered as noted, or
+        refused.
         """
         answers, asked = self._answers, self._asked
         missing = [n for n in range(len(answers), stop) if n not in asked]
         if missing:
             raise ValueError(
-                f"a state of {stop} answers must hold what was answered here or noted, release "
-                f"{missing[0]} was neither"
+                f"a state of {stop} answers must hold answers that this process gave or noted, "
+                f"that of release {missing[0]} was neither"
             )
         new = [asked[n] for n in range(len(answers), stop)]
         self._descent.as_last(lambda: answers.add(new))
 
     def _compared(self, question: Question, release: int) -> dict[str, Any] | None:
-        """Returns what the stage has asked before, after checking that it asks the same now; None
-        if it has asked nothing.
+        """Returns the stage's earlier question, after checking that it asks the same now; None if
+        it has asked nothing.
         """
         descent, charge = self._descent, self._charge
         descent.require_unfinished(descent.lines(), charge)
@@ -181,13 +181,13 @@ class StageWitness:
         return held
 
     def _read(self, wanted: str, question: Question, release: int) -> dict[str, Any]:
-        """Reads the stage's question from this folder, and checks that it is what the ledger
-        noted.
+        """Reads the stage's question from this folder, and checks it against the digest in the
+        ledger.
         """
         descent, charge = self._descent, self._charge
         held = descent.keys.lineage.question(charge.plan)
         if held is None:
-            # A backup from before the question, all that is left of a run: it may ask the same.
+            # A backup made before the question, if it is all that is left of a run, may ask it.
             held = _first(question, release)
             if digest(held) != wanted:
                 raise LedgerError(
@@ -206,7 +206,7 @@ class StageWitness:
 
     def _refuse(self, held: dict[str, Any], now: dict[str, Any]) -> None:
         words = list(differences(held["stage"], now["stage"]))
-        words = words or ["the parameters that the first step starts from were others"]
+        words = words or ["the parameters that the first step starts from were different"]
         more = f", and {len(words) - 3} more" if len(words) > 3 else ""
         before, size = (x["stage"].get("micro_batch") for x in (held, now))
         how = "" if before == size else f" (--micro-batch {before})"
@@ -218,7 +218,9 @@ class StageWitness:
         )
 
     def _is_first(self, release: int, part: str, found: str) -> bool:
-        """Returns whether this process, which may still hold it, knows no other one."""
+        """Returns whether this process has given no other answer (or question) for this part of
+        the release than ``found``.
+        """
         descent = self._descent
         key = (str(descent.ledger.path.resolve()), descent.run, self._charge.plan, release, part)
         return _ANSWERED.setdefault(key, found) == found

@@ -236,7 +236,7 @@ def test_what_was_saved_is_told_from_what_is_not_known(tmp_path: Path) -> None:
         assert held().contradict(release, entry) is wrong
     held().path.write_bytes(held().path.read_bytes()[:-1])  # torn: never acknowledged
     assert len(held()) == 2
-    with pytest.raises(ValueError, match="answers that were given"):
+    with pytest.raises(ValueError, match="must have an answer"):
         held().add([Entry(other.question)])
     held().add([other])
     assert len(held()) == 3 and held().contradict(2, two) and not held().contradict(2, other)

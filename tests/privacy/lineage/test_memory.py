@@ -215,7 +215,7 @@ def saved(data: PrivateDataset, stop: int) -> None:
 CHANGES = {
     "micro-batch": ({"micro_batch": 3}, "micro_batch was 4, now it is 3"),
     "loss": ({"scale": 2.0}, "objective.scale was 1.0, now it is 2.0"),
-    "start": ({"at": 0.5}, "the parameters that the first step starts from were others"),
+    "start": ({"at": 0.5}, "the parameters that the first step starts from were different"),
 }
 
 

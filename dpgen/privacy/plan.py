@@ -23,7 +23,13 @@ LAST_DIGIT = 2e-4  # multipliers have 5 digits, rounded up
 
 @dataclass(frozen=True)
 class Stage:
-    """One mechanism under the name it is charged by, for units of at most so many records."""
+    """One mechanism under the label that it is charged by.
+
+    Args:
+        label: name of the charge.
+        mechanism: what runs on the records.
+        max_records_per_unit: the most records of one unit, for which it is priced.
+    """
 
     label: str
     mechanism: NoisySGD | NoisySum
@@ -38,7 +44,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every touch of the records that a run may make, in order. `fit` charges exactly this.
+    """Every mechanism that a run may apply to the records, in order. `fit` charges exactly these.
 
     Args:
         relation: what neighbouring data sets differ by; it goes into every stage.
@@ -63,7 +69,7 @@ class Plan:
         return epsilon_of(self.event, delta, self.relation)
 
     def mechanism(self, label: str, kind: type[M]) -> M | None:
-        """The mechanism that is charged by this label; ``None``: there is no such stage.
+        """Returns the mechanism that is charged by this label; None if there is no such stage.
 
         Raises TypeError for one of another kind.
         """
@@ -75,7 +81,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class SpentBudget(Budget):
-    """A budget whose split is on record: plans made on it repeat a run's, without a calibration.
+    """A budget whose split is on record: a plan made on it repeats that of a run, without
+    calibration.
 
     Args:
         multipliers: of the run's stages, in the order in which they were charged.
@@ -95,14 +102,15 @@ def split_budget(
     """Finds noise multipliers of one-shot Gaussian releases and of DP-SGD that together spend
     ``budget``.
 
-    Each release gets its share of mu**2, the exact composition scale of Gaussians; DP-SGD gets what
-    is left over, found by calibrating the composed event, so nothing is lost to the split.
+    Each release gets its share of mu**2, the exact composition scale of Gaussians; DP-SGD gets the
+    remainder, found by calibrating the composed event, so nothing is lost to the split.
 
     Args:
-        budget: a `SpentBudget` gives back the split on its record; ValueError when the shares give
-            another one.
-        shares: of the releases, each greater than 0, at most 1 in all; 1 in all leaves DP-SGD out.
-        rate, n_steps: of the DP-SGD.
+        budget: a `SpentBudget` returns the split on its record, or raises ValueError when the
+            shares give another one.
+        shares: shares of the releases, each greater than 0, with a sum of at most 1; a sum of 1
+            leaves DP-SGD out.
+        rate, n_steps: rate and number of steps of DP-SGD.
 
     Returns:
         (multipliers of the releases, multiplier of DP-SGD or None).
@@ -138,10 +146,10 @@ def split_budget(
 def _recorded(
     budget: SpentBudget, shares: Sequence[float], scale: float | None
 ) -> list[float]:
-    """Multipliers of the releases that were charged, whose ratios the shares must give.
+    """Returns the multipliers of the releases that were charged, whose ratios the shares must give.
 
     Args:
-        scale: of a release with a share of 1; ``None`` where it was found by calibration.
+        scale: multiplier of a release with a share of 1; None where calibration found it.
     """
     n = len(budget.multipliers) - (scale is not None)
     if n != len(shares):

@@ -1,13 +1,12 @@
-"""The sum of per-record gradients, each clipped to a norm: the only place where many records become
-one number.
+"""The sum of per-record gradients, each clipped to a norm.
 
 Guarantee: whatever the records, the loss and the parameters, adding or removing one record changes
-the returned sum by at most ``clip_norm`` in l2. Each record's gradient is its own
-(`dpgen.privacy.mechanisms.gradients`), it is scaled by a factor computed from it alone, and sums
-run in float64 with the norm held at ``clip_norm / (1 + 1e-5)``, a margin above the worst rounding
-of 2**17 records added one by one, and of 2**20 added in micro-batches of 128 or more. A gradient
-with a NaN or an infinity counts as zero, silently: an error would be an un-noised bit about one
-record.
+the returned sum by at most ``clip_norm`` in l2. Each record's gradient depends on that record alone
+(`dpgen.privacy.mechanisms.gradients`) and is scaled by a factor computed from it alone. Sums are
+computed in float64 with the norm clipped to ``clip_norm / (1 + 1e-5)``, a margin above the worst
+rounding of 2**17 records added one by one, and of 2**20 added in micro-batches of 128 or more. A
+gradient with a NaN or an infinity counts as zero, silently: an error would be an un-noised bit
+about one record.
 """
 
 from __future__ import annotations
@@ -23,13 +22,15 @@ from dpgen.privacy.mechanisms.row_sums import row_squares, weighted_sum
 
 __all__ = ["MARGIN", "LossFn", "Parameters", "add_clipped", "clip_factors", "zero_sum"]
 
-# Held by every clip in this package so that float64 rounding cannot carry a sum past its declared
-# sensitivity.
+# Every clip in this package keeps this margin, so that float64 rounding cannot carry a sum past its
+# declared sensitivity.
 MARGIN = 1 + 1e-5
 
 
 def clip_factors(norms: Tensor, clip_norm: float) -> Tensor:
-    """min(1, C / norm) for each norm, float64; 0 for a norm that is not finite."""
+    """Returns min(1, C / norm) for each norm, float64, with C = ``clip_norm / MARGIN``; 0 for a
+    norm that is not finite.
+    """
     factors = (clip_norm / MARGIN / norms.clamp_min(1e-300)).clamp(max=1.0)
     return torch.where(torch.isfinite(norms), factors, torch.zeros_like(factors))
 
@@ -70,8 +71,8 @@ def add_clipped(
 
 
 def _as_it_lies(rows: Tensor, like: Tensor | None = None) -> Tensor:
-    """``rows`` (B, ...) with the axes of a record in the order in which those of ``like`` (by
-    default itself) lie in memory: norms and sums do not care, and no copy is made.
+    """Permutes the axes of each record of ``rows`` (B, ...) into the order in which those of
+    ``like`` (by default ``rows``) lie in memory: norms and sums stay the same, and no copy is made.
     """
     strides = (rows if like is None else like).stride()
     return rows.permute(0, *sorted(range(1, rows.ndim), key=lambda axis: -strides[axis]))

@@ -1,8 +1,8 @@
-"""Defines what a record contributes to a release, and the interface that watches what is asked.
+"""Defines what a record contributes to a release, and the interface that watches the questions.
 
-A `Statistic` is what it adds to a sum, an `Objective` the loss whose gradient it adds. Both are
-frozen dataclasses of public numbers and released values, and functions of one record: all that they
-hold is described and becomes a part of the question (`dpgen.privacy.mechanisms.question`).
+A `Statistic` is what a record adds to a sum, an `Objective` the loss whose gradient it adds. Both
+are frozen dataclasses of public numbers and released values, and functions of one record: all their
+fields become a part of the question (`dpgen.privacy.mechanisms.question`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
 
 class Records(Protocol):
-    """The private side: rows by slot. Only mechanisms hold one, and only while they run."""
+    """The private records, read by slot. Only mechanisms hold one, and only while they run."""
 
     @property
     def n_slots(self) -> int: ...
 
     def read(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """pixels (B, C, H, W) float32 in [-1, 1], labels (B,) int64 in range, valid (B,) bool."""
+        """Reads the records of these slots, (B,) integers.
+
+        Returns:
+            Pixels (B, C, H, W) float32 in [-1, 1], labels (B,) int64 in range, valid (B,) bool.
+        """
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,15 @@ class Statistic(Protocol):
 
     @property
     def bound(self) -> float:
-        """The largest l2 norm of one record's blocks taken together."""
+        """Returns the largest l2 norm of one record's blocks taken together."""
 
     @property
     def tables(self) -> dict[str, tuple[int, int]]:
-        """(n_rows, D) of every block."""
+        """Returns (n_rows, D) of every block's table, by name."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The public numbers among its fields, for the charge."""
+        """Returns the public numbers among the fields, for the charge."""
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> dict[str, Block]: ...
 
@@ -73,36 +77,35 @@ class Objective(Protocol):
     """
 
     def draw(self, draws: Draws) -> Mapping[str, Tensor]:
-        """The random numbers of B records at one step, each from a stream of its own; tensors
+        """Draws the random numbers of B records at one step, each from a stream of its own: tensors
         (B, ...) whose shapes must not depend on the records.
         """
 
     @property
     def loss(self) -> LossFn:
-        """The loss of one record, scalar: ``loss(parameters, pixels (C, H, W), label (), draws)``.
-        A method, or a `BatchedLoss`, which is computed for many records at once.
+        """Returns the loss function of one record, ``loss(parameters, pixels (C, H, W), label (),
+        draws)``, which gives a scalar: a method, or a `BatchedLoss`, which computes many records at
+        once.
         """
 
 
 class Witness(Protocol):
-    """Watches what is asked and may refuse it: `PrivateDataset` does, for every run on private
-    records.
+    """Watches the questions of a stage and may refuse them by raising. `PrivateDataset` gives every
+    run on private records a witness.
     """
 
     def asked(self, question: Question, release: int) -> None:
-        """Called before a record is read for this release; may refuse."""
+        """Checks a question before a record is read for this release."""
 
     def answering(self, question: Question, release: int) -> None:
-        """Called when the sum is there, before it gets its noise; may refuse."""
+        """Checks and notes a question when the sum is computed, before noise is added to it."""
 
     def answered(self, question: Question, release: int, answer: Mapping[str, Tensor]) -> None:
-        """Called with the noised answer, before it is handed out; may refuse."""
+        """Checks the noised answer before it is returned to the caller."""
 
 
 class Nobody:
-    """A Witness that refuses nothing: for releases on made-up records, which no ledger is kept
-    of.
-    """
+    """A Witness that refuses nothing, for releases on made-up records, which have no ledger."""
 
     def asked(self, question: Question, release: int) -> None:
         pass

@@ -81,12 +81,12 @@ class NoisySGD:
 
     @property
     def noise_std(self) -> float:
-        """Standard deviation of the noise on the sum, per coordinate."""
+        """Returns the standard deviation of the noise on the sum, per coordinate."""
         return self.noise_multiplier * self.clip_norm
 
     @property
     def expected_batch(self) -> float:
-        """The denominator of every step: a constant, never the size of a batch."""
+        """Returns the denominator of every step: a constant, never the size of a batch."""
         return self.rate * self.n_records
 
     @property
@@ -103,7 +103,11 @@ class NoisySGD:
         device: torch.device,
         witness: Witness = NOBODY,
     ) -> Iterator[NoisyStep]:
-        """The releases from ``start`` on, each to be asked once for its gradient."""
+        """Yields the releases from number ``start`` on, each of which gives its gradient once.
+
+        Raises:
+            ValueError: start does not lie in [0, n_steps].
+        """
         from dpgen.privacy.mechanisms.noisy_step import NoisyStep
 
         if not 0 <= start <= self.n_steps:
@@ -121,7 +125,7 @@ class NoisySum:
     Sensitivity: a record's blocks, taken together as one vector, are clipped to ``bound``, so
     adding or removing it moves the release by at most ``bound`` and replacing it by at most twice
     that, which the accountant knows (theorem B2). A non-finite statistic contributes zero. Every
-    real coordinate of every table gets noise, also rows that no record sits in.
+    real coordinate of every table gets noise, also rows that no record contributes to.
 
     Args:
         statistic: what a record contributes.
@@ -149,7 +153,7 @@ class NoisySum:
 
     @property
     def noise_std(self) -> float:
-        """Standard deviation of the noise on every coordinate of the sums."""
+        """Returns the standard deviation of the noise on every coordinate of the sums."""
         return self.noise_multiplier * self.statistic.bound
 
     @property
@@ -169,7 +173,7 @@ class NoisySum:
         micro_batch: int = 64,
         witness: Witness = NOBODY,
     ) -> dict[str, Tensor]:
-        """The noisy tables, (n_rows, D) float64 each."""
+        """Returns the noisy tables by name, (n_rows, D) float64 each."""
         from dpgen.privacy.mechanisms.noisy_sum import released_sum
 
         return released_sum(self, records, noise, micro_batch, witness)

@@ -1,10 +1,11 @@
-"""The random numbers that records meet in a loss: noise levels, diffusion noise, dropped labels.
+"""The random numbers that a loss uses for each record: noise levels, diffusion noise, dropped
+labels.
 
 Each record has a stream of its own at each release, a function of key, release and slot alone, so
-that a record that comes or goes shifts the numbers of no other. That is all the guarantee asks of
-them: with the draws of every slot fixed in advance, a step still is a subsampled Gaussian of the
-stated sensitivity, and the guarantee is an average over such steps. They are unpredictable as far
-as Philox is under a secret key; nothing that is certified rests on that.
+that adding or removing a record shifts the numbers of no other. The guarantee requires nothing
+else of them: with the draws of every slot fixed in advance, a step is still a subsampled Gaussian
+of the stated sensitivity, and the guarantee is an average over such steps. They are as
+unpredictable as Philox under a secret key; nothing that is certified rests on that.
 
 The streams are Philox4x32-10, ten rounds of exact integer arithmetic, computed for all records of a
 micro-batch at once and on the device where they are used. The words are the same on every device;
@@ -35,8 +36,8 @@ class Draws:
 
     Args:
         key: 8 secret bytes that belong to one release of one stage.
-        slots: of the records, (B,) integers in [0, 2**64).
-        device: where the numbers are wanted.
+        slots: slots of the records, (B,) integers in [0, 2**64).
+        device: device of the returned tensors.
     """
 
     def __init__(self, key: bytes, slots: np.ndarray, device: torch.device | str = "cpu") -> None:
@@ -51,11 +52,12 @@ class Draws:
         self._n_blocks = 0
 
     def __len__(self) -> int:
-        """B."""
+        """Returns the number of records, B."""
         return len(self._low)
 
     def _words(self, n: int) -> Tensor:
-        """(B, n) int64 in [0, 2**32): the next blocks of four words of every record."""
+        """Returns the next n words of every record, in blocks of four: (B, n) int64 in [0, 2**32).
+        """
         first, n_blocks = self._n_blocks, -(-n // 4)
         self._n_blocks = first + n_blocks
         if self._n_blocks > 2**32:
@@ -64,15 +66,15 @@ class Draws:
         shape = len(self), n_blocks
         counter = [part.expand(shape) for part in (blocks, self._low, self._high)]
         words = philox(self._key, (*counter, torch.zeros_like(blocks).expand(shape)))
-        # A record's words one block after the other would need a copy: first words first.
+        # The first words of all blocks come first: to order by block would need a copy.
         return torch.cat(words, 1)[:, :n]
 
     def uniform(self, *shape: int) -> Tensor:
-        """(B, *shape) float64 in [0, 1), multiples of 2**-32."""
+        """Draws uniform numbers, (B, *shape) float64 in [0, 1), multiples of 2**-32."""
         return (self._words(math.prod(shape)).double() * 2.0**-32).reshape(-1, *shape)
 
     def normal(self, *shape: int) -> Tensor:
-        """(B, *shape) float32, standard normal, by Box and Muller; none beyond 6.7."""
+        """Draws standard normal numbers by Box-Muller, (B, *shape) float32; none beyond 6.7."""
         n = math.prod(shape)
         half = (n + 1) // 2
         words = self._words(2 * half).float()
@@ -82,17 +84,19 @@ class Draws:
         return torch.cat([radius * angle.cos(), radius * angle.sin()], 1)[:, :n].reshape(-1, *shape)
 
     def signs(self, *shape: int) -> Tensor:
-        """(B, *shape) int8, independent signs, -1 or 1."""
+        """Draws independent signs, (B, *shape) int8, -1 or 1."""
         n = math.prod(shape)
         bits = self._words(-(-n // 32))[..., None] >> torch.arange(32, device=self._low.device)
         return (2 * (bits & 1) - 1).to(torch.int8).flatten(1)[:, :n].reshape(-1, *shape)
 
 
 def philox(key: tuple[int, int], counter: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Philox4x32-10: four words in [0, 2**32) for every counter of four, elementwise, int64."""
+    """Computes Philox4x32-10: four words in [0, 2**32) for every counter of four, elementwise,
+    int64.
+    """
     a, b, c, d = counter
     for turn in range(_ROUNDS):
-        # A product of two words needs 64 bits; torch's integers wrap around, which loses none.
+        # A product of two words needs 64 bits; torch's int64 wraps around, which loses no bit.
         first, second = a * _MULTIPLIERS[0], c * _MULTIPLIERS[1]
         e, f = ((part + turn * step) & _WORD for part, step in zip(key, _WEYL, strict=True))
         a, b = ((second >> 32) & _WORD) ^ b ^ e, second & _WORD

@@ -1,10 +1,10 @@
 """Per-record gradients, from `vmap` over the loss of one record or from one batched pass.
 
-Either way the gradient of a record is a function of that record, its draws and the parameters.
-`vmap` has that by construction: a record's loss sees no other record. The batched pass has it
-because every layer it covers treats rows one by one, and it is compared with `vmap` on made-up
-numbers before it is used on a record; a network that it does not cover, or on which the two
-differ, is left to `vmap`.
+Either way the gradient of a record is a function of that record, its draws and the parameters. For
+`vmap` this holds by construction: a record's loss sees no other record. For the batched pass it
+holds because every layer that it supports treats rows one by one, and the pass is compared with
+`vmap` on made-up numbers before it is used on a record. A network that it does not support, or on
+which the two differ, uses `vmap`.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ AGREEMENT = 1e-6
 class BatchedLoss:
     """The loss of one record through a network, and the same losses of many records at once.
 
-    Called like any `LossFn` it is the loss of one record, which is what `vmap` takes.
+    Called like any `LossFn` it is the loss of one record, which `vmap` takes.
 
     Args:
-        network: its parameters, under their names, are what is differentiated by.
+        network: gradients are taken by its parameters, under their names.
         record: ``record(call, *one record and its draws) -> scalar``, where ``call`` is the
             network.
         batch: ``batch(call, *records and their draws) -> (B,)``, row i the loss of record i alone.
-            It hands the network whole numbers of rows for each record, record by record, and takes
-            no derivative itself. None: there is no such function.
-        half: what a float32 network computes in, if not in float32: its parameters are rounded to
-            this type for the pass, and it rounds what it is given to the type of its parameters.
-            Per-record gradients are float32 all the same.
+            It gives the network a whole number of rows for each record, record by record, and takes
+            no derivative itself. None where there is no such function.
+        half: half-precision type in which a float32 network computes; None for float32. Its
+            parameters are rounded to this type for the pass, and it rounds its input to the type of
+            its parameters. Per-record gradients are float32 in either case.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class BatchedLoss:
         return lambda *given: functional_call(self._network, held, given)
 
     def gradients(self, parameters: Parameters, *batch: Any) -> Parameters | None:  # noqa: ANN401
-        """Every record's gradient, (B, *shape) each, from one batched pass; None where the network
-        is not covered.
+        """Computes every record's gradient, (B, *shape) each, in one batched pass; None where the
+        pass does not support the network.
         """
         if self.layers is None or not self._agrees(parameters, batch):
             return None
@@ -97,7 +97,7 @@ class BatchedLoss:
         return found
 
     def _agrees(self, parameters: Parameters, batch: tuple[Any, ...]) -> bool:
-        """Returns whether batched pass and `vmap` agree on made-up records of these shapes."""
+        """Returns whether the batched pass and `vmap` agree on made-up records of these shapes."""
         key = _map(lambda t: (t.shape[1:], t.dtype, t.device), batch)
         if str(key) not in self._checked:
             self._checked[str(key)] = self._compared(parameters, batch)
@@ -123,7 +123,7 @@ class BatchedLoss:
         }
         rows = _map(made_up, batch)
         alone = vmap(grad(lambda w, *row: self(w | buffers, *row)), in_dims=_axes(batch))
-        # Attention written out: vmap takes the fused kernel apart, row by row, and says so.
+        # Unfused attention: vmap would run the fused kernel row by row, with a warning.
         with sdpa_kernel(SDPBackend.MATH):
             expected = alone(weights, *rows)
         found = self._gradients(weights | buffers, rows)
@@ -147,11 +147,11 @@ class BatchedLoss:
 def per_record_gradients(
     loss_fn: LossFn, parameters: Parameters, batch: tuple[Any, ...]
 ) -> Parameters:
-    """Every record's gradient, (B, *shape) for each parameter: float32, or what the loss computes
-    in.
+    """Computes every record's gradient, (B, *shape) for each parameter: float32, or the type in
+    which the loss computes.
 
     Args:
-        loss_fn: the loss of one record; a `BatchedLoss` is computed for all records at once.
+        loss_fn: the loss of one record; a `BatchedLoss` computes all records at once.
         parameters: the tensors to differentiate by.
         batch: tensors, or dictionaries of tensors, of equal first dimension B.
     """
@@ -163,8 +163,8 @@ def per_record_gradients(
 
 
 def engine_of(loss_fn: LossFn) -> str:
-    """Names the engine that computes this loss; their rounding differs. Where the batched pass
-    turns out not to agree with `vmap`, it does so at every start.
+    """Names the engine that computes this loss; the engines round differently. A batched pass that
+    does not agree with `vmap` fails the comparison at every start.
     """
     batched = isinstance(loss_fn, BatchedLoss) and loss_fn.layers is not None
     return "layers" if batched else "vmap"
@@ -175,7 +175,7 @@ def _axes(batch: tuple[Any, ...]) -> tuple[int | None, ...]:
 
 
 def _map(function: Callable[[Tensor], Any], batch: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A batch with every tensor replaced, dictionaries kept."""
+    """Applies a function to every tensor of a batch, and keeps dictionaries."""
     return tuple(
         {k: function(t) for k, t in part.items()} if isinstance(part, dict) else function(part)
         for part in batch
@@ -183,8 +183,8 @@ def _map(function: Callable[[Tensor], Any], batch: tuple[Any, ...]) -> tuple[Any
 
 
 def _layers(network: nn.Module) -> dict[str, nn.Module] | None:
-    """The layers that own parameters, by the prefix of their names; None where one is not known or
-    a parameter belongs to two.
+    """Returns the layers that own parameters, by the prefix of their names; None where a layer is
+    not supported or a parameter belongs to two.
     """
     found: dict[str, nn.Module] = {}
     owned: list[Tensor] = []
@@ -202,13 +202,13 @@ def _watch(
     found: Parameters, prefix: str, n_records: int, layer: nn.Module, given: tuple[Any, ...],
     out: Tensor,
 ) -> None:  # fmt: skip
-    """A forward hook: adds the layer's per-record gradients to ``found`` when they are known."""
+    """Adds the layer's per-record gradients to ``found`` in the backward pass; a forward hook."""
     kept = [given[0].detach()]
     if not out.requires_grad:
         out.requires_grad_()
 
     def add(slope: Tensor) -> None:
-        # Given up here: this function lives as long as the whole graph.
+        # The input is released here, because this function lives as long as the whole graph.
         for name, value in weight_gradients(layer, kept.pop(), slope, n_records).items():
             name = prefix + name
             found[name] = found[name] + value if name in found else value

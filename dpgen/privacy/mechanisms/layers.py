@@ -1,10 +1,10 @@
-"""Computes what one record adds to the gradient of a layer's weights, from the layer's input and
-the gradient of its output.
+"""Computes each record's gradient of a layer's weights, from the layer's input and the gradient of
+its output.
 
-A layer is applied to B records with k positions each: the draws of a record, the tokens of a
-sequence. Rows come record by record, so row ``i`` of a record's own gradient is a sum over its own
-positions and nothing else. Every kernel here is batched over records: the arithmetic of a record
-touches no other record's numbers, also where those are NaN.
+A layer is applied to B records with k rows each: the draws of a record, the tokens of a sequence.
+Rows come record by record, so a record's gradient is a sum over its own rows and nothing else.
+Every kernel here is batched over records: the arithmetic of a record uses no other record's
+numbers, also where those are NaN.
 
 Reference: Goodfellow (2015), "Efficient Per-Example Gradient Computations", arXiv 1510.01799, for
 linear layers; Rochette, Manoel, Tramel (2019), "Efficient Per-Example Gradient Computations in
@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 __all__ = ["KERNELS", "known", "weight_gradients"]
 
-NAMED = ("same", "valid")  # paddings in words
+NAMED = ("same", "valid")  # paddings that torch knows by name
 # (layer, input, gradient of the output, number of records) -> (B, *shape) of each parameter
 Kernel = Callable[[nn.Module, Tensor, Tensor, int], dict[str, Tensor]]
 
 def known(layer: nn.Module) -> bool:
-    """Returns whether `weight_gradients` covers this layer; a subclass may do anything, so it does
-    not.
+    """Returns whether `weight_gradients` supports this layer. It supports no subclass, because that
+    may compute anything.
     """
     if type(layer) not in KERNELS:
         return False
@@ -40,8 +40,8 @@ def known(layer: nn.Module) -> bool:
 def weight_gradients(
     layer: nn.Module, seen: Tensor, slope: Tensor, n_records: int
 ) -> dict[str, Tensor]:
-    """Every record's gradient by the layer's own parameters, (B, *shape) each, by their names in
-    the layer; float32, or float64 where the slope is.
+    """Computes every record's gradient by the layer's own parameters, (B, *shape) each, by their
+    names in the layer; float32, or float64 where the slope is.
 
     Args:
         layer: one for which `known` holds.
@@ -61,8 +61,8 @@ def weight_gradients(
 
 
 def _wide(like: Tensor) -> torch.dtype:
-    """Returns the type that a gradient is kept in: half precision inside a kernel, float32
-    outside.
+    """Returns the type in which gradients are kept: float32 for half precision, which is used
+    inside kernels only.
     """
     return torch.promote_types(like.dtype, torch.float32)
 
@@ -86,7 +86,7 @@ def _group_norm(layer: nn.Module, seen: Tensor, slope: Tensor, n_records: int) -
     _, mean, scale = torch.ops.aten.native_group_norm(
         seen, None, None, n, channels, positions, groups, layer.eps
     )
-    # As one image of n * channels channels: the gradient by a weight for each of them.
+    # Treated as one image of n * channels channels, whose weight gradient is one per channel.
     ones = slope.new_ones(n * channels)
     _, weight, bias = torch.ops.aten.native_group_norm_backward(
         slope, seen, mean.reshape(1, -1), scale.reshape(1, -1), ones, 1, n * channels, positions,
@@ -101,7 +101,7 @@ def _group_norm(layer: nn.Module, seen: Tensor, slope: Tensor, n_records: int) -
 
 def _embedding(layer: nn.Module, seen: Tensor, slope: Tensor, n_records: int) -> dict[str, Tensor]:
     assert isinstance(layer, nn.Embedding)
-    # A product with one-hot rows, no scattered additions: those have no fixed order on a GPU.
+    # A product with one-hot rows, because scattered additions have no fixed order on a GPU.
     rows = torch.arange(layer.num_embeddings, device=seen.device)
     hot = (seen.reshape(n_records, -1, 1) == rows).to(slope.dtype)
     if layer.padding_idx is not None:
@@ -124,7 +124,7 @@ def _convolution(
 
 
 def _choose(layer: nn.Conv2d, slope: Tensor, n_records: int) -> Callable[..., Tensor]:
-    """A fixed rule of device and shape, never of a timing: a step that is run again after a kill
+    """Chooses a kernel by device and shape, never by timing: a step that is repeated after a kill
     must round as it did before.
     """
     if slope.is_cuda:
@@ -134,7 +134,7 @@ def _choose(layer: nn.Conv2d, slope: Tensor, n_records: int) -> Callable[..., Te
 
 
 def _loop(layer: nn.Conv2d, seen: Tensor, slope: Tensor, n_records: int) -> Tensor:
-    """Runs one convolution a record."""
+    """Runs one convolution for each record."""
     return torch.stack(
         [
             _backward(layer, x, g, layer.weight.shape, 1)
@@ -144,7 +144,7 @@ def _loop(layer: nn.Conv2d, seen: Tensor, slope: Tensor, n_records: int) -> Tens
 
 
 def _group(layer: nn.Conv2d, seen: Tensor, slope: Tensor, n_records: int) -> Tensor:
-    """Runs one convolution with a group for each record, draws as its batch."""
+    """Runs one convolution with a group for each record and the record's rows as its batch."""
 
     def regrouped(rows: Tensor) -> Tensor:
         apart = rows.reshape(n_records, -1, *rows.shape[1:]).transpose(0, 1)
@@ -167,7 +167,9 @@ def _backward(
 
 
 def _shifted(layer: nn.Conv2d, seen: Tensor, slope: Tensor, n_records: int) -> Tensor:
-    """A matrix product a record and row of the kernel: patches are written in one direction."""
+    """Runs one matrix product for each record and row of the kernel: patches are written out in one
+    direction only.
+    """
     assert not isinstance(layer.padding, str)
     (top, left), (high, wide) = layer.padding, layer.kernel_size
     down, right = layer.dilation
@@ -176,13 +178,13 @@ def _shifted(layer: nn.Conv2d, seen: Tensor, slope: Tensor, n_records: int) -> T
     rows, columns = height + 2 * top, width + 2 * left
     reach = (high - 1) * down * columns + (wide - 1) * right
     length = k * rows * columns
-    # Inputs and slopes on one grid, channels last; a tail of zeros keeps every shift in the record.
+    # Inputs and slopes share one grid, channels last; zeros at the end keep shifts in the record.
     padded = seen.new_zeros(n_records, length + reach, channels)
     grid = padded[:, :length].unflatten(1, (k, rows, columns))
     grid[:, :, top : top + height, left : left + width] = seen.permute(0, 2, 3, 1).unflatten(
         0, (n_records, k)
     )
-    # A row of taps is one product: its inputs lie side by side.
+    # All taps of a kernel row are one product: their inputs lie side by side.
     reach = (high - 1) * down * columns
     strides = (padded.stride(0), channels, right * channels, 1)
     x = padded.as_strided((n_records, length + reach, wide, channels), strides)
@@ -198,7 +200,8 @@ def _shifted(layer: nn.Conv2d, seen: Tensor, slope: Tensor, n_records: int) -> T
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """A matrix product a record, at least float32, also where the factors are not."""
+    """Computes a matrix product for each record, at least float32, also where the factors are not.
+    """
     if a.is_cuda and a.dtype is not _wide(a):
         return torch.bmm(a, b, out_dtype=_wide(a))
     return torch.bmm(a, b).to(_wide(a))

@@ -1,4 +1,4 @@
-"""Micro-batches of one size, whatever number of records there is."""
+"""Micro-batches of one size, however many records there are."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch import Tensor
 def filled(
     pixels: Tensor, labels: Tensor, valid: Tensor, size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A micro-batch of ``size`` rows, the added ones invalid: every one has the same shape, so
-    that rounding inside a kernel does not tell how many records there are.
+    """Pads a micro-batch to ``size`` rows, the added ones invalid: all micro-batches have the same
+    shape, so that rounding inside a kernel does not reveal how many records there are.
     """
     real = torch.arange(size) < len(valid)
     return _extended(pixels, size), _extended(labels, size), _extended(valid, size) & real
 
 
 def moved(rows: Tensor, device: torch.device) -> Tensor:
-    """Rows on the device, without waiting for what it still computes."""
+    """Copies rows to the device without waiting for it to finish earlier work."""
     return rows.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else rows
 
 
 def _extended(rows: Tensor, size: int) -> Tensor:
-    """The first row again behind the last, until there are ``size``."""
+    """Appends copies of the first row until there are ``size`` rows."""
     missing = size - len(rows)
     return torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])]) if missing else rows

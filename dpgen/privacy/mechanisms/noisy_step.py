@@ -1,4 +1,4 @@
-"""A step of DP-SGD as it runs: coins, clipped gradients by micro-batch, noise.
+"""Runs a step of DP-SGD: coins, clipped gradients by micro-batch, noise.
 
 Reference: Abadi et al. (2016), arXiv 1607.00133, Algorithm 1, with the sampling its analysis
 assumes. Theorems B1 and F3.
@@ -37,11 +37,12 @@ class NoisyStep:
         self._answered = self._closed = False
 
     def close(self) -> None:
-        """Ends the step's turn: from now on it answers nothing, so that no answer goes unnoted."""
+        """Ends the step's turn: it answers nothing from now on, so that every answer is noted."""
         self._closed = True
 
     def gradient(self, objective: Objective, parameters: Parameters) -> Parameters:
-        """The noised sum of clipped gradients over the constant expected batch size, float32.
+        """Returns the noised sum of clipped gradients, divided by the constant expected batch size;
+        float32. Raises RuntimeError when it is called twice, or after the next step has begun.
 
         Args:
             objective: loss and random numbers of one record.
@@ -65,7 +66,7 @@ class NoisyStep:
         )  # fmt: skip
         self._witness.asked(question, self.index)
         noise = self._noise.for_question(question.digest)
-        # The coins of this question: another question meets another batch.
+        # The coins belong to this question: another question gets another batch.
         self._slots = noise.coins(self._records.n_slots, m.rate, release=self.index)
         total = zero_sum(parameters)
         for first in range(0, len(self._slots), self._micro_batch):

@@ -1,4 +1,4 @@
-"""A Gaussian release of a sum as it runs: clipped statistics by micro-batch, noise.
+"""Runs a Gaussian release of a sum: clipped statistics by micro-batch, noise.
 
 Reference: Balle and Wang (2018), arXiv 1805.06530. Theorem B2.
 """
@@ -24,7 +24,7 @@ def released_sum(
     micro_batch: int,
     witness: Witness,
 ) -> dict[str, Tensor]:
-    """The noisy tables, (n_rows, D) float64 each."""
+    """Returns the noisy tables by name, (n_rows, D) float64 each."""
     question = Question.of(mechanism=mechanism, micro_batch=micro_batch, device="cpu")
     witness.asked(question, 0)
     noise = noise.for_question(question.digest)
@@ -56,8 +56,8 @@ def add_statistic(
     squares = torch.stack([b.values.double().square().sum(1) for b in blocks.values()])
     factors = clip_factors(squares.sum(0).sqrt(), mechanism.statistic.bound) * valid
     for name, block in blocks.items():
-        # Zero times infinity is NaN: drop such records, do not scale them.
+        # Zero times infinity is NaN: such records are dropped, not scaled.
         finite = torch.where(factors[:, None] > 0, block.values.double(), 0.0)
         part = torch.zeros_like(tables[name])
-        # A table of the micro-batch first: short sums of long ones, so rounding stays small.
+        # Each micro-batch is summed first and then added, which keeps rounding small.
         tables[name] += part.index_add_(0, block.rows, factors[:, None] * finite)

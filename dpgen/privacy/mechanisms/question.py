@@ -1,20 +1,20 @@
-"""Describes what a release asks of the records: everything beside them that its noiseless answer
-depends on.
+"""Describes the question of a release: everything but the records that its noiseless answer depends
+on.
 
-A question is described by a walk through frozen objects. Every field is visited, and what the walk
-does not know is refused, so no field can be missing from a list. Code is told by the
-name of its class and the versions of the libraries; what it reads beside the fields (a closure, an
-attribute of its class, a patched function) is not seen, and of the process' own settings those are
-that `settings` lists. Where two questions look alike for that, they meet the same coins, and their
-noise is independent all the same (`dpgen.privacy.mechanisms.noise`).
+A question is described by a walk through frozen objects. Every field is visited, and a value of an
+unknown type is refused, so no field can be left out by mistake. Code is identified by the name of
+its class and the versions of the libraries. Not described are values that the code reads from
+elsewhere (a closure, an attribute of its class, a patched function) and settings of the process
+that `settings` does not list. If two questions look equal for that reason, they get the same coins,
+and their noise is still independent (`dpgen.privacy.mechanisms.noise`).
 
     stage    the same at every release of a stage: mechanism, statistic or objective with its
              released tensors, micro-batch, device, engine, versions of the libraries
     moving   what differs from release to release: the parameters
 
 The digest of both goes into the address of all randomness of the release
-(`dpgen.privacy.mechanisms.noise`). The number of processes is no part of it: it changes where a sum
-is computed, not what is asked.
+(`dpgen.privacy.mechanisms.noise`). The number of processes is not part of it: it changes where a
+sum is computed, not which sum.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from torch import Tensor, nn
 
 from dpgen.storage.canonical import digest
 
-_INNER = frozenset(vars(nn.Module())) - {"training"}  # of every module; tensors are walked by name
-# Objects of these packages that have no attribute are told by their class, as attention processors.
+_INNER = frozenset(vars(nn.Module())) - {"training"}  # of every module; tensors are visited by name
+# Objects of these packages without attributes, as attention processors, are described by class.
 _PLAIN = ("diffusers.",)
 _DEFAULTS = "_use_default_values"  # in the configuration of a network of diffusers
 
 
 @dataclass(frozen=True)
 class Question:
-    """A description, in JSON values, of what one release asks.
+    """A description, in JSON values, of the question of one release.
 
     Args:
-        stage: what is the same at every release of the stage.
-        moving: what is not.
+        stage: the part that is the same at every release of the stage.
+        moving: the part that differs from release to release.
     """
 
     stage: Mapping[str, Any]
@@ -53,8 +53,8 @@ class Question:
 
     @classmethod
     def of(cls, **parts: object) -> Self:
-        """The question that these named parts ask together; versions and settings of what computes
-        the answer are added.
+        """Describes the question that these named parts ask together; the versions of the libraries
+        and the settings of the process are added.
 
         Raises TypeError for a part that cannot be described.
         """
@@ -64,30 +64,31 @@ class Question:
 
     @cached_property
     def digest(self) -> str:
-        """64 hexadecimal digits; two questions that differ in anything have different ones."""
+        """Hashes the description: 64 hexadecimal digits that differ if anything in it differs."""
         return digest([self.stage, self.moving])
 
     @cached_property
     def start(self) -> str:
-        """Digest of what moves alone."""
+        """Hashes the moving part alone."""
         return digest(self.moving)
 
 
 @dataclass(frozen=True)
 class Given:
-    """Tensors that a question is asked with, different ones at every release.
+    """The tensors that differ from release to release of a stage.
 
     Args:
-        tensors: by name.
+        tensors: the tensors by name.
     """
 
     tensors: Mapping[str, Tensor]
 
 
 def described(value: object, path: str, moving: dict[str, str]) -> Any:  # noqa: ANN401
-    """A JSON value that says all that ``value`` holds; digests stand for the contents of tensors.
+    """Describes everything that ``value`` holds as a JSON value, with digests for the contents of
+    tensors.
 
-    The contents of a `Given` and of trainable parameters are put into ``moving``, by path.
+    Digests of a `Given` and of trainable parameters are put into ``moving``, by path.
 
     Raises TypeError for a value that cannot be described.
     """
@@ -124,12 +125,14 @@ def described(value: object, path: str, moving: dict[str, str]) -> Any:  # noqa:
         return _walked(value, _of_dataclass(value, path), path, moving)
     raise TypeError(
         f"{path} must be made of numbers, words, tensors, modules and frozen dataclasses, so that "
-        f"what is asked can be written down, got {_name(value)}"
+        f"the question can be described, got {_name(value)}"
     )
 
 
 def _put(moving: dict[str, str], path: str, tensor: Tensor) -> None:
-    """Puts a tensor under its path, and refuses a second one there, which would be forgotten."""
+    """Puts a tensor's digest under its path. Raises TypeError for a second tensor there, which
+    would replace the first.
+    """
     if path in moving:
         raise TypeError(f"{path} must name one tensor, got two: names in a map hold no dots")
     moving[path] = _content(tensor)
@@ -158,12 +161,12 @@ def _of_dataclass(value: Any, path: str) -> Iterator[tuple[str, object]]:  # noq
 
 
 def _is_cached(value: object, name: str) -> bool:
-    """Returns whether an attribute is what a `cached_property` made of the fields."""
+    """Returns whether an attribute is the cached value of a `cached_property`."""
     return isinstance(getattr(type(value), name, None), cached_property)
 
 
 def _of_module(module: nn.Module, path: str) -> Iterator[tuple[str, object]]:
-    """Yields a module's own attributes, tensors and parts, by name."""
+    """Yields a module's own attributes, tensors and submodules, by name."""
     if nn.modules.module._has_any_global_hook():
         raise TypeError(f"{path} must have no hooks, this process has some for all modules")
     for name in sorted(_INNER):
@@ -172,7 +175,7 @@ def _of_module(module: nn.Module, path: str) -> Iterator[tuple[str, object]]:
     for name, attribute in vars(module).items():
         if name not in _INNER:
             if _is_configuration(attribute):
-                # The names of a set, in an order that another process does not have.
+                # The names of a set, whose order differs from process to process.
                 attribute = {**attribute, _DEFAULTS: sorted(attribute[_DEFAULTS])}
             plain = _name(attribute).startswith(_PLAIN) and getattr(attribute, "__dict__", 0) == {}
             yield name, {"class": _name(attribute)} if plain else attribute
@@ -181,9 +184,7 @@ def _of_module(module: nn.Module, path: str) -> Iterator[tuple[str, object]]:
 
 
 def _is_configuration(value: object) -> bool:
-    """Returns whether an attribute is what diffusers keeps of the arguments a network was made
-    with.
-    """
+    """Returns whether an attribute is the configuration that diffusers stores in a network."""
     return isinstance(value, Mapping) and _DEFAULTS in value
 
 
@@ -196,7 +197,7 @@ def _kind(value: Tensor | np.ndarray | np.generic) -> str:
 
 
 def _content(tensor: Tensor) -> str:
-    """SHA-256 of the bytes of a tensor."""
+    """Computes the SHA-256 of a tensor's bytes."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return hashlib.sha256(flat.view(torch.uint8).numpy().data).hexdigest()
 
@@ -218,7 +219,7 @@ def versions() -> dict[str, str]:
 
 def settings() -> dict[str, Any]:
     """Returns the settings of this process that decide how it computes by default."""
-    # Asked one by one: `torch.get_float32_matmul_precision` fails where they are not all alike.
+    # Read one by one: `torch.get_float32_matmul_precision` fails where they are not all equal.
     backends: Any = torch.backends
     products = {
         "default": backends,
@@ -239,12 +240,12 @@ def settings() -> dict[str, Any]:
 
 
 def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401
-    """Yields the differences of two described stages, in words: name, earlier value, present
+    """Yields the differences between two described stages, in words: name, earlier value, present
     value.
     """
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for name in sorted({*one, *other}):
-            # The class of what is described is worth saying only where it is another one.
+            # The class is mentioned only where it differs.
             same = [name] == [*one] == [*other] and "." in name
             inner = path if same else f"{path}.{name}".lstrip(".")
             yield from differences(one.get(name), other.get(name), inner)

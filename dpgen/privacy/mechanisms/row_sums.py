@@ -1,12 +1,13 @@
-"""The two float64 passes over per-record gradients: squares along rows, weighted sum of rows.
+"""The two float64 passes over per-record gradients: sums of squares along rows, weighted sum of
+rows.
 
-Numbers are float32 (or float64); each is widened before it is squared, scaled or added, a few at a
-time, so that there never is a float64 copy of them all. On a GPU with Triton each pass is one
-kernel that reads every number once; its blocks and their order are fixed, not chosen by timing, so
-that equal numbers have equal sums.
+Numbers are float32 (or float64); each is converted to float64 before it is squared, scaled or
+added, a few at a time, so that there is never a float64 copy of all of them. On a GPU with Triton
+each pass is one kernel that reads every number once; its blocks and their order are fixed, not
+chosen by timing, so that equal numbers have equal sums.
 """
 
-# ruff: noqa: ANN001, ANN202  what a kernel takes has no types
+# ruff: noqa: ANN001, ANN202  arguments of a kernel have no types
 from __future__ import annotations
 
 import torch
@@ -22,12 +23,12 @@ __all__ = ["row_squares", "weighted_sum"]
 
 # Float64 copies are made this many numbers at a time.
 CHUNKS = {"cpu": 2**20, "cuda": 2**25}
-BLOCK, SPAN = 1024, 16384  # numbers of a row that a program holds, and reads in all
+BLOCK, SPAN = 1024, 16384  # numbers of a row that a program holds at once, and reads in total
 
 
 def row_squares(g: Tensor) -> Tensor:
-    """(B,) float64: the sum of squares along every row of ``g`` (B, n). The square of a float32
-    number is exact.
+    """Returns the sum of squares along every row of ``g`` (B, n) as (B,) float64. The square of a
+    float32 number is exact.
     """
     if _fused(g):
         n_spans = -(-g.shape[1] // SPAN)
@@ -41,8 +42,8 @@ def row_squares(g: Tensor) -> Tensor:
 
 
 def weighted_sum(weights: Tensor, g: Tensor) -> Tensor:
-    """(n,) float64: the sum of the rows of ``g`` (B, n), each times its weight (B,) float64. A row
-    of weight zero is left out, also where it holds what is no number.
+    """Returns the sum of the rows of ``g`` (B, n), each times its weight, (B,) float64, as (n,)
+    float64. A row of weight zero is left out, also where it holds NaN or infinity.
     """
     if _fused(g):
         found = torch.empty(g.shape[1], dtype=torch.float64, device=g.device)

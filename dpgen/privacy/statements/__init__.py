@@ -1,1 +1,1 @@
-"""States what is promised about privacy, and why it holds."""
+"""States the privacy guarantee of a run or a set, and why it holds."""

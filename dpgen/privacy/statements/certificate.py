@@ -1,4 +1,4 @@
-"""Defines the file format of a privacy statement, its seal and hashes, and reads one.
+"""Defines the file format of a privacy statement, its seal and its hashes, and reads one.
 
 `dpgen.privacy.statements.statement` builds statements, `dpgen.privacy.verification.verify` computes
 them again.
@@ -17,44 +17,44 @@ from typing import Any
 from dpgen.storage.canonical import canonical, digest
 from dpgen.storage.files import read_json
 
-SCHEMA, EARLIER = "dpgen-privacy/3", "dpgen-privacy/2"  # written, and read as well
+SCHEMA, EARLIER = "dpgen-privacy/3", "dpgen-privacy/2"  # the second is only read
 CERTIFICATE, NOTICE, SIGNATURE = "privacy.json", "notice.json", "privacy.sig"
-# Pages of a set that are made of its statement, and what its curator says for them: no part of what
-# the statement covers, so that it stays as it is when they are written.
+# Pages of a set that are made from its statement, and the file with its curator's words. The
+# statement does not cover them, so writing them does not change it.
 CARDS = ("README.md", "RELEASE.md", "release.yaml", "croissant.json", "release.toml")
-COPY = "ledger.jsonl"  # of the run's own lines of the ledger, in its folder
+COPY = "ledger.jsonl"  # in a run folder: the copy of the ledger's lines of this run
 SIGNATURE_BYTES = 64
-LARGEST_STATEMENT = 1 << 20  # bytes; a real one has a few thousand
+LARGEST_STATEMENT = 1 << 20  # bytes; a genuine one has a few thousand
 
 
 class CertificateError(ValueError):
-    """A statement that does not hold: what it says is not what its own events and files give."""
+    """A statement that does not hold: its content does not follow from its own events and files."""
 
 
 def intact(statement: Mapping[str, Any]) -> bool:
-    """Returns whether a statement is as it was sealed."""
+    """Returns whether a statement is unchanged since it was sealed."""
     body = {key: value for key, value in statement.items() if key != "sha256"}
     return bool(digest(body) == statement["sha256"])
 
 
 def statement_bytes(statement: Mapping[str, Any]) -> bytes:
-    """The one text of a statement on disk: in any other one a byte was changed."""
+    """Returns the text of a statement on disk. It is unique: any other text was changed."""
     return (json.dumps(statement, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def finite_or_word(value: Any) -> Any:  # noqa: ANN401
-    """The value as JSON can hold it: the word "infinity" for a number that is not finite."""
+    """Returns the value, or the word "infinity" for a number that is not finite, as for JSON."""
     return "infinity" if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def now() -> str:
-    """The date and time that a statement is made, UTC, to the second."""
+    """Returns the present date and time, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def read_statement(folder: Path) -> dict[str, Any]:
-    """The ``privacy.json`` of a run or a synthetic set. Raises CertificateError with the reason
-    when there is none to trust.
+    """Reads the ``privacy.json`` of a run or a synthetic set. Raises CertificateError with the
+    reason when there is none, or when it is not a statement of a known schema.
     """
     notice = folder / "notice.json"
     if notice.exists():
@@ -92,12 +92,12 @@ def sha256_file(path: Path) -> str:
 
 
 def tree_hash(folder: Path, *, cards: bool = False) -> dict[str, Any]:
-    """Returns one SHA-256 over the names and contents of all files of a synthetic set but its
-    statement, the signature of that and the pages beside the images. Raises CertificateError at a
-    link, which has no content of its own.
+    """Returns one SHA-256 over the names and contents of all files of a synthetic set except its
+    statement, the statement's signature and the pages beside the images. Raises CertificateError
+    for a link, which has no content of its own.
 
     Args:
-        cards: whether files of the pages' names count, as they did before there were pages.
+        cards: whether to include files with the names of pages, as versions without pages did.
     """
     left_out = {CERTIFICATE, NOTICE, SIGNATURE} | (set() if cards else set(CARDS))
     total, count = hashlib.sha256(), 0
@@ -106,7 +106,7 @@ def tree_hash(folder: Path, *, cards: bool = False) -> dict[str, Any]:
         if path.is_symlink():
             raise CertificateError(f"{path} is a link: a statement covers files only")
         if path.is_file() and name not in left_out:
-            # As JSON: a name may hold what ends a line.
+            # As JSON, because a name may contain a line break.
             total.update((canonical([name, sha256_file(path)]) + "\n").encode())
             count += 1
     return {"sha256": total.hexdigest(), "count": count}

@@ -1,5 +1,5 @@
-"""What lies beside every model and every synthetic set: a certificate, or the notice of one that
-has no guarantee. Which of the two it is, is its type.
+"""The document beside every model and every synthetic set: a certificate, or a notice where there
+is no guarantee. Each is a type of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from dpgen.privacy.statements.statement import inherited
 
 @dataclass(frozen=True)
 class Certificate:
-    """A privacy statement, ``privacy.json``: what ran was charged and epsilon covers it.
+    """A privacy statement, ``privacy.json``: everything that ran was charged and its epsilon covers
+    it.
 
     Args:
         content: the statement, as `dpgen.privacy.statements.statement` builds it.
@@ -33,14 +34,14 @@ class Certificate:
 
     @property
     def sentences(self) -> list[str]:
-        """What is printed of it."""
+        """Returns the sentences that are printed."""
         return [self.content["statement"], self.content["declared"]]
 
     def to_bytes(self) -> bytes:
         return statement_bytes(self.content)
 
     def inherited(self, *, files: Mapping[str, Any], synthetic: Mapping[str, Any]) -> Certificate:
-        """The certificate of a synthetic set that was drawn from this model."""
+        """Makes the certificate of a synthetic set that was drawn from this model."""
         return Certificate(inherited(self.content, files=files, synthetic=synthetic))
 
 
@@ -62,15 +63,15 @@ class Notice:
 
     @property
     def sentences(self) -> list[str]:
-        """What is printed of it."""
+        """Returns the sentences that are printed."""
         return sentences(self.content)
 
     def to_bytes(self) -> bytes:
         return json.dumps(self.content, indent=1).encode()
 
     def inherited(self, *, files: Mapping[str, Any], synthetic: Mapping[str, Any]) -> Notice:
-        """The notice of a synthetic set that was drawn from this model; KeyError or TypeError when
-        this one lacks what is printed of it.
+        """Makes the notice of a synthetic set that was drawn from this model. Raises KeyError or
+        TypeError when this notice lacks a field that is printed.
         """
         told = Notice(inherited_notice(self.content, files=files, synthetic=synthetic))
         _ = told.sentences
@@ -78,7 +79,7 @@ class Notice:
 
 
 def read_document(folder: Path) -> Certificate | Notice:
-    """The certificate or the notice of a run or a synthetic set.
+    """Reads the certificate or the notice of a run or a synthetic set.
 
     Raises CertificateError when there is neither, when there are both, or when it was changed.
     """

@@ -1,8 +1,8 @@
 """Repeats statements of schema dpgen-privacy/2 word for word, so that they can still be checked.
 
-They hold the numbers of today, or slightly larger ones: the accountant of then had no closed form
-and gave up on some groups. Their theorem is a sentence of the method's, their
-implementation one text for all methods, and no ledger line says what files were released.
+They hold the numbers that are computed today, or slightly larger ones: the accountant of schema 2
+had no closed form and priced some groups at infinity. Their theorem is a sentence of the method's,
+their implementation one text for all methods, and no ledger line names the released files.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.statements.statement import Basis, accounting_of
 from dpgen.privacy.statements.tuning import INSTALLATION
 
-SETTLED = 1.002  # two prices of one event may differ by what the accountant leaves open
+SETTLED = 1.002  # ratio by which two prices of one event may differ: the accountants' tolerance
 THEOREMS = {
     "dp-sad/sealed": "A3 (post-processing of a DP teacher) on B1 (Poisson-subsampled Gaussian) "
     "with un-sampled Gaussian releases",
@@ -45,8 +45,8 @@ ORIGINS = {
 
 
 def is_price(stated: object, exact: float) -> bool:
-    """Returns whether ``stated`` is what either accountant makes of the price ``exact``: rounded
-    up, and larger by no more than the accountant of schema 2 left open above it.
+    """Returns whether either accountant may have stated ``stated`` for the price ``exact``: rounded
+    up, and larger by no more than the tolerance of the accountant of schema 2.
     """
     return type(stated) is float and round_up(exact) <= stated <= round_up(exact * SETTLED)
 
@@ -55,11 +55,11 @@ def derived(kind: str, basis: Basis, guarantee: Mapping[str, Any]) -> dict[str, 
     """Derives a statement as `dpgen.privacy.statements.statement.derived` does, without theorems.
 
     Args:
-        guarantee: what is stated; larger numbers in it are kept where the accountant of then had
-            them.
+        guarantee: the stated guarantee; its larger numbers are kept where the accountant of schema
+            2 may have computed them.
     """
     computed = accounting_of(basis.event, basis.delta, basis.relation)
-    computed["accounting"]["accountant"] = ACCOUNTANT  # of un-sampled runs, too
+    computed["accounting"]["accountant"] = ACCOUNTANT  # for un-sampled runs, too
     priced, stated = computed["guarantee"], guarantee["epsilon"]
     if is_price(stated, priced["epsilon"]):
         priced["epsilon"] = stated
@@ -100,8 +100,8 @@ def derived(kind: str, basis: Basis, guarantee: Mapping[str, Any]) -> dict[str, 
 
 
 def group_as_stated(again: dict[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
-    """A guarantee that says infinity where the stated one does: the weaker claim holds, and large
-    groups under little noise had no price.
+    """Sets a guarantee's group prices to infinity where the stated ones are: the weaker claim
+    holds, and large groups under little noise had no price.
     """
     group = {
         m: "infinity" if stated["group"].get(m) == "infinity" else epsilon
@@ -111,13 +111,13 @@ def group_as_stated(again: dict[str, Any], stated: Mapping[str, Any]) -> dict[st
 
 
 def mixture_mechanism(rule: str) -> dict[str, str]:
-    """Returns how a mixture by this rule names what proves it."""
+    """Returns the mechanism entry of a mixture by this rule, with the proof that it names."""
     return {"id": "mixture", "theorem": MIXED[rule]}
 
 
 def knows_theorem(mechanism: Mapping[str, Any]) -> bool:
-    """Returns whether a statement's theorem is the one of its method; any theorem, for unknown
-    methods.
+    """Returns whether a statement names its method's theorem. For unknown methods any theorem
+    counts.
     """
     known = THEOREMS.get(mechanism["id"])
     return known is None or mechanism["theorem"] == known

@@ -1,10 +1,10 @@
 """The statement of a set that was mixed from several: what was spent on all of them together.
 
-Sets drawn from one run cost what the run cost, once. Runs on one data set compose. Runs on
-different data sets compose, too, as nothing shows that they share no record; where it is
-declared that they share none, one record is in one of them only, and the mixture costs what the
-costliest data set does (parallel composition: theorem F7). That holds when a record
-is added or removed. One that is replaced may move from one data set to another.
+Sets drawn from one run cost as much as the run, once. Runs on one data set compose. Runs on
+different data sets compose, too, because nothing shows that they share no record. If the user
+declares that they share none, each record is in only one of them, and the mixture costs as much as
+the costliest data set (parallel composition: theorem F7). That holds when a record is added or
+removed; a record that is replaced may move from one data set to another.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ class Account:
     """The price of a mixture: what its sets spent together.
 
     Args:
-        events: of data sets that share no record, each by the names of the ledgers that it is
-            charged to.
-        delta: the smallest of the sets.
+        events: the events of data sets that share no record, by the names of the ledgers that each
+            is charged to.
+        delta: the smallest delta of the sets.
+        relation: the neighbouring relation of all of them.
         enforced: whether the records of each person were counted in all of the data sets.
     """
 
@@ -58,10 +59,10 @@ class Account:
 
 
 def account_of(parts: Sequence[Statement], *, disjoint: bool) -> Account:
-    """The account of these sets' statements. Raises ValueError where they have none together.
+    """Adds up the account of these sets' statements. Raises ValueError if they cannot be mixed.
 
     Args:
-        parts: each of a set that was drawn from one run.
+        parts: statements, each of a set that was drawn from one run.
         disjoint: whether it is declared that no record, or person, is in two of the data sets.
     """
     relations = {stated_relation(part["guarantee"]) for part in parts}
@@ -71,9 +72,9 @@ def account_of(parts: Sequence[Statement], *, disjoint: bool) -> Account:
     (relation,) = relations
     if disjoint and relation.adjacency != "add_remove":
         raise ValueError(
-            "disjoint data sets are worth something under add_remove only: a record that is "
-            f"replaced may move from one to the other, and these sets are for {relation.phrase}. "
-            "Leave --disjoint away: their prices add up"
+            "--disjoint is possible under add_remove only: a record that is replaced may move from "
+            f"one data set to another, and these sets are for {relation.phrase}. Drop --disjoint: "
+            "the prices then add up"
         )
     runs: dict[str, tuple[str, DpEvent]] = {}
     for part in parts:
@@ -103,7 +104,7 @@ def mixed(
     files: Mapping[str, Any],
     synthetic: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The statement of a mixture; it holds those of its sets, whole.
+    """Makes the statement of a mixture, which contains the full statements of its sets.
 
     Args:
         parts, disjoint: as for `account_of`.
@@ -139,13 +140,13 @@ def mixed(
 
 
 def applying_to(parts: Sequence[Statement], rule: str) -> list[Theorem]:
-    """The theorems that a mixture rests on: those of its sets, and the one of its rule."""
+    """Returns the theorems that a mixture rests on: those of its sets, and that of its rule."""
     names = [theorem.name for part in parts for theorem in applying(part["mechanism"]["stages"])]
     return [theorems()[name] for name in dict.fromkeys((*names, THEOREMS[rule]))]
 
 
 def _computed(account: Account) -> dict[str, Any]:
-    """Returns sentence, guarantee and accounting: those of the costliest data set."""
+    """Returns sentence, guarantee and accounting of the costliest data set."""
     delta, relation = account.delta, account.relation
     priced = {k: accounting_of(e, delta, relation) for k, e in account.events.items()}
     each = [one["guarantee"] for one in priced.values()]
@@ -185,7 +186,7 @@ def _computed(account: Account) -> dict[str, Any]:
 
 
 def _worst(values: Any) -> Any:  # noqa: ANN401
-    """The largest of numbers as a statement writes them; None, not known, is worse than any."""
+    """Returns the largest of the numbers, as a statement writes them; None if one is not known."""
     found = list(values)
     if None in found:
         return None

@@ -1,8 +1,9 @@
-"""What a mode whose privacy claim is not verified says instead of a certificate: ``notice.json``.
+"""The document of a mode whose privacy claim is not verified, in place of a certificate:
+``notice.json``.
 
 A notice states two epsilons, the one that the paper's accounting claims and the worst case of what
-ran, and why they differ. No field of it is one of a certificate's, `verify` fails on it by design,
-and nothing can turn it into one.
+ran, and why they differ. It shares no field with a certificate, `verify` fails on it by design, and
+nothing can turn it into one.
 """
 
 from __future__ import annotations
@@ -32,33 +33,34 @@ VERIFIED = "claim_not_verified"
 
 
 class UnverifiedClaim(ValueError):
-    """A mode without a verified privacy claim was asked for and not allowed."""
+    """A mode without a verified privacy claim was requested and not allowed."""
 
 
 def not_allowed(mechanism: str) -> UnverifiedClaim:
-    """Makes the error that is raised for a mode without a guarantee that nobody allowed."""
+    """Makes the error for a mode without a guarantee that was not explicitly allowed."""
     return UnverifiedClaim(
         f"{mechanism} has no privacy guarantee, its published claim is not verified: "
-        "--allow-unverified (allow_unverified=True) runs it all the same, for study, and writes a "
+        "--allow-unverified (allow_unverified=True) runs it anyway, for study, and writes a "
         "notice instead of a certificate"
     )
 
 
 def unpriced(mechanism: str) -> UnverifiedClaim:
-    """Makes the error that is raised instead of a plan for a mode without a guarantee: an empty
-    plan would be a price of zero.
+    """Makes the error that a mode without a guarantee raises in place of a plan: an empty plan
+    would have a price of zero.
     """
     return UnverifiedClaim(f"{mechanism} has no plan: nothing that it does is priced")
 
 
 @dataclass(frozen=True)
 class WorstCase:
-    """The true price of a mechanism: what its own queries give away about one record.
+    """The true price of a mechanism: what its own queries reveal about one record.
 
     Args:
         mu: sensitivity over noise of the Gaussian that dominates it; infinite without noise.
-        epsilon: at ``delta``, between any two data sets; infinite where nothing bounds it.
-        accountant: what computed epsilon.
+        epsilon: epsilon at ``delta`` between any two data sets; infinite where nothing bounds it.
+        delta: the delta of epsilon.
+        accountant: the method that computed epsilon, in words.
     """
 
     mu: float
@@ -71,15 +73,15 @@ class WorstCase:
 
 
 def unbounded(delta: float) -> WorstCase:
-    """Returns the worst case without an epsilon: what is released moves with the records and has no
-    noise on it.
+    """Returns the worst case with an infinite epsilon: the released values depend on the records
+    and have no noise.
     """
     return WorstCase(math.inf, math.inf, delta, "none is needed")
 
 
 def gaussian_worst_case(mu: float, delta: float) -> WorstCase:
-    """Computes the worst case of a Gaussian mechanism whose answer moves by ``mu`` times its noise
-    between any two data sets, so that the neighbouring relation makes no difference.
+    """Computes the worst case of a Gaussian mechanism whose answer moves by at most ``mu`` times
+    its noise between any two data sets, so that the neighbouring relation makes no difference.
 
     It has the exact Gaussian curve (theorem F2; Balle and Wang 2018, Theorem 8), rounded up.
     """
@@ -91,15 +93,15 @@ def gaussian_worst_case(mu: float, delta: float) -> WorstCase:
 
 @dataclass(frozen=True)
 class Claim:
-    """The claim of a paper for a mode, and what is true of it.
+    """The claim of a paper for a mode, and its true price.
 
     Args:
         mechanism: id of method and mode.
-        claimed_epsilon: by the accounting of the paper, at the delta of ``worst_case``.
+        claimed_epsilon: epsilon by the accounting of the paper, at the delta of ``worst_case``.
         claimed_by: that accounting, in words.
         worst_case: the true price.
         reason: why the published argument fails, in two sentences.
-        reference: where that is proved.
+        reference: where this is proved.
         settings: every number that shapes what runs.
     """
 
@@ -136,7 +138,7 @@ class Claim:
 
 
 def sentences(noticed: Mapping[str, Any]) -> list[str]:
-    """Puts a notice, or a claim's `to_dict`, into sentences; no number without the word that
+    """Puts a notice, or a claim's `to_dict`, into sentences, each number with the word that
     qualifies it.
     """
     worst, claimed = noticed["worst_case"], noticed["claimed"]
@@ -162,7 +164,7 @@ def notice_of(
     Args:
         files: SHA-256 of every file that it covers.
         facts: public facts of the records.
-        data_set: what the data set's ledger says.
+        data_set: the account of the data set's ledger.
     """
     notice = {
         "schema": SCHEMA,
@@ -172,7 +174,7 @@ def notice_of(
         "artifact": {"kind": "model", "files": dict(files), "created": now(), "parents": []},
         **claim.to_dict(),
         "facts": dict(facts),
-        # Without its limit: there is none on what an unverified run gives away.
+        # Without the limit: an unverified run has no limit on what it reveals.
         "data_set": {k: finite_or_word(v) for k, v in data_set.items() if k != "limit"},
     }
     return {**notice, "sha256": digest(notice)}
@@ -181,7 +183,7 @@ def notice_of(
 def inherited_notice(
     parent: Mapping[str, Any], *, files: Mapping[str, Any], synthetic: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Makes the notice of a synthetic set: its model's, word for word."""
+    """Makes the notice of a synthetic set: its model's notice, word for word."""
     notice = {
         **{key: value for key, value in parent.items() if key not in ("artifact", "sha256")},
         "artifact": {

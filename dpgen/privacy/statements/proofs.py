@@ -1,6 +1,6 @@
 """The theorems that statements and docstrings name, with their proofs: the files in ``theorems/``.
 
-A text begins with ``# NAME. Title`` and says on its third line which others it uses.
+A text begins with ``# NAME. Title`` and names on its third line the theorems that it uses.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Theorem:
 
     @property
     def cited(self) -> dict[str, str]:
-        """The theorem as a statement cites it."""
+        """Returns the theorem as a statement cites it."""
         return {"name": self.name, "title": self.title}
 
 
 @cache
 def theorems() -> Mapping[str, Theorem]:
-    """Every theorem by its name."""
+    """Returns every theorem by its name."""
     return {path.stem: _read(path) for path in sorted(FOLDER.glob("*.md"))}
 
 
@@ -54,7 +54,7 @@ def _read(path: Path) -> Theorem:
 
 
 def applying(stages: Mapping[str, Settings]) -> list[Theorem]:
-    """The theorems that the guarantee of a run rests on, from the mechanisms that ran.
+    """Returns the theorems that the guarantee of a run rests on, from the mechanisms that ran.
 
     Args:
         stages: settings of each stage's mechanism, by label, as a statement holds them.
@@ -67,7 +67,7 @@ def applying(stages: Mapping[str, Settings]) -> list[Theorem]:
 
 
 def with_lemmas(names: Iterable[str]) -> list[Theorem]:
-    """Returns these theorems, then everything that their proofs use, each once."""
+    """Returns these theorems, then all theorems that their proofs use, each once."""
     found: dict[str, Theorem] = {}
     waiting = list(names)
     while waiting:

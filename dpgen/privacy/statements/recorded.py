@@ -1,7 +1,7 @@
-"""A mechanism as a statement records it, back from its settings: what it released, and its event.
+"""Rebuilds the event of a mechanism from the settings that a statement records.
 
-A statement holds the settings of every stage. Events are rebuilt from them here, and not from the
-events that the same statement lists, so that the two can be compared.
+A statement holds the settings of every stage. Events are rebuilt from them, and not from the events
+that the same statement lists, so that the two can be compared.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SGD, SUM = "NoisySGD", "NoisySum"
 
 
 def leaf_of(settings: Settings) -> GaussianLeaf:
-    """The event of a recorded mechanism. Raises ValueError for one that no proof covers.
+    """Returns the event of a recorded mechanism. Raises ValueError for one that no proof covers.
 
     Args:
         settings: as `NoisySGD.settings` and `NoisySum.settings` write them.
@@ -37,10 +37,12 @@ def leaf_of(settings: Settings) -> GaussianLeaf:
 
 
 def is_sampled(settings: Settings) -> bool:
-    """Returns whether a release sees a Poisson sample of the records instead of all of them."""
+    """Returns whether a release reads a Poisson sample of the records instead of all of them."""
     return leaf_of(settings).rate < 1
 
 
 def n_records_of(settings: Settings) -> int | None:
-    """The declared number of records that the mechanism divides by; None where it uses none."""
+    """Returns the declared number of records that the mechanism divides by; None where it uses
+    none.
+    """
     return settings["n_records"] if settings["mechanism"] == SGD else None

@@ -1,8 +1,8 @@
 """The privacy statement beside every model and every synthetic set, built from ledger lines.
 
-`statement_of` takes from the ledger what was charged and what was released; `derived` makes of that
-everything else that the statement says, by the accountant of record at one delta, and checks make
-it again. A synthetic set inherits its model's.
+`statement_of` takes from the ledger what was charged and what was released. `derived` computes from
+it everything else in the statement, by the accountant of record at one delta, and checks compute it
+again. A synthetic set inherits the statement of its model.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ CAVEATS = (
     "it, are not covered",
 )
 SECOND = "opacus Renyi"
-ENFORCED = "enforced"  # unit_bound of facts and of a guarantee; a declared bound is not mentioned
+ENFORCED = "enforced"  # unit_bound of facts and of a guarantee; absent where the bound is declared
 
 
 def sentence(
     kind: str, epsilon: float, delta: float, relation: Relation, *, enforced: bool = False
 ) -> str:
-    """The guarantee in one sentence; never an epsilon without delta, relation and unit. A second
-    one says that the records of each person were counted.
+    """Puts the guarantee into one sentence, always with epsilon, delta, relation and unit. A second
+    sentence says that the records of each person were counted, if they were.
     """
     # `:g` rounds to nearest, and a smaller delta would be a stronger claim.
     stated = round_up(delta, 6)
@@ -58,17 +58,19 @@ def sentence(
 
 
 def is_enforced(facts: Mapping[str, Any]) -> bool:
-    """Returns whether facts, or a guarantee, say that the records of each unit were counted.
-    Without a word on it, as in statements from before any were, the bound is declared.
+    """Returns whether facts, or a guarantee, say that the records of each unit were counted. If
+    they do not mention it, as in statements of older versions, the bound is declared.
     """
     bound = facts.get("unit_bound", ENFORCED)
     if bound != ENFORCED:
-        raise ValueError(f"unit_bound must be {ENFORCED!r} or not be there, got {bound!r:.40}")
+        raise ValueError(f"unit_bound must be {ENFORCED!r} or absent, got {bound!r:.40}")
     return "unit_bound" in facts
 
 
 def declaration(facts: Mapping[str, Any]) -> str:
-    """Says what was known beforehand and is covered by no epsilon, and who says so."""
+    """Puts into words which facts were known beforehand, so that no epsilon covers them, and who
+    declared them.
+    """
     origin = {
         "declared": "declared public, as read from the data's own headers, by whoever ran the "
         "training",
@@ -90,7 +92,7 @@ def declaration(facts: Mapping[str, Any]) -> str:
 def accounting_of(
     event: DpEvent, delta: float, relation: Relation
 ) -> dict[str, Any]:
-    """Makes the part that `verify` can compute again: the guarantee and how it was counted."""
+    """Computes the part that `verify` computes again: the guarantee and its accounting."""
     epsilon = round_up(epsilon_of(event, delta, relation))
     other = second_opinion(event, delta, relation)
     mu, floor = mu_of(event, relation)
@@ -127,7 +129,7 @@ def accounting_of(
 def implementation_of(
     stages: Mapping[str, Settings], relation: Relation, *, enforced: bool
 ) -> dict[str, Any]:
-    """Says how the mechanisms that ran are computed, and what their proofs leave out."""
+    """Describes how the mechanisms that ran are computed, and what their proofs do not cover."""
     caveats = list(CAVEATS)
     if enforced:
         caveats.append("whose each record is, is as the unit ids say: two ids count as two people")
@@ -143,7 +145,7 @@ def implementation_of(
 
 
 def _how(settings: Settings) -> dict[str, str]:
-    """Says which records a stage sees, and what bounds each of them."""
+    """Describes which records a stage reads, and how each record's contribution is bounded."""
     sampling = "Poisson, secret coins" if is_sampled(settings) else "none: every record"
     clipped = (
         "gradient of one record alone, clipped over all parameters together"
@@ -158,12 +160,12 @@ class Basis:
     """The facts that a statement is derived from.
 
     Args:
-        stages: settings of each stage's mechanism, by label: what ran.
+        stages: settings of each stage's mechanism that ran, by label.
         event: all that was charged, composed.
-        delta: at which epsilon is stated.
+        delta: the delta at which epsilon is stated.
         relation: what neighbouring data sets differ by.
         facts: public facts of the records.
-        data_set: what the data set's whole ledger says.
+        data_set: the account of the data set's whole ledger.
     """
 
     stages: Mapping[str, Settings]
@@ -175,7 +177,7 @@ class Basis:
 
 
 def derived(kind: str, basis: Basis) -> dict[str, Any]:
-    """Derives everything that a statement of one run, or of a set drawn from it, says because of
+    """Derives everything in the statement of a run, or of a set drawn from it, that follows from
     its basis.
 
     Args:
@@ -206,15 +208,15 @@ def statement_of(
     files: Mapping[str, str],
     data_set: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The privacy statement of a model, from the ledger lines of the run that made it.
+    """Makes the privacy statement of a model, from the ledger lines of the run that made it.
 
     Args:
         kind: "model".
         lines: the run's own ledger lines, its open line first.
-        delta: at which epsilon is stated.
-        mechanism: id, settings of each stage: what ran.
+        delta: the delta at which epsilon is stated.
+        mechanism: id and settings of each stage that ran.
         files: SHA-256 of every file that the statement covers.
-        data_set: what the data set's whole ledger says.
+        data_set: the account of the data set's whole ledger.
     """
     facts, stages = lines[0]["facts"], mechanism["stages"]
     basis = Basis(stages, charged_event(lines), delta, relation_of(lines), facts, data_set)
@@ -243,7 +245,7 @@ def statement_of(
 def _unpriced(
     facts: Mapping[str, Any], data_set: Mapping[str, Any]
 ) -> list[dict[str, str | None]]:
-    """Lists what the statement tells of the records that no event pays for."""
+    """Lists what the statement reveals of the records that no event pays for."""
     known = "shape, class names, number of records"
     told: list[dict[str, str | None]] = [{"what": known, "how": facts["origin"], "event": None}]
     if "record_total_epsilon" in data_set:
@@ -255,7 +257,7 @@ def _unpriced(
 def inherited(
     parent: Mapping[str, Any], *, files: Mapping[str, Any], synthetic: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The statement of a synthetic set: its model's numbers, whatever the number of samples
+    """Makes the statement of a synthetic set: its model's numbers, whatever the number of samples
     (post-processing).
     """
     guarantee = parent["guarantee"]
@@ -281,7 +283,7 @@ def inherited(
 
 
 def stated_relation(guarantee: Mapping[str, Any]) -> Relation:
-    """Reads from a statement what neighbouring data sets differ by. Raises ValueError if it says
-    nothing.
+    """Reads the neighbouring relation from a statement's guarantee. Raises ValueError if it states
+    none.
     """
     return Relation(guarantee["adjacency"], guarantee["max_records_per_unit"])

@@ -1,4 +1,4 @@
-"""What a statement says of how settings were chosen, and of data sets that share its records."""
+"""The part of a statement on how settings were chosen, and on data sets that share its records."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from dpgen.privacy.accounting.accountant import round_up
 
-INSTALLATION = "installation"  # where the ledger of private data lies
+INSTALLATION = "installation"  # the place of the ledger of private data
 
 
 def tuning_of(data_set: Mapping[str, Any]) -> dict[str, Any]:
-    """What the choice of settings may have cost beside this run.
+    """States what the choice of settings may have cost beside this run.
 
     Args:
-        data_set: what the data set's whole ledger says.
+        data_set: the account of the data set's whole ledger.
     """
     n, total = data_set["runs"], data_set["total_epsilon"]
     counted = (
@@ -22,7 +22,7 @@ def tuning_of(data_set: Mapping[str, Any]) -> dict[str, Any]:
         if data_set["ledger"] == INSTALLATION
         else "Runs on this data set are not counted together: it was taken for public"
     )
-    # Statements from before records were marked say nothing of other data sets.
+    # Statements of versions that did not mark records say nothing about other data sets.
     shared = f"{shared_sentence(data_set)} " if "record_total_epsilon" in data_set else ""
     return {
         "runs_charged": n,
@@ -34,7 +34,9 @@ def tuning_of(data_set: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shared_sentence(data_set: Mapping[str, Any]) -> str:
-    """What a record can have spent in all data sets that it is in, and what was not seen."""
+    """States the most that a record can have spent in all data sets that hold it, and which records
+    are not recognised.
+    """
     most = data_set["record_total_epsilon"]
     spent = (
         f"no record of it has spent more than epsilon = {most:g}"

@@ -1,1 +1,1 @@
-"""Checks again what is said."""
+"""Checks privacy statements: recomputes what they say, and compares."""

@@ -1,4 +1,4 @@
-"""One thing that was looked at and what was seen, and when two accounts of it agree."""
+"""The result of one check of a statement, and the comparison of two values of one quantity."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# Far out on a curve a delta has few digits that two machines agree on.
+# Far out on a curve two machines agree on few digits of a delta.
 LOOSE, LAST_DIGIT = ("profile", "mu_gdp", "cross_check"), 0.01
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at, or could not be.
+    """The result of one check.
 
     Args:
-        name: what it was.
-        held: whether it holds; ``None`` when it was not looked at, and ``seen`` says why.
-        seen: what was seen.
+        name: what was checked.
+        held: whether it holds; None if it could not be checked, and ``seen`` says why.
+        seen: what was found.
     """
 
     name: str
@@ -27,17 +27,18 @@ class Check:
 
     @property
     def failed(self) -> bool:
-        """Whether it was looked at and does not hold."""
+        """Returns whether the check was made and does not hold."""
         return self.held is False
 
     @property
     def state(self) -> Literal["ok", "FAILED", "skip"]:
-        """The outcome in a word."""
+        """Returns the outcome in a word."""
         return "skip" if self.held is None else "ok" if self.held else "FAILED"
 
 
 def agree(one: Any, other: Any, *, loose: bool = False) -> bool:  # noqa: ANN401
-    """Returns whether two values are equal; loose numbers may differ in their last digit."""
+    """Returns whether two values are equal; with ``loose`` numbers may differ in their last digit.
+    """
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(
             agree(one[k], other[k], loose=loose or k in LOOSE) for k in one
@@ -51,8 +52,8 @@ def agree(one: Any, other: Any, *, loose: bool = False) -> bool:  # noqa: ANN401
 
 
 def unversioned(value: Any) -> Any:  # noqa: ANN401
-    """Replaces the versions of what computed a value by their type: that there is one is compared,
-    not which.
+    """Replaces the versions of the software that computed a value by their type: a comparison then
+    requires a version, but not a certain one.
     """
     if not isinstance(value, Mapping):
         return value

@@ -1,4 +1,4 @@
-"""The configuration and the facts beside a statement, against the statement."""
+"""Compares the configuration and the facts beside a statement with the statement."""
 
 from __future__ import annotations
 

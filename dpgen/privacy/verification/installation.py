@@ -1,7 +1,7 @@
-"""The ledger that an installation keeps of a data set, against a statement and its run's copy.
+"""Compares an installation's ledger of a data set with a statement and with the run's copy of it.
 
-Where it is at hand, nothing of the copy is believed: its lines must be all lines of the run, and
-what the data set had spent is counted again.
+If the ledger is available, the copy is not trusted: its lines must be all lines of the run, and the
+spending of the data set is counted again.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ from dpgen.privacy.verification.promise import PUBLIC, basis_of
 from dpgen.storage.files import open_file, parse_json
 
 Lines = Sequence[dict[str, Any]]
-LATER = ("limit", "executed")  # what may be noted of a run after its statement was written
+LATER = ("limit", "executed")  # lines that may be noted after a run's statement was written
 
 
 def installation_check(
     statement: Mapping[str, Any], run: Path | None, ledgers: Iterable[Path]
 ) -> Check:
-    """Checks that the data set's ledger, where it is here, knows the run, and nothing else of it.
+    """Checks that the data set's ledger, if it is here, has the lines of the run and no others of
+    it.
 
     Args:
         statement: of a run, or of a set drawn from one.
-        run: folder of that run, if it is here.
+        run: folder of that run; None if it is not here.
         ledgers: ledger files of this installation.
     """
     name = statement["data_set"]["name"]
@@ -79,7 +80,7 @@ def _contradiction(
 
 
 def _charged_so(statement: Mapping[str, Any], lines: Lines) -> list[Lines]:
-    """The lines of every run that was charged and made the releases that the statement has."""
+    """Returns the lines of every run whose charges and releases are those of the statement."""
     m = relation_of(lines).max_records_per_unit
     stages = statement["mechanism"]["stages"]
     plans = {label: plan_hash(label, leaf_of(x).event, x, m) for label, x in stages.items()}
@@ -94,8 +95,8 @@ def _charged_so(statement: Mapping[str, Any], lines: Lines) -> list[Lines]:
 
 
 def _all_of(copy: Lines, mine: Lines, *, old: bool) -> bool:
-    """Returns whether the copy holds all lines of the run, in order, but for some that came after
-    it.
+    """Returns whether the copy holds all lines of the run, in order, except lines that were noted
+    after it.
     """
     if old:  # such a copy holds no limits
         mine = [line for line in mine if line["kind"] != "limit"]
@@ -104,7 +105,7 @@ def _all_of(copy: Lines, mine: Lines, *, old: bool) -> bool:
 
 
 def _counted(mine: Lines, lines: Lines, account: Mapping[str, Any]) -> bool:
-    """Returns whether the first runs of the ledger, this one among them, spent what the statement
+    """Returns whether the first runs of the ledger, including this one, spent what the statement
     says.
     """
     runs = list(dict.fromkeys(line["run"] for line in lines if line["kind"] == "charge"))
@@ -117,7 +118,7 @@ def _counted(mine: Lines, lines: Lines, account: Mapping[str, Any]) -> bool:
 
 
 def _opened_as(path: Path) -> str | None:
-    """Reads the name in the open line of a ledger; None if the file is no ledger."""
+    """Reads the name in the open line of a ledger; None if the file is not a ledger."""
     try:
         with open_file(path) as file:
             line = file.readline(LEDGER_BYTES).decode()

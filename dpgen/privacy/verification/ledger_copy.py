@@ -1,8 +1,8 @@
-"""The copy of a run's ledger lines, against itself and against what the statement says of it.
+"""Checks the copy of a run's ledger lines, by itself and against the statement.
 
-The ledger of a data set is one chain of all its runs, so the copy of one run need not be: what can
-be told without the ledger is that no line stands twice, that none comes before one it was chained
-to, and, where the ledger is of this run alone, that none is missing.
+The ledger of a data set is one chain of the lines of all its runs, so the copy of one run has gaps.
+Without the ledger it can still be checked that no line is there twice, that no line comes before
+the one that it was chained to, and, where the ledger is of this run alone, that none is missing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Lines = Sequence[Mapping[str, Any]]
 
 
 def read_copy(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run folder's copy, each with its own hash and the fields of its kind."""
+    """Reads the lines of a run folder's copy, and checks each line's own hash and fields."""
     path = folder / COPY
     lines = parse_lines(read_text(path, LEDGER_BYTES), str(path))
     check_fields(lines, str(path))
@@ -42,7 +42,7 @@ def read_copy(folder: Path) -> list[dict[str, Any]]:
 
 
 def copy_checks(lines: Lines, statement: Mapping[str, Any]) -> Iterator[Check]:
-    """Checks what the copy says of the run against what the statement says of it."""
+    """Compares what the copy says of the run with what the statement says."""
     old = statement["schema"] == EARLIER
     kinds = [line["kind"] for line in lines]
     runs = {line["run"] for line in lines if "run" in line}
@@ -64,7 +64,7 @@ def copy_checks(lines: Lines, statement: Mapping[str, Any]) -> Iterator[Check]:
 
 
 def _description_check(lines: Lines, statement: Mapping[str, Any]) -> Check:
-    """The data set as the open line has it, and the events that were charged."""
+    """Checks the data set of the open line, and the charged events, against the statement."""
     opened = lines[0]
     same = event_to_json(charged_event(lines)) == statement["accounting"]["events"]
     same = same and relation_of(lines) == stated_relation(statement["guarantee"])
@@ -76,7 +76,7 @@ def _description_check(lines: Lines, statement: Mapping[str, Any]) -> Check:
 
 
 def _limit_check(lines: Lines, stated: Mapping[str, Any], *, old: bool) -> Check:
-    """Limits rise and keep their delta; the last of them is the one that the statement has."""
+    """Checks that limits rise and keep their delta, and that the last is that of the statement."""
     limits = [line["limit"] for line in lines if line["kind"] in ("open", "limit")]
     rising = all(
         one["epsilon"] <= two["epsilon"] and one["delta"] == two["delta"]
@@ -91,7 +91,7 @@ def _limit_check(lines: Lines, stated: Mapping[str, Any], *, old: bool) -> Check
 
 
 def _order_check(lines: Lines, *, whole: bool) -> Check:
-    """Lines of one chain, in its order."""
+    """Checks that the lines are of one chain and in its order; with ``whole``, without a gap."""
     place = {line["hash"]: number for number, line in enumerate(lines)}
     previous = [line["prev"] for line in lines]
     same = len(place) == len(set(previous)) == len(lines) and previous[0] == GENESIS
@@ -105,7 +105,8 @@ def _order_check(lines: Lines, *, whole: bool) -> Check:
 
 
 def _plan_check(lines: Lines, stages: Mapping[str, Any]) -> Check:
-    """Every stage is charged once, for what its settings give; every other line is of that charge.
+    """Checks that every stage is charged once, at the price of its settings, and that every other
+    line belongs to that charge.
     """
     m = relation_of(lines).max_records_per_unit
     charges = {line["label"]: line for line in lines if line["kind"] == "charge"}

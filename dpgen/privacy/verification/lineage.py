@@ -1,6 +1,6 @@
-"""The marks that a run leaves in the ledger, which show that it went down one line of descent.
+"""Checks the marks of a run in the ledger, which show that it has one line of descent.
 
-Every begin of a run leaves a ``lineage`` line that names the one before. Every stage leaves one
+Every begin of a run writes a ``lineage`` line that names the one before. Every stage writes one
 ``asked`` line before its first answer and one ``finished`` line after its last. Runs of earlier
 versions have none of the three.
 """
@@ -19,8 +19,8 @@ def lineage_check(lines: Sequence[Mapping[str, Any]], *, old: bool) -> Check:
     """Checks that the marks of a finished run are complete and in order.
 
     Args:
-        lines: of the run, in the order of the ledger.
-        old: whether the run may be from before there were marks.
+        lines: lines of the run, in the order of the ledger.
+        old: whether the run may be of a version without marks.
     """
     marks = [line for line in lines if line["kind"] == "lineage"]
     if old and not any(line["kind"] in KINDS for line in lines):
@@ -35,7 +35,7 @@ def lineage_check(lines: Sequence[Mapping[str, Any]], *, old: bool) -> Check:
         asked, finished = (places[kind].get(label, []) for kind in ("asked", "finished"))
         executed = places["executed"].get(label, [len(lines)])
         order = [*charged[:1], first, *asked, *finished]
-        # An overtaken process may note what it did answer late, but nothing is answered unasked.
+        # An overtaken process may note its answers late, but nothing is answered before it asked.
         if len(asked) != 1 or len(finished) != 1 or order != sorted(order):
             wrong.append(f"{label}: not asked once and then finished once")
         elif not asked[0] < executed[0] < finished[0]:

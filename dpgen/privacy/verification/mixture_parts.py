@@ -1,4 +1,4 @@
-"""The statement of a mixture: the statements that it holds, and what follows from them together."""
+"""Checks the statement of a mixture: the statements that it contains, and their joint account."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dpgen.storage.canonical import digest
 
 
 def mixture_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
-    """Checks every set's statement by itself, then the account of all of them."""
+    """Checks every set's statement by itself, then the account of all of them together."""
     stated, parts = statement["mixture"], statement["mixture"]["parts"]
     for number, part in enumerate(parts, start=1):
         failed = [c.name for c in promise_checks(part) if c.failed]

@@ -1,5 +1,4 @@
-"""Follows a statement to what it comes from: the model of a synthetic set, the ledger of a model's
-data set.
+"""Traces a statement to its origin: the model of a synthetic set, the ledger of a model's data set.
 
 A set's statement names the digest of its model's, and says the same about privacy. The ledger that
 an installation keeps of the data set holds the lines of the copy in the run folder, and no others
@@ -20,13 +19,13 @@ from dpgen.privacy.verification.verify import reading, verify
 from dpgen.storage.canonical import digest
 
 OWN = ("artifact", "statement", "sha256", "synthetic_dataset")  # what a set does not inherit
-NEIGHBOURS = 200  # folders beside a set that are looked into for its model
+NEIGHBOURS = 200  # the most folders beside a set that are searched for its model
 
 
 def trace(
     folder: Path, *, models: Sequence[Path] = (), ledgers: Iterable[Path] = ()
 ) -> list[Check]:
-    """Checks of where the statement in ``folder`` comes from, as far as that is there.
+    """Checks the origin of the statement in ``folder``, as far as it is available here.
 
     Args:
         folder: a run or a synthetic set.
@@ -69,7 +68,7 @@ def _set_checks(
 
 
 def _beside(folder: Path, wanted: Iterable[str]) -> Iterator[tuple[str, Path]]:
-    """Folders in the same place whose statement is one of ``wanted``."""
+    """Yields the folders beside ``folder`` whose statement's digest is one of ``wanted``."""
     places = folder.absolute().parent.glob(f"*/{CERTIFICATE}")
     for place in islice(places, NEIGHBOURS):
         try:
@@ -81,7 +80,7 @@ def _beside(folder: Path, wanted: Iterable[str]) -> Iterator[tuple[str, Path]]:
 
 
 def _model_check(part: Mapping[str, Any], path: Path) -> Check:
-    """Checks that the run itself holds, and that the set says of privacy what the run says."""
+    """Checks that the run's own statement holds, and that the set's says the same of privacy."""
     model = read_statement(path)
     try:
         failed = [check.name for check in verify(path) if check.failed]
@@ -90,7 +89,7 @@ def _model_check(part: Mapping[str, Any], path: Path) -> Check:
     keys = (model.keys() | part.keys()) - set(OWN)
     other = sorted(key for key in keys if model.get(key) != part.get(key))
     if model["artifact"]["kind"] != "model":
-        failed.insert(0, "it is no run")
+        failed.insert(0, "it is not a run")
     if failed or other:
         wrong = [*failed, *(f"{key} differs" for key in other)]
         return Check("model", False, f"{path}: {', '.join(wrong)}")

@@ -1,4 +1,4 @@
-"""The statement of one run, or of a set drawn from it, by itself: derived again and compared.
+"""Checks the statement of one run, or of a set drawn from it: derives it again and compares.
 
 Events are rebuilt from the settings of the stages, priced again by both accountants, and every
 sentence and number that follows from them is made again.
@@ -32,7 +32,7 @@ PUBLIC = (
     "run folder (public data)",
     "run folder (declared public data by whoever ran the training)",
 )
-SHARED = "record_total_epsilon"  # said of private data whose records are marked
+SHARED = "record_total_epsilon"  # stated for private data whose records are marked
 KEYS = {
     "schema", "artifact", "statement", "verified", "mechanism", "guarantee", "accounting",
     "releases", "facts", "declared", "implementation", "data_access", "data_set", "tuning",
@@ -46,10 +46,9 @@ PARTS = {
 
 
 def basis_of(statement: Mapping[str, Any]) -> Basis:
-    """Reads from the statement what it is derived from; events come from the settings of its
-    stages.
+    """Reads the basis of a statement; events come from the settings of its stages.
 
-    Raises ValueError or CertificateError for what no run has.
+    Raises ValueError or CertificateError for content that no run's statement has.
     """
     stages, facts = statement["mechanism"]["stages"], statement["facts"]
     if not isinstance(stages, dict) or not 1 <= len(stages) <= MOST_STAGES:
@@ -66,7 +65,7 @@ def basis_of(statement: Mapping[str, Any]) -> Basis:
 
 
 def promise_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
-    """Checks what a statement says about privacy against what it says that it is derived from."""
+    """Checks what a statement says about privacy against its own basis."""
     basis, guarantee, facts = basis_of(statement), statement["guarantee"], statement["facts"]
     Budget(guarantee["epsilon"], basis.delta).check_records(facts["n_records"])
     yield _form_check(statement)
@@ -98,7 +97,7 @@ def promise_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
 
 
 def _form_check(statement: Mapping[str, Any]) -> Check:
-    """Checks that the statement has its fields and no other: what is not checked is not said."""
+    """Checks that the statement has its fields and no others, so that all of it is checked."""
     wanted = set(KEYS)
     if statement["artifact"]["kind"] == "synthetic_dataset":
         wanted.add("synthetic_dataset")
@@ -144,8 +143,8 @@ def _epsilon_checks(
     if other is None:
         yield Check("second accountant", None, "Opacus has no theorem for this relation")
         return
-    # Neither a Renyi bound nor the classical one for groups is ever tighter than the loss
-    # distribution; a smaller one means that one of the two is wrong.
+    # Neither a Renyi bound nor the classical bound for groups is ever tighter than the loss
+    # distribution; a smaller value means that one of the two is wrong.
     yield Check(
         "second accountant",
         other >= exact * (1 - 1e-3),
@@ -167,14 +166,14 @@ def _theorem_check(mechanism: Mapping[str, Any], theorems: list[dict[str, str]] 
 
 
 def _account_checks(statement: Mapping[str, Any], basis: Basis) -> Iterator[Check]:
-    """Checks what the data set has spent against this run alone."""
+    """Checks the spending of the data set against that of this run alone."""
     account, own = statement["data_set"], statement["guarantee"]["epsilon"]
     runs, total, place = (account[key] for key in ("runs", "total_epsilon", "ledger"))
     limit = Budget(account["limit"]["epsilon"], account["limit"]["delta"])
     exact = epsilon_of(basis.event, limit.delta, basis.relation)
     wrong = []
     old = statement["schema"] == EARLIER
-    alone = place in PUBLIC and not old  # its ledger is the run's own
+    alone = place in PUBLIC and not old  # the ledger is the run's own
     if type(runs) is not int or runs < 1 or (alone and runs != 1):
         wrong.append(f"{runs!r:.20} runs")
     if place not in (INSTALLATION, *PUBLIC):
@@ -191,7 +190,7 @@ def _account_checks(statement: Mapping[str, Any], basis: Basis) -> Iterator[Chec
 
 
 def _shared_faults(account: Mapping[str, Any]) -> list[str]:
-    """Lists what is wrong with the total of a record over all data sets that it is in."""
+    """Lists what is wrong with the total of a record over all data sets that hold it."""
     if SHARED not in account:
         return []
     most, total = account[SHARED], account["total_epsilon"]

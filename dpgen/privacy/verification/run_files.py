@@ -1,4 +1,4 @@
-"""The files of a run folder: each as stated, none that is not, and those that the ledger names."""
+"""Checks the files of a run folder: each as stated, no others, and all that the ledger names."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dpgen.privacy.statements.certificate import (
 )
 from dpgen.privacy.verification.check import Check, agree
 
-CHECKPOINT = "checkpoint"  # the folder of an unfinished run within its own
+CHECKPOINT = "checkpoint"  # the subfolder in which an unfinished run keeps its state
 
 
 def file_check(folder: Path, files: Mapping[str, str]) -> Check:
-    """Checks that every file is as its hash says, and that no other file, link or pipe is there.
+    """Checks that every file has its stated hash, and that no other file, link or pipe is there.
 
     Args:
         files: stated hashes, by name.
@@ -37,7 +37,7 @@ def file_check(folder: Path, files: Mapping[str, str]) -> Check:
         elif sha256_file(path) != stated:
             wrong.append(f"{name} was changed")
     known = {*files, CERTIFICATE, SIGNATURE}
-    # Links and pipes too: what they lead to is covered by nothing.
+    # Links and pipes too: no hash covers the files behind them.
     entries = (p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
     present = {str(p.relative_to(folder)) for p in entries}
     uncovered = sorted(present - known)
@@ -54,17 +54,17 @@ def file_check(folder: Path, files: Mapping[str, str]) -> Check:
 
 
 def signature_form_check(folder: Path) -> Check | None:
-    """Checks that a file in the place of a signature can be one; None if there is no file."""
+    """Checks that the signature file has the form of a signature; None if there is no file."""
     path = folder / SIGNATURE
     if not (path.exists() or path.is_symlink()):
         return None
     plain = path.is_file() and not path.is_symlink() and path.stat().st_size == SIGNATURE_BYTES
-    seen = f"{SIGNATURE_BYTES} bytes" if plain else f"{path.name} is no signature"
+    seen = f"{SIGNATURE_BYTES} bytes" if plain else f"{path.name} is not a signature"
     return Check("form of the signature", plain, seen)
 
 
 def released_check(lines: Sequence[Mapping[str, Any]], statement: Mapping[str, Any]) -> Check:
-    """Checks that the ledger names every file that the run released, but for its own copy, by its
+    """Checks that the ledger names every file that the run released, except its own copy, with its
     hash.
     """
     named = [line["files"] for line in lines if line["kind"] == "released"]

@@ -1,8 +1,8 @@
 """Signs ``privacy.json`` and checks the signature: Ed25519, in ``privacy.sig`` beside it.
 
-The statement holds the hash of every file, so its signature covers them all. It is made of the very
-bytes of the statement: ``openssl pkeyutl -verify -pubin -inkey public.pem -rawin -in privacy.json
--sigfile privacy.sig`` checks it without this package.
+The statement holds the hash of every file, so its signature covers them all. The signature is of
+the statement's bytes on disk: ``openssl pkeyutl -verify -pubin -inkey public.pem -rawin -in
+privacy.json -sigfile privacy.sig`` checks it without this package.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def signature_check(folder: Path, public_key: Path | None) -> Check:
     """Checks the signature of ``folder`` against a public key that the caller has from elsewhere.
 
     Args:
-        public_key: PEM file of an Ed25519 public key; ``None`` says whether there is a signature.
+        public_key: PEM file of an Ed25519 public key; None checks only whether there is a
+            signature.
     """
     path = folder / SIGNATURE
     if public_key is None:
@@ -60,7 +61,7 @@ def signature_check(folder: Path, public_key: Path | None) -> Check:
     if not path.is_file():
         return Check("signature", False, f"{folder} is not signed")
     if path.stat().st_size != SIGNATURE_BYTES:
-        return Check("signature", False, f"{path} is no signature: it must have 64 bytes")
+        return Check("signature", False, f"{path} is not a signature: it must have 64 bytes")
     from cryptography.exceptions import InvalidSignature
 
     try:
@@ -72,7 +73,9 @@ def signature_check(folder: Path, public_key: Path | None) -> Check:
 
 
 def _serialization() -> Any:  # noqa: ANN401
-    """The key formats of cryptography; the error without it names the extra."""
+    """Imports the key formats of cryptography. Raises ValueError, which names the package to
+    install, if it is absent.
+    """
     try:
         from cryptography.hazmat.primitives import serialization
     except ImportError as error:

@@ -1,10 +1,10 @@
-"""The check of a privacy statement: everything that can be computed again is, and compared, and
-nothing that stands in two places is believed in one.
+"""Checks a privacy statement: everything that can be computed again is computed and compared, and
+values that are stated in two places must agree.
 
-Epsilon from the stages, with the second accountant beside it; every sentence that follows; every
-file by its hash; every ledger line by its own and against the others.
-`dpgen.privacy.verification.parentage` looks at what a set was drawn from, and
-`dpgen.privacy.verification.signature` at who says so.
+Epsilon is computed from the stages, by the second accountant too. Every sentence that follows is
+made again, every file is checked by its hash, every ledger line by its hash and against the others.
+`dpgen.privacy.verification.parentage` traces a set to the run that it was drawn from, and
+`dpgen.privacy.verification.signature` checks who signed it.
 """
 
 from __future__ import annotations
@@ -36,10 +36,14 @@ __all__ = ["Check", "reading", "verify"]
 
 
 def verify(folder: Path) -> list[Check]:
-    """Every check of the statement in ``folder`` by itself; it holds when none failed.
+    """Makes every check of the statement in ``folder`` that needs no other folder. The statement
+    holds when no check failed.
 
-    Integrity, not authenticity: a careful forger who rewrites statement, ledger and files
-    consistently is not caught.
+    This is integrity, not authenticity: a careful forger who rewrites statement, ledger and files
+    consistently is not detected.
+
+    Raises:
+        CertificateError: there is no statement, or it cannot be read.
     """
     statement = read_statement(folder)
     with reading(folder):
@@ -48,7 +52,7 @@ def verify(folder: Path) -> list[Check]:
 
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Turns what fails on a statement that is none into CertificateError."""
+    """Turns errors from a malformed statement into CertificateError."""
     try:
         yield
     except CertificateError:
@@ -64,7 +68,7 @@ def _checks(folder: Path, statement: dict[str, Any]) -> Iterator[Check]:
     whole = intact(statement) and text == statement_bytes(statement)
     yield Check("statement", whole, "as written" if whole else "changed since it was written")
     if not whole:
-        return  # a changed statement is not worth reading on
+        return  # a changed statement is not checked further
     if (signed := signature_form_check(folder)) is not None:
         yield signed
     kind = statement["artifact"]["kind"]
@@ -96,7 +100,7 @@ def _set_checks(folder: Path, statement: dict[str, Any]) -> Iterator[Check]:
         yield Check("parents", n_parents == 1, f"{n_parents}: the run it was drawn from")
     stated, found = statement["artifact"]["files"], tree_hash(folder)
     if found != stated and any((folder / name).exists() for name in CARDS):
-        found = tree_hash(folder, cards=True)  # a set from before there were pages
+        found = tree_hash(folder, cards=True)  # a set of a version without pages
     yield Check(
         "files",
         found == stated,

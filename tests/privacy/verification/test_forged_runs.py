@@ -108,7 +108,7 @@ def test_a_set_is_no_model_of_another(kit: Kit, run: Path, tmp_path: Path) -> No
         lambda statement: statement["artifact"].update(parents=[digest(read_statement(drawn))]),
     )
     (check,) = [c for c in trace(other, models=[drawn]) if c.name == "model"]
-    assert check.failed and "it is no run" in check.seen
+    assert check.failed and "it is not a run" in check.seen
 
 
 def test_a_ledger_that_cannot_be_read_proves_nothing(

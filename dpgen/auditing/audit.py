@@ -1,4 +1,4 @@
-"""What `dpgen audit` does: everything that could show that a run's epsilon is wrong."""
+"""Runs the tests of `dpgen audit`, each of which can show that a run's epsilon is wrong."""
 
 from __future__ import annotations
 
@@ -44,16 +44,17 @@ def audit(
     Args:
         generator: fitted or loaded, from a run with a certificate; its folder is verified too.
         games: whether to play the games, too; the deterministic tests take about a minute.
-        n_label_canaries: if not 0, train once more with so many reserved-label canaries, at least
-            20: that takes about as long as the run did.
-        seed: of stand-in records and of everything public; private noise has fresh keys.
-        hardware: that the run was trained with: what rounding does to a gradient is a matter of
-            the device, the precision and the micro-batch. ``None`` takes what `fit` does.
+        n_label_canaries: if not 0, train once more with this number of reserved-label canaries, at
+            least 20, which takes about as long as the run did.
+        seed: seed of stand-in records and all public randomness; private noise has fresh keys.
+        hardware: the hardware of the run: the rounding of a gradient depends on the device, the
+            precision and the micro-batch. None takes the default of `fit`.
+        show: whether to show progress bars.
 
     Raises:
         NotFitted: the generator has learned nothing yet.
         UnverifiedClaim: the run carries a notice: there is no claim to audit.
-        ValueError: this version would not charge what the run was charged.
+        ValueError: this version would charge other events than the run was charged.
     """
     if n_label_canaries and n_label_canaries < 20:
         raise ValueError(f"n_label_canaries must be 0 or at least 20, got {n_label_canaries}")
@@ -112,7 +113,7 @@ def _replayed(
 def _games(
     plan: Plan, facts: PublicFacts, delta: float, seed: int, show: bool
 ) -> Iterator[Finding]:
-    """Plays both games on every stage's own mechanism, with canaries in the white box."""
+    """Plays both games on every stage's own mechanism, with white-box canaries."""
     adjacency = facts.adjacency
     with progress_bar("two worlds", 2 * N_RUNS * len(plan.stages), show=show) as advance:
         for stage in plan.stages:

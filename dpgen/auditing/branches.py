@@ -1,15 +1,15 @@
 """Measures what one record contributes, in every branch that its draws, its class, its pixels and
-its place can take.
+its position can select.
 
-A record's gradient is clipped once; whatever scales it afterwards, where its label is dropped, at
-one noise level, for one class or at one place, breaks the bound for the records that meet it, and
-for no others. So here every record pulls as hard as it can, in a direction of its own, and its
-share of the sum is read off: it is the clip norm, less the margin for rounding, whatever branch it
-took. Draws are forced apart: what is true or false is so for half of the records, numbers are
-stretched by up to a factor of 150 either way, and of several draws all are the same for a quarter.
+A record's gradient is clipped once. A bug that scales it afterwards, for dropped labels, at one
+noise level, for one class or at one position, breaks the bound only for the records that it
+affects. So here every record has a huge gradient in a direction of its own, and its share of the
+sum is measured: in every branch it must be the clip norm, less the margin for rounding. Draws are
+made to differ: a truth value is true for half of the records, numbers are scaled by up to a factor
+of 150 up or down, and for a quarter of the records all of several draws are the same.
 
-What it cannot see: a branch that fewer than about one in a thousand of these records take, and one
-of places beyond the `N_RECORDS` first ones.
+Not detected: a branch that fewer than about one in a thousand of these records take, and one for
+positions beyond the first `N_RECORDS`.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from dpgen.privacy.mechanisms.noise import KeyedNoise
 
 N_RECORDS, N_STEPS = 128, 64
 MOST_DRAWS = 2**26  # random numbers for all records and steps; large images get fewer steps
-N_CODED = 256  # pixels that tell which record it is
-MICRO_BATCHES = (32, 128, 7, 128, 128, 128, 5, 128)  # step by step, and again
-EXCESS = 2.0**14  # of what a record sends in, over the bound
-STRETCH = 5.0  # ln of the factor by which draws are stretched
+N_CODED = 256  # pixels that identify a record
+MICRO_BATCHES = (32, 128, 7, 128, 128, 128, 5, 128)  # sizes step by step, repeated
+EXCESS = 2.0**14  # norm of a record's gradient over the bound
+STRETCH = 5.0  # log of the largest factor by which draws are scaled
 ROUNDING = 1e-9
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Shares:
-    """The contributions of records to releases, in units of the bound: the largest by circumstance.
+    """The largest contributions of records to releases, in units of the bound, by circumstance.
 
-    A correct clip lets through ``1 / MARGIN`` and nothing more; there is no chance in it.
+    A correct clip lets through ``1 / MARGIN`` and nothing more; this is deterministic.
     """
 
     largest: Mapping[str, float]
@@ -60,7 +60,7 @@ class Shares:
 
 
 class Summed(KeyedNoise):
-    """Takes down the sums and adds nothing; the batch of a step is what it is told."""
+    """A noise source that records the sums and adds no noise; the batches are given to it."""
 
     def __init__(self, batch: Iterable[int]) -> None:
         super().__init__(bytes(32), "branches")
@@ -76,9 +76,9 @@ class Summed(KeyedNoise):
 
 
 class Coded:
-    """Records whose pixels, all of one size and of any sign, tell them apart.
+    """Records whose pixels, all of one absolute value and of either sign, identify them.
 
-    Some are dark and some bright all over, some faint; every class is there many times.
+    Some are entirely dark, some entirely bright, some faint; every class occurs many times.
     """
 
     def __init__(self, shape: tuple[int, int, int], n_classes: int, seed: int) -> None:
@@ -102,7 +102,7 @@ class Coded:
 
 @dataclass(frozen=True)
 class Telling:
-    """A statistic that is the record's number, in the row of its class."""
+    """A statistic that encodes the record's number, in the row of its class."""
 
     bound: float
     codes: Tensor
@@ -123,9 +123,10 @@ class Telling:
 
 @dataclass(frozen=True)
 class Pulling:
-    """A loss whose gradient is ``size`` along the record's own direction; draws forced apart.
+    """A loss whose gradient is ``size`` along the record's own direction; its draws are made to
+    differ between records.
 
-    draws_of: the objective whose draws they are; without it there are none.
+    draws_of: the objective whose draws are used; without it there are none.
     """
 
     size: float
@@ -144,8 +145,8 @@ class Pulling:
 
 
 def told(codes: Tensor, pixels: Tensor) -> Tensor:
-    """Marks, (..., n_records), the record that these pixels, (..., C, H, W), belong to: 1, the
-    others 0.
+    """Identifies the record that pixels (..., C, H, W) belong to: 1 for it and 0 for the others,
+    (..., n_records).
     """
     flat = pixels.flatten(-3)[..., : codes.shape[1]]
     return (flat @ codes.T == flat.abs().sum(-1, keepdim=True)).to(pixels.dtype)
@@ -155,12 +156,12 @@ def branches(
     mechanism: NoisySGD | NoisySum, shape: tuple[int, int, int], n_classes: int,
     objective: Objective | None = None, *, seed: int = 0,
 ) -> Shares:  # fmt: skip
-    """Every record's share of the sums of the mechanism's releases.
+    """Measures every record's share of the sums of the mechanism's releases.
 
     Args:
         shape: (C, H, W) of the images.
-        objective: whose draws a record has at a step; for a NoisySGD.
-        seed: of the made-up records.
+        objective: the objective whose draws a record has at a step; for a NoisySGD.
+        seed: seed of the made-up records.
     """
     records = Coded(shape, n_classes, seed)
     if isinstance(mechanism, NoisySGD):
@@ -203,15 +204,13 @@ def _released(told: NoisySum, records: Records, micro_batch: int) -> np.ndarray:
 
 
 def _lengths(noise: Summed) -> np.ndarray:
-    """Returns, (n_records,), the length of what is in the place of each record, over all tables and
-    rows.
-    """
+    """Returns the norm of each record's own coordinates over all tables and rows, (n_records,)."""
     squares = [part.square().reshape(-1, part.shape[-1]).sum(0) for part in noise.sums.values()]
     return torch.stack(squares).sum(0).sqrt().nan_to_num(math.inf).numpy()
 
 
 def _stretched(drawn: Tensor, draws: Draws) -> Tensor:
-    """Draws (B, ...) of which every record takes another branch."""
+    """Changes draws (B, ...) so that every record takes another branch."""
     alike, longer, by = (draws.uniform().reshape(-1, *[1] * (drawn.ndim - 1)) for _ in range(3))
     if drawn.dtype == torch.bool:
         drawn = draws.uniform(*drawn.shape[1:]) < 0.5

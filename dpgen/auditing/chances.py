@@ -1,7 +1,7 @@
-"""Computes how probable it is that a correct mechanism looks as bad as what was seen.
+"""Computes p-values: how probable an observation at least as extreme is under a correct mechanism.
 
-Every function returns an upper bound on that probability, with all comparisons that were made
-counted (union bound), so that a look at millions of pairs accuses no oftener than a look at one.
+Every function returns an upper bound on that probability and counts all comparisons that were made
+(union bound), so that a test of millions of pairs accuses no more often than a test of one.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 from scipy.special import betainc
 from scipy.stats import binom
 
-LEVEL = 1e-9  # below it a mechanism is accused
+LEVEL = 1e-9  # a mechanism is accused below this probability
 
 
 @dataclass(frozen=True)
 class Chances:
-    """Upper bounds on the probability of what was seen, by what was looked at.
+    """Upper bounds on the probability of the observations, by the name of the statistic.
 
     Guarantee: a correct mechanism is accused with probability at most ``len(values) * LEVEL``.
     """
@@ -36,23 +36,24 @@ class Chances:
 
     @property
     def accused(self) -> tuple[str, ...]:
-        """Returns what cannot be chance; a statistic that is not a number comes from no correct
-        mechanism.
+        """Returns the statistics that cannot be chance. A NaN is one of them: no correct mechanism
+        gives it.
         """
         return tuple(name for name, chance in self.values.items() if not chance >= LEVEL)
 
 
 def of_correlation(total: float, n: int, n_looks: int) -> float:
-    """The probability that a sum of products of standard normals is as far from 0 as ``total``.
+    """Bounds the probability that a sum of products of standard normals is as far from 0 as
+    ``total``.
 
-    The products are those of a sequence with itself some places on, or with an independent one;
+    The products are those of a sequence with its shifted self, or with an independent sequence;
     each number is in at most two of them. ``E exp(s sum) <= r(s)**(-n/2)`` with ``2 r = 1 +
-    sqrt(1 - 4 s**2)``: the determinant of a tridiagonal matrix; products of independent pairs have
-    less. Chernoff's bound at ``s = total / n``, which is near the best one.
+    sqrt(1 - 4 s**2)``, from the determinant of a tridiagonal matrix; for products of independent
+    pairs it is smaller. The bound is Chernoff's at ``s = total / n``, which is nearly optimal.
 
     Args:
         n: length of the sequence, at least the number of products.
-        n_looks: how many such sums were looked at; ``total`` is the most extreme.
+        n_looks: how many such sums were tested; ``total`` is the most extreme.
     """
     s = min(abs(total) / n, 0.49)
     exponent = s * abs(total) + n / 2 * math.log((1 + math.sqrt(1 - 4 * s * s)) / 2)
@@ -60,36 +61,36 @@ def of_correlation(total: float, n: int, n_looks: int) -> float:
 
 
 def of_alignment(cosine: float, length: int, n_pairs: int) -> float:
-    """The probability of a cosine as large as this, in absolute value, between two of many
-    independent vectors of ``length`` standard normals: its square has the law Beta(1/2, (length -
-    1) / 2).
+    """Bounds the probability of a cosine as large as this, in absolute value, between two of many
+    independent vectors of ``length`` standard normals: its square is distributed as Beta(1/2,
+    (length - 1) / 2).
     """
     square = min(1.0, cosine * cosine)
     return min(1.0, n_pairs * float(betainc((length - 1) / 2, 0.5, 1 - square)))
 
 
-# With f the density of |z|: two standard normals of float64 have one absolute value with
-# probability integral f**2 spacing < 2**-54, and lie in one bin of a width with probability
-# width * integral f**2 < width. So do their neighbours, which makes a square.
+# With f the density of |z|: two standard normals in float64 have the same absolute value with
+# probability integral f**2 spacing < 2**-54, and lie in one bin of a given width with probability
+# width * integral f**2 < width. So do their neighbours, which squares the probability.
 EQUAL = 2.0**-54
 BIN = 2.0**-27
 ALIKE = BIN**2
 
 
 def of_equals(count: int, n: int, probability: float) -> float:
-    """The probability of ``count`` equal pairs, or more, among ``n`` things of which any two are
-    equal with at most this probability: Poisson's tail, at most ``expected**count / count!``.
+    """Bounds the probability of at least ``count`` equal pairs among ``n`` values of which any two
+    are equal with at most ``probability``: a Poisson tail, at most ``expected**count / count!``.
     """
     expected = n * n / 2 * probability
     return _bounded(count * math.log(expected) - math.lgamma(count + 1)) if count else 1.0
 
 
 def of_overlap(counts: np.ndarray, n: int, rate: float) -> float:
-    """The probability of the most extreme of many numbers of common coins.
+    """Bounds the probability of the most extreme of many counts of common coins.
 
-    Each is the sum over a cycle, or several, of products of neighbouring coins: of ``n``
+    Each count is the sum of products of neighbouring coins over one or more cycles: of ``n``
     independent coins arranged in cycles of at least three. ``E exp(s sum)`` is a trace of powers
-    of a 2x2 matrix; Chernoff's bound at the best ``s``.
+    of a 2x2 matrix; the bound is Chernoff's at the best ``s``.
     """
     grid = np.geomspace(1e-6, 30.0, 400)
     above = _log_moment(grid, n, rate) - grid * float(counts.max())
@@ -98,9 +99,9 @@ def of_overlap(counts: np.ndarray, n: int, rate: float) -> float:
 
 
 def _log_moment(s: np.ndarray, n: int, rate: float) -> np.ndarray:
-    """ln E exp(s sum of products around cycles), an upper bound whatever their lengths from three
-    on: the trace of the L-th power to the power 1 / L is at most an L-norm of the eigenvalues,
-    which falls with L.
+    """Bounds ln E exp(s sum of products around cycles) from above, for all lengths from three on:
+    the trace of the L-th power to the power 1 / L is at most an L-norm of the eigenvalues, which
+    decreases with L.
     """
     lift = rate * np.expm1(s)
     trace, determinant = 1 + lift, (1 - rate) * lift
@@ -110,8 +111,8 @@ def _log_moment(s: np.ndarray, n: int, rate: float) -> np.ndarray:
 
 
 def of_counts(counts: np.ndarray, n: int, rate: float) -> float:
-    """The probability of the most extreme of many binomial counts, each of ``n`` trials: twice the
-    smaller tail.
+    """Bounds the probability of the most extreme of many binomial counts, each of ``n`` trials:
+    twice the smaller tail, times the number of counts.
     """
     above = binom.sf(int(counts.max()) - 1, n, rate)
     below = binom.cdf(int(counts.min()), n, rate)

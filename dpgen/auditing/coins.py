@@ -1,18 +1,18 @@
-"""The coins of a long run: whether those of a step are to be had from those of another.
+"""Tests the Poisson coins of a long run: whether the coins of one step depend on those of another.
 
-Amplification by sampling holds for coins that are independent of each other, over records and over
-steps. Coins that are right record by record and step by step may still be those of another step
-that are moved by some records, turned around, shuffled in a fixed way, or drawn from the upper end
-where the others are drawn from the lower. Looked at are
+Amplification by sampling requires coins that are independent over records and over steps. Coins
+that have the right distribution record by record and step by step may still be a copy of another
+step's: shifted by some records, reversed, permuted in a fixed way, or antithetic (drawn from the
+upper end where the others are drawn from the lower). The tests are
 
     moved       `N_STEPS` steps of sixty thousand records, under two keys and two plans: the coins
                 that two steps have in common, at every distance of steps and of records
-    turned      the same with the order of records turned around
+    turned      the same with the order of records reversed
     shuffled    `N_LONG_STEPS` steps of few records: every record with every other one, up to
                 `N_LAGS` steps apart
     repeated    whole steps, over `dpgen.auditing.long_run.STRIDE` **2 of them
 
-What it cannot see: coins that are shuffled in another way in every step.
+Not detected: coins that are permuted in another way in every step.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from dpgen.auditing.overheard import fresh_source, overhear_coins
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.mechanisms.noise import KeyedNoise, NoiseSource, new_key
 
-# Odd numbers without a factor below 3: every cycle of places has at least three.
+# Odd numbers, so that every cycle of positions has at least three.
 N_STEPS, N_SLOTS = 63, 60_025
 N_LONG_STEPS, N_FEW, N_LAGS = 1000, 300, 16
-HIGH_RATE = 0.3  # where coins that avoid each other show, too
+HIGH_RATE = 0.3  # a rate at which negatively dependent coins are detected, too
 
 
 def coins(mechanism: NoisySGD) -> Chances:
-    """Looks for coins that know of each other, at the mechanism's own rate and at a high one.
+    """Tests coins for dependence on each other, at the mechanism's own rate and at a high one.
 
     Guarantee: a correct mechanism is accused with probability at most 6 `LEVEL`.
     """
@@ -53,7 +53,9 @@ def coins(mechanism: NoisySGD) -> Chances:
 
 
 def _table(mechanism: NoisySGD, rate: float) -> np.ndarray:
-    """Steps of one stage, of another stage with the same key, and of another run."""
+    """Draws the coins of steps of one stage, of another stage with the same key, and of another
+    run.
+    """
     third, key = range(N_STEPS // 3), new_key()
     sources = KeyedNoise(key, "one"), KeyedNoise(key, "two"), fresh_source()
     return np.concatenate([_drawn(mechanism, rate, one, N_SLOTS, third) for one in sources])
@@ -72,7 +74,9 @@ def _moved(table: np.ndarray, rate: float) -> float:
 
 
 def _turned(table: np.ndarray, rate: float) -> float:
-    """Every product comes twice, but for one that is a square."""
+    """Counts common coins with the order of records reversed. Each product occurs twice, except one
+    that is a square.
+    """
     image = rfft2(table.astype(np.float64))
     counts = irfft2(image**2, table.shape).round().reshape(-1)
     return of_counts(counts // 2, table.size // 2, rate**2)

@@ -1,4 +1,4 @@
-"""The deterministic tests of an audit, as findings: of every stage, and of the run as a whole."""
+"""The deterministic tests of an audit, as findings: for every stage, and for the run as a whole."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.plan import Stage
 
 DETERMINISTIC = "deterministic"
-N_TESTS = 4  # of a stage: how often it advances
+N_TESTS = 4  # tests of a stage, each of which advances the progress bar
 
 
 def of_stage(
     stage: Stage, base: World, facts: PublicFacts, seed: int, advance: Callable[[], None]
 ) -> Iterator[Finding]:
-    """Tests what a mechanism lets through, in every branch and at every place; its noise, its
-    coins.
+    """Tests how much of a record a mechanism lets through, in every branch and at every position;
+    then its noise and its coins.
 
     Args:
-        base: a run of the same plan, which says what the stage asks and how large its tensors are.
+        base: a run of the same plan, from which the stage's question and the size of its tensors
+            are taken.
     """
     mechanism, asked = stage.mechanism, base.asked.get(stage.label)
     moved = oracle(mechanism)
@@ -96,8 +97,8 @@ def _chances(name: str, found: Chances) -> Finding:
 
 
 def of_replay(found: Replay) -> Iterator[Finding]:
-    """Tests what neighbours moved and what shows them; the noise and the keys of the recorded
-    run.
+    """Tests how far neighbours moved the releases, and which outputs reveal them; then the noise
+    and the keys of the recorded run.
     """
     yield from (_movement(found, label) for label in found.moved)
     yield _released(found)

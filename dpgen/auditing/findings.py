@@ -1,4 +1,4 @@
-"""Reports what an audit found: a line a test, with what it would have seen."""
+"""Reports what an audit found: one line for each test, with what it would have detected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCHEMA = "dpgen-audit/1"
 
 @dataclass(frozen=True)
 class Curve:
-    """Points to draw: of a game, true positives against false positives.
+    """The points of a game's plot: true positives (y) against false positives (x).
 
     limit: the most that the claim allows, at the same x.
     """
@@ -28,8 +28,8 @@ class Finding:
     """One test of one stage, or of the whole run.
 
     kind: "deterministic", "two worlds" or "one run".
-    seen: what was found, in words; with its power where it is a statistic.
-    numbers: JSON values.
+    seen: what was found, in words; for a statistic, with its power.
+    numbers: the numbers of the finding, as JSON values.
     """
 
     kind: str
@@ -97,7 +97,7 @@ class Audit:
 
 
 def _written(value: Any) -> Any:  # noqa: ANN401
-    """Writes infinity as a word, as JSON has none."""
+    """Writes infinity as a word, because JSON has none."""
     if isinstance(value, Mapping):
         return {name: _written(held) for name, held in value.items()}
     if isinstance(value, list | tuple):

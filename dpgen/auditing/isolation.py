@@ -1,20 +1,20 @@
-"""Measures how far a record's contribution depends on its row and on its neighbours in a
+"""Measures how much a record's contribution depends on its row and on the other records of its
 micro-batch.
 
-Taking a record away moves all later ones up by a row and gives them other neighbours. Where a
-kernel's rounding depends on the row, or on what lies in the other rows, all of them then contribute
-something else, and the sum moves by more than the one record: the margin that every clip leaves
-(`dpgen.privacy.mechanisms.clipping.MARGIN`) is all that there is for that. Measured is the
-production code on the device that trains, with its own network, loss, precision and micro-batch:
-what one record contributes in several rows of a full micro-batch, among different neighbours who
-lie in the other rows and count for nothing, against what it contributes alone.
+Removing a record moves all later ones up by a row and changes the contents of the other rows. If a
+kernel's rounding depends on the row, or on the other rows, all later records then contribute
+slightly different gradients, and the sum moves by more than the one record; only the margin that
+every clip leaves (`dpgen.privacy.mechanisms.clipping.MARGIN`) covers this. The test runs the
+production code on the device that trains, with its own network, loss, precision and micro-batch. It
+compares one record's contribution in several rows of a full micro-batch, with different records of
+weight zero in the other rows, to its contribution alone.
 
     e = max ||g(row, neighbours) - g(alone)|| / C,   allowed:  n e <= 1 - 1 / MARGIN
 
-for the n records that a sum may have. Gradients are scaled to the clip norm, whatever their length,
-so that e is the worst relative deviation, and all records are taken to deviate at once and in one
-direction. There is no chance in it: a kernel that treats rows alike has e = 0, but for the rounding
-of a sum in float64. What it cannot see: deviations that need other records, or other rows.
+for the n records that a sum may have. All gradients are scaled to the clip norm, so that e is the
+worst relative deviation, and all records are assumed to deviate at once and in one direction. The
+test is deterministic: a kernel that treats rows alike has e = 0, except for the rounding of a sum
+in float64. Not detected: deviations that need other records, or other rows.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 
 N_IMAGES = 2  # records that are put into several rows
 N_ALONE = 48  # records that are summed alone, each at a step of its own
-SMALL = 2.0**-30  # of the clip norm: shorter than every gradient
+SMALL = 2.0**-30  # factor of the clip norm that makes it shorter than every gradient
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Asked:
     """The question of a stage at its first release.
 
     Args:
-        question: objective and parameters that `NoisyStep.gradient` was given; nothing for a
+        question: the arguments of `NoisyStep.gradient`, objective and parameters; empty for a
             NoisySum.
         micro_batch: rows of a micro-batch.
         device: where gradients are computed.
@@ -59,13 +59,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Isolation:
-    """The isolation that was measured of a stage.
+    """The isolation measured for a stage.
 
     share: the largest sum of one record alone, in units of the bound.
-    moved: e, the most that row and neighbours moved what a record contributes, in units of the
+    moved: e, the largest change of a record's contribution by row and neighbours, in units of the
         bound.
-    n_places: of how many pairs of row and neighbours.
-    n_records: that a sum of this stage may have.
+    n_places: number of pairs of row and neighbours that were tried.
+    n_records: the most records that a sum of this stage may have.
     device: "cpu" or "cuda".
     """
 
@@ -77,7 +77,7 @@ class Isolation:
 
     @property
     def of_a_sum(self) -> float:
-        """The largest movement of a sum of `n_records`, in units of the bound."""
+        """Returns the largest movement of a sum of `n_records`, in units of the bound."""
         return self.moved * self.n_records
 
     @property
@@ -104,7 +104,7 @@ def isolation(asked: Asked, facts: PublicFacts, *, seed: int = 0) -> Isolation:
             found = _sum(asked, records, [*sorted(before), one, *sorted(behind)], size)
             moved, n_places = max(moved, _length(found - by_itself)), n_places + 1
     records.counting = None
-    # Alone in a micro-batch of its own, which is quicker.
+    # Each record alone in a micro-batch of size 1, which is faster.
     alone = (
         _sum(asked, records, [k % records.n_slots], 1, release=k % asked.mechanism.n_releases)
         for k in range(N_ALONE)
@@ -115,8 +115,8 @@ def isolation(asked: Asked, facts: PublicFacts, *, seed: int = 0) -> Isolation:
 
 
 def most_records(mechanism: NoisySGD | NoisySum, facts: PublicFacts) -> int:
-    """Bounds the number of records in a sum: all, or those of a batch eight standard deviations
-    above the mean.
+    """Bounds the number of records in a sum: all records, or for a Poisson sample eight standard
+    deviations above its mean.
     """
     n, rate = facts.n_records, mechanism.rate if isinstance(mechanism, NoisySGD) else 1.0
     return min(n, math.ceil(n * rate + 8 * math.sqrt(n * rate * (1 - rate))))
@@ -130,7 +130,9 @@ def _length(total: Tensor) -> float:
 def _sum(
     asked: Asked, records: _Rows, batch: Sequence[int], micro_batch: int, release: int = 0
 ) -> Tensor:
-    """The sum of these records before its noise, all tensors in a row, in units of the bound."""
+    """Computes the sum of these records before its noise, all tensors flattened into one vector, in
+    units of the bound.
+    """
     mechanism = asked.mechanism
     if isinstance(mechanism, NoisySGD):
         noise = Summed(batch)
@@ -149,10 +151,10 @@ def _sum(
 
 
 class _Rows:
-    """Stand-in records of every class, read as private ones are.
+    """Stand-in records of every class, read like private ones.
 
-    counting: the only record that counts, or None where all do.
-    image: by how many records the images are moved on.
+    counting: the only valid record, or None where all are valid.
+    image: number of records by which the images are shifted.
     """
 
     def __init__(self, facts: PublicFacts, n: int, seed: int) -> None:
@@ -172,7 +174,7 @@ class _Rows:
 
 
 class _Some:
-    """Some of the records, in this order: a NoisySum reads all that there are."""
+    """Some of the records, in a given order, for a NoisySum, which reads all records."""
 
     def __init__(self, records: _Rows, batch: Sequence[int]) -> None:
         self._records, self._batch, self.n_slots = records, np.array(batch), len(batch)

@@ -1,17 +1,16 @@
-"""Tests whether a private key can be guessed: from what is published, or because there are few of
-them.
+"""Tests whether a private key can be guessed, from published values or because there are few keys.
 
 Anyone with the key of a stage can subtract its noise. A key must be 32 bytes that the operating
-system drew for this stage alone. Looked at are
+system drew for this stage alone. The tests are
 
-    new keys    `N_KEYS` of them, all different: keys of b random bits meet each other as soon as
-                b is less than about 33
-    all bits    every bit of a key moves the noise, the coins and the draws that it gives
-    guesses     keys made of everything that a run publishes, of its folder, of the time and of
-                small numbers, by `RECIPES` and by the seeds of known generators: none of them
-                gives the coins of a stage that ran
+    new keys    `N_KEYS` of them, all different: keys of b random bits collide if b is less than
+                about 33
+    all bits    every bit of a key changes the noise, the coins and the draws that it gives
+    guesses     keys made from everything that a run publishes, from its folder, the time and small
+                numbers, by `RECIPES` and by the seeds of known generators: none of them gives the
+                coins of a stage that ran
 
-What it cannot see: keys of forty bits or more that come from elsewhere than the recipes.
+Not detected: keys of forty bits or more that are made in other ways than the recipes.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ import torch
 from dpgen.privacy.mechanisms.noise import KEY_BYTES, KeyedNoise, NoiseSource, new_key
 
 N_KEYS = 2**18
-N_COINS = 256  # that a guess has to give, all of them
+N_COINS = 256  # coins that a guess has to reproduce, all of them
 JOINTS = ("", " ", "/", ":", "-", "|", ",", "\n", "\0")
-SMALL = 256  # so many numbers are tried, as seeds and as words
-RECENT = 60  # seconds of the past that are tried as the time
+SMALL = 256  # small numbers that are tried, as seeds and as words
+RECENT = 60  # seconds of the recent past that are tried as the time
 
 
 def _padded(word: bytes) -> bytes:
@@ -72,17 +71,15 @@ N_BITS = 8 * KEY_BYTES
 
 
 def n_equal_keys() -> int:
-    """Counts the keys among so many new ones that were there before: none, but for a chance below
-    2**-219.
-    """
+    """Counts new keys that equal an earlier one: none, except with a probability below 2**-219."""
     return N_KEYS - len({new_key() for _ in range(N_KEYS)})
 
 
 def idle_bits(make: Callable[[bytes], NoiseSource] | None = None) -> int:
-    """Counts the bits of a key that move nothing: none.
+    """Counts the bits of a key that change nothing; there should be none.
 
     Args:
-        make: a source by its key; `KeyedNoise` when left out.
+        make: makes a source from its key; None takes `KeyedNoise`.
     """
     make = make or (lambda key: KeyedNoise(key, "audit"))
     key = int.from_bytes(new_key(), "big")
@@ -105,7 +102,7 @@ def _coins(source: NoiseSource) -> bytes:
 
 
 def words_of(value: Any) -> Iterator[str]:  # noqa: ANN401
-    """Every name and every value in a JSON value, as they are written."""
+    """Yields every name and every value in a JSON value, as they are written."""
     if isinstance(value, Mapping):
         for name, held in value.items():
             yield str(name)
@@ -118,7 +115,7 @@ def words_of(value: Any) -> Iterator[str]:  # noqa: ANN401
 
 
 def published(folder: Path) -> Iterator[str]:
-    """Every word in the files of a run folder: names, values of JSON, digests of the files."""
+    """Yields every word in the files of a run folder: names, JSON values, digests of the files."""
     for path in sorted(folder.rglob("*")):
         yield from (path.name, path.stem)
         if path.is_file():
@@ -131,11 +128,11 @@ def published(folder: Path) -> Iterator[str]:
 
 
 def guesses(words: Iterable[str], secrets: Iterable[str] = ()) -> Iterator[tuple[str, bytes]]:
-    """Yields (what it is made of, a key) for everything that an attacker might try.
+    """Yields (description, key) for every key that an attacker might try.
 
     Args:
-        words: what is published; each is tried.
-        secrets: the few among them that name a run or a stage; pairs of them are tried, too.
+        words: published words; each is tried.
+        secrets: the few words that name a run or a stage; pairs of them are tried, too.
     """
     few = list(dict.fromkeys(secrets))
     pairs = (a + joint + b for a, b in permutations(few, 2) for joint in JOINTS)
@@ -163,9 +160,10 @@ def _made(of: str, word: bytes) -> Iterator[tuple[str, bytes]]:
 def guessed(
     source: NoiseSource, plan: str, found: Iterable[tuple[str, bytes]]
 ) -> str | None:
-    """Finds what gives the coins of this source; None if nothing does.
+    """Finds the guess that gives the coins of this source, and returns its description; None if
+    none does.
 
-    A guess that is wrong gives them with probability 2**-256.
+    A wrong guess gives them with probability 2**-256.
     """
     sought = _coins(source)
     for of, key in found:

@@ -1,8 +1,8 @@
 """Reserved-label canaries: each is the only record of a class of its own, in or out by a coin.
 
-Only that record teaches the network what its class looks like, so anyone with the weights can ask
-for the class and see whether the record was there. This drives the whole of `fit` with the settings
-of production and looks at nothing but what it released: the strongest game at model level.
+Only that record teaches the network what its class looks like, so anyone with the weights can
+sample the class and see whether the record was in the data. The game runs the whole of `fit` with
+the production settings and uses only what it released: the strongest game at model level.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts, to_float
 
 SIGMAS = (0.5, 1.0, 2.0, 4.0)
-N_NOISES = 4  # draws a noise level, the same for every class
+N_NOISES = 4  # noise draws per noise level, the same for every class
 N_OTHERS = 8  # reserved classes that a canary is compared with
 
 
@@ -33,7 +33,7 @@ class Fits(Protocol):
 
 
 def with_canaries(facts: PublicFacts, m: int) -> PublicFacts:
-    """The facts with ``m`` reserved classes behind their own."""
+    """Returns the facts with ``m`` reserved classes after their own."""
     names = tuple(f"reserved {i}" for i in range(m))
     return replace(facts, class_names=(*facts.class_names, *names))
 
@@ -46,15 +46,16 @@ def label_canary_scores(
     seed: int = 0,
     show: bool = False,
 ) -> np.ndarray:
-    """Trains once with the canaries whose coins came up, and scores all of them.
+    """Trains once with the canaries whose coin is True, and scores all of them.
 
-    Under replace-one the other canaries are there as well, as their negatives.
+    Under replace-one the other canaries are in the data as well, as their negatives.
 
     Args:
-        make: a fresh generator.
-        facts: without reserved classes.
+        make: makes a fresh generator.
+        facts: public facts without reserved classes.
         coins: (m,) bool, m at least 2.
-        seed: of canaries and the run's public randomness; private noise never comes from it.
+        seed: seed of canaries and the run's public randomness; private noise never comes from it.
+        show: whether to show progress bars.
 
     Returns:
         (m,) float64, larger where the canary seems to be in.
@@ -93,7 +94,7 @@ def label_canary_scores(
 
 @torch.no_grad()
 def _errors(network: nn.Module, images: Tensor, labels: Tensor, seed: int) -> Tensor:
-    """Mean squared denoising error of each image under these labels, (m,) float64."""
+    """Computes the mean squared denoising error of each image under these labels, (m,) float64."""
     generator = torch.Generator().manual_seed(seed + 1)
     noises = torch.randn(len(SIGMAS) * N_NOISES, *images.shape[1:], generator=generator)
     sigmas = torch.tensor(SIGMAS).repeat_interleave(N_NOISES)

@@ -1,20 +1,20 @@
-"""The noise of a long run: whether it ever comes back, and whether its tails are whole.
+"""Tests the noise of a long run: whether it ever repeats, and whether its tails are complete.
 
-Repeated noise cancels in a difference of releases, and what is left are two sums without noise.
-Here everything is compared with everything, to the last bit and by correlation, which also sees
-noise that comes back with another sign, scaled, moved or mixed with some that is fresh:
+Repeated noise cancels in a difference of releases, which leaves two sums without noise. Here all
+pairs are compared, bit by bit and by correlation, which also detects noise that repeats with
+another sign, scaled, shifted or mixed with fresh noise:
 
     releases     the first ``STRIDE`` steps of a run and ``STRIDE`` more, ``STRIDE`` apart. Every
                  number up to ``STRIDE**2`` is a difference of two of them, so that no period up to
-                 that is overlooked; a pool of P noises shows itself as soon as P is smaller than
-                 about ``STRIDE**2 / 10``
-    tensors      the tensors of each release, all with all, and one run's with another's
-    places       one tensor with itself and with others at every shift: tiles, and streams that are
-                 entered some words on
+                 that is missed; a pool of P noises is detected if P is smaller than about
+                 ``STRIDE**2 / 10``
+    tensors      the tensors of each release, all with all, and those of one run with another's
+    places       one tensor with itself and with others at every shift: repeated tiles, and streams
+                 that begin some words later
 
-What it cannot see: noise that comes back later than after ``STRIDE**2`` steps, fewer than about
-``9 sqrt(n)`` words of a tensor of n that come back scaled, and tails that are cut where fewer than
-about twenty words are expected (4.4 standard deviations at 1.6 million words).
+Not detected: noise that repeats after more than ``STRIDE**2`` steps, fewer than about ``9 sqrt(n)``
+words of a tensor of n that repeat scaled, and tails that are cut where fewer than about twenty
+words are expected (4.4 standard deviations at 1.6 million words).
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ from dpgen.auditing.overheard import fresh_source, overhear
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 
 STRIDE = 1024
-N_RUNS = 24  # of a one-shot release
+N_RUNS = 24  # runs of a one-shot release
 LENGTH = 256  # words of a vector that is compared with all others
-LARGE = 2**19  # words of a large tensor, where the run that is audited has no larger one
+LARGE = 2**19  # words of a large tensor, unless the audited run has a larger one
 LARGEST = 2**22
 PIECE, MOST_PIECES, N_SHIFTED = 64, 64, 4  # of the tensors of a real run
 TAILS = (3.0, 3.5, 4.0, 4.5, 5.0)
 
 
 def long_run(mechanism: NoisySGD | NoisySum, *, n_words: int = 0) -> Chances:
-    """Looks for noise that comes back, and at the tails.
+    """Tests for repeated noise and incomplete tails.
 
     Guarantee: a correct mechanism is accused with probability at most 7 `LEVEL`.
 
     Args:
-        n_words: size of the largest tensor that a run of this mechanism releases: noise may be
-            drawn in pieces for large ones. Looked at are at least ``LARGE`` and at most
-            ``LARGEST`` words.
+        n_words: size of the largest tensor that a run of this mechanism releases, because noise may
+            be drawn in pieces for large ones. At least ``LARGE`` and at most ``LARGEST`` words are
+            tested.
     """
     large = _large(mechanism, min(max(n_words, LARGE), LARGEST))
     one, two = _vectors(mechanism)
@@ -81,14 +81,14 @@ def long_run(mechanism: NoisySGD | NoisySum, *, n_words: int = 0) -> Chances:
 def of_a_run(noise: Mapping[Any, Tensor]) -> Chances:
     """Compares the noise of all tensors of all releases of a real run, in standard deviations.
 
-    Sums that noise was added to are taken away again, so that its last bits are lost.
+    The noise is a release minus its sum, so that its last bits are lost to rounding.
 
     Guarantee: a correct run is accused with probability at most 3 `LEVEL`.
     """
     flat = [part.double().reshape(-1).numpy() for part in noise.values()]
     pieces = [part[: len(part) // PIECE * PIECE][: MOST_PIECES * PIECE] for part in flat]
     vectors = np.concatenate([part.reshape(-1, PIECE) for part in pieces])
-    # The largest ones in a row: each with itself and all others, at every shift.
+    # The largest ones, concatenated: each is compared with itself and all others at every shift.
     largest = np.concatenate(sorted(flat, key=len, reverse=True)[:N_SHIFTED])[:LARGEST]
     alike = np.concatenate([_neighbours(part) for part in flat])
     return Chances(
@@ -114,9 +114,7 @@ def _large(mechanism: NoisySGD | NoisySum, n: int) -> tuple[np.ndarray, ...]:
 
 
 def _vectors(mechanism: NoisySGD | NoisySum) -> tuple[np.ndarray, np.ndarray]:
-    """Draws two tensors of every release, (n, LENGTH) each; those of one run's first steps
-    first.
-    """
+    """Draws two tensors of every release, (n, LENGTH) each, the first steps of one run first."""
     shapes = {"one": (16, LENGTH // 16), "two": (LENGTH, 1)}
     if isinstance(mechanism, NoisySGD):
         far = [STRIDE * (1 + k) for k in range(STRIDE)]
@@ -128,31 +126,31 @@ def _vectors(mechanism: NoisySGD | NoisySum) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _n_equal(values: np.ndarray) -> int:
-    """Counts those that equal an earlier one."""
+    """Counts the values that equal an earlier one."""
     found = np.sort(values)
     return int((found[1:] == found[:-1]).sum())
 
 
 def _neighbours(words: np.ndarray) -> np.ndarray:
-    """Packs absolute values of neighbouring words, to 27 bits behind the point, into one number."""
+    """Packs absolute values of neighbouring words, to 27 fractional bits, into one number."""
     bins = np.minimum(np.abs(words) / BIN, 2.0**31).astype(np.int64)
     return bins[:-1] << 32 | bins[1:]
 
 
 def _aligned(vectors: np.ndarray) -> float:
-    """The pair of vectors that are most alike, or most opposed."""
+    """Tests the pair of vectors with the largest absolute cosine."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = (vectors / np.maximum(lengths, 1e-300)).astype(np.float32)
     cosines = np.abs(unit @ unit.T)
     np.fill_diagonal(cosines, 0)
     n = len(vectors)
-    # Single precision is off by far less than this.
+    # The error of single precision is far smaller than this.
     return of_alignment(float(cosines.max()) - 1e-5, vectors.shape[1], n * (n - 1) // 2)
 
 
 def _apart(one: np.ndarray, two: np.ndarray) -> float:
-    """Adds up all pairs of releases so many steps apart: finds what comes back in each only a
-    little.
+    """Tests the sum over all pairs of releases at each distance of steps: this detects noise of
+    which each release repeats only a little.
     """
     n = min(STRIDE, len(one))
     one, two = one[:n].astype(np.float32), two[:n].astype(np.float32)
@@ -165,14 +163,15 @@ def _apart(one: np.ndarray, two: np.ndarray) -> float:
 
 
 def _summed(vectors: np.ndarray) -> float:
-    """Measures what all vectors share, or what cancels over the run: the length of their sum."""
+    """Tests the length of the vectors' sum, for noise that all share or that cancels over the run.
+    """
     square = float(np.square(vectors.sum(0)).sum()) / len(vectors)
     words = vectors.shape[1]
     return min(1.0, 2 * float(min(chi2.sf(square, words), chi2.cdf(square, words))))
 
 
 def _shifted(left: np.ndarray, right: np.ndarray) -> float:
-    """The sum of products of two sequences that is farthest from 0, of all shifts."""
+    """Tests the sum of products of two sequences that is farthest from 0, over all shifts."""
     n = max(len(left), len(right))
     size = next_fast_len(2 * n, real=True)
     image = rfft(left, size)
@@ -184,7 +183,7 @@ def _shifted(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def _smallest(chances: Sequence[float]) -> float:
-    """The probability that one of so many is as small as the smallest of these."""
+    """Returns the probability that one of so many is as small as the smallest of these."""
     return min(1.0, len(chances) * min(chances))
 
 

@@ -1,8 +1,8 @@
-"""Sensitivity oracle: the worst that a record could send in, through the mechanism itself.
+"""Sensitivity oracle: passes the worst possible contributions of a record through the mechanism.
 
-Images have pixels in a range; gradients have none. Here every record's gradient, or its statistic,
-is what the oracle says, whatever a network would have made of it, so that the clip is all that
-stands between a record and the sum.
+Pixels have a range; gradients have none. Here every record's gradient, or its statistic, is chosen
+by the oracle and not computed by a network, so that only the clip bounds a record's effect on the
+sum.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ N_OTHERS = 7
 
 @dataclass(frozen=True)
 class Oracle:
-    """By what a record sends in, how far it moves a release's sum, in units of the bound."""
+    """How far a record moves a release's sum, in units of the bound, by name of its contribution.
+    """
 
     moved: Mapping[str, float]
 
@@ -66,7 +67,7 @@ def _companies(seed: int) -> dict[str, Tensor]:
 
 
 def _library(others: Tensor, seed: int) -> dict[str, Tensor]:
-    """Makes what a record sends in, (D,), by name."""
+    """Makes the contributions of a record, (D,), by name."""
     generator = torch.Generator().manual_seed(seed + 1)
     direction = torch.randn(_size(), generator=generator)
     layer = torch.zeros(_size())
@@ -91,7 +92,7 @@ def _size() -> int:
 
 
 class _Told:
-    """Records whose pixels are what they send in."""
+    """Records whose pixels are their contributions."""
 
     def __init__(self, sent: Tensor) -> None:
         self._sent, self.n_slots = sent, len(sent)
@@ -102,7 +103,7 @@ class _Told:
 
 
 class _Bare(KeyedNoise):
-    """Takes down the sums; every record is in the batch."""
+    """A noise source that records the sums and adds no noise; every record is in the batch."""
 
     def __init__(self) -> None:
         super().__init__(bytes(32), "oracle")
@@ -116,8 +117,8 @@ class _Bare(KeyedNoise):
         return np.arange(n, dtype=np.int64)
 
     def heard(self) -> Tensor:
-        """Returns all sums in one vector; infinity where there was none, so that a release that was
-        left out is seen.
+        """Returns all sums in one vector; infinity where there was none, so that a missing release
+        is detected.
         """
         nothing = torch.tensor([math.inf])
         return torch.cat([self.before.get(name, nothing).reshape(-1) for name in SHAPES])
@@ -125,7 +126,7 @@ class _Bare(KeyedNoise):
 
 @dataclass(frozen=True)
 class _Sent:
-    """A statistic that is what a record sends in, a table a part."""
+    """A statistic that is a record's contribution, with a table for each part."""
 
     bound: float
     settings: ClassVar[dict[str, Any]] = {"statistic": "sent in"}
@@ -141,7 +142,7 @@ class _Sent:
 
 @dataclass(frozen=True)
 class _SentGradient:
-    """A loss whose gradient is what the record sends in."""
+    """A loss whose gradient is the record's contribution."""
 
     def draw(self, draws: Draws) -> dict[str, Tensor]:
         return {}
@@ -157,8 +158,8 @@ class _SentGradient:
 def _sum_before_noise(
     mechanism: NoisySGD | NoisySum, sent: Tensor, micro_batch: int
 ) -> Tensor:
-    """Returns what the first release adds up before its noise, for records that send in these,
-    (D,).
+    """Returns the sum of the first release before its noise, (D,), for records with these
+    contributions.
     """
     if isinstance(mechanism, NoisySGD):
         return _sum_of_step(mechanism, sent, micro_batch)
@@ -166,8 +167,8 @@ def _sum_before_noise(
 
 
 def _sum_of_release(mechanism: NoisySum, sent: Tensor, micro_batch: int) -> Tensor:
-    """Returns what a release adds up before its noise, for records that send in these, (D,)
-    float64.
+    """Returns the sum of a release before its noise, (D,) float64, for records with these
+    contributions.
     """
     noise = _Bare()
     told = replace(mechanism, statistic=_Sent(mechanism.statistic.bound))
@@ -176,7 +177,7 @@ def _sum_of_release(mechanism: NoisySum, sent: Tensor, micro_batch: int) -> Tens
 
 
 def _sum_of_step(mechanism: NoisySGD, gradients: Tensor, micro_batch: int) -> Tensor:
-    """Returns what a step adds up before its noise, for records with these gradients, (D,) float64.
+    """Returns the sum of a step before its noise, (D,) float64, for records with these gradients.
     """
     parameters = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
     noise = _Bare()

@@ -1,4 +1,5 @@
-"""The noise of a mechanism to the last bit, as its source draws it for sums of no record."""
+"""Records the noise of a mechanism to the last bit, as its source draws it for sums of no record.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class OneQuestion:
-    """A NoiseSource that takes all questions for one: what is asked in two ways is comparable."""
+    """A NoiseSource that treats all questions as one, so that releases of two questions can be
+    compared.
+    """
 
     def __init__(self, source: NoiseSource) -> None:
         self._source = source
@@ -42,8 +45,8 @@ class OneQuestion:
 
 
 class Overheard(OneQuestion):
-    """A NoiseSource that hands on what ``source`` says and keeps its noise, float64, in units of
-    the standard deviation ``std`` that a price assumes.
+    """A NoiseSource that passes on the answers of ``source`` and keeps its noise, float64, in units
+    of the standard deviation ``std`` that a price assumes.
     """
 
     def __init__(self, source: NoiseSource, std: float) -> None:
@@ -66,12 +69,12 @@ def overhear(
     mechanism: NoisySGD | NoisySum, source: NoiseSource, shapes: Shapes,
     releases: Iterable[int] = (0,),
 ) -> dict[str, np.ndarray]:
-    """The noise of some releases, (n_releases, n_words) by tensor, in units of the standard
+    """Returns the noise of some releases, (n_releases, n_words) by tensor, in units of the standard
     deviation that the price assumes.
 
     Args:
-        shapes: of the tensors that are asked for; two dimensions for a NoisySum.
-        releases: which steps of a NoisySGD; a NoisySum has one release.
+        shapes: shapes of the requested tensors; two dimensions for a NoisySum.
+        releases: steps of a NoisySGD; a NoisySum has one release.
     """
     ear = Overheard(source, mechanism.noise_multiplier * bound(mechanism))
     for _ in answers(mechanism, ear, shapes, releases):
@@ -80,7 +83,7 @@ def overhear(
 
 
 def bound(mechanism: NoisySGD | NoisySum) -> float:
-    """The largest l2 norm that one record may contribute to a release."""
+    """Returns the largest l2 norm that one record may contribute to a release."""
     if isinstance(mechanism, NoisySGD):
         return mechanism.clip_norm
     return mechanism.statistic.bound
@@ -90,10 +93,11 @@ def answers(
     mechanism: NoisySGD | NoisySum, source: NoiseSource, shapes: Shapes,
     releases: Iterable[int] = (0,), *, records: Records | None = None, micro_batch: int = 64,
 ) -> Iterator[dict[str, Tensor]]:  # fmt: skip
-    """Returns what releases answer for tensors of these shapes when records contribute nothing.
+    """Yields the answers of releases for tensors of these shapes, with records that contribute
+    nothing.
 
     Args:
-        records: read by a NoisySGD; without them there are none.
+        records: the records that a NoisySGD reads; None for none.
     """
     records = Slots(0) if records is None else records
     if isinstance(mechanism, NoisySum):
@@ -110,7 +114,7 @@ def _steps(
     mechanism: NoisySGD, source: NoiseSource, releases: Iterable[int], records: Records,
     micro_batch: int,
 ) -> Iterator[NoisyStep]:  # fmt: skip
-    """Steps of one stage, which asks one question; a new start wherever some are left out."""
+    """Yields the chosen steps of one stage, which asks one question; after a gap it starts anew."""
     chosen = list(releases)
     longer, following = replace(mechanism, n_steps=max(chosen) + 1), -1
     for release in chosen:
@@ -125,9 +129,9 @@ def _steps(
 def overhear_coins(
     mechanism: NoisySGD, source: NoiseSource, n_slots: int, releases: Iterable[int]
 ) -> np.ndarray:
-    """(n_releases, n_slots) bool: which of so many records the steps ask for.
+    """Returns which of the records the steps ask for, (n_releases, n_slots) bool.
 
-    A step is left as soon as it has asked, for all of them at once.
+    A step is aborted when it has asked, which it does for all of them at once.
     """
     rows, records = [], _Locked(n_slots)
     for step in _steps(mechanism, source, releases, records, n_slots):
@@ -141,7 +145,7 @@ def overhear_coins(
 
 @dataclass(frozen=True)
 class Flat:
-    """A loss without a slope."""
+    """A loss with gradient zero."""
 
     def draw(self, draws: Draws) -> dict[str, Tensor]:
         return {}
@@ -153,7 +157,7 @@ class Flat:
 
 
 class Slots:
-    """Records that contribute nothing; takes down which are asked for."""
+    """Records that contribute nothing, and that remember which of them were read."""
 
     def __init__(self, n_slots: int) -> None:
         self.n_slots = n_slots
@@ -166,7 +170,7 @@ class Slots:
 
 
 class _Asked(Exception):
-    """A step has asked for its records, and that is all there was to know."""
+    """A step has asked for its records; it is aborted there."""
 
 
 class _Locked(Slots):
@@ -177,7 +181,7 @@ class _Locked(Slots):
 
 @dataclass(frozen=True)
 class Nothing:
-    """A statistic of no record, in the place of the mechanism's own."""
+    """A statistic without a contribution, in place of the mechanism's own."""
 
     bound: float
     shapes: tuple[tuple[str, tuple[int, int]], ...]
@@ -192,5 +196,5 @@ class Nothing:
 
 
 def fresh_source() -> NoiseSource:
-    """A source of production under a key of its own."""
+    """Makes a production source under a new key."""
     return KeyedNoise(new_key(), "audit")

@@ -18,7 +18,7 @@ KINDS = {
 
 
 def render(audit: Audit) -> str:
-    """One self-contained page: opens from disk, loads nothing, runs no script."""
+    """Renders one self-contained HTML page, which loads nothing and runs no script."""
     kinds = [kind for kind in KINDS if any(f.kind == kind for f in audit.findings)]
     body = together(
         element(
@@ -56,7 +56,7 @@ def _chapter(kind: str, findings: list[Finding]) -> Markup:
 
 
 def _figure(curve: Curve) -> Markup:
-    """True positives against false positives, and the most that the claim allows."""
+    """Plots true positives against false positives, and the most that the claim allows."""
     low, high = MARGIN, SIDE - 10
 
     def path(ys: tuple[float, ...]) -> str:

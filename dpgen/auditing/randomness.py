@@ -1,9 +1,9 @@
-"""Tests, from a mechanism's own answers, whether its noise and coins are what its price assumes.
+"""Tests, from a mechanism's own answers, whether its noise and coins are as its price assumes.
 
-The noise is read off releases without a record: their answer is noise alone. The coins are read off
-the records that steps ask for. Each statistic is a z-score, or is turned into one. At 6 a
-correct mechanism is accused about once in 10^5 audits: sums of squares of rare coins have heavier
-tails than a normal variable.
+The noise is taken from releases without a record, whose answer is noise alone, and the coins from
+the records that steps ask for. Each statistic is a z-score, or is converted to one. At a threshold
+of 6 a correct mechanism is accused about once in 10^5 audits: sums of squares of rare coins have
+heavier tails than a normal variable.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 
 LIMIT = 6.0
 SHAPES = {"first": (100_000, 1), "second": (400, 250)}
-N_NOISE_RELEASES = 6  # 1.2 million draws: a standard deviation 0.4 % off shows
+N_NOISE_RELEASES = 6  # 1.2 million draws: a standard deviation that is 0.4 % wrong is detected
 N_SLOTS, N_COIN_STEPS, N_LAGS = 300, 400, 5
-N_WHOLE_STEPS = 10  # that are run to their end
+N_WHOLE_STEPS = 10  # steps that are run to their end
 
 
 @dataclass(frozen=True)
 class Randomness:
-    """z-scores by what they test; ``distinct`` is the share of distinct noise values."""
+    """The z-scores by test; ``distinct`` is the share of distinct noise values."""
 
     scores: Mapping[str, float]
     distinct: float
@@ -51,10 +51,10 @@ class Randomness:
 
 
 def randomness(mechanism: NoisySGD | NoisySum) -> Randomness:
-    """Looks at the noise, and of a NoisySGD at the coins, of as many releases as it takes."""
+    """Tests the noise, and for a NoisySGD the coins, of enough releases for every statistic."""
     noise = list(_noise(mechanism))
     flat = torch.cat([part.reshape(-1) for step in noise for part in step.values()]).numpy()
-    # float32 answers: of a million normals about one in a hundred meets another.
+    # Answers are float32: of a million normals about one in a hundred equals another.
     distinct = len(np.unique(flat)) / len(flat)
     scores = _noise_scores(noise, flat)
     if isinstance(mechanism, NoisySGD):
@@ -82,7 +82,7 @@ def _noise_scores(noise: list[dict[str, Tensor]], flat: np.ndarray) -> dict[str,
 
 
 def _correlation(one: Tensor, other: Tensor) -> float:
-    """z of the correlation of two independent standard normal samples."""
+    """Computes the z-score of the correlation of two independent standard normal samples."""
     one, other = one.reshape(-1).double(), other.reshape(-1).double()
     return float((one * other).sum() / math.sqrt(len(one)))
 
@@ -110,8 +110,8 @@ def _coin_scores(coins: np.ndarray, mechanism: NoisySGD) -> dict[str, float]:
 
 
 def _dispersion(sums: np.ndarray, n: int, q: float) -> float:
-    """z of the mean square of sums of ``n`` centred coins, whose fourth moment is that of a
-    binomial.
+    """Computes the z-score of the mean square of sums of ``n`` centred coins, which have the fourth
+    moment of a binomial.
     """
     variance = n * q * (1 - q)
     fourth = variance * (1 + 3 * (n - 2) * q * (1 - q))
@@ -120,8 +120,8 @@ def _dispersion(sums: np.ndarray, n: int, q: float) -> float:
 
 
 def _noise(mechanism: NoisySGD | NoisySum) -> Iterator[dict[str, Tensor]]:
-    """Noise in units of the standard deviation that its price assumes: of steps of one run, of
-    releases of several.
+    """Yields noise in units of the standard deviation that its price assumes: of several steps of
+    one run, or of one release of several runs.
     """
     std = mechanism.noise_multiplier * bound(mechanism)
     if isinstance(mechanism, NoisySum):
@@ -135,11 +135,11 @@ def _noise(mechanism: NoisySGD | NoisySum) -> Iterator[dict[str, Tensor]]:
 
 
 def _coins(mechanism: NoisySGD) -> tuple[np.ndarray, bool]:
-    """(steps, slots) of ones and zeros: which records steps ask for; and whether those steps that
-    are run to their end read these, each once, micro-batch by micro-batch.
+    """Returns which records steps ask for, (steps, slots) of ones and zeros; and whether the steps
+    that are run to their end read exactly these, each once, micro-batch by micro-batch.
     """
     n_steps = 10 if mechanism.rate == 1 else N_COIN_STEPS
-    source = OneQuestion(fresh_source())  # the size of a micro-batch is a part of what is asked
+    source = OneQuestion(fresh_source())  # the size of a micro-batch is part of the question
     coins = overhear_coins(mechanism, source, N_SLOTS, range(n_steps))
     records, shapes = Slots(N_SLOTS), {"one": (1,)}
     whole = answers(mechanism, source, shapes, range(N_WHOLE_STEPS), records=records)

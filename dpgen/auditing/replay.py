@@ -1,20 +1,20 @@
 """Neighbour replay: the whole of `fit`, run on neighbouring data sets forced to one transcript.
 
-Training runs once on public stand-in records, under keys of its own, and is recorded at the one
-place where randomness meets private sums. It then runs on neighbours that differ in one record,
-with the same coins and draws, and with the first run's *noisy* answers in the place of its own.
-What is left between two worlds was made by the one record:
+Training runs once on public stand-in records, under keys of its own, and is recorded where
+randomness is added to private sums. It then runs on neighbours that differ in one record, with the
+same coins and draws, and with the first run's *noisy* answers in place of its own. Any remaining
+difference between two worlds was caused by the one record:
 
     before the noise   every release may differ by the bound that its mechanism declares, by twice
                        that where neighbours replace a record
-    after the noise    everything released is bit-equal, because all of it is a function of the
-                       noisy answers and of public numbers; and so is what is asked, whose digest
-                       stands in the ledger
+    after the noise    everything released is equal in every bit, because all of it is a function of
+                       the noisy answers and of public numbers; and so are the questions, whose
+                       digests are in the ledger
 
 A teacher that was trained without protection, a batch norm, a normalisation by the actual batch, a
-label histogram: whatever carries a record past the mechanisms shows in one of the two, or in who
-reads records. What this cannot see: wrong noise and wrong coins, which other tests measure. What
-the first run was asked, published and drew its randomness from is kept for them.
+label histogram: every path of a record around the mechanisms is visible in one of the two, or in
+the functions that read records. Wrong noise and wrong coins are not detected here; other tests
+measure them. For those the first run's questions, published words and noise sources are kept.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ DATED = ("ledger.jsonl", "privacy.json")
 
 
 class Audited(Protocol):
-    """What is replayed: a generator that has not learned anything."""
+    """A generator to be replayed, which has not learned anything yet."""
 
     def plan(self, facts: PublicFacts) -> Plan: ...
 
@@ -53,14 +53,14 @@ class Audited(Protocol):
 
 @dataclass(frozen=True)
 class Replay:
-    """What the replay saw.
+    """The result of a replay.
 
     moved: by stage and neighbour, the most that a release of the stage moved before its noise, in
         units of the stage's bound.
     allowed: 1, or 2 where neighbours replace a record.
-    different: by neighbour, what was released that is not bit-equal.
-    outside: functions that read records beside the mechanisms: a choice that a record may sway
-        need not sway for any of these neighbours.
+    different: by neighbour, the released values that are not equal in every bit.
+    outside: functions that read records outside the mechanisms. A choice that depends on records
+        need not come out differently for any of these neighbours.
     base: the run that was recorded.
     """
 
@@ -81,8 +81,8 @@ class Replay:
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """Stages that no neighbour moved by a hundredth of the bound: about these the replay says
-        nothing.
+        """Returns the stages that no neighbour moved by a hundredth of the bound: about these the
+        replay says nothing.
         """
         return tuple(
             name
@@ -92,7 +92,9 @@ class Replay:
 
 
 def hurried(settings: Any) -> Any:  # noqa: ANN401
-    """Settings whose free loops are cut to almost nothing, as every part of them says."""
+    """Returns the settings with loops that cost no privacy cut to a few steps, by the ``hurried``
+    method of every part that has one.
+    """
     parts = {f.name: getattr(settings, f.name) for f in fields(settings)}
     short = {k: hurried(v) for k, v in parts.items() if is_dataclass(v)}
     settings = replace(settings, **short)
@@ -107,10 +109,10 @@ def replay(
     """Replays `fit` on neighbours of stand-in records.
 
     Args:
-        make: a fresh generator each time, with `hurried` settings.
-        facts: of the run that is audited: shape, classes, number of records, adjacency.
-        seed: of the stand-ins and of the runs' public randomness.
-        hardware: that ``fit`` is to use.
+        make: makes a fresh generator each time, with `hurried` settings.
+        facts: facts of the audited run: shape, classes, number of records, adjacency.
+        seed: seed of the stand-ins and of the runs' public randomness.
+        hardware: hardware that ``fit`` is to use.
         advance: called after each world; there are ``1 + len(neighbours)``.
     """
     base, others = record(make, facts, seed, hardware), neighbours(facts, seed)[1]
@@ -138,7 +140,7 @@ def record(
     make: Callable[[], Audited], facts: PublicFacts, seed: int = 0,
     hardware: Any = None,  # noqa: ANN401
 ) -> World:  # fmt: skip
-    """Records the run that neighbours are compared with: honest stand-ins, keys and noise of its
+    """Records the run that neighbours are compared with: ordinary stand-ins, keys and noise of its
     own.
     """
     return _lived(make, neighbours(facts, seed)[0], facts, World(), seed, hardware)
@@ -148,8 +150,8 @@ def _lived(
     make: Callable[[], Audited], source: StandIns, facts: PublicFacts, world: World, seed: int,
     hardware: Any,  # noqa: ANN401
 ) -> World:  # fmt: skip
-    """Runs in a folder that is deleted afterwards: of its files, returns all but those with a
-    random name or a date, and what it said.
+    """Runs in a folder that is deleted afterwards, and returns the world with the run's output and
+    all of its files except those with a random name or a date.
     """
     said = io.StringIO()
     with tempfile.TemporaryDirectory() as place, redirect_stdout(said), redirect_stderr(said):
@@ -169,9 +171,8 @@ def _lived(
 
 
 def _movements(one: World, other: World, stages: Mapping[str, Stage]) -> dict[str, float]:
-    """Returns, by stage, the largest distance between the sums of the two worlds, all tensors of a
-    release taken together, in units of the bound; infinity where the noise is not the one that is
-    priced.
+    """Returns, by stage, the largest distance between the sums of the two worlds over all tensors
+    of a release together, in units of the bound; infinity where the noise is not the priced one.
     """
     squares: dict[tuple[str, int], float] = dict.fromkeys(
         ((plan, release) for plan, release, _ in {**one.before, **other.before}), 0.0

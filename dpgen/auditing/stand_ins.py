@@ -20,8 +20,8 @@ class StandIns:
 
     Args:
         pixels: (N, C, H, W) uint8.
-        labels: (N,) int64, also such as no class has.
-        class_names: of the data set they stand in for.
+        labels: (N,) int64, possibly out of the range of the classes.
+        class_names: class names of the data set that they stand in for.
     """
 
     pixels: Tensor
@@ -46,8 +46,7 @@ class StandIns:
             yield image.permute(1, 2, 0).numpy(), int(label)
 
     def ending_in(self, pixels: Tensor, label: int, *, replace: bool) -> StandIns:
-        """Returns these records with one more at the end, or with another one in the place of the
-        last.
+        """Returns these records with one more at the end, or with another one in place of the last.
         """
         kept = slice(None, -1 if replace else None)
         return StandIns(
@@ -58,11 +57,11 @@ class StandIns:
 
 
 def neighbours(facts: PublicFacts, seed: int) -> tuple[StandIns, dict[str, StandIns]]:
-    """A set of stand-ins and its neighbours by name, under the relation that the facts state: the
-    last record is added, or replaces another.
+    """Makes a set of stand-ins and its neighbours by name, under the relation that the facts state:
+    the last record is added, or replaces another.
 
-    The differing record is one that a leak would show by: extreme, opposed to all others, a copy of
-    another, alone in its class, of a class that was never declared.
+    The differing record is one that exposes leaks: extreme, opposed to all others, a copy of
+    another, alone in its class, or of a class that was never declared.
     """
     generator = torch.Generator().manual_seed(seed)
     shape, n_classes = facts.shape, facts.n_classes

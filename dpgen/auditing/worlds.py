@@ -1,5 +1,5 @@
-"""A world of the neighbour replay: one run on stand-in records that records what it asks and is
-answered, and whose answers may be those of another world.
+"""A world of the neighbour replay: one run on stand-in records that records its questions and
+answers, and that may be given the answers of another world.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from dpgen.privacy.mechanisms.noisy_step import NoisyStep
 from dpgen.privacy.plan import Plan
 
 READERS = (noisy_step.__file__, noisy_sum.__file__)
-N_STEPS = 2  # of every DP-SGD stage: a step is a function of the released parameters and its batch
+N_STEPS = 2  # per DP-SGD stage, as a step depends only on released parameters and its batch
 
 
 class World:
     """One run: its sums before the noise and its answers, by stage, release and tensor.
 
-    sources: where a stage's randomness comes from, by plan: that of production in the first world,
-        and in all others that of the first.
-    asked: what each stage asked first, by label.
-    published: every word that the run published, its names of itself first.
+    sources: the noise source of each stage, by plan: the production source in the first world, and
+        in all others that of the first.
+    asked: the first question of each stage, by label.
+    published: every word that the run published, the names that identify it first.
     """
 
     def __init__(self, forced: World | None = None) -> None:
@@ -56,7 +56,7 @@ class World:
 
     @property
     def noise(self) -> dict[tuple[str, int, str], Tensor]:
-        """By stage, release and tensor, in standard deviations."""
+        """Returns the noise by stage, release and tensor, in standard deviations."""
         return {k: (self.answers[k].cpu() - self.before[k]) / self.stds[k] for k in self.before}
 
 
@@ -93,7 +93,7 @@ class Transcript:
 
 
 class Guarded(StandIns):
-    """Stand-in records that know who reads them."""
+    """Stand-in records that notice which function reads them."""
 
     world: World
 

@@ -1,1 +1,1 @@
-"""Games against a claim: each can refute an epsilon, none can prove one."""
+"""Games against a claim of epsilon. A game can refute a claim and never prove one."""

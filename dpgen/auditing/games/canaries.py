@@ -1,12 +1,12 @@
-"""Canaries in the white box: made-up records that move a release by all that its clip lets through,
-each in a direction of its own.
+"""White-box canaries: made-up records that move a release by as much as its clip lets through, each
+in a direction of its own.
 
 They go through the production mechanism: its coins, its clip, its noise, its denominator. Three
-things make them sensitive to bugs. What a canary sends in is ten times the clip norm, so a clip
-that is forgotten shows. Its direction lies half in one tensor and half, with the other sign, in a
-second one, so noise that two tensors share cancels in its score. And the direction turns around
-from step to step, so noise that two steps share cancels too. A correct mechanism gives each
-canary's score the same law as if it were alone.
+things make them sensitive to bugs. A canary's gradient has ten times the clip norm, so a missing
+clip is detected. Its direction lies half in one tensor and half, with the opposite sign, in a
+second one, so noise that two tensors share cancels in its score. And the direction changes sign
+from step to step, so noise that two steps share cancels too. Under a correct mechanism each
+canary's score has the same distribution as if it were alone.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.draws import Draws
 from dpgen.privacy.mechanisms.noise import KeyedNoise, new_key
 
-EXCESS = 10.0  # norm of what a canary sends in, in units of the clip norm
-OTHER = 0.01  # what another record sends in, in units of that: a clip of means falls on the canary
+EXCESS = 10.0  # norm of a canary's gradient, in units of the clip norm
+OTHER = 0.01  # norm of another record's, relative to a canary's: exposes a clip of the mean
 TENSORS = {"first": math.sqrt(0.5), "second": -math.sqrt(0.5)}
 MICRO_BATCH = 64
 CPU = torch.device("cpu")
@@ -40,17 +40,17 @@ def canary_scores(
     micro_batch: int = MICRO_BATCH,
     advance: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
-    """Runs ``mechanism`` once, under a fresh key, and looks for each canary in what it released.
+    """Runs ``mechanism`` once, under a fresh key, and scores each canary from its releases.
 
     Args:
-        versions: (m,) of what each canary is: 1, -1 (the opposite record) or 0 (not there).
-        n_others: records that are always there, in directions of their own.
+        versions: (m,), the version of each canary: 1, -1 (the opposite record) or 0 (absent).
+        n_others: number of records that are always present, in directions of their own.
         advance: called after each release; there are ``mechanism.n_releases``.
 
     Returns:
         (m,) float64: the sum over releases of the answer along each canary's direction, before the
-        division by the expected batch, in units of the clip norm. A canary that is in moves its
-        score by 1 a release that it is sampled in.
+        division by the expected batch, in units of the clip norm. A canary that is present moves
+        its score by 1 for each release that it is sampled in.
     """
     records = Canaries(versions, n_others)
     noise = KeyedNoise(new_key(), "audit")
@@ -114,17 +114,17 @@ class CanaryObjective:
 
 
 def _along(answer: dict[str, Tensor]) -> np.ndarray:
-    """(n_directions,) of the answer along each direction."""
+    """Projects the answer on each direction, (n_directions,)."""
     parts = [part * answer[name].double().flatten() for name, part in TENSORS.items()]
     return torch.stack(parts).sum(0).numpy()
 
 
 @dataclass(frozen=True)
 class CanaryStatistic:
-    """A statistic that is only canaries: each has a row of its own in two tables.
+    """A statistic of canaries only: each has a row of its own in two tables.
 
     Args:
-        bound: of the statistic that it stands in for.
+        bound: bound of the statistic that it replaces.
         n_directions: number of rows.
     """
 

@@ -27,10 +27,10 @@ class BlowUp(Protocol):
     """A bound on how much more probable an event is on a neighbour; the same in both directions."""
 
     def __call__(self, x: np.ndarray | float) -> np.ndarray:
-        """The most, for an event of probability x here."""
+        """Returns the largest probability on the neighbour of an event that has probability x."""
 
     def inverse(self, y: float) -> float:
-        """The least probability here of an event that has probability y on the neighbour."""
+        """Returns the smallest probability of an event that has probability y on the neighbour."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class GaussianBlowUp:
 
 @dataclass(frozen=True)
 class ProfileBlowUp:
-    """The bound of pairs (epsilon, delta) that all hold: the least that any of them allows, to an
-    event or to its complement. Leaving pairs out only makes it allow more.
+    """The bound of pairs (epsilon, delta) that all hold: the smallest that any of them allows, for
+    an event or for its complement. With fewer pairs the bound only gets weaker.
 
     Args:
-        epsilons, deltas: (K,).
+        epsilons, deltas: the pairs, (K,) each.
     """
 
     epsilons: np.ndarray
@@ -74,12 +74,12 @@ class ProfileBlowUp:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, and where it comes from.
+    """A privacy claim, and what it is about.
 
     Args:
         epsilon, delta: the pair that is printed.
-        adjacency: the neighbours it is about.
-        blow_up: all that is claimed, of which the pair is one point.
+        adjacency: the neighbouring relation.
+        blow_up: the whole claim, of which the pair is one point.
         scope: what ran, in words.
     """
 
@@ -95,7 +95,7 @@ class Claim:
 
     @property
     def pair(self) -> BlowUp:
-        """The bound of the printed pair alone."""
+        """Returns the bound of the printed pair alone."""
         return ProfileBlowUp(np.array([self.epsilon]), np.array([self.delta]))
 
     @property
@@ -104,7 +104,7 @@ class Claim:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """JSON values."""
+        """Returns the numbers of the claim, as JSON values."""
         return {
             "claimed_epsilon": self.epsilon,
             "delta": self.delta,
@@ -114,9 +114,9 @@ class Claim:
 
 
 def claim_of(event: DpEvent, delta: float, adjacency: Adjacency, scope: str) -> Claim:
-    """Returns the accountant's claim for ``event``: exact for Gaussians on all records; for
-    whatever is sampled, its pessimistic privacy loss distribution, which never claims more than is
-    true.
+    """Returns the accountant's claim for ``event``: exact for Gaussians on all records; where
+    something is sampled, its pessimistic privacy loss distribution, which never claims more privacy
+    than there is.
     """
     relation = Relation(adjacency, 1)  # a game adds or replaces one record
     if all(leaf.rate == 1 for leaf in leaves(event)):
@@ -137,7 +137,7 @@ def mechanism_claim(
     """Returns the accountant's claim for ``mechanism`` alone.
 
     Args:
-        of: number of steps in the plan that these are the first of, if they are not all.
+        of: number of steps in the plan, if the mechanism has only the first of them.
     """
     scope = f"noise multiplier {mechanism.noise_multiplier:.4g}"
     if isinstance(mechanism, NoisySGD):

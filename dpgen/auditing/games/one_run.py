@@ -1,10 +1,10 @@
-"""The one-run game: many canaries, each in or out by a fair coin, one run, and the right guesses
-counted (Steinke, Nasr and Jagielski 2023; Mahloujifar, Melis and Chaudhuri 2025).
+"""The one-run game: many canaries, each in or out by a fair coin, one run, and a count of correct
+guesses (Steinke, Nasr and Jagielski 2023; Mahloujifar, Melis and Chaudhuri 2025).
 
-Nothing can be chosen after looking. How many canaries there are, how many of them are guessed and
-at what level are fields of the game. The coins are drawn from these: a game with one more guess
-has other coins, and scores that were made for these coins are worthless to it. The game itself
-asks for the scores, once, and what it gives back holds none of them.
+Nothing can be chosen after looking at results. The number of canaries, the number of guesses and
+the level are fields of the game. The coins are derived from these: a game with one more guess has
+other coins, for which the old scores are worthless. The game itself asks for the scores, once, and
+its result contains none of them.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from dpgen.auditing.games.claims import Claim
 from dpgen.auditing.games.power import Bound, detectable_mu, one_run_power, power_sentence
 from dpgen.auditing.games.two_world import TwoWorld
 
-# A correct Gaussian mechanism is accused far less often than this: the theorems allow for canaries
-# that conspire. At 0.001 no number of right guesses would refute an epsilon of 10.
+# A correct Gaussian mechanism is accused far less often than this: the theorems allow for arbitrary
+# dependence between canaries. At 0.001 no number of correct guesses would refute an epsilon of 10.
 ALPHA = 0.05
-SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the canaries: as many may be guessed
+SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # candidate shares of the canaries that are guessed
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,18 @@ class OneRun:
     """The result of a one-run game.
 
     Args:
-        m, n_guesses, n_correct: canaries, guesses, right ones.
-        fewest: right guesses that would have refuted the claim; None where no number would.
-        epsilon_low: refuted at ``claim.delta`` of whatever is (epsilon, delta)-DP.
-        mu_low: refuted of whatever is mu-GDP; both hold at once with confidence 1 - alpha, because
-            they are read off the same count.
-        detectable_by_pair, detectable_by_curve: what would have been detected by the printed
-            epsilon and delta alone, and by all that is claimed; see `power`.
-        worlds: each canary taken for a run of its own; None where canaries may depend on each
-            other.
+        claim: the claim that was tested.
+        m, n_guesses, n_correct: numbers of canaries, of guesses and of correct guesses.
+        fewest: smallest number of correct guesses that would have refuted the claim; None where no
+            number would.
+        alpha: probability with which a correct mechanism is accused, at most.
+        epsilon_low: the mechanism is not (epsilon, ``claim.delta``)-DP for any epsilon below this.
+        mu_low: the mechanism is not mu-GDP for any mu below this. Both hold at once with confidence
+            1 - alpha, because they follow from the same count.
+        detectable_by_pair, detectable_by_curve: epsilons that would have been detected by the
+            printed epsilon and delta alone, and by the whole claim; see `power`.
+        worlds: the two-world game with each canary as a run of its own; None where canaries may
+            depend on each other.
     """
 
     claim: Claim
@@ -66,12 +69,12 @@ class OneRun:
 
     @property
     def epsilon_low_gaussian(self) -> float:
-        """``mu_low`` as an epsilon at ``claim.delta``."""
+        """Returns ``mu_low`` as an epsilon at ``claim.delta``."""
         return gaussian_epsilon(self.mu_low, self.claim.delta)
 
     @property
     def detectable_epsilon(self) -> float:
-        """The smaller epsilon of the two that would have been seen."""
+        """Returns the smaller of the two detectable epsilons."""
         return min(self.detectable_by_pair, self.detectable_by_curve)
 
     @property
@@ -87,8 +90,8 @@ class OneRun:
 
     @property
     def refuted(self) -> bool:
-        """Whether the count of right guesses refutes the claim, whatever the canaries do to each
-        other.
+        """Returns whether the count of correct guesses refutes the claim, however the canaries
+        depend on each other.
         """
         return self.fewest is not None and self.n_correct >= self.fewest
 
@@ -111,7 +114,7 @@ class OneRun:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """JSON values."""
+        """Returns the numbers of the result, as JSON values."""
         return {
             **self.claim.numbers,
             "m": self.m,
@@ -133,11 +136,11 @@ class OneRunGame:
     whatever the scores are.
 
     Args:
-        claim: what is to be refuted, of the neighbours that a coin chooses between.
+        claim: the claim to refute, about the neighbours that a coin chooses between.
         m: number of canaries.
-        n_guesses: of them that are guessed, those with the highest and the lowest scores.
-        alpha: in (0, 1).
-        seed: of the coins; no private noise comes from it.
+        n_guesses: number of canaries that are guessed: those with the highest and lowest scores.
+        alpha: level, in (0, 1).
+        seed: seed of the coins; no private noise comes from it.
     """
 
     claim: Claim
@@ -154,8 +157,8 @@ class OneRunGame:
 
     @cached_property
     def fewest(self) -> int | None:
-        """The number of right guesses that refutes: the smaller one of two theorems about one
-        count, so that together they accuse no more often than alpha.
+        """Returns the number of correct guesses that refutes: the smaller one by two theorems about
+        one count, so that together they accuse no more often than alpha.
         """
         found = [n for n in (self.fewest_by_pair, self.fewest_by_curve) if n is not None]
         return min(found, default=None)
@@ -196,7 +199,7 @@ class OneRunGame:
         """Plays once.
 
         Args:
-            run: from coins (m,) bool, True for the canaries that are in, to scores (m,), larger
+            run: maps coins (m,) bool, True for the canaries that are in, to scores (m,), larger
                 where a canary seems to be in.
         """
         coins = self._coins()
@@ -220,9 +223,9 @@ class OneRunGame:
 
 
 def _n_correct(coins: np.ndarray, scores: np.ndarray, n_guesses: int) -> int:
-    """Guesses that the highest scores are in and that the lowest are out. How many of either is
-    read off the scores, which is allowed: they split half way between their quartiles, so that two
-    clusters are told apart without a mistake, however the coins fell.
+    """Counts the correct guesses, with the highest scores guessed in and the lowest out. The number
+    of each is read off the scores, which is allowed: they are split half way between their
+    quartiles, so that two clusters are separated without a mistake, however the coins fell.
     """
     split = (np.quantile(scores, 0.25) + np.quantile(scores, 0.75)) / 2
     n_in = round(n_guesses * float((scores > split).mean()))
@@ -232,8 +235,8 @@ def _n_correct(coins: np.ndarray, scores: np.ndarray, n_guesses: int) -> int:
 
 
 def best_game(claim: Claim, m: int, alpha: float = ALPHA, seed: int = 0) -> OneRunGame:
-    """The game that detects the smallest epsilon, of those that guess a share of ``SHARES``: found
-    from public numbers alone.
+    """Chooses the game that detects the smallest epsilon, of those that guess a share in
+    ``SHARES``, from public numbers alone.
     """
     guesses = sorted({max(1, round(share * m)) for share in SHARES})
     games = [OneRunGame(claim, m, n_guesses, alpha, seed) for n_guesses in reversed(guesses)]

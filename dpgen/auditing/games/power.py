@@ -1,11 +1,12 @@
-"""Computes what a game would have seen: the smallest privacy loss that it refutes a claim by, with
-a stated probability.
+"""Computes the power of a game: the smallest privacy loss that it detects with a stated
+probability.
 
-The canary is ideal: its score is normal with standard deviation 1, and mean mu where it is in, as
-on a Gaussian mechanism that is exactly mu-GDP. No score of a mu-GDP mechanism tells more (Dong,
-Roth and Su 2022), so a weaker canary sees less than is said here, and never more. The epsilon that
-belongs to mu is that of a Gaussian mechanism; what a sampled mechanism claims may lie above it,
-because its loss has a heavier tail, which no game of this size visits.
+The canary is assumed ideal: its score is normal with standard deviation 1, and with mean mu where
+it is in, as on a Gaussian mechanism that is exactly mu-GDP. No score of a mu-GDP mechanism is more
+informative (Dong, Roth and Su 2022), so a weaker canary detects less than is stated here, and never
+more. The epsilon that belongs to mu is that of a Gaussian mechanism. The claim for a sampled
+mechanism may be larger, because its loss has a heavier tail, which a game of this size never
+reaches.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from dpgen.auditing.games.bounds import LARGEST_MU, proportion_high, proportion_
 from dpgen.auditing.games.claims import Claim
 from dpgen.privacy.accounting.accountant import round_up
 
-PROBABILITY = 0.9  # with which what is said to be detectable is detected
-FARTHEST, N_SCORES = 9.0, 4001  # of the scores' law: standard deviations, and points in all
-# Of a normal variable: nodes that integrate, and their weights.
+PROBABILITY = 0.9  # with which a loss that is called detectable is detected
+FARTHEST, N_SCORES = 9.0, 4001  # grid over scores: standard deviations to either side, and points
+# Nodes and weights of Gauss-Hermite quadrature for a standard normal variable.
 NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
 WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
@@ -35,11 +36,11 @@ class Bound:
     """One bound on a privacy loss, with its power.
 
     Args:
-        name: of the theorem, in words.
-        refuted: every epsilon below it is refuted at the claim's delta; of a curve, every Gaussian
-            mechanism below it.
-        detectable: the smallest epsilon, of a Gaussian mechanism, by which this bound would have
-            refuted the claim; infinite where none.
+        name: the theorem, in words.
+        refuted: every epsilon below it is refuted at the claim's delta; for a curve, every Gaussian
+            mechanism with a smaller epsilon.
+        detectable: the smallest epsilon of a Gaussian mechanism at which this bound would have
+            refuted the claim; infinite if there is none.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Bound:
 
 
 def power_sentence(claim: Claim, bounds: Sequence[Bound]) -> str:
-    """Says what "no violation" means."""
+    """Puts into words what "no violation" means: which epsilons would have been detected."""
     told = "; ".join(map(str, bounds))
     return (
         f"no violation found; {told} (of a Gaussian mechanism, with probability {PROBABILITY:g}); "
@@ -65,8 +66,8 @@ def power_sentence(claim: Claim, bounds: Sequence[Bound]) -> str:
 
 
 def detectable_mu(power: Callable[[float], float], probability: float = PROBABILITY) -> float:
-    """The smallest mu at which ``power``, increasing in mu, reaches ``probability``; infinite where
-    none does.
+    """Finds the smallest mu at which ``power``, increasing in mu, reaches ``probability``; infinite
+    if none does.
     """
     if power(LARGEST_MU) < probability:
         return math.inf
@@ -79,8 +80,8 @@ def detectable_mu(power: Callable[[float], float], probability: float = PROBABIL
 def two_world_power(
     n_test: int, alpha: float, blow_up: Callable[[np.ndarray], np.ndarray], mu: float
 ) -> float:
-    """Probability that ``n_test`` runs per world refute a claim when the truth is ``mu``, with the
-    threshold half way between the worlds: exact.
+    """Computes the exact probability that ``n_test`` runs per world refute a claim when the true
+    loss is ``mu``, with the threshold half way between the worlds.
     """
     counts = np.arange(n_test + 1)
     limits = blow_up(proportion_high(counts, n_test, alpha / 2))
@@ -90,21 +91,21 @@ def two_world_power(
 
 
 def one_run_power(m: int, n_guesses: int, fewest: int, mu: float) -> float:
-    """Probability of at least ``fewest`` right guesses, of ``n_guesses`` about the highest and the
-    lowest of ``m`` scores in about equal shares, when the truth is ``mu``.
+    """Estimates the probability of at least ``fewest`` correct guesses, of ``n_guesses`` about the
+    highest and the lowest of ``m`` scores in about equal shares, when the true loss is ``mu``.
 
-    A guess about a score beyond s is right with probability Phi(mu - s) / (Phi(mu - s) + Phi(-s)),
-    whatever the other scores are. Where the guesses end, s, varies from run to run, at either end
-    on its own: with the order statistics of the scores. Simulated games of 100 canaries or more
-    detect what is said here at a probability of 0.9 in 0.88 to 0.91 of the runs.
+    A guess about a score beyond s is correct with probability Phi(mu - s) / (Phi(mu - s) +
+    Phi(-s)), whatever the other scores are. The score s at which the guesses end varies from run to
+    run, independently at either end, as an order statistic of the scores. Simulated games of 100
+    canaries or more detect a loss that has a power of 0.9 here in 0.88 to 0.91 of the runs.
     """
     points = np.linspace(-FARTHEST, mu + FARTHEST, N_SCORES)
     beyond = (ndtr(-points) + ndtr(mu - points)) / 2  # the share of all scores above each point
     right_beyond = ndtr(mu - points) / (ndtr(mu - points) + ndtr(-points))
 
     def right(share: np.ndarray) -> np.ndarray:
-        """The share of right guesses among scores in the upper ``share``; by symmetry, in the lower
-        one, too.
+        """Returns the share of correct guesses among scores in the upper ``share``; by symmetry, in
+        the lower one, too.
         """
         return np.interp(-share, -beyond, right_beyond)
 
@@ -113,8 +114,8 @@ def one_run_power(m: int, n_guesses: int, fewest: int, mu: float) -> float:
         upper, lower = ends[:, None], ends[None]
         weights = WEIGHTS[:, None] * WEIGHTS
     else:
-        # Most scores are guessed about, up to the split: the mean of two quartiles, which is normal
-        # with variance 1 / (8 m density^2).
+        # Most scores are guessed, up to the split: the mean of two quartiles, which is normal with
+        # variance 1 / (8 m density^2).
         quartile = np.interp(-0.25, -beyond, points)
         density = np.exp(-((quartile - np.array([0.0, mu])) ** 2) / 2).mean() / math.sqrt(math.tau)
         split = mu / 2 + NODES / (density * math.sqrt(8 * m))

@@ -1,7 +1,7 @@
 """The two-world game: many runs with a record and many without it, told apart by a threshold.
 
-Nothing can be chosen after looking. The number of runs is a field of the game, the first quarter of
-them places the threshold and is not counted, and the game makes the runs itself.
+Nothing can be chosen after looking at results. The number of runs is a field of the game, the first
+quarter of them sets the threshold and is not counted, and the game makes the runs itself.
 """
 
 from __future__ import annotations
@@ -32,18 +32,17 @@ class TwoWorld:
     """The result of a two-world game, from the runs that count.
 
     Args:
-        n_runs: per world, of which ``n_test`` count.
+        claim: the claim that was tested.
+        n_runs: number of runs per world, of which ``n_test`` count.
         threshold: half way between the worlds in the other runs.
-        true_positives, false_positives: of ``n_test`` each.
-        tpr_low, fpr_high: hold at once with confidence 1 - alpha, and so does all that follows from
-            them.
-        epsilon_low: refuted at ``claim.delta`` of whatever is (epsilon, delta)-DP.
-        mu_low: refuted of whatever is mu-GDP.
-        detectable_by_pair, detectable_epsilon: what would have been detected by the printed epsilon
-            and delta alone, and by all that is claimed; see `power`.
-        false_positive_rates, true_positive_rates: points of the curve over all thresholds, as
-            counted.
-        limits: the most true positives that the claim allows at these false positives.
+        true_positives, false_positives: counts, of ``n_test`` each.
+        alpha: probability with which a correct mechanism is accused, at most.
+        tpr_low, fpr_high: bounds on the rates that hold at once with confidence 1 - alpha, as does
+            everything that follows from them.
+        detectable_by_pair, detectable_epsilon: epsilons that would have been detected by the
+            printed epsilon and delta alone, and by the whole claim; see `power`.
+        false_positive_rates, true_positive_rates: points of the empirical ROC curve.
+        limits: the largest true positive rates that the claim allows at these false positive rates.
     """
 
     claim: Claim
@@ -71,7 +70,7 @@ class TwoWorld:
 
     @property
     def epsilon_low_gaussian(self) -> float:
-        """``mu_low`` as an epsilon at ``claim.delta``."""
+        """Returns ``mu_low`` as an epsilon at ``claim.delta``."""
         return gaussian_epsilon(self.mu_low, self.claim.delta)
 
     @property
@@ -102,7 +101,7 @@ class TwoWorld:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """JSON values."""
+        """Returns the numbers of the result, as JSON values."""
         return {
             **self.claim.numbers,
             "n_runs": self.n_runs,
@@ -124,9 +123,9 @@ class TwoWorldGame:
     whatever the scores are.
 
     Args:
-        claim: what is to be refuted, of the two worlds.
-        n_runs: per world, at least 4.
-        alpha: in (0, 1).
+        claim: the claim to refute, about the two worlds.
+        n_runs: number of runs per world, at least 4.
+        alpha: level, in (0, 1).
     """
 
     claim: Claim
@@ -164,8 +163,8 @@ class TwoWorldGame:
         """Plays once.
 
         Args:
-            run: one run of the world without the record (False) or with it (True), and its score,
-                larger where the record seems to be there.
+            run: makes one run of the world without the record (False) or with it (True), and
+                returns its score, larger where the record seems to be in.
             advance: called after each of the ``2 * n_runs`` runs.
         """
         scores = np.empty((self.n_runs, 2))
@@ -176,7 +175,7 @@ class TwoWorldGame:
         if not np.isfinite(scores).all():
             raise ValueError("scores must be finite numbers")
         pilot, test = np.split(scores, [self._n_pilot])
-        # Half way between the worlds is best for normal scores, and hardly varies with the pilot.
+        # Half way between the worlds is best for normal scores, and varies little between pilots.
         threshold = float(np.median(pilot, axis=0).mean())
         false, true = (int(n) for n in (test > threshold).sum(0))
         points = np.quantile(test, np.linspace(1, 0, N_POINTS), method="inverted_cdf")

@@ -1,5 +1,5 @@
-"""Both games with canaries in the white box: on the production mechanisms themselves, each run
-under a fresh key.
+"""Both games with white-box canaries, on the production mechanisms themselves, each run under a
+fresh key.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from dpgen.auditing.games.two_world import TwoWorld, TwoWorldGame
 from dpgen.privacy.accounting.accountant import Adjacency
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 
-N_OTHERS = 7  # records in both worlds
-MICRO_BATCH = 4  # the canary shares a micro-batch with some of them, not with all
+N_OTHERS = 7  # records that are in both worlds
+MICRO_BATCH = 4  # so small that the canary shares a micro-batch with some of them, not with all
 
 
 def sharpened(
     mechanism: NoisySGD | NoisySum, adjacency: Adjacency, *, mu: float = 1.0, n_steps: int = 2
 ) -> NoisySGD | NoisySum:
-    """The mechanism with the multiplier at which it is exactly ``mu``-GDP, a NoisySGD in
-    ``n_steps`` steps on all records: at the multiplier and the rate of a plan one step leaks too
-    little for any number of runs to show a mistake. Clip norm, bound and denominator stay.
+    """Returns the mechanism with the noise multiplier at which it is exactly ``mu``-GDP, a NoisySGD
+    with ``n_steps`` steps on all records. At the multiplier and the rate of a plan one step leaks
+    too little for any feasible number of runs to expose a mistake. Clip norm, bound and denominator
+    stay the same.
     """
     multiplier = (2.0 if adjacency == "replace_one" else 1.0) / mu
     if isinstance(mechanism, NoisySum):
@@ -47,11 +48,11 @@ def two_world(
     alpha: float = TWO_WORLD_ALPHA,
     advance: Callable[[], None] = lambda: None,
 ) -> TwoWorld:
-    """Plays the game with one canary in the white box among a few other records, on the production
-    mechanism, each run under a fresh key. Usually on what `sharpened` gives.
+    """Plays the two-world game with one white-box canary among a few other records, on the
+    production mechanism (usually one from `sharpened`), each run under a fresh key.
 
     Args:
-        n_runs: per world.
+        n_runs: number of runs per world.
         advance: called after each of the ``2 * n_runs`` runs.
     """
     absent = -1.0 if adjacency == "replace_one" else 0.0
@@ -76,15 +77,15 @@ def one_run(
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
 ) -> OneRun:
-    """Plays the game with canaries in the white box, on the production mechanism at its own rate,
-    clip and noise; and with the same scores the two-world game.
+    """Plays the one-run game with white-box canaries, on the production mechanism at its own rate,
+    clip and noise, and the two-world game with the same scores.
 
-    Guarantee: a correct mechanism is accused with probability at most ``alpha`` by the one and at
-    most that of `TwoWorldGame` by the other.
+    Guarantee: a correct mechanism is accused with probability at most ``alpha`` by the first game
+    and at most the default level of `TwoWorldGame` by the second.
 
     Args:
-        m: canaries, at least 20.
-        n_steps: of a NoisySGD, only its first so many steps; the claim is then that of the steps
+        m: number of canaries, at least 20.
+        n_steps: run only the first so many steps of a NoisySGD; the claim is then that of the steps
             that run, and says so.
         advance: called after each release.
     """
@@ -105,8 +106,8 @@ def one_run(
         return found
 
     found = best_game(claim, m, alpha, seed).play(run)
-    # In these mechanisms as they are claimed, canaries along orthogonal directions are independent
-    # of each other, so that each is a run of its own. Where that is not so, something is broken.
+    # If these mechanisms are as claimed, canaries along orthogonal directions are independent of
+    # each other, so that each counts as a run of its own. Otherwise there is a bug to detect.
     alone = replace(claim, scope=f"{claim.scope}, each canary taken for a run of its own")
     queues = {world: iter(values) for world, values in scores.items()}
     n_runs = min(map(len, scores.values()))

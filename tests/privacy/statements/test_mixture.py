@@ -95,7 +95,7 @@ def test_of_disjoint_data_sets_the_costliest_counts_and_runs_on_each_compose(par
 def test_replaced_records_may_move_so_a_declaration_is_refused(part: Any) -> None:  # noqa: ANN401
     facts = PublicFacts((1, 1, 3), ("a", "b"), 20, "replace_one")
     parts = [part("x", "one", facts=facts), part("y", "one", facts=facts)]
-    with pytest.raises(ValueError, match="worth something under add_remove only"):
+    with pytest.raises(ValueError, match="possible under add_remove only"):
         mixture(*parts, disjoint=True)
     made = mixture(*parts)
     assert made["guarantee"]["epsilon"] == price(6.0, 6.0, relation=REPLACE_ONE)

@@ -1,4 +1,4 @@
-"""dpgen: learns from private images once under differential privacy, then samples for ever.
+"""dpgen: learns from private images once under differential privacy, then samples without limit.
 
 >>> from dpgen import DPSAD, open_images
 >>> generator = DPSAD(epsilon=10)

@@ -1,4 +1,4 @@
-"""Runs the command line as ``python -m dpgen``: what launchers of several processes start."""
+"""Runs the command line as ``python -m dpgen``, which launchers of several processes start."""
 
 from dpgen.commands.cli import main
 

@@ -25,9 +25,10 @@ _operators: list[torch.library.Library] = []
 
 
 def repair() -> str:
-    """Call before diffusers, torch_fidelity or torchmetrics is imported; as often as you like.
+    """Repairs torchvision's import. Call it before diffusers, torch_fidelity or torchmetrics is
+    imported; further calls do no harm.
 
-    Returns the state torchvision was found in and what was done about it:
+    Returns the state in which torchvision was found and what was done about it:
 
     * ``"ok"``: it imports, perhaps since an earlier call repaired it; nothing was done.
     * ``"repaired"``: its operators were missing and are now declared, without an implementation.
@@ -84,7 +85,7 @@ def _import_over_stand_in() -> str:
 
 
 def _stand_in() -> dict[str, ModuleType]:
-    """The part of torchvision that torch_fidelity touches, by module name."""
+    """Makes the part of torchvision that torch_fidelity imports, by module name."""
     torchvision = ModuleType("torchvision")
     datasets = ModuleType("torchvision.datasets")
     transforms = ModuleType("torchvision.transforms")

@@ -1,7 +1,7 @@
-"""Puts what a message says of options of the command line into the words of Python.
+"""Replaces options of the command line in error messages by arguments of Python.
 
 Messages name the option, as ``--size``. Functions that are called from Python raise them with the
-argument in its place, as ``size=``; the command line shows what stood there, `as_typed`.
+argument instead, as ``size=``; the command line shows the original message (`as_typed`).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def _pair(value: str) -> str:
     return f"({value.replace(',', ', ')})"
 
 
-# By option: the argument, in which {} is the value; the values that may follow it; how they are
-# written. Without a value the argument ends in "=".
+# By option: the argument, in which {} is the value; a pattern of the values that may follow it; how
+# a value is written in Python. Without a value the argument ends in "=".
 ARGUMENTS: dict[str, tuple[str, str, Callable[[str], str]]] = {
     "adjacency": ("adjacency={}", "add_remove|replace_one", _text),
     "allow-unverified": ("allow_unverified=True", "", _as_is),
@@ -55,12 +55,12 @@ _OPTION = "|".join(
     f"--(?P<o{k}>{re.escape(name)})(?![a-z-])" + (f"(?: (?P<v{k}>{values}))?" if values else "")
     for k, (name, (_, values, _)) in enumerate(ARGUMENTS.items())
 )
-_BOTH = re.compile(r" \(\w+=[^()]*?(?: in Python|True)\)")  # a message that says both already
+_BOTH = re.compile(r" \(\w+=[^()]*?(?: in Python|True)\)")  # in messages that name both already
 _TYPED = re.compile(f"(?P<command>{_COMMAND})|{_OPTION}")
 
 
 def in_python(text: str) -> str:
-    """The text with arguments in place of options; commands that it quotes stay."""
+    """Replaces options in a text by arguments, except in commands that it quotes."""
 
     def argument(match: re.Match[str]) -> str:
         if match["command"] is not None:
@@ -75,7 +75,7 @@ def in_python(text: str) -> str:
 
 
 def speaks_python(function: Callable[P, R]) -> Callable[P, R]:
-    """Makes the errors of a function that are messages to its caller speak of arguments."""
+    """Makes a function's error messages name arguments instead of options; a decorator."""
 
     @functools.wraps(function)
     def spoken(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -92,5 +92,5 @@ def speaks_python(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def as_typed(error: BaseException) -> str:
-    """The message of an error as the command line says it."""
+    """Returns the message of an error as the command line shows it."""
     return str(error.__dict__.get("typed", error))

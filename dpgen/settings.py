@@ -1,6 +1,6 @@
-"""Strict settings: frozen dataclasses in and out of plain dictionaries, nested by field.
+"""Strict settings: converts between frozen dataclasses, nested by field, and plain dictionaries.
 
-An unknown key is an error that names the nearest known one; nothing is dropped, nothing is guessed.
+An unknown key raises an error that names the nearest known one; nothing is dropped or guessed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CONFIG_SCHEMA = "dpgen-config/1"
 T = TypeVar("T", bound="DataclassInstance")
-LARGEST_WHOLE = 2**63  # TOML's own limit; a float holds no number of 400 digits
+LARGEST_WHOLE = 2**63  # TOML's own limit; a number of 400 digits would not fit a float
 
 
 def nearest(key: str, known: list[str]) -> str:
@@ -32,7 +32,7 @@ def nearest(key: str, known: list[str]) -> str:
 def from_dict(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
     """Builds the dataclass ``cls`` from a dictionary, nested ones from nested dictionaries.
 
-    A class with ``others``, a type, takes names that are no fields of it, too, of such values.
+    A class with an attribute ``others``, a type, also takes other names, with values of that type.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"{path.rstrip('.') or 'settings'} must be a table, got {values!r:.60}")
@@ -89,7 +89,7 @@ FORMS = {int: "a whole number", float: "a number", bool: "true or false", str: "
 
 
 def form_of(hint: Any) -> str:  # noqa: ANN401
-    """What a setting of this type accepts, in words, and how a list is written."""
+    """Describes in words what a setting of this type accepts, and how a list is written."""
     if isinstance(hint, types.UnionType):
         options = [o for o in hint.__args__ if o is not type(None)]
         return "a number" if set(options) == {int, float} else " or ".join(map(form_of, options))
@@ -109,8 +109,12 @@ EXAMPLES = {int: "100, 200", float: "0.6, 0.4", bool: "true, false", str: '"a", 
 class Leaf(NamedTuple):
     """One setting, found in a dataclass or in those nested in it.
 
-    Fields: dotted name; its type; its default; what the docstring says; the type of options that
-    stand in its place, where it holds those; whether it is a group, whose settings follow.
+    name: dotted name.
+    hint: its type.
+    default: its default.
+    meaning: its description, from the docstring of its class.
+    others: for a table of options, the type that describes them; None otherwise.
+    is_group: whether it is a group, whose settings follow.
     """
 
     name: str
@@ -122,7 +126,7 @@ class Leaf(NamedTuple):
 
 
 def leaves(cls: type[Any], path: str = "") -> Iterator[Leaf]:
-    """Every setting of the dataclass ``cls`` in order, those of nested ones by dotted name.
+    """Yields every setting of the dataclass ``cls`` in order, those of nested ones by dotted name.
 
     Raises ValueError for a field that the ``Args:`` of its class does not explain.
     """
@@ -144,7 +148,7 @@ def leaves(cls: type[Any], path: str = "") -> Iterator[Leaf]:
 
 
 def meanings(cls: type[Any]) -> dict[str, str]:
-    """What the ``Args:`` of a class say, by name; ``a, b: ...`` says it of both."""
+    """Reads the descriptions in the ``Args:`` of a class, by name; ``a, b: ...`` is for both."""
     _, _, text = (inspect.getdoc(cls) or "").partition("Args:\n")
     found: dict[str, str] = {}
     names: list[str] = []
@@ -161,13 +165,13 @@ def meanings(cls: type[Any]) -> dict[str, str]:
 
 
 def _group(hint: Any) -> type[Any] | None:  # noqa: ANN401
-    """The dataclass that a type is, or may be."""
+    """Returns the dataclass that a type is, or may be; None if it is none."""
     options = hint.__args__ if isinstance(hint, types.UnionType) else (hint,)
     return next((o for o in options if isinstance(o, type) and is_dataclass(o)), None)
 
 
 def _nearest_setting(cls: type[Any], key: str, path: str) -> str:
-    """Names the settings that may be meant: of that name in a group, else the nearest here."""
+    """Suggests the settings that may be meant: of that name in a group, else the nearest one."""
     hints = get_type_hints(cls)
     inside = [
         f"{path}{one.name}.{key}"
@@ -180,14 +184,14 @@ def _nearest_setting(cls: type[Any], key: str, path: str) -> str:
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401
-    """Tuples as lists, as JSON will give them back."""
+    """Converts tuples to lists, as a round trip through JSON does."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def read_config(folder: Path) -> Mapping[str, Any]:
-    """The configuration of a finished run."""
+    """Reads the configuration of a finished run."""
     config = read_json(folder / "config.json")
     schema = config.get("schema") if isinstance(config, Mapping) else None
     if schema != CONFIG_SCHEMA:
@@ -199,7 +203,7 @@ def read_config(folder: Path) -> Mapping[str, Any]:
 
 
 def parse_assignment(text: str) -> tuple[list[str], Any]:
-    """``a.b=3`` as (["a", "b"], 3): the value in TOML, or a bare word."""
+    """Parses ``a.b=3`` to (["a", "b"], 3); the value is TOML or a bare word."""
     import tomllib
 
     key, equals, value = text.partition("=")
@@ -213,7 +217,7 @@ def parse_assignment(text: str) -> tuple[list[str], Any]:
 
 
 def assign(values: dict[str, Any], keys: list[str], value: Any) -> None:  # noqa: ANN401
-    """Sets ``values[a][b] = value``, making the dictionaries between."""
+    """Sets ``values[a][b] = value``, and makes dictionaries in between."""
     for key in keys[:-1]:
         values = values.setdefault(key, {})
         if not isinstance(values, dict):

@@ -56,7 +56,7 @@ def test_a_picture_is_written_where_it_is_asked_for_and_only_its_owner_reads_it(
     ("arguments", "words"),
     [
         (["nowhere"], "no data at"),
-        (["digits", "--value-range", "0,1"], "leave --value-range out"),
+        (["digits", "--value-range", "0,1"], "drop --value-range"),
         (["digits", "--picture", "few.jpg"], "--picture must end in .png"),
         (["digits", "--picture", "no/such/few.png"], "there is no folder"),
     ],

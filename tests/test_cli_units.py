@@ -137,7 +137,7 @@ def test_stated_facts_with_people_are_of_the_bound_that_is_enforced(
     ("first", "then", "why"),
     [
         ({"unit": "who"}, {}, "were counted, and these were not: give --unit and --max-records"),
-        ({}, {"unit": "who"}, "whose size is declared.*leave --unit away"),
+        ({}, {"unit": "who"}, "whose size is declared.*drop --unit"),
     ],
 )
 def test_a_ledger_of_counted_people_takes_no_run_on_people_who_were_not(

@@ -26,14 +26,15 @@ class AccountedData:
 
     Args:
         source: the records.
-        facts: what may be known about them; ``None`` declares what the source's headers say.
+        facts: what may be known about them; None declares the facts in the source's headers.
+        adjacency: how neighbouring data sets differ; None takes that of the facts, or of an
+            existing ledger.
         max_records_per_unit: the most records of one person; epsilon is then of a whole person.
-            ``None`` takes what the facts, or a ledger that there is already, say, else 1.
+            None takes the number in the facts, or in an existing ledger, else 1.
         ledger: a ledger file to use instead of the one found by the data set's fingerprint.
-        limit: the most that this data set may ever spend; ``None`` takes the budget of its first
-            run.
-        public: declares that everyone has these records anyhow, as in a benchmark: runs do not add
-            up then, and every certificate says that they were declared so.
+        limit: the most that this data set may ever spend; None takes the budget of its first run.
+        public: declares that everyone has these records anyway, as in a benchmark: runs then do not
+            add up, and every certificate says that the data were declared public.
         overlap: what `begin` does when some of the records are in other ledgers that the
             installation knows: ``refuse``; ``charge`` the run to those ledgers as well, each
             within its own limit; or keep the accounts ``separate``, and the statement says what
@@ -43,8 +44,8 @@ class AccountedData:
         classes_declared: whether the source's classes were named when it was opened, and not by the
             data.
         counted: the most records of a unit that the source kept, by unit ids
-            (`dpgen.data.units.at_most`); ``None`` where it read none, and ``max_records_per_unit``
-            is a declaration.
+            (`dpgen.data.units.at_most`); None where it read no unit ids, so that
+            ``max_records_per_unit`` is only a declaration.
     """
 
     def __init__(
@@ -108,14 +109,14 @@ class AccountedData:
         self._known: Identity | None = None
 
     def __repr__(self) -> str:
-        """Says what is public of the data, and nothing else."""
+        """Describes the public facts of the data, and nothing else."""
         access = "public data" if self.public else f"private; {self._facts.relation.phrase}"
         return f"{type(self).__name__}({self._facts}; {access})"
 
     @property
     def public(self) -> bool:
-        """Whether the data are public, or declared so: the ledger then lies in the run folder and
-        the certificate says so.
+        """Returns whether the data are public, or declared public: the ledger then lies in the run
+        folder and the certificate says so.
         """
         return self._source.public or self._declared_public
 
@@ -135,14 +136,16 @@ class AccountedData:
         return self._known
 
     def _identity(self) -> str:
-        """The fingerprint; embedded data, which have nothing to hide, need none."""
+        """Returns the fingerprint; embedded data, which are public, need none."""
         return "public" if self._source.public else self._identify().fingerprint
 
     def _account(self) -> PrivacyLedger | SharedLedger:
-        """Returns what runs are charged to: the ledger, and those that share records with it."""
+        """Returns the account that runs are charged to: the ledger, and those that share records
+        with it.
+        """
         if self.public:
             return self.ledger
-        marks = self._identify().marks  # draws the key, if there is none yet
+        marks = self._identify().marks  # makes the key, if there is none yet
         return SharedLedger(
             self.ledger,
             known_ledgers(),
@@ -152,8 +155,9 @@ class AccountedData:
         )
 
     def overlaps(self) -> list[Overlap]:
-        """The other ledgers of the installation that hold some of these records, with how many
-        different images; none of public data. For the owner's eyes: no noise is on it.
+        """Returns the other ledgers of the installation that hold some of these records, with the
+        number of different images; none for public data. For the data's owner only: the numbers
+        have no noise.
         """
         account = self._account()
         return account.overlaps() if isinstance(account, SharedLedger) else []
@@ -162,8 +166,8 @@ class AccountedData:
         """Finds the ledger of this data set; writes nothing.
 
         Args:
-            limit: of a new ledger, unless the data set was opened with a limit of its own.
-            folder: where the ledger of public data lies.
+            limit: limit of a new ledger, unless the data set was opened with a limit of its own.
+            folder: the folder in which the ledger of public data lies.
         """
         self._known = None  # the records may have changed since
         limit = limit.settled(self._facts.n_records) if limit.is_open else limit
@@ -188,7 +192,7 @@ class AccountedData:
         if known.unit_bound != self._facts.unit_bound:
             raise ValueError(_other_bound(path, known))
         if known != self._facts:
-            # The first facts stay: a count that follows the data would publish it, run after run.
+            # The first facts stay: a number of records that followed the data would publish it.
             if self._facts.origin == "stated" or (known.shape, known.class_names) != (
                 self._facts.shape,
                 self._facts.class_names,
@@ -204,13 +208,13 @@ class AccountedData:
         if before is not None and self._identify().fingerprint != before.fingerprint:
             self._known = before
             raise LedgerError(
-                f"the records changed since their ledger {path} was opened, and what is charged "
-                "there would not be charged to all of them: call open_ledger again, which finds "
-                "the ledger of the records as they are now"
+                f"the records changed since their ledger {path} was opened, and a charge to it "
+                "would not cover all of them: call open_ledger again, which finds the ledger of "
+                "the records as they are now"
             )
 
     def _owner(self, run: str) -> str:
-        """The identity that a run's keys are bound to: run, ledger and records.
+        """Returns the identity that a run's keys are bound to: run, ledger and records.
 
         Records are part of it because --ledger can name the ledger of data that have since changed.
         """
@@ -221,8 +225,8 @@ class AccountedData:
         the most that any one record has spent in this and all other ledgers that hold it.
 
         Args:
-            lines: of the ledger, as they were read together with what else is stated; ``None``
-                reads them.
+            lines: lines of the ledger, read together with everything else that is stated; None
+                reads them now.
         """
         lines = self.ledger.lines() if lines is None else lines
         limit, account = limit_of(lines), self._account()
@@ -238,7 +242,7 @@ class AccountedData:
         return told
 
     def _place(self) -> str:
-        if self._ledger_path is not None:  # named, so runs add up in it
+        if self._ledger_path is not None:  # a named ledger, in which runs add up
             return "installation"
         if self._source.public:
             return "run folder (public data)"
@@ -248,7 +252,9 @@ class AccountedData:
 
 
 def _other_bound(path: Path, known: PublicFacts) -> str:
-    """Words for a ledger of units that were counted, and data that were not, or the other way."""
+    """Describes the conflict between a ledger of counted units and data of uncounted ones, or the
+    reverse, and what to do.
+    """
     apart = "Otherwise they can have an account of their own: --ledger NEWFILE --overlap charge"
     if known.unit_bound == "enforced":
         return (
@@ -258,12 +264,12 @@ def _other_bound(path: Path, known: PublicFacts) -> str:
         )
     return (
         f"the ledger {path} is kept for units whose size is declared, and statements of its runs "
-        f"say so: leave --unit away to go on with it. {apart}"
+        f"say so: drop --unit to continue with it. {apart}"
     )
 
 
 def _other_facts(path: Path, known: PublicFacts, facts: PublicFacts) -> str:
-    """Words for facts that differ from those in the ledger of the data set: what to do."""
+    """Describes the facts that differ from those in the data set's ledger, and what to do."""
     cures = []
     if known.shape != facts.shape:
         depth, height, width = known.shape

@@ -1,8 +1,8 @@
-"""Private copies of data that do not lie in plain files: unpacked archives, fetched addresses.
+"""Private copies of data that are not in plain local files: unpacked archives, fetched addresses.
 
-A copy lies in ``copies/`` of the installation's folder, readable by its owner alone. It is made
-once in a process and removed when the process ends; what a killed process left, the next copy
-removes.
+A copy lies in ``copies/`` of the installation's folder, readable by its owner only. It is made once
+in a process and removed when the process ends; the copies of a killed process are removed when the
+next one is made.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Copy:
 
     Args:
         folder: holds the copy and nothing else.
-        lock: descriptor of the lock that says so to other processes.
+        lock: descriptor of the lock by which other processes see that it is in use.
         process: id of the process that made it.
     """
 
@@ -35,15 +35,15 @@ class Copy:
     process: int
 
 
-_COPIES: dict[str, Copy] = {}  # by what they are copies of
+_COPIES: dict[str, Copy] = {}  # by the key of the copied data
 
 
 def copied(key: str, make_fn: Callable[[Path], object]) -> Path:
-    """The folder of a copy, made now unless this process has it.
+    """Returns the folder of a copy, which is made now unless this process has it.
 
     Args:
-        key: names what is copied, with whatever tells that it changed.
-        make_fn: fills the empty folder; what it raises leaves no folder behind.
+        key: identifies the copied data and their version.
+        make_fn: fills the empty folder; if it raises, no folder is left behind.
     """
     found = _COPIES.get(key)
     if found is not None and found.folder.is_dir():
@@ -62,12 +62,12 @@ def copied(key: str, make_fn: Callable[[Path], object]) -> Path:
 def _new() -> Copy:
     place = home() / "copies"
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    place.chmod(0o700)  # whatever it was, or the umask made of it
+    place.chmod(0o700)  # whatever its mode was, or the umask
     _sweep(place)
     folder = place / secrets.token_hex(8)
     lock = _open_lock(folder.with_suffix(".lock"))
     fcntl.flock(lock, fcntl.LOCK_EX)
-    if not still_named(folder.with_suffix(".lock"), lock):  # swept before it was locked
+    if not still_named(folder.with_suffix(".lock"), lock):  # deleted before it was locked
         os.close(lock)
         return _new()
     folder.mkdir(mode=0o700)
@@ -79,7 +79,7 @@ def _open_lock(path: Path) -> int:
 
 
 def _sweep(place: Path) -> None:
-    """Removes copies whose process is gone: nobody holds their lock."""
+    """Removes copies whose process has ended, so that their lock is free."""
     for path in place.glob("*.lock"):
         lock = _open_lock(path)
         try:
@@ -94,7 +94,7 @@ def _sweep(place: Path) -> None:
 
 
 def _remove(copy: Copy) -> None:
-    if copy.process != os.getpid():  # a child that was forked has not made it
+    if copy.process != os.getpid():  # a forked child must not remove its parent's copy
         return
     shutil.rmtree(copy.folder, ignore_errors=True)
     copy.folder.with_suffix(".lock").unlink(missing_ok=True)

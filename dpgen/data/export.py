@@ -1,4 +1,4 @@
-"""Writing a synthetic set: a whole one under its name, or nothing under it."""
+"""Writes a synthetic set: it appears under its name complete, or not at all."""
 
 from __future__ import annotations
 
@@ -47,24 +47,29 @@ def write_images(
 ) -> Path:
     """Writes images with their labels and returns the folder.
 
-    Guarantees: ``out`` appears whole and on the disk, in one rename, or not at all; until then it
-    lies in ``.NAME.partial`` beside it, which the next writer of that name clears. Two writers of
-    one name exclude each other. What ``open_source`` reads back equals what was given, after
-    rounding to uint8; in the folder format ordered by class name.
+    Guarantees: ``out`` appears complete and on the disk, in one rename, or not at all; until then
+    it lies in ``.NAME.partial`` beside it, which the next writer of that name clears. Two writers
+    of one name exclude each other. ``open_source`` reads back the given images, rounded to uint8;
+    in the folder format ordered by class name.
 
     Args:
         blocks: the images in order, any number at a time, one shape throughout.
         out: folder to make; absent or empty.
         format: one of `dpgen.data.formats.table.written()`; ``parquet`` needs pyarrow.
-        n_images: how many images the blocks hold together.
+        n_images: number of images in all blocks together.
         class_names: one per class, in label order; ``("all",)`` without classes.
         shard_size: images per file, where a file holds many.
-        certificate: what goes into ``certificate_name`` as JSON; a function gets the folder with
-            all other files in it, so that it can state their hashes.
-        certificate_name: ``privacy.json`` or, for what is not certified, ``notice.json``.
+        certificate: content of ``certificate_name``, as JSON; a function gets the folder with all
+            other files in it, so that it can state their hashes.
+        certificate_name: ``privacy.json`` or, for sets that are not certified, ``notice.json``.
         documents: further files by name, json, jsonl, md, txt or toml.
-        pages_fn: gets the folder with everything in it, the certificate too, and gives the pages
-            that are made of it, by name.
+        pages_fn: gets the folder with everything in it, including the certificate, and returns the
+            pages that are made from it, by name.
+
+    Raises:
+        ValueError: an argument is out of range, the blocks are not as announced, ``out`` is not
+            empty or another process writes it.
+        OSError: the disk has no room.
     """
     names = tuple(class_names)
     _check_arguments(format, n_images, names, shard_size, certificate_name, documents or {})
@@ -127,7 +132,8 @@ def _write_shards(
 
 @contextmanager
 def _partial(target: Path) -> Iterator[Path]:
-    """An empty ``.NAME.partial`` beside the target, under a lock that ends with the process."""
+    """Makes an empty ``.NAME.partial`` beside the target, under a lock that ends with the process.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
     lock = target.with_name(f".{target.name}.partial.lock")
@@ -136,7 +142,7 @@ def _partial(target: Path) -> Iterator[Path]:
         if partial.is_symlink() or (partial.exists() and not partial.is_dir()):
             raise ValueError(f"{partial} must be a folder of a killed run or absent: remove it")
         if partial.exists():
-            shutil.rmtree(partial)  # left by a killed run: a live one would hold the lock
+            shutil.rmtree(partial)  # left by a killed run, as a running one would hold the lock
         partial.mkdir()
         try:
             yield partial
@@ -247,7 +253,7 @@ def _check_arguments(
 
 def _sync(folder: Path, *, every_file: bool, documents: Iterable[str]) -> None:
     if every_file:
-        os.sync()  # one call for all files: a call each takes minutes for 60,000 of them
+        os.sync()  # one call for all files: a call for each of 60,000 files takes minutes
         return
     for name in documents:
         with (folder / name).open("rb") as file:

@@ -1,4 +1,4 @@
-"""Which data set this is and which records it shares with others, without saying what is in it:
+"""Identifies a data set and the records that it shares with others, without revealing its content:
 fingerprints and marks under a secret key.
 """
 
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
 
 
 def home() -> Path:
-    """The folder of this installation's key and ledgers: ``$DPGEN_HOME``, else
+    """Returns the folder of this installation's key and ledgers: ``$DPGEN_HOME``, else
     ``~/.local/state/dpgen``.
     """
     return Path(os.environ.get("DPGEN_HOME") or Path.home() / ".local" / "state" / "dpgen")
 
 
 def installation_key() -> bytes:
-    """Returns the secret under which data sets are fingerprinted and records marked, drawn once. It
-    is needed to test whether a record is in a data set.
+    """Returns the secret key for fingerprints of data sets and marks of records, drawn once. It is
+    needed to test whether a record is in a data set.
 
-    Raises LedgerError when it is gone while there are ledgers: under a new key no data set would be
-    recognised, and each would get a fresh budget.
+    Raises LedgerError when it is missing while there are ledgers: under a new key no data set would
+    be recognised, and each would get a fresh budget.
     """
-    # torch comes with it; `home` is asked without
+    # Imported here because it loads torch, which callers of `home` do not need.
     from dpgen.privacy.mechanisms.noise import KEY_BYTES, new_key
 
     path = home() / "key"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists() or any(path.parent.glob(".key.*.partial")):
         with held_alone(path):
-            sweep_partials(path)  # a secret that a killed writer left
-            if not path.exists():  # the first of two racing processes wins, both read the same key
+            sweep_partials(path)  # deletes secrets that a killed writer left
+            if not path.exists():  # the first of two racing processes writes it, both read it
                 if any((home() / "ledgers").glob("*.jsonl")):
                     raise LedgerError(
-                        f"the installation key {path} is gone, and without it the ledgers beside "
-                        "it fit no data set: restore it from a backup"
+                        f"the installation key {path} is missing, and without it the ledgers "
+                        "beside it fit no data set: restore it from a backup"
                     )
                 replace_durably(path, new_key(), mode=0o600)
     key = read_bytes(path, TEXT_BYTES)
@@ -57,7 +57,7 @@ def installation_key() -> bytes:
 
 
 def known_ledgers() -> KnownLedgers:
-    """The ledgers of this installation, under the public name of its key; draws no key."""
+    """Returns the ledgers of this installation, under the public name of its key; makes no key."""
     name = ""
     if (home() / "key").exists():
         name = hmac.digest(installation_key(), b"dpgen installation", "sha256").hex()[:16]
@@ -65,11 +65,11 @@ def known_ledgers() -> KnownLedgers:
 
 
 class Identity(NamedTuple):
-    """Which data set it is, and which records are in it, as an installation knows them.
+    """A data set and its records, as an installation identifies them.
 
-    fingerprint: of the whole, labels included, 64 hexadecimal digits; it names the ledger.
-    marks: of the single records, (M,) uint64, distinct and in rising order; M is the number of
-        different images that show anything.
+    fingerprint: of the whole data set, labels included, 64 hexadecimal digits; it names the ledger.
+    marks: of the single records, (M,) uint64, distinct and in ascending order; M is the number of
+        different images of more than one colour.
     """
 
     fingerprint: str
@@ -84,11 +84,11 @@ def identify(source: Source, key: bytes) -> Identity:
     grown data set is another one.
 
     A mark is the first 8 bytes of an HMAC of the pixels alone, in a canonical form: an RGB image
-    whose three channels are equal is grey. So a record is recognised in another order, another
-    lossless format, beside other records, and under another label or none. It is not when a single
-    pixel differs: after a resize, a crop, another value range, a lossy compression, a rotation.
-    Copies within a data set have one mark. An image of a single colour has none: it shows nothing,
-    and unrelated data sets hold the same one.
+    whose three channels are equal counts as grey. So a record is recognised in another order, in
+    another lossless format, among other records, and under another label or none. It is not
+    recognised when a single pixel differs: after a resize, a crop, another value range, a lossy
+    compression, a rotation. Copies within a data set have one mark. An image of a single colour has
+    none: it shows nothing, and unrelated data sets may hold the same one.
 
     Two different images have the same mark with probability 2^-64. Of 10^6 images against 100
     ledgers of 10^6, the expected number of false matches is 10^6 10^8 / 2^64 = 5e-6.
@@ -110,13 +110,13 @@ def identify(source: Source, key: bytes) -> Identity:
 
 
 def fingerprint(source: Source, key: bytes) -> str:
-    """The fingerprint alone of `identify`."""
+    """Computes only the fingerprint of `identify`."""
     return identify(source, key).fingerprint
 
 
 def overlap(source: Source, other: Source) -> int:
-    """Counts the different images that are in both, as `identify` recognises them; public or
-    private, and with no trace in the installation.
+    """Counts the different images that are in both, as `identify` recognises them. It leaves no
+    trace in the installation.
     """
     from dpgen.privacy.mechanisms.noise import new_key
 
@@ -125,7 +125,7 @@ def overlap(source: Source, other: Source) -> int:
 
 
 def _canonical(content: bytes, shape: tuple[int, ...]) -> bytes | None:
-    """Returns the bytes that the mark of an image is made of; None for a single colour.
+    """Returns the bytes from which the mark of an image is made; None for a single colour.
 
     Args:
         content: uint8 pixels, (H, W, C), row by row.
@@ -135,5 +135,5 @@ def _canonical(content: bytes, shape: tuple[int, ...]) -> bytes | None:
         content, depth = content[::3], 1
     if content == content[:depth] * (height * width):
         return None
-    # No record of the fingerprint begins like this, whatever is in it.
+    # The prefix differs from that of every record in a fingerprint.
     return f"image {height}x{width}x{depth}:".encode() + content

@@ -1,4 +1,4 @@
-"""What would be read from a location, for its owner's eyes: nothing is charged and nothing kept."""
+"""Shows the owner of data what a run would read; nothing is charged and nothing is stored."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ PRIVATE = (
     "For the owner's eyes: no noise is on any of this and no guarantee covers it. Nothing was "
     "charged."
 )
-CHUNK = 256  # records that are looked at at once
-SIDE, ROWS, COLUMNS = 4096, 20, 8  # of a picture: pixels, classes, records of a class, at most
+CHUNK = 256  # records that are read at once
+SIDE, ROWS, COLUMNS = 4096, 20, 8  # the most pixels, classes and records of a class in a picture
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is in a location, as it would be read.
+    """The content of a location, as a run would read it.
 
     Args:
-        location: as it was given.
+        location: the location, as it was given.
         kind: the format.
-        files: by picture format, how many files; of other kinds how many files of that kind.
-        splits: by split, how many records, or why it cannot be read.
-        split: the one that everything below is of.
+        files: number of files, by picture format; for other kinds by that kind.
+        splits: number of records, or why they cannot be read, by split.
+        split: the split that everything below describes.
         n_records, class_names, shape: as they would be declared; shape is (C, H, W).
-        class_counts: records of each class.
-        unit_counts: by number of records, how many units have so many; None without unit ids.
-        stored: by shape before any resize, "HxWxC", how many records.
-        lowest, highest: pixels as read, of 0..255.
+        class_counts: number of records of each class.
+        unit_counts: number of units, by their number of records; None without unit ids.
+        stored: number of records, by shape before any resize, "HxWxC".
+        lowest, highest: extreme pixels as read, in 0..255.
         black, white: shares of pixels that are 0 and 255.
-        passed_over: by file that is not read, why.
-        notes: what readers warned of.
+        passed_over: why a file is not read, by file.
+        notes: the warnings of the readers.
     """
 
     location: str
@@ -85,13 +85,13 @@ def inspect_images(
     else_classes: tuple[str, ...] | None = None,
     unit: str | Path | None = None,
 ) -> tuple[Inspection, np.ndarray]:
-    """Looks at every record as a run would read it, and writes nothing anywhere.
+    """Reads every record as a run would, and writes nothing.
 
     Arguments as for `dpgen.data.sources.open_source`, which refuses the same data; ``unit`` as
-    `dpgen.data.units.Units.ids`, of which all records are shown.
+    `dpgen.data.units.Units.ids`, but all records of a unit are shown.
 
     Returns:
-        What was found, and a picture of a few records, a row per class: uint8 (H, W, C).
+        The findings, and a picture of a few records, a row per class: uint8 (H, W, C).
     """
     declared = else_classes if classes is None else class_list(classes)
     units = None if unit is None else Units(unit, None)
@@ -138,7 +138,7 @@ def _unit_counts(source: RecordSource) -> dict[int, int] | None:
 
 
 def _looked_at(source: RecordSource) -> tuple[np.ndarray, np.ndarray]:
-    """All labels, (N,), and how many pixels have each value, (256,)."""
+    """Reads all labels, (N,), and counts the pixels of each value, (256,)."""
     labels, counts = [], np.zeros(256, np.int64)
     for start in range(0, len(source), CHUNK):
         pixels, found = source.read(range(start, min(start + CHUNK, len(source))))
@@ -154,7 +154,7 @@ def _n_records(
     classes: tuple[str, ...] | None,
     unit: str | Path | None,
 ) -> int | str:
-    """How many records a split has, or why it cannot be read."""
+    """Counts the records of a split, or returns why it cannot be read."""
     try:
         return len(read_records(location, split, value_range, classes, unit).labels)
     except ValueError as error:
@@ -175,7 +175,7 @@ def _format_of(path: Path) -> str:
 
 
 def _passed_over(path: Path, unit: str | Path | None) -> Iterator[tuple[str, str]]:
-    """Files under a folder that are no data file of any split, and why."""
+    """Yields the files in a folder that are not data of any split, and why."""
     if not path.is_dir():
         return
     known = {Path(os.path.abspath(file.path)) for file in locate(path, "train", unit).files}

@@ -1,4 +1,4 @@
-"""Private images from wherever they lie."""
+"""Opens private images from any supported location."""
 
 from __future__ import annotations
 
@@ -47,14 +47,20 @@ def open_images(
         size: short side and crop, in pixels, of data of mixed sizes.
         channels: 1 or 3 converts.
         value_range: (low, high) of float arrays; the window of grey pictures of more than 8 bits.
-        unit: whose the records are, so that ``max_records_per_unit`` of each at most are used: a
-            column of Parquet or of metadata.csv or .jsonl; ``folder``, the folder that a picture
-            lies in, as CLASS/PERSON/; a CSV file with the columns file_name and unit; or, of data
-            in memory, one id per record. Without it that bound is declared and not checked.
-        facts, max_records_per_unit, ledger, limit, public, overlap: as for `PrivateDataset`.
-        classes: how many classes there are, or their names, of data with labels that do not say
+        unit: which person each record belongs to, so that at most ``max_records_per_unit`` of each
+            are used: a column of Parquet or of metadata.csv or .jsonl; ``folder``, the folder that
+            a picture lies in, as CLASS/PERSON/; a CSV file with the columns file_name and unit; or,
+            for data in memory, one id per record. Without it that bound is declared and not
+            checked.
+        facts, adjacency, max_records_per_unit, ledger, limit, public, overlap: as for
+            `PrivateDataset`.
+        classes: number of classes, or their names, for data with labels that do not state them
             (IDX, an npz without class_names, tensors). The facts may name them instead. They are
             published, so they are never counted in the labels; a label beyond them is an error.
+
+    Raises:
+        ValueError: the data or an argument are refused; the message says why and what to do.
+        FileNotFoundError: there is nothing at ``location``.
     """
     if classes is not None and facts is not None:
         check_declared(classes, facts.class_names, name="the facts")
@@ -81,8 +87,8 @@ def open_images(
 def _units(
     unit: str | Path | Sequence[str | int] | None, most: int | None, facts: PublicFacts | None
 ) -> Units | None:
-    """What is to be counted. Raises ValueError where nothing says how many records a unit may have:
-    facts that do not mention it are of single records, and ask for nothing to be left out.
+    """Returns the units to count; None without unit ids. Raises ValueError where no bound on their
+    records is given: facts that do not mention one are of single records.
     """
     if unit is None:
         return None

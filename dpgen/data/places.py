@@ -1,4 +1,4 @@
-"""Where a location's data lie on this machine: where it says, or in a private copy."""
+"""Finds the data of a location on this machine: at the given path, or in a private copy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Place:
 
     Args:
         path: the file or folder to read.
-        location: as it was given; messages name this.
+        location: the location as it was given, which messages name.
         copy: the folder that holds a copy of it; None if nothing was copied.
     """
 
@@ -30,11 +30,11 @@ class Place:
     copy: Path | None = None
 
     def told(self, text: str) -> str:
-        """A text that names the location, and not the copy, which will be gone."""
+        """Replaces the path of the copy in a text by the location, as the copy is temporary."""
         return text if self.copy is None else text.replace(str(self.copy), self.location)
 
     def telling(self, read_fn: Callable[[], T]) -> T:
-        """What ``read_fn`` returns; a ValueError names the location."""
+        """Returns the result of ``read_fn``; a ValueError from it names the location."""
         try:
             return read_fn()
         except ValueError as error:
@@ -43,7 +43,7 @@ class Place:
             raise ValueError(self.told(str(error))) from error
 
     def telling_records(self, records: Records) -> Records:
-        """The same records, whose names and errors name the location."""
+        """Returns the same records, with names and errors that name the location."""
         if self.copy is None:
             return records
         decode, name_of = records.decode_fn, records.name_fn
@@ -55,7 +55,9 @@ class Place:
 
 
 def place_of(location: str | Path) -> Place:
-    """Where the data of a path or an address lie; fetches and unpacks them once in a process."""
+    """Returns the place of the data of a path or an address; fetches and unpacks them once in a
+    process.
+    """
     text, path = str(location), Path(location)
     copy = None
     if isinstance(location, str) and is_address(location):

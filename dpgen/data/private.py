@@ -1,12 +1,12 @@
-"""Private images behind two doors. There is no length, no index and no iteration; nothing comes out
-but released values.
+"""Private images, which can only be read through two methods that return released values. There is
+no length, no index and no iteration.
 
-A third door, `PrivateDataset.unprotected_records`, is for the negative controls: it is locked
+`PrivateDataset.release` answers a `NoisySum`, `PrivateDataset.steps` a `NoisySGD`. Both require a
+charge in the data set's ledger before the first record is read. Generation methods never see a
+record: they pass functions of one record and get noised sums back.
+
+A third method, `PrivateDataset.unprotected_records`, is for the negative controls. It is refused
 unless the run was begun, and noted in the ledger, as one without a verified claim.
-
-`PrivateDataset.release` answers a `NoisySum`, `PrivateDataset.steps` a `NoisySGD`. Both insist on a
-charge in the data set's ledger before the first record is touched. Methods never see a record: they
-hand in functions of one record and get noised sums back.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from dpgen.runs.checkpoint import Checkpoints
 
 
 class PrivateDataset(AccountedData):
-    """Private records behind two doors, which open for a run that was begun; made as
-    `AccountedData`.
+    """Private records that answer a charged run through `release` and `steps` only; arguments as
+    for `AccountedData`.
     """
 
     _run: Descent | None = None
@@ -46,11 +46,11 @@ class PrivateDataset(AccountedData):
 
     def open_ledger(self, limit: Budget, folder: Path) -> None:
         """Finds the ledger of this data set, as the records are now; writes nothing. A run that was
-        begun before is not answered any more: `begin` goes on with it.
+        begun before gets no more answers until `begin` is called again.
 
         Args:
-            limit: of a new ledger, unless the data set was opened with a limit of its own.
-            folder: where the ledger of public data lies.
+            limit: limit of a new ledger, unless the data set was opened with a limit of its own.
+            folder: the folder in which the ledger of public data lies.
         """
         self._run = self._unverified = None
         super().open_ledger(limit, folder)
@@ -64,10 +64,10 @@ class PrivateDataset(AccountedData):
         Args:
             run: id of the run; a run that was charged before pays nothing again.
             keys: the run's secret keys; they must belong to this data set.
-            plan: what the run will do.
+            plan: the mechanisms that the run will apply.
 
         Raises:
-            BudgetExceeded: there is no room for the plan.
+            BudgetExceeded: the limit has no room for the plan.
             Overtaken: these keys are a copy, and the run has been begun elsewhere since.
             LedgerError: the keys belong to other data, or the plan is not what was charged.
         """
@@ -85,7 +85,7 @@ class PrivateDataset(AccountedData):
             if not self.ledger.holds(run, stage.charge):
                 keys.create(stage.charge.plan)
         self._account().charge(run, [stage.charge for stage in plan.stages])
-        # After the charge, which settles the ledger's name, and before the first touch.
+        # After the charge, which settles the ledger's name, and before the first record is read.
         keys.bind(self._owner(run))
         descent.begin()
         self._run = descent
@@ -93,12 +93,12 @@ class PrivateDataset(AccountedData):
     def begin_unverified(self, run: str, keys: StageKeys, claim: Claim) -> None:
         """Notes in the ledger, before anything is read, a run without a verified privacy claim.
 
-        From that line on what the data set has spent is infinite, and certified runs are refused.
+        After that line the spending of the data set is infinite, and certified runs are refused.
 
         Args:
-            run: id of the run; one that was begun before is refused, it is not resumed.
+            run: id of the run; one that was begun before is refused, because it is not resumed.
             keys: the run's secret keys.
-            claim: what the run does.
+            claim: the claim of the mode that runs.
         """
         self._run = self._unverified = None
         self._require_same_records()
@@ -109,10 +109,10 @@ class PrivateDataset(AccountedData):
         self._unverified = (keys, claim)
 
     def unprotected_records(self, claim: Claim) -> tuple[Records, NoiseSource]:
-        """The raw records, and the noise that a published mechanism puts on what it makes of them.
+        """Returns the raw records, and the noise source of a published mechanism.
 
-        NOTHING HERE IS PRIVATE: for modes that carry a notice instead of a certificate. Opens once,
-        and only for the claim that `begin_unverified` has put on record.
+        THIS IS NOT PRIVATE: it is for modes that carry a notice instead of a certificate. It can be
+        called once, and only for the claim that `begin_unverified` has put on record.
         """
         if self._unverified is None or self._unverified[1] != claim:
             raise RuntimeError(
@@ -127,10 +127,11 @@ class PrivateDataset(AccountedData):
         return Stage(label, mechanism, self.ledger.relation.max_records_per_unit)
 
     def _enter(self, label: str, mechanism: NoisySGD | NoisySum) -> tuple[Descent, Charge]:
-        """The check behind both doors; nothing is read yet."""
+        """Checks that a stage is charged, before anything is read; `release` and `steps` call it.
+        """
         if self._run is None:
             raise RuntimeError(
-                "no record is touched before PrivateDataset.begin has charged the run"
+                "no record is read before PrivateDataset.begin has charged the run"
             )
         charge = self._stage(label, mechanism).charge
         self._run.enter(charge)
@@ -142,11 +143,23 @@ class PrivateDataset(AccountedData):
         return witness
 
     def noise(self, keys: StageKeys, plan: str) -> NoiseSource:
-        """The one place where a stage's randomness comes from; a replay has another."""
+        """Returns the source of a stage's randomness; a replay overrides this."""
         return keys.noise(plan)
 
     def release(self, mechanism: NoisySum, *, label: str) -> dict[str, Tensor]:
-        """The noised sum over all records of a clipped statistic: one release."""
+        """Releases the noised sum over all records of a clipped statistic.
+
+        Args:
+            mechanism: the release, as it was charged.
+            label: the name that the stage was charged by.
+
+        Returns:
+            The noisy tables by name, (n_rows, D) float64 each.
+
+        Raises:
+            RuntimeError: the run was not begun, or the stage was asked already.
+            LedgerError: the stage is not what was charged, is finished, or asks another question.
+        """
         run, charge = self._enter(label, mechanism)
         records, noise = RecordSlots(self._source, self._facts), self.noise(run.keys, charge.plan)
         witness = self._watched(label, run, charge)
@@ -163,15 +176,19 @@ class PrivateDataset(AccountedData):
         micro_batch: int = 16,
         device: torch.device | str = "cpu",
     ) -> Iterator[NoisyStep]:
-        """Noisy gradient steps ``start`` to ``mechanism.n_steps - 1``.
+        """Yields noisy gradient steps ``start`` to ``mechanism.n_steps - 1``.
 
         Args:
-            label: the name the stage was charged by.
-            start: the first step to run; a resumed stage starts behind the steps its checkpoint
-                holds, and a step run again gives the same answer again.
-            micro_batch: records whose gradients are held at once. It changes memory, speed and the
-                rounding of sums, so it is a part of what is asked: a resume keeps it.
-            device: where gradients are computed.
+            mechanism: the steps, as they were charged.
+            label: the name that the stage was charged by.
+            start: the first step to run; a resumed stage starts after the steps that its checkpoint
+                holds, and a repeated step gives the same answer again.
+            micro_batch: number of records whose gradients are held at once. It changes memory,
+                speed and the rounding of sums, so it is part of the question: a resume keeps it.
+            device: the device on which gradients are computed.
+
+        Raises:
+            RuntimeError, LedgerError: as for `release`.
         """
         run, charge = self._enter(label, mechanism)
         noise = self.noise(run.keys, charge.plan)
@@ -191,14 +208,14 @@ class PrivateDataset(AccountedData):
             forgiven = (OSError,)
             raise
         finally:
-            # A step that was refused has not run, and one that stopped behind its sum may have.
+            # A refused step has not run; a step that stopped after its sum counts as executed.
             if witness.n_answered > start:
                 with contextlib.suppress(*forgiven):
                     run.executed(charge, start, witness.n_answered)
 
     def noted_micro_batch(self, label: str, mechanism: NoisySGD) -> int | None:
-        """The micro-batch of a stage that gave an answer before it was stopped, which a resume
-        keeps; None where it has given none, and any will do.
+        """Returns the micro-batch of a stage that gave an answer before it was stopped, which a
+        resume keeps; None if it has given none, so that any is allowed.
         """
         if self._run is None:
             return None
@@ -208,11 +225,14 @@ class PrivateDataset(AccountedData):
         self, checkpoints: Checkpoints, label: str, tensors: Mapping[str, Tensor], *, step: int
     ) -> None:
         """Saves the state of a stage that holds the answers of releases 0 to ``step - 1``, under
-        its label. That it holds them is noted first: whoever finds the state has seen them, so a
-        release among them is never asked anything else, nor answered in another way.
+        its label. These answers are noted first: anyone who finds the state has seen them, so these
+        releases are never asked another question or answered differently.
 
         Args:
-            label: of a stage that has been asked here.
+            checkpoints: where the state is saved.
+            label: label of a stage that this process has asked.
+            tensors: the state.
+            step: number of releases whose answers the state holds.
         """
         self._witnesses[label].saving(step)
         checkpoints.save(label, tensors, step=step)

@@ -1,4 +1,5 @@
-"""Addresses in object stores and on other machines: fetched to a folder once, and checked."""
+"""Fetches data from addresses in object stores and on other machines to a folder, and checks them.
+"""
 
 from __future__ import annotations
 
@@ -24,33 +25,33 @@ REFUSED = {
     **dict.fromkeys(
         ("filecache", "simplecache", "blockcache", "cached", "zip", "tar", "libarchive", "dir",
          "reference", "data", "generic", "async_wrapper"),
-        f"it is no place but a way to read one: {_BY_HAND}",
+        f"it is not a place but a way to read one: {_BY_HAND}",
     ),
 }  # fmt: skip
 
 
 def is_address(location: str) -> bool:
-    """Whether a location is an address, ``scheme://...``, and no path."""
+    """Returns whether a location is an address, ``scheme://...``, and not a path."""
     return _ADDRESS.match(location) is not None
 
 
 def fetched(address: str, folder: Path) -> Path:
-    """What `fetch` made in a folder: the one file that the address names, or the folder."""
+    """Returns what `fetch` made in a folder: the one file that the address names, or the folder."""
     file = folder / PurePosixPath(address).name
     alone = file.is_file() and len(list(folder.iterdir())) == 1
     return file if alone else folder
 
 
 def fetch(address: str, folder: Path) -> None:
-    """Copies what lies at an address, a file or all below a folder, into an empty folder.
+    """Copies the data at an address, a file or everything below a folder, into an empty folder.
 
-    Sizes are compared with the listing, and the listing afterwards with that before: what changed
-    meanwhile is refused.
+    Sizes are compared with the listing, and the listing afterwards with the one before, so that
+    data that changed meanwhile are refused.
 
     Raises:
-        ValueError: an address that is not fetched, or data that do not arrive as they are listed.
-        FileNotFoundError: nothing is there.
-        OSError: the store or the way to it failed.
+        ValueError: the address is not supported, or data do not arrive as they are listed.
+        FileNotFoundError: nothing is at the address.
+        OSError: the store or the connection to it failed.
     """
     filesystem, root = _opened(address)
     try:
@@ -77,7 +78,7 @@ def fetch(address: str, folder: Path) -> None:
 
 
 def _opened(address: str) -> tuple[Any, str]:
-    """The file system of an address, and its path there."""
+    """Opens the file system of an address; returns it and the path there."""
     found = _ADDRESS.match(address)
     assert found is not None, "is_address was asked"
     scheme, rest = found.groups()
@@ -98,7 +99,7 @@ def _opened(address: str) -> tuple[Any, str]:
     except ImportError as error:
         raise ValueError(f"{scheme}:// needs a package of its own: {error!s:.200}") from error
     except ValueError as error:
-        raise ValueError(f"{address} is no address that fsspec reads: {error!s:.200}") from error
+        raise ValueError(f"{address} is not an address for fsspec: {error!s:.200}") from error
     except OSError:
         raise
     except Exception as error:  # stores raise errors of their own packages
@@ -107,7 +108,7 @@ def _opened(address: str) -> tuple[Any, str]:
 
 
 def _listing(filesystem: Any, root: str) -> dict[str, tuple[int, str]]:  # noqa: ANN401
-    """By path: size in bytes, and what tells one version from another."""
+    """Lists the files by path: size in bytes, and the attributes that identify a version."""
     found = {}
     for path, info in sorted(filesystem.find(root, detail=True).items()):
         size = info.get("size")

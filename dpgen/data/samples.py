@@ -14,11 +14,11 @@ class Samples(Images):
     def save(self, folder: str | Path, format: str = "folder") -> Path:  # noqa: A002
         """Writes the images with their labels and returns the folder.
 
-        The folder appears whole or not at all. No privacy statement goes with them: a set with its
-        certificate is made by ``dpgen sample``.
+        The folder appears complete or not at all, without a privacy statement: ``dpgen sample``
+        makes a set with its certificate.
 
         Args:
-            folder: to make; absent or empty.
+            folder: the folder to make; absent or empty.
             format: ``folder``, ``npz``, ``parquet`` or ``webdataset``.
 
         Raises:

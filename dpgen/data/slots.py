@@ -11,8 +11,8 @@ from dpgen.images.images import PublicFacts, to_float
 
 
 class RecordSlots:
-    """Rows by slot, as mechanisms read them. A label outside the declared classes makes a record
-    count as nothing.
+    """Records by slot, as mechanisms read them. A record with a label outside the declared classes
+    is invalid and contributes zero.
     """
 
     def __init__(self, source: Source, facts: PublicFacts) -> None:

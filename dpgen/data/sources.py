@@ -27,7 +27,7 @@ from dpgen.images.images import Images, to_float
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
-CACHE_BYTES = 2**30  # decoded records are kept up to here; larger sets are decoded at every read
+CACHE_BYTES = 2**30  # sets up to this size are cached; larger ones are decoded at every read
 EMBEDDED = ("digits",)
 
 
@@ -35,8 +35,8 @@ EMBEDDED = ("digits",)
 class Source(Protocol):
     """Records of one data set, all of one shape, in a fixed order.
 
-    kind: the format they came in.
-    shape: (C, H, W) of what ``read`` returns.
+    kind: the format of the data.
+    shape: (C, H, W) of the records that ``read`` returns.
     class_names: one name per class, in label order; ``("all",)`` without classes.
     public: True only for the embedded data sets.
     """
@@ -54,13 +54,15 @@ class Source(Protocol):
     def public(self) -> bool: ...
 
     def __len__(self) -> int:
-        """The number of records."""
+        """Returns the number of records."""
 
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
-        """Records by position: uint8 (B, C, H, W) after the public resize, int64 (B,)."""
+        """Reads records by position, (B,): pixels uint8 (B, C, H, W) after the public resize, and
+        labels int64 (B,).
+        """
 
     def raw_records(self) -> Iterator[tuple[np.ndarray, int]]:
-        """Every record as decoded, uint8 (H, W, C) before any resize, with its label."""
+        """Yields every record as decoded, uint8 (H, W, C) before any resize, with its label."""
 
 
 def open_source(
@@ -74,24 +76,25 @@ def open_source(
     else_classes: tuple[str, ...] | None = None,
     units: Units | None = None,
 ) -> RecordSource:
-    """Opens a data set and decodes every record once: bad data fail here, not at hour three.
+    """Opens a data set and decodes every record once, so that bad data fail early.
 
     Args:
         location: the name ``digits``, a path (``./digits`` is a path) or a zip archive, an address
             (``s3://...``), an ``Images``, a torch ``Dataset`` of (image, label) or image, or a
             Hugging Face dataset. Archives and addresses are copied for the time of the process, as
             `dpgen.data.copies` says.
-        split: which records; what has no splits serves ``train`` and ``test`` alike.
-        size: short side to this many pixels (antialiased bicubic), then the centre square; None:
-            as they are.
-        channels: 1 or 3 converts; None: as they are.
+        split: which records; data without splits serve as ``train`` and as ``test``.
+        size: resizes the short side to this many pixels (antialiased bicubic) and crops the centre
+            square; None leaves records as they are.
+        channels: converts to 1 or 3 channels; None leaves records as they are.
         value_range: (low, high), black and white in float arrays and in grey pictures of more than
             8 bits, in which it is a window; uint8 data refuse it.
-        classes: how many classes there are, or their names, where the data have labels and do not
-            say; they are never counted in the labels.
-        else_classes: names to take where ``classes`` is None and the data do not say: those of a
-            facts file, or of the sets that the data are compared with.
-        units: whose records they are, and the most of each that are kept; None keeps all.
+        classes: number of classes, or their names, where the data have labels and do not state
+            them; they are never counted in the labels.
+        else_classes: names to use where ``classes`` is None and the data do not state them: those
+            of a facts file, or of the sets that the data are compared with.
+        units: which person each record belongs to, and the most of each that are kept; None keeps
+            all.
     """
     if split not in get_args(Split):
         raise ValueError(f"split must be train, test or all, got {split!r}")
@@ -132,10 +135,10 @@ class RecordSource:
     """The ``Source`` over any reader's records.
 
     Guarantees: every record was decoded once at construction, so ``read`` fails only if files
-    change or vanish. What ``read`` returns is kept up to 1 GiB, beyond it is decoded every time.
+    change or vanish. Sets of at most 1 GiB are cached; larger ones are decoded at every read.
 
     Args:
-        records: what a reader found.
+        records: the records of a reader.
         size: side of the square, in pixels, or None.
         channels: 1, 3 or None.
     """
@@ -150,7 +153,7 @@ class RecordSource:
         first = fit_picture(raw, size, channels, records.name_fn(0))
         height, width, depth = first.shape
         self.shape = (depth, height, width)
-        self._unchanged = first is raw  # what read returns is what was decoded, for every record
+        self._unchanged = first is raw  # read returns every record as it was decoded
         if records.pixels is not None and self._unchanged:
             self._cache: np.ndarray | None = records.pixels
             return
@@ -168,7 +171,9 @@ class RecordSource:
         return len(self._records.labels)
 
     def read(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
-        """Records by position: uint8 (B, C, H, W), int64 (B,); no position is an empty batch."""
+        """Reads records by position, (B,): pixels uint8 (B, C, H, W) and labels int64 (B,); B may
+        be 0. Raises IndexError for a position out of range.
+        """
         chosen = np.asarray(indices)
         if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
             raise ValueError(
@@ -193,11 +198,10 @@ class RecordSource:
         return batch, torch.from_numpy(self._records.labels[chosen])
 
     def raw_records(self) -> Iterator[tuple[np.ndarray, int]]:
-        """Every record as decoded, uint8 (H, W, C), with its label, in order.
+        """Yields every record as decoded, uint8 (H, W, C), with its label, in order.
 
         Raises ValueError for a record that is not the one that ``read`` returns: its file changed
-        since it was opened, and an identity of what lies there now would not be that of what is
-        read.
+        since it was opened, and its identity would not be that of the records that are read.
         """
         for i, label in enumerate(self._records.labels.tolist()):
             if self._cache is not None and self._unchanged:
@@ -240,7 +244,7 @@ def read_records(
     classes: tuple[str, ...] | None,
     unit: str | Path | None = None,
 ) -> Records:
-    """The records of a location with their labels; pictures are not decoded yet.
+    """Finds the records of a location with their labels; pictures are not decoded yet.
 
     Arguments as for `open_source`, ``classes`` by name, ``unit`` as `Units.place`.
     """
@@ -284,5 +288,5 @@ def read_records(
 def _refuse_value_range(value_range: tuple[float, float] | None, kind: str) -> None:
     if value_range is not None:
         raise ValueError(
-            f"value_range is for float arrays, {kind} data are 8-bit: leave --value-range out"
+            f"value_range is for float arrays, {kind} data are 8-bit: drop --value-range"
         )

@@ -1,4 +1,4 @@
-"""Zip archives of data: unpacked to a folder, or refused."""
+"""Unpacks zip archives of data to a folder, or refuses them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _UNREADABLE = (*UNREADABLE_ZIP, UnicodeError)
 def unpack(path: Path, folder: Path) -> None:
     """Unpacks an archive into an empty folder; every member is compared with its checksum.
 
-    Refused, before anything is written: names that leave the folder or stand twice, links and
-    devices, encrypted members, methods but stored and deflated, what unpacks to more than 64 MiB
-    and 200 times its size, and what the disk cannot hold. A member that holds more than it
-    announces is refused when it does.
+    Raises ValueError, before anything is written, for names that leave the folder or occur twice,
+    links and devices, encrypted members, compression other than stored and deflated, archives that
+    unpack to more than 64 MiB and 200 times their size, and archives that the disk cannot hold. A
+    member that holds more than it announces is refused when this is found.
     """
     try:
         with open_file(path) as file, zipfile.ZipFile(file) as archive:
@@ -46,8 +46,9 @@ def unpack(path: Path, folder: Path) -> None:
 
 
 def top_folder(folder: Path) -> Path:
-    """Where the data of an unpacked archive lie: inside a single folder that holds the whole, as
-    archivers make it. A single folder of pictures alone is a class, one named for a split a split.
+    """Returns the folder of the data in an unpacked archive: inside a single top folder that holds
+    everything, as archivers make it. A single folder of pictures alone is a class, and one named
+    for a split is a split.
     """
     entries = visible(folder)
     if len(entries) != 1:

@@ -1,1 +1,1 @@
-"""Images in memory, and what is public about them."""
+"""Images in memory, and the public facts about them."""

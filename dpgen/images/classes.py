@@ -1,7 +1,7 @@
-"""Decides which classes there are: as the data state them, or as declared when they are opened.
+"""Decides which classes there are: those that the data state, or those declared on opening.
 
-A list of classes is published as it is. So it is never counted in labels, which are private: one
-record with label 11 would publish twelve classes.
+A list of classes is published as it is. It is therefore never derived from labels, which are
+private: one record with label 11 would publish twelve classes.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from collections.abc import Sequence
 
 from dpgen.images.images import check_class_names
 
-Classes = int | Sequence[str]  # how many there are, named "0", "1" and so on; or their names
+Classes = int | Sequence[str]  # a number of classes, named "0", "1" and so on; or their names
 
-MAX_CLASSES = 65_536  # numbered ones are listed by name, which must not fill the memory
+MAX_CLASSES = 65_536  # numbered classes are listed by name, which must not fill the memory
 NO_CLASSES = ("all",)
 
 
 def class_list(classes: Classes) -> tuple[str, ...]:
-    """The names of declared classes, in label order. Raises ValueError for none."""
+    """Returns the names of declared classes, in label order. Raises ValueError for an invalid
+    declaration.
+    """
     if isinstance(classes, str) or not isinstance(classes, int | Sequence):
         raise ValueError(f"classes must be a number or a list of names, got {classes!r:.60}")
     if not isinstance(classes, int):
@@ -44,13 +46,16 @@ def parse_classes(text: str) -> Classes:
 def settle_classes(
     stated: tuple[str, ...] | None, declared: tuple[str, ...] | None, *, name: str, place: str = ""
 ) -> tuple[str, ...]:
-    """The classes of data with labels: those that the data state, else those that are declared.
+    """Returns the classes of data with labels: those that the data state, else those declared.
 
     Args:
-        stated: what the data's own headers name.
-        declared: what was named when the data were opened, known from elsewhere.
-        name: of the data, for the message.
-        place: where in such data their names could stand, for the message.
+        stated: the classes that the data's own headers name.
+        declared: the classes that were named when the data were opened.
+        name: name of the data, for the message.
+        place: where such data can state their class names, for the message.
+
+    Raises:
+        ValueError: neither is given.
     """
     if stated is not None:
         return stated
@@ -65,7 +70,7 @@ def settle_classes(
 
 
 def check_declared(classes: Classes, stated: tuple[str, ...], *, name: str) -> None:
-    """Refuses a declaration that says something else than the data, or the facts, state."""
+    """Refuses a declaration that differs from what the data, or the facts, state."""
     number = isinstance(classes, int) and classes == len(stated) and stated != NO_CLASSES
     if number or class_list(classes) == stated:
         return

@@ -15,7 +15,7 @@ Origin = Literal["stated", "declared", "named"]
 UnitBound = Literal["declared", "enforced"]
 
 FACTS_SCHEMA = "dpgen-facts/1"
-# A statement lists the classes and has at most a MiB: these leave the rest of it 64 KiB.
+# A statement lists the classes and has at most 1 MiB: these limits leave 64 KiB for the rest.
 CLASS_LIST_BYTES, NAME_BYTES = 15 * 2**16, 10
 
 
@@ -35,10 +35,10 @@ class PublicFacts:
             for a whole unit.
         unit_bound: ``declared``, nothing checks that no unit has more; or ``enforced``, the reader
             counted the records of each unit by its id and left the surplus out. ``n_records`` is
-            then of the records that are used.
-        origin: ``stated`` in a facts file, or ``declared`` public on the headers that the program
-            read, by the person who runs it; ``named`` is the same, but for the classes, which no
-            header says and that person names.
+            then the number of records that are used.
+        origin: ``stated`` in a facts file; ``declared`` public by the person who runs the program,
+            as the program read them from the data's headers; ``named``, like ``declared`` but with
+            classes that no header states and that person names.
     """
 
     shape: tuple[int, int, int]
@@ -81,17 +81,17 @@ class PublicFacts:
 
     @property
     def n_classes(self) -> int:
-        """The number of classes, 1 when there are none."""
+        """Returns the number of classes, 1 when there are none."""
         return len(self.class_names)
 
     @property
     def relation(self) -> Relation:
-        """The relation of neighbouring data sets."""
+        """Returns the relation of neighbouring data sets."""
         return Relation(self.adjacency, self.max_records_per_unit)
 
     def to_dict(self) -> dict[str, Any]:
-        """The facts as JSON values; ``from_dict`` restores them exactly. A declared bound is not
-        mentioned, as in facts from before any was enforced.
+        """Returns the facts as JSON values, from which ``from_dict`` restores them exactly. A
+        declared bound is not mentioned, as in facts of versions that enforced none.
         """
         bound = {} if self.unit_bound == "declared" else {"unit_bound": self.unit_bound}
         return {
@@ -110,7 +110,7 @@ class PublicFacts:
         """Reads the facts strictly: an unknown key is an error that names the nearest known one.
 
         Args:
-            table: ``shape`` and ``n_records``, and any other field; without ``class_names`` there
+            table: ``shape`` and ``n_records``, and any other fields; without ``class_names`` there
                 are no classes.
         """
         known = [field.name for field in fields(cls)]
@@ -136,8 +136,8 @@ class PublicFacts:
             )
         if "unit_bound" in table:
             raise ValueError(
-                f"facts file {path} must not set unit_bound, got {table['unit_bound']!r}: it is "
-                "enforced by whoever reads unit ids, with --unit"
+                f"facts file {path} must not set unit_bound, got {table['unit_bound']!r}: --unit "
+                "enforces it, by unit ids"
             )
         try:
             return cls.from_dict(table | {"origin": "stated"})
@@ -146,7 +146,7 @@ class PublicFacts:
 
 
 def check_class_names(class_names: tuple[str, ...]) -> None:
-    """Refuses an empty list of class names, one that no statement has room for, an empty or
+    """Refuses an empty list of class names, one that is too long for a statement, an empty or
     repeated name, and control characters.
     """
     if not class_names:

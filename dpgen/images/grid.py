@@ -1,4 +1,4 @@
-"""Many images in one picture, a row per class; and several such grids side by side."""
+"""Grids of many images in one picture, a row per class; and several grids side by side."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ MAGNIFY_BELOW = 64  # images with a smaller longer side are magnified by a whole
 
 
 def grid(images: Images, n_classes: int, *, n_columns: int = 10) -> Tensor:
-    """The first ``n_columns`` images of each class as one uint8 picture, (H, W, C).
+    """Arranges the first ``n_columns`` images of each class in one uint8 picture, (H, W, C).
 
-    Row k holds class k in the order the images came; a class with too few leaves blanks. With a
+    Row k holds class k in the order of the images; a class with too few leaves blanks. With a
     single class the images fill as many rows as they need, at most ten. Small images are magnified
     by repeating pixels, never smoothed.
 
     Args:
-        images: what to show; pixels (N, C, H, W) with C 1 or 3.
+        images: the images to show; pixels (N, C, H, W) with C 1 or 3.
         n_classes: number of classes, 1 without classes.
         n_columns: images per row, at least 1.
     """
@@ -70,12 +70,13 @@ def grid(images: Images, n_classes: int, *, n_columns: int = 10) -> Tensor:
 
 
 def n_preview(n_classes: int) -> int:
-    """The number of images in the preview of a run: ten a class, of at most ten classes."""
+    """Returns the number of images in the preview of a run: ten per class, of at most ten classes.
+    """
     return min(10 * n_classes, max(20, 10 * min(n_classes, 10)))
 
 
 def png(images: Images, n_classes: int, *, n_columns: int = 10) -> bytes:
-    """The `grid` as a PNG file; arguments as there."""
+    """Encodes the `grid` as a PNG file; arguments as there."""
     content = BytesIO()
     _picture(images, n_classes, n_columns).save(content, format="png")
     return content.getvalue()
@@ -128,7 +129,7 @@ def save_panels(
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    """Saves a picture whole or not at all, also on a disk that fills."""
+    """Saves a picture completely or not at all, also if the disk fills up."""
     content = BytesIO()
     picture.save(content, format="png")
     replace_durably(path, content.getvalue())

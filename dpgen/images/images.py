@@ -23,7 +23,7 @@ class Images:
     """A set of images with their labels; a map-style data set for a torch ``DataLoader``.
 
     ``images[i]`` is the pair of image i, (C, H, W), and its label, an int. A slice, a list of
-    positions and a tensor of positions or of truth values give `Images` again.
+    positions and a tensor of positions or of truth values each select a subset as `Images`.
 
     Args:
         pixels: (N, C, H, W), float32 in [-1, 1].
@@ -37,7 +37,7 @@ class Images:
 
     @classmethod
     def joined(cls, blocks: Iterable[Images]) -> Self:
-        """Joins the images of the blocks, in their order. At least one block."""
+        """Joins the images of at least one block, in their order."""
         parts = list(blocks)
         return cls(
             torch.cat([block.pixels for block in parts]),
@@ -46,7 +46,7 @@ class Images:
         )
 
     def __len__(self) -> int:
-        """The number of images."""
+        """Returns the number of images."""
         return len(self.labels)
 
     @overload
@@ -78,7 +78,7 @@ class Images:
         return f"{type(self).__name__}({len(self)} of {shape}{told})"
 
     def to_pil(self, index: int) -> Image:
-        """Image ``index`` as a Pillow image, grey or RGB, 8 bits."""
+        """Converts image ``index`` to a Pillow image, grey or RGB, 8 bits."""
         from PIL import Image
 
         pixels, _ = self[index]
@@ -86,7 +86,7 @@ class Images:
         return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
 
     def _repr_png_(self) -> bytes | None:
-        """A picture of the first images of each class, which a notebook shows."""
+        """Renders the first images of each class as a PNG file, for notebooks; None if empty."""
         from dpgen.images.grid import png
 
         if not len(self):

@@ -23,11 +23,11 @@ from dpgen.storage.tensors import TensorFile
 
 
 class Checkpoints:
-    """Named states in one folder. After a kill, the last whole state of each name is there.
+    """Named states in one folder. After a kill, the last complete state of each name is there.
 
     Args:
-        folder: made with mode 0700.
-        seconds: how often `due` says yes; 0 means after every step.
+        folder: the folder; it is made with mode 0700.
+        seconds: time between two states that `due` asks for; 0 means after every step.
     """
 
     def __init__(self, folder: Path, seconds: float = 15.0) -> None:
@@ -48,7 +48,9 @@ class Checkpoints:
         replace_durably(self._folder / f"{name}.safetensors", content, mode=0o600)
 
     def load(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The state ``name`` and its numbers; None where there is none yet."""
+        """Loads the state ``name`` and its numbers; None if there is none yet. Raises ValueError
+        when the file is damaged.
+        """
         path = self._folder / f"{name}.safetensors"
         if not path.exists():
             return None
@@ -56,7 +58,7 @@ class Checkpoints:
             with TensorFile(path) as file:
                 numbers = parse_json(file.metadata["numbers"], "its numbers")
                 if not isinstance(numbers, dict) or type(numbers.get("step", 0)) is not int:
-                    raise ValueError("its numbers must be a table, a step in it whole")
+                    raise ValueError("its numbers must be a table, and its step a whole number")
                 return file.tensors(), numbers
         except (KeyError, ValueError) as error:
             raise ValueError(
@@ -64,10 +66,10 @@ class Checkpoints:
             ) from None
 
     def once(self, name: str, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """The tensors that ``make`` gave the first time that this run came here.
+        """Returns the tensors that ``make`` gave the first time that this run called it.
 
-        They are saved under ``name`` and read back, so that a run which was killed and goes on has
-        the very same tensors as one which was not, and lying in memory in the same way.
+        They are saved under ``name`` and read back, so that a resumed run has exactly the same
+        tensors as an uninterrupted one, with the same layout in memory.
         """
         held = self.load(name)
         if held is None:
@@ -79,7 +81,7 @@ class Checkpoints:
 
 @dataclass
 class TrainingState:
-    """Everything that moves in a training loop, by name."""
+    """Everything that changes in a training loop, by name."""
 
     modules: dict[str, nn.Module | EMA] = field(default_factory=dict)
     optimizers: dict[str, torch.optim.Optimizer] = field(default_factory=dict)
@@ -97,7 +99,7 @@ class TrainingState:
         return found
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Puts everything where it was; ValueError when these tensors are not of this loop."""
+        """Restores the state. Raises ValueError when these tensors are not of this loop."""
         try:
             self._load(tensors)
         except torch.OutOfMemoryError:
@@ -105,7 +107,7 @@ class TrainingState:
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
-                f"a checkpoint must hold what this training moves, got other tensors ({reason}): "
+                f"a checkpoint must hold the tensors of this training, got others ({reason}): "
                 "start a new run folder"
             ) from None
 

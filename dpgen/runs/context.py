@@ -1,8 +1,8 @@
-"""What a training loop is given beside the data: where it computes and saves, what seeds it.
+"""The context of a training loop beside the data: where it computes and saves, and its seed.
 
-No key and no record is reachable from here, so that a fit which is given nothing but released
-values and a `Workplace` cannot read any: keys belong to `dpgen.runs.folder.RunFolder`, and the
-private data take them from it before the first stage.
+No key and no record is reachable from here, so that a fit which is given only released values and a
+`Workplace` cannot read any: keys belong to `dpgen.runs.folder.RunFolder`, and the private data take
+them from it before the first stage.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from dpgen.runs.checkpoint import Checkpoints
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where and how a run computes. Changes speed and rounding, never the plan; rounding is a part
-    of what a private stage asks, so a killed run is resumed on the hardware that it was begun on.
+    """Where and how a run computes. It changes speed and rounding, never the plan. The question of
+    a private stage includes it, so a killed run is resumed on the hardware that it was begun on.
 
     Args:
         device: "auto" (a GPU where there is one) or "cpu".
         precision: "no" (float32) or "bf16"; clipping, sums and noise stay in float64 either way.
-        micro_batch: records whose gradients are held at once; None: as many as suit the device and
-            the batch, or on a resume as many as the run was begun with.
+        micro_batch: number of records whose gradients are held at once. None takes a number that
+            suits the device and the batch, or on a resume the number that the run was begun with.
     """
 
     device: str = "auto"
@@ -44,9 +44,8 @@ class Hardware:
             raise ValueError(f"micro_batch must be at least 1, got {self.micro_batch}")
 
     def accelerator(self) -> Accelerator:
-        """Makes the accelerator. Also settles how this process multiplies on a GPU: full float32,
-        and the same answer every time, so that a step which is run again after a kill gets the same
-        answer.
+        """Makes the accelerator. It also sets this process to multiply on a GPU in full float32 and
+        deterministically, so that a step which is repeated after a kill gets the same answer.
         """
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
@@ -57,19 +56,19 @@ class Hardware:
                 "start it without a launcher"
             )
         if accelerator.device.type == "mps":
-            raise ValueError("device must add in float64, which mps cannot: take --device cpu")
+            raise ValueError("the device must support float64, and mps does not: use --device cpu")
         return accelerator
 
 
 @dataclass(frozen=True)
 class Workplace:
-    """What a method's training loop is given beside the data.
+    """The context of a method's training loop beside the data.
 
     Args:
-        checkpoints: where the states of the loops lie; noisy answers are among them, never keys.
-        accelerator: where it computes.
-        micro_batch: records whose gradients are held at once; ``None``: not chosen.
-        seed: of all public randomness.
+        checkpoints: the saved states of the loops, which include noisy answers and never keys.
+        accelerator: the device on which it computes.
+        micro_batch: number of records whose gradients are held at once; None if not chosen.
+        seed: seed of all public randomness.
         show: whether progress bars are shown.
     """
 
@@ -86,12 +85,13 @@ class Workplace:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a run would take on this machine, from a few steps on random images.
+    """The estimated cost of a run on this machine, from a few steps on random images.
 
     Args:
-        seconds: on a CPU those of a machine that does nothing else; on a GPU as measured.
-        memory_bytes: the most that the process holds; on a GPU of that card.
-        n_parameters: of the networks.
+        seconds: duration of the run; on a CPU that of an otherwise idle machine, on a GPU as
+            measured.
+        memory_bytes: peak memory of the process; on a GPU that of the card.
+        n_parameters: number of parameters of all networks.
         device: "CPU" or "GPU".
     """
 
@@ -101,16 +101,16 @@ class Rehearsal:
     device: str
 
 
-CPU_IS_FULL = "can't allocate memory"  # as torch's allocator says it, in a RuntimeError
+CPU_IS_FULL = "can't allocate memory"  # in the RuntimeError of torch's allocator
 
 
 @contextlib.contextmanager
 def in_memory(cure: Callable[[], str]) -> Iterator[None]:
-    """Raises MemoryError, which says what to do, where torch raises a RuntimeError because the
-    memory of a GPU or of the machine is full.
+    """Turns torch's RuntimeError about full memory, of a GPU or of the machine, into a MemoryError
+    that says what to do.
 
     Args:
-        cure: says what to do, asked when it has happened.
+        cure: returns what to do; called when it has happened.
     """
     try:
         yield
@@ -118,11 +118,11 @@ def in_memory(cure: Callable[[], str]) -> Iterator[None]:
         said = str(error)
         if not (isinstance(error, torch.OutOfMemoryError) or CPU_IS_FULL in said):
             raise
-        reason = (said.splitlines() or ["no more is known"])[0]
+        reason = (said.splitlines() or ["no details"])[0]
         raise MemoryError(f"out of memory ({reason:.120}): {cure()}") from error
 
 
 def peak_memory() -> int:
     """Returns the most bytes that this process has held so far."""
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB here
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

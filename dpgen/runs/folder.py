@@ -1,8 +1,8 @@
 """The folder of one training run while it runs: its identity, its keys, its checkpoints.
 
-All of it lies under ``RUN/checkpoint`` (mode 0700) and goes when the run is finished. Until then
-the folder is a secret, and so is every copy of it: keys lie there beside noisy answers. A copy that
-comes second is not answered (`dpgen.privacy.lineage.descent`).
+All of it lies under ``RUN/checkpoint`` (mode 0700) and is deleted when the run is finished. Until
+then the folder is a secret, and so is every copy of it: keys lie there beside noisy answers. A copy
+that another one has overtaken gets no answers (`dpgen.privacy.lineage.descent`).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class RunFolder:
     Args:
         path: the run folder. It must be absent, empty, or an unfinished run of the same
             configuration.
-        configuration: the resolved settings; a run begun under other ones is refused.
-        read: brings a configuration that an earlier version wrote to what this one writes.
+        configuration: the resolved settings; a run that was begun with others is refused.
+        read: converts a configuration of an earlier version to the present form.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class RunFolder:
     ) -> None:
         self.path, self._private = path, path / "checkpoint"
         if (path.exists() or path.is_symlink()) and not path.is_dir():
-            raise ValueError(f"the run folder must be a folder, {path} is none")
+            raise ValueError(f"the run folder must be a folder, {path} is not one")
         for inner in (self._private, *(self._private / name for name in ("lock", "keys", "state"))):
             if inner.is_symlink():
                 raise ValueError(
@@ -71,7 +71,7 @@ class RunFolder:
                 f"the run folder {path} is in use by another training: wait for it, "
                 "or choose another folder"
             ) from None
-        # Between those looks and the lock its last holder may have come to its end.
+        # Between those checks and the lock its last holder may have finished.
         finished = any((path / name).exists() for name in (CERTIFICATE, NOTICE))
         if finished or not still_named(self._private / "lock", self._lock):
             os.close(self._lock)
@@ -109,7 +109,9 @@ class RunFolder:
 
     @staticmethod
     def seed_of(path: Path) -> int | None:
-        """The seed that the run in ``path`` was begun with, finished or not; None without a run."""
+        """Reads the seed with which the run in ``path`` was begun, finished or not; None if there
+        is no run.
+        """
         state, finished = path / "checkpoint" / "run.json", path / "config.json"
         if not (state.exists() or finished.exists()):
             return None
@@ -120,7 +122,7 @@ class RunFolder:
 
     @staticmethod
     def id_of(path: Path) -> str | None:
-        """The id of the unfinished run in ``path``; None without one."""
+        """Reads the id of the unfinished run in ``path``; None if there is none."""
         state = path / "checkpoint" / "run.json"
         return str(_read_state(state)["id"]) if state.exists() else None
 
@@ -134,19 +136,19 @@ class RunFolder:
     def finish(self) -> None:
         """Deletes keys and checkpoints: the released files are in place."""
         while self._private.exists():
-            with contextlib.suppress(FileNotFoundError):  # another training sweeps it, too
+            with contextlib.suppress(FileNotFoundError):  # another training may delete it, too
                 shutil.rmtree(self._private)
 
     def close(self) -> None:
-        """Lets another training have the folder; once is enough."""
+        """Releases the lock of the folder, so that another training can use it."""
         if self._lock >= 0:
             os.close(self._lock)
         self._lock = -1
 
 
 def _unbegun(path: Path) -> bool:
-    """Returns whether a folder is empty, or holds only what a run makes before it has an identity:
-    nothing was charged then.
+    """Returns whether a folder is empty, or holds only the files that a run makes before it has an
+    identity, so that nothing was charged.
     """
     private = path / "checkpoint"
     if any(entry != private for entry in path.iterdir()):
@@ -159,7 +161,7 @@ def _unbegun(path: Path) -> bool:
 
 
 def _read_state(path: Path) -> dict[str, Any]:
-    """Reads the id and the configuration that a run was begun with."""
+    """Reads the id and the configuration with which a run was begun."""
     held = read_json(path)
     if isinstance(held, dict) and held.get("schema") == UNMARKED_SCHEMA:
         raise ValueError(f"{path.parent.parent}: {UNMARKED}")
@@ -170,5 +172,6 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 
 def sweep(path: Path) -> None:
-    """Deletes what a kill at the very end of a run left beside its released files."""
+    """Deletes the private files that a kill at the very end of a run left beside its released ones.
+    """
     shutil.rmtree(path / "checkpoint", ignore_errors=True)

@@ -1,9 +1,9 @@
 """The kinds of network that a run may release: one row each.
 
-A kind is a network class and the dataclass of its numbers. How images are drawn from it follows
-from what it can do (`dpgen.generator.drawing`): a network with ``score_fn`` is followed by a
-sampler, one with ``draw`` makes images itself, and one with neither lies beside the others, as a
-classifier does.
+A kind is a network class and the dataclass of its numbers. How images are drawn from it depends on
+its methods (`dpgen.generator.drawing`): a sampler follows the score of a network with ``score_fn``,
+a network with ``draw`` makes images itself, and one with neither accompanies the others, like a
+classifier.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ class Kind(NamedTuple):
     """A row of `KINDS`.
 
     Args:
-        network: the class, made of one configuration, which it has as ``config``; its weights and
-            buffers are all that is released of it beside that. Has ``n_classes``.
-        config: the dataclass of its numbers, with ``shape`` (C, H, W) and otherwise of what
-            `dpgen.settings.from_dict` reads back.
+        network: the class. It is made from one configuration, which it keeps as ``config``, and has
+            ``n_classes``. Beside the configuration only its weights and buffers are released.
+        config: the dataclass of its numbers, with ``shape`` (C, H, W) and fields that
+            `dpgen.settings.from_dict` can read.
     """
 
     network: type[Any]
     config: type[Any]
 
 
-# By the word under which a file's metadata holds the numbers.
+# The kinds by the key under which a file's metadata holds the numbers.
 KINDS: dict[str, Kind] = {
     "denoiser": Kind(Denoiser, DenoiserConfig),
     "proposer": Kind(Proposer, ProposerConfig),
@@ -41,7 +41,9 @@ KINDS: dict[str, Kind] = {
 
 
 def kind_of(network: nn.Module) -> str:
-    """The kind of a network. Raises TypeError for one of none: it could not be read back."""
+    """Returns the kind of a network. Raises TypeError if it is of none, as it could not be read
+    back.
+    """
     for name, kind in KINDS.items():
         if isinstance(network, kind.network):
             return name
@@ -51,7 +53,7 @@ def kind_of(network: nn.Module) -> str:
 
 
 def numbers_of(network: nn.Module) -> Mapping[str, Any]:
-    """The numbers of a network, as JSON values."""
+    """Returns the configuration of a network, as JSON values."""
     config: Any = network.config
     numbers: Mapping[str, Any] = plain(asdict(config))
     return numbers

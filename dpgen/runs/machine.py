@@ -1,4 +1,4 @@
-"""Says what this machine has left: memory, and how busy its processors are."""
+"""Measures the free memory of this machine, and the load of its processors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int:
-    """Bytes that this process can still take: what is free, within the limits of a container and
-    of ``ulimit -v``.
+    """Returns the bytes that this process can still take: free memory, within the limits of a
+    container and of ``ulimit -v``.
     """
     process = psutil.Process()
     found = [psutil.virtual_memory().available]
@@ -24,7 +24,7 @@ def available_memory() -> int:
 
 
 def _container(place: Path) -> list[int]:
-    """What is left of a container's memory; nothing where there is no limit."""
+    """Returns the free bytes of a container's memory, in a list that is empty without a limit."""
     try:
         limit = (place / "memory.max").read_text().strip()
         used = (place / "memory.current").read_text().strip()
@@ -34,7 +34,7 @@ def _container(place: Path) -> list[int]:
 
 
 def load() -> tuple[float, int]:
-    """How many processes wanted a processor in the last minute, on average, and how many
-    processors there are.
+    """Returns how many processes wanted a processor in the last minute, on average, and the number
+    of processors.
     """
     return psutil.getloadavg()[0], psutil.cpu_count() or 1

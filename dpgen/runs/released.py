@@ -27,11 +27,11 @@ from dpgen.storage.files import parse_json, read_json, refuse_bomb
 from dpgen.storage.tensors import Layout, TensorFile
 
 FACTS_BYTES = 2**22
-LARGEST_NETWORK = 2**30  # bytes of a file; ours have some twenty million
+LARGEST_NETWORK = 2**30  # bytes of a file; those of this package have some twenty million
 LARGEST_RUN = 2**31  # bytes of all files that a statement covers
 LARGEST_IMAGE = 2**24  # pixels of all channels
-LARGEST_NUMBER = 2**16  # of a configuration
-MOST_NUMBERS = 16  # in a list of a configuration
+LARGEST_NUMBER = 2**16  # the largest number in a configuration
+MOST_NUMBERS = 16  # the longest list in a configuration
 _UNBUILDABLE = (
     ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError,
 )  # fmt: skip
@@ -43,9 +43,9 @@ def write_files(
     facts: Mapping[str, Any],
     networks: Mapping[str, nn.Module],
 ) -> None:
-    """Writes configuration, facts and networks of a run folder, each file whole.
+    """Writes configuration, facts and networks of a run folder, each file atomically.
 
-    Refuses weights that are no numbers, and networks of no kind, before anything is written.
+    Refuses weights that are not finite, and networks of no known kind, before anything is written.
     """
     kinds = {name: kind_of(network) for name, network in networks.items()}
     for name, network in networks.items():
@@ -55,7 +55,7 @@ def write_files(
                 "spent stays spent: train in another folder, with a smaller learning rate"
             )
     for partial in folder.glob(".*.partial"):
-        partial.unlink()  # left by a kill in the middle of a write
+        partial.unlink()  # left by a kill during a write
     replace_durably(folder / "config.json", canonical(config).encode())
     replace_durably(folder / "facts.json", canonical(facts).encode())
     for name, network in networks.items():
@@ -66,7 +66,9 @@ def write_files(
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Hashes what was written so far (SHA-256); not a copy or a statement, which come after it."""
+    """Hashes the files written so far (SHA-256), except copy and statement, which are written
+    later.
+    """
     paths = sorted(p for p in folder.iterdir() if p.is_file() and p.name not in (CERTIFICATE, COPY))
     return {path.name: sha256_file(path) for path in paths}
 
@@ -74,14 +76,15 @@ def hashes(folder: Path) -> dict[str, str]:
 def write_copy(
     folder: Path, lines: Sequence[Mapping[str, Any]], files: Mapping[str, str]
 ) -> dict[str, str]:
-    """Writes the run's own lines of the ledger; returns ``files`` with its hash added, in order."""
+    """Writes the copy of the run's ledger lines, and returns ``files`` with its hash added, sorted.
+    """
     text = "".join(canonical(line) + "\n" for line in lines)
     replace_durably(folder / COPY, text.encode())
     return dict(sorted({**files, COPY: sha256_file(folder / COPY)}.items()))
 
 
 def read_facts(folder: Path) -> Mapping[str, Any]:
-    """The public facts of a finished run, as they were written."""
+    """Reads the public facts of a finished run."""
     facts = read_json(folder / "facts.json", FACTS_BYTES)
     if not isinstance(facts, Mapping):
         raise ValueError(f"{folder / 'facts.json'} must be a table of facts")
@@ -89,15 +92,16 @@ def read_facts(folder: Path) -> Mapping[str, Any]:
 
 
 def load_network(path: Path) -> nn.Module:
-    """A released network from its safetensors file.
+    """Loads a released network from its safetensors file.
 
-    Guarantee: before memory is taken, the network that the metadata describe is planned without
-    any, and the file holds its tensors and no others. Refuses weights that are no numbers.
+    Guarantee: memory is allocated only after the described network was built without any, on the
+    meta device, and the file was found to hold exactly its tensors. Raises ValueError for any other
+    file, and for weights that are not finite.
     """
     with TensorFile(path, LARGEST_NETWORK) as file:
         kind = next((kind for kind in KINDS if kind in file.metadata), None)
         if kind is None:
-            raise ValueError(f"{path} holds no {' or '.join(KINDS)}: it is no file of a run")
+            raise ValueError(f"{path} holds no {' or '.join(KINDS)}: it is not a file of a run")
         build = KINDS[kind].network
         try:
             config = _config_of(kind, file.metadata[kind])
@@ -115,7 +119,7 @@ def load_network(path: Path) -> nn.Module:
                     f"{file.layouts.get(name)}"
                 )
         unpacked = sum(b.numel() * b.element_size() for b in planned.buffers())
-        refuse_bomb(unpacked, file.n_bytes, str(path), "it is no file of a run")
+        refuse_bomb(unpacked, file.n_bytes, str(path), "it is not a file of a run")
         weights = file.tensors()
     if (weight := not_finite(weights)) is not None:
         raise ValueError(f"{path}: weight {weight} is not finite")
@@ -125,7 +129,8 @@ def load_network(path: Path) -> nn.Module:
 
 
 def _config_of(kind: str, text: str) -> Any:  # noqa: ANN401
-    """The numbers of a network, none of which could keep a machine busy."""
+    """Reads the configuration of a network, and refuses numbers large enough to exhaust a machine.
+    """
     values = parse_json(text, "its configuration")
     level = [values]
     while level:
@@ -151,12 +156,15 @@ def load_networks(
     shape: tuple[int, int, int],
     n_classes: int,
 ) -> dict[str, nn.Module]:
-    """The networks among the files of a run, by name; each of the images that the facts say, and
-    of the kind that its name says: what draws from another would find out late.
+    """Loads the networks of a run by name. Raises ValueError for a network that is not of the kind
+    that its name requires, or not for images of this shape and number of classes.
 
     Args:
-        names: of the files.
+        folder: the run folder.
+        names: names of its files.
         kinds: keys of `dpgen.runs.kinds.KINDS` by name of the network.
+        shape: (C, H, W) of the images.
+        n_classes: number of classes.
     """
     networks: dict[str, nn.Module] = {}
     for file in sorted(name for name in names if name.endswith(".safetensors")):
@@ -174,15 +182,13 @@ def load_networks(
 
 
 def not_finite(weights: Mapping[str, torch.Tensor]) -> str | None:
-    """The first weight that is infinite or no number; ``None``: there is none."""
+    """Returns the name of the first weight that is infinite or NaN; None if there is none."""
     return next((name for name, t in weights.items() if not torch.isfinite(t).all()), None)
 
 
 def checked_document(folder: Path) -> Certificate | Notice:
-    """The certificate or the notice of a finished run, itself and every file that it covers as
-    written.
-
-    Raises CertificateError naming what was changed: such weights are not those that it is of.
+    """Reads the certificate or the notice of a finished run, and checks it and every file that it
+    covers. Raises CertificateError naming what was changed.
     """
     document = read_document(folder)
     _check_files(folder, document.content, document.name)
@@ -196,14 +202,14 @@ def _check_files(folder: Path, statement: Mapping[str, Any], name: str) -> None:
         if not isinstance(kind, str) or not isinstance(files, dict):
             raise TypeError
     except (KeyError, TypeError, ValueError):
-        raise CertificateError(f"{folder / name} is no statement of a run") from None
+        raise CertificateError(f"{folder / name} is not a statement of a run") from None
     if kind != "model":
         raise CertificateError(f"{folder} holds a {kind.replace('_', ' ')}, not a trained run")
     sizes = {file: _size(folder / file) for file in files if Path(file).name == file}
     n_bytes = sum(size or 0 for size in sizes.values())
     if n_bytes > LARGEST_RUN:
         raise CertificateError(
-            f"{folder} must have at most {LARGEST_RUN} bytes, got {n_bytes}: it is no run"
+            f"{folder} must have at most {LARGEST_RUN} bytes, got {n_bytes}: it is not a run"
         )
     changed = [] if whole else [name]
     for file, stated in files.items():
@@ -217,7 +223,7 @@ def _check_files(folder: Path, statement: Mapping[str, Any], name: str) -> None:
 
 
 def _size(path: Path) -> int | None:
-    """Bytes of a plain file; ``None``: there is none, or none can have this name."""
+    """Returns the bytes of a plain file; None if there is none, or none can have this name."""
     try:
         return path.stat().st_size if path.is_file() else None
     except OSError:

@@ -1,1 +1,1 @@
-"""Bytes on disk: opened safely, replaced whole, held alone."""
+"""Bytes on disk: opened safely, replaced atomically, locked."""

@@ -1,4 +1,4 @@
-"""The one JSON text of a value, and its SHA-256."""
+"""The canonical JSON text of a value, and its SHA-256."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 
 
 def canonical(value: object) -> str:
-    """The one JSON text of a value: what is hashed."""
+    """Returns the canonical JSON text of a value, which is unique and is hashed."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )

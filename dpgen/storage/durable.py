@@ -1,4 +1,4 @@
-"""Files replaced in one step, and held alone."""
+"""Files replaced atomically, and locked."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 
 def replace_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Writes ``content`` to ``path`` in one step: after a crash the old or the new file is there,
-    whole. What failed leaves nothing else behind; what was killed, a file that
-    `sweep_partials` knows.
+    """Writes ``content`` to ``path`` atomically: after a crash either the old or the new file is
+    there, complete. A failed write leaves nothing else behind; a killed one may leave a file that
+    `sweep_partials` deletes.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.unlink(missing_ok=True)  # not written through, should it be a link
+    partial.unlink(missing_ok=True)  # a link in its place must not be followed
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
     try:
         with open(os.open(partial, flags, mode), "wb") as file:
@@ -25,7 +25,7 @@ def replace_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
-        with contextlib.suppress(OSError):  # the first failure is the one to be told
+        with contextlib.suppress(OSError):  # the first error is the one to report
             partial.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)
@@ -36,14 +36,16 @@ def replace_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 
 def sweep_partials(path: Path) -> None:
-    """Deletes what killed writers of ``path`` left; a living one must be kept out by a lock."""
+    """Deletes the partial files of killed writers of ``path``; running ones must be kept out by a
+    lock.
+    """
     for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         partial.unlink(missing_ok=True)
 
 
 def still_named(path: Path, descriptor: int) -> bool:
-    """Returns whether ``path`` is still the file behind ``descriptor``: an earlier holder of its
-    lock may have removed it after it was opened here and before it was locked.
+    """Returns whether ``path`` still names the file behind ``descriptor``: an earlier holder of its
+    lock may have removed it between opening and locking here.
     """
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
@@ -53,10 +55,11 @@ def still_named(path: Path, descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def held_alone(path: Path, *, busy: str | None = None) -> Iterator[None]:
-    """Keeps other processes out of ``path`` by a lock beside it, which ends with this one.
+    """Holds a lock beside ``path`` that keeps other processes out, and ends with this process.
 
     Args:
-        busy: message of the ValueError when it is held already; ``None`` waits instead.
+        path: the file or folder to lock.
+        busy: message of the ValueError if another process holds the lock; None waits instead.
     """
     flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
     lock = os.open(path.with_name(path.name + ".lock"), flags, 0o600)

@@ -1,8 +1,7 @@
-"""Files that someone else may have made: opened without waiting, read up to a limit, parsed
-strictly.
+"""Files from untrusted sources: opened without waiting, read up to a limit, parsed strictly.
 
-A pipe is never waited for and a device never read. What a text may hold is bounded in bytes, depth
-and size of numbers, so that no later step meets a surprise.
+A pipe is never waited for and a device never read. Texts are bounded in bytes, depth and size of
+numbers, so that later code can handle every accepted value.
 """
 
 from __future__ import annotations
@@ -18,14 +17,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, BinaryIO
 
-TEXT_BYTES = 2**20  # of a JSON or TOML file, unless its reader says otherwise
-DEPTH = 64  # tables and lists inside each other; ours have fewer than ten
-LARGEST_WHOLE = 2**63  # whole numbers lie below, in size: TOML's own limit
-PIECE_BYTES = 2**20  # what a parser of headers may ask for at once
-DOTS = 10**6  # sum over lines of squared dots in a TOML file: its parser's time is quadratic there
-BOMB_BYTES = 2**26  # what unpacks to more than this many bytes, and to more than
-BOMB_RATIO = 200  # this many times its size, is refused: deflated zeros take 1000, the emptiest
-# real sets, black with one white shape each, somewhat above 100
+TEXT_BYTES = 2**20  # the most bytes of a JSON or TOML file, unless its reader sets another limit
+DEPTH = 64  # nested tables and lists; files of this package have fewer than ten levels
+LARGEST_WHOLE = 2**63  # absolute values of whole numbers lie below: TOML's own limit
+PIECE_BYTES = 2**20  # the most bytes that a parser of headers may ask for at once
+DOTS = 10**6  # sum over lines of squared dots in a TOML file: its parser's time is quadratic in it
+# A file is refused if it unpacks to more than BOMB_BYTES and to more than BOMB_RATIO times its
+# size. Deflated zeros have a ratio of 1000; the emptiest real data sets, black images with one
+# white shape each, slightly above 100.
+BOMB_BYTES = 2**26
+BOMB_RATIO = 200
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -37,7 +38,9 @@ _KINDS = {
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Opens a plain file, or a link to one, for reading; anything else is refused at once."""
+    """Opens a plain file, or a link to one, for reading. Raises ValueError for anything else,
+    without waiting.
+    """
     return open(path, "rb", opener=_plain)
 
 
@@ -48,10 +51,12 @@ def size_of(path: Path) -> int:
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
-    """The whole of a plain file of at most ``limit`` bytes. A file that grows meanwhile is refused.
+    """Reads a plain file of at most ``limit`` bytes. Raises ValueError if it is larger, before any
+    byte is read, or grows meanwhile.
 
     Args:
-        limit: bytes; more are refused before any is read.
+        path: the file.
+        limit: the most bytes that it may have.
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -64,7 +69,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 
 def read_text(path: Path, limit: int = TEXT_BYTES) -> str:
-    """The text of a plain file, in UTF-8."""
+    """Reads the UTF-8 text of a plain file of at most ``limit`` bytes."""
     try:
         return read_bytes(path, limit).decode()
     except UnicodeDecodeError as error:
@@ -72,17 +77,18 @@ def read_text(path: Path, limit: int = TEXT_BYTES) -> str:
 
 
 def read_json(path: Path, limit: int = TEXT_BYTES, *, finite: bool = True) -> Any:  # noqa: ANN401
-    """The value of a JSON file, as `parse_json` reads it."""
+    """Reads the value of a JSON file, as `parse_json` does."""
     return parse_json(read_text(path, limit), str(path), finite=finite)
 
 
 def parse_json(text: str, name: str, *, finite: bool = True) -> Any:  # noqa: ANN401
-    """The value of a JSON text. Refuses a key that stands twice, numbers that are none or too
-    large, and more than 64 levels.
+    """Parses a JSON text. Raises ValueError for a duplicate key, a number that is too large, and
+    more than 64 levels.
 
     Args:
-        name: the words that name the text in a message.
-        finite: refuses NaN and the infinities, which are no JSON.
+        text: the JSON text.
+        name: the name of the text in an error message.
+        finite: whether to refuse NaN and the infinities, which are not valid JSON.
     """
 
     def real(word: str) -> float:
@@ -102,7 +108,7 @@ def parse_json(text: str, name: str, *, finite: bool = True) -> Any:  # noqa: AN
 
 
 def read_toml(path: Path, limit: int = TEXT_BYTES) -> dict[str, Any]:
-    """The tables of a TOML file, bounded like `parse_json`."""
+    """Reads the tables of a TOML file, with the bounds of `parse_json`."""
     text = read_text(path, limit)
     if sum(line.count(".") ** 2 for line in text.split("\n")) > DOTS:
         raise ValueError(f"{path} must have fewer dots on a line: break its longest lines up")
@@ -117,12 +123,14 @@ def read_toml(path: Path, limit: int = TEXT_BYTES) -> dict[str, Any]:
 
 
 def refuse_bomb(n_bytes: int, n_packed: int, name: str, cure: str) -> None:
-    """Refuses what a few bytes would unpack to: more than 64 MiB and 200 times their number.
+    """Refuses a decompression bomb: a file that unpacks to more than 64 MiB and more than 200 times
+    its size.
 
     Args:
-        n_bytes: unpacked, as a header says.
-        n_packed: in the file.
-        name: the words that name it in a message.
+        n_bytes: unpacked size, by a header.
+        n_packed: size in the file.
+        name: the name of the file in an error message.
+        cure: what to do, in an error message.
     """
     if n_bytes > max(BOMB_BYTES, BOMB_RATIO * n_packed):
         raise ValueError(
@@ -134,10 +142,9 @@ def refuse_bomb(n_bytes: int, n_packed: int, name: str, cure: str) -> None:
 class InPieces(io.FileIO):
     """A plain file from which at most ``limit`` bytes are read at a time.
 
-    For parsers that believe a header: one that announces gigabytes gets an error, not gigabytes.
+    It protects parsers that trust a header: a request for gigabytes raises ValueError.
 
-    Args:
-        limit: bytes; may be set to ``None`` when the headers are read.
+    limit: the most bytes of one read; set it to None when the headers are read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -180,7 +187,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _require_modest(value: Any) -> None:  # noqa: ANN401
-    """Refuses depth and numbers that later code could not handle; level by level, not recursive."""
+    """Refuses depth and numbers that later code could not handle, without recursion."""
     level: list[Any] = [value]
     for _ in range(DEPTH + 1):
         if not level:

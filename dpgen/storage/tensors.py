@@ -1,7 +1,8 @@
-"""Files of tensors, safetensors: read strictly, each tensor into memory of its own.
+"""Safetensors files: read strictly, each tensor into memory of its own.
 
-The library maps a file; one that is cut short meanwhile would end the process. Here every number
-of the header is checked against the file before a tensor is made.
+The safetensors library maps a file into memory; if the file were cut short meanwhile, that would
+end the process. Here every number of the header is checked against the file before a tensor is
+made.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dpgen.storage.files import open_file, parse_json
 
 __all__ = ["Layout", "TensorFile"]
 
-HEADER_BYTES = 2**22  # a tensor takes some hundred
+HEADER_BYTES = 2**22  # the most bytes of a header, which has about a hundred for each tensor
 MOST_AXES = 8
 DTYPES = {
     "F64": torch.float64,
@@ -45,16 +46,16 @@ class Layout(NamedTuple):
 class TensorFile:
     """An open safetensors file.
 
-    Guarantees: its tensors fill the file behind the header without gap or overlap; anything else
-    is a ValueError that names the file.
+    Guarantees: its tensors fill the file after the header without gap or overlap; any other file
+    raises a ValueError that names it.
 
-    n_bytes: its size.
+    n_bytes: size of the file.
     metadata: text by name.
-    layouts: of every tensor, in the order of the file.
+    layouts: type and shape of every tensor, in the order of the file.
 
     Args:
         path: a plain file.
-        limit: bytes that it may have; ``None``: as many as the machine's memory.
+        limit: the most bytes that it may have; None for as many as the machine's memory.
     """
 
     metadata: Mapping[str, str]
@@ -79,7 +80,7 @@ class TensorFile:
         self._file.close()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor, on the CPU; asked for once."""
+        """Reads every tensor to the CPU; it can be called once."""
         found: dict[str, Tensor] = {}
         for name, (dtype, shape) in self.layouts.items():
             memory = bytearray(math.prod(shape) * dtype.itemsize)
@@ -120,7 +121,7 @@ class TensorFile:
 
 
 def _span(entry: Any, name: str) -> tuple[Layout, int, int]:  # noqa: ANN401
-    """Reads a header's entry: the tensor, where it begins, where it ends."""
+    """Reads a header's entry: layout, first byte and end of a tensor."""
     try:
         dtype, shape, (start, stop) = DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
         numbers = [*shape, start, stop]

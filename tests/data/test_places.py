@@ -241,7 +241,7 @@ def test_a_name_that_leaves_the_folder_is_refused(
         ("simplecache::memory://bucket", "chain|no data at"),
         ("memory://a::zip://b", "a chain of them"),
         ("s3://key:secret@bucket/set", "must hold no password"),
-        ("nosuch://bucket", "no address that fsspec reads"),
+        ("nosuch://bucket", "not an address for fsspec"),
         ("memory://not/there", "no data at 'memory://not/there'"),
     ],
 )

@@ -224,7 +224,7 @@ def test_only_a_trained_run_is_loaded(tmp_path: Path) -> None:
     }
     for text, message in (
         (statement | {"sha256": ""}, "holds a synthetic dataset, not a trained run"),
-        ({"schema": "dpgen-privacy/2"}, "no statement of a run"),
+        ({"schema": "dpgen-privacy/2"}, "not a statement of a run"),
         ({"schema": "dpgen-privacy/1"}, "this version reads dpgen-privacy/3 and dpgen-privacy/2"),
     ):
         (other / "privacy.json").write_text(json.dumps(text))

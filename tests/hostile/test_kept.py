@@ -39,9 +39,9 @@ def test_a_checkpoint_of_another_loop_is_refused(tmp_path: Path) -> None:
     ):
         tensors = dict(held[0])
         spoil(tensors)
-        with pytest.raises(ValueError, match="must hold what this training moves.*new run folder"):
+        with pytest.raises(ValueError, match="must hold the tensors of this training.*new run folder"):
             small.load(tensors)
-    with pytest.raises(ValueError, match="must hold what this training moves"):
+    with pytest.raises(ValueError, match="must hold the tensors of this training"):
         state(3).load(held[0])
 
 
@@ -50,7 +50,7 @@ def test_the_numbers_of_a_checkpoint_are_a_table_with_a_whole_step(
     tmp_path: Path, numbers: str
 ) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "a.safetensors", metadata={"numbers": numbers})
-    with pytest.raises(ValueError, match="checkpoint .* is damaged .*a step in it whole"):
+    with pytest.raises(ValueError, match="checkpoint .* is damaged .*its step a whole number"):
         Checkpoints(tmp_path).load("a")
 
 

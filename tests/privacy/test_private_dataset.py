@@ -120,9 +120,9 @@ def test_there_is_no_way_in_but_the_doors(kit: Kit, tmp_path: Path) -> None:
 def test_no_record_is_read_before_the_run_is_charged(kit: Kit, tmp_path: Path) -> None:
     source = kit.source()
     data = kit.dataset(source, tmp_path)
-    with pytest.raises(RuntimeError, match="no record is touched before"):
+    with pytest.raises(RuntimeError, match="no record is read before"):
         release(data, kit)
-    with pytest.raises(RuntimeError, match="no record is touched before"):
+    with pytest.raises(RuntimeError, match="no record is read before"):
         descend(kit, data)
     assert source.reads == []
 
@@ -151,7 +151,7 @@ def test_a_budget_without_room_reads_and_writes_nothing(kit: Kit, tmp_path: Path
     data = kit.dataset(source, tmp_path, limit=Budget(0.069, 1e-5))
     with pytest.raises(BudgetExceeded):
         data.begin("run", StageKeys(tmp_path / "keys"), plan(kit))
-    with pytest.raises(RuntimeError, match="no record is touched before"):
+    with pytest.raises(RuntimeError, match="no record is read before"):
         release(data, kit)
     assert source.reads == []
     assert not data.ledger.path.exists()
@@ -252,7 +252,7 @@ def test_records_that_change_between_two_begins_are_not_charged_as_what_they_wer
     for _ in range(2):
         with pytest.raises(LedgerError, match="records changed .* call open_ledger again"):
             data.begin(run, StageKeys(tmp_path / run), plan(kit))
-        with pytest.raises(RuntimeError, match="no record is touched"):
+        with pytest.raises(RuntimeError, match="no record is read"):
             data.release(NoisySum(kit.Echo(), 4.0), label="means")
     assert first.read_bytes() == before and source.reads == []
     data.open_ledger(kit.LIMIT, tmp_path)
@@ -759,7 +759,7 @@ def test_a_certified_run_never_reaches_the_raw_records(kit: Kit, tmp_path: Path)
         data.begin_unverified("other", StageKeys(tmp_path / "others"), paper())
     with pytest.raises(RuntimeError, match="raw records are given to no run but"):
         data.unprotected_records(paper())
-    with pytest.raises(RuntimeError, match="no record is touched before"):
+    with pytest.raises(RuntimeError, match="no record is read before"):
         data.release(mechanism, label="means")
 
 
@@ -767,7 +767,7 @@ def test_an_unverified_run_has_no_certified_door(kit: Kit, tmp_path: Path) -> No
     mechanism = NoisySum(kit.Echo(), 6.0)
     data = kit.dataset(kit.source(), tmp_path)
     data.begin_unverified("run", StageKeys(tmp_path / "keys"), paper())
-    with pytest.raises(RuntimeError, match="no record is touched before"):
+    with pytest.raises(RuntimeError, match="no record is read before"):
         data.release(mechanism, label="means")
     plan = Plan((Stage("means", mechanism),), ADD_REMOVE)
     with pytest.raises(LedgerError, match="claim is not verified"):

@@ -45,7 +45,7 @@ def test_calibration_lands_on_the_safe_side_and_close(
 
 def test_calibration_refuses_a_plan_whose_fixed_part_spends_the_budget() -> None:
     fixed = GaussianLeaf(1.0, 0.5, 1).event
-    with pytest.raises(ValueError, match="already spends more"):
+    with pytest.raises(ValueError, match="already spend more"):
         calibrate(
             lambda x: compose([fixed, GaussianLeaf(0.1, x, 10).event]),
             Budget(1.0, DELTA),

@@ -1,1 +1,1 @@
-"""Defines what every method is, and what a fitted one can do."""
+"""Defines the interface of every method, and of a fitted generator."""

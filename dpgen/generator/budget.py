@@ -1,4 +1,4 @@
-"""The budget of a generator: as it is asked for, and settled for a data set."""
+"""The budget of a generator: as it was requested, and settled for a data set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ F = TypeVar("F", bound=Fitted)
 
 
 def asked_budget(budget: Budget | None, epsilon: float | None, delta: float | None) -> Budget:
-    """The budget from a constructor's arguments: ``budget``, or ``epsilon`` with or without
+    """Makes the budget from a constructor's arguments: ``budget``, or ``epsilon`` with or without
     ``delta``.
 
     Raises ValueError where both are given, or neither.
@@ -29,8 +29,8 @@ def asked_budget(budget: Budget | None, epsilon: float | None, delta: float | No
 
 
 def settle_budget(generator: Fitted, n_records: int) -> None:
-    """Settles the budget of a generator for so many records. One that was asked for without a delta
-    is settled anew for the next data set, unless another budget was put in its place.
+    """Settles the budget of a generator for ``n_records`` records. A budget without a delta is
+    settled again for the next data set, unless it was replaced by another.
     """
     budget = generator.budget
     if generator.asked is not None and budget is generator.asked[1]:
@@ -40,7 +40,7 @@ def settle_budget(generator: Fitted, n_records: int) -> None:
 
 
 def with_settled_budget(generator: F, n_records: int) -> F:
-    """A copy of the generator whose budget is settled; the generator stays as it is."""
+    """Returns a copy of the generator whose budget is settled; the generator is not changed."""
     settled = copy.copy(generator)
     settled.budget = generator.budget.settled(n_records)
     return settled

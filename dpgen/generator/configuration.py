@@ -1,4 +1,4 @@
-"""The configuration of a run, which its folder holds as ``config.json``."""
+"""The configuration of a run, which its folder stores as ``config.json``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def configuration(generator: PrivateGenerator, seed: int) -> dict[str, Any]:
-    """Returns what a run of the generator is begun with, as JSON values.
+    """Returns the configuration with which a run of the generator is begun, as JSON values.
 
     Args:
-        generator: with resolved settings.
-        seed: of its public randomness.
+        generator: a generator with resolved settings.
+        seed: seed of the public randomness.
     """
     return {
         "schema": CONFIG_SCHEMA,
@@ -32,14 +32,16 @@ def configuration(generator: PrivateGenerator, seed: int) -> dict[str, Any]:
 
 
 def as_written_now(config: Any, generator: PrivateGenerator, facts: PublicFacts) -> Any:  # noqa: ANN401
-    """Returns a configuration that an earlier version may have written as this one writes it.
+    """Converts a configuration that an earlier version may have written to the present form.
 
-    Settings that came since are at their defaults for the facts, those that moved are where they
-    are now. A configuration of another method, or one that cannot be read, is returned as it is.
+    Settings that were added since get their defaults for the facts, and settings that moved are put
+    where they are now. A configuration of another method, or one that cannot be read, is returned
+    unchanged.
 
     Args:
         config: parsed JSON.
-        generator: of the method that asks.
+        generator: a generator of the method that reads it.
+        facts: public facts of the run.
     """
     if not isinstance(config, Mapping) or config.get("method") != generator.id:
         return config

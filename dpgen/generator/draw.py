@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Draw:
-    """How images are drawn. How many, of which labels and from which seed is said beside it.
+    """How images are drawn; their number, labels and seed are separate arguments.
 
     Args:
-        sampler: from `samplers`, or the settings of one; ``None`` takes the method's own. A network
+        sampler: from `samplers`, or the settings of one; None takes the method's own. A network
             that draws its images itself takes none, and no guidance.
         guidance: weight of classifier-free guidance.
         labeller_guidance: weight of classifier guidance by the private labeller, if the generator
             has one.
-        network: which of the released networks: "model", or "teacher" of dp-sad.
-        device: where images are computed; "auto" is a GPU where there is one.
+        network: name of a released network: "model", or "teacher" for dp-sad.
+        device: device on which images are computed; "auto" is a GPU where there is one.
     """
 
     sampler: Sampler | SamplerSettings | None = None
@@ -41,6 +41,6 @@ class Draw:
                 raise ValueError(f"{name} must be a finite number, got {weight}")
 
     def built(self) -> Sampler | None:
-        """The sampler itself; ``None`` for the method's own."""
+        """Returns the sampler; None for the method's own."""
         given = self.sampler
         return given.build() if isinstance(given, SamplerSettings) else given

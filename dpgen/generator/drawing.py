@@ -16,12 +16,14 @@ from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
 from samplers import Annealed, Sampler, ScoreFn, posterior_guided
 
-BLOCK = 256  # images drawn under one seed, at most
-BLOCK_AREA = 256 * 64 * 64  # pixels of one colour in a block, at most
+BLOCK = 256  # the most images that are drawn from one seed
+BLOCK_AREA = 256 * 64 * 64  # the most pixels of one channel in a block
 
 
 def block_size(shape: tuple[int, int, int]) -> int:
-    """Images drawn under one seed: 256, fewer where a side is longer than 64, at least 4."""
+    """Returns the number of images drawn from one seed: 256, fewer for images of more than 64 x 64
+    pixels, at least 4.
+    """
     return max(4, min(BLOCK, BLOCK_AREA // (shape[1] * shape[2])))
 
 
@@ -30,7 +32,9 @@ class Scored(Protocol):
     """A released network that a sampler follows."""
 
     def score_fn(self, labels: Tensor, guidance: float = 0.0) -> ScoreFn:
-        """The score of images (B, C, H, W) of these labels, (B,), where the network lies."""
+        """Returns the score function of images (B, C, H, W) of these labels, (B,), on the network's
+        device.
+        """
 
 
 @runtime_checkable
@@ -38,8 +42,8 @@ class Drawn(Protocol):
     """A released network that makes images itself."""
 
     def draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Images (B, C, H, W) in [-1, 1] of these labels, (B,), a function of the weights, the
-        labels and the generator, which lies on the CPU, as labels and images do.
+        """Draws images (B, C, H, W) in [-1, 1] of these labels, (B,): a function of the weights,
+        the labels and the generator. Generator, labels and images are on the CPU.
         """
 
 
@@ -50,7 +54,7 @@ class Judge(NamedTuple):
     weight: float
 
     def tilted(self, score_fn: ScoreFn, labels: Tensor) -> ScoreFn:
-        """The score, guided towards images that the labeller takes for ``labels`` (B,)."""
+        """Returns the score, guided towards images that the labeller assigns to ``labels`` (B,)."""
         labeller = self.labeller.to(labels.device)
         return posterior_guided(
             score_fn, lambda clean: -cross_entropy(labeller(clean), labels, reduction="none"),
@@ -59,15 +63,17 @@ class Judge(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """What a `dpgen.generator.draw.Draw` is for one generator: everything that draws its images.
+    """A `dpgen.generator.draw.Draw` resolved for one generator: everything that draws its images.
 
     Args:
-        network: released: with ``config.shape``, ``n_classes`` and what `Scored` or, without a
-            sampler, `Drawn` has.
+        network: a released network with ``config.shape``, ``n_classes`` and the method of `Scored`
+            or, without a sampler, of `Drawn`.
+        sampler: the sampler; None for a network that draws its images itself.
         guidance: weight of classifier-free guidance.
-        device: where the images are computed.
-        proposer: draws the images at which a sampler that can `refine` starts, instead of noise.
-        judge: tilts the score towards images that a labeller takes for their class.
+        device: device on which the images are computed.
+        proposer: draws the images from which a sampler with a method `refine` starts, instead of
+            noise.
+        judge: guides the score towards images that a labeller assigns to their class.
     """
 
     network: Any
@@ -79,10 +85,10 @@ class Drawing(NamedTuple):
 
 
 def draw_blocks(drawing: Drawing, labels: Tensor, seed: int) -> Iterator[Images]:
-    """Samples for ``labels``, `block_size` at a time, block k from its own seed.
+    """Yields samples for ``labels``, (N,), `block_size` at a time, each block from its own seed.
 
-    The last block is drawn whole and cut. With labels of one's own, the images of a block depend on
-    all of its labels when a proposer sends some back.
+    The last block is drawn at full size and cut. With chosen labels, the images of a block depend
+    on all of its labels when a proposer redraws some of them.
     """
     network, sampler, guidance, device, proposer, judge = drawing
     shape = network.config.shape

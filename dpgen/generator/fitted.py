@@ -1,4 +1,4 @@
-"""Defines a fitted generator: it draws samples, states its privacy and can be saved."""
+"""Defines a fitted generator, which draws samples, states its privacy and can be saved."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class Fitted(abc.ABC):
 
     @abc.abstractmethod
     def default_sampler(self, network: str = "model") -> Sampler | None:
-        """Returns the sampler of a released network that is used unless another is asked for;
-        ``None`` where the network has no score and draws its images itself.
+        """Returns the default sampler of a released network; None if the network has no score and
+        draws its images itself.
         """
 
     def sampler_of(self, network: str = "model") -> Sampler | None:
-        """As `default_sampler`; ValueError for a name of nothing that images are drawn from."""
+        """Returns the `default_sampler`. Raises ValueError for a network that draws no images."""
         drawn = self.networks.get(network)
         if isinstance(drawn, Scored):
             return self.default_sampler(network)
@@ -67,21 +67,25 @@ class Fitted(abc.ABC):
 
     @property
     def privacy(self) -> dict[str, Any]:
-        """The privacy statement of the fitted model. Raises CertificateError when it has none."""
+        """Returns the privacy statement of the fitted model. Raises CertificateError when it has
+        none.
+        """
         if self.folder is None:
             raise NotFitted(f"{type(self).__name__}.privacy needs fit() or load() first")
         return read_statement(self.folder)
 
     @property
     def notice(self) -> dict[str, Any]:
-        """The notice of a model without a guarantee; CertificateError for a model that has one."""
+        """Returns the notice of a model without a guarantee. Raises CertificateError for a model
+        that has one.
+        """
         if self.folder is None:
             raise NotFitted(f"{type(self).__name__}.notice needs fit() or load() first")
         return read_notice(self.folder)
 
     @property
     def document(self) -> Certificate | Notice:
-        """The certificate of the fitted model, or the notice of one without a guarantee."""
+        """Returns the certificate of the fitted model, or the notice of one without a guarantee."""
         if self.folder is None:
             raise NotFitted(f"{type(self).__name__}.document needs fit() or load() first")
         return read_document(self.folder)
@@ -105,22 +109,30 @@ class Fitted(abc.ABC):
         network: str = "model",
         device: torch.device | str = "cpu",
     ) -> Samples:
-        """``n`` synthetic images. Free, any number of times, deterministic given its generator.
+        """Draws ``n`` synthetic images. It costs no privacy, however often it is called, and is
+        deterministic given its seed.
 
         Args:
-            n: how many, at least 1; ``None`` takes as many as there are labels.
+            n: number of images, at least 1; None takes as many as there are labels.
             labels: (n,) positions or names of classes, as ``["ill", "well"]``, or counts by class,
-                as ``{"ill": 100, "well": 50}``; ``None`` gives image i the class ``i % n_classes``,
-                and then the first images are the same however many are asked for.
-            sampler: from `samplers`, or the settings of one; ``None`` takes the method's own. A
-                network that draws its images itself takes none, and no guidance.
-            seed: of the images; the same as ``--seed`` of ``dpgen sample``.
-            generator: where the seed comes from instead; without either a fresh one is drawn.
+                as ``{"ill": 100, "well": 50}``; None gives image i the class ``i % n_classes``, so
+                that the first images are the same however many are drawn.
+            sampler: from `samplers`, or the settings of one; None takes the method's own. A network
+                that draws its images itself takes none, and no guidance.
+            seed: seed of the images, as ``--seed`` of ``dpgen sample``.
+            generator: source of the seed instead; without either a fresh seed is drawn.
             guidance: weight of classifier-free guidance.
             labeller_guidance: weight of classifier guidance by the private labeller, if the
                 generator has one.
-            network: which of the released networks: "model", or "teacher" of dp-sad.
-            device: where they are computed; the images come back to the CPU.
+            network: name of a released network: "model", or "teacher" for dp-sad.
+            device: device on which they are computed; the images are returned on the CPU.
+
+        Returns:
+            Images with pixels (n, C, H, W), float32 in [-1, 1].
+
+        Raises:
+            NotFitted: the generator has learned nothing yet.
+            ValueError: an argument is out of range, or the generator lacks the network or labeller.
         """
         if seed is not None:
             if generator is not None:
@@ -138,7 +150,7 @@ class Fitted(abc.ABC):
         labels: Labels | None = None,
         generator: torch.Generator | None = None,
     ) -> Iterator[Images]:
-        """The images of `sample`, up to 256 at a time: what the writers take."""
+        """Yields the images of `sample`, up to 256 at a time, for the writers of sets."""
         facts = self._facts
         chosen = labels_of(labels, n, facts.class_names)
         drawing = self.drawing(draw)
@@ -147,7 +159,9 @@ class Fitted(abc.ABC):
         yield from draw_blocks(drawing, chosen, seed)
 
     def drawing(self, draw: Draw) -> Drawing:
-        """What images are drawn with. Raises ValueError for what this generator does not have."""
+        """Resolves a `Draw` for this generator. Raises ValueError for a network, labeller or option
+        that it does not have.
+        """
         judge = None
         if draw.labeller_guidance != 0:
             if self.labeller is None:
@@ -174,14 +188,16 @@ class Fitted(abc.ABC):
 
     @property
     def proposer(self) -> Proposer | None:
-        """The proposer at whose images the default sampler starts; ``None``: it starts at noise,
-        like all others.
+        """Returns the proposer from whose images the default sampler starts; None if it starts from
+        noise.
         """
         return None
 
     @property
     def labeller(self) -> Labeller | None:
-        """The sketch's labeller, which may guide a sampler; ``None``: there was no share for it."""
+        """Returns the sketch's labeller, which may guide a sampler; None if it had no share of the
+        budget.
+        """
         proposals = self.networks.get("proposals")
         return proposals.labeller if isinstance(proposals, Proposer) else None
 
@@ -197,7 +213,7 @@ class Fitted(abc.ABC):
         partial.mkdir(parents=True)
         document = self.document
         for name in (*document.content["artifact"]["files"], document.name):
-            shutil.copyfile(self.folder / name, partial / name)  # and nothing that lies beside
+            shutil.copyfile(self.folder / name, partial / name)  # only the files of the run
         if target.exists():
             target.rmdir()
         partial.replace(target)

@@ -1,4 +1,4 @@
-"""PrivateGenerator: learns once from private images under a budget, then samples for ever.
+"""PrivateGenerator: learns once from private images under a budget, then samples without limit.
 
 generator = DPSAD(budget=Budget(epsilon=10, delta=1e-5)).fit(open_images("xrays/"))
 images = generator.sample(10_000)
@@ -49,21 +49,21 @@ from dpgen.storage.files import read_json
 class PrivateGenerator(Fitted):
     """The common interface of all methods.
 
-    A method is a class with `id`, `Settings` and the abstract members; one that releases anything
-    but a denoiser as ``model`` says so in `kinds`. The constructor takes
-    hyper-parameters and a budget, no data; public facts come with the data. A mode promises a
-    `Plan`, and gets a certificate; a mode among `unverified_modes` promises a `Claim`, and gets a
-    notice. What a promise is not, nothing that follows makes of it.
+    A method is a class with `id`, `Settings` and the abstract members; a method that releases
+    anything but a denoiser as ``model`` says so in `kinds`. The constructor takes hyper-parameters
+    and a budget, no data; public facts come with the data. A mode promises a `Plan`, and gets a
+    certificate; a mode among `unverified_modes` promises a `Claim`, and gets a notice. No later
+    step turns one of the two into the other.
 
     Args:
         budget: the most that `fit` may spend; one without a delta is settled for each data set.
-        settings: the method's own dataclass; fields left ``None`` are filled in from the facts.
+        settings: the method's own dataclass; fields that are None are filled in from the facts.
     """
 
     id: ClassVar[str]
     Settings: ClassVar[type]
     unverified_modes: ClassVar[frozenset[str]] = frozenset()
-    # Of what is released, by file name: keys of `dpgen.runs.kinds.KINDS`.
+    # The kinds of the released networks by file name: keys of `dpgen.runs.kinds.KINDS`.
     kinds: ClassVar[Mapping[str, str]] = {
         "model": "denoiser", "teacher": "denoiser", "proposals": "proposer",
     }  # fmt: skip
@@ -71,30 +71,31 @@ class PrivateGenerator(Fitted):
 
     @abc.abstractmethod
     def resolve(self, facts: PublicFacts) -> Any:  # noqa: ANN401
-        """The settings with every ``None`` filled in for these facts."""
+        """Returns the settings with every None filled in for these facts."""
 
     @abc.abstractmethod
     def _promise(self, facts: PublicFacts) -> Plan | Claim:
-        """What `promise` gives, from public facts alone."""
+        """Makes the result of `promise`, from public facts alone."""
 
     @abc.abstractmethod
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
-        """Time and memory of `fit`, from a few steps on random images; reads no record."""
+        """Estimates time and memory of `fit`, from a few steps on random images; reads no record.
+        """
 
     @abc.abstractmethod
     def _learn(
         self, data: PrivateDataset, promise: Any, work: Workplace  # noqa: ANN401
     ) -> Mapping[str, nn.Module]:  # fmt: skip
-        """Does what was promised; returns the networks to release by file name, ``model`` to
-        sample from.
+        """Trains as promised, and returns the networks to release by file name; samples are drawn
+        from ``model``.
         """
 
     def promise(self, facts: PublicFacts) -> Plan | Claim:
-        """What `fit` will do, from public facts alone: a plan, every stage of which is charged; or
-        for a mode without a guarantee what its paper claims.
+        """Returns what `fit` will do, from public facts alone: a plan, every stage of which is
+        charged; or for a mode without a guarantee the claim of its paper.
 
-        It is of the type that the mode declares: a mode that was refused, or allowed, as one of the
-        two never goes on as the other.
+        The result has the type that the mode declares: a mode that was refused, or allowed, as one
+        of the two never continues as the other.
         """
         promise = with_settled_budget(self, facts.n_records)._promise(facts)
         wanted = Plan if self.certified else Claim
@@ -106,8 +107,8 @@ class PrivateGenerator(Fitted):
         return promise
 
     def plan(self, facts: PublicFacts) -> Plan:
-        """As `promise`, of a mode with a guarantee; UnverifiedClaim for the others: without a
-        price they have no plan.
+        """Returns the plan of a mode with a guarantee, as `promise` does. Raises UnverifiedClaim
+        for the others, which have no price.
         """
         promise = self.promise(facts) if self.certified else None
         if not isinstance(promise, Plan):
@@ -115,7 +116,7 @@ class PrivateGenerator(Fitted):
         return promise
 
     def claim(self, facts: PublicFacts) -> Claim:
-        """As `promise`, of a mode without a guarantee; ValueError for the others."""
+        """Returns the claim of a mode without a guarantee; raises ValueError for the others."""
         promise = None if self.certified else self.promise(facts)
         if not isinstance(promise, Claim):
             raise ValueError(f"{self.mechanism_id} has a guarantee, which plan() prices")
@@ -127,13 +128,13 @@ class PrivateGenerator(Fitted):
 
     @classmethod
     def check_mode_allowed(cls, mode: str, allow_unverified: bool) -> None:
-        """As `check_allowed`, of a mode by its name: before there are data and a budget."""
+        """Checks a mode by its name, as `check_allowed`, before there are data and a budget."""
         if mode in cls.unverified_modes and not allow_unverified:
             raise not_allowed(f"{cls.id}/{mode}")
 
     @property
     def certified(self) -> bool:
-        """Whether releases of this mode carry a certificate; the others carry a notice."""
+        """Returns whether releases of this mode carry a certificate; others carry a notice."""
         return self.settings.mode not in self.unverified_modes
 
     @property
@@ -151,19 +152,19 @@ class PrivateGenerator(Fitted):
         show: bool = False,
         allow_unverified: bool = False,
     ) -> Self:
-        """Learns from private records; `plan` is charged to their ledger before the first touch.
+        """Learns from private records; `plan` is charged to their ledger before the first is read.
 
         Args:
-            data: what `open_images` returned, or anything that it takes and that says itself which
-                classes there are.
+            data: a result of `open_images`, or anything that it takes and that states its classes.
             out: run folder, made here; an unfinished run of the same configuration in it is resumed
-                and pays nothing again, a finished one is loaded. ``None`` works in a temporary
-                folder until `save`.
-            seed: of the public randomness (initial weights, distillation); drawn and recorded when
-                ``None``. Private randomness never comes from it.
-            show: progress bars on standard error.
-            allow_unverified: runs a mode whose privacy claim is not verified; what it releases
-                carries a notice and never a certificate.
+                and pays nothing again, a finished one is loaded. None works in a temporary folder
+                until `save`.
+            seed: seed of the public randomness (initial weights, distillation); None draws and
+                records one. Private randomness never comes from it.
+            hardware: device, precision and micro-batch; None takes the defaults.
+            show: whether to show progress bars on standard error.
+            allow_unverified: runs a mode whose privacy claim is not verified; its releases carry a
+                notice and never a certificate.
 
         Raises:
             BudgetExceeded: the data set's ledger has no room for the plan; nothing was read.
@@ -195,7 +196,7 @@ class PrivateGenerator(Fitted):
                     f"the run folder {folder} holds a finished run of another configuration: "
                     "choose another folder"
                 )
-            # The ledger of public data went with the run; that of private data keeps its name.
+            # The ledger of public data is in the run folder; that of private data keeps its name.
             held = document.content.get("data_set")
             name = held.get("name") if isinstance(held, Mapping) else None
             if not data.public and name != data.ledger.dataset:
@@ -206,7 +207,7 @@ class PrivateGenerator(Fitted):
             sweep(folder)
             return self._restore(folder, document)
         promise = self.promise(data.facts)
-        self.default_sampler()  # settings that it refuses, it refuses before anything is paid
+        self.default_sampler()  # refuses bad settings before anything is charged
         with closing(RunFolder(folder, config, read)) as run:
             try:
                 if isinstance(promise, Plan):
@@ -289,5 +290,5 @@ class PrivateGenerator(Fitted):
         try:
             _ = networks["model"], self.proposer, self.default_sampler()
         except KeyError as error:
-            raise ValueError(f"{folder} must hold {error}.safetensors: it is no run") from None
+            raise ValueError(f"{folder} must hold {error}.safetensors: it is not a run") from None
         return self

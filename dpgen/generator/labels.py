@@ -1,4 +1,4 @@
-"""The labels of the images that are drawn: as a list, as counts by class, or none chosen."""
+"""The labels of drawn images: given as a list, as counts by class, or by default."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ Labels = Tensor | Sequence[int | str] | Mapping[str, int]
 
 
 def labels_of(given: Labels | None, n: int | None, class_names: tuple[str, ...]) -> Tensor:
-    """The labels (n,), int64, one per image.
+    """Returns the labels (n,), int64, one per image.
 
     Args:
-        given: positions or names of classes, one per image; or how many images of each class by
-            name, which are drawn in turn so that every stretch of them has the same balance; 0 or
-            no entry for none. ``None`` gives image i the class ``i % n_classes``.
-        n: how many images; ``None`` takes as many as there are labels.
+        given: positions or names of classes, one per image; or the number of images of each class
+            by name, in an order in which every stretch has about the same balance; 0 or no entry
+            for none. None gives image i the class ``i % n_classes``.
+        n: number of images; None takes as many as there are labels.
+        class_names: names of all classes, in label order.
 
     Raises:
-        ValueError: a class that there is not (the nearest is named), or another number than ``n``.
+        ValueError: a class does not exist (the nearest is named), or the labels are not ``n``.
     """
     if given is None:
         if n is None:
@@ -49,7 +50,8 @@ def _check_number(n: int) -> None:
 
 
 def position_of(name: str, class_names: tuple[str, ...]) -> int:
-    """The label of a class. Raises ValueError that names the nearest class."""
+    """Returns the label of a class. Raises ValueError, naming the nearest class, if there is none.
+    """
     if name not in class_names:
         raise ValueError(f"there is no class {name!r:.60}: {nearest(name, list(class_names))}")
     return class_names.index(name)
@@ -71,7 +73,7 @@ def _listed(given: Tensor | Sequence[int | str], class_names: tuple[str, ...]) -
 
 
 def _in_turn(counts: Mapping[str, int], class_names: tuple[str, ...]) -> Tensor:
-    """Labels by count, spread evenly; equal counts give 0, 1, 2 and so on, again and again."""
+    """Orders labels by count, spread evenly; equal counts give 0, 1, 2 and so on, repeatedly."""
     places, labels = [], []
     for name, count in sorted(counts.items(), key=lambda one: position_of(one[0], class_names)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:

@@ -1,4 +1,4 @@
-"""The settings by which a sampler is chosen, for every method and for `dpgen sample`."""
+"""The settings that choose a sampler, for every method and for `dpgen sample`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from samplers import Sampler
 
-# Ends of the ladder where nothing says better, by field.
+# Default ends of the ladder of noise levels, by field.
 ENDS: dict[str, float] = {"sigma_min": 0.02, "sigma_max": 20.0}
 
 
 @dataclass(frozen=True, init=False)
 class SamplerSettings:
-    """How samples are drawn: a sampler's name and its numbers. Costs no privacy, may be changed.
+    """How samples are drawn: a sampler's name and its numbers. Changing them costs no privacy.
 
-    What is ``None`` is filled in by the method. In settings files and in ``--set`` the options
-    stand beside the other fields, as in ``sampler.eta=0.5``.
+    The method fills in fields that are None. In settings files and in ``--set`` the options are
+    beside the other fields, as in ``sampler.eta=0.5``.
 
     Args:
         name: a key of `samplers.SAMPLERS`.
@@ -28,10 +28,10 @@ class SamplerSettings:
         sigma_min: the last of them.
         sigma_max: the first of them.
         options: numbers that this sampler takes besides; the others are at their defaults.
-        others: more of them, by keyword; ``None`` is not given.
+        others: more options by keyword; None stands for an option that is not given.
     """
 
-    others: ClassVar[Any] = int | float | None  # type of a setting that is no field: an option
+    others: ClassVar[Any] = int | float | None  # type of the options, which are not fields
 
     name: str | None = None
     start: str | None = None
@@ -52,7 +52,7 @@ class SamplerSettings:
     ) -> None:
         given = dict(options or {})
         for option in given.keys() & {f.name for f in fields(self)}:
-            raise ValueError(f"{option!r} is no option of a sampler")
+            raise ValueError(f"{option!r} is not an option of a sampler")
         for option in given.keys() & others.keys():
             raise ValueError(f"option {option!r} of a sampler is given twice")
         given = {k: v for k, v in (given | others).items() if v is not None}
@@ -61,21 +61,23 @@ class SamplerSettings:
             object.__setattr__(self, one.name, value)
 
     def filled(self, **defaults: Any) -> SamplerSettings:  # noqa: ANN401
-        """With ``defaults``, of fields and options by name, in place of what is not given."""
+        """Fills in ``defaults``, by name of fields and options, where no value is given."""
         own = {f.name for f in fields(self)}
         chosen = {k: v for k, v in defaults.items() if k in own and getattr(self, k) is None}
         options = {k: v for k, v in defaults.items() if k not in own}
         return replace(self, **chosen, options={**options, **self.options})
 
     def from_noise(self, **defaults: Any) -> SamplerSettings:  # noqa: ANN401
-        """As `filled`, for what has no proposals. Raises ValueError for another start."""
+        """Fills in defaults as `filled`, for methods without proposals. Raises ValueError for a
+        start other than noise.
+        """
         if self.start not in (None, "noise"):
             raise ValueError(f"start must be noise, got {self.start!r}")
         return self.filled(start="noise", **defaults)
 
     def build(self) -> Sampler:
-        """The sampler. Raises ValueError when it has no such name, option or range, or when a field
-        that it needs is open.
+        """Makes the sampler. Raises ValueError for an unknown name or option, a value out of range,
+        and a required field that is None.
         """
         from samplers import make_sampler
 

@@ -1,1 +1,1 @@
-"""Fits from released values and public numbers; they never see a record."""
+"""Fits networks from released values and public numbers, never from a record."""

@@ -17,7 +17,11 @@ from dpgen.training.loop import training_steps
 
 @dataclass(frozen=True)
 class NoiseLevels:
-    """The law of training noise levels, ln sigma ~ N(mean, std^2), and a record's draws of it.
+    """The distribution of training noise levels, ln sigma ~ N(mean, std^2), and a record's draws.
+
+    mean, std: of ln sigma; std is greater than 0.
+    n_draws: noise levels per record and step, at least 1.
+    label_drop: probability with which a label is replaced by the null class, in [0, 1).
 
     Source: EDM's P_mean and P_std.
     """
@@ -37,8 +41,8 @@ class NoiseLevels:
 
 
 def score_weight(sigma: Tensor, config: DenoiserConfig) -> Tensor:
-    """``sigma^4 lambda(sigma) / (C H W)``: a loss of scores, weighted with it, starts near one at
-    every noise level.
+    """Computes ``sigma^4 lambda(sigma) / (C H W)``, the weight with which a score matching loss
+    starts near one at every noise level.
     """
     return sigma**4 * loss_weight(sigma, config.sigma_data) / math.prod(config.shape)
 
@@ -56,7 +60,7 @@ def pretrain(
     accelerator: Accelerator,
     show: bool,
 ) -> None:
-    """Fits the denoiser, in place, to samples of a released model: post-processing.
+    """Fits the denoiser, in place, to samples of a released model, which is post-processing.
 
     Args:
         sample_fn: (n, generator) -> pixels (n, C, H, W), labels (n,), on the CPU.

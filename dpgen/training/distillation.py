@@ -1,17 +1,16 @@
 r"""Stochastic adversarial distillation: a few-step student from a released teacher, no data.
 
-`distil` receives a released network and images that this network made. It has no handle on private
-data, so what it does is post-processing of the teacher (theorem A3): any number of
-steps, any choice among students, costs nothing.
+`distil` receives a released network and images that this network made. It has no access to private
+data, so it is post-processing of the teacher (theorem A3): any number of steps, and any choice
+among students, costs no privacy.
 
-At each step ONE random noise level r of the student's own ladder stands for the whole chain. The
-student answers x_s = D_student(x_r, sigma_r, y), and there are two ways to ask:
+At each step ONE random noise level r of the student's own ladder represents the whole chain. The
+student computes x_s = D_student(x_r, sigma_r, y), for one of two kinds of input:
 
-    paired  x_r = x_0 + (sigma_r / sigma_0) (sigma_0 z - x_0), where z is the very noise that the
-            teacher turned into x_0: the straight line that a perfect student walks down its ladder.
-            The teacher's answer there is the end of its own long path, x_t = x_0
-    fresh   x_r = x_0 + sigma_r z with z drawn anew, x_t = D_teacher(x_r, sigma_r, y), as in
-            the paper
+    paired  x_r = x_0 + (sigma_r / sigma_0) (sigma_0 z - x_0), where z is the noise from which the
+            teacher made x_0: the straight line that a perfect student follows down its ladder. The
+            teacher's answer there is the end of its own long path, x_t = x_0
+    fresh   x_r = x_0 + sigma_r z with a new z, x_t = D_teacher(x_r, sigma_r, y), as in the paper
 
     L = w(sigma_r) (MSE(x_t, x_s) + MSE(x_0, x_s)) + lambda L_adv    (counted once if x_t = x_0)
 
@@ -53,7 +52,7 @@ LABEL = "student"
 
 
 class Pairs(NamedTuple):
-    """Noise, and the images that the teacher turned it into.
+    """Noise, and the images that the teacher made from it.
 
     noise: (M, C, H, W), unit normal; images: (M, C, H, W), in [-1, 1]; labels: (M,).
     """
@@ -71,7 +70,9 @@ def draw_pairs(
     device: torch.device,
     show: bool,
 ) -> Pairs:
-    """Images that the teacher makes of fresh noise down its long path (DDIM), class by class."""
+    """Draws the teacher's images from fresh noise along its long path (DDIM), for all classes in
+    turn.
+    """
     teacher = teacher.to(device).eval()
     labels = torch.arange(settings.pool_size) % teacher.n_classes
     noise = torch.randn(len(labels), *teacher.config.shape, generator=generator)
@@ -95,11 +96,11 @@ def distil(
     accelerator: Accelerator,
     show: bool,
 ) -> Denoiser:
-    """Trains the student. Resumes from its checkpoint to the very weights of an uninterrupted run.
+    """Trains the student. A resumed run ends with exactly the weights of an uninterrupted one.
 
     Args:
-        teacher: released weights; left as it is.
-        pool: what `draw_pairs` made, on the CPU.
+        teacher: released network; it is not changed.
+        pool: the result of `draw_pairs`, on the CPU.
         generator: CPU generator of all randomness of this stage.
     """
     device = accelerator.device
@@ -180,9 +181,9 @@ def adversarial_step(
     Args:
         discriminator: pairs (B, 2 C, H, W) -> logits (B,), high where the teacher seems to be
             first.
-        adam: of its parameters.
+        adam: the optimizer of its parameters.
         teacher, student: images, (B, C, H, W); only ``student`` gets a gradient.
-        swap: where the student comes first, (B,).
+        swap: True where the student comes first, (B,).
         reduction: "mean", or "none" for the loss of each pair.
 
     Returns:

@@ -17,11 +17,11 @@ class Distillation:
     Args:
         n_steps: network evaluations per image of the student: 1, 2, 4 or 8.
         n_iterations: training steps.
-        batch_size: images a step.
-        learning_rate: of student and discriminator (Adam).
+        batch_size: images per step.
+        learning_rate: learning rate of student and discriminator (Adam).
         adversarial_weight: lambda, at least 0; 0 leaves the discriminator out.
         pool_size: teacher-made images to learn from.
-        ema_decay: of the student's averaged weights.
+        ema_decay: decay of the student's averaged weights.
         sigma_min, sigma_max: ends of the student's ladder of noise levels.
         teacher_steps: steps of the teacher's path per step of the student.
         pairing: "fresh", with noise drawn anew at every step, or "paired", with the noise that the
@@ -60,21 +60,21 @@ class Distillation:
             self.levels  # noqa: B018  a ladder that cannot be built must not be configured
 
     def _surely_descends(self) -> bool:
-        """Returns whether the levels can be built, where that shows without building them, which
-        takes torch.
+        """Returns whether it is certain, without building the levels (which loads torch), that they
+        can be built.
 
-        The seventh roots of the levels lie apart by more than 1e-5 of their size for such ends,
-        far more than rounding moves them, and none of the levels is near the ends of float64.
+        For such ends the seventh roots of the levels differ by more than 1e-5 of their size, far
+        more than rounding, and no level is near the limits of float64.
         """
         return 1e-30 <= self.sigma_min and 1.001 * self.sigma_min <= self.sigma_max <= 1e30
 
     def hurried(self) -> Distillation:
-        """Returns settings that are cut short, for the audit: all of it is free."""
+        """Returns shorter settings for the audit; the distillation costs no privacy."""
         return replace(self, n_iterations=2, batch_size=4, pool_size=8)
 
     @property
     def levels(self) -> Explicit:
-        """The student's ladder, for training and for sampling."""
+        """Returns the student's ladder, for training and for sampling."""
         from samplers import Explicit, Karras
 
         if self.n_steps == 1:
@@ -84,12 +84,12 @@ class Distillation:
 
     @property
     def path(self) -> Explicit:
-        """The teacher's ladder: every interval of the student's, cut geometrically."""
+        """Returns the teacher's ladder: every interval of the student's, divided geometrically."""
         from samplers import Explicit
 
         rungs = list(self.levels.sigmas[:-1])
         fine: list[float] = []
-        # The last interval ends at 0, which no geometric cut reaches: aim a fifth below its start.
+        # The last interval ends at 0, which no geometric division reaches: end at a fifth of it.
         for high, low in pairwise([*rungs, rungs[-1] / 5 if self.n_steps > 1 else 0.04]):
             cuts = self.teacher_steps * (1 if self.n_steps > 1 else 4)
             fine += [high * (low / high) ** (k / cuts) for k in range(cuts)]

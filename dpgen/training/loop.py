@@ -1,5 +1,4 @@
-"""The steps of a training loop: its progress bar, the average of the weights, and where it goes on
-after a kill.
+"""The steps of a training loop: its progress bar, the average of the weights, and its saved state.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ from dpgen.runs.checkpoint import Checkpoints, TrainingState
 
 @dataclass(frozen=True)
 class Kept:
-    """Where a loop keeps its state, to go on from after a kill.
+    """The saved state of a loop, from which it continues after a kill.
 
     Args:
-        name: of the state among the checkpoints.
-        state: everything that moves in the loop, its generator and the average included.
+        name: name of the state among the checkpoints.
+        checkpoints: where the state is saved.
+        state: everything that changes in the loop, including its generator and the average.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Kept:
     state: TrainingState
 
     def restore(self) -> int:
-        """Puts everything where it was; the number of steps that are done."""
+        """Restores the state, and returns the number of steps that are done."""
         held = self.checkpoints.load(self.name)
         if held is None:
             return 0
@@ -37,7 +37,7 @@ class Kept:
         return int(numbers["step"])
 
     def save(self, done: int, *, last: bool) -> None:
-        """Saves the state after ``done`` steps, if it is time to."""
+        """Saves the state after ``done`` steps, if a save is due or this is the last step."""
         if self.checkpoints.due() or last:
             self.checkpoints.save(self.name, self.state.tensors(), step=done)
 
@@ -53,14 +53,16 @@ def training_steps(
 ) -> Iterator[int]:
     """Yields the steps in which the caller trains ``network``, which ends with averaged weights.
 
-    After each step the average follows and the state is kept when it is time to, and after the last
-    one. A loop that is left early leaves the network as it is then.
+    After each step the average is updated, and the state is saved when that is due and after the
+    last step. A loop that is left early does not change the network any further.
 
     Args:
-        title: of the progress bar.
-        n_steps: of the whole loop; those that the kept state holds are not made again.
-        network: trained in place.
-        average: of ``network``.
+        title: title of the progress bar.
+        n_steps: steps of the whole loop; those in the saved state are not repeated.
+        network: the network, trained in place.
+        average: the average of ``network``.
+        show: whether to show the progress bar.
+        kept: the saved state; None saves nothing.
     """
     start = 0 if kept is None else kept.restore()
     with progress_bar(title, n_steps, show=show, done=start) as advance:

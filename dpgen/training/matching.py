@@ -1,4 +1,4 @@
-r"""Moment matching: a decoder is fitted to released mean embeddings of the classes. No data.
+r"""Moment matching: fits a decoder to released mean embeddings of the classes, without data.
 
 For a feature map phi, released means T_y and images x_1 .. x_n of class y from the decoder, the
 mean over y of
@@ -7,7 +7,8 @@ mean over y of
 
 is, up to the constant ||T_y||^2, an unbiased estimate of the squared maximum mean discrepancy. Its
 first term leaves the diagonal out: with it, ||mean phi - T||^2 would also reward images that are
-all alike. Several feature maps add up. What `match` does is post-processing of the releases.
+all alike. The estimates of several feature maps are added. `match` is post-processing of the
+releases.
 
 Reference: Gretton et al. (2012), "A Kernel Two-Sample Test", lemma 6; Li, Swersky, Zemel (2015),
 "Generative Moment Matching Networks", arXiv 1502.02761.
@@ -30,7 +31,7 @@ Embedding = tuple[Callable[[Tensor], Tensor], Tensor]
 
 
 def unbiased_mmd(features: Tensor, means: Tensor) -> Tensor:
-    """Mean over classes of the estimate above, scalar.
+    """Computes the mean over classes of the estimate above, scalar.
 
     Args:
         features: phi of n images of each class, (K, n, D), n at least 2.
@@ -55,10 +56,10 @@ def match(
     show: bool,
     title: str,
 ) -> None:
-    """Fits the decoder, in place; ends with averaged weights.
+    """Fits the decoder, in place; it ends with averaged weights.
 
     Args:
-        embeddings: their feature maps take images where the decoder lies.
+        embeddings: feature maps, which take images on the decoder's device, and released means.
         generator: CPU generator of all randomness.
     """
     n_classes, device = decoder.config.n_classes, next(decoder.parameters()).device

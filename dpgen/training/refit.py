@@ -1,4 +1,4 @@
-"""A score network fitted to a proposer's images: post-processing, as often as one likes."""
+"""Fits a score network to a proposer's images, which is post-processing and costs no privacy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dpgen.training.refit_settings import RefitSettings
 
 
 def pool(proposer: Proposer, n: int, work: Workplace, purpose: int) -> tuple[Tensor, Tensor]:
-    """Pixels (n, C, H, W) and labels (n,) of a proposer, with a progress bar."""
+    """Draws pixels (n, C, H, W) and labels (n,) from a proposer, with a progress bar."""
     labels, parts = torch.arange(n) % proposer.n_classes, []
     generator = work.generator(purpose)
     with progress_bar("proposals", n, show=work.show) as advance:
@@ -33,10 +33,13 @@ def pool(proposer: Proposer, n: int, work: Workplace, purpose: int) -> tuple[Ten
 def refit(
     proposer: Proposer, settings: RefitSettings, facts: PublicFacts, work: Workplace
 ) -> Denoiser:
-    """The score of a proposer's images at every noise level.
+    """Fits the score of a proposer's images at every noise level.
 
     Args:
+        proposer: draws the images to learn from.
         settings: numbers of network and training.
+        facts: public facts, for the shape and the classes.
+        work: where the fit computes and saves.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(work.seed)
@@ -52,11 +55,11 @@ def fit_score(
     levels: NoiseLevels,
     work: Workplace,
 ) -> None:
-    """Gives a denoiser the moments of a proposer's images as its prior, if it has one, and trains
-    it on them, in place.
+    """Trains a denoiser on a proposer's images, in place, after setting its prior, if it has one,
+    to their moments.
 
     Args:
-        levels: the law of training noise levels.
+        levels: the distribution of training noise levels.
     """
     s = settings
 
@@ -88,7 +91,7 @@ def fit_score(
 
 
 def describe(gaussian: GaussianDenoiser, pixels: Tensor, labels: Tensor, cosines: Cosines) -> None:
-    """Gives a Gaussian denoiser the moments of images, class by class."""
+    """Sets the moments of a Gaussian denoiser to those of images, class by class."""
     means, covariances, outside = [], [], []
     for k in range(gaussian.n_classes):
         mine = pixels[labels == k].flatten(1).double()

@@ -10,16 +10,16 @@ from dpgen.networks.denoiser_config import DenoiserConfig, preset_for
 
 @dataclass(frozen=True)
 class RefitSettings:
-    """The settings by which a score network is fitted to samples.
+    """The settings of a score network that is fitted to samples.
 
     Args:
-        preset: size of the network; ``None`` takes the one for a refit of the shape.
-        bands: of the Gaussian that the network corrects: cosines with u + v < bands.
+        preset: size of the network; ``None`` takes the preset for this shape.
+        bands: size of the Gaussian that the network corrects: cosines with u + v < bands.
         n_samples: images to learn from.
         n_steps: training steps.
-        batch_size: images a step.
-        learning_rate: of the training (Adam).
-        ema_decay: of the averaged weights.
+        batch_size: images per step.
+        learning_rate: learning rate of the training (Adam).
+        ema_decay: decay of the averaged weights.
     """
 
     preset: str | None = None
@@ -40,18 +40,18 @@ class RefitSettings:
             raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
 
     def hurried(self) -> RefitSettings:
-        """Returns settings that are cut short, for the audit: all of it is free."""
+        """Returns shorter settings for the audit; the fit costs no privacy."""
         return replace(self, n_samples=min(self.n_samples, 500), n_steps=1, batch_size=4)
 
     def network(self, facts: PublicFacts) -> DenoiserConfig:
-        """The numbers of the network; refuses facts that it cannot take."""
+        """Returns the configuration of the network; refuses facts that it does not support."""
         require_each_class("score.n_samples", self.n_samples, facts)
         preset = preset_for(facts.shape, self.preset, refit=True)
         return DenoiserConfig.preset(preset, facts.shape, facts.n_classes, prior_bands=self.bands)
 
 
 def require_each_class(name: str, n_samples: int, facts: PublicFacts) -> None:
-    """Refuses fewer than two samples a class: no spread can be taken of them."""
+    """Refuses fewer than two samples per class, which have no standard deviation."""
     if n_samples < 2 * facts.n_classes:
         raise ValueError(
             f"{name} must be at least 2 for each of {facts.n_classes} classes, "

@@ -1,1 +1,1 @@
-"""Networks that keep records apart; `dpgen.networks.table` names them all."""
+"""Networks that compute each record by itself; `dpgen.networks.table` lists them all."""

@@ -1,6 +1,6 @@
-"""Classifiers: what downstream accuracy is measured with, and small networks for audits.
+"""Classifiers, for downstream accuracy, and small networks for audits.
 
-All give logits and, one layer earlier, features.
+All compute logits and, one layer earlier, features.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class Classifier(nn.Module):
     """A small convolutional classifier of images in [-1, 1].
 
     Guarantees: no statistic across records (GroupNorm only) and no dropout: train and eval mode
-    give the same logits. Takes any sides from 4 pixels up: at most three halvings, then an average
-    over 4x4 cells.
+    give the same logits. It takes any sides from 4 pixels up: at most three halvings, then an
+    average over 4x4 cells.
 
     Args:
         shape: (C, H, W).
@@ -62,7 +62,7 @@ class Classifier(nn.Module):
         return self.body(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, (B, n_classes), of images (B, C, H, W) in [-1, 1]."""
+        """Computes logits, (B, n_classes), of images (B, C, H, W) in [-1, 1]."""
         return self.head(self.features(x))
 
 
@@ -94,7 +94,7 @@ class MLP(nn.Module):
         return self.body(rearrange(x, "b c h w -> b (c h w)"))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, (B, n_classes), of images (B, C, H, W) in [-1, 1]."""
+        """Computes logits, (B, n_classes), of images (B, C, H, W) in [-1, 1]."""
         return self.head(self.features(x))
 
 
@@ -118,7 +118,7 @@ class Logistic(nn.Module):
         return rearrange(x, "b c h w -> b (c h w)")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, (B, n_classes), of images (B, C, H, W) in [-1, 1]."""
+        """Computes logits, (B, n_classes), of images (B, C, H, W) in [-1, 1]."""
         return self.head(self.features(x))
 
 

@@ -1,4 +1,5 @@
-"""The decoder: latents and labels in, images out, in one evaluation. What is fitted to a sketch."""
+"""The decoder, which maps latents and labels to images in one evaluation and is fitted to a sketch.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from torch.nn import functional
 
 __all__ = ["Decoder", "DecoderConfig"]
 
-GROUPS = 4  # of every GroupNorm
-COARSEST = 8  # pixels of the longer side where convolutions begin, at most
+GROUPS = 4  # groups of every GroupNorm
+COARSEST = 8  # the most pixels of the longer side at the first convolution
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class DecoderConfig:
         n_classes: number of classes, at least 1.
         n_latents: length of a latent.
         width: units of the first layers.
-        channels: at the coarsest level, at the next and so on; the last number serves all finer
-            levels. The finest level has pixels only.
+        channels: channels at the coarsest level, at the next and so on; the last number is used for
+            all finer levels. The finest level has pixels only.
     """
 
     shape: tuple[int, int, int]
@@ -81,13 +82,13 @@ class Decoder(nn.Module):
                 nn.GroupNorm(GROUPS, narrow),
                 nn.LeakyReLU(0.1),
             ]
-        # Overlapping kernels straight to the pixels: features at full size would cost twice as much
-        # and fit no better (measured).
+        # Overlapping kernels directly to the pixels: features at full size take twice as long and
+        # fit no better (measured).
         last = nn.ConvTranspose2d(widths[-1], config.shape[0], 4, 2, 1)
         self.convolutions = nn.Sequential(*layers, last)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Images (B, C, H, W) in (-1, 1) of latents (B, n_latents) and labels (B,)."""
+        """Computes images (B, C, H, W) in (-1, 1) from latents (B, n_latents) and labels (B,)."""
         _, height, width = self.config.shape
         y = functional.one_hot(labels, self.config.n_classes).to(z)
         x = self.convolutions(self.dense(torch.cat([z, 2 * y], 1)))
@@ -95,7 +96,7 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Images (N, C, H, W) of these classes; on the CPU."""
+        """Draws images (N, C, H, W) of the classes ``labels``, (N,), on the CPU."""
         z = torch.randn(len(labels), self.config.n_latents, generator=generator)
         parts = zip(z.split(1000), labels.split(1000), strict=True)
         return torch.cat([self(a, b) for a, b in parts])

@@ -1,6 +1,6 @@
 r"""The denoiser: diffusers' ``UNet2DModel`` under the preconditioning of EDM.
 
-Noise is variance exploding, ``x = x_0 + sigma z``. The network F never meets raw scales:
+Noise is variance exploding, ``x = x_0 + sigma z``. Inputs and outputs of the network F are scaled:
 
     D(x, sigma, y) = c_skip x + c_out F(c_in x, c_noise, y)
     c_skip = sigma_data^2 / (sigma^2 + sigma_data^2)
@@ -9,16 +9,16 @@ Noise is variance exploding, ``x = x_0 + sigma z``. The network F never meets ra
     c_noise = ln(sigma) / 4
 
 and ``(D - x) / sigma^2`` is its score. With a prior, the exact denoiser D_0 of a released Gaussian
-stands in the place of ``c_skip x``, and with ``prior_input`` the network is also told
+replaces ``c_skip x``, and with ``prior_input`` the network also gets the input
 
     F_0 = (D_0 - c_skip x) / c_out
 
-the answer with which a network without a prior would say D_0: where sigma is small the Gaussian's
+the output for which a network without a prior would give D_0: where sigma is small the Gaussian's
 estimate of the noise (-sigma s_0), where sigma is large its estimate of the image. For data from
 that Gaussian it is the mean of EDM's training target given x, so by the identities of c_out its
 second moment is at most one at every sigma. This is residual enhancement,
-s = s_0 + g(x, s_0, sigma, y). The last convolution starts at zero, so an
-untrained denoiser is exactly its prior, or the posterior mean for data from N(0, sigma_data^2 I).
+s = s_0 + g(x, s_0, sigma, y). The last convolution is initialised to zero, so an untrained denoiser
+is exactly its prior, or the posterior mean for data from N(0, sigma_data^2 I).
 
 Reference: Karras, Aittala, Aila, Laine (2022), "Elucidating the Design Space of Diffusion-Based
 Generative Models", arXiv 2206.00364, Table 1 (column "Ours") and appendix B.6; Liu et al. (2024),
@@ -45,9 +45,7 @@ __all__ = ["PRESETS", "Coefficients", "Denoiser", "DenoiserConfig", "coefficient
 
 
 class Coefficients(NamedTuple):
-    """The factors that EDM wraps around the network at a noise level; each has the shape of
-    sigma.
-    """
+    """The factors of EDM's preconditioning at a noise level; each has the shape of sigma."""
 
     skip: Tensor
     out: Tensor
@@ -56,7 +54,7 @@ class Coefficients(NamedTuple):
 
 
 def coefficients(sigma: Tensor, sigma_data: float) -> Coefficients:
-    """EDM's preconditioning at noise level ``sigma``.
+    """Computes EDM's preconditioning at noise level ``sigma``.
 
     Guarantees: for data of standard deviation ``sigma_data`` the input and the training target of
     the network have unit variance: ``c_in^2 (sigma_data^2 + sigma^2) = 1`` and
@@ -78,7 +76,7 @@ def coefficients(sigma: Tensor, sigma_data: float) -> Coefficients:
 
 
 def loss_weight(sigma: Tensor, sigma_data: float) -> Tensor:
-    """lambda(sigma) = 1 / c_out^2, under which every noise level's loss starts at one.
+    """Computes lambda(sigma) = 1 / c_out^2, with which every noise level's loss starts at one.
 
     Reference: Karras et al. (2022), Table 1, "loss weighting".
     """
@@ -89,8 +87,8 @@ class Denoiser(nn.Module):
     """Predicts the clean image from a noisy one, its noise level and its label.
 
     Guarantees: no statistic across records (GroupNorm only); an output depends on its own image,
-    sigma and label alone. Works under ``torch.func.functional_call`` and ``vmap(grad(...))`` with
-    a batch of one inside.
+    sigma and label alone. It works under ``torch.func.functional_call`` and ``vmap(grad(...))``
+    with a batch of one inside.
 
     Args:
         config: the numbers. Rows of the label embedding are the classes, then the null class, then
@@ -130,16 +128,16 @@ class Denoiser(nn.Module):
 
     @property
     def n_classes(self) -> int:
-        """Number of classes; their labels are 0 .. n_classes - 1."""
+        """Returns the number of classes; their labels are 0 .. n_classes - 1."""
         return self.config.n_classes
 
     @property
     def null_label(self) -> int:
-        """The label that says "no label": what a dropped label becomes in training."""
+        """Returns the label of the null class, which replaces dropped labels in training."""
         return self.config.n_classes
 
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
-        """The estimate of the clean image, with the shape and dtype of ``x``.
+        """Estimates the clean images, in the shape and dtype of ``x``.
 
         Args:
             x: noisy images, (B, C, H, W).
@@ -154,7 +152,8 @@ class Denoiser(nn.Module):
                 f"sigma and labels must have shape ({x.shape[0]},), "
                 f"got {tuple(sigma.shape)} and {tuple(labels.shape)}"
             )
-        # At least float32 outside the network: c_skip x in half precision loses what F has found.
+        # At least float32 outside the network: the rounding of c_skip x in half precision would be
+        # larger than the contribution of F.
         wide = torch.promote_types(x.dtype, torch.float32)
         c = coefficients(sigma.to(wide), self.config.sigma_data)
         skip, out, scale = (rearrange(a, "b -> b 1 1 1") for a in (c.skip, c.out, c.input))
@@ -167,13 +166,13 @@ class Denoiser(nn.Module):
         return (start + out * f.to(wide)).to(x.dtype)
 
     def score_fn(self, labels: Tensor, guidance: float = 0.0) -> ScoreFn:
-        """The score ``(D - x) / sigma^2``, with labels and guidance closed over.
+        """Returns the score function ``(D - x) / sigma^2`` for these labels and this guidance.
 
-        With guidance w it uses ``D_labels + w (D_labels - D_null)``, at two evaluations a call;
-        w = 0 is the conditional score at one evaluation, w = -1 the unconditional one.
+        With guidance w it uses ``D_labels + w (D_labels - D_null)``, with two evaluations a call;
+        w = 0 is the conditional score with one evaluation, w = -1 the unconditional one.
 
         Args:
-            labels: int64, (B,); every call must bring B images.
+            labels: int64, (B,); every call must have B images.
             guidance: the weight w of classifier-free guidance.
 
         Reference: Ho and Salimans (2022), "Classifier-Free Diffusion Guidance", equation 6.

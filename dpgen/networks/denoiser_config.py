@@ -1,4 +1,4 @@
-"""Sets the size of a denoiser: its width, depth and attention."""
+"""The size of a denoiser: its width, depth and attention."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dpgen.networks.fixed.cosines import Cosines
 
 __all__ = ["PRESETS", "DenoiserConfig", "Preset", "preset_for"]
 
-MOST_COEFFICIENTS = 2**14  # of the Gaussian's cosines, each of which has a mean per class
+MOST_COEFFICIENTS = 2**14  # cosines of the Gaussian, each of which has a mean per class
 
 
 # Defaults of the private teacher's settings, by preset. Those of 8x8 were chosen on splits within
-# the 1,437 training digits (five folds); the held-out ones were not looked at.
+# the 1,437 training digits (five folds), without the held-out digits.
 ON_DIGITS: dict[str, int | float] = {
     "warm_start_share": 0.9, "bands": 15, "pretrain_steps": 0, "batch": 144,
     "n_steps": 40, "n_draws": 8, "learning_rate": 3e-4, "ema_decay": 0.9,
@@ -30,13 +30,13 @@ class Preset(NamedTuple):
     """The size of a denoiser before the shape of the images is known.
 
     ``channels[k]`` belongs to level k, the last entry to all deeper ones. A level is added while
-    the longer side is at least ``halve_from`` pixels. Attention stands on every level whose longer
-    side is at most ``attention_at``. ``made_for`` is what a message says of it.
+    the longer side is at least ``halve_from`` pixels. Every level whose longer side is at most
+    ``attention_at`` has attention. ``made_for`` describes its use in messages.
 
-    It is the default of images whose longer side is at most ``default_up_to`` pixels and that no
-    preset with a lower limit takes; of networks that are fitted to released images, in minutes on a
-    CPU, that limit is ``refit_up_to``; 0: only where it is named. ``teacher`` holds the defaults of
-    the private teacher's settings.
+    It is the default for images whose longer side is at most ``default_up_to`` pixels, unless a
+    preset with a lower limit takes them; for networks that are fitted to released images, in
+    minutes on a CPU, that limit is ``refit_up_to``. With a limit of 0 it is used only if it is
+    named. ``teacher`` holds the defaults of the private teacher's settings.
     """
 
     channels: tuple[int, ...]
@@ -68,12 +68,12 @@ PRESETS = {
 def preset_for(
     shape: tuple[int, int, int], name: str | None = None, *, refit: bool = False
 ) -> str:
-    """The name of a preset: the one that is given, or else the smallest for the public shape.
+    """Returns the name of a preset: the given one, or else the smallest for the public shape.
 
     Args:
         shape: (C, H, W).
-        name: a key of `PRESETS`; anything else is refused.
-        refit: for a network that is fitted to released images, in minutes on a CPU.
+        name: a key of `PRESETS`; ValueError for any other.
+        refit: whether it is for a network that is fitted to released images, in minutes on a CPU.
     """
     if name is not None:
         if name not in PRESETS:
@@ -92,14 +92,14 @@ class DenoiserConfig:
         n_classes: number of classes, at least 1 (1: no classes).
         block_out_channels: channels of each level, finest first; multiples of ``norm_groups``.
         layers_per_block: residual blocks per level on the way down.
-        attention_levels: levels with self-attention, ascending; 0 is full resolution. With any, the
-            block in the middle has it too.
+        attention_levels: levels with self-attention, ascending; 0 is full resolution. If there is
+            one, the block in the middle has it too.
         norm_groups: groups of every GroupNorm.
         sigma_data: standard deviation of the data in [-1, 1]: a public constant (EDM's 0.5), never
             measured on private records.
         prior_bands: cosines (u + v below this, per channel) of the Gaussian denoiser that the
-            network corrects; 0: none, the network stands on EDM's skip connection.
-        prior_input: whether the network also sees what that Gaussian says, as C further channels.
+            network corrects; with 0 there is none, and the network corrects EDM's skip connection.
+        prior_input: whether the network also gets that Gaussian's output, as C further channels.
         n_reserved: embedding rows after the null class that no label in training uses; an audit
             gives them to its canaries.
     """
@@ -161,7 +161,9 @@ class DenoiserConfig:
 
     @property
     def n_embeddings(self) -> int:
-        """Rows of the label embedding: the classes, then the null class, then the reserved ids."""
+        """Returns the number of rows of the label embedding: the classes, then the null class, then
+        the reserved ids.
+        """
         return self.n_classes + 1 + self.n_reserved
 
     @classmethod
@@ -176,7 +178,8 @@ class DenoiserConfig:
         prior_bands: int = 0,
         prior_input: bool = False,
     ) -> Self:
-        """The configuration that ``PRESETS[name]`` gives images of ``shape``."""
+        """Makes the configuration that ``PRESETS[name]`` gives for images of ``shape``, (C, H, W).
+        """
         preset = PRESETS[preset_for(shape, name)]
         sides = [max(shape[1:])]
         while sides[-1] >= preset.halve_from:

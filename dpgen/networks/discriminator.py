@@ -1,7 +1,7 @@
-"""The discriminator of adversarial distillation: which half of a pair is the teacher's?
+"""The discriminator of adversarial distillation, which finds the teacher's half of a pair.
 
-It sees two images side by side, concatenated along the channels, with the noise level and the label
-of the question they both answer.
+Its input is two images concatenated along the channels, with the noise level and the label that
+both were made for.
 
 Reference: Liu, Wang, Ge (2024), "Learning Differentially Private Diffusion Models via Stochastic
 Adversarial Distillation", arXiv 2408.14738 (the pair); Miyato and Koyama (2018), "cGANs with
@@ -21,10 +21,10 @@ __all__ = ["Discriminator"]
 
 
 class Discriminator(nn.Module):
-    """A logit for each pair of images, trained to tell in which order they were concatenated.
+    """Gives a logit for each pair of images, trained to tell in which order they are concatenated.
 
-    Guarantees: no statistic across records (GroupNorm only). Takes any sides from 4 pixels up, odd
-    ones included.
+    Guarantees: no statistic across records (GroupNorm only). It takes any sides from 4 pixels up,
+    including odd ones.
 
     Args:
         shape: (C, H, W) of one image; a pair has 2 C channels.
@@ -53,11 +53,11 @@ class Discriminator(nn.Module):
         self.head = nn.Linear(widths[-1], 1)
 
     def forward(self, pairs: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
-        """Logits, (B,).
+        """Computes logits, (B,).
 
         Args:
             pairs: two images one after the other along the channels, (B, 2 C, H, W).
-            sigma: noise level of the question, positive, (B,).
+            sigma: noise level that both were made for, positive, (B,).
             labels: int64 in [0, n_classes], (B,).
         """
         channels, height, width = self.shape

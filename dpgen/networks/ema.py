@@ -1,7 +1,7 @@
 """A running average of weights.
 
-The average of weights that were released under a guarantee is a function of them alone:
-post-processing. It costs no budget, needs no record and may be kept, restarted or thrown away.
+The average of weights that were released under a guarantee is a function of them alone, and so is
+post-processing: it costs no budget, needs no record and may be kept, restarted or thrown away.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class EMA:
     """Follows a module: ``average <- decay * average + (1 - decay) * weights`` at each update.
 
     Floating-point parameters and buffers are averaged, everything else (counters, indices) is
-    copied. Averaging what noisy gradients made is post-processing and costs no budget.
+    copied. To average the results of noisy gradients is post-processing and costs no budget.
 
     Args:
         module: the module to follow; copied, never changed. Its weights are the first average.
@@ -38,7 +38,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
-        """Moves one step towards ``module``, which has the tensors of the one first followed."""
+        """Moves one step towards ``module``, which has tensors like those of the first module."""
         decay = self.decay
         if self.warm_up:
             decay = min(decay, (1 + self.n_updates) / (10 + self.n_updates))
@@ -51,7 +51,7 @@ class EMA:
         self.n_updates += 1
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All a resume needs, as tensors: the averaged weights and ``n_updates``."""
+        """Returns the state for a resume, as tensors: the averaged weights and ``n_updates``."""
         return {**self.module.state_dict(), "n_updates": torch.tensor(self.n_updates)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:

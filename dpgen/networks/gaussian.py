@@ -1,12 +1,12 @@
-r"""The exact denoiser of a class-conditional Gaussian: what a network's correction is added to.
+r"""The exact denoiser of a class-conditional Gaussian, to which a network adds its correction.
 
 For x_0 ~ N(m_y, B C_y B' + rho^2 (I - B B')) with B low-frequency cosines and C_y = U diag(v) U',
 
     D(x, sigma, y) = m_y + f d + B U ((v / (v + sigma^2) - f) * U'B'd)
     d = x - m_y,   f = rho^2 / (rho^2 + sigma^2)
 
-is the posterior mean of x_0 given x = x_0 + sigma z. Fed with *released* moments it is free, and a
-network that starts at zero on top of it starts where the release ends and has only the rest to do.
+is the posterior mean of x_0 given x = x_0 + sigma z. With *released* moments it costs no privacy,
+and a network that adds a correction, initialised to zero, only has to learn the difference from it.
 
 Source: residual enhancement (Liu et al. 2024, arXiv 2305.10662), over a private Gaussian.
 """
@@ -20,9 +20,8 @@ from dpgen.networks.fixed.cosines import Cosines
 
 
 class GaussianDenoiser(nn.Module):
-    """D of the class-conditional Gaussian; the null class has the mixture's mean and covariance.
-
-    Starts as N(0, sigma_data^2 I) for every class; `set` gives it released moments.
+    """The denoiser D of the class-conditional Gaussian; the null class has the mixture's mean and
+    covariance. It starts as N(0, sigma_data^2 I) for every class; `set` gives it released moments.
 
     Args:
         cosines: the basis B.
@@ -50,11 +49,11 @@ class GaussianDenoiser(nn.Module):
         self.register_buffer("rest", torch.tensor(sigma_data**2))
 
     def set(self, means: Tensor, covariances: Tensor, rest: float) -> None:
-        """Takes released moments.
+        """Sets the moments to released ones.
 
         Args:
-            means: (K, C H W).
-            covariances: of the cosines' coefficients, (K, m, m), positive definite.
+            means: means of the classes, (K, C H W).
+            covariances: covariances of the cosines' coefficients, (K, m, m), positive definite.
             rest: rho, standard deviation outside the basis.
         """
         means, covariances = means.double(), covariances.double()
@@ -68,11 +67,13 @@ class GaussianDenoiser(nn.Module):
         self.rest.fill_(max(rest, 1e-3) ** 2)
 
     def _analyse(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to coefficients (B, m), channels running fastest, as in `Cosines`."""
+        """Computes coefficients (B, m) of images (B, C, H, W), channels fastest, as `Cosines`."""
         return torch.einsum("bcd,dk->bkc", x.flatten(2), self.basis.to(x)).flatten(1)
 
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
-        """The posterior mean (B, C, H, W) of noisy images x at levels sigma (B,), labels (B,)."""
+        """Computes the posterior mean (B, C, H, W) of noisy images x at levels sigma (B,), with
+        labels (B,).
+        """
         rows = labels.clamp(max=self.n_classes)
         means = self.means[rows].to(x)
         d = x.flatten(2) - means
@@ -85,7 +86,9 @@ class GaussianDenoiser(nn.Module):
         return (means + outside[:, :, None] * d + inside).reshape(x.shape)
 
     def sample(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Images (N, C, H, W) of these classes, clipped to [-1, 1]; on the CPU."""
+        """Draws images (N, C, H, W) of the classes ``labels``, (N,), clipped to [-1, 1]; on the
+        CPU.
+        """
         e = torch.randn(len(labels), *self._shape, generator=generator) * self.rest.sqrt()
         z = torch.randn(len(labels), self.values.shape[1], generator=generator)
         inside = torch.einsum("bij,bj->bi", self.vectors[labels], z * self.values[labels].sqrt())

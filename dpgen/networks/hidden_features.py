@@ -2,9 +2,10 @@ r"""Perceptual features without public data: hidden layers of a classifier of re
 
     phi(x) = ( F_1((h_1(x) - m_1) / s_1), F_2((h_2(x) - m_2) / s_2) ) / sqrt(2)
 
-with hidden layers h of a small network, their means m and spreads s on samples, and random Fourier
-features F of a bandwidth that goes with the samples' distances. The norm is exactly 1. Nothing here
-has seen a record: network, m and s are results of earlier releases.
+with hidden layers h of a small network, their means m and standard deviations s on samples, and
+random Fourier features F of a bandwidth in proportion to the samples' distances. The norm is
+exactly 1. Nothing here depends on a record except through releases: network, m and s are results of
+earlier ones.
 
 Reference: Harder, Jalali Asadabadi, Sutherland, Park (2023), "Pre-trained Perceptual Features
 Improve Differentially Private Image Generation", arXiv 2205.12900, where the network is public.
@@ -31,8 +32,8 @@ N_GLOBAL = 128  # units of the network's hidden layer before the classes
 
 
 class Scales(NamedTuple):
-    """The scales of one hidden layer on released samples: mean (D,), spread (D,), median distance
-    ().
+    """The scales of one hidden layer on released samples: mean (D,), spread (D,) and the median
+    distance (), scalar.
     """
 
     mean: Tensor
@@ -42,13 +43,13 @@ class Scales(NamedTuple):
 
 @dataclass(frozen=True)
 class HiddenFeatures:
-    """phi of the hidden layers; `learned` gives it network and scales.
+    """The map phi of hidden layers; `learned` gives it network and scales.
 
     Args:
-        width: of the network.
-        n_frequencies: of each layer's Fourier features.
-        bandwidths: in units of the median distance between samples.
-        seed: of the frequencies.
+        width: width of the network.
+        n_frequencies: frequencies of each layer's Fourier features.
+        bandwidths: bandwidths in units of the median distance between samples.
+        seed: seed of the frequencies.
         network, scales: results of earlier releases, not settings.
     """
 
@@ -102,14 +103,14 @@ class HiddenFeatures:
         return replace(self, network=network.eval().requires_grad_(False), scales=scales)
 
     def to(self, device: torch.device) -> Self:
-        """The same map on a device, with a copy of the network."""
+        """Returns the same map on a device, with a copy of the network."""
         if self.network is None:
             raise RuntimeError("HiddenFeatures needs a network trained on samples: call learned")
         scales = tuple(Scales(*(t.to(device) for t in of_layer)) for of_layer in self.scales)
         return self.restored(copy.deepcopy(self.network).to(device), scales)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that is no setting, by name: for a checkpoint."""
+        """Returns everything but the settings, by name, for a checkpoint."""
         assert self.network is not None
         found = {f"network.{name}": t for name, t in self.network.state_dict().items()}
         for k, scales in enumerate(self.scales):
@@ -117,7 +118,7 @@ class HiddenFeatures:
         return found
 
     def from_tensors(self, network: PerceptualNetwork, tensors: Mapping[str, Tensor]) -> Self:
-        """The inverse of `tensors`, into an untrained network of the same numbers."""
+        """Restores the result of `tensors`, in an untrained network of the same configuration."""
         network.load_state_dict(
             {k.removeprefix("network."): t for k, t in tensors.items() if k.startswith("network.")}
         )
@@ -127,7 +128,7 @@ class HiddenFeatures:
         return self.restored(network, scales)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, n_features), float32."""
+        """Computes the features of images, (B, C, H, W) -> (B, n_features), float32."""
         import torch
 
         if self.network is None:

@@ -1,4 +1,4 @@
-"""A linear classifier of Gabor features: the private labeller as it is released."""
+"""A linear classifier of Gabor features, as which the private labeller is released."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Axes", "Labeller", "LabellerConfig", "in_parts"]
 
 
 class Axes(NamedTuple):
-    """Principal axes of the features of released samples, short ones stretched.
+    """Principal axes of the features of released samples, with small ones enlarged.
 
     centre: (D,); directions: (D, d).
     """
@@ -36,7 +36,7 @@ class Axes(NamedTuple):
         return cls(centre, (vectors * stretch).float())
 
     def project(self, features: Tensor) -> Tensor:
-        """(B, D) -> (B, d), of norm one or zero."""
+        """Projects features on the axes, (B, D) -> (B, d), each of norm one or zero."""
         return unit((features - self.centre) @ self.directions)
 
 
@@ -47,7 +47,7 @@ class LabellerConfig:
     Args:
         features: the public map.
         n_classes: number of classes.
-        n_axes: d, how many axes of the features are looked at.
+        n_axes: d, the number of axes of the features that are used.
     """
 
     features: GaborFeatures
@@ -77,17 +77,17 @@ class Labeller(nn.Module):
         self.register_buffer("bias", torch.zeros(k))
 
     def set(self, axes: Axes, weights: Tensor, bias: Tensor) -> None:
-        """Takes axes, weights (d, K) and bias (K,)."""
+        """Sets axes, weights (d, K) and bias (K,)."""
         for name, value in (("weights", weights), ("bias", bias), *axes._asdict().items()):
             getattr(self, name).copy_(value)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, H, W) in [-1, 1]; differentiable in them."""
+        """Computes logits (B, K) of images (B, C, H, W) in [-1, 1]; differentiable in them."""
         features = self.config.features(x)
         return Axes(self.centre, self.directions).project(features) @ self.weights + self.bias
 
     def label(self, pixels: Tensor) -> Tensor:
-        """The most likely class of each image, (B,) int64."""
+        """Returns the most likely class of each image, (B,) int64."""
         return in_parts(self, pixels).argmax(1)
 
 

@@ -1,4 +1,4 @@
-"""The rule every privately trained network keeps: an output belongs to one record.
+"""The rule for every privately trained network: an output depends on one record only.
 
 A layer that mixes the records of a batch (batch normalisation above all) lets one record change the
 gradients of the others, and then clipping each record's gradient bounds nothing. Layers whose
@@ -15,15 +15,15 @@ __all__ = ["require_per_record"]
 
 
 def require_per_record(module: nn.Module) -> None:
-    """Raises when a layer of ``module`` carries statistics from one record to another.
+    """Raises ValueError when a layer of ``module`` carries statistics from one record to another.
 
-    Guarantees: no BatchNorm passes (SyncBatchNorm and the lazy ones included, in eval mode too: a
-    later ``train()`` would wake it) and no InstanceNorm with running statistics. It knows a list of
-    layers and proves nothing about code it has not seen: a network of your own also deserves the
-    test that record i's output stays the same when record j changes.
+    Guarantees: no BatchNorm passes (SyncBatchNorm and the lazy ones included, in eval mode too, as
+    a later ``train()`` would enable it) and no InstanceNorm with running statistics. It checks for
+    a list of layers and proves nothing about other code: a network of your own also needs a test
+    that record i's output stays the same when record j changes.
 
     Args:
-        module: the network about to be trained on private records.
+        module: the network that will be trained on private records.
     """
     for name, layer in module.named_modules():
         tracks = isinstance(layer, _InstanceNorm) and layer.track_running_stats

@@ -1,4 +1,4 @@
-"""The small classifier whose hidden layers `dpgen.networks.hidden_features` looks through."""
+"""The small classifier whose hidden layers `dpgen.networks.hidden_features` uses."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class PerceptualNetwork(nn.Module):
         self.head = nn.Linear(N_GLOBAL, n_classes)
 
     def layers(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Local features (B, 32 width) and global ones (B, 128) of images in [-1, 1]."""
+        """Computes local features (B, 32 width) and global ones (B, 128) of images in [-1, 1]."""
         maps = self.convolutions(x)
         return functional.adaptive_avg_pool2d(maps, 4).flatten(1), self.hidden(maps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, n_classes)."""
+        """Computes logits (B, n_classes) of images (B, C, H, W) in [-1, 1]."""
         return self.head(self.layers(x)[1])

@@ -1,5 +1,6 @@
-"""The proposer: what a sketch releases. A decoder, small warps, and a labeller that may send images
-back."""
+"""The proposer, which a sketch releases: a decoder, small warps, and a labeller that may reject
+images.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from dpgen.networks.labeller import Labeller, LabellerConfig
 
 __all__ = ["Proposer", "ProposerConfig"]
 
-ATTEMPTS = 8  # draws of an image that the labeller keeps sending back
+ATTEMPTS = 8  # draws of an image that the labeller keeps rejecting
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class ProposerConfig:
     """All numbers of a proposer.
 
     Args:
-        decoder: of its decoder.
+        decoder: configuration of its decoder.
         warp: strength of the warps.
-        labeller: of its labeller; ``None``: it has none.
+        labeller: configuration of its labeller; None if it has none.
     """
 
     decoder: DecoderConfig
@@ -52,8 +53,8 @@ class ProposerConfig:
 
 
 class Proposer(nn.Module):
-    """Images of wanted classes; with a labeller those that it agrees with, as far as eight draws
-    find them.
+    """Draws images of given classes; with a labeller an image that it assigns to another class is
+    drawn again, up to eight times.
 
     Args:
         config: the numbers.
@@ -70,7 +71,7 @@ class Proposer(nn.Module):
         return self.config.decoder.n_classes
 
     def judged_by(self, labeller: Labeller) -> Proposer:
-        """The same decoder with a labeller."""
+        """Returns a proposer with the same decoder and this labeller."""
         judged = Proposer(dataclasses.replace(self.config, labeller=labeller.config))
         judged.decoder.load_state_dict(self.decoder.state_dict())
         judged.labeller = labeller
@@ -78,7 +79,7 @@ class Proposer(nn.Module):
 
     @torch.no_grad()
     def draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Images (N, C, H, W) in [-1, 1] of these classes, on the CPU."""
+        """Draws images (N, C, H, W) in [-1, 1] of the classes ``labels``, (N,), on the CPU."""
         pixels = self._draw(labels, generator)
         todo = torch.arange(len(labels))
         for _ in range(ATTEMPTS if self.labeller is not None else 0):

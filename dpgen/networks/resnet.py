@@ -1,4 +1,4 @@
-"""Residual classifiers, for the full tier of downstream accuracy. GroupNorm, as everywhere here."""
+"""Residual classifiers, with GroupNorm, for the full tier of downstream accuracy."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class ResNet(nn.Module):
         n_classes: number of classes, at least 1.
         widths: channels of each stage, multiples of 8; the side is halved from stage to stage.
         n_blocks: blocks of two convolutions in each stage.
-        stem: channels before the first stage, a multiple of 8; None: those of the first stage.
+        stem: channels before the first stage, a multiple of 8; None takes those of the first stage.
 
-    Widths (64, 128, 256, 512) and 2 blocks are a ResNet-18; (64, 128, 256), 2 blocks and a stem of
-    16 a WRN-16-4.
+    Widths (64, 128, 256, 512) with 2 blocks make a ResNet-18; (64, 128, 256) with 2 blocks and a
+    stem of 16 a WRN-16-4.
 
     Reference: He, Zhang, Ren, Sun (2016), "Identity Mappings in Deep Residual Networks", arXiv
     1603.05027; Zagoruyko and Komodakis (2016), "Wide Residual Networks", arXiv 1605.07146.
@@ -78,12 +78,12 @@ class ResNet(nn.Module):
         return functional.silu(self.norm(self.blocks(self.stem(x)))).mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, (B, n_classes), of images (B, C, H, W) in [-1, 1]."""
+        """Computes logits, (B, n_classes), of images (B, C, H, W) in [-1, 1]."""
         return self.head(self.features(x))
 
 
 class Block(nn.Module):
-    """Norm, activation and convolution, twice, beside the identity."""
+    """A residual block: norm, activation and convolution, twice, plus the identity."""
 
     def __init__(self, narrow: int, wide: int, stride: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""The table of all networks that keep records apart.
+"""The table of all networks that compute each record by itself.
 
-A network in `NETWORKS` is tested for what private training needs: no statistic across records, and
-per-record gradients, by ``vmap(grad)`` and by layers, that equal a loop over records.
+Every network in `NETWORKS` is tested for the requirements of private training: no statistic across
+records, and per-record gradients, by ``vmap(grad)`` and by layers, that equal a loop over records.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dpgen.networks.discriminator import Discriminator
 
 
 class Network(NamedTuple):
-    """A network in the table: what builds it from (shape, n_classes), and what its ``forward``
-    takes, in order.
+    """A network in the table.
 
-    ``inputs`` are words out of ``image`` (B, C, H, W), ``pair`` (B, 2 C, H, W), ``sigma`` (B,) and
-    ``label`` (B,).
+    build: makes it from (shape, n_classes).
+    inputs: the arguments of its ``forward``, in order: ``image`` (B, C, H, W), ``pair``
+        (B, 2 C, H, W), ``sigma`` (B,) or ``label`` (B,).
     """
 
     build: Callable[[tuple[int, int, int], int], nn.Module]

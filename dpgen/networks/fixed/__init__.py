@@ -1,1 +1,1 @@
-"""Fixed functions of one image: nothing in them is learned."""
+"""Fixed functions of one image, without learned parameters."""

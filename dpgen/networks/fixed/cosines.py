@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cosines:
-    """The two-dimensional DCT-II coefficients with u + v < bands, per channel, slow ones first.
+    """The two-dimensional DCT-II coefficients with u + v < bands, per channel, low frequencies
+    first.
 
-    Guarantee: orthonormal, so `analyse` never lengthens a vector and is the inverse of `synthesise`
-    on what that returns; with ``bands >= H + W - 1`` both are rotations.
+    Guarantee: the basis is orthonormal, so `analyse` never increases a norm, and inverts
+    `synthesise`; with ``bands >= H + W - 1`` both are rotations.
 
     Args:
         shape: (C, H, W) of the images.
@@ -38,7 +39,7 @@ class Cosines:
 
     @cached_property
     def _kept(self) -> tuple[Tensor, Tensor]:
-        """Vertical and horizontal frequencies, (m / C,) each, by rising u^2 + v^2."""
+        """Returns vertical and horizontal frequencies, (m / C,) each, by ascending u^2 + v^2."""
         import torch
 
         _, height, width = self.shape
@@ -55,7 +56,9 @@ class Cosines:
         return channels * sum(min(width, self.bands - u) for u in rows)
 
     def analyse(self, x: Tensor) -> Tensor:
-        """Coefficients (..., m), float64, of flat images (..., C H W); channels run fastest."""
+        """Computes coefficients (..., m), float64, of flat images (..., C H W); channels vary
+        fastest.
+        """
         rows, columns = self._matrices
         c, h, w = self.shape
         spectrum = rows @ x.double().unflatten(-1, (c, h, w)) @ columns.T
@@ -63,7 +66,9 @@ class Cosines:
         return rearrange(spectrum[..., u, v], "... c m -> ... (m c)")
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
-        """The flat images (..., C H W) that have these coefficients and no others."""
+        """Computes the flat images (..., C H W) that have these coefficients, (..., m), and no
+        others.
+        """
         rows, columns = self._matrices
         c, h, w = self.shape
         u, v = self._kept
@@ -73,7 +78,7 @@ class Cosines:
 
 
 def _dct(n: int) -> Tensor:
-    """The orthonormal DCT-II matrix, (frequency, position), float64."""
+    """Returns the orthonormal DCT-II matrix, (frequency, position), float64."""
     import torch
 
     k = torch.arange(n, dtype=torch.float64)

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FourierFeatures:
-    """phi of flat vectors, with frequencies from a public seed.
+    """The map phi of flat vectors, with frequencies from a public seed.
 
     Args:
         n_inputs: D, the length of a vector.
         n_frequencies: m; there are 2 m features.
-        bandwidths: b in units of sqrt(D), each taken by an equal share of the frequencies.
-        seed: of the frequencies.
+        bandwidths: b in units of sqrt(D), each for an equal share of the frequencies.
+        seed: seed of the frequencies.
     """
 
     n_inputs: int
@@ -59,7 +59,7 @@ class FourierFeatures:
 
     @cached_property
     def frequencies(self) -> Tensor:
-        """The w_j as rows, (m, D), float64."""
+        """Returns the w_j as rows, (m, D), float64."""
         import torch
 
         generator = torch.Generator().manual_seed(self.seed)
@@ -70,11 +70,12 @@ class FourierFeatures:
 
     @cached_property
     def _placed(self) -> dict[tuple[torch.device, torch.dtype], Tensor]:
-        """The same by device and type: a fit asks for them thousands of times."""
+        """Caches the frequencies by device and type, as a fit reads them thousands of times."""
         return {}
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, ...) -> (B, 2 m), in float64 for float64 input, else in float32."""
+        """Computes phi of vectors, (B, ...) -> (B, 2 m); float64 for float64 input, else float32.
+        """
         import torch
 
         where = (x.device, x.dtype)

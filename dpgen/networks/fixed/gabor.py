@@ -1,11 +1,12 @@
-r"""Gabor-modulus features: fixed, public, one image at a time; what edges are where, in two orders.
+r"""Gabor-modulus features: fixed, public functions of one image that locate its edges, in two
+orders.
 
     U_1 = |x * psi_k|   over orientations k, at a fine and a coarse scale, averaged over colours
     U_2 = | U_1 * psi_l |
 
-smoothed and averaged over a grid of cells, each group divided by its own norm, the whole of norm
-one. The modulus forgets where exactly an edge lies, the grid remembers about where: small shifts
-move the features little, and a linear classifier of them goes far.
+smoothed and averaged over a grid of cells, each group divided by its own norm, and the whole
+normalised to norm one. The modulus removes the exact position of an edge, the grid keeps its rough
+position: small shifts change the features little, and a linear classifier of them works well.
 
 Reference: Bruna and Mallat (2013), "Invariant Scattering Convolution Networks", arXiv 1203.1513.
 """
@@ -20,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-GROUPS = (0.7, 1.0, 1.0, 0.9)  # weights: pixels, fine, coarse, second order
+GROUPS = (0.7, 1.0, 1.0, 0.9)  # weights of pixels, fine, coarse and second-order maps
 
 
 @dataclass(frozen=True)
 class GaborFeatures:
-    """Features of images of one shape, norm one; an image without finite pixels gets zero.
+    """Features of images of one shape, of norm one; zero for an image with non-finite pixels.
 
     Args:
         shape: (C, H, W).
@@ -69,7 +70,7 @@ class GaborFeatures:
         )
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) in [-1, 1] -> (B, n_features), float32."""
+        """Computes features of images in [-1, 1], (B, C, H, W) -> (B, n_features), float32."""
         import torch
         from torch.nn import functional
 
@@ -89,7 +90,7 @@ class GaborFeatures:
 
 
 def unit(rows: Tensor) -> Tensor:
-    """Rows of norm one; what has no direction, or is not finite, becomes zero."""
+    """Normalises rows, (B, D), to norm one; a row that is zero or not finite becomes zero."""
     import torch
 
     finite = torch.isfinite(rows).all(1, keepdim=True)
@@ -98,7 +99,9 @@ def unit(rows: Tensor) -> Tensor:
 
 
 def modulus(maps: Tensor, filters: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, C, n, H, W): root of the summed squares of each pair's responses."""
+    """Computes the modulus of each pair of filters' responses, (B, C, H, W) -> (B, C, n, H, W): the
+    root of their summed squares.
+    """
     from torch.nn import functional
 
     size = filters.shape[-1]
@@ -108,7 +111,9 @@ def modulus(maps: Tensor, filters: Tensor) -> Tensor:
 
 
 def gabor_pairs(size: int, *, width: float, frequency: float, n_orientations: int) -> Tensor:
-    """(2 n, 1, size, size): even and odd filters, of zero mean; each pair together of norm one."""
+    """Makes even and odd filters of zero mean, (2 n, 1, size, size); each pair together has norm
+    one.
+    """
     import torch
 
     r = torch.arange(size) - (size - 1) / 2

@@ -1,5 +1,6 @@
-"""Small random warps of images: public knowledge that a picture survives being written a little
-differently. No flips, no change of brightness."""
+"""Small random warps of images, which encode the public knowledge that they do not change the
+class. There are no flips and no changes of brightness.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +10,16 @@ from torch.nn import functional
 
 
 def warp(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Each image turned, scaled, sheared, shifted and bent by its own random amounts.
+    """Rotates, scales, shears, shifts and bends each image by random amounts of its own.
 
     At strength 1: rotation up to 0.15 rad, scale 12 % per axis, shear 0.15, shift 9 % of half a
-    side, and a bend of 6 % of half a side (standard deviation, on a 5x5 grid). Differentiable in
-    the images. What comes in from outside continues the border.
+    side, and a bend of 6 % of half a side (standard deviation, on a 5x5 grid). It is differentiable
+    in the images. Pixels from outside repeat the border.
 
     Args:
         images: (B, C, H, W), on the CPU or the generator's device.
         strength: factor of all amounts, at least 0; 0 returns the images.
-        generator: of all amounts.
+        generator: source of all amounts.
     """
     if not strength >= 0:
         raise ValueError(f"strength must be at least 0, got {strength}")

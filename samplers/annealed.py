@@ -20,12 +20,14 @@ class Annealed:
     """A `Sampler`: at every positive level the kernel, then the transport to the next level.
 
     A transport alone is DDIM or Heun, a kernel alone is annealed Langevin or Hamiltonian sampling,
-    both are a predictor-corrector sampler. Without a transport a sample of one level starts the
-    next as it is, and the last level is followed by the denoising step ``x + sigma^2 score``.
+    both together are a predictor-corrector sampler. Without a transport a sample of one level
+    starts the next unchanged, and the last level is followed by the denoising step
+    ``x + sigma^2 score``.
 
-    Only the position goes from level to level. At each of them the kernel begins anew: it draws its
-    momentum, whose law does not depend on the level, and asks for the score at the new sigma. So a
-    persistent momentum persists within a level, over ``n_kernel_steps`` of at least 2.
+    Only the position is carried from level to level. At each level the kernel starts again: it
+    draws its momentum, whose distribution does not depend on the level, and evaluates the score at
+    the new sigma. So a persistent momentum persists within a level only, over ``n_kernel_steps`` of
+    at least 2.
 
     Guarantees: as exact as its parts. A kernel that reaches p_sigma exactly at each level gives
     p_sigma exactly before the last step. The given ``x`` is not changed, the state keeps its shape,
@@ -33,8 +35,8 @@ class Annealed:
 
     Args:
         levels: the ladder.
-        transport: carries from level to level.
-        kernel: leaves each level invariant.
+        transport: carries samples from level to level.
+        kernel: leaves the distribution of each level invariant.
         n_kernel_steps: kernel moves at each positive level, at least 1.
         denoise: whether a kernel alone ends with the denoising step; otherwise it gives a sample of
             the lowest positive level. A transport steps to 0 in its own way.
@@ -65,7 +67,9 @@ class Annealed:
 
     @property
     def n_evaluations(self) -> int:
-        """Calls of the score in one call of this sampler, or of `refine`, whatever the batch."""
+        """Counts the calls of the score in one call of this sampler, or of `refine`; their number
+        does not depend on the batch.
+        """
         n_levels = len(self.levels()) - 1
         keeps = getattr(self.kernel, "keeps_score", False)
         count = 0
@@ -93,8 +97,8 @@ class Annealed:
             score_fn: called without gradients; sigma comes as () on the device of ``x``, at least
                 float32.
             x: unit noise, (B, *S), floating point. Its dtype is that of the state: for a network in
-                half precision give float32 and let ``score_fn`` cast.
-            generator: of any device; one on the CPU gives the same noise wherever ``x`` lies.
+                half precision use float32 and let ``score_fn`` cast.
+            generator: on any device; one on the CPU gives the same noise on every device of ``x``.
             observe: called after every move, of kernel and transport, with ``(x, sigma, info)``.
         """
         sigmas = self._sigmas(x)
@@ -110,11 +114,11 @@ class Annealed:
         generator: torch.Generator,
         observe: Observer | None = None,
     ) -> Tensor:
-        """Samples that start from clean proposals: ``x + sigma z`` at the first level, then down.
+        """Draws samples from clean proposals: starts at ``x + sigma z`` at the first level.
 
-        Give it a ladder that begins at a medium sigma: that is the size of what may change.
-        Proposals from p_0 are at p_sigma exactly; of other ones remains what the noise leaves, and
-        what the kernel at the first levels does not forget.
+        Use a ladder that begins at a medium sigma, which is the size of the features that may
+        change. Proposals from p_0 give p_sigma exactly; other proposals are corrected as far as the
+        noise hides them and the kernel at the first levels forgets them.
 
         Args:
             x: clean proposals, (B, *S), floating point; the rest is as in a call.
@@ -162,8 +166,8 @@ class Annealed:
 
 
 def _knowing(score_fn: ScoreFn, x: Tensor, sigma: Tensor, score: Tensor) -> ScoreFn:
-    """Wraps ``score_fn`` so that it is not called where the score is known: at these very
-    tensors.
+    """Wraps ``score_fn`` so that it is not called with these two tensors, for which the score is
+    known.
     """
 
     def ask(y: Tensor, level: Tensor) -> Tensor:
@@ -173,4 +177,4 @@ def _knowing(score_fn: ScoreFn, x: Tensor, sigma: Tensor, score: Tensor) -> Scor
 
 
 def _ignore(x: Tensor, sigma: Tensor, info: Info) -> None:
-    """The observer that does not look."""
+    """Does nothing; the default observer."""

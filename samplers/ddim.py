@@ -1,4 +1,4 @@
-r"""DDIM: from one noise level to the next through the denoised estimate, with noise dial ``eta``.
+r"""DDIM: steps from one noise level to the next by the denoised estimate; ``eta`` adds noise.
 
     D    = x + sigma^2 score(x, sigma)
     tau  = eta (sigma_next / sigma) sqrt(sigma^2 - sigma_next^2)
@@ -21,7 +21,7 @@ from samplers.types import ScoreFn
 
 @dataclass(frozen=True)
 class DDIM:
-    """The DDIM transport; one evaluation of the score a step.
+    """The DDIM transport; one evaluation of the score per step.
 
     Guarantees: exact for a point mass at any ``eta`` and any ladder; order 1 otherwise. With eta 0
     it is Euler's method on the probability flow and draws nothing; with eta 1 it is the ancestral
@@ -42,11 +42,11 @@ class DDIM:
 
     @property
     def asks_at_start(self) -> bool:
-        """Whether a step asks for the score at its start: always."""
+        """Returns whether a step evaluates the score at its start: always True."""
         return True
 
     def n_evaluations(self, n_levels: int) -> int:
-        """Calls of the score down a ladder of ``n_levels`` positive levels."""
+        """Counts the calls of the score down a ladder of ``n_levels`` positive levels."""
         return n_levels
 
     def step(
@@ -62,7 +62,7 @@ class DDIM:
         s, s_next = broadcast(sigma, x), broadcast(sigma_next, x)
         tau = self.eta * s_next / s * (s**2 - s_next**2).sqrt()
         kept = s_next * (1 - self.eta**2 * (1 - (s_next / s) ** 2)).sqrt()  # sqrt(s_next^2 - tau^2)
-        # D + kept (x - D) / s with one product: at s = 80 the sum of two loses two digits.
+        # D + kept (x - D) / s as one product: at s = 80 the sum of two terms loses two digits.
         moved = x + s * (s - kept) * score_fn(x, sigma)
         if self.eta > 0:
             moved = moved + tau * unit_noise(x, generator=generator)

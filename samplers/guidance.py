@@ -1,9 +1,9 @@
-r"""Classifier guidance: a score, tilted towards what a classifier says.
+r"""Classifier guidance: adds the gradient of a classifier's log likelihood to a score.
 
     grad log p_sigma(x | y) = grad log p_sigma(x) + grad log p_sigma(y | x)      (Bayes' rule)
 
-A classifier that knows noisy images gives the second term itself; one that only knows clean ones is
-asked about the denoised estimate D(x), which is an approximation: p(y | D) for E[p(y | x_0) | x].
+A classifier of noisy images gives the second term itself. A classifier of clean images is applied
+to the denoised estimate D(x), which is an approximation: p(y | D) for E[p(y | x_0) | x].
 
 Reference: Dhariwal and Nichol (2021), "Diffusion Models Beat GANs on Image Synthesis", arXiv
 2105.05233, algorithm 1, for noisy images; Chung et al. (2023), "Diffusion Posterior Sampling",
@@ -24,15 +24,15 @@ from samplers.types import LogDensityFn, ScoreFn
 def classifier_guided(
     score_fn: ScoreFn, log_likelihood_fn: LogDensityFn, weight: float = 1.0
 ) -> ScoreFn:
-    """The score of ``p_sigma(x) p_sigma(y | x)^weight``, up to a constant of x.
+    """Returns the score function of ``p_sigma(x) p_sigma(y | x)^weight``.
 
-    Guarantees: exact if both functions are; an item is tilted by its own likelihood alone.
+    Guarantees: exact if both functions are; an item is guided by its own likelihood alone.
 
     Args:
-        score_fn: of p_sigma.
+        score_fn: the score of p_sigma.
         log_likelihood_fn: ``(x, sigma) -> log p_sigma(y | x)``, (B,), differentiable in x, of noisy
             images.
-        weight: 0 leaves the score as it is, more than 1 sharpens.
+        weight: 0 leaves the score unchanged, more than 1 sharpens.
     """
 
     def guided(x: Tensor, sigma: Tensor) -> Tensor:
@@ -47,13 +47,14 @@ def classifier_guided(
 def posterior_guided(
     score_fn: ScoreFn, log_likelihood_fn: Callable[[Tensor], Tensor], weight: float = 1.0
 ) -> ScoreFn:
-    """The same with a classifier of clean images, asked about ``D(x) = x + sigma^2 score``.
+    """Returns the guided score function for a classifier of clean images, which is applied to
+    ``D(x) = x + sigma^2 score``.
 
-    One evaluation of the score and its derivative a call, at some three times the price of the
-    score alone.
+    Each call makes one evaluation of the score and its derivative, which takes about three times as
+    long as the score alone.
 
     Args:
-        score_fn: of p_sigma, differentiable in x.
+        score_fn: the score of p_sigma, differentiable in x.
         log_likelihood_fn: ``x_0 -> log p(y | x_0)``, (B,), differentiable.
         weight: as in `classifier_guided`.
     """

@@ -1,12 +1,12 @@
-r"""Hamiltonian kernel: a momentum of its own carries the position along the score.
+r"""Hamiltonian kernel: moves the position with a momentum that follows the score.
 
     H(x, p) = -log p_sigma(x) + p' M^-1 p / 2
     p  <-  a p + sqrt(1 - a^2) n,   n ~ N(0, M)                          refresh
     (x, p)  <-  leapfrog: n_leapfrog steps of length step_size sigma     move
     accept with probability min(1, exp(H_before - H_after)), else p <- -p
 
-The last line needs the density, not only its gradient. Time is counted in sigma, so that one law of
-momenta, N(0, M), serves every noise level.
+The last line needs the density, not only its gradient. Time is in units of sigma, so that one
+distribution of momenta, N(0, M), serves every noise level.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class HamiltonianState(NamedTuple):
 
     Args:
         x: position, (B, *S).
-        momentum: (B, *S), at least float32.
-        score: at ``x``, (B, *S), at least float32.
-        log_density: at ``x``, (B,); None for the unadjusted kernel.
+        momentum: momentum, (B, *S), at least float32.
+        score: score at ``x``, (B, *S), at least float32.
+        log_density: log density at ``x``, (B,); None for the unadjusted kernel.
     """
 
     x: Tensor
@@ -43,7 +43,7 @@ class HamiltonianState(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Hamiltonian:
-    """The Hamiltonian kernel; ``n_leapfrog`` score evaluations a step, one more at the start.
+    """The Hamiltonian kernel; ``n_leapfrog`` score evaluations per step, one more at the start.
 
     Stationary law, with ``log_density_fn``: ``p_sigma(x) N(p; 0, M)`` exactly, at any step size.
     Without it: within O(step_size^2) of that; in a Gaussian direction of curvature k the variance
@@ -51,19 +51,19 @@ class Hamiltonian:
     ``persistence``. In half precision the accepted position is rounded, and "exactly" is up to that
     rounding.
 
-    An item whose proposal is not finite stays where it is, in both. Such an item turns back: the
-    momentum changes its sign, without which a persistent kernel leaves another law invariant.
+    With and without it, an item whose proposal is not finite stays where it is, and its momentum
+    changes sign; otherwise a persistent kernel would leave another distribution invariant.
 
     Args:
         step_size: length of a leapfrog step as a fraction of sigma, in (0, 2 sqrt(smallest mass));
-            `samplers.step_size` says why.
+            see `samplers.step_size`.
         n_leapfrog: steps of a trajectory, at least 1. At ``n_leapfrog step_size`` near
             pi / 2 a direction of scale sigma forgets where it was; at pi it is only mirrored.
-        persistence: share a of the momentum that survives a refresh, in [0, 1); 0 draws it anew.
-        mass: diagonal of M, positive; broadcasts over x. A number m is the same kernel as mass 1
-            with step_size / sqrt(m), so only a tensor, one mass a coordinate, is of use.
-        log_density_fn: makes the kernel Metropolis-adjusted; one call a step, one at the start.
-            ``score_fn`` has to be its gradient.
+        persistence: share a of the momentum that survives a refresh, in [0, 1); 0 draws a new one.
+        mass: diagonal of M, positive; broadcasts over x. A number m gives the same kernel as mass 1
+            with step_size / sqrt(m), so only a tensor, one mass per coordinate, is useful.
+        log_density_fn: makes the kernel Metropolis-adjusted; one call per step, one at the start.
+            ``score_fn`` must be its gradient.
 
     Reference: Duane et al. (1987), "Hybrid Monte Carlo"; Horowitz (1991), "A generalized guided
     Monte Carlo algorithm" (persistence and the flip); Neal (2011), arXiv 1206.1901.
@@ -87,18 +87,18 @@ class Hamiltonian:
 
     @property
     def keeps_score(self) -> bool:
-        """Whether a state has the score at its position: always."""
+        """Returns whether a state has the score at its position: always True."""
         return True
 
     def n_evaluations(self, n_steps: int) -> int:
-        """Calls of the score by `init` and ``n_steps`` steps."""
+        """Counts the calls of the score by `init` and ``n_steps`` steps."""
         return 1 + n_steps * self.n_leapfrog
 
     @torch.no_grad()
     def init(
         self, score_fn: ScoreFn, x: Tensor, sigma: Tensor, *, generator: torch.Generator
     ) -> HamiltonianState:
-        """The state at ``x``; the momentum is drawn from N(0, M)."""
+        """Makes the state at ``x``, with a momentum drawn from N(0, M)."""
         momentum = self._mass(x).sqrt() * unit_noise(x, generator=generator)
         score = score_fn(x, sigma).to(momentum.dtype)
         if self.log_density_fn is None:
@@ -164,7 +164,9 @@ class Hamiltonian:
         return hash(self._values())
 
     def _values(self) -> tuple[object, ...]:
-        """The fields, a mass by its shape and numbers: tensors do not compare to one bool."""
+        """Returns the fields in comparable form: a mass by its shape and numbers, because comparing
+        tensors does not give one bool.
+        """
         mass = torch.as_tensor(self.mass, dtype=torch.float64)
         numbers = (tuple(mass.shape), *mass.flatten().tolist())
         return self.step_size, self.n_leapfrog, self.persistence, numbers, self.log_density_fn

@@ -19,23 +19,23 @@ from samplers.noise import unit_noise
 from samplers.parametrization import broadcast
 from samplers.types import ScoreFn
 
-MAX_CHURN = math.sqrt(2) - 1  # never more new noise than there is already; section 4 of the paper
+MAX_CHURN = math.sqrt(2) - 1  # never more new noise than there is; section 4 of the paper
 
 
 @dataclass(frozen=True)
 class Heun:
-    """The EDM transport; two evaluations of the score a step, one in the step to 0.
+    """The EDM transport; two evaluations of the score per step, one in the step to 0.
 
-    Guarantees: exact for a point mass at any ladder; order 2 with churn 0, and then it draws
-    nothing. Churn alone, at ``s_noise`` 1, carries p_sigma to p_sigma_hat exactly. The step to 0 is
-    Euler's and returns the denoised estimate at sigma_hat.
+    Guarantees: exact for a point mass at any ladder; with churn 0 it has order 2 and draws nothing.
+    Churn alone, at ``s_noise`` 1, carries p_sigma to p_sigma_hat exactly. The step to 0 is Euler's
+    and returns the denoised estimate at sigma_hat.
 
     Args:
         churn: the fraction of sigma by which the noise is raised (gamma of the paper), in
             [0, sqrt(2) - 1]. The paper's S_churn is a sum over the ladder: see `edm`.
         s_min, s_max: churn only at levels in [s_min, s_max].
-        s_noise: standard deviation of the fresh noise, positive; above 1 makes up for a network
-            that removes too much.
+        s_noise: standard deviation of the fresh noise, positive; a value above 1 compensates for a
+            network that removes too much.
     """
 
     churn: float = 0.0
@@ -64,11 +64,13 @@ class Heun:
         s_max: float = 50.0,
         s_noise: float = 1.003,
     ) -> Heun:
-        """The transport with the paper's numbers: ``churn = min(s_churn / n_levels, sqrt(2) - 1)``.
+        """Makes the transport with the paper's parameters: ``churn = min(s_churn / n_levels,
+        sqrt(2) - 1)``.
 
         Args:
-            n_levels: number of positive levels of the ladder it will go down.
+            n_levels: number of positive levels of its ladder.
             s_churn: at least 0. The defaults are the paper's for its ImageNet-64 model (Table 5).
+            s_min, s_max, s_noise: as for the class.
         """
         if n_levels < 1:
             raise ValueError(f"n_levels must be at least 1, got {n_levels}")
@@ -78,11 +80,13 @@ class Heun:
 
     @property
     def asks_at_start(self) -> bool:
-        """Whether a step asks for the score at its start: only without churn, which moves first."""
+        """Returns whether a step evaluates the score at its start: only without churn, which moves
+        first.
+        """
         return self.churn == 0
 
     def n_evaluations(self, n_levels: int) -> int:
-        """Calls of the score down a ladder of ``n_levels`` positive levels."""
+        """Counts the calls of the score down a ladder of ``n_levels`` positive levels."""
         return 2 * n_levels - 1
 
     def step(
@@ -108,7 +112,7 @@ class Heun:
         last = sigma_next == 0
         if bool(last.all()):
             return euler.to(dtype)
-        # A batch may mix last steps with others; p_0 has no score to ask for.
+        # A batch may mix last steps with others, and p_0 has no score.
         sigma_end = torch.where(last, sigma, sigma_next)
         slope_end = -broadcast(sigma_end, x) * score_fn(euler.to(dtype), sigma_end)
         heun = x + (s_next - s) * (slope + slope_end) / 2

@@ -27,12 +27,12 @@ from samplers.types import Info, LogDensityFn, ScoreFn
 
 
 class LangevinState(NamedTuple):
-    """A position, and what Metropolis' rule has to know there.
+    """A position, and the values there that Metropolis' rule needs.
 
     Args:
         x: position, (B, *S).
-        score, log_density: at ``x``, (B, *S) and (B,), at least float32; None for the unadjusted
-            kernel, which asks for the score when it moves.
+        score, log_density: values at ``x``, (B, *S) and (B,), at least float32; None for the
+            unadjusted kernel, which evaluates the score when it moves.
     """
 
     x: Tensor
@@ -42,20 +42,21 @@ class LangevinState(NamedTuple):
 
 @dataclass(frozen=True)
 class Langevin:
-    """The overdamped kernel; one evaluation of the score a step, one more at the start if adjusted.
+    """The overdamped kernel; one evaluation of the score per step, one more at the start if
+    adjusted.
 
     Stationary law, with ``log_density_fn`` (MALA): p_sigma exactly, at any step size. Without it
     (ULA): within O(step_size^2) of p_sigma; in a Gaussian direction of curvature k the variance is
-    ``1 / k / (1 - h^2 k / 4)``. In half precision the position is rounded after every move. An item
-    whose proposal is not finite stays where it is, in both.
+    ``1 / k / (1 - h^2 k / 4)``. In half precision the position is rounded after every move. With
+    and without it, an item whose proposal is not finite stays where it is.
 
-    It is `Hamiltonian` with one leapfrog step and no persistence, less an evaluation at the start.
+    It is `Hamiltonian` with one leapfrog step and no persistence, less one evaluation at the start.
 
     Args:
         step_size: standard deviation of the noise of one step as a fraction of sigma, in (0, 2);
-            `samplers.step_size` says why. Song and Ermon's alpha is ``(step_size sigma)^2``.
-        log_density_fn: makes the kernel Metropolis-adjusted; one call a step, one at the start.
-            ``score_fn`` has to be its gradient.
+            see `samplers.step_size`. Song and Ermon's alpha is ``(step_size sigma)^2``.
+        log_density_fn: makes the kernel Metropolis-adjusted; one call per step, one at the start.
+            ``score_fn`` must be its gradient.
 
     Reference: Roberts and Tweedie (1996), "Exponential convergence of Langevin distributions and
     their discrete approximations", sections 1.4.1 and 1.4.2; Song and Ermon (2019), arXiv
@@ -70,20 +71,20 @@ class Langevin:
 
     @property
     def keeps_score(self) -> bool:
-        """Whether a state has the score at its position: only with Metropolis' rule, which asks
-        where the move ends.
+        """Returns whether a state has the score at its position: only with Metropolis' rule, which
+        evaluates it where a move ends.
         """
         return self.log_density_fn is not None
 
     def n_evaluations(self, n_steps: int) -> int:
-        """Calls of the score by `init` and ``n_steps`` steps."""
+        """Counts the calls of the score by `init` and ``n_steps`` steps."""
         return n_steps + (self.log_density_fn is not None)
 
     @torch.no_grad()
     def init(
         self, score_fn: ScoreFn, x: Tensor, sigma: Tensor, *, generator: torch.Generator
     ) -> LangevinState:
-        """The state at ``x``; draws nothing."""
+        """Makes the state at ``x``; draws nothing."""
         if self.log_density_fn is None:
             return LangevinState(x)
         return LangevinState(
@@ -105,7 +106,7 @@ class Langevin:
         assert state.log_density is not None, "the state is of a kernel without log_density_fn"
         score_there = _score(score_fn, proposal, sigma)
         log_density = log_density_at(self.log_density_fn, proposal, sigma)
-        # The way back from the proposal needs the noise -z_there: z is a momentum after half a
+        # The reverse move from the proposal needs the noise -z_there: z is a momentum after half a
         # kick, and the ratio of the two Gaussian proposal densities is that of kinetic energies.
         z_there = z + h / 2 * (score + score_there)
         energy_error = state.log_density - log_density + kinetic_energy(z_there) - kinetic_energy(z)
@@ -124,7 +125,7 @@ class UnderdampedState(NamedTuple):
 
     Args:
         x: position, (B, *S).
-        momentum, score: (B, *S), at least float32; the score is the one at ``x``.
+        momentum, score: momentum, and score at ``x``, (B, *S), at least float32.
     """
 
     x: Tensor
@@ -134,19 +135,18 @@ class UnderdampedState(NamedTuple):
 
 @dataclass(frozen=True)
 class UnderdampedLangevin:
-    """The underdamped kernel, split as BAOAB; one evaluation a step, one more at the start.
+    """The underdamped kernel, split as BAOAB; one evaluation per step, one more at the start.
 
     Stationary law: ``p_sigma(x) N(p; 0, I)`` up to O(step_size^2), and on a Gaussian p_sigma(x) is
-    exact at any step size; only the momentum, which is thrown away, is too narrow, of variance
-    ``1 - h^2 k / 4`` in a direction of curvature k. Unadjusted; the adjusted one is `Hamiltonian`
-    with one leapfrog step and ``persistence = exp(-friction step_size)``. An item whose move is not
-    finite stays where it is and turns back.
+    exact at any step size; only the momentum, which is discarded, is too narrow, of variance
+    ``1 - h^2 k / 4`` in a direction of curvature k. It is unadjusted; the adjusted kernel is
+    `Hamiltonian` with one leapfrog step and ``persistence = exp(-friction step_size)``. An item
+    whose move is not finite stays where it is, and its momentum changes sign.
 
     Args:
-        step_size: length of a step as a fraction of sigma, in (0, 2); `samplers.step_size` says
-            why.
-        friction: rate g at which the momentum is forgotten, in units of 1 / sigma, positive and
-            finite; 2 damps a direction of scale sigma critically, a wider one asks for less.
+        step_size: length of a step as a fraction of sigma, in (0, 2); see `samplers.step_size`.
+        friction: rate g at which the momentum decays, in units of 1 / sigma, positive and finite; 2
+            is critical damping for a direction of scale sigma, a wider one needs less.
 
     Reference: Leimkuhler and Matthews (2013), "Rational construction of stochastic numerical
     methods for molecular sampling", arXiv 1203.5428 (BAOAB).
@@ -162,18 +162,18 @@ class UnderdampedLangevin:
 
     @property
     def keeps_score(self) -> bool:
-        """Whether a state has the score at its position: always."""
+        """Returns whether a state has the score at its position: always True."""
         return True
 
     def n_evaluations(self, n_steps: int) -> int:
-        """Calls of the score by `init` and ``n_steps`` steps."""
+        """Counts the calls of the score by `init` and ``n_steps`` steps."""
         return 1 + n_steps
 
     @torch.no_grad()
     def init(
         self, score_fn: ScoreFn, x: Tensor, sigma: Tensor, *, generator: torch.Generator
     ) -> UnderdampedState:
-        """The state at ``x``; the momentum is drawn from N(0, I)."""
+        """Makes the state at ``x``, with a momentum drawn from N(0, I)."""
         return UnderdampedState(x, unit_noise(x, generator=generator), _score(score_fn, x, sigma))
 
     @torch.no_grad()
@@ -193,7 +193,7 @@ class UnderdampedLangevin:
         proposal = (state.x + h / 2 * (kicked + drawn)).to(state.x.dtype)
         score = _score(score_fn, proposal, sigma)
         momentum = drawn + h / 2 * score
-        # A score that is not finite is in the momentum.
+        # A score that is not finite makes the momentum not finite.
         taken, info = decide(all_finite(proposal, momentum), None, generator=generator)
         moved = UnderdampedState(
             choose(taken, proposal, state.x),
@@ -204,5 +204,5 @@ class UnderdampedLangevin:
 
 
 def _score(score_fn: ScoreFn, x: Tensor, sigma: Tensor) -> Tensor:
-    """The score, at least float32."""
+    """Evaluates the score, at least float32."""
     return score_fn(x, sigma).to(torch.promote_types(x.dtype, torch.float32))

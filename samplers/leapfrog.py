@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Phase(NamedTuple):
-    """A point in phase space, and the force there, which the next trajectory starts from.
+    """A point in phase space, and the force there, with which the next trajectory starts.
 
     Args:
         x, p, force: position, momentum and force, all of one shape.
@@ -33,9 +33,9 @@ def leapfrog(
     """Integrates ``dx/dt = p / mass, dp/dt = force(x)`` for ``n_steps`` steps of ``step_size``.
 
     Guarantees: exact under a constant force, error O(step_size^2) otherwise; time reversible,
-    symplectic and so volume preserving; the arguments stay as they are. On a force ``-k x`` it is
-    stable for ``step_size < 2 sqrt(mass / k)``. Costs ``n_steps`` evaluations of ``force_fn``, one
-    more where ``force`` is not given.
+    symplectic and so volume preserving; the arguments are not changed. With a force ``-k x`` it is
+    stable for ``step_size < 2 sqrt(mass / k)``. It makes ``n_steps`` evaluations of ``force_fn``,
+    one more if ``force`` is not given.
 
     Args:
         force_fn: x to the force, minus the gradient of the potential, of the same shape.
@@ -43,7 +43,7 @@ def leapfrog(
         step_size: time of one step, broadcasts over x.
         n_steps: at least 1.
         mass: positive, broadcasts over x: the diagonal of the mass matrix.
-        force: ``force_fn(x)``, where it is known already.
+        force: ``force_fn(x)``, if it is known already.
 
     Reference: Neal (2011), "MCMC using Hamiltonian dynamics", arXiv 1206.1901, section 2.3.
     """
@@ -55,6 +55,6 @@ def leapfrog(
     for i in range(n_steps):
         x = x + step_size * p / mass
         force = force_fn(x)
-        # Two half kicks at the same place are one; only the last stays a half.
+        # Two half kicks at the same position are one full kick; only the last is a half kick.
         p = p + (step_size if i < n_steps - 1 else step_size / 2) * force
     return Phase(x, p, force)

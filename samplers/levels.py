@@ -1,4 +1,4 @@
-"""Ladders of noise levels: frozen dataclasses of numbers that, called, give the tensor.
+"""Ladders of noise levels: frozen dataclasses of numbers; a call returns the tensor.
 
 Every ladder returns float64 of shape (n_levels + 1,): ``n_levels`` positive levels, strictly
 descending, then exactly 0. A transport down the ladder makes ``n_levels`` steps.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from samplers.parametrization import sigma_from_alphas_cumprod
 
-MOST_LEVELS = 100_000  # beyond it, a ladder is a mistake or an attack, and memory goes
+MOST_LEVELS = 100_000  # a longer ladder is a mistake or an attack, and exhausts memory
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Karras:
     Args:
         n_levels: number of positive levels, at least 1.
         sigma_min, sigma_max: the ends, ``0 < sigma_min < sigma_max``.
-        rho: at least 1; 1 spaces the levels evenly, more puts them closer near ``sigma_min``.
+        rho: at least 1; 1 spaces the levels evenly, a larger value more densely at ``sigma_min``.
 
     Reference: Karras et al. (2022), arXiv 2206.00364, equation 5; the defaults are its Table 1.
     """
@@ -43,7 +43,7 @@ class Karras:
             raise ValueError(f"rho must be finite and at least 1, got {self.rho}")
 
     def __call__(self) -> Tensor:
-        """The levels, float64, (n_levels + 1,)."""
+        """Returns the levels, float64, (n_levels + 1,)."""
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
         return _end_at_zero(
             torch.linspace(high, low, self.n_levels, dtype=torch.float64) ** self.rho
@@ -71,14 +71,14 @@ class Geometric:
         _check_ends(self.n_levels, self.sigma_min, self.sigma_max)
 
     def __call__(self) -> Tensor:
-        """The levels, float64, (n_levels + 1,)."""
+        """Returns the levels, float64, (n_levels + 1,)."""
         high, low = math.log(self.sigma_max), math.log(self.sigma_min)
         return _end_at_zero(torch.linspace(high, low, self.n_levels, dtype=torch.float64).exp())
 
 
 @dataclass(frozen=True)
 class Explicit:
-    """Levels written out, or taken from a variance preserving schedule such as diffusers'.
+    """Levels given as numbers, or by a variance preserving schedule such as diffusers'.
 
     Args:
         sigmas: strictly descending, the last one 0.
@@ -90,24 +90,24 @@ class Explicit:
         check_ladder(self())
 
     def __call__(self) -> Tensor:
-        """The levels, float64, (n_levels + 1,)."""
+        """Returns the levels, float64, (n_levels + 1,)."""
         return torch.tensor(self.sigmas, dtype=torch.float64)
 
     @property
     def n_levels(self) -> int:
-        """Number of positive levels."""
+        """Returns the number of positive levels."""
         return len(self.sigmas) - 1
 
     @classmethod
     def from_alphas_cumprod(
         cls, alphas_cumprod: Tensor, timesteps: Tensor | Sequence[int] | None = None
     ) -> Explicit:
-        """The ladder ``sqrt((1 - a_t) / a_t)``, then 0, of a variance preserving schedule.
+        """Makes the ladder ``sqrt((1 - a_t) / a_t)``, then 0, of a variance preserving schedule.
 
         Args:
             alphas_cumprod: a_0 > a_1 > ..., all in (0, 1), (n_timesteps,); a scheduler's
                 ``alphas_cumprod``.
-            timesteps: the ones to use, descending; a scheduler's ``timesteps``. None: all of them.
+            timesteps: the ones to use, descending; a scheduler's ``timesteps``. None for all.
         """
         chosen = torch.as_tensor(
             range(len(alphas_cumprod))[::-1] if timesteps is None else timesteps, device="cpu"
@@ -124,12 +124,14 @@ class Explicit:
 
     @classmethod
     def from_betas(cls, betas: Tensor, timesteps: Tensor | Sequence[int] | None = None) -> Explicit:
-        """As `from_alphas_cumprod`, with ``a_t = prod_(i <= t) (1 - beta_i)`` in float64."""
+        """Makes the ladder of `from_alphas_cumprod` with ``a_t = prod_(i <= t) (1 - beta_i)``, in
+        float64.
+        """
         return cls.from_alphas_cumprod((1 - betas.double()).cumprod(0), timesteps)
 
 
 def check_ladder(sigmas: Tensor) -> None:
-    """Refuses what is not a ladder: finite, strictly descending, at least one level, then 0."""
+    """Raises ValueError unless levels are finite and strictly descending, at least one, then 0."""
     if sigmas.ndim != 1 or len(sigmas) < 2:
         raise ValueError(
             f"levels must have shape (n_levels + 1,), n_levels >= 1, got {tuple(sigmas.shape)}"

@@ -1,4 +1,4 @@
-"""Which proposals are taken: by Metropolis' rule, or every finite one where no density is known."""
+"""Accepts proposals: by Metropolis' rule, or every finite one where no density is known."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def decide(
 
     Args:
         finite: whether all of the proposal is finite, (B,).
-        energy_error: H at the proposal less H at the start, (B,); ``None`` where it is unknown.
-        generator: draws one uniform number an item.
+        energy_error: H at the proposal less H at the start, (B,); None if it is unknown.
+        generator: draws one uniform number per item.
 
     Reference: Metropolis et al. (1953), "Equation of State Calculations by Fast Computing
     Machines".
@@ -35,22 +35,22 @@ def decide(
 
 
 def choose(taken: Tensor, proposal: Tensor, start: Tensor) -> Tensor:
-    """The proposal where it is taken and the start elsewhere, (B, *S)."""
+    """Returns the proposal where it is taken and the start elsewhere, (B, *S)."""
     return torch.where(taken.reshape(-1, *[1] * (start.ndim - 1)), proposal, start)
 
 
 def all_finite(*tensors: Tensor) -> Tensor:
-    """Returns whether an item is finite in each of these, (B,) bool; tensors are (B, *S)."""
+    """Returns whether an item is finite in all of these tensors (B, *S), as (B,) bool."""
     return torch.stack([_rows(x).isfinite().all(1) for x in tensors]).all(0)
 
 
 def kinetic_energy(momentum: Tensor, mass: float | Tensor = 1.0) -> Tensor:
-    """``p' M^-1 p / 2`` of every item, (B,)."""
+    """Computes ``p' M^-1 p / 2`` of every item, (B,)."""
     return _rows(momentum**2 / mass).sum(1) / 2
 
 
 def log_density_at(log_density_fn: LogDensityFn, x: Tensor, sigma: Tensor) -> Tensor:
-    """``log p_sigma(x)``, (B,), at least float32; another shape is refused."""
+    """Computes ``log p_sigma(x)``, (B,), at least float32. Raises ValueError for another shape."""
     log_density = log_density_fn(x, sigma)
     if log_density.shape != x.shape[:1]:
         raise ValueError(

@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def unit_noise(x: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Standard normal noise with the shape and device of ``x``, at least float32.
+    """Draws standard normal noise with the shape and device of ``x``, at least float32.
 
-    Drawn on the generator's own device and then moved, so that a CPU generator gives the same
-    noise wherever ``x`` lies.
+    It is drawn on the generator's own device and then moved, so that a CPU generator gives the same
+    noise on every device of ``x``.
     """
     dtype = torch.promote_types(x.dtype, torch.float32)
     noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=dtype)
@@ -18,7 +18,7 @@ def unit_noise(x: Tensor, *, generator: torch.Generator) -> Tensor:
 
 
 def uniform(x: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Numbers uniform in [0, 1), one for each item of ``x``, (B,), drawn as in `unit_noise`."""
+    """Draws numbers uniform in [0, 1), one for each item of ``x``, (B,), as `unit_noise` does."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     return torch.rand(len(x), generator=generator, device=generator.device, dtype=dtype).to(
         x.device

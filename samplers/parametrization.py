@@ -1,4 +1,4 @@
-r"""Converts what a network may predict into the score, form by form.
+r"""Converts between the score and the quantities that a network may predict.
 
 With ``x = x_0 + sigma z`` (variance exploding) and ``alpha = 1 / sqrt(1 + sigma^2)``:
 
@@ -23,41 +23,43 @@ from torch import Tensor
 
 
 def denoised_from_score(score: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-    """The denoised estimate ``D = x + sigma^2 score``; at sigma 0 it is ``x``."""
+    """Computes the denoised estimate ``D = x + sigma^2 score``; at sigma 0 it is ``x``."""
     return (x + broadcast(sigma, x) ** 2 * score).to(x.dtype)
 
 
 def score_from_denoised(denoised: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-    """The score ``(D - x) / sigma^2``."""
+    """Computes the score ``(D - x) / sigma^2``."""
     s = broadcast(sigma, x)
     return ((denoised.to(s.dtype) - x) / s**2).to(x.dtype)
 
 
 def noise_from_score(score: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-    """The predicted unit noise ``-sigma score``."""
+    """Computes the predicted unit noise ``-sigma score``."""
     return (-broadcast(sigma, x) * score).to(x.dtype)
 
 
 def score_from_noise(noise: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-    """The score ``-noise / sigma``."""
+    """Computes the score ``-noise / sigma``."""
     return (-noise / broadcast(sigma, x)).to(x.dtype)
 
 
 def v_from_score(score: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-    """The velocity ``(alpha^2 x - D) / (alpha sigma) = -alpha sigma (x + (1 + sigma^2) score)``."""
+    """Computes the velocity
+    ``(alpha^2 x - D) / (alpha sigma) = -alpha sigma (x + (1 + sigma^2) score)``.
+    """
     s = broadcast(sigma, x)
     return (-s * (1 + s**2).rsqrt() * (x + (1 + s**2) * score)).to(x.dtype)
 
 
 def score_from_v(v: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-    """The score ``-alpha^2 x - alpha v / sigma``."""
+    """Computes the score ``-alpha^2 x - alpha v / sigma``."""
     s = broadcast(sigma, x)
     alpha = (1 + s**2).rsqrt()
     return (-(alpha**2) * x - alpha / s * v).to(x.dtype)
 
 
 def sigma_from_alphas_cumprod(alphas_cumprod: Tensor) -> Tensor:
-    """The noise level ``sqrt((1 - a) / a)`` of a variance preserving process, in float64.
+    """Computes the noise level ``sqrt((1 - a) / a)`` of a variance preserving process, in float64.
 
     Args:
         alphas_cumprod: a, in (0, 1], any shape.
@@ -72,24 +74,26 @@ def sigma_from_alphas_cumprod(alphas_cumprod: Tensor) -> Tensor:
 
 
 def alphas_cumprod_from_sigma(sigma: Tensor) -> Tensor:
-    """The signal's share of the variance, ``a = 1 / (1 + sigma^2)``, in float64."""
+    """Computes the signal's share of the variance, ``a = 1 / (1 + sigma^2)``, in float64."""
     return 1 / (1 + sigma.double() ** 2)
 
 
 def to_variance_preserving(x: Tensor, sigma: Tensor) -> Tensor:
-    """The state a variance preserving network takes: ``x / sqrt(1 + sigma^2)``."""
+    """Computes the state that a variance preserving network takes: ``x / sqrt(1 + sigma^2)``."""
     return (x * (1 + broadcast(sigma, x) ** 2).rsqrt()).to(x.dtype)
 
 
 def to_variance_exploding(x: Tensor, sigma: Tensor) -> Tensor:
-    """The inverse of `to_variance_preserving`: ``x sqrt(1 + sigma^2)``."""
+    """Inverts `to_variance_preserving`: ``x sqrt(1 + sigma^2)``."""
     return (x * (1 + broadcast(sigma, x) ** 2).sqrt()).to(x.dtype)
 
 
 def broadcast(sigma: Tensor, x: Tensor) -> Tensor:
-    """``sigma``, () or (B,), as (1, 1, ...) or (B, 1, ...) beside ``x``, at least float32.
+    """Reshapes ``sigma``, () or (B,), to (1, 1, ...) or (B, 1, ...) to broadcast with ``x``, at
+    least float32.
 
-    Never zero dimensional: torch lets a 0-d float32 times a bfloat16 tensor be a bfloat16 one.
+    The result never has zero dimensions, because in torch the product of a 0-d float32 tensor and a
+    bfloat16 tensor is bfloat16.
     """
     if sigma.ndim > 0 and sigma.shape != x.shape[:1]:
         raise ValueError(

@@ -90,20 +90,23 @@ SAMPLERS: dict[str, tuple[Callable[..., Annealed], tuple[str, ...]]] = {
 def make_sampler(
     name: str, *, n_steps: int, sigma_min: float, sigma_max: float, **options: float
 ) -> Annealed:
-    """The named sampler down a Karras ladder.
+    """Makes the named sampler down a Karras ladder.
 
     Transports: `ddim` (options: eta), `ddpm` (ddim with eta 1), `heun` (no churn), `edm` (Heun with
     churn; options: s_churn, s_min, s_max, s_noise). Kernels, unadjusted, with a last denoising
     step: `langevin` (step_size), `underdamped` (step_size, friction), `hamiltonian` (step_size,
     n_leapfrog, persistence). Both: `predictor-corrector`, DDIM and Langevin (eta, step_size), and
     `ddim-hamiltonian` (eta, step_size, n_leapfrog), which needs few levels.
-    Kernels take n_kernel_steps, all take rho, of the ladder.
+    Kernels also take n_kernel_steps, and all samplers take rho of the ladder.
 
     Args:
         name: a key of `SAMPLERS`.
-        n_steps: number of levels, at least 1. `Annealed.n_evaluations` says how often the score is
-            evaluated then.
+        n_steps: number of levels, at least 1; see `Annealed.n_evaluations` for the evaluations.
         sigma_min, sigma_max: the smallest positive level and the first one.
+        options: numbers by name, as listed above.
+
+    Raises:
+        ValueError: an unknown name or option, or a number out of its range.
     """
     if name not in SAMPLERS:
         raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, {_got(name, SAMPLERS)}")

@@ -1,11 +1,11 @@
-r"""The vocabulary of this package: a score, and the two contracts behind the word "sampler".
+r"""The types of this package: a score, and the two interfaces from which samplers are made.
 
-Noise is variance exploding everywhere, ``x_sigma = x_0 + sigma z``, and ``p_sigma`` is the law of
-``x_sigma``. A `Transport` carries p_sigma to p_sigma_next, a `Kernel` leaves p_sigma invariant, and
-a `Sampler` turns unit noise into samples with either or both.
+Noise is variance exploding everywhere, ``x_sigma = x_0 + sigma z``, and ``p_sigma`` is the
+distribution of ``x_sigma``. A `Transport` carries p_sigma to p_sigma_next, a `Kernel` leaves
+p_sigma invariant, and a `Sampler` turns unit noise into samples with either or both.
 
-A complete transport: denoise fully, then add fresh noise (Song et al. 2023, arXiv 2303.01469,
-algorithm 1). It lands on a point mass, as every transport must.
+As an example, a complete transport: denoise fully, then add fresh noise (Song et al. 2023, arXiv
+2303.01469, algorithm 1). It is exact for a point mass, as every transport must be.
 
     >>> from dataclasses import dataclass
     >>> import torch
@@ -45,14 +45,13 @@ LogDensityFn = Callable[[Tensor, Tensor], Tensor]
 
 
 class Info(NamedTuple):
-    """The report of a move; looked at, never carried on.
+    """The report of a move, for observers; it never enters the state.
 
     Args:
         acceptance: Metropolis acceptance probability in [0, 1], (B,); None for an unadjusted move.
-        energy_error: change of the Hamiltonian over the proposed move, (B,); None where it is not
-            known.
-        rejected: the items that stayed where they were, because Metropolis' rule said so or because
-            their proposal was not finite, (B,) bool; None where nothing is ever rejected.
+        energy_error: change of the Hamiltonian over the proposed move, (B,); None if it is unknown.
+        rejected: the items that stayed where they were, by Metropolis' rule or because their
+            proposal was not finite, (B,) bool; None where nothing is ever rejected.
     """
 
     acceptance: Tensor | None = None
@@ -71,7 +70,7 @@ class State(Protocol):
 
     @property
     def x(self) -> Tensor:
-        """The position, (B, *S)."""
+        """Returns the position, (B, *S)."""
 
 
 S = TypeVar("S", bound=State)
@@ -81,33 +80,39 @@ class Levels(Protocol):
     """A ladder of noise levels."""
 
     def __call__(self) -> Tensor:
-        """The levels, float64, (n_levels + 1,): finite, strictly descending, the last one 0."""
+        """Returns the levels, float64, (n_levels + 1,): finite, strictly descending, the last one
+        0.
+        """
 
 
 class Kernel(Protocol[S]):
-    """Leaves p_sigma invariant, at a sigma that is positive.
+    """Leaves p_sigma invariant, at a positive sigma.
 
-    A kernel with ``keeps_score = True`` has states with a ``score``, the one at ``x``: the
-    next step need not ask again.
+    A kernel with ``keeps_score = True`` has states with a ``score``, the one at ``x``, so that the
+    next step need not evaluate it again.
     """
 
     def init(self, score_fn: ScoreFn, x: Tensor, sigma: Tensor, *, generator: torch.Generator) -> S:
-        """The state at position ``x``; what it adds to x (a momentum) is drawn from its own law."""
+        """Makes the state at position ``x``; what it adds to x, as a momentum, is drawn from its
+        own distribution.
+        """
 
     def step(
         self, score_fn: ScoreFn, state: S, sigma: Tensor, *, generator: torch.Generator
     ) -> tuple[S, Info]:
-        """One move; the position keeps shape, dtype and device, the given state stays as it is."""
+        """Makes one move. The position keeps its shape, dtype and device, and the given state is
+        not changed.
+        """
 
     def n_evaluations(self, n_steps: int) -> int:
-        """Calls of the score by one `init` and ``n_steps`` steps."""
+        """Counts the calls of the score by one `init` and ``n_steps`` steps."""
 
 
 class Transport(Protocol):
     """Carries x ~ p_sigma to x' ~ p_sigma_next, where ``sigma > sigma_next >= 0``.
 
-    A transport with ``asks_at_start = True`` asks for the score at the very ``x`` and ``sigma`` it
-    was given, once, and hands on these tensors: a kernel before it may know the answer.
+    A transport with ``asks_at_start = True`` evaluates the score once at exactly the tensors ``x``
+    and ``sigma`` that it was given, so that a kernel before it may supply the value.
     """
 
     def step(
@@ -119,14 +124,16 @@ class Transport(Protocol):
         *,
         generator: torch.Generator,
     ) -> Tensor:
-        """One move; shape, dtype and device of ``x`` are kept. Both sigmas are () or (B,)."""
+        """Makes one move, and keeps the shape, dtype and device of ``x``. Both sigmas are () or
+        (B,).
+        """
 
     def n_evaluations(self, n_levels: int) -> int:
-        """Calls of the score by ``n_levels`` steps, the last of them to 0."""
+        """Counts the calls of the score by ``n_levels`` steps, the last of them to 0."""
 
 
 class Sampler(Protocol):
-    """Noise in, samples out."""
+    """Turns noise into samples."""
 
     def __call__(
         self,
@@ -136,4 +143,5 @@ class Sampler(Protocol):
         generator: torch.Generator,
         observe: Observer | None = None,
     ) -> Tensor:
-        """Samples from p_0, (B, *S); ``x`` is *unit* noise, which the sampler scales itself."""
+        """Draws samples from p_0, (B, *S); ``x`` is *unit* noise, which the sampler scales itself.
+        """

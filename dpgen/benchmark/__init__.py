@@ -1,1 +1,1 @@
-"""Methods times budgets times seeds."""
+"""Benchmarks: every method at every budget with every seed."""

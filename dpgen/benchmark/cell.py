@@ -1,4 +1,4 @@
-"""What a cell of a benchmark does: train, sample, judge."""
+"""Runs a cell of a benchmark: trains, samples and evaluates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dpgen.privacy.verification.verify import verify
 from dpgen.runs.context import peak_memory
 from dpgen.settings import from_dict
 
-N_COLUMNS = 5  # images of a class in a cell's picture
+N_COLUMNS = 5  # images per class in a cell's picture
 
 
 def open_records(settings: BenchmarkSettings) -> PrivateDataset:
@@ -60,7 +60,7 @@ def configure(
 
 
 def run_cell(settings: BenchmarkSettings, cell: Cell, folder: Path) -> dict[str, Any]:
-    """Trains a cell, or resumes it where it was stopped; draws its samples and evaluates them."""
+    """Trains a cell, or resumes it where it was stopped; then draws samples and evaluates them."""
     place, entry = folder / "cells" / cell.name, settings.entry(cell.label)
     place.mkdir(parents=True, exist_ok=True)
     data, start = open_records(settings), time.perf_counter()
@@ -136,9 +136,9 @@ def measure(
 def real_data_ceiling(
     settings: BenchmarkSettings, folder: Path, data: PrivateDataset
 ) -> dict[str, float]:
-    """Measures the same metrics of real images: accuracy of the training split, everything else of
-    the split that is not the reference. A bound, up to chance, for every generator; real images
-    have no privacy.
+    """Measures the same metrics for real images: accuracy for the training split, everything else
+    for the split that is not the reference. They are a bound, up to chance, for every generator;
+    real images have no privacy.
     """
     other: Split = "test" if settings.reference == "train" else "train"
     train = evaluate(
@@ -153,7 +153,7 @@ def real_data_ceiling(
 
 
 def read_real(settings: BenchmarkSettings, split: Split) -> Images:
-    """Reads real images, without any privacy: what comes of them is covered by no epsilon."""
+    """Reads real images, without any privacy: no epsilon covers results that depend on them."""
     return read_images(
         settings.data, split=split, size=settings.size, channels=settings.channels,
         classes=settings.classes,

@@ -1,4 +1,4 @@
-"""`dpgen benchmark`: the cells of a file, and after each of them the tables and the page."""
+"""Runs `dpgen benchmark`: the cells of a file, with new tables and a new page after each."""
 
 from __future__ import annotations
 
@@ -32,11 +32,14 @@ def compare(
 ) -> dict[str, Any]:
     """Runs the cells that are not finished, and returns the results, which are also written.
 
-    ``out`` holds ``results.json``, ``results.md``, ``report.html`` and a folder a cell; one
-    benchmark at a time works in it.
+    ``out`` holds ``results.json``, ``results.md``, ``report.html`` and a folder for each cell; only
+    one benchmark at a time can use it.
 
     Args:
-        jobs: cells at a time, each in a process of its own with its share of the cores.
+        settings: what is compared.
+        out: the folder of the results.
+        jobs: number of cells at a time, each in a process of its own with its share of the cores.
+        show: whether to show progress bars.
     """
     data = cell.open_records(settings)
     facts = data.facts
@@ -98,7 +101,7 @@ def compare(
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Keeps other benchmarks out of a folder, and deletes what killed ones left half written."""
+    """Keeps other benchmarks out of a folder, and deletes the partial files of killed ones."""
     busy = f"{out} is in use by another benchmark: wait for it, or choose another folder"
     with held_alone(out / "results.json", busy=busy):
         for partial in out.rglob(".*.[0-9]*.partial"):
@@ -107,7 +110,7 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _references(settings: BenchmarkSettings, out: Path, data: PrivateDataset) -> dict[str, Any]:
-    """Measures, once, what real images reach."""
+    """Measures the metrics of real images, once."""
     path = out / "real.json"
     if not path.exists():
         found = cell.real_data_ceiling(settings, out, data)
@@ -121,7 +124,9 @@ def _references(settings: BenchmarkSettings, out: Path, data: PrivateDataset) ->
 def _described(
     settings: BenchmarkSettings, entry: benchmark.Entry, facts: PublicFacts
 ) -> dict[str, Any]:
-    """A method as the report names it; refuses settings and budgets before any cell is trained."""
+    """Describes a method for the report; refuses bad settings and budgets before any cell is
+    trained.
+    """
     shown: dict[str, Any] = {}
     for epsilon in settings.epsilons:
         generator = cell.configure(settings, entry, epsilon, facts)

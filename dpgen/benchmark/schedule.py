@@ -1,7 +1,7 @@
-"""A benchmark: methods x epsilons x seeds, a folder and a process a cell; stopped at any moment it
-goes on with the first cell that is not finished.
+"""Runs the cells of a benchmark, methods x epsilons x seeds, each in a folder and a process of its
+own. After an interruption it continues with the first cell that is not finished.
 
-What a cell does is handed in: evaluation knows no method.
+The function that runs a cell is an argument, so that this module depends on no method.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["BenchmarkSettings", "Cell", "Entry", "held", "run"]
 
 Do = Callable[[BenchmarkSettings, Cell, Path], dict[str, Any]]
 LOST = "its process was killed, or could write nothing: out of memory, or of disk?"
-FIELDS: dict[str, Any] = {  # of a cell on disk: what their types are
+FIELDS: dict[str, Any] = {  # types of the fields of a cell on disk
     "status": str,
     "error": str | None,
     "privacy": dict | None,
@@ -48,14 +48,18 @@ def run(
     show: bool,
     finished: Callable[[list[dict[str, Any]]], object],
 ) -> None:
-    """Does the cells that are not finished, ``jobs`` at a time, each in a process of its own.
+    """Runs the cells that are not finished, ``jobs`` at a time, each in a process of its own.
 
-    A cell that fails, or whose process dies, is written down with what is known of the reason and
-    does not stop the others; the next run tries it again.
+    A cell that fails, or whose process dies, is recorded with the known reason and does not stop
+    the others; the next run tries it again.
 
     Args:
-        do: module-level function; makes a cell in its folder and returns what is known of it.
-        finished: called with all cells on disk, whenever there is another one.
+        settings: what is compared.
+        folder: the folder of the results.
+        do: module-level function that runs a cell in its folder and returns its results.
+        jobs: number of cells at a time.
+        show: whether to show progress bars.
+        finished: called with all cells on disk, whenever another one has ended.
     """
     cells = settings.cells()
     todo = [c for c in cells if (read(settings, folder, c) or {}).get("status") != "done"]
@@ -68,13 +72,15 @@ def run(
 
 
 def held(settings: BenchmarkSettings, folder: Path) -> list[dict[str, Any]]:
-    """The cells on disk."""
+    """Reads the cells on disk."""
     found = (read(settings, folder, cell) for cell in settings.cells())
     return [cell for cell in found if cell is not None]
 
 
 def read(settings: BenchmarkSettings, folder: Path, cell: Cell) -> dict[str, Any] | None:
-    """A cell that is on disk; ``None``: it is not there."""
+    """Reads a cell from disk; None if it is not there. Raises ValueError if it was made with other
+    settings.
+    """
     path = folder / "cells" / cell.name / "cell.json"
     if not path.exists():
         return None
@@ -94,7 +100,9 @@ def read(settings: BenchmarkSettings, folder: Path, cell: Cell) -> dict[str, Any
 def _ended(
     settings: BenchmarkSettings, folder: Path, do: Do, todo: Sequence[Cell], jobs: int
 ) -> Iterator[Cell]:
-    """Each cell when its process has ended. Who draws from another's teacher waits for it."""
+    """Yields each cell when its process has ended. A cell that samples another cell's teacher waits
+    for that cell.
+    """
     context, waiting = get_context("spawn"), list(todo)
     running: dict[Cell, SpawnProcess] = {}
     try:
@@ -104,7 +112,7 @@ def _ended(
                 if len(running) == jobs:
                     break
                 waiting.remove(cell)
-                # What is left of a failure is not what this attempt is judged by.
+                # The record of an earlier failure must not count for this attempt.
                 (folder / "cells" / cell.name / "cell.json").unlink(missing_ok=True)
                 running[cell] = context.Process(target=_work, args=(settings, folder, do, cell))
                 running[cell].start()
@@ -124,8 +132,8 @@ def _awaited(settings: BenchmarkSettings, cell: Cell) -> Cell | None:
 
 
 def _work(settings: BenchmarkSettings, folder: Path, do: Do, cell: Cell) -> None:
-    """Runs in the process of a cell. It ends with its benchmark: an orphan would keep the run
-    folder from the next one.
+    """Runs a cell in its own process. It ends with its benchmark: an orphan would keep the run
+    folder locked.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

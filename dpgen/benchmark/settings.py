@@ -1,4 +1,4 @@
-"""Reads what a benchmark compares: methods, epsilons and seeds, from one TOML file."""
+"""The settings of a benchmark: methods, epsilons and seeds, from one TOML file."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Entry:
     """A method with its settings.
 
     Args:
-        label: its name in tables and pictures; one of a kind.
+        label: its unique name in tables and pictures.
         method: id of the method.
-        settings: as in a configuration file of `dpgen train`.
-        teacher_of: label of an entry whose released teacher this one draws from, with its own
-            sampler: nothing is trained and nothing is charged again.
+        settings: settings, as in a configuration file of `dpgen train`.
+        teacher_of: label of an entry whose released teacher this one samples, with its own sampler:
+            nothing is trained and nothing is charged again.
     """
 
     label: str
@@ -43,22 +43,23 @@ class BenchmarkSettings:
     Args:
         data: `digits` or a path.
         entries: methods with their settings.
-        title: of the report.
+        title: title of the report.
         epsilons: budgets, each positive.
-        delta: of every budget; ``None``: min(1e-5, 1 / (10 n_records)).
-        seeds: runs of every method at every epsilon: seeds 0, 1 and so on.
-        n_samples: images that each run is judged by.
+        delta: delta of every budget; ``None``: min(1e-5, 1 / (10 n_records)).
+        seeds: number of runs of every method at every epsilon: seeds 0, 1 and so on.
+        n_samples: images with which each run is evaluated.
         public_data: declares that everyone has the data: cells then do not add up in one ledger.
         overlap: what to do when other ledgers hold some of the records, as for `dpgen train`:
             refuse, charge or separate.
         adjacency: what neighbouring data sets differ by.
         size, channels, classes: resize, convert and name the classes, as for `dpgen train`.
-        features: the network that fidelity looks through, a key of `FEATURE_NETWORKS`.
-        reference: split that FID and its kin compare with; "train" is what is published, and what a
-            generator may have copied.
+        features: the network whose features fidelity is computed from, a key of `FEATURE_NETWORKS`.
+        reference: the split that fidelity compares with; papers use "train", which a generator may
+            have copied.
         networks: classifiers whose accuracy on the test split is measured, keys of
             `utility.NETWORKS`.
-        ceiling: whether real training images are judged, too: it reads them without any privacy.
+        ceiling: whether real training images are evaluated, too, which reads them without any
+            privacy.
         selection: how the methods' settings were chosen, for the report.
         inception_weights: file of the weights; ``None``: torch hub's copy.
     """
@@ -118,11 +119,13 @@ class BenchmarkSettings:
 
     @classmethod
     def load(cls, path: Path) -> BenchmarkSettings:
-        """Reads a TOML file: the fields above, and a table ``[[methods]]`` an entry."""
+        """Reads a TOML file: the fields above, and a table ``[[methods]]`` for each entry."""
         values = read_toml(path)
         tables = values.pop("methods", [])
         if "entries" in values:
-            raise ValueError(f"{path}: unknown setting 'entries': write a table [[methods]] each")
+            raise ValueError(
+                f"{path}: unknown setting 'entries': write a table [[methods]] for each"
+            )
         if not isinstance(tables, list):
             raise ValueError(f"{path}: methods must be tables [[methods]], got {tables!r:.60}")
         entries = tuple(from_dict(Entry, table, "methods.") for table in tables)
@@ -132,7 +135,7 @@ class BenchmarkSettings:
         return next(entry for entry in self.entries if entry.label == label)
 
     def cells(self) -> list[Cell]:
-        """Every cell, seed by seed, so that a table with fewer seeds is whole early."""
+        """Lists every cell, seed by seed, so that tables with fewer seeds are complete early."""
         return [
             Cell(entry.label, epsilon, seed)
             for seed in range(self.seeds)
@@ -141,16 +144,14 @@ class BenchmarkSettings:
         ]
 
     def identity(self, cell: Cell) -> str:
-        """Identifies everything that a cell's numbers depend on, and nothing else that is
-        compared.
-        """
+        """Hashes everything that a cell's numbers depend on, and nothing else."""
         common = asdict(self)
         for name in (
             "entries", "title", "epsilons", "seeds", "ceiling", "selection", "inception_weights",
             "overlap",
         ):  # fmt: skip
             del common[name]
-        if self.classes is None:  # as in benchmarks from before there was a choice
+        if self.classes is None:  # as in benchmarks of versions without this setting
             del common["classes"]
         entry = self.entry(cell.label)
         used = [entry] if entry.teacher_of is None else [entry, self.entry(entry.teacher_of)]
@@ -170,5 +171,5 @@ class Cell(NamedTuple):
 
 
 def slug(label: str) -> str:
-    """A label as a folder's name."""
+    """Converts a label to a folder's name."""
     return "".join(c if c.isalnum() else "-" for c in label.lower()).strip("-")

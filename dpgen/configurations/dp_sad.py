@@ -24,10 +24,10 @@ class DPSADSettings:
         mode: "sealed", or "paper".
         teacher: the private stages of mode sealed.
         student: the distillation of mode sealed.
-        paper: the published flow, in mode paper only.
-        sampler: the default sampler of ``model``: DDIM, in mode sealed down the ladder that the
-            student was distilled on, in mode paper on ``paper.sampling_steps`` levels of the flow's
-            own range, unless it says otherwise. A teacher is drawn from by the path that the
+        paper: the published algorithm, in mode paper only.
+        sampler: the default sampler of ``model``, DDIM unless another is named: in mode sealed down
+            the ladder that the student was distilled on, in mode paper on ``paper.sampling_steps``
+            levels of that algorithm's own range. A teacher is sampled along the path from which the
             student learned.
     """
 
@@ -42,7 +42,7 @@ class DPSADSettings:
             raise ValueError(f"mode of dp-sad must be 'sealed' or 'paper', got {self.mode!r}")
         if self.mode == "sealed" and self.paper is not None:
             raise ValueError(
-                "paper.* are settings of mode paper: set mode=paper, or leave them"
+                "paper.* are settings of mode paper: set mode=paper, or drop them"
             )
         if self.mode == "paper" and (self.teacher, self.student) != (
             TeacherSettings(),
@@ -53,7 +53,7 @@ class DPSADSettings:
             )
 
     def resolved(self, facts: PublicFacts) -> DPSADSettings:
-        """With every ``None`` filled in for these facts."""
+        """Returns the settings with every None filled in for these facts."""
         if self.mode == "paper":
             paper = published_dp_sad_settings.resolve(self.paper or PaperSettings(), facts)
             return replace(self, paper=paper, sampler=self.own_sampler)
@@ -61,8 +61,8 @@ class DPSADSettings:
 
     @property
     def own_sampler(self) -> SamplerSettings:
-        """The default sampler of ``model``, with nothing left open; in mode sealed with nothing
-        given, where it is the student's own ladder.
+        """Returns the default sampler of ``model``, complete. In mode sealed without settings of
+        its own it stays empty, which stands for the student's own ladder.
         """
         if self.mode == "paper":
             paper = self.paper or PaperSettings()
@@ -75,11 +75,11 @@ class DPSADSettings:
         return self.sampler.from_noise(name="ddim", n_steps=n_steps, sigma_min=low, sigma_max=high)
 
     def teacher_for(self, facts: PublicFacts) -> Teacher:
-        """The private stages of mode sealed for these facts, with nothing left open."""
+        """Returns the private stages of mode sealed for these facts, complete."""
         return self.teacher.resolved(facts)
 
     def plan(self, facts: PublicFacts, budget: Budget) -> Plan:
-        """Everything that `fit` will charge. Raises UnverifiedClaim in mode paper."""
+        """Plans everything that `fit` will charge. Raises UnverifiedClaim in mode paper."""
         if self.mode == "paper":
             raise unpriced("dp-sad/paper")
         return teacher_plan.plan(self.teacher_for(facts), facts, budget)

@@ -20,8 +20,8 @@ class DPDMSettings:
         mode: "dpsgd", the only one.
         teacher: the private stages.
         sampling_steps: an earlier name of ``sampler.n_steps``.
-        sampler: the default sampler: Heun's method on 18 noise levels, two evaluations of the
-            network each, unless it says otherwise.
+        sampler: the default sampler: Heun's method on 18 noise levels, with two evaluations of the
+            network each, unless another is named.
     """
 
     mode: str = "dpsgd"
@@ -36,20 +36,20 @@ class DPDMSettings:
             raise ValueError("sampling_steps and sampler.n_steps are one: give one of them")
 
     def resolved(self, facts: PublicFacts) -> DPDMSettings:
-        """With every ``None`` filled in for these facts."""
+        """Returns the settings with every None filled in for these facts."""
         teacher, sampler = self.teacher_for(facts), self.own_sampler
         return replace(self, teacher=teacher, sampler=sampler, sampling_steps=None)
 
     @property
     def own_sampler(self) -> SamplerSettings:
-        """The default sampler, with nothing left open."""
+        """Returns the default sampler, complete."""
         n_steps = 18 if self.sampling_steps is None else self.sampling_steps
         return self.sampler.from_noise(name="heun", n_steps=n_steps, **ENDS)
 
     def teacher_for(self, facts: PublicFacts) -> Teacher:
-        """The private stages for these facts, with nothing left open."""
+        """Returns the private stages for these facts, complete."""
         return self.teacher.resolved(facts)
 
     def plan(self, facts: PublicFacts, budget: Budget) -> Plan:
-        """Everything that `fit` will charge."""
+        """Plans everything that `fit` will charge."""
         return teacher_plan.plan(self.teacher_for(facts), facts, budget)

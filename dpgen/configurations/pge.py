@@ -19,20 +19,21 @@ from dpgen.stages.teacher_settings import Teacher, TeacherSettings
 from dpgen.training.refit_settings import RefitSettings
 
 MODES = ("dpsgd", "sketch", "paper")
-# By preset, before those of `TeacherSettings`; tiny was chosen on a fifth of the 1,437 training
-# digits. Of the losses plain denoising has the least variance, so the clip takes the least from it.
+# Defaults by preset, which take precedence over those of `TeacherSettings`; tiny was chosen on a
+# fifth of the 1,437 training digits. Of the losses plain denoising has the smallest variance, so
+# clipping removes least from it.
 OWN: dict[str, Any] = {"loss": "denoising", "residual": "fed", "n_draws": 16}
 OWN_BY_PRESET: dict[str, dict[str, Any]] = {"tiny": {"learning_rate": 3e-3}}
 
 STARTS: dict[str, dict[str, Any]] = {
     "noise": {"name": "hamiltonian", "n_steps": 24, "sigma_min": 0.1},
-    # Two levels leave no time to lose noise by dynamics alone: DDIM takes it down.
+    # On two levels the dynamics alone cannot remove the noise, so DDIM does.
     "proposals": {
         "name": "ddim-hamiltonian", "n_steps": 2, "sigma_min": 0.05, "sigma_max": 0.3,
     },
 }  # fmt: skip
-# From noise, 72 evaluations of the score on 24 levels. Chosen with the teacher's defaults: two long
-# leapfrog steps on more levels go further than three shorter ones on fewer.
+# From noise, 72 evaluations of the score on 24 levels, chosen with the teacher's defaults: two long
+# leapfrog steps on more levels work better than three shorter ones on fewer.
 LEAPS: dict[str, Any] = {"n_leapfrog": 2, "step_size": 0.7}
 
 
@@ -44,10 +45,10 @@ class PGESettings:
         mode: "dpsgd", "sketch" or "paper".
         teacher: the private stages of mode dpsgd.
         sampler: the default sampler: Hamiltonian from noise, and in mode sketch a short
-            "ddim-hamiltonian" from the decoder's images, unless it says otherwise.
+            "ddim-hamiltonian" from the decoder's images, unless another is named.
         sketch: the private stages of mode sketch, in that mode only.
         score: the network fitted to the sketch, in that mode only.
-        paper: the published flow, in mode paper only.
+        paper: the published algorithm, in mode paper only.
     """
 
     mode: str = "dpsgd"
@@ -63,30 +64,30 @@ class PGESettings:
         for name, mode in (("sketch", "sketch"), ("score", "sketch"), ("paper", "paper")):
             if self.mode != mode and getattr(self, name) is not None:
                 raise ValueError(
-                    f"{name}.* are settings of mode {mode}: set mode={mode}, or leave them out"
+                    f"{name}.* are settings of mode {mode}: set mode={mode}, or drop them"
                 )
         if self.mode != "dpsgd" and self.teacher != TeacherSettings():
             raise ValueError(f"teacher.* are settings of mode dpsgd, mode {self.mode} has its own")
 
     def resolved(self, facts: PublicFacts) -> PGESettings:
-        """With every ``None`` that needs a value filled in for these facts."""
+        """Returns the settings with every None that needs a value filled in for these facts."""
         s = replace(self, sampler=sampler_for(self.sampler, self.mode, facts.shape))
         if s.mode == "paper":
             paper = published_pge_settings.resolve(s.paper or PaperSettings(), facts)
             return replace(s, paper=paper)
         if s.mode == "sketch":
             score = s.score or RefitSettings()
-            score.network(facts)  # a shape that it cannot take, before anything is paid
+            score.network(facts)  # refuses an unsupported shape before anything is charged
             return replace(s, sketch=s.sketch or SketchSettings(), score=score)
         return replace(s, teacher=s.teacher_for(facts))
 
     def teacher_for(self, facts: PublicFacts) -> Teacher:
-        """The private stages of mode dpsgd for these facts, with nothing left open."""
+        """Returns the private stages of mode dpsgd for these facts, complete."""
         own = {name: OWN | OWN_BY_PRESET.get(name, {}) for name in PRESETS}
         return self.teacher.resolved(facts, own)
 
     def plan(self, facts: PublicFacts, budget: Budget) -> Plan:
-        """Everything that `fit` will charge. Raises UnverifiedClaim in mode paper."""
+        """Plans everything that `fit` will charge. Raises UnverifiedClaim in mode paper."""
         if self.mode == "paper":
             raise unpriced("pge/paper")
         resolved = self.resolved(facts)
@@ -98,10 +99,10 @@ class PGESettings:
 def sampler_for(
     given: SamplerSettings, mode: str, shape: tuple[int, int, int]
 ) -> SamplerSettings:  # fmt: skip
-    """The default sampler of a mode for a public shape, with nothing left open.
+    """Returns the default sampler of a mode for a public shape, complete.
 
-    From noise the first level is 3/8 of the longer side: the widest direction of images of n
-    pixels, their brightness, has a standard deviation that grows with sqrt(n).
+    From noise the first level is 3/8 of the longer side: the direction of largest variance in
+    images of n pixels, their brightness, has a standard deviation that grows with sqrt(n).
     """
     start = given.start or ("proposals" if mode == "sketch" else "noise")
     if start not in STARTS or (start == "proposals" and mode != "sketch"):

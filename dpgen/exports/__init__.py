@@ -1,1 +1,1 @@
-"""Writes a trained model as the parts of another library."""
+"""Exports a trained model in the formats of other libraries."""

@@ -1,4 +1,4 @@
-"""diffusers: a stock UNet2DModel, and beside it what its images are drawn with."""
+"""Exports to diffusers: a stock UNet2DModel, with everything that is needed to draw its images."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ PRIOR = ("means", "vectors", "values", "rest", "basis")
 
 
 def write(model: Model, folder: Path) -> None:
-    """Writes ``unet/``, ``recipe.json``, ``README.md`` and the statement of the run; where the
-    network corrects a Gaussian ``prior.safetensors``; where a stock scheduler draws the same images
-    ``scheduler/``.
+    """Writes ``unet/``, ``recipe.json``, ``README.md`` and the statement of the run; also
+    ``prior.safetensors`` if the network corrects a Gaussian, and ``scheduler/`` if a stock
+    scheduler draws the same images.
 
     Args:
-        folder: empty.
+        model: the model to write.
+        folder: an empty folder.
     """
     stated = _stated(model)
     unet: Any = model.denoiser.unet
@@ -61,8 +62,8 @@ def write(model: Model, folder: Path) -> None:
 
 
 def _scheduler(model: Model) -> Any:  # noqa: ANN401
-    """Returns the stock scheduler whose steps are those of the model; ``None``: there is none, and
-    another one beside the network would draw other images from it.
+    """Returns the stock scheduler whose steps are those of the model; None if there is none, as any
+    other scheduler would draw other images.
     """
     from diffusers import EDMEulerScheduler
 
@@ -82,7 +83,7 @@ def _scheduler(model: Model) -> Any:  # noqa: ANN401
 
 
 def _stated(model: Model) -> dict[str, str]:
-    """Returns what the weights say of their privacy: texts, as safetensors holds them."""
+    """Returns the privacy metadata of the weights: texts by name, as in a safetensors file."""
     content = model.document.content
     if not isinstance(model.document, Certificate):
         return {"privacy": WARNING, "notice_sha256": content["sha256"]}

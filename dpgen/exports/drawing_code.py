@@ -1,5 +1,5 @@
-"""Code that draws images from exported parts without this package: a README shows it, and the tests
-run it.
+"""Code that draws images from an export without this package. The README of an export shows it, and
+the tests run it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a finished run to a folder of another library's parts."""
+"""Exports a finished run to a folder in the format of another library."""
 
 from __future__ import annotations
 
@@ -22,15 +22,20 @@ def export(
     steps: int = 50,
     allow_unverified: bool = False,
 ) -> None:
-    """Writes the model of ``run`` to ``out``, whole or not at all.
+    """Writes the model of ``run`` to ``out``, completely or not at all.
 
     Args:
-        out: absent or empty.
+        run: the folder of a finished run.
+        out: the folder to make; absent or empty.
         target: a key of `dpgen.exports.table.EXPORTS`.
-        network: which of the released networks: "model", or "teacher" of dp-sad.
-        sampler, steps: "ddim" or "heun" and its number of steps, from 20 to 0.02 as `dpgen sample`
-            takes them; ``None`` takes the method's own.
-        allow_unverified: takes a run that carries a notice instead of a certificate, too.
+        network: name of a released network: "model", or "teacher" for dp-sad.
+        sampler, steps: "ddim" or "heun" and its number of steps, on noise levels from 20 to 0.02 as
+            for `dpgen sample`; None takes the method's own.
+        allow_unverified: whether to take a run that carries a notice instead of a certificate.
+
+    Raises:
+        UnverifiedClaim: the run carries a notice, and that was not allowed.
+        ValueError: other libraries cannot draw this network's images, or an argument is refused.
     """
     check_empty(out)
     generator = load(run, allow_unverified=allow_unverified)

@@ -1,4 +1,4 @@
-"""What is exported of a run: one released network, how images are drawn from it, its statement."""
+"""The exported parts of a run: one released network, how it draws images, and its statement."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Transport = Literal["euler", "heun"]
 
 @dataclass(frozen=True)
 class Model:
-    """A denoiser and the path that images take through it, without any randomness on the way.
+    """A denoiser and the deterministic path from noise to images.
 
     Args:
         denoiser: the released network.
         sigmas: noise levels, descending, then 0.
-        transport: what carries from one level to the next.
+        transport: the step from one level to the next.
         facts: public facts of the images.
         document: certificate or notice of the run.
     """
@@ -38,7 +38,7 @@ class Model:
 
     @property
     def block(self) -> int:
-        """Images that are drawn under one seed."""
+        """Returns the number of images that are drawn from one seed."""
         return block_size(self.facts.shape)
 
 
@@ -48,12 +48,13 @@ def model_of(
     """Returns the model of a fitted generator, as `dpgen sample` draws from it.
 
     Args:
-        network: which of the released networks.
-        sampler: instead of the method's own.
+        generator: a fitted generator.
+        network: name of a released network.
+        sampler: the sampler; None for the method's own.
 
     Raises:
-        ValueError: the network is no UNet, or the way that its images are drawn is not one that
-            other libraries have: by name, and with what can be asked for instead.
+        ValueError: the network is not a UNet, or other libraries lack its sampler; the message
+            names one that can be used instead.
     """
     own = generator.sampler_of(network)
     released = generator.networks[network]
@@ -77,7 +78,7 @@ def model_of(
 
 
 def _transport(sampler: Sampler | None) -> Transport | None:
-    """Returns the transport of a sampler that draws no noise on its way; ``None`` for any other."""
+    """Returns the transport of a deterministic sampler; None for any other sampler."""
     if not isinstance(sampler, Annealed) or sampler.kernel is not None:
         return None
     if isinstance(sampler.transport, DDIM) and sampler.transport.eta == 0:

@@ -1,6 +1,6 @@
 """The table of libraries that a run can be exported to. A target is one file and one row here.
 
-Only names stand here, so that a command line can list them without loading a library.
+The table holds names only, so that the command line can list them without loading a library.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ WriteFn = Callable[[Model, Path], None]
 
 
 class Row(NamedTuple):
-    """A target by name.
+    """A target.
 
-    Fields:
-        home: module and name of its writer, which gets the model and an empty folder.
-        described: what it writes, for a help text.
+    home: module and name of its writer, which gets the model and an empty folder.
+    described: what it writes, for a help text.
     """
 
     home: str

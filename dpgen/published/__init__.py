@@ -1,1 +1,1 @@
-"""The published flows of the papers, which no certificate covers: negative controls."""
+"""The algorithms of the papers as published, which no certificate covers: negative controls."""

@@ -1,23 +1,23 @@
 r"""DP-SAD as published, for study: an unprotected teacher, a student with noise on its gradients.
 
 Teacher and discriminator learn from private images without protection. At each step ONE random
-noise level r stands for the whole chain; teacher and student answer the same question, the
-gradient of the loss of each sample by the student's *output* is clipped to norm C and noised, and
-the chain rule carries it to the weights.
+noise level r represents the whole chain; teacher and student get the same input, the gradient of
+the loss of each sample by the student's *output* is clipped to norm C and noised, and the chain
+rule carries it to the weights.
 
     L = MSE(x_t, x_s) + MSE(x_0, x_s) + lambda L_adv(Dis(C(x_t, x_s)))        x_r = x_0 + sigma_r z
     g_i = clip_C(dL_i / dx_s,i) + N(0, (noise_multiplier C)^2),   theta gets sum_i g_i dx_s,i/dtheta
 
 The paper prices a step as one record's clipped gradient in a sample of B from N. But every g_i is a
 function of the teacher, which is a function of every record: one record moves all B of them, by up
-to 2 C each, sampled or not. The stacked vector moves by 2 C sqrt(B), nothing is amplified, and T
-steps are a Gaussian mechanism of mu = 2 sqrt(B T) / noise_multiplier between *any* two data sets.
-That holds when the questions are free of data. With x_r made from a private image, as published,
-dx_s/dtheta is a second function of that image with no noise on it: no epsilon holds. Proof:
-theorems P1 and A2.
+to 2 C each, sampled or not. The stacked vector moves by 2 C sqrt(B), there is no amplification by
+sampling, and T steps are a Gaussian mechanism of mu = 2 sqrt(B T) / noise_multiplier between *any*
+two data sets. That holds when the student's inputs do not depend on data. With x_r made from a
+private image, as published, dx_s/dtheta is a second function of that image without noise: no
+epsilon holds. Proof: theorems P1 and A2.
 
-Reference: Liu, Wang, Ge (2024), arXiv 2408.14738, as reconstructed; the noise here is not divided
-by the number of noise levels, as it is there, which would only make it smaller.
+Reference: Liu, Wang, Ge (2024), arXiv 2408.14738, as reconstructed. The paper also divides the
+noise by the number of noise levels, which is not done here and would only make it smaller.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ REASONS = {
 
 
 def claim(settings: PaperSettings, facts: PublicFacts, budget: Budget) -> Claim:
-    """Finds the noise that meets ``budget`` by the paper's accounting, and what that noise is
-    worth.
+    """Finds the noise that meets ``budget`` by the paper's accounting, and the worst case under
+    that noise.
     """
     s, rate = settings, settings.batch / facts.n_records
-    relation = Relation(facts.adjacency, 1)  # the paper counts records, whoever's they are
+    relation = Relation(facts.adjacency, 1)  # the paper's unit is a record, not a person
     multiplier = calibrate(lambda x: GaussianLeaf(rate, x, s.n_steps).event, budget, relation)
     claimed = GaussianLeaf(rate, multiplier, s.n_steps).event
     worst = unbounded(budget.delta)
@@ -94,7 +94,7 @@ def train(
     claim: Claim,
     work: Workplace,
 ) -> Denoiser:
-    """Runs the published flow; returns the student."""
+    """Runs the published algorithm, and returns the student."""
     records, noise = data.unprotected_records(claim)
     images = unprotected.read_all(records)
     teacher = _teacher(settings, facts, images, work)
@@ -178,9 +178,7 @@ def _start(
     generator: torch.Generator,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """Returns what the student is asked about, before the noise: private images, or images of its
-    own.
-    """
+    """Returns the student's inputs before noise is added: private images, or images of its own."""
     if settings.student_input == "real":
         return unprotected.batch_of(images, settings.batch, generator, device)[:2]
     y = torch.randint(student.n_classes, (settings.batch,), generator=generator).to(device)

@@ -17,22 +17,22 @@ INPUTS = ("real", "noise")
 
 @dataclass(frozen=True)
 class PaperSettings:
-    """Settings of the published flow.
+    """Settings of the published algorithm.
 
     Args:
         student_input: "real", as published (the student denoises private images), or "noise" (it
-            denoises images of its own: questions free of data).
+            denoises images of its own, which do not depend on data).
         preset: size of both networks; ``None`` takes the one for the shape.
         teacher_steps: training steps of the unprotected teacher.
         n_steps: T, steps of the student.
-        batch: B, questions a step.
-        clip_norm: C, of the gradient by one output.
-        learning_rate: of every network.
-        ema_decay: of the averaged weights.
+        batch: B, inputs per step.
+        clip_norm: C, clip norm of the gradient by one output.
+        learning_rate: learning rate of every network.
+        ema_decay: decay of the averaged weights.
         adversarial_weight: lambda, at least 0; 0 leaves the discriminator out.
         n_levels: noise levels of the grid that r is drawn from.
         sigma_min, sigma_max: ends of that grid.
-        sampling_steps: of the default sampler.
+        sampling_steps: steps of the default sampler.
     """
 
     student_input: str = "real"

@@ -7,9 +7,9 @@ reported vectors, with nothing else between the images and the weights:
 
     v'(ds/dx)v + (v's)^2 / 2   at x + sigma z,   v the reported vector
 
-The true index was drawn without looking at the record, so the reported one has the same law,
-uniform, whatever epsilon is: training has exactly the law of sliced score matching without privacy.
-Proof: theorem P2.
+The true index is drawn independently of the record, so the reported one is uniform too, whatever
+epsilon is: training has exactly the distribution of sliced score matching without privacy. Proof:
+theorem P2.
 
 Reference: Liu et al. (2024), "Private Gradient Estimation is Useful for Generative Modeling",
 arXiv 2305.10662, as reconstructed; loss: Song, Garg, Shi, Ermon (2020), arXiv 1905.07088.
@@ -44,7 +44,7 @@ REASON = (
 
 
 def claim(settings: PaperSettings, facts: PublicFacts, budget: Budget) -> Claim:
-    """States the budget, which randomised response claims to keep; and the truth."""
+    """States the budget, which randomised response claims to keep, and the true worst case."""
     return Claim(
         mechanism=MECHANISM,
         claimed_epsilon=budget.epsilon,
@@ -57,7 +57,7 @@ def claim(settings: PaperSettings, facts: PublicFacts, budget: Budget) -> Claim:
 
 
 def respond(truth: np.ndarray, k: int, epsilon: float, rng: np.random.Generator) -> np.ndarray:
-    """Answers by k-ary randomised response: the report of each true index in [0, k)."""
+    """Applies k-ary randomised response to true indices in [0, k), (N,); returns the reports."""
     # e^eps / (e^eps + k - 1), which does not overflow.
     keep = rng.random(len(truth)) < 1 / (1 + (k - 1) * math.exp(-epsilon))
     other = (truth + rng.integers(1, k, len(truth))) % k
@@ -71,7 +71,7 @@ def train(
     claim: Claim,
     work: Workplace,
 ) -> Denoiser:
-    """Runs the published flow; returns the network behind the score."""
+    """Runs the published algorithm, and returns the network of the score."""
     s, device = settings, work.accelerator.device
     records, _ = data.unprotected_records(claim)
     images = unprotected.read_all(records)

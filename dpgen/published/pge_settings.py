@@ -11,15 +11,15 @@ from dpgen.published.settings import check_positive, preset_for
 
 @dataclass(frozen=True)
 class PaperSettings:
-    """Settings of the published flow.
+    """Settings of the published algorithm.
 
     Args:
         preset: size of the network; ``None`` takes the one for the shape.
-        n_projections: k, public projection vectors, at least 2.
+        n_projections: k, number of public projection vectors, at least 2.
         n_steps: training steps.
-        batch: records a step.
-        learning_rate: of the network (Adam).
-        ema_decay: of the averaged weights.
+        batch: records per step.
+        learning_rate: learning rate of the network (Adam).
+        ema_decay: decay of the averaged weights.
         sigma_min, sigma_max: ends of the noise levels, drawn log-uniformly.
     """
 

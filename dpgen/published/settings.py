@@ -1,4 +1,4 @@
-"""Checks the settings that all published flows share."""
+"""Checks the settings that all published algorithms share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dpgen.networks import denoiser_config
 
 
 def preset_for(preset: str | None, facts: PublicFacts) -> str:
-    """Chooses the size of a network, from the public shape where none is named."""
+    """Chooses the size of a network: the named preset, or else the one for the public shape."""
     name = denoiser_config.preset_for(facts.shape, preset)
     # Refuses a shape that it cannot take.
     denoiser_config.DenoiserConfig.preset(name, facts.shape, facts.n_classes)

@@ -1,7 +1,7 @@
-"""Training on raw records, without clip and without noise: what the published flows do.
+"""Trains on raw records, without clip and without noise, as the published algorithms do.
 
-For modes whose privacy claim is not verified, the permanent negative controls, and for nothing
-else. What comes out of here is a plain function of private records.
+It is only for modes whose privacy claim is not verified, the permanent negative controls. Its
+results are plain functions of private records.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ BatchLoss = Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]
 class Schedule(NamedTuple):
     """How long and how fast a network is fitted.
 
-    Fields: name for the progress bar; training steps; records a step; learning rate of Adam; decay
-    of the averaged weights.
+    name: title of the progress bar.
+    n_steps: training steps.
+    batch: records per step.
+    learning_rate: of Adam.
+    ema_decay: of the averaged weights.
     """
 
     name: str
@@ -40,8 +43,8 @@ class Schedule(NamedTuple):
 
 
 def untrained(preset: str | None, facts: PublicFacts, seed: int) -> Denoiser:
-    """Makes a network before it has learned anything, from public randomness; without a preset, of
-    the size for the shape.
+    """Makes an untrained network from public randomness; without a preset, of the size for the
+    shape.
     """
     size = preset_for(preset, facts)
     with torch.random.fork_rng():
@@ -60,7 +63,7 @@ def read_all(records: Records) -> Images:
 def batch_of(
     images: Images, size: int, generator: torch.Generator, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Images and labels of rows drawn with replacement, and which rows (on the CPU)."""
+    """Draws rows with replacement; returns their images, labels and positions (on the CPU)."""
     rows = torch.randint(len(images.labels), (size,), generator=generator)
     return images.pixels[rows].to(device), images.labels[rows].to(device), rows
 
@@ -72,7 +75,7 @@ def fit(
     schedule: Schedule,
     work: Workplace,
 ) -> None:
-    """Fits the network, in place, to raw records; ends with the averaged weights."""
+    """Fits the network, in place, to raw records; it ends with averaged weights."""
     accelerator, generator = work.accelerator, work.generator(1)
     optimizer = torch.optim.Adam(network.parameters(), lr=schedule.learning_rate)
     ema = EMA(network, schedule.ema_decay, warm_up=True)

@@ -2,7 +2,7 @@
 
     python scripts/audits.py --out assets/audits.md
 
-The numbers behind it go into a JSON file of the same name; a row that is in there is not run again.
+Its numbers go into a JSON file of the same name; a row that is in there is not run again.
 With --pages, the page of every audit is kept as well. A violation ends the script with status 1.
 """
 
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def _audited(mode: str, budget: Budget, n_label_canaries: int) -> Audit:
-    """A run of its own home and folder, both lost."""
+    """Trains and audits a run with a temporary home and folder."""
     kind, values = find(MODES[mode][0]), MODES[mode][1]
     with tempfile.TemporaryDirectory() as place:
         os.environ["DPGEN_HOME"] = str(Path(place) / "home")
@@ -126,7 +126,9 @@ def _of(findings: list[Finding], words: str) -> Iterator[Finding]:
 
 
 def _game(findings: list[Finding]) -> str:
-    """By each bound, what was refuted of some stage, and what would have been of that stage."""
+    """Formats, for each bound, the largest refuted epsilon of a stage and the smallest that would
+    have been detected there.
+    """
     if not findings:
         return "not played"
     cells = []

@@ -1,9 +1,9 @@
-"""Mutates files of every format for as long as it is told to, and prints what became of them.
+"""Mutates files of every format for a given time, and prints the outcomes.
 
     python scripts/fuzz.py --minutes 30 --out fuzz.json
 
-The mutators, the formats and what their readers may answer are those of ``tests/hostile``. The
-only answers allowed are a legal result or a refusal; anything else is printed with its seed.
+The mutators, the formats and the allowed outcomes are those of ``tests/hostile``. The only outcomes
+allowed are a legal result or a refusal; anything else is printed with its seed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ ANSWERS = ("accepted", "refused", "crashed")
 
 
 def shared() -> dict[str, Any]:
-    """The modules of ``tests/hostile``, by their paths: another package may be named ``tests``."""
+    """Imports the modules of ``tests/hostile`` by path, as another package may be named ``tests``.
+    """
     for name in MODULES:
         full = f"tests.hostile.{name}"
         path = ROOT / "tests" / "hostile" / f"{name}.py"
@@ -49,7 +50,7 @@ def shared() -> dict[str, Any]:
 
 
 def all_formats(modules: dict[str, Any], place: Path, stack: ExitStack) -> list[Any]:
-    """Every format, with a run and a set made for it; each genuine content is accepted."""
+    """Makes every format, with a run and a set, and checks that its genuine content is accepted."""
     runs = modules["run_formats"]
     freeze = stack.enter_context(runs.remembered_prices())
     run = runs.finished_run(place / "run")
@@ -69,7 +70,7 @@ def all_formats(modules: dict[str, Any], place: Path, stack: ExitStack) -> list[
 
 
 def answer(modules: dict[str, Any], form: Any, content: bytes) -> tuple[str, str]:  # noqa: ANN401
-    """What a reader answers, and for a crash its last words."""
+    """Returns the outcome of a reader, and for a crash its traceback."""
     with tempfile.TemporaryDirectory() as folder:
         signal.setitimer(signal.ITIMER_PROF, SLOW)
         try:
@@ -86,7 +87,7 @@ def answer(modules: dict[str, Any], form: Any, content: bytes) -> tuple[str, str
 
 
 def inputs(form: Any, seed: int) -> Iterator[tuple[str, bytes]]:  # noqa: ANN401
-    """Mutants of a format without end, each with the seed that draws it again."""
+    """Yields mutants of a format without end, each with the seed that makes it again."""
     number = 0
     while True:
         name = f"{seed} {form.name} {number}"
@@ -99,7 +100,8 @@ def too_slow(*_: object) -> None:
 
 
 def fence(n_bytes: int) -> None:
-    """Lets this process grow by at most ``n_bytes``: a reader that wants more crashes."""
+    """Limits the growth of this process to ``n_bytes``, so that a reader that needs more crashes.
+    """
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + n_bytes
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
@@ -108,7 +110,7 @@ def fence(n_bytes: int) -> None:
 def fuzz(
     modules: dict[str, Any], forms: list[Any], seconds: float, seed: int, show: Callable[..., None]
 ) -> dict[str, Any]:
-    """The tally, and every fault with its seed."""
+    """Runs the mutants, and returns the counts of outcomes and every fault with its seed."""
     drawn = {form.name: inputs(form, seed) for form in forms}
     tally: dict[str, Counter[str]] = {form.name: Counter() for form in forms}
     faults: list[dict[str, str]] = []

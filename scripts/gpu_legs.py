@@ -1,4 +1,4 @@
-"""MNIST and CIFAR-10 on one GPU, in legs of a few minutes that go on where the last one stopped.
+"""Trains on MNIST and CIFAR-10 on one GPU, in legs of a few minutes, each a resume of the last.
 
     python scripts/gpu_legs.py mnist:dp-sad:10 mnist:dp-sad:1 --data data/ --minutes 8 --out legs
 
@@ -46,7 +46,7 @@ INTERRUPTED = 130
 
 
 def run(row: Row, leg: Leg) -> None:
-    """One leg of a row, in a process of its own: trains, and judges a run that is finished."""
+    """Runs one leg of a row, in a process of its own: trains, and evaluates a finished run."""
 
     def stop(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -66,7 +66,7 @@ def run(row: Row, leg: Leg) -> None:
 
 
 def untrained(row: Row, leg: Leg) -> PrivateGenerator:
-    """The method with the recipe's settings."""
+    """Makes the method with the recipe's settings."""
     kind, values = find(row.method), recipe(*row)
     for text in leg.assignments:
         assign(values, *parse_assignment(text))
@@ -75,7 +75,7 @@ def untrained(row: Row, leg: Leg) -> PrivateGenerator:
 
 
 def trained(row: Row, leg: Leg) -> tuple[PrivateGenerator, list[dict[str, Any]]]:
-    """The generator, and how long each leg of its training took."""
+    """Trains, and returns the generator and the duration of each leg of its training."""
     place = leg.out / row.name
     place.mkdir(parents=True, exist_ok=True)
     data = open_images(leg.data / row.dataset, public=True, classes=CLASSES[row.dataset])
@@ -110,7 +110,7 @@ def trained(row: Row, leg: Leg) -> tuple[PrivateGenerator, list[dict[str, Any]]]
 
 
 def collect(out: Path) -> list[Mapping[str, Any]]:
-    """The rows of all runs below a folder, in one list, which is also written."""
+    """Collects the rows of all runs below a folder in one list, which is also written."""
     rows = [r for path in sorted(out.glob("*/rows.json")) for r in json.loads(path.read_text())]
     replace_durably(out / "rows.json", json.dumps(rows, indent=1).encode())
     return rows

@@ -4,7 +4,7 @@ other ledgers know.
 python scripts/identity_speed.py --records 60000 1000000
 
 Random grey images in memory; seconds are CPU time of one process. "read" is the pass over the
-records alone, "fingerprint" what it took before records were marked, "both" what it takes now.
+records alone, "fingerprint" that pass with the fingerprint, "both" with fingerprint and marks.
 """
 
 from __future__ import annotations

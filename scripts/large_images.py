@@ -1,4 +1,4 @@
-"""What private training costs on larger images: seconds per noised record, and peak memory.
+"""Measures private training on larger images: seconds per noised record, and peak memory.
 
     python scripts/large_images.py --sides 64 128 256
 
@@ -42,7 +42,7 @@ def measure(side: int, n_draws: int | None, micro_batch: int) -> None:
 
 
 def counted(denoiser: Denoiser, side: int) -> int:
-    """Floating-point operations of one draw: forward and backward of one image."""
+    """Counts the floating-point operations of one draw: forward and backward of one image."""
     with FlopCounterMode(display=False) as counter:
         x, sigma = torch.randn(1, 3, side, side), torch.ones(1)
         denoiser(x, sigma, torch.zeros(1, dtype=torch.int64)).square().sum().backward()

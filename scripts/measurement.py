@@ -24,15 +24,16 @@ def measure(
 ) -> dict[str, Any]:  # fmt: skip
     """Trains ``generator``, draws samples, trains the usual classifier of `dpgen evaluate` on them.
 
-    Ledger and run lie in a temporary home, which is lost: this measures, and publishes no run.
+    Ledger and run lie in a temporary home, which is deleted: this measures, and publishes no run.
 
     Args:
-        records: what it learns from.
+        generator: the method to measure.
+        records: the records that it learns from.
         test: real images on which the classifier is tested.
-        n_samples: how many images are drawn.
-        seed: of training, sampling and classifier.
-        sampling_seed: of sampling, if another.
-        classes: how many, where the records do not say.
+        n_samples: number of images to draw.
+        seed: seed of training, sampling and classifier.
+        sampling_seed: seed of sampling, if different.
+        classes: number of classes, where the records do not state it.
     """
     with tempfile.TemporaryDirectory() as home:
         os.environ["DPGEN_HOME"] = home
@@ -64,7 +65,7 @@ class Rows:
 
     Args:
         path: the file.
-        key: the fields that tell rows apart.
+        key: the fields that identify a row.
     """
 
     def __init__(self, path: Path, *key: str) -> None:

@@ -26,21 +26,21 @@ TEST_SHARE = 0.2
 
 
 def grid(rng: np.random.Generator, side: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates (side, side) down and across in [-1, 1], moved by up to ``spread``."""
+    """Returns coordinates (side, side) down and across in [-1, 1], moved by up to ``spread``."""
     down, across = np.meshgrid(*[np.linspace(-1, 1, side)] * 2, indexing="ij")
     moved = rng.uniform(-spread, spread, 2)
     return down - moved[0], across - moved[1]
 
 
 def in_colour(rng: np.random.Generator, mask: np.ndarray, ink: tuple, paper: tuple) -> np.ndarray:
-    """uint8 (H, W, 3): ``ink`` where ``mask`` is 1 on ``paper``, with a little noise."""
+    """Paints ``ink`` where ``mask`` is 1 on ``paper``, with a little noise: uint8 (H, W, 3)."""
     picture = mask[..., None] * np.array(ink) + (1 - mask[..., None]) * np.array(paper)
     noisy = picture + rng.normal(0, 8, 3) + rng.normal(0, 4, picture.shape)
     return noisy.clip(0, 255).astype(np.uint8)
 
 
 def shape32(rng: np.random.Generator, label: int) -> np.ndarray:
-    """A red disc, a blue square, or green stripes; 32x32 RGB."""
+    """Draws a red disc, a blue square, or green stripes; 32x32 RGB."""
     down, across = grid(rng, 32, 0.25)
     size = rng.uniform(0.4, 0.6)
     masks = (
@@ -53,7 +53,7 @@ def shape32(rng: np.random.Generator, label: int) -> np.ndarray:
 
 
 def cell64(rng: np.random.Generator, label: int) -> np.ndarray:
-    """A round cell with one nucleus or a long one with two; 64x64 RGB, pink and violet."""
+    """Draws a round cell with one nucleus or a long one with two; 64x64 RGB, pink and violet."""
     down, across = grid(rng, 64, 0.2)
     length = 1.0 if label == 0 else 2.2
     body = np.hypot(down * length, across / (1.0 if label == 0 else 1.3)) < 0.6
@@ -65,7 +65,7 @@ def cell64(rng: np.random.Generator, label: int) -> np.ndarray:
 
 
 def deep32(rng: np.random.Generator, label: int) -> np.ndarray:
-    """A bright ring or bar in 12 of 16 bits, 32x32 grey."""
+    """Draws a bright ring or bar in 12 of 16 bits, 32x32 grey."""
     down, across = grid(rng, 32, 0.2)
     ring = abs(np.hypot(down, across) - rng.uniform(0.45, 0.6)) < 0.15
     bar = (abs(across) < 0.2) & (abs(down) < 0.8)
@@ -74,7 +74,8 @@ def deep32(rng: np.random.Generator, label: int) -> np.ndarray:
 
 
 def lung(rng: np.random.Generator, label: int) -> np.ndarray:
-    """A chest of 64x64 in Hounsfield units, air -850, tissue 40, with a nodule where label is 1."""
+    """Draws a chest of 64x64 in Hounsfield units, air -850, tissue 40, with a nodule for label 1.
+    """
     down, across = grid(rng, 64, 0.08)
     values = np.full(down.shape, -1000.0)
     values[np.hypot(down / 0.75, across / 0.95) < 1] = 40
@@ -87,7 +88,7 @@ def lung(rng: np.random.Generator, label: int) -> np.ndarray:
 
 
 def save_dicom(hounsfield: np.ndarray, path: Path) -> None:
-    """Write a CT slice as scanners do: 16 bits, intercept -1024, a lung window in the tags."""
+    """Writes a CT slice as scanners do: 16 bits, intercept -1024, a lung window in the tags."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -110,7 +111,7 @@ def save_picture(pixels: np.ndarray, path: Path) -> None:
 
 
 def place(folder: Path, i: int, n: int, name: str, suffix: str) -> Path:
-    """The path of record ``i`` of ``n`` of a class; the last fifth is the test split."""
+    """Returns the path of record ``i`` of ``n`` of a class; the last fifth is the test split."""
     split = "test" if i >= n * (1 - TEST_SHARE) else "train"
     path = folder / split / name / f"{i:04d}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,7 @@ def place(folder: Path, i: int, n: int, name: str, suffix: str) -> Path:
 
 
 def digits(folder: Path) -> None:
-    """The digits 0 to 3 of scikit-learn, 8x8 brought to 28x28."""
+    """Writes the digits 0 to 3 of scikit-learn, resized from 8x8 to 28x28."""
     from sklearn.datasets import load_digits
 
     found = load_digits()
@@ -133,7 +134,9 @@ def digits(folder: Path) -> None:
 
 
 def odd_files(folder: Path) -> None:
-    """What lies about in the folders of people: a note, a thumbnail index, a table of patients."""
+    """Adds files that are often found beside images: a note, a thumbnail index, a table of
+    patients.
+    """
     (folder / "train" / "read me.txt").write_text("From the archive, ask Eve before copying.\n")
     (folder / "train" / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0" + bytes(508))
     rows = [

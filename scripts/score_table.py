@@ -49,7 +49,7 @@ ROWS = [("heun", "0.02 to 20", {}), ("hamiltonian", "0.02 to 20", {})] + [
 def with_evaluations(
     name: str, ladder: str, options: dict[str, float], n_evaluations: int
 ) -> Annealed:
-    """The named sampler on as many levels as ``n_evaluations`` of the score allow."""
+    """Makes the named sampler with as many levels as ``n_evaluations`` of the score allow."""
     low, high = LADDERS[ladder]
 
     def on(n_steps: int) -> Annealed:

@@ -1,4 +1,4 @@
-"""Pictures of an HTML page as Chromium shows it, at laptop and phone width, light and dark.
+"""Takes screenshots of an HTML page in Chromium, at laptop and phone width, light and dark.
 
     python scripts/screenshots.py report.html --out shots
 
@@ -87,7 +87,7 @@ class Browser:
 
 
 def shoot(browser: Browser, page: Path, width: int, scheme: str, unfold: bool) -> tuple[bytes, int]:
-    """The whole page as PNG, and how wide its content is."""
+    """Takes a PNG of the whole page, and measures the width of its content."""
     browser("Page.enable")
     browser(
         "Emulation.setDeviceMetricsOverride",
@@ -98,7 +98,7 @@ def shoot(browser: Browser, page: Path, width: int, scheme: str, unfold: bool) -
     browser("Page.navigate", url=page.resolve().as_uri())
     browser.wait_for("Page.loadEventFired")
     unfolded = "document.querySelectorAll('details').forEach(d => d.open = true);" * unfold
-    # Pictures further down load when they are near: here they are wanted at once.
+    # Pictures further down would load only when they are near: load them at once.
     eager = "document.querySelectorAll('img').forEach(i => i.loading = 'eager');"
     expression = (
         f"{unfolded}{eager}Promise.all([...document.images].map(i => i.decode().catch(() => 0)))"

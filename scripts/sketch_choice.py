@@ -6,9 +6,9 @@ data.
 
 With --run, draws images of a finished run, takes most of them for private records and the others
 for a test split, and lets each candidate learn from them at the same epsilon: everything is
-post-processing of that one run. With --public, takes four fifths of the training records of a data
-set that nobody has to protect, and the last fifth for a test split. A candidate that is already in
-the output file is not run again.
+post-processing of that one run. With --public, takes four fifths of the training records of a
+public data set, and the last fifth for a test split. A candidate that is already in the output file
+is not run again.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def candidate(
 
 
 def split(images: Images, n: int, seed: int | None = None) -> tuple[Images, Images]:
-    """The first ``n`` and the others, shuffled before if there is a seed."""
+    """Splits images into the first ``n`` and the others, shuffled before if there is a seed."""
     order = torch.arange(len(images.labels))
     if seed is not None:
         order = torch.randperm(len(order), generator=torch.Generator().manual_seed(seed))
@@ -96,7 +96,9 @@ def main() -> None:
         source = {"public": args.public}
 
     def table() -> dict[str, Any]:
-        """As it is on disk: several processes, each with its candidates, may share the file."""
+        """Reads the table from disk, as several processes, each with its candidates, may share the
+        file.
+        """
         if args.out.exists():
             return dict(json.loads(args.out.read_text()))
         return {"of": source, "protocol": asdict(UtilityProtocol()), "rows": []}

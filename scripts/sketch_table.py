@@ -2,9 +2,9 @@
 
     python scripts/sketch_table.py --data mnist/ --out assets/sketch.json
 
-One row a (epsilon, labeller share, seed): trains, draws 60,000 images, trains the usual classifier
-of `dpgen evaluate` on them and tests it on the real test split. A row that is already in the
-output file is not run again; another --warp wants another file. The ledger of every run is its own,
+One row for each (epsilon, labeller share, seed): trains, draws 60,000 images, trains the usual
+classifier of `dpgen evaluate` on them and tests it on the real test split. A row that is already in
+the output file is not run again; another --warp needs another file. Every run has its own ledger,
 in a temporary home: this script measures, on public data, and publishes none of the runs.
 """
 

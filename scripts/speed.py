@@ -1,4 +1,4 @@
-"""How fast `dpgen` is on this machine, as ratios within one run.
+"""Measures the speed of `dpgen` on this machine, as ratios within one run.
 
     python scripts/speed.py --out assets/speed.json --picture assets/speed.png
     python scripts/speed.py --only gpu sampling written --out assets/speed_gpu.json

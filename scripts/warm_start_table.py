@@ -2,11 +2,11 @@
 
     python scripts/warm_start_table.py --data mnist/ --out assets/warm_start.json
 
-One row a (epsilon, warm start, seed): trains DP-SAD with the same numbers but `teacher.warm_start`,
-draws samples of the student, trains the usual classifier of `dpgen evaluate` on them and tests it
-on the real test split. A row that is already in the output file is not run again. Every run has a
-ledger of its own, in a temporary home: this script measures, on public data, and publishes none of
-the runs.
+One row for each (epsilon, warm start, seed): trains DP-SAD with the same numbers but
+`teacher.warm_start`, draws samples of the student, trains the usual classifier of `dpgen evaluate`
+on them and tests it on the real test split. A row that is already in the output file is not run
+again. Every run has its own ledger, in a temporary home: this script measures, on public data, and
+publishes none of the runs.
 """
 
 from __future__ import annotations

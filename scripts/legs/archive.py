@@ -1,4 +1,4 @@
-"""A folder of runs in parts that are small enough to be carried from machine to machine."""
+"""Packs a folder of runs into parts that are small enough to be copied between machines."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-PART = 15 * 2**20  # bytes of a part, at most
-REMADE = ("features", "pairs.safetensors")  # what is made again rather than carried
+PART = 15 * 2**20  # the most bytes of a part
+REMADE = ("features", "pairs.safetensors")  # files that are made again instead of copied
 
 
 def pack(folder: Path, into: Path) -> None:
-    """Everything that another machine needs to go on, in parts of at most 15 MiB: an archive for
-    each run, and one for what they share.
+    """Packs everything that another machine needs to continue, in parts of at most 15 MiB: an
+    archive for each run, and one for the files that they share.
     """
     into.mkdir(parents=True, exist_ok=True)
     for old in into.glob("*.tar.gz.*"):
@@ -28,7 +28,7 @@ def pack(folder: Path, into: Path) -> None:
 def _pack(folder: Path, entries: Sequence[Path], archive: Path) -> None:
     def kept(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
         path = Path(info.name)
-        # Weights before DP-SGD are not asked for again once it has a checkpoint.
+        # The weights before DP-SGD are not needed once it has a checkpoint.
         begun = path.name == "score.safetensors" and (
             folder / path.with_name("teacher.safetensors")
         ).exists()
@@ -45,7 +45,7 @@ def _pack(folder: Path, entries: Sequence[Path], archive: Path) -> None:
 
 
 def unpack(parts: Path, folder: Path) -> None:
-    """What `pack` wrote, in a folder that is not there yet."""
+    """Unpacks the parts of `pack` to a folder, which must not exist."""
     if folder.exists():
         raise ValueError(f"--out must not exist when it is unpacked, {folder} does")
     found = sorted(parts.glob("*.tar.gz.*"))

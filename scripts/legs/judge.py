@@ -1,4 +1,4 @@
-"""Samples of a finished run, and what they score."""
+"""Evaluates samples of a finished run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ from samplers import Sampler
 
 
 def views(method: str, shape: tuple[int, int, int]) -> list[tuple[str, str, Sampler | None]]:
-    """(method, network, sampler) of the sets that a run is judged by; None: the method's own."""
+    """Returns (method, network, sampler) of the sets with which a run is evaluated; a sampler of
+    None is the method's own.
+    """
     if method != "dp-sad":
         return [(method, "model", None)]
     dpdm = find("dpdm")(budget=Budget(1.0, 1e-5), settings=DPDMSettings())
@@ -44,10 +46,11 @@ def views(method: str, shape: tuple[int, int, int]) -> list[tuple[str, str, Samp
 
 
 class Judge(NamedTuple):
-    """What sets of a data set are compared with.
+    """The reference with which sets of a data set are compared.
 
-    Fields: real training and test images; a classifier of the former, for its features; those of
-    the latter.
+    train, test: real images.
+    network: a classifier of ``train``, for its features.
+    real: statistics of the features of ``test``.
     """
 
     train: Images
@@ -71,8 +74,8 @@ class Judge(NamedTuple):
         return cls(train, test, network, real, accelerator, leg.seed)
 
     def scores(self, images: Images) -> dict[str, float]:
-        """Accuracy on the real test split, in percent, of the usual classifier of ``images``, and
-        Frechet distance to that split. One look at the test split.
+        """Computes the accuracy on the real test split, in percent, of the usual classifier of
+        ``images``, and the Frechet distance to that split.
         """
         found = extract(self.network, to_uint8(images.pixels), accelerator=self.accelerator)
         n_classes = int(self.test.labels.max()) + 1
@@ -87,7 +90,7 @@ class Judge(NamedTuple):
 
 
 def judged(row: Row, leg: Leg, generator: PrivateGenerator, legs: list[dict[str, Any]]) -> None:
-    """Draws the sets of a finished run and writes what they score; none is drawn twice."""
+    """Draws the sets of a finished run and writes their scores; none is drawn twice."""
     path, real = leg.out / row.name / "rows.json", leg.out / f"real-{row.dataset}.json"
     rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
     assert generator.facts is not None and generator.folder is not None
@@ -102,7 +105,7 @@ def judged(row: Row, leg: Leg, generator: PrivateGenerator, legs: list[dict[str,
         save_grid(images, leg.out / f"{row.name}-{method}.png", n_classes=generator.facts.n_classes)
         sets = {"all": images}
         if (labeller := generator.labeller) is not None:
-            # Those that the private labeller takes for their class: post-processing.
+            # Keep the images that the private labeller assigns to their class: post-processing.
             agreed = labeller.cpu().label(images.pixels) == images.labels
             sets["agreed"] = Images(images.pixels[agreed], images.labels[agreed])
         rows.append({
@@ -125,8 +128,8 @@ def judged(row: Row, leg: Leg, generator: PrivateGenerator, legs: list[dict[str,
 def drawn(
     generator: PrivateGenerator, network: str, sampler: Sampler, leg: Leg, device: torch.device
 ) -> Images:
-    """The set of a run, equally many of each class; on a GPU in bf16 and 2,048 images at a time,
-    which a network of this size needs to keep it busy.
+    """Draws the set of a run, equally many images of each class; on a GPU in bf16 and 2,048 at a
+    time, which a network of this size needs to keep the GPU busy.
     """
     chosen = generator.networks[network]
     assert isinstance(chosen, Denoiser) and generator.facts is not None

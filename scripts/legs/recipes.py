@@ -1,8 +1,8 @@
-"""The settings of `gpu_legs.py`: by data set, method and epsilon, and the hardware's.
+"""The settings of `gpu_legs.py`, by data set, method and epsilon, and the hardware settings.
 
-Chosen without a look at a test record: from published recipes, the noise that `dpgen plan` says,
-and what a GPU does in minutes. The published 300 epochs at noise multiplicity 32 are 576 million
-noised images; these runs have a hundredth of that, and start from what a release already knows.
+They were chosen without test records: from published recipes, the noise that `dpgen plan` states,
+and the speed of a GPU. The published 300 epochs at noise multiplicity 32 are 576 million noised
+images; these runs have a hundredth of that, and start from earlier releases.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import Any
 
 from dpgen.runs.context import Hardware
 
-# IDX files and CIFAR's batches do not say it.
+# Numbers of classes, which IDX files and CIFAR's batches do not state.
 CLASSES = {"mnist": 10, "cifar10": 10}
-# A clip far below the norm of any gradient: every record counts alike, and Adam takes out the
-# scale (numbers of DPImageBench). Expected batches a little below a whole number of micro-batches.
+# A clip norm far below the norm of any gradient: every record has the same weight, and Adam removes
+# the scale (numbers of DPImageBench). The expected batch is slightly below a whole number of
+# micro-batches.
 COMMON: dict[str, Any] = {"batch": 1950, "clip_norm": 0.01}
 TEACHERS: dict[str, dict[str, Any]] = {
     "mnist": {
@@ -26,7 +27,7 @@ TEACHERS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 QUIET: dict[str, Any] = {"warm_start_share": 0.1, "ema_decay": 0.98}
-# Where noise rules: fewer and smaller steps, more of the budget for the releases made once.
+# At small epsilon: fewer and smaller steps, more of the budget for the one-shot releases.
 LOUD: dict[str, Any] = {
     "warm_start_share": 0.7, "n_steps": 100, "learning_rate": 3e-4, "ema_decay": 0.95,
 }  # fmt: skip
@@ -37,7 +38,7 @@ STUDENT: dict[str, Any] = {
 
 
 def recipe(dataset: str, method: str, epsilon: float) -> dict[str, Any]:
-    """Settings of a method by name, as nested tables."""
+    """Returns the settings of a method as nested tables."""
     if dataset not in TEACHERS:
         raise ValueError(f"the data set must be {' or '.join(TEACHERS)}, got {dataset!r}")
     teacher = TEACHERS[dataset] | COMMON | (LOUD if epsilon < 3 else QUIET)
@@ -47,7 +48,9 @@ def recipe(dataset: str, method: str, epsilon: float) -> dict[str, Any]:
 
 
 def hardware(device: str, n_draws: int) -> Hardware:
-    """bf16 on a GPU, and 2,048 noised images at once: three such runs go side by side in 80 GB."""
+    """Returns the hardware settings: on a GPU bf16 and 2,048 noised images at once, so that three
+    runs fit in 80 GB.
+    """
     if device == "cpu":
         return Hardware("cpu")
     return Hardware(device, "bf16", micro_batch=max(1, 2048 // n_draws))

@@ -1,4 +1,4 @@
-"""What is trained in a leg, and what its rows have in common."""
+"""The rows that a leg trains, and the options that they share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """What is trained: a method on a data set at an epsilon."""
+    """A row: a method on a data set at an epsilon."""
 
     dataset: str
     method: str
@@ -29,18 +29,18 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Leg:
-    """What all rows of a call share.
+    """The options that all rows of a call share.
 
     Args:
         data: folder of the data sets' folders.
-        out: where runs, rows and the installation's key lie.
-        deadline: when it ends, in seconds since the epoch.
-        until: name of the checkpoint after which it stops; ``None``: none.
-        seed: of public randomness.
-        delta, samples: of every run, of every set.
+        out: folder of runs, rows and the installation's key.
+        deadline: end of the leg, in seconds since the epoch.
+        until: name of the checkpoint after which it stops; None for none.
+        seed: seed of public randomness.
+        delta, samples: delta of every run, and number of images of every set.
         device: "auto" or "cpu".
-        assignments: settings that go over the recipe's.
-        threads: of each row.
+        assignments: settings that replace the recipe's.
+        threads: number of threads of each row.
     """
 
     data: Path

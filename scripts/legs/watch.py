@@ -1,4 +1,4 @@
-"""How far a run is, read off its checkpoints."""
+"""Reports the progress of a run from its checkpoints."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from safetensors import safe_open
 
 
 class Watch(threading.Thread):
-    """Looks at a run's checkpoints every second: says how far it is, and stops it after one.
+    """Reads a run's checkpoints every second, prints its progress, and stops it after one of them.
 
     Args:
         state: folder of the checkpoints.
-        name: of the row.
+        name: name of the row.
         images: noised images of one step of DP-SGD.
         until: name of the checkpoint to stop after.
     """
@@ -43,7 +43,7 @@ class Watch(threading.Thread):
 
     @property
     def rate(self) -> float | None:
-        """Noised images a second between the first checkpoint and the last."""
+        """Returns the noised images per second between the first checkpoint and the last."""
         if len(self.seen) < 2:
             return None
         (start, first), (end, last) = self.seen[0], self.seen[-1]
@@ -51,7 +51,7 @@ class Watch(threading.Thread):
 
 
 def steps_done(checkpoint: Path) -> int | None:
-    """The step that a checkpoint holds; None without one."""
+    """Reads the step of a checkpoint; None if there is none."""
     if not checkpoint.exists():
         return None
     with safe_open(checkpoint, "pt") as file:

@@ -1,4 +1,4 @@
-"""What all sections measure with: one clock, races in turns, rows that are kept as they come."""
+"""The measuring tools of all sections: one clock, runs in turns, rows that are written at once."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import torch
 
 @dataclass
 class Bench:
-    """Where numbers come from and go to.
+    """The clock and the rows of a benchmark.
 
     Args:
-        device: what is measured.
-        rounds: how often each runner of a race runs.
+        device: the device that is measured.
+        rounds: number of runs of each runner in a race.
         out: JSON file, written after every row.
     """
 
@@ -56,7 +56,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def seconds(self, run: Callable[[], object]) -> float:
-        """Of one run: of this process alone on a CPU, which others may use too."""
+        """Measures the seconds of one run; on a CPU those of this process, as others may use it."""
         clock = time.perf_counter if self.on_gpu else time.process_time
         self.wait()
         start = clock()
@@ -65,7 +65,7 @@ class Bench:
         return clock() - start
 
     def race(self, runners: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
-        """Seconds of every runner in every round, in turns, after a run to warm up."""
+        """Measures the seconds of every runner in every round, in turns, after a run to warm up."""
         for run in runners.values():
             run()
         found: dict[str, list[float]] = {name: [] for name in runners}
@@ -77,7 +77,7 @@ class Bench:
 
 
 def over(found: Mapping[str, list[float]], name: str, base: str) -> list[float]:
-    """[median, least, largest] of the ratio of two runners, round by round."""
+    """Returns [median, smallest, largest] of the ratio of two runners, round by round."""
     ratios = [a / b for a, b in zip(found[name], found[base], strict=True)]
     return [statistics.median(ratios), min(ratios), max(ratios)]
 

@@ -1,4 +1,6 @@
-"""Images a second: students of one, two and four steps against a teacher's 250, and to the disk."""
+"""Measures images per second: students of one, two and four steps against a teacher's 250, and
+writing to disk.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ def network(bench: Bench) -> Denoiser:
 
 
 def drawing(bench: Bench) -> None:
-    """Images a second by number of steps, in one run."""
+    """Measures images per second by number of steps, in one run."""
     denoiser = network(bench)
     n = {s: 2048 if bench.on_gpu else 256 if s <= 4 else 8 for s in STEPS}
 
@@ -52,7 +54,7 @@ def drawing(bench: Bench) -> None:
 
 
 def writing(bench: Bench) -> None:
-    """A student's images from network to disk, as `dpgen sample` draws and writes them."""
+    """Measures drawing and writing a student's images, as `dpgen sample` does."""
     denoiser, n = network(bench), WRITTEN[bench.device.type]
     names = [str(k) for k in range(10)]
     for layout in ("npz", "folder"):

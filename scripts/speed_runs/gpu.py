@@ -1,4 +1,4 @@
-"""On a GPU: whole private steps with their host work, against what the card can do."""
+"""Measures whole private steps on a GPU, with their work on the host, against the card's limits."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Records:
 
 
 def rates(bench: Bench) -> dict[str, float]:
-    """Operations a second of a matrix product, and bytes a second of a copy."""
+    """Measures operations per second of a matrix product, and bytes per second of a copy."""
     found = {}
     for name, dtype in (("no", torch.float32), ("bf16", torch.bfloat16)):
         a = torch.randn(8192, 8192, device=bench.device, dtype=dtype)
@@ -55,7 +55,7 @@ def rates(bench: Bench) -> dict[str, float]:
 
 
 def exact(bench: Bench) -> None:
-    """Whether the engine is right on this card, and does the same thing twice."""
+    """Measures the errors of the engine on this card, and whether it is deterministic."""
     g = torch.randn(64, 70_001, device=bench.device)
     weights = torch.rand(64, device=bench.device, dtype=torch.float64)
     g[3], weights[3] = torch.inf, 0.0
@@ -89,7 +89,9 @@ def exact(bench: Bench) -> None:
 
 
 def gpu(bench: Bench) -> None:
-    """Noised images a second of whole steps: coins, draws, gradients, sums, noise, division."""
+    """Measures noised images per second of whole steps: coins, draws, gradients, sums, noise and
+    division.
+    """
     if not bench.on_gpu:
         raise SystemExit("--only gpu needs a GPU")
     products = rates(bench)
@@ -134,7 +136,8 @@ def step(
 def host(
     bench: Bench, case: Case, noise: KeyedNoise, mechanism: NoisySGD
 ) -> dict[str, float]:
-    """Milliseconds of what the host does in a step beside starting kernels, one by one."""
+    """Measures the milliseconds of each part of the host's work in a step, without kernel launches.
+    """
     totals = {n: torch.zeros_like(p, dtype=torch.float64) for n, p in case.parameters.items()}
     slots = np.arange(BATCH)
 

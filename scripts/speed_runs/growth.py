@@ -1,4 +1,4 @@
-"""How time and memory of a private step grow: with records, side of the images, parameters."""
+"""Measures how time and memory of a private step grow with records, image side and parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opacus on the same network and images: what private diffusion models are trained with elsewhere.
+"""Measures Opacus, with which other private diffusion models are trained, on the same network.
 
     hooks   gradients of every noised image, averaged over a record's draws before the clip: the
             K-fold batch of DPDM. Its convolutions are wrong where an activation lies channels last.
@@ -23,7 +23,7 @@ ON_GPU = 1024  # noised images of a micro-batch there
 
 
 def peers(bench: Bench) -> None:
-    """Time of the layer engine and of Opacus over the plain step's."""
+    """Measures the time of the layer engine and of Opacus over that of the plain step."""
     for name, side, n_draws, n_images in CASES:
         case = Case(preset(name, side), n_draws, ON_GPU if bench.on_gpu else n_images, bench.device)
         runners = {"layers": case.private, "hooks": hooks(case), "ghost": ghost(case)}
@@ -37,7 +37,7 @@ def peers(bench: Bench) -> None:
 
 
 def losses(case: Case) -> Tensor:
-    """(images,): the loss of every noised image."""
+    """Computes the loss of every noised image, (images,)."""
     pixels, labels, draws = case.batch
     k = draws["sigma"].shape[1]
     rows = {name: draws[name].flatten(0, 1)[:, None] for name in ("sigma", "noise")}

@@ -1,4 +1,4 @@
-"""The measured ratios as a picture: a bar for each, the target as a line."""
+"""Draws the measured ratios: a bar for each, and a line for the target."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OTHER = "#c9a26b"
 
 
 def bars(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, float, float, float]]:
-    """(label, engine, median, least, largest) of every time over the plain step's."""
+    """Returns (label, engine, median, smallest, largest) of every time over the plain step's."""
     names = {"layers": "dpgen", "vmap": "vmap", "hooks": "Opacus, hooks", "ghost": "Opacus, ghost"}
     return [
         (

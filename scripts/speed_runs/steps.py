@@ -1,5 +1,5 @@
-"""A private step against a plain one: forward, mean loss and backward on the same noised images,
-without clip, noise or optimizer on either side.
+"""Measures a private step against a plain one: forward, mean loss and backward on the same noised
+images, without clip, noise or optimizer in either.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dpgen.stages.denoising import DenoisingObjective
 from dpgen.training.denoising import NoiseLevels
 from speed_runs.bench import Bench, over
 
-# (preset, side, draws, noised images): what one micro-batch holds.
+# One micro-batch: (preset, side, draws, noised images).
 CASES = [
     ("small", 28, 1, 32), ("small", 28, 8, 64), ("small", 28, 32, 128),
     ("tiny", 8, 1, 128), ("tiny", 8, 8, 512), ("tiny", 8, 32, 512),
@@ -37,7 +37,11 @@ class Case:
     """A network, records and their draws.
 
     Args:
-        n_images: noised images: records times draws.
+        config: configuration of the network.
+        n_draws: draws per record.
+        n_images: number of noised images: records times draws.
+        device: device of the computation.
+        precision: as for `Hardware`.
     """
 
     def __init__(
@@ -46,7 +50,7 @@ class Case:
     ) -> None:  # fmt: skip
         torch.manual_seed(0)
         self.network = Denoiser(config).to(device)
-        # Zero in a new network: every gradient but the last layer's would be zero.
+        # It is zero in a new network, so every gradient but the last layer's would be zero.
         nn.init.normal_(self.network.unet.get_submodule("conv_out").weight, std=0.05)
         self.objective = DenoisingObjective(
             self.network, NoiseLevels(n_draws=n_draws), precision=precision
@@ -87,7 +91,7 @@ class Case:
         return total
 
     def error(self) -> float:
-        """Largest difference of a record's gradient from `vmap`'s, relative to its norm."""
+        """Computes the largest difference of a record's gradient from `vmap`'s, over its norm."""
         loss = self.objective.loss
         found = per_record_gradients(loss, self.parameters, self.batch)
         truth = per_record_gradients(lambda *g: loss(*g), self.parameters, self.batch)
@@ -101,7 +105,7 @@ def preset(name: str, side: int) -> DenoiserConfig:
 
 
 def steps(bench: Bench) -> None:
-    """Time and memory of the layer engine and of `vmap`, over the plain step's."""
+    """Measures time and memory of the layer engine and of `vmap`, over those of the plain step."""
     for name, side, n_draws, n_images in CASES:
         n_images = ON_GPU if bench.on_gpu else n_images
         case = Case(preset(name, side), n_draws, n_images, bench.device)
@@ -121,7 +125,7 @@ def steps(bench: Bench) -> None:
 
 
 def peak(bench: Bench, who: str, name: str, side: int, n_draws: int, n_images: int) -> int:
-    """Bytes that one run takes at most, beyond what is held before it."""
+    """Measures the most bytes that one run takes beyond those that are held before it."""
     if bench.on_gpu:
         case = Case(preset(name, side), n_draws, n_images, bench.device)
         run = getattr(case, {"layers": "private"}.get(who, who))
@@ -132,14 +136,14 @@ def peak(bench: Bench, who: str, name: str, side: int, n_draws: int, n_images: i
         return torch.cuda.max_memory_allocated() - before
     command = [sys.executable, str(Path(__file__).parents[1] / "speed.py"), "--peak"]
     command += [who, name, *map(str, (side, n_draws, n_images))]
-    # Whatever is freed goes back at once: what an allocator keeps is no one's need.
+    # Freed memory is returned at once, so that memory kept by the allocator does not count.
     env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     said = subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout
     return int(json.loads(said))
 
 
 def peak_here(who: str, name: str, side: int, n_draws: int, n_images: int) -> int:
-    """The same in a process of its own, whose peak Linux can be asked to forget."""
+    """Measures the same in a process of its own, whose peak Linux can reset."""
     case = Case(preset(name, side), n_draws, n_images, torch.device("cpu"))
     small = Case(preset(name, side), n_draws, n_draws, torch.device("cpu"))
     method = {"layers": "private"}.get(who, who)

@@ -39,7 +39,7 @@ def test_a_checkpoint_of_another_loop_is_refused(tmp_path: Path) -> None:
     ):
         tensors = dict(held[0])
         spoil(tensors)
-        with pytest.raises(ValueError, match="must hold the tensors of this training.*new run folder"):
+        with pytest.raises(ValueError, match="tensors of this training.*new run folder"):
             small.load(tensors)
     with pytest.raises(ValueError, match="must hold the tensors of this training"):
         state(3).load(held[0])

@@ -122,10 +122,12 @@ class AccountedData:
 
     @property
     def facts(self) -> PublicFacts:
+        """Returns the public facts of the data."""
         return self._facts
 
     @property
     def ledger(self) -> PrivacyLedger:
+        """Returns the data set's ledger. Raises RuntimeError before `open_ledger` was called."""
         if self._ledger is None:
             raise RuntimeError("PrivateDataset.open_ledger comes first")
         return self._ledger

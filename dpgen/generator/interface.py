@@ -139,6 +139,7 @@ class PrivateGenerator(Fitted):
 
     @property
     def mechanism_id(self) -> str:
+        """Returns the id of method and mode, as "dp-sad/sealed"."""
         return f"{self.id}/{self.settings.mode}"
 
     @speaks_python

@@ -50,7 +50,8 @@ class Evaluation:
 
     @property
     def metrics(self) -> dict[str, Estimate]:
-        """All numbers by name; of accuracies the mean over seeds with its standard error."""
+        """Returns all numbers by name; for accuracies the mean over seeds with its standard error.
+        """
         found = {
             f"{ACCURACY}{k}": estimate(u.accuracy for u in v) for k, v in self.utilities.items()
         }

@@ -41,7 +41,7 @@ class FeatureCache:
         self._folder = folder
 
     def load(self, identity: Mapping[str, Any]) -> dict[str, Tensor] | None:
-        """The tensors of this identity, on the CPU; None where there are none yet."""
+        """Loads the tensors of this identity to the CPU; None if there are none yet."""
         path = self.path(identity)
         if not path.exists():
             return None
@@ -71,13 +71,14 @@ class FeatureCache:
         replace_durably(self.path(identity), save(whole, metadata=metadata), mode=0o600)
 
     def path(self, identity: Mapping[str, Any]) -> Path:
-        """The file of this identity, there or not."""
+        """Returns the path of this identity's file, whether or not it exists."""
         name = hashlib.sha256(_text(identity).encode()).hexdigest()[:32]
         return self._folder / f"{name}.safetensors"
 
 
 def sha256_of(tensors: Tensor | Mapping[str, Tensor]) -> str:
-    """The SHA-256 of names, types, shapes and values, in hexadecimal; of one tensor without name.
+    """Computes the SHA-256 of names, types, shapes and values, in hexadecimal digits. A single
+    tensor has no name.
 
     Args:
         tensors: on any device; the order of a mapping does not matter.

@@ -94,7 +94,7 @@ def classifier_features(
     accelerator: Accelerator | None = None,
     show: bool = False,
 ) -> ClassifierFeatures:
-    """A small classifier of the real images, by a recipe without choices.
+    """Trains a small classifier of the real images, by a recipe without choices.
 
     Guarantees: the same network for the same images, on the same machine and on every process;
     leaves torch's global random state as it was. It has seen every image of ``reference``: features

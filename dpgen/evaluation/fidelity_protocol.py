@@ -75,7 +75,7 @@ class FidelityProtocol:
             raise ValueError(f"seed must be at most {MAX_SEED}, got {self.seed}")
 
     def resolved(self, n_synthetic: int, n_reference: int) -> FidelityProtocol:
-        """The protocol with every number filled in for sets of these sizes.
+        """Returns the protocol with every number filled in for sets of these sizes.
 
         Raises ValueError where a set has too few images for a metric.
         """

@@ -33,7 +33,7 @@ class Nearest(NamedTuple):
 
 
 def nearest(rows: Tensor, others: Tensor, *, k: int) -> Nearest:
-    """The k nearest of ``others`` to each of ``rows``, by Euclidean distance.
+    """Finds the k nearest of ``others`` to each of ``rows``, by Euclidean distance.
 
     Guarantees: distances are norms of differences in float64, so equal rows are at distance zero;
     memory O(CHUNK^2 + (CHUNK + N) D).
@@ -63,7 +63,7 @@ def nearest(rows: Tensor, others: Tensor, *, k: int) -> Nearest:
 
 
 def _nearest(rows: Tensor, others: Tensor, k: int) -> Nearest:
-    """Candidates by quick distances, chunk after chunk, then exact distances of those."""
+    """Finds candidates by fast distances, chunk by chunk, and computes their exact distances."""
     n_kept = min(k + SPARE, len(others))
     distances, start = rows.new_empty(len(rows), 0), 0
     indices = torch.empty(len(rows), 0, dtype=torch.int64, device=rows.device)
@@ -90,7 +90,8 @@ class Copying:
     held_out: Tensor
 
     def share(self, quantile: float = 0.01) -> float:
-        """The share of samples as near to a training record as that quantile of held-out images.
+        """Returns the share of samples that are as near to a training record as that quantile of
+        held-out images.
 
         About ``quantile`` for a generator that knows the distribution and no record: with H
         held-out images (1 + (H - 1) quantile) / (H + 1) on average. Where held-out images repeat
@@ -101,7 +102,7 @@ class Copying:
         return float((self.samples <= self.held_out.quantile(quantile)).double().mean())
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values: quantiles of both, shares, and that they are private."""
+        """Returns JSON values: quantiles of both, shares, and that they are private."""
         at = torch.tensor(QUANTILES, dtype=torch.float64)
         return {
             "private": True,
@@ -117,7 +118,8 @@ class Copying:
 
 
 def copying(samples: Tensor, training: Tensor, held_out: Tensor) -> Copying:
-    """Distances of samples and held-out images to the training records, from features (., D).
+    """Measures the distances of samples and held-out images to the training records, from features
+    (., D).
 
     A distance below SAME times the training records' root mean square distance from their mean is
     rounding and counts as zero. Held-out images of which half or more repeat training records are
@@ -189,7 +191,7 @@ def save_nearest(
 
 
 def _large(pixels: Tensor, scale: int) -> Image.Image:
-    """One image (C, H, W), magnified by repeating pixels."""
+    """Magnifies one image (C, H, W) by repeating pixels."""
     array = to_uint8(pixels[None])[0].permute(1, 2, 0).numpy()
     array = np.ascontiguousarray(array.repeat(scale, 0).repeat(scale, 1))
     return Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)

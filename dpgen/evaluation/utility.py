@@ -75,7 +75,7 @@ class UtilityProtocol:
 
     @classmethod
     def of(cls, network: str) -> UtilityProtocol:
-        """The recipe of a network: the defaults, and what `RECIPES` says."""
+        """Returns the recipe of a network: the defaults, changed by `RECIPES`."""
         return cls(network=network, **RECIPES.get(network, {}))
 
     def __post_init__(self) -> None:
@@ -168,7 +168,7 @@ def train_classifier(
     device: torch.device | str = "cpu",
     show: bool = False,
 ) -> nn.Module:
-    """A classifier of ``images`` by the recipe, in eval mode.
+    """Trains a classifier of ``images`` by the recipe; it is returned in eval mode.
 
     Guarantees: deterministic given the seed, on the same CPU (a GPU sums in no fixed order); leaves
     torch's global random state as it was. A class that never occurs is no error: a generator that
@@ -213,7 +213,7 @@ def train_classifier(
 
 
 def accuracy(module: nn.Module, images: Images) -> float:
-    """The fraction of ``images`` that ``module`` gives its largest logit at their label."""
+    """Returns the fraction of ``images`` for which the largest logit is at their label."""
     return (_predicted(module, images) == images.labels).double().mean().item()
 
 
@@ -234,7 +234,7 @@ def confusion(module: nn.Module, images: Images, n_classes: int) -> Tensor:
 
 @torch.no_grad()
 def _predicted(module: nn.Module, images: Images) -> Tensor:
-    """Classes, on the CPU; computed where the module lies."""
+    """Predicts classes on the module's device, and returns them on the CPU."""
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     batches = to_uint8(images.pixels).split(TEST_BATCH)
     found = [module(to_float(batch).to(device)).argmax(dim=1) for batch in batches]

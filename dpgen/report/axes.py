@@ -35,7 +35,7 @@ class Axis:
         return self.start + share * (self.stop - self.start)
 
     def ticks(self) -> tuple[float, ...]:
-        """Round numbers within the axis, at most seven of them on a linear one."""
+        """Returns round numbers within the axis, at most seven of them on a linear one."""
         if not self.logarithmic:
             step = _step(self.high - self.low)
             first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
@@ -46,8 +46,8 @@ class Axis:
 
 
 def value_axis(metric: Metric, values: Sequence[float], start: float, stop: float) -> Axis:
-    """The axis of a metric, with all values inside; logarithmic if they span a factor of
-    `LOG_FROM` and are no percentages, otherwise from zero where low is better.
+    """Makes the axis of a metric, with all values inside; logarithmic if they span a factor of
+    `LOG_FROM` and are not percentages, otherwise from zero where low is better.
     """
     low, high = min(values), max(values)
     if low > 0 and high / low >= LOG_FROM and not metric.percent:
@@ -61,8 +61,8 @@ def value_axis(metric: Metric, values: Sequence[float], start: float, stop: floa
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Positions moved until they lie ``gap`` apart, in their order, and within [low, high] if
-    there is room.
+    """Moves positions until they lie ``gap`` apart, in their order, and within [low, high] if there
+    is room.
     """
     order = sorted(range(len(positions)), key=lambda i: positions[i])
     found = list(positions)
@@ -76,6 +76,6 @@ def spread(positions: Sequence[float], gap: float, low: float, high: float) -> l
 
 
 def _step(span: float) -> float:
-    """A round step that divides a span into three to six."""
+    """Returns a round step that divides a span into three to six."""
     power = 10.0 ** math.floor(math.log10(span / 6))
     return next(step * power for step in STEPS if span / (step * power) <= 6 + 1e-9)

@@ -92,7 +92,7 @@ def chart(
 
 
 def marker(style: int, x: float, y: float) -> Markup:
-    """The mark of a method: seven shapes, all of about one area."""
+    """Draws the mark of a method: one of seven shapes of about the same area."""
     corners: dict[int, list[tuple[float, float]]] = {
         1: [(-4, -4), (4, -4), (4, 4), (-4, 4)],
         2: [(0, -5.5), (5, 4), (-5, 4)],
@@ -139,7 +139,7 @@ def _frame(plot: Plot, epsilons: Sequence[float]) -> Markup:
 
 
 def _level(plot: Plot, name: str, value: float) -> Markup:
-    """A line across at a value of real images."""
+    """Draws a horizontal line at a value of real images."""
     y = plot.up.position(value)
     words = f"{name} images {plot.number(value)}{' %' if plot.metric.percent else ''}"
     return element(
@@ -180,7 +180,7 @@ def _line(plot: Plot, line: Line, shift: float) -> Markup:
 
 
 def _published(plot: Plot, others: Sequence[Published]) -> Markup | None:
-    """Every series under its letter, which stands at the right edge and apart from the others."""
+    """Draws every series with its letter, which is at the right edge and apart from the others."""
     if not others:
         return None
     ends = [plot.up.position(row.points[-1][1]) for row in others]
@@ -213,7 +213,9 @@ def _path(points: Iterable[tuple[float, float]]) -> str:
 
 
 def legend(labels: Mapping[str, bool]) -> Markup:
-    """Every method with its sign; its value says whether a guarantee is not verified."""
+    """Makes the legend of the methods, each with its sign; its value in ``labels`` says whether its
+    guarantee is not verified.
+    """
     marks = (
         element("li", sign(i, hollow), label, " (not verified)" if hollow else None)
         for i, (label, hollow) in enumerate(labels.items())
@@ -222,7 +224,7 @@ def legend(labels: Mapping[str, bool]) -> Markup:
 
 
 def sign(style: int, hollow: bool = False) -> Markup:
-    """The mark of a method on a piece of its line, for use in text."""
+    """Draws the mark of a method on a piece of its line, for use in text."""
     drawn = together(element("path", d="M0 8L24 8", class_="path"), marker(style, 12, 8))
     return element(
         "svg",

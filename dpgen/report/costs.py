@@ -53,7 +53,7 @@ def _cost(
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the largest unit that leaves at least 2, three digits below a minute or so."""
+    """Formats seconds in the largest unit that leaves at least 2, with a decimal if it is short."""
     for unit, size in (("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
@@ -61,6 +61,6 @@ def duration(seconds: float) -> str:
 
 
 def spent(results: Results, label: str, epsilon: float) -> str:
-    """Mean time of a cell over seeds, all of its parts together."""
+    """Formats the mean time of a cell over seeds, all of its parts together."""
     found = estimate(sum(o.seconds.values()) for o in results.done(label, epsilon) if o.seconds)
     return "–" if found is None else duration(found.mean)

@@ -12,7 +12,7 @@ __all__ = ["curves"]
 
 
 def curves(results: Results) -> Markup:
-    """The headline metrics large, with published numbers; all others behind a fold."""
+    """Draws the headline metrics large, with published numbers, and all others behind a fold."""
     first = headlines(results.metrics)
     if not first:
         return element("p", "No cell has a metric yet.")

@@ -104,7 +104,7 @@ def _fold(title: str, values: Mapping[str, Any], shown: bool) -> Markup:
 
 
 def _tree(value: object) -> Markup:
-    """Tables within tables, lists on a line."""
+    """Writes tables within tables, and lists on one line."""
     if isinstance(value, Mapping):
         return element(
             "dl",

@@ -31,7 +31,9 @@ class Picture(NamedTuple):
 
 
 def gallery(results: Results, reader: Reader | Path | None) -> Markup:
-    """Samples of the first finished seed: methods side by side at each epsilon, a class per row."""
+    """Shows samples of the first finished seed: methods side by side at each epsilon, a class per
+    row.
+    """
     names = [str(name) for name in results.data.get("class_names") or ()]
     rows = f"; rows are the classes {', '.join(names)}" if len(names) > 1 else ""
     parts = []
@@ -53,7 +55,7 @@ def gallery(results: Results, reader: Reader | Path | None) -> Markup:
 def picture(
     results: Results, label: str, epsilon: float, reader: Reader | Path | None
 ) -> Picture | str:
-    """The grid of the first finished seed that has one, or why there is none."""
+    """Returns the grid of the first finished seed that has one, or why there is none."""
     shown = next((o for o in results.done(label, epsilon) if o.grid is not None), None)
     if shown is None or shown.grid is None:
         return f"no picture; seeds done: {seeds(results, label, epsilon)}"
@@ -68,7 +70,7 @@ def picture(
 
 
 def _figure(label: str, epsilon: float, shown: Picture, rows: str, name: str) -> Markup:
-    """A picture that fills the window while its own address is open."""
+    """Makes a picture that fills the window while its own address is open."""
     image = element(
         "img",
         src=shown.uri,
@@ -85,7 +87,7 @@ def _figure(label: str, epsilon: float, shown: Picture, rows: str, name: str) ->
 
 
 def _read(name: str, reader: Reader | Path | None) -> bytes:
-    """A PNG file of the results; a folder is not left."""
+    """Reads a PNG file of the results, which must lie in their folder."""
     if reader is None:
         raise ValueError("no folder was given")
     if isinstance(reader, Path):

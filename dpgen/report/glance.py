@@ -14,7 +14,7 @@ __all__ = ["glance"]
 
 
 def glance(results: Results, reader: Reader | Path | None) -> Markup | None:
-    """Shows per epsilon the best by accuracy and by FID, and who is level with it."""
+    """Shows, for each epsilon, the best by accuracy and by FID, and the methods equal to it."""
     metrics = headlines(results.metrics)[::-1]
     tiles = []
     for epsilon in results.epsilons:

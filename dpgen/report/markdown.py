@@ -16,7 +16,7 @@ SIGNS = frozenset("\\`*_[]<>|#&")  # what Markdown would read as its own
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """The table of all metrics, and what is not in it, as Markdown.
+    """Writes the table of all metrics, and what is not in it, as Markdown.
 
     Args:
         results: as for `render`.
@@ -53,6 +53,6 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text on one line that is no Markdown and no HTML."""
+    """Escapes text to one line without Markdown and HTML."""
     one = " ".join(text.split())
     return "".join(f"\\{sign}" if sign in SIGNS else sign for sign in one)

@@ -18,7 +18,7 @@ class Markup(str):
 
 
 def escape(text: object) -> Markup:
-    """Any value as text of a page or of an attribute; `Markup` stays what it is."""
+    """Escapes a value to text of a page or of an attribute; `Markup` stays as it is."""
     if isinstance(text, Markup):
         return text
     return Markup(html.escape(str(text).translate(FORBIDDEN), quote=True))
@@ -30,7 +30,7 @@ def together(*children: object) -> Markup:
 
 
 def element(tag: str, *children: object, **attributes: object) -> Markup:
-    """One element.
+    """Makes one element.
 
     Guarantees: whatever the children and the values of attributes are, nothing but ``tag`` and the
     names of attributes becomes markup, except children that are `Markup`.

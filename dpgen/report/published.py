@@ -71,8 +71,8 @@ def published(data: Mapping[str, Any]) -> tuple[Published, ...]:
 def comparable(
     data: Mapping[str, Any], metric: str, epsilons: Sequence[float]
 ) -> tuple[Published, ...]:
-    """The series that may stand in one chart with ``metric`` measured on ``data``, with their
-    points between the least and the largest of ``epsilons``.
+    """Returns the series that may be in one chart with ``metric`` measured on ``data``, with their
+    points between the smallest and the largest of ``epsilons``.
 
     Published FID compares with the training split: one that compares with another is another
     metric.

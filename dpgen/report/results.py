@@ -113,7 +113,7 @@ class Results:
         )
 
     def group(self, label: str, epsilon: float) -> tuple[Outcome | None, ...]:
-        """The cells of one method at one epsilon, seed by seed; None: not there yet."""
+        """Returns the cells of one method at one epsilon, seed by seed; None if not there yet."""
         return tuple(self.outcomes.get((label, epsilon, seed)) for seed in self.seeds)
 
     def done(self, label: str, epsilon: float) -> tuple[Outcome, ...]:
@@ -150,7 +150,7 @@ class Results:
         return tuple(label for label, value in found.items() if value.low <= edge)
 
     def winner(self, metric: Metric, epsilon: float) -> str | None:
-        """The label with the best mean; the first of several."""
+        """Returns the label with the best mean; the first of several."""
         top = {k: self.estimate(metric, k, epsilon) for k in self.best(metric, epsilon)}
         means = {k: value.mean for k, value in top.items() if value is not None}
         if not means:
@@ -163,7 +163,7 @@ class Results:
 
     @property
     def missing(self) -> tuple[tuple[str, float, int], ...]:
-        """Cells that are not there: the benchmark is still running, or was stopped."""
+        """Lists the cells that are not there: the benchmark is still running, or was stopped."""
         return tuple(
             (label, epsilon, seed)
             for label in self.methods

@@ -14,7 +14,7 @@ MARKS = {"done": "●", "failed": "✕", "missing": "○"}
 
 
 def progress(results: Results) -> Markup:
-    """A mark per cell."""
+    """Makes the table of progress, with a mark per cell."""
     rows = []
     for label in results.methods:
         cells = []
@@ -67,7 +67,7 @@ def table(results: Results) -> Markup:
 
 
 def box(name: str, kind: str, heads: Sequence[str], bodies: Sequence[Markup]) -> Markup:
-    """A table that scrolls by itself where the window is narrower, by keyboard too."""
+    """Makes a table that scrolls by itself in a narrower window, by keyboard too."""
     row = element("tr", *(element("th", head, scope="col") for head in heads))
     return element(
         "div",
@@ -77,7 +77,7 @@ def box(name: str, kind: str, heads: Sequence[str], bodies: Sequence[Markup]) ->
 
 
 def real(results: Results, metric: Metric, name: str) -> str:
-    """A metric of real images; a dash where it was not measured."""
+    """Formats a metric of real images; a dash where it was not measured."""
     values = results.references[name]
     if metric.name not in values:
         return "–"
@@ -100,7 +100,7 @@ def seeds(results: Results, label: str, epsilon: float) -> str:
 
 
 def certified(outcomes: Iterable[Outcome]) -> str:
-    """The largest epsilon that the finished cells state; a claim is called one."""
+    """Formats the largest epsilon that the finished cells state; "not verified" for a claim."""
     stated = [o.privacy or {} for o in outcomes]
     if not stated:
         return "–"
@@ -123,6 +123,6 @@ def _value(results: Results, metric: Metric, label: str, epsilon: float) -> Mark
 
 
 def numbers(metric: Metric, results: Results, label: str, epsilon: float) -> str:
-    """Mean and standard error without a unit; a dash of nothing."""
+    """Formats mean and standard error without a unit; a dash where there is no value."""
     found = results.estimate(metric, label, epsilon)
     return "–" if found is None else metric.text(found, results.decimals(metric)).removesuffix(" %")

@@ -38,7 +38,7 @@ def _counted(things: Sized, name: str) -> str:
 
 
 def _moment(written: str) -> str:
-    """A time as people write it, in UTC; text that is no time as it is."""
+    """Formats a time for readers, in UTC; text that is not a time stays as it is."""
     try:
         moment = datetime.fromisoformat(written)
     except ValueError:

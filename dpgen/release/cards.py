@@ -125,7 +125,7 @@ def require_compared(folder: Path) -> None:
 
 
 def _writer(page: bytes) -> str:
-    """The version that says it wrote a page."""
+    """Reads the version of dpgen that a page names as its writer."""
     found = re.search(re.escape(MARK) + r" \(dpgen ([^)\s]{1,40})\)", page.decode(errors="replace"))
     return found[1] if found else version("dpgen")
 

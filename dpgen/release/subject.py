@@ -105,7 +105,7 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """As its curator calls it, or after what it is; never after the folder, which moves."""
+        """Names the set as its curator does, or by its content; never by its folder."""
         made_of = "mixture" if "mixture" in self.content else self.content["mechanism"]["id"]
         return self.words.of("name") or f"{self.n_images} synthetic images ({made_of})"
 

@@ -35,7 +35,7 @@ def why_none(subject: Subject) -> str:
 
 
 def unit(subject: Subject) -> str:
-    """Says whose privacy is protected: a record's, or a whole person's."""
+    """States whose privacy is protected: a record's, or a whole person's."""
     relation = stated_relation(subject.content["guarantee"])
     if is_enforced(subject.content["guarantee"]):
         return (

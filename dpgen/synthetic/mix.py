@@ -99,7 +99,7 @@ def mix(
 
 
 def _statement(path: Path) -> dict[str, Any]:
-    """The statement of a set that holds."""
+    """Reads the statement of a set. Raises CertificateError if it does not hold."""
     statement = read_statement(path)
     failed = [check.name for check in verify(path) if check.failed]
     if failed:

@@ -131,7 +131,7 @@ def synthesise(
 
 
 def told_counts(labels: Tensor, class_names: Sequence[str]) -> str:
-    """How many images of each class were asked for, in words; too many classes are counted."""
+    """Describes in words how many images of each class were chosen; of many classes the first."""
     counts = torch.bincount(labels, minlength=len(class_names)).tolist()
     told = [f"{count} of {name}" for name, count in zip(class_names, counts, strict=True) if count]
     some = ", ".join(told[:N_TOLD])

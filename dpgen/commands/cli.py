@@ -130,7 +130,7 @@ what would be read.
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
               help="Show the version and exit.")  # fmt: skip
 def main(verbose: bool) -> None:
-    """The command line of the package."""
+    """Runs the command line of the package."""
 
 
 for command in (

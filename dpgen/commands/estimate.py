@@ -23,7 +23,7 @@ def estimate(rehearsal: Rehearsal) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the largest unit that leaves at least 2."""
+    """Formats seconds in the largest unit that leaves at least 2."""
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

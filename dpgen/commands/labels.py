@@ -15,12 +15,12 @@ MOST_DIGITS = 9
 
 
 def parse_labels(text: str | None) -> Mapping[str, int] | None:
-    """How many images of each class; ``None``: as many of each.
+    """Parses how many images of each class to draw; None for equally many of each.
 
     A file is CSV of two columns, class and count, with or without these names above them; or TOML
     with a line as ``ill = 100`` for each class.
 
-    Raises ValueError for a class that stands twice and a count that is no whole number.
+    Raises ValueError for a class that is there twice, or a count that is not a whole number.
     """
     if text is None or text == UNIFORM:
         return None

@@ -16,7 +16,7 @@ from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 
 
 def ledger_table(path: Path | None, raised: float | None) -> str:
-    """Prints of each data set: spent, limit, runs, facts; how many images the installation would
+    """Formats for each data set: spent, limit, runs, facts; how many images the installation would
     recognise, and which other data sets have some of them; and a line for each of its runs.
     """
     if raised is not None:
@@ -72,7 +72,7 @@ def _marked(one: KnownLedger, everyone: Sequence[KnownLedger]) -> str:
 
 
 def _runs(lines: list[dict[str, Any]]) -> Iterator[str]:
-    """Says of each run when it was charged, for how much, and how far it came."""
+    """Describes when each run was charged, for how much, and how far it came."""
     for run in dict.fromkeys(x["run"] for x in lines if x["kind"] in ("charge", "unverified")):
         own = [x for x in lines if x.get("run") == run]
         time = own[0].get("time")  # no kind of line is held to it: a forged one says anything

@@ -40,7 +40,7 @@ class PlanReport:
 
     @property
     def _drowned(self) -> bool:
-        """Whether in every stage one coordinate of the noise exceeds the sum of all records.
+        """Returns whether in every stage the noise on one coordinate exceeds the sum of records.
 
         A release of noise multiplier z sums r n records, each at most the bound C long, under noise
         of standard deviation z C; k such releases average it to z / sqrt(k).
@@ -86,7 +86,7 @@ class PlanReport:
 
 
     def _units(self) -> list[str]:
-        """The price of one record and of a person, and what another way of clipping would cost."""
+        """Describes the price of a record and of a person, and that of clipping by person."""
         m = self.facts.max_records_per_unit
         if m == 1:
             return []

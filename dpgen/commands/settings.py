@@ -38,7 +38,7 @@ class Setting:
     meaning: str
 
     def text(self) -> str:
-        """Two lines and more: name, default and form, then the meaning."""
+        """Formats the setting: a line with name, default and form, then the meaning."""
         head = f"{self.name} = {self._default()}   ({self.form})"
         if self.form == GROUP:
             head = f"{self.name}.*"
@@ -67,7 +67,7 @@ def _shown(value: Any) -> str:  # noqa: ANN401
 
 
 def settings_of(method: str) -> list[Setting]:
-    """Every setting of a method, in the order of its dataclasses, from these and their docstrings.
+    """Lists every setting of a method, in the order of its dataclasses and with their docstrings.
 
     Raises ValueError for an unknown method, and for a setting without a line in ``Args:``.
     """
@@ -87,7 +87,7 @@ def settings_of(method: str) -> list[Setting]:
 
 
 def _resolved(method: str, cls: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:  # noqa: ANN401
-    """Mode, preset and resolved values; a group that the mode does not have is ``None``."""
+    """Yields mode, preset and resolved values; a group that the mode does not have is None."""
     from dpgen.images.facts import PublicFacts
     from dpgen.methods import METHODS
     from dpgen.networks.denoiser_config import PRESETS
@@ -115,7 +115,7 @@ def _resolved(method: str, cls: Any) -> Iterator[tuple[str, str, dict[str, Any]]
 def _default(
     leaf: Any, found: list[tuple[str, str, dict[str, Any]]]  # noqa: ANN401
 ) -> tuple[Any, str]:  # fmt: skip
-    """The default, one value, or values by what they depend on; and what that is."""
+    """Returns the default, one value or values by what they depend on, and on what it depends."""
     path = leaf.name.split(".")
     if path == ["mode"]:
         return leaf.default, ""

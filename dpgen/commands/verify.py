@@ -139,7 +139,7 @@ def _pages(folder: Path) -> list[Check]:
 
 
 def _is_set(folder: Path) -> bool:
-    """Whether the statement in ``folder`` is of a set; of a run otherwise."""
+    """Returns whether the statement in ``folder`` is of a set; otherwise it is of a run."""
     from dpgen.privacy.statements.certificate import read_statement
     from dpgen.privacy.verification.verify import reading
 

@@ -77,7 +77,7 @@ class DPSAD(PrivateGenerator):
         return {"model": student, "teacher": network, **others}
 
     def _distil(self, network: Denoiser, work: Workplace) -> Denoiser:
-        """The stage without data: a released teacher in, a student out."""
+        """Distils a released teacher into a student, without data."""
         s = self.settings.student
 
         def drawn() -> Mapping[str, Tensor]:

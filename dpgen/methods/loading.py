@@ -16,13 +16,15 @@ from dpgen.settings import from_dict, read_config
 
 @speaks_python
 def load(path: str | Path, *, allow_unverified: bool = False) -> PrivateGenerator:
-    """The generator of a finished run folder, every file of which is as its statement says.
+    """Loads the generator of a finished run folder, and checks every file against its statement.
 
     Args:
-        allow_unverified: loads a run that carries a notice instead of a certificate, too.
+        path: the run folder.
+        allow_unverified: whether to load a run that carries a notice instead of a certificate.
 
     Raises:
         UnverifiedClaim: the run has no guarantee, and ``allow_unverified`` is False.
+        CertificateError: there is no statement, or a file does not match it.
     """
     folder = Path(path)
     if (folder / NOTICE).exists() and not allow_unverified:

@@ -82,7 +82,7 @@ class PGE(PrivateGenerator):
 
     @property
     def proposer(self) -> Proposer | None:
-        """The sketch's decoder, in mode sketch unless the sampler's start is noise."""
+        """Returns the sketch's decoder, in mode sketch unless the sampler's start is noise."""
         if self.settings.sampler.start != "proposals":
             return None
         return cast(Proposer, self.networks["proposals"])

@@ -63,7 +63,7 @@ def require_planned(folder: Path) -> None:
 def _stages(
     config: Mapping[str, Any], facts: Mapping[str, Any], charged: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Settings of each stage, by label, that this version plans."""
+    """Returns the settings of each stage, by label, that this version plans."""
     multipliers = tuple(stage["noise_multiplier"] for stage in charged.values())
     budget = SpentBudget(config["budget"]["epsilon"], config["budget"]["delta"], multipliers)
     settings = from_dict(find_settings(config["method"]), config["settings"])

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def shrunk_counts(noisy: Tensor, noise: float, n_records: int) -> Tensor:
-    """Class counts (K,), shrunk towards equal ones; never below a tenth of an equal share.
+    """Shrinks class counts (K,) towards equal ones; none falls below a tenth of an equal share.
 
     Args:
         noisy: released counts, (K,).

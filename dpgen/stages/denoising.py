@@ -58,7 +58,7 @@ class DenoisingObjective:
     precision: str = "no"
 
     def draw(self, draws: Draws) -> dict[str, Tensor]:
-        """Every record's random numbers for one step; shapes do not depend on the record."""
+        """Draws every record's random numbers for one step; shapes do not depend on the record."""
         levels, shape = self.levels, (self.levels.n_draws, *self.denoiser.config.shape)
         drawn = {
             "sigma": (levels.mean + levels.std * draws.normal(levels.n_draws)).exp(),
@@ -71,10 +71,10 @@ class DenoisingObjective:
 
     @cached_property
     def loss(self) -> BatchedLoss:
-        """The loss of one record, averaged over its draws.
+        """Returns the loss of one record, averaged over its draws.
 
-        The denoising loss comes for many records at once too. The sliced losses differentiate by
-        the input first, and a layer's output does not tell all that its weights do in them.
+        The denoising loss also has a batched form. The sliced losses differentiate by the input
+        first, so their gradients by a layer's weights do not follow from its output alone.
         """
         batch = None if score_matching.find(self.name).projects else self.losses
         half = torch.bfloat16 if self.precision == "bf16" else None
@@ -88,7 +88,7 @@ class DenoisingObjective:
     def losses(
         self, call: Call, pixels: Tensor, labels: Tensor, draws: dict[str, Tensor]
     ) -> Tensor:
-        """(B,): the losses of many records, from one call of the network."""
+        """Computes the losses of many records, (B,), from one call of the network."""
         n_draws = draws["sigma"].shape[1]
         rows = (t.repeat_interleave(n_draws, 0) for t in (pixels, labels, draws["drop"]))
         found = self._of_draws(call, *rows, *(t.flatten(0, 1) for t in _drawn(draws)))
@@ -97,7 +97,7 @@ class DenoisingObjective:
     def _of_draws(
         self, call: Call, x: Tensor, label: Tensor, drop: Tensor, *draws: Tensor
     ) -> Tensor:
-        """The weighted loss of every draw, (J,): of one record x, or of one for each draw."""
+        """Computes the weighted loss of every draw, (J,), for one record x or one per draw."""
         label = torch.where(drop, self.denoiser.null_label, label)
 
         def score_fn(x: Tensor, sigma: Tensor) -> Tensor:

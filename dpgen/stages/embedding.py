@@ -32,10 +32,10 @@ class FeatureMap(Protocol):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The public numbers that define the map, for the charge."""
+        """Returns the public numbers that define the map, for the charge."""
 
     def __call__(self, pixels: Tensor, /) -> Tensor:
-        """(B, C, H, W) in [-1, 1] -> (B, n_features), each row from its own image alone."""
+        """Computes features of images (B, C, H, W) in [-1, 1], (B, n_features), one by one."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class ClassEmbeddings:
 def class_embeddings(
     sums: Tensor, statistic: ClassEmbeddings, noise: float, n_records: int
 ) -> tuple[Tensor, Tensor]:
-    """Mean embeddings (K, D) and counts (K,) of the classes, float64, from noisy sums.
+    """Estimates mean embeddings (K, D) and counts (K,) of the classes, float64, from noisy sums.
 
     Args:
         sums: the released table.

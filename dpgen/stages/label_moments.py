@@ -73,7 +73,7 @@ class LabelMoments:
         }
 
     def project(self, pixels: Tensor) -> Tensor:
-        """p, (B, d), of norm one or zero."""
+        """Projects images on the axes: p, (B, d), of norm one or zero."""
         if self.axes is None:
             raise RuntimeError("LabelMoments needs axes of released samples: call along(axes)")
         return self.axes.project(self.features(pixels))

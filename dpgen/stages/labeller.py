@@ -36,7 +36,7 @@ def fit(
     samples: Tensor,
     labels: Tensor,
 ) -> Labeller:
-    """The discriminant from the released tables; free.
+    """Fits the discriminant to the released tables, which costs no privacy.
 
     Args:
         moments: the statistic that was released, with its axes.
@@ -92,7 +92,7 @@ def class_moments(
 
 
 def covariance_within(rows: Tensor, labels: Tensor, n_classes: int) -> Tensor:
-    """Covariance (d, d) of rows (M, d) around the means of their classes."""
+    """Computes the covariance (d, d) of rows (M, d) around the means of their classes."""
     centred = rows.clone()
     for k in range(n_classes):
         mine = labels == k

@@ -26,8 +26,9 @@ GPU_IMAGES = 1024  # noised images that take as long as it takes to start a micr
 def records_at_once(
     denoiser: Denoiser, n_draws: int, expected: float, device: torch.device, *, half: bool
 ) -> int:
-    """Records of a micro-batch for a private step on this device: a function of public numbers and
-    of the size of its memory, not of what is free, so that a run that goes on has the same.
+    """Chooses the number of records in a micro-batch of a private step on this device: a function
+    of public numbers and of the size of its memory, not of the free memory, so that a resumed run
+    has the same.
 
     Args:
         n_draws: noised images of a record.
@@ -49,7 +50,7 @@ def records_at_once(
 
 
 def _outputs(denoiser: Denoiser) -> int:
-    """Numbers that come out of the layers for one image."""
+    """Counts the numbers in the outputs of all layers for one image."""
     sizes: list[int] = []
 
     def note(layer: nn.Module, given: object, out: object) -> None:
@@ -72,8 +73,8 @@ def _outputs(denoiser: Denoiser) -> int:
 
 
 def even_size(expected: float, most: int, overhead: float) -> int:
-    """The size, at most ``most``, at which a Poisson sample costs least on average: the rows that
-    are computed, and ``overhead`` for every micro-batch.
+    """Finds the size, at most ``most``, at which a Poisson sample costs least on average: the rows
+    that are computed, and ``overhead`` for every micro-batch.
 
     Args:
         expected: mean of the number of records.

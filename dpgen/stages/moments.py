@@ -135,12 +135,12 @@ class ClassSpread:
 
 
 def shorten(x: Tensor, radius: float) -> Tensor:
-    """Rows of x, (B, D), clipped to norm ``radius``."""
+    """Clips the rows of x, (B, D), to norm ``radius``."""
     return x * (radius / x.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1)
 
 
 def stack(symmetric: Tensor) -> Tensor:
-    """(..., m, m) symmetric to (..., m (m + 1) / 2), an isometry."""
+    """Maps symmetric matrices (..., m, m) to vectors (..., m (m + 1) / 2), isometrically."""
     import torch
 
     m = symmetric.shape[-1]
@@ -149,7 +149,7 @@ def stack(symmetric: Tensor) -> Tensor:
 
 
 def unstack(stacked: Tensor) -> Tensor:
-    """The inverse of `stack`."""
+    """Inverts `stack`."""
     import torch
 
     m = round((math.sqrt(8 * stacked.shape[-1] + 1) - 1) / 2)
@@ -162,5 +162,5 @@ def unstack(stacked: Tensor) -> Tensor:
 
 
 def _scales(i: Tensor, j: Tensor, like: Tensor) -> Tensor:
-    """1 on the diagonal, sqrt(2) off it, in the precision of ``like``."""
+    """Returns 1 on the diagonal and sqrt(2) off it, in the precision of ``like``."""
     return 1 + (math.sqrt(2) - 1) * (i != j).to(like)

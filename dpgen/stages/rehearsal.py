@@ -135,7 +135,7 @@ def rehearse_sketch(
 
 
 def _preview(sampler: Sampler, facts: PublicFacts) -> int:
-    """Evaluations of the network for the images of the preview."""
+    """Counts the evaluations of the network for the images of the preview."""
     each = sampler.n_evaluations if isinstance(sampler, Annealed) else 1
     return n_preview(facts.n_classes) * each
 
@@ -157,10 +157,10 @@ def _forward(denoiser: Denoiser, facts: PublicFacts, batch: int) -> None:
 
 
 def _seconds(step: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call: the second one, the first pays for warming up.
+    """Measures the seconds of one call: of the second, because the first includes warming up.
 
-    On a CPU what others compute at the same time does not count: it is the time of one thread,
-    which waits for no other, shared out among the processors that a run keeps busy.
+    On a CPU other processes do not count: it is the time of one thread, which waits for no other,
+    divided among the processors that a run keeps busy.
     """
     if device.type == "cuda":
         return _timed(step, time.perf_counter)

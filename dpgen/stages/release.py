@@ -13,7 +13,7 @@ from dpgen.runs.checkpoint import Checkpoints
 def released(
     data: PrivateDataset, label: str, mechanism: NoisySum, checkpoints: Checkpoints, show: bool
 ) -> dict[str, Tensor]:
-    """The noisy tables. The stage's key is deleted once they are saved."""
+    """Returns the noisy tables, and deletes the stage's key once they are saved."""
 
     held = checkpoints.load(label)
     if held is None:

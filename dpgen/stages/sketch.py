@@ -50,8 +50,8 @@ __all__ = ["SketchSettings", "run", "untrained", "untrained_classifier"]
 def run(
     settings: SketchSettings, facts: PublicFacts, data: PrivateDataset, plan: Plan, work: Workplace
 ) -> Proposer:
-    """The rounds, the decoder that fits them all, and the labeller if it has a share. Resumes after
-    the last that was finished.
+    """Makes the rounds, fits the decoder to them all, and fits the labeller if it has a share of
+    the budget. A resume starts after the last finished round.
     """
     s, checkpoints = settings, work.checkpoints
     decoder = untrained(facts, work.seed)
@@ -79,7 +79,7 @@ def run(
 
 
 def untrained(facts: PublicFacts, seed: int) -> Decoder:
-    """The decoder before it has learned anything."""
+    """Makes an untrained decoder."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return Decoder(DecoderConfig(facts.shape, facts.n_classes))
@@ -100,7 +100,7 @@ def _fitted(
     k: int,
     work: Workplace,
 ) -> PerceptualNetwork | None:
-    """The decoder fitted to the rounds so far, in place, and a classifier of what it makes, if
+    """Fits the decoder to the rounds so far, in place, and returns a classifier of its images if
     another round follows.
     """
     s, last = settings, k + 1 == len(settings.rounds)
@@ -134,7 +134,7 @@ def _fitted(
 
 
 def _placed(features: FeatureFn, device: torch.device) -> FeatureFn:
-    """A feature map of images on the device; Fourier features of pixels go where those are."""
+    """Moves a feature map to the device; Fourier features follow the device of the pixels."""
     return features.to(device) if isinstance(features, HiddenFeatures) else features
 
 
@@ -143,7 +143,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def untrained_classifier(facts: PublicFacts, seed: int) -> PerceptualNetwork:
-    """The classifier between the rounds before it has learned anything."""
+    """Makes the untrained classifier between the rounds."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return PerceptualNetwork(facts.shape, facts.n_classes, width=WIDTH)
@@ -156,7 +156,7 @@ def _trained(
     generator: torch.Generator,
     work: Workplace,
 ) -> PerceptualNetwork:
-    """A classifier of the decoder's images."""
+    """Trains a classifier of the decoder's images."""
     s, device = settings, work.accelerator.device
     network = untrained_classifier(facts, int(torch.randint(2**31, (), generator=generator)))
     network.to(device)
@@ -186,7 +186,9 @@ def _hidden(
     k: int,
     work: Workplace,
 ) -> HiddenFeatures:
-    """The map of round k; from the checkpoint, so that a resumed round asks the same question."""
+    """Returns the map of round k, from the checkpoint, so that a resumed round asks the same
+    question.
+    """
 
     def learned() -> Mapping[str, Tensor]:
         labels = torch.arange(2000) % facts.n_classes

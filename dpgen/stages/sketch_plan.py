@@ -21,7 +21,7 @@ WIDTH = 16  # channels of the first convolution of the classifier between the ro
 
 
 def label(k: int) -> str:
-    """The name that round k is charged by."""
+    """Returns the name that round k is charged by."""
     return f"sketch {k + 1}"
 
 
@@ -44,7 +44,7 @@ def statistics(settings: SketchSettings, facts: PublicFacts) -> list[tuple[str, 
 
 
 def plan(settings: SketchSettings, facts: PublicFacts, budget: Budget) -> Plan:
-    """The releases and their prices."""
+    """Plans the releases and their prices."""
     multipliers, _ = split_budget(
         budget, facts.relation, shares=settings.shares, rate=1.0, n_steps=0
     )

@@ -83,7 +83,7 @@ def train(
 
 
 def untrained(settings: Teacher, facts: PublicFacts, seed: int) -> Denoiser:
-    """The network before it has learned anything, from public randomness."""
+    """Makes the untrained network, from public randomness."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return Denoiser(settings.network(facts))

@@ -16,7 +16,7 @@ LABEL = "teacher"  # what DP-SGD is charged by
 
 
 def plan(settings: Teacher, facts: PublicFacts, budget: Budget) -> Plan:
-    """The stages and their prices."""
+    """Plans the stages and their prices."""
     s = settings
     rate = s.batch / facts.n_records
     w, f = s.warm_start_share, s.means_share
@@ -36,7 +36,7 @@ def plan(settings: Teacher, facts: PublicFacts, budget: Budget) -> Plan:
 
 
 def statistics(settings: Teacher, facts: PublicFacts) -> list[tuple[str, Statistic]]:
-    """The warm start's statistics; moments with radii at which most images of this many pixels are
+    """Returns the warm start's statistics; moments have radii at which most images of this size are
     not clipped.
     """
     if settings.sketch is not None:

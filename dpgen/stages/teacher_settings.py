@@ -134,7 +134,7 @@ class Teacher(TeacherSettings):
     def resolved(
         self, facts: PublicFacts, own: Mapping[str, dict[str, Any]] | None = None
     ) -> Teacher:
-        """These settings, for which there is nothing to fill in; refuses facts that do not go with
+        """Returns these settings, which are complete. Raises ValueError for facts that do not fit
         them.
         """
         if not 0 < self.batch <= facts.n_records:
@@ -145,7 +145,7 @@ class Teacher(TeacherSettings):
         return self
 
     def network(self, facts: PublicFacts) -> DenoiserConfig:
-        """The numbers of the teacher's network; refuses a shape that it cannot take."""
+        """Returns the configuration of the teacher's network; refuses an unsupported shape."""
         return DenoiserConfig.preset(
             self.preset,
             facts.shape,

@@ -72,8 +72,8 @@ def run(
 def class_means(
     sums: Tensor, statistic: ClassMeans, noise: float, n_records: int
 ) -> tuple[Tensor, Tensor]:
-    """Class means (K, D) and class counts (K,) from noisy sums, shrunk by what the noise is known
-    to add.
+    """Estimates class means (K, D) and class counts (K,) from noisy sums, shrunk by the variance
+    that the noise adds.
 
     Reference: Efron and Morris (1973), empirical Bayes estimation of several normal means.
     """
@@ -98,7 +98,7 @@ def class_means(
 
 
 def _smooth(spectrum: Tensor) -> Tensor:
-    """A quadratic through the logarithm of a noisy spectrum."""
+    """Smooths a noisy spectrum by a quadratic fit to its logarithm."""
     x = torch.linspace(-1, 1, len(spectrum), dtype=spectrum.dtype)
     x = x - x.mean()
     target = (spectrum + 0.02 * spectrum.mean() + 1e-4).log()
@@ -113,7 +113,7 @@ def _smooth(spectrum: Tensor) -> Tensor:
 def class_covariances(
     squares: Tensor, counts: Tensor, noise: float, n_records: int, blend: float
 ) -> Tensor:
-    """Class covariances (K, m, m), positive definite, from noisy sums of squares."""
+    """Estimates class covariances (K, m, m), positive definite, from noisy sums of squares."""
     moments = unstack(squares)
     pooled = denoise(moments.sum(0) / n_records, noise * math.sqrt(len(counts)) / n_records)
     floor = 0.3 * torch.linalg.eigvalsh(pooled)[0] + 1e-3
@@ -123,10 +123,11 @@ def class_covariances(
 
 
 def denoise(matrix: Tensor, noise: float) -> Tensor:
-    """A covariance from a symmetric matrix with noise of std ``noise`` per stacked coordinate.
+    """Estimates a covariance from a symmetric matrix with noise of std ``noise`` per stacked
+    coordinate.
 
-    Eigenvalues above the edge of the noise are shrunk by what noise adds to them, the others
-    dropped; the trace they lose is given back evenly.
+    Eigenvalues above the edge of the noise are shrunk by what noise adds to them, the others set to
+    zero; the lost trace is distributed evenly.
 
     Reference: Gavish and Donoho (2017), "Optimal shrinkage of singular values", equation 7, with
     the edge of a symmetric matrix whose off-diagonal entries have std ``noise / sqrt(2)``.

@@ -42,15 +42,15 @@ class Units:
 
     @property
     def place(self) -> str | Path | None:
-        """The column, `FOLDER_UNIT` or the CSV file; None of ids that are given one by one."""
+        """Returns the column, `FOLDER_UNIT` or the CSV file; None for ids given one by one."""
         if isinstance(self.ids, str) and self.ids != FOLDER_UNIT and self.ids.endswith(".csv"):
             return Path(self.ids)
         return self.ids if isinstance(self.ids, str | Path) else None
 
 
 def counted(records: Records, units: Units, location: object) -> Records:
-    """The records of a location with their units, at most so many of each, by the installation's
-    key.
+    """Returns the records of a location with their units, at most ``units.most`` of each, chosen by
+    the installation's key.
     """
     if not isinstance(units.ids, str | Path):
         if isinstance(location, str | Path):
@@ -74,7 +74,7 @@ def _with_ids(records: Records, ids: Sequence[str | int]) -> Records:
 
 
 def at_most(records: Records, most: int, key: bytes) -> Records:
-    """The records with at most ``most`` of each unit, in their order.
+    """Returns the records with at most ``most`` of each unit, in their order.
 
     Of a unit with more, those are kept whose HMAC of decoded pixels and label is smallest. Nothing
     else enters: no position, no file name, no other unit.

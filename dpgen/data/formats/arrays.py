@@ -29,7 +29,7 @@ ARRAYS = np.ndarray | torch.Tensor
 
 
 def holds_arrays(data: object) -> bool:
-    """Whether data are arrays in memory: one, a pair ``(X, y)``, or a dictionary of arrays."""
+    """Returns whether data are arrays: one, a pair ``(X, y)``, or a dictionary of arrays."""
     if isinstance(data, Mapping):
         return bool(data) and all(isinstance(one, ARRAYS | list | tuple) for one in data.values())
     if isinstance(data, tuple):
@@ -43,7 +43,7 @@ def memory_records(
     value_range: tuple[float, float] | None,
     classes: tuple[str, ...] | None,
 ) -> Records:
-    """Records of arrays for which `holds_arrays` is true.
+    """Reads records from arrays for which `holds_arrays` is true.
 
     Images are a numpy array (N, H, W) or (N, H, W, C), or a tensor (N, H, W) or (N, C, H, W); uint8
     or, with their value range, floats. Labels are whole numbers or text, (N,). A dictionary goes by
@@ -79,7 +79,7 @@ def memory_records(
 def _of_split(
     data: Mapping[Any, Any], split: Split
 ) -> tuple[list[tuple[Any, Any]], tuple[str, ...] | None]:
-    """Images and labels of the split, from a dictionary; and the class names in it, if any."""
+    """Returns images and labels of the split from a dictionary, and its class names, if any."""
     names = [str(key) for key in data]
     keys = keys_by_split(names, Path("the dictionary"))
     by_name = dict(zip(names, data.values(), strict=True))
@@ -120,8 +120,8 @@ def _pixels(
 def image_array(
     array: np.ndarray, name: str, value_range: tuple[float, float] | None, labelled: bool
 ) -> np.ndarray:
-    """Images (N, H, W) or (N, H, W, C), channels last, as uint8 (N, H, W, C); what may be one
-    picture is refused.
+    """Converts images (N, H, W) or (N, H, W, C), channels last, to uint8 (N, H, W, C). Raises
+    ValueError for an array that may be one picture.
     """
     if array.ndim not in (3, 4):
         raise ValueError(f"{name} must be (N, H, W) or (N, H, W, C), got shape {array.shape}")

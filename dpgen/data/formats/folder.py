@@ -94,7 +94,7 @@ def _records(
 def _listed_records(
     located: Located, value_range: ValueRange, classes: tuple[str, ...] | None
 ) -> Records:
-    """Records whose labels stand in a list beside the pictures."""
+    """Reads records whose labels are in a list beside the pictures."""
     bare = next((file.path for file in located.chosen if file.label is None), None)
     if bare is not None:
         raise ValueError(f"{bare} must be on a list of labels like the other pictures: add it")

@@ -79,8 +79,8 @@ class Layout:
 
 
 def count_scans(data: bytes) -> int:
-    """Scans of a JPEG up to its end, counted up to one more than are read; what a camera puts in a
-    segment, or behind the end, is none.
+    """Counts the scans of a JPEG up to its end, at most one more than are read. Data that a camera
+    puts into a segment or after the end are not scans.
     """
     kinds = (kind for kind in _segments(data) if kind == SCAN)
     return sum(1 for _ in itertools.islice(kinds, MOST_SCANS + 1))
@@ -223,7 +223,7 @@ def _scan(
 
 
 def _n_units(scan: Scan, layout: Layout) -> int:
-    """Units that a scan holds: blocks of its one component, or groups of blocks of all."""
+    """Counts the units of a scan: blocks of its one component, or groups of blocks of all."""
     most = [max(s[i] for s in layout.sampling.values()) for i in (0, 1)]
     own = layout.sampling.get(scan.components[0], (1, 1))
     h, v = own if len(scan.components) == 1 else (1, 1)

@@ -150,7 +150,7 @@ def stylegan_labels(path: Path) -> dict[str, Entry] | None:
 
 
 def units_listed(path: Path) -> dict[str, str]:
-    """The unit ids that a CSV file gives pictures, by path relative to the data."""
+    """Reads the unit ids of pictures from a CSV file, by path relative to the data."""
     return list_of_units(_csv_rows(path), FILE_COLUMNS, path)
 
 

@@ -36,8 +36,8 @@ Item = Callable[[int], tuple[object, object]]  # position to (image, label or No
 def images_records(
     images: Images, value_range: tuple[float, float] | None, classes: tuple[str, ...] | None
 ) -> Records:
-    """Records of an ``Images``, rounded to uint8. Where it names no classes and none are declared,
-    there are none, and every label must be zero.
+    """Reads the records of an ``Images``, rounded to uint8. Where it names no classes and none are
+    declared, there are none, and every label must be zero.
     """
     if value_range is not None:
         raise ValueError(
@@ -70,8 +70,8 @@ def object_records(
     value_range: tuple[float, float] | None,
     classes: tuple[str, ...] | None,
 ) -> Records:
-    """Records of a map-style torch ``Dataset``, a Hugging Face dataset or a mapping of its splits,
-    or of arrays (`dpgen.data.formats.arrays`).
+    """Reads the records of a map-style torch ``Dataset``, a Hugging Face dataset, a mapping of its
+    splits, or arrays (`dpgen.data.formats.arrays`).
 
     A data set has no splits of its own here and serves all alike; a mapping is asked for the split
     by name. Float tensors need their value range. A data set that returns another image the second
@@ -195,7 +195,9 @@ def _of_split(splits: Mapping[str, Any], split: Split) -> Any:  # noqa: ANN401
 
 
 def _torch(dataset: Any) -> tuple[Item, tuple[str, ...] | None]:  # noqa: ANN401
-    """Items of a torch data set; its classes are named where it names them, as torchvision's do."""
+    """Returns the items of a torch data set, and its classes where it names them, as torchvision's
+    do.
+    """
 
     def item_of(index: int) -> tuple[object, object]:
         item = dataset[index]
@@ -214,7 +216,9 @@ def _torch(dataset: Any) -> tuple[Item, tuple[str, ...] | None]:  # noqa: ANN401
 
 
 def _hugging_face(dataset: Any) -> tuple[Item, tuple[str, ...] | None]:  # noqa: ANN401
-    """Items of a Hugging Face data set: its Image column and, if any, its ClassLabel column."""
+    """Returns the items of a Hugging Face data set: its Image column and, if there is one, its
+    ClassLabel column.
+    """
     kinds = {name: type(feature).__name__ for name, feature in dataset.features.items()}
     image = _only_column(kinds, "Image", "image")
     label = _only_column(kinds, "ClassLabel", "label") or label_name(

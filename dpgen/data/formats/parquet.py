@@ -44,7 +44,7 @@ def recognise(head: Head) -> bool:
 def parquet_records(
     located: Located, value_range: tuple[float, float] | None, classes: tuple[str, ...] | None
 ) -> Records:
-    """Records of Parquet files; classes as the schema names them, else as they are declared.
+    """Reads the records of Parquet files; classes as the schema names them, else as declared.
 
     The encoded pictures are held in memory: row groups cannot be read one record at a time. Larger
     sets belong in a folder or in tar shards.
@@ -108,7 +108,7 @@ def parquet_records(
 
 
 def _unit_column(located: Located) -> str | None:
-    """The column of unit ids, if they are asked for."""
+    """Returns the column of unit ids; None if they are not requested."""
     if isinstance(located.unit, Path) or located.unit == FOLDER_UNIT:
         raise ValueError(
             f"{located.root}: unit ids of Parquet data stand in a column, got {located.unit}: "
@@ -210,9 +210,10 @@ def picture_table(
 
 
 def _unpacked(file: Any) -> int:  # noqa: ANN401
-    """Bytes of a file in memory, from its footer.
+    """Returns the bytes of a file in memory, by its footer.
 
-    Not per column: on a damaged footer pyarrow's ``RowGroupMetaData.column`` ends the process.
+    It does not sum columns: on a damaged footer pyarrow's ``RowGroupMetaData.column`` ends the
+    process.
     """
     metadata = file.metadata
     return sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))

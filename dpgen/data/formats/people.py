@@ -12,7 +12,8 @@ LIST = "or name the people in a column, --unit COLUMN, or in a list, --unit FILE
 
 
 def people_files(folder: Path) -> list[DataFile]:
-    """The pictures of one folder, which is a person's, or a class's with those of people in it."""
+    """Lists the pictures of one folder, which is a person's, or a class's with folders of people.
+    """
     entries = visible(folder)
     inner = [entry for entry in entries if entry.is_dir()]
     if inner and len(inner) < len(entries):
@@ -40,7 +41,7 @@ def people_files(folder: Path) -> list[DataFile]:
 def in_peoples_folders(
     files: Sequence[DataFile], path: Path, splits: Collection[str]
 ) -> list[DataFile]:
-    """Listed pictures with the person whose folder they lie in, PERSON/ or SPLIT/PERSON/.
+    """Adds to listed pictures the person in whose folder they lie, PERSON/ or SPLIT/PERSON/.
 
     Args:
         files: as a list gives them their labels.

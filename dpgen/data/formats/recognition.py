@@ -208,7 +208,7 @@ def _column(unit: str | Path | None) -> str | None:
 def _listed_files(
     path: Path, entries: dict[str, Entry], unit: str | Path | None, splits: dict[str, str]
 ) -> list[DataFile]:
-    """The listed pictures; where folders name people, each with that of its own."""
+    """Returns the listed pictures, with their person where folders name people."""
     files = with_labels(path, entries, _pictures_below(path.parent))
     return in_peoples_folders(files, path, splits) if unit == FOLDER_UNIT else files
 

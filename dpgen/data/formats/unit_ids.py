@@ -14,7 +14,7 @@ UNIT_NAMES = ("unit", "unit_id")  # of the column in a list with several
 
 
 def unit_id(value: object, where: str) -> str:
-    """The id as text; 7 and "7" are one unit. Raises ValueError for a missing one.
+    """Converts a unit id to text; 7 and "7" are one unit. Raises ValueError for a missing one.
 
     Args:
         value: as the data hold it.
@@ -57,7 +57,7 @@ def check_unit_column(column: str, others: Iterable[str], where: str) -> None:
 
 
 def unit_column(column: Any, name: str) -> list[str]:  # noqa: ANN401
-    """The unit ids of an Arrow column, one for each record.
+    """Reads the unit ids of an Arrow column, one for each record.
 
     Args:
         column: of an Arrow table.
@@ -70,7 +70,7 @@ def unit_column(column: Any, name: str) -> list[str]:  # noqa: ANN401
 def file_units(
     located: Located, listed_fn: Callable[[Path], Mapping[str, str]]
 ) -> tuple[str, ...] | None:
-    """The unit ids of the chosen files; None where none were asked for.
+    """Returns the unit ids of the chosen files; None if they are not requested.
 
     Args:
         located: its ``unit`` says where the ids stand.
@@ -107,7 +107,7 @@ def _from_list(located: Located, ids: Mapping[str, str], path: Path) -> tuple[st
 def list_of_units(
     rows: Sequence[Mapping[str, Any]], file_columns: Sequence[str], path: Path
 ) -> dict[str, str]:
-    """The unit id of each picture that a CSV file lists.
+    """Returns the unit id of each picture that a CSV file lists.
 
     Args:
         rows: of the file, by column.

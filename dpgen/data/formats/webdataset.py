@@ -40,7 +40,7 @@ def _is_tar(head: Head) -> bool:
 def archive_records(
     located: Located, value_range: tuple[float, float] | None, classes: tuple[str, ...] | None
 ) -> Records:
-    """Records of tar shards, in the order of file name and position, never extracted.
+    """Reads the records of tar shards, in the order of file name and position, never extracted.
 
     Class names come from dataset.json beside the shards, else they are declared. Other members of a
     key, such as captions, belong to no record and are passed over.

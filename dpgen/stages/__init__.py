@@ -1,1 +1,2 @@
-"""Touches records, one file for each priced stage, and holds what several methods share."""
+"""The stages that compute on private records, each charged, with code that several methods share.
+"""

@@ -2,7 +2,7 @@ r"""The private teacher: a diffusion model trained by DP-SGD with noise multipli
 
 Per record a score matching loss is averaged over J draws of noise level, noise and projection
 *before* its gradient is clipped, so sensitivity does not depend on J, while the variance of the
-clipped gradient falls with it. The label is dropped once per record and step.
+clipped gradient decreases with J. The label is dropped once per record and step.
 
     l(x, y; theta) = 1/J sum_j sigma_j^4 lambda(sigma_j) L(s(., y'), x, sigma_j, z_j, v_j) / (C H W)
     lambda(sigma) = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2,   ln sigma ~ N(P_mean, P_std^2)
@@ -43,12 +43,12 @@ from samplers import score_from_denoised
 
 @dataclass(frozen=True)
 class DenoisingObjective:
-    """The score matching loss of records, and their random numbers: what a NoisyStep asks.
+    """The score matching loss of records, and their random numbers: the Objective of a NoisyStep.
 
     Args:
         denoiser: the network; its parameters are given with each question.
-        levels: the law of noise levels.
-        name: of the loss, a key of `dpgen.training.score_matching.LOSSES`.
+        levels: the distribution of noise levels.
+        name: name of the loss, a key of `dpgen.training.score_matching.LOSSES`.
         precision: "no" (float32) or "bf16", of the network alone.
     """
 
@@ -128,10 +128,10 @@ def train_teacher(
     accelerator: Accelerator,
     show: bool,
 ) -> None:
-    """Trains by DP-SGD, in place; ends with the averaged weights.
+    """Trains by DP-SGD, in place; the network ends with the averaged weights.
 
-    Everything after the noisy gradient (Adam, averaging) is post-processing. Resumes from its
-    checkpoint; a stage that is finished is read back and touches nothing.
+    Everything after the noisy gradient (Adam, averaging) is post-processing. It resumes from its
+    checkpoint; a finished stage is loaded and reads no record.
     """
     require_per_record(denoiser)
     parameters = dict(denoiser.named_parameters())
@@ -145,7 +145,8 @@ def train_teacher(
         start = int(numbers["step"])
         state.load(tensors)
     else:
-        # Where the first step starts from: computed again, it might be another question.
+        # Saved so that a resume starts the first step from exactly these parameters: computed again
+        # they might differ, and the question with them.
         checkpoints.save(LABEL, state.tensors(), step=0)
     if start < mechanism.n_steps:
         objective = DenoisingObjective(denoiser, levels, loss, accelerator.mixed_precision)
@@ -174,7 +175,7 @@ def train_teacher(
 
 
 def _cure(size: int, noted: int | None) -> str:
-    """Says what to do if a micro-batch of this size finds no memory."""
+    """Tells the user what to do if there is no memory for a micro-batch of this size."""
     again = "run the same command again"
     if noted is not None:
         return (

@@ -1,11 +1,10 @@
-r"""Defines what the sketch asks of the records: class-wise sums of a bounded feature map, and
-counts.
+r"""The statistic of the sketch: class-wise sums of a bounded feature map, and counts.
 
     embedding   row y:  (phi(x), r),   ||phi(x)|| at most 1, so norm at most sqrt(1 + r^2)
 
-A kernel mean embedding of every class, released once. phi is public or made of earlier releases
-only. Classes cost nothing, a record sits in one of them; replacing a record moves the table by at
-most twice the norm, which the accountant knows.
+It is a kernel mean embedding of every class, released once. phi is public or made from earlier
+releases only. More classes cost nothing, because a record is in one of them; replacing a record
+moves the table by at most twice the norm, which the accountant knows.
 
 Source: Harder, Adamczewski, Park (2021), "DP-MERF: Differentially Private Mean Embeddings with
 Random Features", arXiv 2002.11603, with the sensitivity of a sum. Privacy: theorem B2.
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class FeatureMap(Protocol):
-    """Features of single images: a public function, or one made of released values."""
+    """Features of single images: a public function, or one made from released values."""
 
     @property
     def n_features(self) -> int: ...
@@ -45,7 +44,7 @@ class ClassEmbeddings:
     Args:
         features: the feature map phi.
         n_classes: rows of the table.
-        count_weight: r, how strongly counts are measured.
+        count_weight: r, the weight of the counts.
     """
 
     features: FeatureMap

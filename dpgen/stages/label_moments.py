@@ -1,10 +1,10 @@
-r"""Defines what the labeller asks of the records, in one Gaussian release.
+r"""The statistic of the labeller, for one Gaussian release.
 
     p = unit((g(x) - c) U)                      Gabor features, axes fitted on released samples
     moments   row y:  cos(a) (p, r) / sqrt(1 + r^2)     one row:  sin(a) sym(p p')
 
-Both parts of a record together have norm at most 1. Class means and counts, and the second moment
-of all, are what `dpgen.stages.labeller` needs. Privacy: theorem B2.
+Both parts of a record together have norm at most 1. `dpgen.stages.labeller` needs class means and
+counts, and the second moment of all records. Privacy: theorem B2.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LabelMoments:
         features: the public map g.
         n_classes: rows of the sums.
         n_axes: d, the length of p.
-        axes: centre and directions, a result of earlier releases, not a setting.
+        axes: centre and directions, which come from earlier releases and are not a setting.
     """
 
     features: GaborFeatures

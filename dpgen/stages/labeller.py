@@ -3,10 +3,10 @@ r"""The private labeller: a linear classifier of fixed features, from one Gaussi
     p = unit((g(x) - c) U)                      Gabor features, axes fitted on released samples
     moments   row y:  cos(a) (p, r) / sqrt(1 + r^2)     one row:  sin(a) sym(p p')
 
-Both parts of a record together have norm at most 1. Class means and counts, and the second moment
-of all, are what linear discriminant analysis needs; the within-class covariance of the samples
-stands in for what the noise hides of it. Everything behind the release is free, and so is every
-label it gives.
+Both parts of a record together have norm at most 1. Linear discriminant analysis needs class means
+and counts, and the second moment of all records; where noise hides the within-class covariance,
+that of the samples replaces it. Everything after the release, including the labels that it gives,
+costs no privacy.
 
 Reference: linear discriminant analysis, Fisher (1936); blend of the two covariances by empirical
 Bayes (Efron and Morris 1973). Privacy: theorem B2.
@@ -43,7 +43,7 @@ def fit(
         tables: the release.
         noise: standard deviation of its noise, per coordinate.
         n_records: the public, declared number of records.
-        samples, labels: of the generator, (M, C, H, W) and (M,).
+        samples, labels: images of the generator and their labels, (M, C, H, W) and (M,).
     """
     d, n_classes = moments.n_axes, moments.n_classes
     found = class_moments(moments, tables, noise, n_records)
@@ -63,8 +63,8 @@ def fit(
 
 
 class Moments(NamedTuple):
-    """The moments in the released tables. counts (K,); means (K, d); covariance (d, d) around them;
-    variance (), what the noise gives an entry of it on average.
+    """The moments in the released tables: counts (K,); means (K, d); covariance (d, d) around them;
+    and variance (), the average variance of the noise in its entries.
     """
 
     counts: Tensor
@@ -76,12 +76,13 @@ class Moments(NamedTuple):
 def class_moments(
     moments: LabelMoments, tables: dict[str, Tensor], noise: float, n_records: int
 ) -> Moments:
-    """Counts, means and the covariance within classes, without the noise's known part in it."""
+    """Estimates counts, means and the covariance within classes, less the known part of the noise.
+    """
     d, scale = moments.n_axes, math.cos(ANGLE) / math.hypot(1, COUNT_WEIGHT)
     sums = tables["sums"] / scale
     counts = shrunk_counts(sums[:, -1] / COUNT_WEIGHT, noise / scale / COUNT_WEIGHT, n_records)
     means, prior = sums[:, :-1] / counts[:, None], counts / counts.sum()
-    # Noisy means have products too large by this: it is known, and taken out.
+    # Products of noisy means are too large by this, which is known and subtracted.
     blur = (noise / scale / counts).square()
     between = (means.T * prior) @ means - (prior * blur).sum() * torch.eye(d)
     squares = unstack(tables["squares"][0]) / math.sin(ANGLE) / counts.sum()

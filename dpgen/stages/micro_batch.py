@@ -1,8 +1,8 @@
 """Chooses how many records are computed at once: a constant of a run, from public numbers alone.
 
-Every micro-batch of a run has this size, the last one filled up with rows that count for nothing,
-so that rounding inside a kernel does not tell how many records were drawn. What is filled up is
-computed in vain: the size is chosen for the batch that is expected.
+Every micro-batch of a run has this size, and the last one is filled up with rows of weight zero, so
+that rounding inside a kernel does not reveal how many records were drawn. Added rows are wasted
+work, so the size is chosen for the expected batch.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ __all__ = ["even_size", "records_at_once"]
 
 STEP = 8  # sizes are multiples of it, where there is room
 CPU_RECORDS = 32
-SHARE = 0.4  # of the memory of the device
-GPU_IMAGES = 1024  # noised images that take as long as it takes to start a micro-batch
+SHARE = 0.4  # of the device's memory
+GPU_IMAGES = 1024  # noised images that take as long as the start of a micro-batch
 
 
 def records_at_once(
@@ -79,12 +79,12 @@ def even_size(expected: float, most: int, overhead: float) -> int:
     Args:
         expected: mean of the number of records.
         most: largest size that fits.
-        overhead: what a micro-batch costs beyond its rows, in rows.
+        overhead: cost of a micro-batch beyond its rows, in rows.
     """
     if most <= STEP:
         return most
     spread = math.sqrt(expected)
-    # The normal law in steps of a tenth of its standard deviation stands in for Poisson's.
+    # Poisson's distribution is approximated by a normal one, in tenths of its standard deviation.
     counts = [max(0.0, expected + spread * z / 10) for z in range(-40, 41)]
     weights = [math.exp(-0.5 * (z / 10) ** 2) for z in range(-40, 41)]
 

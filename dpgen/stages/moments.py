@@ -1,5 +1,5 @@
-r"""Defines what the warm start asks of the records: class-wise sums and counts, then second moments
-around the released means.
+r"""The statistics of the warm start: class-wise sums and counts, then second moments around the
+released means.
 
 Two Gaussian releases, the second adaptive. A record x with label y, c a public grey, B
 low-frequency cosines:
@@ -8,10 +8,10 @@ low-frequency cosines:
     spread   row y:  sym(b b'), b = B'(x - c - m_y) clipped to Q, so norm at most Q^2
 
 where m_y are the *released* class means and sym stacks the upper triangle of a symmetric matrix,
-off-diagonal entries times sqrt(2), so that its norm is the matrix's Frobenius norm. Classes cost
-nothing, a record sits in one of them. Moments around
-released means are worth a second release: residuals are half as long squared as records, and so is
-the noise (measured).
+off-diagonal entries times sqrt(2), so that its norm is the matrix's Frobenius norm. More classes
+cost nothing, because a record is in one of them. A second release around the released means is
+worth its price: the squared norm of residuals is half that of records, and so is the noise
+(measured).
 
 Privacy: theorem B2; adaptive composition of Gaussians is exact (theorem F3).
 """
@@ -28,7 +28,7 @@ from dpgen.privacy.mechanisms.contributions import Block
 if TYPE_CHECKING:
     from torch import Tensor
 
-MEANS, SPREAD = "class means", "class spread"  # what the two releases are charged by
+MEANS, SPREAD = "class means", "class spread"  # labels of the two releases' charges
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ClassMeans:
         n_classes: rows of the table.
         centre: c, in [-1, 1].
         radius: R, the largest norm of a centred record.
-        count_weight: r, how strongly counts are measured.
+        count_weight: r, the weight of the counts.
     """
 
     shape: tuple[int, int, int]
@@ -89,7 +89,7 @@ class ClassSpread:
         cosines: the basis.
         n_classes: rows of the table.
         radius: Q, the largest norm of a record's residual in the basis.
-        means: the released class means, (K, C H W): a result of an earlier release, not a setting.
+        means: the released class means, (K, C H W), which are not a setting.
     """
 
     cosines: Cosines

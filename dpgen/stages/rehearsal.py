@@ -1,4 +1,4 @@
-"""Estimates what a run would take: a few steps of each loop on random images, timed on this
+"""Estimates time and memory of a run: times a few steps of each loop on random images, on this
 machine.
 """
 
@@ -36,8 +36,8 @@ from dpgen.training.refit_settings import RefitSettings
 from samplers import Annealed, Sampler
 
 CPU = torch.device("cpu")
-# What each processor after the first adds, roughly: with two, private steps, matching and releases
-# kept 1.2 to 1.6 of them busy.
+# Rough gain of each processor after the first: with two, private steps, matching and releases kept
+# 1.2 to 1.6 of them busy.
 PARALLEL = 0.5
 
 
@@ -48,11 +48,14 @@ def rehearse(
     sampler: Sampler,
     student: Distillation | None = None,
 ) -> Rehearsal:
-    """Times one private micro-batch and one public training step; the rest is arithmetic. Refuses
-    a network whose loss is not finite here.
+    """Estimates a run from the time of one private micro-batch and one public training step. Raises
+    ValueError for a network whose loss is not finite.
 
     Args:
-        sampler: draws the preview.
+        settings: settings of the private stages.
+        facts: public facts of the records.
+        hardware: device, precision and micro-batch.
+        sampler: the sampler of the preview.
         student: the distillation that follows, if any.
     """
     accelerator = hardware.accelerator()
@@ -79,7 +82,7 @@ def rehearse(
     seconds = 0.0
     if settings.warm_start_share < 1:
         seconds += micro_batches * _seconds(private, device)
-        # What is not finite is left out of a sum, so a network that gives only that learns nothing.
+        # A sum leaves out gradients that are not finite; without others, nothing is learned.
         if not any(part.any() for part in total.values()):
             raise ValueError(
                 f"the loss of stand-in images must be finite, with preset {settings.preset} and "
@@ -100,7 +103,9 @@ def rehearse_sketch(
     settings: SketchSettings, score: RefitSettings, facts: PublicFacts, hardware: Hardware,
     sampler: Sampler,
 ) -> Rehearsal:  # fmt: skip
-    """Times one micro-batch of each release and one step of each fit, on random images."""
+    """Estimates a run from the time of one micro-batch of each release and one step of each fit, on
+    random images.
+    """
     device = hardware.accelerator().device
     decoder, n = sketch.untrained(facts, 0), max(64, facts.n_classes)
     labels = torch.arange(n) % facts.n_classes

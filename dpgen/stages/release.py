@@ -1,4 +1,4 @@
-"""One noisy release, made once: from the checkpoint when it was made before a kill."""
+"""Makes a noisy release once: a resumed run loads it from its checkpoint."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def released(
 
     held = checkpoints.load(label)
     if held is None:
-        # One release, one tick: a bar over records would count them.
+        # The bar counts one release: a bar over records would reveal their number.
         with progress_bar(f"{label} (private)", 1, show=show) as advance:
             data.save_state(checkpoints, label, data.release(mechanism, label=label), step=1)
             advance()
-        # Read back, so that a run which was killed has the same tensors, lying in the same way.
+        # Read back, so that a resumed run has the same tensors with the same layout in memory.
         held = checkpoints.load(label)
         assert held is not None
     data.finish(label, mechanism)

@@ -1,5 +1,5 @@
-"""The private teacher as a whole: warm start, pre-training on it, DP-SGD. What `dpdm` and `pge`
-release and `dp-sad` distils.
+"""The private teacher: warm start, pre-training on it, DP-SGD. `dpdm` and `pge` release it, and
+`dp-sad` distils it.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ __all__ = ["TeacherSettings", "train", "untrained"]
 def train(
     settings: Teacher, facts: PublicFacts, data: PrivateDataset, plan: Plan, work: Workplace
 ) -> tuple[Denoiser, dict[str, Proposer]]:
-    """Runs the private stages; unless `residual` is off the warm start's own model stays in the
+    """Runs the private stages. Unless `residual` is off, the warm start's model stays in the
     teacher as its prior.
 
     Returns:
-        The teacher, and by file name what else of the warm start is worth releasing: the sketch's
+        The teacher, and by file name other networks of the warm start to release: the sketch's
         proposer, if it has a labeller.
     """
     s, device = settings, work.accelerator.device
     denoiser = untrained(s, facts, work.seed).to(device)
     levels, others = NoiseLevels(n_draws=s.n_draws), dict[str, Proposer]()
-    # A checkpoint of DP-SGD holds the whole network: what came before is not made again.
+    # A checkpoint of DP-SGD holds the whole network, so earlier steps are not repeated.
     begun = work.checkpoints.load(LABEL) is not None
     means, spread = plan.mechanism(MEANS, NoisySum), plan.mechanism(SPREAD, NoisySum)
     if s.sketch is not None:

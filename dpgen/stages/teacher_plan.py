@@ -12,7 +12,7 @@ from dpgen.stages import sketch_plan
 from dpgen.stages.moments import MEANS, SPREAD, ClassMeans, ClassSpread
 from dpgen.stages.teacher_settings import Teacher
 
-LABEL = "teacher"  # what DP-SGD is charged by
+LABEL = "teacher"  # label of DP-SGD's charge
 
 
 def plan(settings: Teacher, facts: PublicFacts, budget: Budget) -> Plan:

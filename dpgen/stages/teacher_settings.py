@@ -1,5 +1,5 @@
-"""The settings of the private teacher, asked for and resolved, their defaults, and what is refused
-before anything is paid.
+"""The settings of the private teacher, as given and resolved, their defaults, and the checks that
+are made before anything is charged.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ WARM_STARTS = ("moments", "sketch")
 RESIDUALS = ("off", "added", "fed")
 
 COMMON: dict[str, Any] = {"loss": "denoising", "residual": "added"}
-# With the sketch as warm start the images are worth learning before a record is touched again.
+# With the sketch as warm start its images are good enough to train on before DP-SGD.
 SKETCHED: dict[str, Any] = {"pretrain_steps": 600}
 
 
 @dataclass(frozen=True)
 class TeacherSettings:
-    """Everything about the private stages, as asked for. A field left ``None`` takes the default of
-    the method, or of the preset.
+    """The settings of the private stages, as given. A field that is None takes the default of the
+    method, or of the preset.
 
     Args:
         preset: size of the network, a key of `PRESETS`; ``None`` takes the one for the shape.
@@ -32,25 +32,25 @@ class TeacherSettings:
             leaves DP-SGD out.
         means_share: share of the warm start's mu^2 that class means get, in (0, 1); the spread gets
             the rest.
-        bands: second moments are taken of the cosines with u + v < bands.
+        bands: second moments are of the cosines with u + v < bands.
         blend: weight of a class's own covariance against the pooled one.
         pretrain_steps: training steps on images drawn from the release; 600 by default where
             warm_start is "sketch".
-        pretrain_batch: images a step of these.
+        pretrain_batch: images per step of these.
         batch: expected Poisson batch, in records; the rate is ``batch / n_records``. A data set
             with fewer records takes a quarter of them.
         n_steps: DP-SGD steps.
         n_draws: noise multiplicity J.
-        learning_rate: of DP-SGD (Adam).
-        ema_decay: of the averaged weights that are released.
+        learning_rate: learning rate of DP-SGD (Adam).
+        ema_decay: decay of the averaged weights that are released.
         clip_norm: largest norm of one record's gradient.
-        loss: what DP-SGD minimises, a key of `dpgen.training.score_matching.LOSSES`.
-        residual: what the warm start's Gaussian is to the network: "off" (nothing; the network is
-            pre-trained on its images, or starts from scratch), "added" (the network corrects it)
-            or "fed" (the network corrects it and sees it).
+        loss: loss that DP-SGD minimises, a key of `dpgen.training.score_matching.LOSSES`.
+        residual: use of the warm start's Gaussian: "off" (the network is pre-trained on its images,
+            or starts from scratch), "added" (the network corrects it) or "fed" (the network
+            corrects it and gets its output as an input).
         warm_start: "moments" (class means and spreads) or "sketch" (embeddings and a decoder; the
             network is pre-trained on its images, whose moments are its Gaussian).
-        sketch: of a warm start by sketch.
+        sketch: settings of a warm start by sketch.
     """
 
     preset: str | None = None
@@ -72,8 +72,8 @@ class TeacherSettings:
     sketch: SketchSettings | None = None
 
     def hurried(self) -> Self:
-        """Returns settings that cut short what is free and leave what is charged as it is: for the
-        audit.
+        """Returns settings for the audit, with fewer of the steps that cost no privacy and the same
+        charged ones.
         """
         if not self.pretrain_steps:
             return self
@@ -85,10 +85,11 @@ class TeacherSettings:
         """Fills every ``None`` from the preset, which itself follows from the public shape.
 
         Args:
-            own: a method's own defaults by preset; they go before the preset's.
+            facts: public facts of the records.
+            own: a method's own defaults by preset, which take precedence over the preset's.
 
         Raises:
-            ValueError: a setting is out of its range, or does not go with another or the facts.
+            ValueError: a setting is out of its range, or does not fit another or the facts.
         """
         preset = preset_for(facts.shape, self.preset)
         defaults = COMMON | dict(PRESETS[preset].teacher) | (own or {}).get(preset, {})
@@ -110,12 +111,12 @@ class TeacherSettings:
 @dataclass(frozen=True, kw_only=True)
 class Teacher(TeacherSettings):
     """The settings of the private stages for known public facts, made by
-    `TeacherSettings.resolved`: none is left open, and all go together.
+    `TeacherSettings.resolved`: complete and consistent.
 
-    Raises ValueError for what would only fail later, when the budget is spent.
+    Raises ValueError for settings that would fail later, when the budget is spent.
     """
 
-    # `field()` takes the base's default away: each must be given.
+    # `field()` removes the base's default: each must be given.
     preset: str = field()
     warm_start_share: float = field()
     bands: int = field()
@@ -141,7 +142,7 @@ class Teacher(TeacherSettings):
             raise ValueError(
                 f"batch must lie in [1, n_records = {facts.n_records}], got {self.batch}"
             )
-        self.network(facts)  # a shape that the network cannot take
+        self.network(facts)  # refuses a shape that the network does not support
         return self
 
     def network(self, facts: PublicFacts) -> DenoiserConfig:
@@ -156,7 +157,7 @@ class Teacher(TeacherSettings):
 
 
 def _check(settings: Teacher) -> None:
-    """Refuses what would only fail later, when the budget is spent."""
+    """Refuses settings that would fail later, when the budget is spent."""
     s = settings
     for name, low in (("pretrain_steps", 0), ("pretrain_batch", 1), ("n_steps", 0), ("n_draws", 1)):
         if getattr(s, name) < low:
@@ -180,7 +181,7 @@ def _check(settings: Teacher) -> None:
             f"warm_start must be one of {', '.join(WARM_STARTS)}, got {s.warm_start!r}"
         )
     if s.warm_start != "sketch" and s.sketch is not None:
-        raise ValueError("sketch.* are settings of warm_start=sketch: set it, or leave them out")
+        raise ValueError("sketch.* are settings of warm_start=sketch: set it, or drop them")
     if s.warm_start == "sketch" and (s.warm_start_share == 0 or s.pretrain_steps == 0):
         raise ValueError(
             "warm_start sketch needs a share and a network trained on its images, got "

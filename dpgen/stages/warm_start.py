@@ -1,8 +1,8 @@
 """The warm start: a class-conditional Gaussian model of images from two noisy releases of moments.
 
-What follows the releases sees released tables and public numbers only and is post-processing: class
-means are shrunk towards the common mean by the known noise (empirical Bayes, per frequency),
-covariances are denoised by the known noise law.
+The computation after the releases uses released tables and public numbers only, and is
+post-processing: class means are shrunk towards the common mean by the known noise (empirical Bayes,
+per frequency), and covariances are denoised by its known distribution.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dpgen.stages.counts import shrunk_counts
 from dpgen.stages.moments import MEANS, SPREAD, ClassMeans, ClassSpread, unstack
 from dpgen.stages.release import released
 
-CENTRES = "class centres"  # the state that holds the means as the second release takes them
+CENTRES = "class centres"  # name of the saved means around which the second release is made
 
 
 class ClassGaussians(NamedTuple):
@@ -47,9 +47,10 @@ def run(
     *,
     show: bool,
 ) -> ClassGaussians:
-    """Makes both releases and the model that they describe.
+    """Makes both releases, and the model that they describe.
 
     Args:
+        data: the private records.
         means, spread: the mechanisms, of a ClassMeans and a ClassSpread.
         n_records: the public, declared number of records.
         blend: weight of a class's own covariance against the pooled one, in [0, 1].
@@ -59,12 +60,12 @@ def run(
         raise TypeError("the warm start takes a NoisySum of ClassMeans and one of ClassSpread")
     sums = released(data, MEANS, means, checkpoints, show)["sums"]
     centres, counts = class_means(sums, statistic, means.noise_std, n_records)
-    # What the second release asks around is written down: computed again, it might be another one.
+    # The means of the second release's question are saved: computed again, they might differ.
     asked = checkpoints.once(CENTRES, lambda: {"centres": centres})["centres"]
     spread = replace(spread, statistic=around.around(asked))
     squares = released(data, SPREAD, spread, checkpoints, show)["squares"]
     covariances = class_covariances(squares, counts, spread.noise_std, n_records, blend)
-    # What the basis leaves out is fine detail; a little of it keeps the model's support whole.
+    # Outside the basis is fine detail; a small variance there keeps the model's support complete.
     complete = around.cosines.n_coefficients == math.prod(statistic.shape)
     return ClassGaussians(asked, covariances, 0.0 if complete else 0.1)
 
@@ -82,7 +83,7 @@ def class_means(
     own, common = sums[:, :-1] / counts[:, None], sums[:, :-1].sum(0) / n_records
     if n_classes == 1:
         return common[None] + statistic.centre, counts
-    # Deviations of the classes from the common mean, by frequency: signal falls with frequency,
+    # Deviations of the classes from the common mean, by frequency: signal decreases with frequency,
     # noise does not.
     _, height, width = statistic.shape
     cosines = Cosines(statistic.shape, height + width - 1)
@@ -102,8 +103,8 @@ def _smooth(spectrum: Tensor) -> Tensor:
     x = torch.linspace(-1, 1, len(spectrum), dtype=spectrum.dtype)
     x = x - x.mean()
     target = (spectrum + 0.02 * spectrum.mean() + 1e-4).log()
-    # Orthogonal on a symmetric grid. A solver would round as its memory happens to lie, and a
-    # resumed run would ask the second release around other means.
+    # Orthogonal on a symmetric grid. A solver's rounding would depend on the memory layout, and a
+    # resumed run would then ask the second release around other means.
     fit = torch.zeros_like(target)
     for column in (torch.ones_like(x), x, x.square() - x.square().mean()):
         fit += column * (column * target).sum() / column.square().sum().clamp_min(1e-12)

@@ -69,7 +69,8 @@ class Heun:
 
         Args:
             n_levels: number of positive levels of its ladder.
-            s_churn: at least 0. The defaults are the paper's for its ImageNet-64 model (Table 5).
+            s_churn: total churn, at least 0. The defaults are the paper's for its ImageNet-64 model
+                (Table 5).
             s_min, s_max, s_noise: as for the class.
         """
         if n_levels < 1:

@@ -41,7 +41,7 @@ def leapfrog(
         force_fn: x to the force, minus the gradient of the potential, of the same shape.
         x, p: position and momentum, of any one shape.
         step_size: time of one step, broadcasts over x.
-        n_steps: at least 1.
+        n_steps: number of steps, at least 1.
         mass: positive, broadcasts over x: the diagonal of the mass matrix.
         force: ``force_fn(x)``, if it is known already.
 

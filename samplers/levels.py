@@ -27,7 +27,8 @@ class Karras:
     Args:
         n_levels: number of positive levels, at least 1.
         sigma_min, sigma_max: the ends, ``0 < sigma_min < sigma_max``.
-        rho: at least 1; 1 spaces the levels evenly, a larger value more densely at ``sigma_min``.
+        rho: exponent, at least 1; 1 spaces the levels evenly, a larger value puts more of them near
+            ``sigma_min``.
 
     Reference: Karras et al. (2022), arXiv 2206.00364, equation 5; the defaults are its Table 1.
     """

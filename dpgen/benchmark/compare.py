@@ -36,7 +36,7 @@ def compare(
     one benchmark at a time can use it.
 
     Args:
-        settings: what is compared.
+        settings: the methods, budgets and seeds to compare.
         out: the folder of the results.
         jobs: number of cells at a time, each in a process of its own with its share of the cores.
         show: whether to show progress bars.

@@ -54,7 +54,7 @@ def run(
     the others; the next run tries it again.
 
     Args:
-        settings: what is compared.
+        settings: the methods, budgets and seeds to compare.
         folder: the folder of the results.
         do: module-level function that runs a cell in its folder and returns its results.
         jobs: number of cells at a time.

@@ -67,9 +67,10 @@ def known_ledgers() -> KnownLedgers:
 class Identity(NamedTuple):
     """A data set and its records, as an installation identifies them.
 
-    fingerprint: of the whole data set, labels included, 64 hexadecimal digits; it names the ledger.
-    marks: of the single records, (M,) uint64, distinct and in ascending order; M is the number of
-        different images of more than one colour.
+    fingerprint: hash of the whole data set with its labels, 64 hexadecimal digits, which names the
+        ledger.
+    marks: marks of the single records, (M,) uint64, distinct and in ascending order; M is the
+        number of different images of more than one colour.
     """
 
     fingerprint: str

@@ -23,7 +23,7 @@ class EMA:
 
     Args:
         module: the module to follow; copied, never changed. Its weights are the first average.
-        decay: in [0, 1); 0 copies the module at every update.
+        decay: weight of the old average, in [0, 1); 0 copies the module at every update.
         warm_up: decays by ``min(decay, (1 + n) / (10 + n))`` after n updates, so that a short run
             forgets the initial weights too (the rule of TensorFlow's ExponentialMovingAverage).
     """

@@ -85,7 +85,7 @@ class SpentBudget(Budget):
     calibration.
 
     Args:
-        multipliers: of the run's stages, in the order in which they were charged.
+        multipliers: noise multipliers of the run's stages, in the order of their charges.
     """
 
     multipliers: tuple[float, ...] = ()

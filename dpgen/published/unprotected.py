@@ -31,8 +31,8 @@ class Schedule(NamedTuple):
     name: title of the progress bar.
     n_steps: training steps.
     batch: records per step.
-    learning_rate: of Adam.
-    ema_decay: of the averaged weights.
+    learning_rate: learning rate of Adam.
+    ema_decay: decay of the averaged weights.
     """
 
     name: str

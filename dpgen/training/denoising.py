@@ -19,7 +19,7 @@ from dpgen.training.loop import training_steps
 class NoiseLevels:
     """The distribution of training noise levels, ln sigma ~ N(mean, std^2), and a record's draws.
 
-    mean, std: of ln sigma; std is greater than 0.
+    mean, std: mean and standard deviation of ln sigma; std is greater than 0.
     n_draws: noise levels per record and step, at least 1.
     label_drop: probability with which a label is replaced by the null class, in [0, 1).
 

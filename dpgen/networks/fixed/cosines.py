@@ -23,7 +23,7 @@ class Cosines:
 
     Args:
         shape: (C, H, W) of the images.
-        bands: how many diagonals of the spectrum are kept.
+        bands: number of diagonals of the spectrum that are kept.
     """
 
     shape: tuple[int, int, int]

@@ -29,8 +29,8 @@ class Curve(Protocol):
 
 @dataclass(frozen=True)
 class GaussianCurve:
-    """The privacy curve of sums over all records, exact at every delta; ``mu`` is the root of the
-    sum of their squared (sensitivity / noise).
+    """The privacy curve of sums over all records, which holds at every delta; ``mu`` is the root of
+    the sum of their squared (sensitivity / noise).
     """
 
     mu: float

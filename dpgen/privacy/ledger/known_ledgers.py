@@ -27,10 +27,10 @@ MARKED = b'"kind":"marked"'  # as it is written in a canonical line
 class Overlap(NamedTuple):
     """A known ledger that holds some of the images of a data set.
 
-    path: of the ledger.
+    path: path of the ledger.
     dataset: its random name.
-    shared: how many different images are in both.
-    known: how many different images the ledger has marks of.
+    shared: number of different images that are in both.
+    known: number of different images of which the ledger has marks.
     """
 
     path: Path
@@ -45,10 +45,10 @@ class Overlap(NamedTuple):
 class KnownLedger(NamedTuple):
     """One ledger of the installation.
 
-    path: of the ledger.
+    path: path of the ledger.
     dataset: its random name; None where the file states none.
-    marks: of its records; None for a ledger from a version without marks, or whose marks were made
-        under the key of another installation: overlap with it cannot be detected.
+    marks: marks of its records; None for a ledger from a version without marks, or whose marks were
+        made under the key of another installation: overlap with it cannot be detected.
     missing: the blocks of marks that it names and this installation has lost.
     declared: whether records were added to it that its fingerprint does not cover.
     """

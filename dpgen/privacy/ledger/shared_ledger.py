@@ -53,7 +53,7 @@ class SharedLedger:
     Args:
         own: the ledger of the data set.
         known: the ledgers of the installation.
-        marks: of the records, (N,) uint64, distinct and in ascending order.
+        marks: marks of the records, (N,) uint64, distinct and in ascending order.
         rule: what to do if other ledgers hold some of the records: ``refuse`` the run, ``charge``
             it to them as well, or keep the accounts ``separate``.
         same: whether ``own`` was found by the fingerprint of exactly these records.

@@ -61,7 +61,7 @@ class Answers:
     """The questions and answers of one stage of one run that a saved state holds.
 
     Args:
-        ledger: where the ledger lies.
+        ledger: path of the ledger.
         run: id of the run.
         plan: the plan hash of the stage.
     """
@@ -81,8 +81,8 @@ class Answers:
             raise LedgerError(
                 f"{self.path} must lie beside its ledger until the run is finished, and is not "
                 "there: it tells which answers were seen, and without it a step could be answered "
-                "twice under one charge. Put it back (who moves a ledger moves it, too), or start "
-                "a new run folder, which is charged anew"
+                "twice under one charge. Put it back (it is moved together with the ledger), or "
+                "start a new run folder, which is charged anew"
             )
 
     def _read(self) -> list[bytes]:

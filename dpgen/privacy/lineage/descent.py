@@ -52,7 +52,7 @@ class Descent:
     `prepare` is called before the charge, `begin` after it.
 
     Args:
-        ledger: of the data set.
+        ledger: ledger of the data set.
         run: id of the run.
         keys: its secret keys, with its marks beside them.
     """

@@ -25,7 +25,7 @@ class StageKeys:
     """The keys of one run.
 
     Args:
-        folder: where they lie; made with mode 0700.
+        folder: folder of the keys, which is made with mode 0700.
     """
 
     def __init__(self, folder: Path) -> None:

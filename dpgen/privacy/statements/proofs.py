@@ -20,8 +20,8 @@ class Theorem:
     """A theorem with its proof.
 
     Args:
-        name: by which it is cited, as "B1".
-        title: in one line.
+        name: name by which it is cited, as "B1".
+        title: title, in one line.
         uses: names of the theorems that its proof builds on.
         text: statement, assumptions and proof, in Markdown.
     """

@@ -39,7 +39,7 @@ def installation_check(
     it.
 
     Args:
-        statement: of a run, or of a set drawn from one.
+        statement: statement of a run, or of a set drawn from one.
         run: folder of that run; None if it is not here.
         ledgers: ledger files of this installation.
     """

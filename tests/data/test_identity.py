@@ -104,5 +104,5 @@ def test_a_key_that_is_gone_is_not_drawn_anew_while_there_are_ledgers(home: Path
     (home / "ledgers" / "a.jsonl").write_text("x")
     assert known_ledgers().key == name
     (home / "key").unlink()
-    with pytest.raises(LedgerError, match="is gone.* restore it from a backup"):
+    with pytest.raises(LedgerError, match="is missing.* restore it from a backup"):
         installation_key()

@@ -1,4 +1,4 @@
-"""One file, one paper, one PrivateGenerator; and the table of all of them, imported when used."""
+"""The generation methods, one file for each paper, and the table of them, imported when used."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from dpgen.settings import nearest
 
 
 class Method(NamedTuple):
-    """Where a method and its settings live, and what each of its modes guarantees; the first is the
-    default.
+    """A row of the table of methods.
+
+    home: module and name of the method's class.
+    settings: module and name of the class of its settings.
+    summary: the method in a line.
+    modes: the guarantee of each mode, by name; the first mode is the default.
     """
 
     home: str
@@ -58,8 +62,8 @@ def find(method: str) -> type[Any]:
 
 
 def find_settings(method: str) -> type[Any]:
-    """Returns the class of the settings of a method id, which knows the plan; imported without
-    torch.
+    """Returns the class of the settings of a method id, which makes the plan; it is imported
+    without torch.
 
     Raises ValueError naming the nearest known id.
     """

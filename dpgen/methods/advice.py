@@ -1,4 +1,4 @@
-"""Chooses method, settings and image size for a data set that is named without a method."""
+"""Chooses method, settings and image size for a data set if no method is named."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass, field
 
 from dpgen.images.facts import PublicFacts
 
-# On a CPU a run is to take minutes: about ten at 32x32 on two cores, about forty at 64x64 in grey.
+# On a CPU a run should take minutes: about ten at 32x32 on two cores, about forty at 64x64 in grey.
 CPU_NUMBERS, GPU_NUMBERS = 3 * 32 * 32, 3 * 128 * 128
 SIZES = (128, 64, 32)
-# Per class. Fewer leave the labeller's release too noisy for what it takes from the others.
+# Per class. With fewer records the labeller's release is too noisy for its share of the budget.
 LABELLER_RECORDS = 1000
-# From here on published DP-SGD diffusion models beat what a few releases can tell of colour images.
+# Above these, published DP-SGD diffusion models are better on colour images than a few releases.
 SGD_RECORDS, SGD_EPSILON = 10_000, 5.0
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What to run, and why.
+    """The recommended run, with reasons.
 
     Args:
         method: a key of `dpgen.methods.METHODS`.
-        settings: by dotted name, as ``--set`` takes them.
+        settings: settings by dotted name, as for ``--set``.
         reasons: a line on the method, and one on the settings.
     """
 
@@ -32,7 +32,7 @@ class Advice:
 
     @property
     def command(self) -> str:
-        """Writes the method and its settings as they are typed."""
+        """Writes the method and its settings as on the command line."""
         return " ".join([self.method, *(f"--set {k}={v}" for k, v in self.settings.items())])
 
 
@@ -71,7 +71,7 @@ def advised(facts: PublicFacts, epsilon: float, *, gpu: bool) -> Advice:
 
 
 def advised_size(shape: tuple[int, int, int], *, gpu: bool) -> int | None:
-    """Returns the side of the square that images of this shape are resized to; None: as they are.
+    """Returns the side of the square to which images of this shape are resized; None for no resize.
     """
     channels, height, width = shape
     most = GPU_NUMBERS if gpu else CPU_NUMBERS

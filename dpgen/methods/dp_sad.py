@@ -1,10 +1,12 @@
-"""DP-SAD: mode ``sealed``, a private teacher, then a student distilled from it for free; and mode
-``paper``, the published flow, which has no guarantee and is kept as a negative control.
+"""DP-SAD: mode ``sealed``, a private teacher, and a student distilled from it at no further cost;
+and mode ``paper``, the published algorithm, which has no guarantee and is kept as a negative
+control.
 
 Liu, Wang, Ge: "Learning Differentially Private Diffusion Models via Stochastic Adversarial
-Distillation", ECCV 2024, arXiv 2408.14738. The published flow trains the teacher without protection
-and noises the student's gradients; every one of those gradients moves with the teacher, so that
-bound does not hold. In mode ``sealed`` the teacher is private and the student sees nothing else.
+Distillation", ECCV 2024, arXiv 2408.14738. The published algorithm trains the teacher without
+protection and adds noise to the student's gradients. Every one of these gradients depends on the
+teacher, so its bound does not hold. In mode ``sealed`` the teacher is private and the student
+depends on nothing else.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ class DPSAD(PrivateGenerator):
     def resolve(self, facts: PublicFacts) -> DPSADSettings:
         settings: DPSADSettings = self.settings.resolved(facts)
         if settings.sampler != SamplerSettings():
-            settings.sampler.build()  # one that cannot be, before anything is paid
+            settings.sampler.build()  # refuses an invalid sampler before anything is charged
         return settings
 
     def _promise(self, facts: PublicFacts) -> Plan | Claim:

@@ -40,7 +40,7 @@ class DPDM(PrivateGenerator):
 
     def resolve(self, facts: PublicFacts) -> DPDMSettings:
         settings: DPDMSettings = self.settings.resolved(facts)
-        settings.own_sampler.build()  # one that cannot be, before anything is paid
+        settings.own_sampler.build()  # refuses an invalid sampler before anything is charged
         return settings
 
     def _promise(self, facts: PublicFacts) -> Plan:

@@ -1,4 +1,4 @@
-"""The generator of a finished run folder, of whatever method."""
+"""Loads the generator of a finished run folder, of any method."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """PGE: mode ``dpsgd``, a private score, sampled by Hamiltonian dynamics; mode ``sketch``, a score
-fitted to a few released embeddings, minutes on a CPU; and mode ``paper``, the published flow, which
-has no guarantee and is kept as a negative control.
+fitted to a few released embeddings in minutes on a CPU; and mode ``paper``, the published
+algorithm, which has no guarantee and is kept as a negative control.
 
 Liu, Wang, Guo, Li, Zhuang, Wang, Ge: "Private Gradient Estimation is Useful for Generative
 Modeling", ACM MM 2024, arXiv 2305.10662. The published method randomises the projection vectors of
 sliced score matching; they do not depend on the records, so randomising them protects nothing. In
-mode ``dpsgd`` the gradients of the same losses are clipped and noised, record by record; the
-residual enhancement stands on a Gaussian score that is released first; Hamiltonian sampling reads
-no record.
+mode ``dpsgd`` the gradients of the same losses are clipped record by record, and noised; the
+residual enhancement corrects a Gaussian score that is released first; Hamiltonian sampling reads no
+record.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class PGE(PrivateGenerator):
 
     def resolve(self, facts: PublicFacts) -> PGESettings:
         settings: PGESettings = self.settings.resolved(facts)
-        settings.sampler.build()  # one that cannot be, before anything is paid
+        settings.sampler.build()  # refuses an invalid sampler before anything is charged
         return settings
 
     def _promise(self, facts: PublicFacts) -> Plan | Claim:

@@ -1,4 +1,4 @@
-"""Checks that the configuration of a finished run gives the stages that it was charged for."""
+"""Checks that the configuration of a finished run gives the stages that were charged."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ NAME = "plan of the configuration"
 def planned_check(folder: Path) -> Check:
     """Plans a run again, from its configuration and its facts, with the noise that was charged.
 
-    Nothing is calibrated anew, so this costs no time; that the noise is enough for the budget is
-    seen when epsilon is computed. Raises CertificateError for what is no run.
+    Nothing is calibrated again, so this takes no time; whether the noise is enough for the budget
+    is checked when epsilon is computed. Raises CertificateError if the folder is not a run.
     """
     statement = read_statement(folder)
     with reading(folder):

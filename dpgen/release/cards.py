@@ -1,8 +1,8 @@
 """The pages beside the images of a set: made from its statement, and checked against it.
 
-They stand outside the hash over the set's files, so that an old set can get them and a new
-``release.toml`` can change them while certificate and signature stay as they are. What answers for
-them is that they can be made again: `cards_check` does, and compares every byte of what this
+The hash over the set's files does not cover them, so that an old set can get them and a new
+``release.toml`` can change them while certificate and signature stay as they are. Instead they are
+verified by making them again: `cards_check` does this, and compares every byte of pages that this
 version wrote.
 """
 
@@ -32,18 +32,19 @@ WRITERS: dict[str, Callable[[Subject], str]] = {
     "release.yaml": registry_entry,
     "croissant.json": croissant,
 }
-LARGEST_CARD = 1 << 26  # bytes; class names stand in them
+LARGEST_CARD = 1 << 26  # bytes of a page, which lists the class names
 assert {*WRITERS, NAME} == set(CARDS)
 
 
 def cards_of(folder: Path, words: ReleaseFile | None = None) -> dict[str, bytes]:
-    """Makes the pages of a set by name, from the certificate or notice that lies in ``folder``.
+    """Makes the pages of a set by name, from the certificate or notice in ``folder``.
 
     Args:
-        words: what the curator says; ``None`` says nothing.
+        folder: the synthetic set.
+        words: the curator's words; None for none.
 
     Raises:
-        CertificateError: there is no statement of a set, or it lacks what a page says.
+        CertificateError: there is no statement of a set, or it lacks a field that a page needs.
     """
     with reading(folder):
         subject = Subject(folder, read_document(folder), words or ReleaseFile())
@@ -55,12 +56,13 @@ def write_cards(folder: Path, release: Path | None = None) -> list[str]:
     other file is touched.
 
     Args:
-        release: a ``release.toml``, which is kept beside the pages; ``None`` takes the one that was
-            kept, if any.
+        folder: the synthetic set.
+        release: a ``release.toml``, which is stored beside the pages; None takes the stored one, if
+            there is one.
 
     Raises:
         CertificateError: the set does not hold.
-        ValueError: a file of a page's name is there and no page, or ``release`` is not understood.
+        ValueError: a file with a page's name is not a page, or ``release`` is not valid.
     """
     document = read_document(folder)
     if document.name == "privacy.json":
@@ -78,7 +80,7 @@ def write_cards(folder: Path, release: Path | None = None) -> list[str]:
     for name in pages:
         _check_replaceable(folder / name)
     if release is not None:
-        # First, so that pages that a kill leaves old are seen not to be those of it.
+        # Written first, so that a check detects old pages that are left after a kill.
         replace_durably(kept, read_bytes(release, LARGEST_FILE))
     for name, page in pages.items():
         replace_durably(folder / name, page)
@@ -116,8 +118,8 @@ def cards_check(folder: Path) -> Check:
 
 
 def require_compared(folder: Path) -> None:
-    """Raises CertificateError for pages that say something else than the certificate, or that
-    another version wrote, so that they cannot be compared.
+    """Raises CertificateError for pages that contradict the certificate, or that another version
+    wrote, so that they cannot be compared.
     """
     check = cards_check(folder)
     if check.failed or (check.held is None and any((folder / name).exists() for name in WRITERS)):
@@ -131,7 +133,7 @@ def _writer(page: bytes) -> str:
 
 
 def _check_replaceable(path: Path) -> None:
-    """Refuses to write over what somebody else wrote: a page has a mark."""
+    """Refuses to overwrite a file that this program did not write: its pages have a mark."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise ValueError(f"{path} must be a file or absent: move it away")
     if not path.exists():

@@ -1,5 +1,5 @@
-"""``croissant.json``: the set as Croissant 1.1 describes one, with the fields of its responsible AI
-vocabulary (RAI 1.0) and where it comes from (PROV-O).
+"""``croissant.json``: describes the set in Croissant 1.1, with the fields of its responsible AI
+vocabulary (RAI 1.0) and its provenance (PROV-O).
 """
 
 from __future__ import annotations
@@ -163,9 +163,9 @@ def _file_set(name: str, includes: str, kind: str) -> dict[str, Any]:
 
 
 def _records(subject: Subject) -> list[dict[str, Any]]:
-    """Returns the classes, and the images where a reader of Croissant gets at them: it has no word
-    for arrays, and `mlcroissant` keeps what it unpacks of a tar by the name of that, in one place
-    for all sets.
+    """Returns the classes, and the images if a reader of Croissant can read them: Croissant has no
+    arrays, and `mlcroissant` stores the unpacked members of a tar by its name, in one place for all
+    sets.
     """
     fields = {
         "folder": [

@@ -49,9 +49,9 @@ def _header(subject: Subject) -> dict[str, Any]:
         "data_files": [{"split": "train", "path": pattern}],
     }
     if subject.layout == "folder":
-        # Else it numbers the folders that are there by name, and drops a single class.
+        # Otherwise `datasets` numbers the existing folders by name, and drops a single class.
         default |= {"drop_labels": False, "features": _features(subject)}
-    header["configs"] = [default]  # and no other file of the folder is data
+    header["configs"] = [default]  # no other file of the folder is data
     if subject.layout != "npz":
         header["dataset_info"] = {"config_name": "default", "features": _features(subject)}
     return header

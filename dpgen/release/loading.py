@@ -1,4 +1,4 @@
-"""How others load a set of each format: code that a dataset card shows, and that the tests run."""
+"""Code that loads a set of each format with other libraries, for dataset cards; tests run it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from dpgen.release.yaml import yaml_text
 
 
 def registry_entry(subject: Subject) -> str:
-    """Writes the entry in YAML. What nobody stated is left out and named in its notes."""
+    """Writes the entry in YAML. Fields that are not stated are left out and named in its notes."""
     words = subject.words
     entry: dict[str, Any] = {
         "basic": _given(
@@ -101,7 +101,7 @@ def _mechanisms(subject: Subject) -> str:
 
 
 def _theorems(subject: Subject) -> str:
-    """Returns the theorems as they are cited; statements of an earlier schema name one in words."""
+    """Returns the theorems as cited; statements of an earlier schema name one in words."""
     found = subject.content["mechanism"]
     if "theorems" not in found:
         return str(found["theorem"])
@@ -116,5 +116,5 @@ def _notes(subject: Subject) -> list[str]:
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:
-    """Returns the fields that were stated, and nothing in the place of the others."""
+    """Returns the fields that were stated, without the others."""
     return {key: value for key, value in fields.items() if value not in (None, [], "")}

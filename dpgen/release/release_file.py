@@ -1,4 +1,4 @@
-"""``release.toml``: what a statement cannot know about a release, in its curator's own words."""
+"""``release.toml``: facts about a release that no statement has, in the curator's words."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 @dataclass(frozen=True)
 class ReleaseFile:
-    """The facts of a release that its curator states; all may be left away. Nothing checks them,
-    and the pages say whose words they are.
+    """The facts of a release that its curator states; all are optional. Nothing checks them, and
+    the pages say whose words they are.
 
     Args:
-        name: of the set.
-        description: of what the images show.
+        name: name of the set.
+        description: what the images show.
         curators: who publishes it.
         intended_use: what it is made for.
-        region: which region the records are from, or whose laws apply.
+        region: the region that the records are from, or whose laws apply.
         publication_date: YYYY-MM-DD.
-        sector: of the records, as "Healthcare".
+        sector: sector of the records, as "Healthcare".
         actors: who sees what, and who is trusted with what.
         justification: why this epsilon and this unit were chosen.
         retention: how long set, model and records are kept, and who takes the set back.
-        license: under which others get it, as an SPDX name.
+        license: the license of the set, as an SPDX name.
     """
 
     name: str | None = None
@@ -82,12 +82,12 @@ class ReleaseFile:
 
 
 def read_release(path: Path) -> ReleaseFile:
-    """Reads the facts in a ``release.toml``. Refuses keys that it does not know, by the nearest
-    one.
+    """Reads the facts in a ``release.toml``. Raises ValueError for an unknown key, naming the
+    nearest one.
     """
     tables = read_toml(path, LARGEST_FILE)
     when = tables.get("publication_date")
-    if type(when) is date:  # TOML has dates of its own
+    if type(when) is date:  # TOML has a type for dates
         tables["publication_date"] = when.isoformat()
     try:
         return from_dict(ReleaseFile, tables)

@@ -1,4 +1,4 @@
-"""``RELEASE.md``: one page for whoever signs a release."""
+"""``RELEASE.md``: one page for the people who sign a release."""
 
 from __future__ import annotations
 

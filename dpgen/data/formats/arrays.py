@@ -24,7 +24,7 @@ from dpgen.data.formats.records import (
 from dpgen.data.formats.splits import chosen_splits
 from dpgen.images.classes import NO_CLASSES
 
-LOOKED_AT = 4096  # images, of a set, for how much of their range they use
+LOOKED_AT = 4096  # images of a set that are checked for the range of their pixels
 ARRAYS = np.ndarray | torch.Tensor
 
 
@@ -46,9 +46,9 @@ def memory_records(
     """Reads records from arrays for which `holds_arrays` is true.
 
     Images are a numpy array (N, H, W) or (N, H, W, C), or a tensor (N, H, W) or (N, C, H, W); uint8
-    or, with their value range, floats. Labels are whole numbers or text, (N,). A dictionary goes by
-    the names of an npz archive; ``class_names`` in it names the classes. Labels without named
-    classes need ``classes``: they are never counted.
+    or, with their value range, floats. Labels are whole numbers or text, (N,). A dictionary has the
+    names of an npz archive; its ``class_names`` names the classes. Labels without named classes
+    need ``classes``: they are never counted.
     """
     parts: list[tuple[Any, Any]]
     name, stated = type(data).__name__, None

@@ -1,4 +1,4 @@
-"""Blocks of images on their way to disk: checked, rounded to uint8, cut at shard borders."""
+"""Prepares blocks of images for writing: checks, rounds to uint8, cuts at the borders of shards."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Pieces = Iterator[tuple[np.ndarray, np.ndarray]]  # uint8 (B, H, W, C) and int64
 
 
 def checked_blocks(blocks: Iterable[Images], n_images: int, n_classes: int) -> Pieces:
-    """Yields the blocks as uint8 (B, H, W, C) and labels, and refuses them when they are not what
-    was announced.
+    """Yields the blocks as uint8 (B, H, W, C) and labels. Raises ValueError if they are not as
+    announced.
     """
     shape, n_seen = None, 0
     for block in blocks:

@@ -1,4 +1,4 @@
-"""Files that are not whole, and what decoders raise when they meet one."""
+"""The error for damaged files, and the errors that decoders raise for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import zlib
 
 
 class Damaged(ValueError):
-    """The data of a picture are cut, or are not those that were written."""
+    """The data of a picture are cut off or changed."""
 
 
 UNREADABLE = (

@@ -44,8 +44,8 @@ def in_peoples_folders(
     """Adds to listed pictures the person in whose folder they lie, PERSON/ or SPLIT/PERSON/.
 
     Args:
-        files: as a list gives them their labels.
-        path: of the list.
+        files: the pictures, with their labels from a list.
+        path: path of the list.
         splits: the folders beside it that name splits.
     """
     found = []

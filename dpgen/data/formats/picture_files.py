@@ -1,5 +1,5 @@
-"""Names and first bytes of picture files: which are read, which are known and refused by name, and
-which other files may lie beside pictures.
+"""Recognises picture files by name and first bytes: those that are read, those that are known and
+refused by name, and other files that may lie beside pictures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ READ = {
 SUFFIXES = tuple(suffix for suffixes in READ.values() for suffix in suffixes)
 
 # Pictures that are not read. Several camera and slide formats begin like TIFF, and hold a small
-# preview where a TIFF has its picture: so the name counts before the content.
+# preview in the place of a TIFF's picture, so the name takes precedence over the content.
 _CONVERT = "convert it to PNG or TIFF"
 UNREAD = {
     "HEIC": (".heic", ".heif", ".hif"),
@@ -58,7 +58,7 @@ UNREAD = {
     "a document": (".pdf", ".djvu", ".doc", ".docx", ".ppt", ".pptx"),
 }  # fmt: skip
 
-# What may lie beside pictures and is passed over: text, tables and signatures.
+# Files that may lie beside pictures and are skipped: text, tables and signatures.
 PASSED_OVER = frozenset({
     ".txt", ".caption", ".md", ".rst", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml",
     ".toml", ".html", ".log", ".sig", ".xmp",
@@ -95,12 +95,12 @@ class PictureFormat(NamedTuple):
 
 
 def picture_format(name: str, head: bytes) -> PictureFormat | None:
-    """Tells the format of a picture file from its name and its first bytes; None if it is no
-    picture, as far as both tell, or is named like a picture that is read and is none.
+    """Recognises the format of a picture file by its name and its first bytes; None if neither is
+    that of a picture, or if only the name is that of a format that is read.
 
     Args:
-        name: of the file, or of a member of an archive.
-        head: its first bytes, 132 of them or more where it has so many.
+        name: name of the file, or of a member of an archive.
+        head: its first bytes, at least 132 of them if it has as many.
     """
     unread = _named(name, UNREAD)
     if unread is not None:
@@ -123,7 +123,7 @@ def picture_format(name: str, head: bytes) -> PictureFormat | None:
     for beginning, word in _BEGINNINGS.items():
         if head.startswith(beginning):
             return PictureFormat(word, False)
-    if may_be_passed_over(name):  # a text may begin with the letters that follow
+    if may_be_passed_over(name):  # a text may begin with one of the marks below
         return None
     if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BITMAP_HEADERS:
         return PictureFormat("BMP", True)
@@ -133,8 +133,8 @@ def picture_format(name: str, head: bytes) -> PictureFormat | None:
 
 
 def unread_picture(name: str, head: bytes) -> str | None:
-    """Says what is wrong with a picture of a format that is not read, and the cure; None for
-    others.
+    """Describes what is wrong with a picture of a format that is not read, and what to do; None for
+    other files.
     """
     found = picture_format(name, head)
     if found is None or found.is_read:
@@ -143,13 +143,13 @@ def unread_picture(name: str, head: bytes) -> str | None:
 
 
 def check_beside_pictures(name: str, head: bytes, place: str) -> None:
-    """Refuses a file among pictures that is neither one that is read nor one that may be passed
-    over: a record would be lost in silence.
+    """Refuses a file among pictures that is neither read nor on the list of files to skip, so that
+    no record is lost silently.
 
     Args:
-        name: of the file, or of a member of an archive.
+        name: name of the file, or of a member of an archive.
         head: its first bytes, as for `picture_format`.
-        place: the words that name it in a message.
+        place: its name in an error message.
     """
     found = picture_format(name, head)
     if found is not None and found.is_read:

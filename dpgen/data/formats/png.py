@@ -12,10 +12,10 @@ GREY = 0  # the colour type of a picture without colours and alpha
 
 
 def check_png(data: bytes, name: str) -> None:
-    """Walks the chunks: Pillow cuts 16-bit RGB to 8 bits in silence and skips pixel checksums.
+    """Checks the chunks, because Pillow silently cuts 16-bit RGB to 8 bits and skips checksums.
 
-    Raises Damaged, and ValueError for what a record cannot hold: alpha, animation, 16 bits but in
-    grey.
+    Raises Damaged, and ValueError for a picture that cannot be a record: with alpha, animation, or
+    16 bits in colour.
     """
     position, ended = len(PNG_MAGIC), False
     while not ended:

@@ -1,4 +1,4 @@
-"""Records as a reader finds them: labels at hand, pixels decoded one at a time."""
+"""Records as a reader returns them: labels in memory, pixels decoded one record at a time."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Records:
         kind: the format, as printed.
         labels: (N,), int64.
         class_names: one name per class, in label order.
-        decode_fn: position to uint8 (H, W, C), C 1 or 3.
-        name_fn: position to the words that name the record in a message.
-        pixels: all records at once, uint8 (N, H, W, C), where the format holds them so; else None.
+        decode_fn: maps a position to uint8 (H, W, C), C 1 or 3.
+        name_fn: maps a position to the record's name in an error message.
+        pixels: all records at once, uint8 (N, H, W, C), if the format holds them so; else None.
         public: True for the embedded data sets only.
-        classes_declared: whether the classes were named when the data were opened, as they do not.
-        units: by position, the id of the unit that the record belongs to; None where none is asked
-            for.
-        max_records_per_unit: the most records that a unit has, where they were counted.
+        classes_declared: whether the classes were named when the data were opened, because the data
+            do not name them.
+        units: the id of each record's unit, by position; None if it was not requested.
+        max_records_per_unit: the most records that a unit has, if they were counted.
     """
 
     kind: str
@@ -58,7 +58,7 @@ def array_records(
     kind: str, pixels: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], name: str,
     *, classes_declared: bool = False,
 ) -> Records:  # fmt: skip
-    """Records that one array holds, uint8 (N, H, W, C)."""
+    """Makes the records of one array, uint8 (N, H, W, C)."""
     if len(pixels) != len(labels):
         raise ValueError(
             f"{name} must hold one label per image, got {len(pixels)} images and {len(labels)} "
@@ -76,8 +76,8 @@ def array_records(
 
 
 def as_labels(values: object, name: str) -> np.ndarray:
-    """Returns the labels, (N,) or (N, 1), as int64 (N,); anything but whole numbers of at least 0
-    is refused.
+    """Returns the labels, (N,) or (N, 1), as int64 (N,). Raises ValueError unless they are whole
+    numbers of at least 0.
     """
     labels = np.asarray(values)
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
@@ -128,19 +128,18 @@ def image_layout(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
 def as_pixels(array: Any, name: str, value_range: tuple[float, float] | None) -> np.ndarray:  # noqa: ANN401
     """Returns the array as uint8, same shape.
 
-    Floats are scaled by u = round((v - low) / (high - low) * 255) and refused without a range,
-    when NaN and when outside it. Other integers are refused: which of their values is white is
-    anyone's guess.
+    Floats are scaled by u = round((v - low) / (high - low) * 255); without a range, NaN and values
+    outside it raise ValueError. So do other integers, because their range is unknown.
 
     Args:
         array: uint8 or float, any shape.
-        name: the words that name the array in a message.
+        name: the array's name in an error message.
         value_range: (low, high), the values of black and white; for floats only.
     """
     if array.dtype == np.uint8:
         if value_range is not None:
             raise ValueError(
-                f"value_range is for float arrays, {name} is uint8: leave --value-range out"
+                f"value_range is for float arrays, {name} is uint8: drop --value-range"
             )
         return np.asarray(array)
     if array.dtype.kind != "f":
@@ -171,12 +170,12 @@ def as_pixels(array: Any, name: str, value_range: tuple[float, float] | None) ->
 def warn_of_dim(
     low: int, high: int, name: str, value_range: tuple[float, float] | None
 ) -> None:
-    """Warns whoever opens the data, on their own screen, of pixels that use a small part of their
-    range: half of the one declared, an eighth of 8 bits.
+    """Warns the user who opens the data of pixels that use a small part of their range: half of a
+    declared one, an eighth of 8 bits.
 
     Args:
-        low, high: the least and the largest pixel, of 0..255.
-        name: of the data, for the message.
+        low, high: the smallest and the largest pixel, in 0..255.
+        name: name of the data, for the message.
         value_range: black and white, as declared; None for uint8.
     """
     if high >= 32 if value_range is None else high - low >= 130:
@@ -208,7 +207,7 @@ def check_value_range(value_range: tuple[float, float] | None) -> None:
 
 
 def require_memory(n_bytes: int, path: Path, cure: str) -> None:
-    """Refuses a file whose content, held whole, exceeds the machine's memory."""
+    """Refuses a file whose unpacked content exceeds the machine's memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if n_bytes > memory:
         raise ValueError(

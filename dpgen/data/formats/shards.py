@@ -1,4 +1,4 @@
-"""Shards of a synthetic set: what a format's writer is given, and what all writers share."""
+"""Shards of a synthetic set: the input of a format's writer, and code that all writers share."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Shard:
         folder: the root of the set.
         number: its position among ``n_shards``.
         start: number of its first image in the whole set.
-        n_images: how many images it takes.
+        n_images: number of its images.
         shape: (H, W, C).
-        class_names: in label order.
-        digits: how many digits number an image.
+        class_names: names of the classes, in label order.
+        digits: number of digits in an image's number.
     """
 
     folder: Path
@@ -49,7 +49,7 @@ def numbered(shard: Shard, pieces: Pieces) -> Iterator[tuple[int, np.ndarray, in
 
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
-    """Opens a new file whose bytes are on the disk when the block ends well."""
+    """Opens a new file whose bytes are on the disk when the block ends without an error."""
     with path.open("xb") as file:
         yield file
         file.flush()

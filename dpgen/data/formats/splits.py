@@ -1,4 +1,4 @@
-"""Splits, from the words in the names of files and folders: records to train on, or held out."""
+"""Finds splits, for training or held out, by the words in the names of files and folders."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from dpgen.data.formats.location import DataFile, Split
 
-AMBIGUOUS = "ambiguous"  # the split of a file whose name has words of two
-OTHER = "other"  # of a folder beside those of the splits
+AMBIGUOUS = "ambiguous"  # split of a file whose name has words of two splits
+OTHER = "other"  # split of a folder beside those of the splits
 _SPLIT_OF = {
     **dict.fromkeys(("train", "training", "trainval"), "train"),
     **dict.fromkeys(
@@ -19,7 +19,7 @@ _SPLIT_OF = {
     **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "validation"),
 }
 _SPLITS = frozenset(_SPLIT_OF.values())
-ORDER = ("train", "test", "validation", OTHER)  # of the records where all are read
+ORDER = ("train", "test", "validation", OTHER)  # order of the records if all are read
 _COMPOUND = re.compile(r"(.+?)(?:set|data|images?|imgs?|labels?)")  # trainset, testdata
 SPLIT_COLUMNS = ("split", "subset", "partition")  # of tables, in lower case
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -45,30 +45,29 @@ def words(name: str) -> list[str]:
 
 
 def splits_in(name: str) -> frozenset[str]:
-    """Returns the splits that a name has words of: train, test, validation."""
+    """Returns the splits for which a name has words: train, test, validation."""
     return frozenset(split for word in words(name) if (split := told_by(word)))
 
 
 def split_of(name: str) -> str:
-    """Returns the split that a file's name tells; "" for none, `AMBIGUOUS` for two."""
+    """Returns the split in a file's name; "" for none, `AMBIGUOUS` for two."""
     found = splits_in(name)
     return AMBIGUOUS if len(found) > 1 else next(iter(found), "")
 
 
 def is_split_folder(name: str) -> bool:
-    """Returns whether a folder's name says a split and nothing else, as ``val`` or ``train2017``.
-    """
+    """Returns whether a folder's name is that of a split only, as ``val`` or ``train2017``."""
     return len(splits_in(name)) == 1 and not _rest(name)
 
 
 def told_by(word: str) -> str | None:
-    """Returns the split that one word tells, as ``val``, or with what it is of, as ``testset``."""
+    """Returns the split that one word names, as ``val``, also in a compound, as ``testset``."""
     compound = _COMPOUND.fullmatch(word)
     return _SPLIT_OF.get(word) or (_SPLIT_OF.get(compound[1]) if compound else None)
 
 
 def _rest(name: str) -> tuple[str, ...]:
-    """Returns the words that tell neither a split nor that there are data."""
+    """Returns the words that stand neither for a split nor for data in general."""
     return tuple(word for word in words(name) if not told_by(word) and word not in _NEUTRAL)
 
 
@@ -76,14 +75,14 @@ def folder_splits(names: Collection[str], path: Path | None, split: Split) -> di
     """Returns the split of each sub-folder, `OTHER` for one of none; empty where they are no
     splits.
 
-    They are splits where one is for training and one is held out, or where all of them are splits.
-    ``train`` alone among other names may be a class as well: that is refused, but for the split
-    ``all``, which takes no records for held out, and folders for classes.
+    They are splits if one is for training and one is held out, or if all of them are splits.
+    ``train`` alone among other names may also be a class: that raises ValueError, except for the
+    split ``all``, for which such folders are classes.
 
     Args:
-        names: of all sub-folders.
-        path: where they lie, for the message; None leaves out what is refused.
-        split: which is to be read.
+        names: names of all sub-folders.
+        path: their parent, for the message; None skips the check.
+        split: the split to read.
     """
     found = {name: one for name in names if (one := split_of(name)) in _SPLITS}
     whole = {name: one for name, one in found.items() if is_split_folder(name)}
@@ -114,15 +113,15 @@ def folder_splits(names: Collection[str], path: Path | None, split: Split) -> di
 
 
 def chosen_splits(found: Collection[str], split: Split, name: str) -> frozenset[str]:
-    """Returns which of the splits that were found are read.
+    """Returns which of the found splits are read.
 
-    Without any, all records serve as train and test alike. ``test`` is the validation records where
-    there are no test records. Raises ValueError where the one asked for is not there.
+    If there are none, all records serve as train and as test. ``test`` takes the validation records
+    if there are no test records. Raises ValueError if the requested split is not there.
 
     Args:
-        found: splits; "" among them is passed over.
-        split: what was asked for.
-        name: of the data, for the message.
+        found: the splits that were found; "" among them is ignored.
+        split: the requested split.
+        name: name of the data, for the message.
     """
     told = _SPLITS & set(found)
     if split == "all" or not told:
@@ -138,8 +137,7 @@ def chosen_splits(found: Collection[str], split: Split, name: str) -> frozenset[
 
 
 def choose(files: list[DataFile], split: Split, path: Path) -> list[DataFile]:
-    """Returns the files of a split. What no name puts into one is refused beside files of a split.
-    """
+    """Returns the files of a split. Raises ValueError for files of no split beside those of one."""
     if split == "all" or not any(file.split for file in files):
         return files
     unclear = _first(files, AMBIGUOUS)

@@ -1,6 +1,6 @@
 """The table of formats. A format is one file in this folder and one row here.
 
-Only names stand here, so that a command line can list them without loading a reader.
+The table holds names only, so that the command line can list them without loading a reader.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ FOLDER = "folder"  # the one kind in which a record is a file, and a sub-folder 
 
 
 class Row(NamedTuple):
-    """A format by name.
+    """A format.
 
-    Fields:
-        home: module and name of its `Format`, imported when a file is looked at.
-        files: what its files are called in a message.
-        described: the same for a help text.
-        writes: whether `dpgen sample --format` offers it.
-        shards: what the files of a written set are named; none where each image is a file.
-        media_type: of such a file.
+    home: module and name of its `Format`, imported when a file is checked.
+    files: names of its files in a message.
+    described: the same for a help text.
+    writes: whether `dpgen sample --format` offers it.
+    shards: name pattern of the files of a written set; empty if each image is a file.
+    media_type: media type of such a file.
     """
 
     home: str
@@ -79,12 +78,12 @@ def writer(kind: str) -> Writer:
 
 
 def named_files() -> str:
-    """Names what is read, for messages: "IDX, npz, ... or JPEG"."""
+    """Lists the supported formats for messages: "IDX, npz, ... or JPEG"."""
     return _alternatives([name for row in FORMATS.values() for name in row.files])
 
 
 def described() -> str:
-    """Describes what is read, for a help text."""
+    """Describes the supported formats, for a help text."""
     return _alternatives([row.described for row in FORMATS.values()])
 
 

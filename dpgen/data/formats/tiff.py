@@ -1,4 +1,4 @@
-"""TIFF files: what Pillow reads in silence and a record cannot hold."""
+"""Refuses TIFF files that Pillow would read with a silent loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def check_tiff(picture: Image.Image, name: str) -> None:
 
     Args:
         picture: opened, not loaded.
-        name: the words that name it in a message.
+        name: its name in an error message.
     """
     try:
         tags = picture.tag_v2  # type: ignore[attr-defined]  # of TIFF alone

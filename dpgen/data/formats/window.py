@@ -1,4 +1,4 @@
-"""Grey values of more than 8 bits as pixels: by a window that was declared, never by the data."""
+"""Converts grey values of more than 8 bits to pixels by a declared window, never by the data."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ ValueRange = tuple[float, float] | None
 
 
 def windowed(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:
-    """Returns grey values as uint8, same shape: u = round((v - low) / (high - low) * 255), and
-    black or white for what lies outside, as a window is understood in radiology.
+    """Returns grey values as uint8, same shape: u = round((v - low) / (high - low) * 255), black or
+    white outside the window, as in radiology.
 
     Args:
         values: whole numbers or finite floats, any shape.
@@ -21,12 +21,13 @@ def windowed(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:
 
 
 def declared(value_range: ValueRange, name: str, what: str) -> tuple[float, float]:
-    """Returns the window that was declared, and refuses where there is none: a rescale by the
+    """Returns the declared window. Raises ValueError if there is none, because a rescale by the
     values of the data would publish them.
 
     Args:
-        name: the words that name the picture in a message.
-        what: what it has, as in "16 bits per pixel".
+        value_range: the declared window, or None.
+        name: the picture's name in an error message.
+        what: its pixels in words, as "16 bits per pixel".
     """
     if value_range is None:
         raise ValueError(
@@ -37,9 +38,9 @@ def declared(value_range: ValueRange, name: str, what: str) -> tuple[float, floa
 
 
 def refuse_window(value_range: ValueRange, name: str) -> None:
-    """Refuses a declared window for a picture of 8 bits, which would be changed by it."""
+    """Refuses a declared window for a picture of 8 bits, because it would change the picture."""
     if value_range is not None:
         raise ValueError(
             f"value_range is for float arrays and for grey pictures of more than 8 bits, {name} "
-            "has 8: leave --value-range out"
+            "has 8: drop --value-range"
         )

@@ -89,7 +89,7 @@ FLOATS = PIXELS / 255
         ),
         ({"images": FLOATS * 2}, (0, 1), r"value_range \[0, 1\]"),
         ({"images": FLOATS}, (1, 0), "LOW < HIGH"),
-        ({"images": PIXELS}, (0, 255), "leave --value-range out"),
+        ({"images": PIXELS}, (0, 255), "drop --value-range"),
         ({"images": PIXELS.astype(np.uint16)}, None, "got uint16"),
         ({"images": PIXELS.astype(np.int64)}, None, "got int64"),
         ({"images": PIXELS.transpose(0, 3, 1, 2)}, None, "channels last"),

@@ -189,7 +189,7 @@ def test_a_tiff_of_floats_needs_a_window_and_finite_values() -> None:
 
 
 def test_a_picture_of_8_bits_refuses_a_window() -> None:
-    with pytest.raises(ValueError, match="x has 8: leave --value-range out"):
+    with pytest.raises(ValueError, match="x has 8: drop --value-range"):
         decode_picture(encode_png(NOISE), "x", (0, 255))
 
 

@@ -79,6 +79,19 @@ def test_docstrings_of_functions_begin_with_a_verb(package: str) -> None:
     assert [place for place, text in found if not begins_with_a_verb(text)] == []
 
 
+def test_the_help_of_a_command_begins_with_an_imperative() -> None:
+    helps = [
+        (f"{path.name} {node.name}", ast.get_docstring(node) or "")
+        for path in sorted((ROOT / "dpgen" / "commands").glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and is_command(node)
+    ]
+    assert len(helps) > 10
+    others = ("The", "A", "An", "All", "Every", "Each", "What", "Which", "How", "Data", "FID")
+    assert [place for place, text in helps if text.split()[0] in others] == []
+    assert [place for place, text in helps if begins_with_a_verb(text)] == []
+
+
 NAMES = [(package, name) for package in (dpgen, samplers) for name in package.__all__]
 
 

@@ -1,1 +1,1 @@
-"""The commands of the program, one family to a module; each imports what it uses when it runs."""
+"""The commands of the program, one family per module; each imports its libraries when it runs."""

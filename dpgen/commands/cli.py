@@ -38,7 +38,7 @@ SAID_NO, REFUSED, MACHINE_FAILED, INTERRUPTED = 1, 2, 3, 130
 
 
 class _Program(click.Group):
-    """Turns what can go wrong into one clear line and the right exit status."""
+    """Turns errors into one clear line and the right exit status."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
         try:
@@ -67,7 +67,7 @@ def _note(
 
 
 def one_line(text: str) -> str:
-    """Returns a text in which nothing moves the cursor: names of files may hold any character."""
+    """Removes characters that move the cursor from a text, as names of files may hold any."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -81,7 +81,7 @@ _INPUT_ERRORS = (
 
 
 def _outcome(error: BaseException) -> tuple[int, str]:
-    """Returns the exit status of an error, and the line that says it."""
+    """Returns the exit status of an error, and the line that reports it."""
     if isinstance(error, _INPUT_ERRORS):
         from dpgen.privacy.statements.notice import UnverifiedClaim
 

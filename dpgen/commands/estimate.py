@@ -1,4 +1,4 @@
-"""Says in a line what a run would take."""
+"""Describes in a line the time and memory that a run would take."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dpgen.runs.context import Rehearsal
 from dpgen.runs.machine import load
 
 GIB = 2**30
-BUSY = 0.75  # of the processors
+BUSY = 0.75  # load per processor above which a machine is called busy
 
 
 def estimate(rehearsal: Rehearsal) -> str:

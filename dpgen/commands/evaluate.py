@@ -121,8 +121,8 @@ def evaluate(
     sets: tuple[Path, ...], reference: str, json_file: Path | None, channels: str | None,
     value_range: str | None, classes: str | None, quiet: bool, **given: Any,  # noqa: ANN401
 ) -> None:  # fmt: skip
-    """FID and its kin against real images, and the accuracy on them of classifiers that were
-    trained on synthetic images only; several sets side by side.
+    """Measure FID and its kin against real images, and the accuracy on them of classifiers that
+    were trained on synthetic images only; several sets side by side.
 
     No epsilon covers scores against a private reference: do not publish them. Under
     `accelerate launch` several processes share the feature extraction.

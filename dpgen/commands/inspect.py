@@ -27,8 +27,8 @@ N_SHOWN = 20  # classes, files and shapes in words; JSON has all
 )  # fmt: skip
 @json_option
 def inspect(data: str, picture: Path | None, as_json: bool, **given: Any) -> None:  # noqa: ANN401
-    """What would be read from DATA, before anything is charged: format, splits, classes, shape,
-    values, and the files passed over.
+    """Show what would be read from DATA, before anything is charged: format, splits, classes,
+    shape, values, and the files passed over.
 
     Every record is read as `dpgen train` would read it, with the same options. Nothing is charged,
     and nothing is written but the file of --picture.

@@ -53,7 +53,7 @@ def _row(path: Path) -> str:
 
 
 def _marked(one: KnownLedger, everyone: Sequence[KnownLedger]) -> str:
-    """Says what is known of the records of a ledger."""
+    """Describes what is known about the records of a ledger."""
     if one.missing:
         return "marks of its records are lost: no run begins here before they are restored"
     if one.marks is None:
@@ -75,7 +75,7 @@ def _runs(lines: list[dict[str, Any]]) -> Iterator[str]:
     """Describes when each run was charged, for how much, and how far it came."""
     for run in dict.fromkeys(x["run"] for x in lines if x["kind"] in ("charge", "unverified")):
         own = [x for x in lines if x.get("run") == run]
-        time = own[0].get("time")  # no kind of line is held to it: a forged one says anything
+        time = own[0].get("time")  # not checked in any kind of line: a forged one may hold anything
         told = time[:16].replace("T", " ") if isinstance(time, str) else "at no known time"
         when = f"run {run[:12]}, {told}"
         if has_unverified(own):

@@ -14,7 +14,7 @@ from dpgen.methods import METHODS
 @click.command()
 @json_option
 def methods(as_json: bool) -> None:
-    """The methods, their modes and what each guarantees."""
+    """List the methods, their modes and what each guarantees."""
     if as_json:
         click.echo(json.dumps({name: m._asdict() for name, m in METHODS.items()}, indent=1))
         return
@@ -35,7 +35,7 @@ def methods(as_json: bool) -> None:
     "--raise", "raised", type=float, metavar="EPSILON", help="Raise the limit, on record."
 )
 def ledger(path: Path | None, raised: float | None) -> None:
-    """Data sets known here: spent, limit, runs."""
+    """List the data sets known here: spent, limit, runs."""
     from dpgen.commands.ledger_report import ledger_table
 
     click.echo(ledger_table(path, raised))

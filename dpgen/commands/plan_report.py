@@ -14,16 +14,16 @@ from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.statements.notice import Claim, sentences
 from dpgen.runs.context import Hardware, Rehearsal
 
-LONG = 3600.0  # seconds of training, from which on a plan names the way without a GPU
+LONG = 3600.0  # seconds of training above which a plan names the way without a GPU
 
 
 @dataclass(frozen=True)
 class PlanReport:
-    """The price of a run and what it would take.
+    """The price of a run, and the time and memory that it would take.
 
     Args:
-        epsilon: of the protected unit, a record or a person.
-        record_epsilon: of a single record at the same noise.
+        epsilon: epsilon of the protected unit, a record or a person.
+        record_epsilon: epsilon of a single record at the same noise.
     """
 
     method: str
@@ -100,7 +100,7 @@ class PlanReport:
 
 @dataclass(frozen=True)
 class ClaimReport:
-    """The claim of a mode without a guarantee, and what is true of it."""
+    """The claim of a mode without a guarantee, and its true price."""
 
     claim: Claim
     facts: PublicFacts

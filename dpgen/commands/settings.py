@@ -1,4 +1,4 @@
-"""`dpgen settings`."""
+"""`dpgen settings` lists the settings of a method."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from dpgen.commands.options import json_option
 
 BY_SHAPE, OWN = "by the shape", "the method's own"
-# Public facts at which defaults are looked up: two sizes show what follows from the size.
+# Public facts for which defaults are resolved: two sizes show the defaults that depend on the size.
 SIDES, N_RECORDS, N_CLASSES = (64, 128), 60_000, 10
 GROUP = "a group of settings"
 WIDTH, INDENT = 96, 4  # of the list, in characters
@@ -24,11 +24,11 @@ class Setting:
     """One setting of a method.
 
     Args:
-        name: as ``--set`` takes it.
+        name: its name, as for ``--set``.
         form: what it accepts.
         default: the value, or the values by what they depend on.
-        depends_on: "mode", "preset", "mode, preset", or "" where it is one value.
-        meaning: from the docstring of its dataclass.
+        depends_on: "mode", "preset", "mode, preset", or "" if it is one value.
+        meaning: its meaning, from the docstring of its dataclass.
     """
 
     name: str
@@ -148,7 +148,7 @@ def _default(
 @click.argument("method")
 @json_option
 def settings(method: str, as_json: bool) -> None:
-    """Every setting of METHOD: default, accepted form and meaning.
+    """List every setting of METHOD: default, accepted form and meaning.
 
     They are given as --set NAME=VALUE to `dpgen plan` and `dpgen train`, as a TOML file to
     --config, or in Python as fields of the method's settings. Where a default depends on the mode,

@@ -28,7 +28,7 @@ from dpgen.commands.options import (
 @hardware_options
 @json_option
 def plan(method: str | None, as_json: bool, **given: Any) -> None:  # noqa: ANN401
-    """The price and the settings of a run, before any record is read.
+    """Show the price and the settings of a run, before any record is read.
 
     Says what each stage will charge, and estimates time and memory from a rehearsal on random
     images. A mode without a guarantee says so, and what its worst case is. Without METHOD, one is

@@ -1,5 +1,5 @@
-"""Measures what synthetic images are worth: how they look, and what can be learnt from them.
+"""Measures the quality of synthetic images: their fidelity, and their utility for learning.
 
-Nothing here imports a method. A score against private images is a release of them without noise: it
-belongs to benchmarks on public data, and says so where it is reported.
+Nothing here imports a method. A score against private images is a release without noise: it belongs
+in benchmarks on public data, and reports say so.
 """

@@ -1,4 +1,4 @@
-"""What a metric is computed from: two sets of images, or what a network sees in them."""
+"""The inputs of metrics: two sets of images, or their features."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dpgen.images.images import Images
 
 
 class Value(NamedTuple):
-    """What a metric gives: a number and, where it is a mean over parts, their deviation."""
+    """The value of a metric: a number and, if it is a mean over parts, their standard deviation."""
 
     mean: float
     std: float | None = None
@@ -26,9 +26,9 @@ class ComparedImages:
     """Images and labels of both sides, pixels rounded as in a file.
 
     Args:
-        synthetic: what a generator drew.
+        synthetic: images of a generator.
         reference: real images of the same shape.
-        n_classes: of both.
+        n_classes: number of classes of both.
     """
 
     synthetic: Images
@@ -41,11 +41,11 @@ class ComparedFeatures:
     """Features of both sides, by one network.
 
     Args:
-        synthetic: (N, D).
-        logits: of the synthetic images, (N, K).
-        reference: of the real images, with their mean and covariance.
+        synthetic: features of the synthetic images, (N, D).
+        logits: logits of the synthetic images, (N, K).
+        reference: features of the real images, with their mean and covariance.
         near, near_real: equally many features of each side, for metrics of nearest neighbours.
-        protocol: with every number filled in.
+        protocol: the protocol, with every number filled in.
     """
 
     synthetic: Tensor

@@ -1,4 +1,4 @@
-"""One pass of a feature network over a set of images, shared by processes and kept on disk."""
+"""Extracts features of a set of images in one pass, shared by processes and cached on disk."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def extract(
     label: str = "features",
     show: bool = False,
 ) -> Extracted:
-    """Features and logits of all images, on the CPU, every process doing its share.
+    """Extracts features and logits of all images to the CPU; every process does its share.
 
     Guarantees: the same batches in the same order for any number of processes, hence the same
     numbers bit for bit on processors of one kind. Every process gets all of them.
@@ -47,20 +47,20 @@ def extract(
     Args:
         network: the feature network.
         pixels: uint8 (N, C, H, W), N at least 1, the same on every process.
-        accelerator: of the processes that share the work; None: this process alone, on the CPU.
-        label: of the progress bar.
-        show: a progress bar, on the first process.
+        accelerator: of the processes that share the work; None for this process alone, on the CPU.
+        label: title of the progress bar.
+        show: whether to show a progress bar, on the first process.
     """
     device = torch.device("cpu") if accelerator is None else accelerator.device
     n_processes = 1 if accelerator is None else accelerator.num_processes
     rank = 0 if accelerator is None else accelerator.process_index
     batches, parts = pixels.split(BATCH), []
     starts = range(0, len(batches), n_processes)
-    # TensorFloat-32, the default of convolutions on a GPU, is off by 1e-3.
+    # TensorFloat-32, the default of convolutions on a GPU, has errors of 1e-3.
     exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
     with progress_bar(label, len(starts), show=show and rank == 0) as advance, exact:
         for start in starts:
-            # Past the end the last batch is done once more: every process must come to the gather.
+            # Past the end the last batch is repeated: every process must take part in the gather.
             found = network(batches[min(start + rank, len(batches) - 1)].to(device))
             n_features = found.features.shape[1]
             both = torch.cat([found.features.float(), found.logits.float()], dim=1)
@@ -72,7 +72,7 @@ def extract(
     whole = torch.cat(parts)[: len(pixels)]
     if not torch.isfinite(whole).all():
         raise ValueError(f"features of {network.name} must be finite, got NaN or infinity")
-    # Sums depend on the layout in memory; what comes back from the cache is contiguous, too.
+    # Sums depend on the layout in memory, and tensors from the cache are contiguous, too.
     return Extracted(whole[:, :n_features].contiguous(), whole[:, n_features:].contiguous())
 
 
@@ -94,7 +94,7 @@ def reference_statistics(
     cache: Path | None = None,
     show: bool = False,
 ) -> Statistics:
-    """Computes `statistics` of what `extract` finds, or takes them from the cache.
+    """Computes `statistics` of the features from `extract`, or takes them from the cache.
 
     Guarantees: the file is for these pixels, by content, and this network; cached equals computed
     bit for bit.
@@ -103,7 +103,7 @@ def reference_statistics(
     identity = {"network": network.sha256, "pixels": sha256_of(pixels)}
     there = kept.load(identity) if kept is not None else None
     if accelerator is not None and accelerator.num_processes > 1:
-        # All compute or none does: extraction waits for every process.
+        # All processes compute or none does, because extraction waits for every process.
         found = torch.tensor([int(there is not None)], device=accelerator.device)
         if not accelerator.gather(found).all():
             there = None
@@ -127,8 +127,8 @@ def refuse_unlike_processes(accelerator: Accelerator, *contents: str) -> None:
     """Raises ValueError, on every process, unless all of them hold the same contents.
 
     Args:
-        accelerator: of the processes.
-        contents: hashes of what must be the same.
+        accelerator: accelerator of the processes.
+        contents: hashes of the contents that must be the same.
     """
     digest = hashlib.sha256(" ".join(contents).encode()).digest()
     mine = torch.tensor([list(digest)], dtype=torch.uint8, device=accelerator.device)

@@ -1,4 +1,4 @@
-"""Files of features that were computed before: safetensors with a checksum, named by content.
+"""Caches features in files: safetensors with a checksum, named by content.
 
 Features of private records are as private as the records: files are readable by their owner only.
 """
@@ -27,12 +27,12 @@ SCHEMA = "dpgen-features/1"
 class FeatureCache:
     """A folder of named tensors, each file for one identity and under its hash.
 
-    Guarantees: what `load` returns is bit for bit what `save` was given for an equal identity. A
-    damaged file counts as none, with a warning; a file of another origin is refused; a crash leaves
-    a whole file or none.
+    Guarantees: `load` returns bit for bit the tensors that `save` was given for an equal identity.
+    A damaged file counts as absent, with a warning; a file of another origin raises ValueError; a
+    crash leaves a complete file or none.
 
     Args:
-        folder: made when the first file is written.
+        folder: the folder, which is made when the first file is written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,7 +64,7 @@ class FeatureCache:
         return tensors
 
     def save(self, identity: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Writes or replaces the tensors of this identity, whole or not at all."""
+        """Writes or replaces the tensors of this identity, completely or not at all."""
         whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
         metadata = {"schema": SCHEMA, "identity": _text(identity), "sha256": sha256_of(whole)}
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -81,7 +81,7 @@ def sha256_of(tensors: Tensor | Mapping[str, Tensor]) -> str:
     tensor has no name.
 
     Args:
-        tensors: on any device; the order of a mapping does not matter.
+        tensors: tensors on any device; the order of a mapping does not matter.
     """
     if isinstance(tensors, Tensor):
         tensors = {"": tensors}

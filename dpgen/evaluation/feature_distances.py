@@ -8,8 +8,8 @@ r"""Distances between two sets of features, each (N, D).
     density    mean number of real k-th neighbour balls that hold a synthetic image, over k
     coverage   share of real images whose ball holds a synthetic one
 
-The first five are torch-fidelity's functions, called on float64: single precision costs a mean
-over 50,000 features, or a small difference of large kernel sums, several digits.
+The first five are torch-fidelity's functions, called on float64: in single precision a mean over
+50,000 features, or a small difference of large kernel sums, loses several digits.
 
 Sources: Heusel et al. 2017 (FID), Binkowski et al. 2018 (KID), Salimans et al. 2016 (score),
 Kynkaanniemi et al. 2019 (precision, recall), Naeem et al. 2020 (density, coverage).
@@ -107,7 +107,7 @@ def density_coverage(synthetic: Tensor, reference: Tensor, *, k: int) -> tuple[f
 
     Reference: Naeem et al. (2020), "Reliable Fidelity and Diversity Metrics", section 3.
     """
-    # Squares of large numbers that cancel: float64, about a common centre.
+    # Squares of large numbers cancel here, so they are computed in float64 about a common centre.
     centre = reference.double().mean(dim=0)
     fake, real = synthetic.double() - centre, reference.double() - centre
     n_inside, n_covered = 0, 0

@@ -54,12 +54,12 @@ class Inception:
 def inception(weights: Path | None = None, *, show: bool = False) -> Inception:
     """Loads Inception V3 with its published weights.
 
-    Guarantees: the file is hashed before anything in it is looked at, and nothing in it is run;
-    leaves torch's global random state as it was.
+    Guarantees: the file is hashed before it is parsed, and nothing in it is executed; torch's
+    global random state is not changed.
 
     Args:
-        weights: the file; None: torch hub's copy, downloaded where there is none.
-        show: a progress bar of the download.
+        weights: the file; None takes torch hub's copy, which is downloaded if it is absent.
+        show: whether to show a progress bar of the download.
     """
     path = _downloaded(show) if weights is None else weights
     if not path.is_file():
@@ -80,7 +80,7 @@ def inception(weights: Path | None = None, *, show: bool = False) -> Inception:
 
     try:
         with torch.random.fork_rng(devices=[]):
-            # The library unpickles what it is given: it gets the very bytes that were checked.
+            # The library unpickles its input, so it gets exactly the bytes that were checked.
             module = FeatureExtractorInceptionV3(
                 "inception-v3-compat",
                 ["2048", "logits_unbiased"],

@@ -1,1 +1,1 @@
-"""From a run to a set on disk."""
+"""Draws sets of images from runs, writes them to disk, and mixes them."""

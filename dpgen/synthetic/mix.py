@@ -1,4 +1,4 @@
-"""From several synthetic sets to one, with the privacy statement of all of them together."""
+"""Mixes several synthetic sets to one, with the privacy statement of all of them together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dpgen.privacy.verification.verify import reading, verify
 from dpgen.progress import progress_bar
 from dpgen.release.cards import cards_of
 
-BLOCK = 256  # images that are held at once
+BLOCK = 256  # images that are held in memory at once
 
 
 def mix(
@@ -32,12 +32,13 @@ def mix(
     disjoint: bool = False,
     show: bool = False,
 ) -> dict[str, Any]:
-    """Writes all images of ``sets`` to ``out``, in their order, with the pages that are made of
-    their statement, and returns that.
+    """Writes all images of ``sets`` to ``out``, in their order, with the pages that are made from
+    their joint statement, and returns the statement.
 
     Args:
-        sets: at least two synthetic sets, each of which holds, of one shape and with one list of
+        sets: at least two synthetic sets whose statements hold, of one shape and with one list of
             classes.
+        out: the folder to make; absent or empty.
         layout: format of the files, one of `dpgen.data.formats.table.written()`.
         disjoint: declares that no record, or person, is in two of the data sets behind them.
 
@@ -50,7 +51,7 @@ def mix(
     parts = [_statement(path) for path in sets]
     if len({part["sha256"] for part in parts}) != len(parts):
         raise ValueError("the sets must differ: one is named twice")
-    account_of(parts, disjoint=disjoint)  # what it refuses, it refuses before anything is read
+    account_of(parts, disjoint=disjoint)  # refuses sets that cannot be mixed, before any is read
     sources = [open_source(path) for path in sets]
     first = sources[0]
     for path, source in zip(sets, sources, strict=True):

@@ -66,8 +66,8 @@ class LossCurve:
 class _Side:
     """One direction: losses l_i = (first + i) d with masses p_i, and an infinite one.
 
-    What lies above l_i is S_i = p_(i+1) + S_(i+1), and delta there D_i = exp(-d) D_(i+1) +
-    (1 - exp(-d)) S_i; between two losses delta is straight in exp(epsilon).
+    The mass above l_i is S_i = p_(i+1) + S_(i+1), and delta at l_i is D_i = exp(-d) D_(i+1) +
+    (1 - exp(-d)) S_i; between two losses delta is linear in exp(epsilon).
     """
 
     def __init__(self, pmf: PLDPmf) -> None:

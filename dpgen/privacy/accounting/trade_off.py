@@ -33,7 +33,7 @@ def true_positive_rate(event: DpEvent, relation: Relation, false_positive_rate: 
 
     Args:
         event: all that was charged, composed.
-        relation: what the two data sets that the attacker tells apart differ by.
+        relation: the neighbouring relation of the two data sets that the attacker tells apart.
         false_positive_rate: share of non-members that are taken for members, in (0, 1).
 
     Raises:

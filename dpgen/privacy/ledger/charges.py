@@ -22,7 +22,7 @@ from dpgen.storage.canonical import digest
 
 @dataclass(frozen=True)
 class Charge:
-    """One stage of one run, as it stands in the ledger."""
+    """One stage of one run, as it is charged in the ledger."""
 
     label: str
     plan: str

@@ -8,9 +8,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from dpgen.evaluation.feature_networks import FEATURE_NETWORKS
-from dpgen.evaluation.utility import FAST, NETWORKS
-from dpgen.privacy.ledger.shared_ledger import OverlapRule
 from dpgen.settings import from_dict
 from dpgen.storage.canonical import digest
 from dpgen.storage.files import read_toml
@@ -34,6 +31,12 @@ class Entry:
     method: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     teacher_of: str | None = None
+
+
+def _fast_networks() -> tuple[str, ...]:
+    from dpgen.evaluation.utility import FAST
+
+    return FAST
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class BenchmarkSettings:
     classes: int | tuple[str, ...] | None = None
     features: str = "classifier"
     reference: str = "test"
-    networks: tuple[str, ...] = FAST
+    networks: tuple[str, ...] = field(default_factory=_fast_networks)
     ceiling: bool = False
     selection: str = ""
     inception_weights: str | None = None
@@ -105,6 +108,16 @@ class BenchmarkSettings:
         for name in ("seeds", "n_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Looks the names up in the tables that hold them. Those load torch, which a process that
+        only starts cells does without.
+        """
+        from dpgen.evaluation.feature_networks import FEATURE_NETWORKS
+        from dpgen.evaluation.utility import NETWORKS
+        from dpgen.privacy.ledger.shared_ledger import OverlapRule
+
         if self.features not in FEATURE_NETWORKS:
             names = " or ".join(FEATURE_NETWORKS)
             raise ValueError(f"features must be {names}, got {self.features!r}")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dpgen.auditing import branches, coins, isolation, keys, long_run
 from dpgen.data.private import PrivateDataset
+from dpgen.generator import drawing
 from dpgen.images.images import PublicFacts
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.dpdm import DPDM, DPDMSettings
@@ -63,6 +64,12 @@ def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
     but those between levels.
     """
     monkeypatch.setitem(PRESETS, "tiny", Preset((8,), 1, 4, 99, 0, "tests"))
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images under one seed are drawn 32 at a time: of 256, a preview keeps a tenth."""
+    monkeypatch.setattr(drawing, "BLOCK", 32)
 
 
 @pytest.fixture
@@ -202,10 +209,10 @@ def untrained() -> Callable[..., DPSAD | DPDM]:
 @pytest.fixture
 def short_audits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Audits that look at fewer releases, coins, keys and records."""
-    shorter: dict[Any, dict[str, int]] = {
+    shorter: dict[Any, dict[str, Any]] = {
         long_run: {"STRIDE": 64, "LARGE": 2**17},
         coins: {"STRIDE": 64, "N_STEPS": 9, "N_LONG_STEPS": 300, "N_LAGS": 2},
-        keys: {"N_KEYS": 2**12, "SMALL": 16, "RECENT": 4},
+        keys: {"N_KEYS": 2**12, "SMALL": 16, "RECENT": 4, "JOINTS": ("", "/")},
         branches: {"N_STEPS": 8},
         isolation: {"N_ALONE": 8, "N_IMAGES": 1},
     }

@@ -26,7 +26,9 @@ from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.runs.context import Hardware
 from tests.commands import dpgen
 
-pytestmark = pytest.mark.usefixtures("one_thread", "home", "remembering_accountant", "short_audits")
+pytestmark = pytest.mark.usefixtures(
+    "one_thread", "home", "remembering_accountant", "short_audits", "small_network"
+)
 
 STAGES = {"class means", "class spread", "teacher"}
 
@@ -41,6 +43,18 @@ def run(
     """A finished run of dpdm."""
     untrained("dpdm").fit(dataset(records), out=tmp_path / "run", show=False)
     return tmp_path / "run"
+
+
+@pytest.fixture
+def one_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One neighbour in the place of seven: what is planted here shows without, or in this one."""
+    every = replay.neighbours
+
+    def one(facts: Any, seed: int) -> Any:  # noqa: ANN401
+        first, others = every(facts, seed)
+        return first, {"copy of another record": others["copy of another record"]}
+
+    monkeypatch.setattr(replay, "neighbours", one)
 
 
 def test_an_honest_run_passes_and_every_stage_is_looked_at_in_every_way(
@@ -91,6 +105,7 @@ def _none(source: KeyedNoise, total: Tensor, std: float, *, release: int, name: 
 add = KeyedNoise.add
 
 
+@pytest.mark.usefixtures("one_neighbour")
 def test_noise_that_is_a_tenth_too_small_is_a_violation(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,18 +117,6 @@ def test_noise_that_is_a_tenth_too_small_is_a_violation(
     assert expected <= failed
     assert failed - expected <= {f"{s}: noise that comes back, and its tails" for s in STAGES}
     assert found.verdict.startswith("VIOLATION") and "teacher: randomness" in found.verdict
-
-
-@pytest.fixture
-def one_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of what is planted here no neighbour is a witness."""
-    every = replay.neighbours
-
-    def one(facts: Any, seed: int) -> Any:  # noqa: ANN401
-        first, others = every(facts, seed)
-        return first, {"black": others["black"]}
-
-    monkeypatch.setattr(replay, "neighbours", one)
 
 
 def _failed(run: Path) -> set[str]:
@@ -195,6 +198,7 @@ def test_a_kernel_that_rounds_by_the_row_is_a_violation_on_the_device_that_train
     assert seen["of_a_sum"] > seen["allowed"] == pytest.approx(1e-5, rel=1e-4)
 
 
+@pytest.mark.usefixtures("one_neighbour")
 def test_a_clip_that_does_nothing_is_a_violation_with_status_one(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +242,7 @@ def test_what_cannot_be_audited_is_refused(
         audit(load(run))
 
 
+@pytest.mark.usefixtures("one_neighbour")
 def test_a_seed_moves_stand_ins_and_no_noise(run: Path) -> None:
     one, other = audit(load(run), games=False), audit(load(run), games=False, seed=1)
 

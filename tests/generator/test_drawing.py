@@ -48,6 +48,11 @@ def test_labels_of_ones_own_change_no_other_image(network: Denoiser) -> None:
     assert not torch.allclose(one[3], two[3], atol=1e-3)
 
 
+@pytest.fixture
+def small_blocks() -> None:
+    """Blocks here are as large as those of users."""
+
+
 @pytest.mark.parametrize(
     ("shape", "size"),
     [((1, 8, 8), 256), ((3, 64, 64), 256), ((3, 256, 256), 16), ((1, 1024, 1024), 4)],

@@ -60,10 +60,12 @@ class Watch:
     def found(self) -> set[str]:
         """What was found, and where: "losses in stdout"."""
         hits = set()
+        shown = {what: _shown(values[:MOST]) for what, values in self.floats.items()}
         for place, content in self.left.items():
-            words = set(WORD.findall(content.decode("latin-1")))
-            for what, values in self.floats.items():
-                if _floats_in(values[:MOST], content, words):
+            words, eights = set(WORD.findall(content.decode("latin-1"))), _eights(content)
+            for what, (texts, patterns) in shown.items():
+                nearest = eights[np.searchsorted(eights, patterns).clip(max=len(eights) - 1)]
+                if words & texts or (nearest == patterns).any():
                     hits.add(f"{what} in {place}")
             for what, counts in self.counts.items():
                 if words & set(map(str, counts)):
@@ -71,17 +73,26 @@ class Watch:
         return hits
 
 
-def _floats_in(values: Sequence[float], content: bytes, words: set[str]) -> bool:
-    """As text of six digits or more, as a double, or two in a row as floats. Fewer digits or bytes
-    would be met by chance; what shows in those is the matter of the neighbour replay.
+def _shown(values: Sequence[float]) -> tuple[set[str], np.ndarray]:
+    """How numbers show: as text of six digits or more; and in eight bytes, as a double or two in a
+    row as floats. Fewer digits or bytes would be met by chance; what shows in those is the matter
+    of the neighbour replay.
     """
     told = [value for value in values if np.isfinite(value) and len(_digits(repr(value))) >= 6]
     texts = {f"{value:.{n}{kind}}" for value in told for n in range(4, 18) for kind in "gfe"}
-    if words & {text for text in texts if len(_digits(text)) >= 6}:
-        return True
     patterns = [struct.pack("<d", value) for value in told]
     patterns += [struct.pack("<2f", *pair) for pair in pairwise(told)]
-    return any(pattern in content for pattern in patterns)
+    return (
+        {text for text in texts if len(_digits(text)) >= 6},
+        np.frombuffer(b"".join(patterns), dtype="<u8"),
+    )
+
+
+def _eights(content: bytes) -> np.ndarray:
+    """Every eight bytes in a row, as sorted integers; 0 is always among them."""
+    n = max(0, len(content) - 7)
+    rows = [np.frombuffer(content, "<u8", (n - first + 7) // 8, first) for first in range(min(8, n))]
+    return np.sort(np.concatenate([np.zeros(1, dtype="<u8"), *rows]))
 
 
 def _digits(text: str) -> str:

@@ -91,7 +91,8 @@ def _shown(values: Sequence[float]) -> tuple[set[str], np.ndarray]:
 def _eights(content: bytes) -> np.ndarray:
     """Every eight bytes in a row, as sorted integers; 0 is always among them."""
     n = max(0, len(content) - 7)
-    rows = [np.frombuffer(content, "<u8", (n - first + 7) // 8, first) for first in range(min(8, n))]
+    starts = range(min(8, n))
+    rows = [np.frombuffer(content, "<u8", (n - start + 7) // 8, start) for start in starts]
     return np.sort(np.concatenate([np.zeros(1, dtype="<u8"), *rows]))
 
 

@@ -61,9 +61,9 @@ def table(bugs: Sequence[Bug], rows: Mapping[str, Row]) -> str:
         "",
         "Each of these mistakes was put into the package on purpose, by the tests in "
         "`tests/mutations`, and everything that can see it was run. Written by "
-        "`pytest tests/mutations -m slow --write-table`, which fails without `--write-table` when a "
-        "run gives another table. CI puts every bug in, and fails when the first of the detectors "
-        "that saw it sees it no more.",
+        "`pytest tests/mutations -m slow --write-table`, which without `--write-table` fails when "
+        "a run gives another table. CI puts every bug in, and fails when the first of the "
+        "detectors that saw it sees it no more.",
         "",
         f"{caught} of {len(bugs)} bugs are caught; without a bug every detector is silent.",
         "",

@@ -264,6 +264,7 @@ def test_a_statistic_that_passes_its_bound_is_held_by_the_mechanism_and_caught_w
     assert not found.passed and moved > 1.4
 
 
+@pytest.mark.usefixtures("fewer")
 def test_a_denominator_that_follows_the_batch_is_caught(
     untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,6 +294,7 @@ def test_records_that_mix_are_caught(
     assert not found.passed and moved > 1.01
 
 
+@pytest.mark.usefixtures("fewer")
 def test_a_release_that_only_one_world_makes_is_caught(
     untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,6 +310,7 @@ def test_a_release_that_only_one_world_makes_is_caught(
     assert not found.passed and found.largest == float("inf")
 
 
+@pytest.mark.usefixtures("fewer")
 def test_a_stage_that_no_neighbour_moves_is_named(
     untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

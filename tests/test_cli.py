@@ -659,8 +659,8 @@ def test_a_run_says_what_it_declared_and_what_it_guarantees(archive: Path, tmp_p
     assert GUARANTEE in done.stdout
     assert "adding or removing one record" in done.stdout
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
-        "config.json", "facts.json", "ledger.jsonl", "model.safetensors", "preview.png",
-        "privacy.json", "teacher.safetensors",
+        "class_counts.json", "config.json", "facts.json", "ledger.jsonl", "model.safetensors",
+        "preview.png", "privacy.json", "teacher.safetensors",
     ]  # fmt: skip
     assert json.loads((tmp_path / "run" / "config.json").read_text())["seed"] == 4
 

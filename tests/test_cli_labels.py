@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,13 +32,14 @@ def test_counts_are_read_from_text_csv_and_toml_alike(tmp_path: Path) -> None:
     for text in ("ill=100,very well=0", *map(str, tmp_path.iterdir())):
         assert parse_labels(text) == expected
     assert parse_labels(None) is parse_labels("uniform") is None
+    assert parse_labels("released") == "released"
     assert parse_labels("a=b=3") == {"a=b": 3}
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("unifrom", "--labels takes uniform, counts as a=100,b=50, or a .csv or .toml file"),
+        ("unifrom", "--labels takes uniform, released, counts as a=100,b=50, or a .csv or"),
         ("a=1,a=2", "must name each class once, got 'a' twice"),
         ("a=x", "count of class 'a' must be a whole number from 0 to"),
         ("a=-1", "must be a whole number"),
@@ -83,6 +85,44 @@ def test_equal_counts_give_the_images_of_uniform_labels(run: Path) -> None:
     assert named.labels.tolist() == [3, 0]
     with pytest.raises(ValueError, match="give seed= or generator=, not both"):
         generator.sample(1, seed=1, generator=torch.Generator())
+
+
+def test_released_labels_follow_the_noisy_counts_that_the_run_keeps(
+    run: Path, tmp_path: Path
+) -> None:
+    generator = load(run)
+    shares = generator.class_shares
+    assert shares is not None and sum(shares.values()) == pytest.approx(1)
+    drawn = dpgen("sample", run, "--labels", "released", "-n", 40, "--out", tmp_path / "set",
+                  "--seed", 4, "-q", "--device", "cpu")  # fmt: skip
+    assert drawn.exit_code == 0 and "40 images in" in drawn.output
+    found = Counter(generator.sample(40, labels="released", seed=4).labels.tolist())
+    for k, share in enumerate(shares.values()):
+        assert abs(found[k] - 40 * share) < 1
+    statement = json.loads((tmp_path / "set" / "privacy.json").read_text())
+    told = statement["synthetic_dataset"]["labels"]
+    assert told.startswith("released: ") and f"{found[0]} of 0" in told
+    assert "noise, under the same guarantee" in (tmp_path / "set" / "RELEASE.md").read_text()
+    assert dpgen("verify", tmp_path / "set", "--model", run).exit_code == 0
+    without = dpgen("sample", run, "--labels", "released", "--out", tmp_path / "no", "-q")
+    assert without.exit_code == 2 and "'-n' is missing" in without.stderr
+
+
+def test_a_run_without_released_counts_says_what_to_give_instead(run: Path, tmp_path: Path) -> None:
+    files = json.loads((run / "privacy.json").read_text())["artifact"]["files"]
+    assert "class_counts.json" in files
+    changed = tmp_path / "changed"
+    load(run).save(changed)
+    assert dpgen("verify", changed).exit_code == 0
+    (changed / "class_counts.json").write_text('{"counts": {}}')
+    assert dpgen("verify", changed).exit_code == 1
+    with pytest.raises(ValueError, match=r"class_counts\.json missing or changed"):
+        load(changed)
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 8, 8), np.uint8)
+    bare = PGE(epsilon=3, settings=QUICK).fit(open_images(pixels))
+    assert bare.class_shares is None
+    with pytest.raises(ValueError, match=r"holds no released class counts.*labels=\{'ill': 100"):
+        bare.sample(9, labels="released")
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from dpgen.storage.files import read_text, read_toml
 
-UNIFORM = "uniform"
-FORMS = "uniform, counts as a=100,b=50, or a .csv or .toml file"
+UNIFORM, RELEASED = "uniform", "released"
+FORMS = "uniform, released, counts as a=100,b=50, or a .csv or .toml file"
 LARGEST = 2**24  # bytes of a file of counts
 MOST_DIGITS = 9
 
 
-def parse_labels(text: str | None) -> Mapping[str, int] | None:
-    """Parses how many images of each class to draw; None for equally many of each.
+def parse_labels(text: str | None) -> Mapping[str, int] | str | None:
+    """Parses how many images of each class to draw; None for equally many of each, ``"released"``
+    for the proportions that the run released.
 
     A file is CSV of two columns, class and count, with or without these names above them; or TOML
     with a line as ``ill = 100`` for each class.
@@ -24,6 +25,8 @@ def parse_labels(text: str | None) -> Mapping[str, int] | None:
     """
     if text is None or text == UNIFORM:
         return None
+    if text == RELEASED:
+        return text
     path = Path(text)
     if path.suffix.lower() == ".toml":
         return {name: _whole(name, count) for name, count in read_toml(path).items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +62,9 @@ def _chosen(
 )  # fmt: skip
 @click.option(
     "--labels", metavar="COUNTS", default=UNIFORM, show_default=True,
-    help="How many images of each class: uniform, counts as ill=100,well=50, or a .csv or .toml "
-    "file of them; a class that is not named gets none. Counts of the private records would "
+    help="How many images of each class: uniform; released, in proportions that the run measured "
+    "under its guarantee (by a warm start or the sketch); counts as ill=100,well=50, or a .csv or "
+    ".toml file of them; a class that is not named gets none. Counts of the private records would "
     "publish them.",
 )  # fmt: skip
 @set_options
@@ -116,7 +117,7 @@ def sample(
     from dpgen.synthetic.synthesise import synthesise
 
     counts = parse_labels(labels)
-    if n_images is None and counts is None:
+    if n_images is None and not isinstance(counts, Mapping):
         raise ValueError("'-n' is missing: how many images? (--labels may count them instead)")
     chosen = _chosen(sampler, steps, assignments)
     statement = synthesise(
@@ -124,7 +125,8 @@ def sample(
         labels=counts, layout=layout, preview=preview, seed=seed, show=not quiet,
         allow_unverified=allow_unverified,
     )  # fmt: skip
-    click.echo(f"{n_images or sum((counts or {}).values())} images in {out}")
+    n_drawn = sum(counts.values()) if isinstance(counts, Mapping) else n_images
+    click.echo(f"{n_drawn} images in {out}")
     if "statement" in statement:
         click.echo(statement["statement"])
     else:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dpgen.data.samples import Samples
 from dpgen.generator.draw import Draw
@@ -25,6 +25,7 @@ from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.statements.certificate import read_statement
 from dpgen.privacy.statements.document import Certificate, Notice, read_document
 from dpgen.privacy.statements.notice import read_notice
+from dpgen.runs.class_counts import CLASS_COUNTS, read_class_counts
 from samplers.types import Sampler
 
 
@@ -96,6 +97,23 @@ class Fitted(abc.ABC):
             raise NotFitted(f"{type(self).__name__}.sample needs fit() or load() first")
         return self.facts
 
+    @property
+    def class_shares(self) -> dict[str, float] | None:
+        """The proportions of the classes as the run released them, noisy and covered by its
+        certificate; ``None`` where it did not: see `dpgen.runs.class_counts`.
+        """
+        facts = self._facts
+        if self.folder is None or CLASS_COUNTS not in self.document.content["artifact"]["files"]:
+            return None
+        counts = read_class_counts(self.folder, facts.class_names)
+        return dict(zip(facts.class_names, counts.shares(facts.n_records), strict=True))
+
+    def labels(self, given: Labels | None, n: int | None) -> Tensor:
+        """The labels (n,) of the images to draw: see `labels_of`."""
+        shares = self.class_shares if isinstance(given, str) else None
+        found = None if shares is None else list(shares.values())
+        return labels_of(given, n, self._facts.class_names, found)
+
     def sample(
         self,
         n: int | None = None,
@@ -115,8 +133,9 @@ class Fitted(abc.ABC):
         Args:
             n: number of images, at least 1; None takes as many as there are labels.
             labels: (n,) positions or names of classes, as ``["ill", "well"]``, or counts by class,
-                as ``{"ill": 100, "well": 50}``; None gives image i the class ``i % n_classes``, so
-                that the first images are the same however many are drawn.
+                as ``{"ill": 100, "well": 50}``; ``"released"`` takes the proportions of
+                `class_shares`; None gives image i the class ``i % n_classes``, so that the first
+                images are the same however many are drawn.
             sampler: from `samplers`, or the settings of one; None takes the method's own. A network
                 that draws its images itself takes none, and no guidance.
             seed: seed of the images, as ``--seed`` of ``dpgen sample``.
@@ -151,8 +170,7 @@ class Fitted(abc.ABC):
         generator: torch.Generator | None = None,
     ) -> Iterator[Images]:
         """Yields the images of `sample`, up to 256 at a time, for the writers of sets."""
-        facts = self._facts
-        chosen = labels_of(labels, n, facts.class_names)
+        chosen = self.labels(labels, n)
         drawing = self.drawing(draw)
         generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
         seed = int(torch.randint(2**62, (), generator=generator))

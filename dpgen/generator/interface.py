@@ -32,6 +32,7 @@ from dpgen.privacy.statements.document import Certificate, Notice
 from dpgen.privacy.statements.notice import Claim, not_allowed, notice_of, unpriced
 from dpgen.privacy.statements.statement import statement_of
 from dpgen.progress import progress_bar
+from dpgen.runs.class_counts import keep_class_counts
 from dpgen.runs.context import Hardware, Rehearsal, Workplace, in_memory
 from dpgen.runs.folder import RunFolder, sweep
 from dpgen.runs.released import (
@@ -67,7 +68,6 @@ class PrivateGenerator(Fitted):
     kinds: ClassVar[Mapping[str, str]] = {
         "model": "denoiser", "teacher": "denoiser", "proposals": "proposer",
     }  # fmt: skip
-
 
     @abc.abstractmethod
     def resolve(self, facts: PublicFacts) -> Any:  # noqa: ANN401
@@ -237,6 +237,9 @@ class PrivateGenerator(Fitted):
         """Writes the released files, the certificate or notice last, then deletes the keys."""
         folder, facts = run.path, data.facts.to_dict()
         write_files(folder, config, facts, self.networks)
+        if isinstance(promise, Plan):
+            mechanisms = {stage.label: stage.mechanism for stage in promise.stages}
+            keep_class_counts(folder, mechanisms, run.checkpoints, data.facts.class_names)
         self._preview(folder / "preview.png", show)
         files = hashes(folder)
         if isinstance(promise, Plan):
@@ -248,7 +251,7 @@ class PrivateGenerator(Fitted):
         if isinstance(promise, Claim):
             document = Notice(notice_of(promise, files=files, facts=facts, data_set=account))
         else:
-            stages = {stage.label: stage.mechanism.settings for stage in promise.stages}
+            stages = {label: one.settings for label, one in mechanisms.items()}
             statement = statement_of(
                 "model",
                 lines=lines,

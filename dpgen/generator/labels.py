@@ -9,18 +9,26 @@ from torch import Tensor
 
 from dpgen.settings import nearest
 
-Labels = Tensor | Sequence[int | str] | Mapping[str, int]
+Labels = Tensor | Sequence[int | str] | Mapping[str, int] | str
+RELEASED = "released"  # in the place of labels: the shares that the run released
 
 
-def labels_of(given: Labels | None, n: int | None, class_names: tuple[str, ...]) -> Tensor:
+def labels_of(
+    given: Labels | None,
+    n: int | None,
+    class_names: tuple[str, ...],
+    shares: Sequence[float] | None = None,
+) -> Tensor:
     """Returns the labels (n,), int64, one per image.
 
     Args:
         given: positions or names of classes, one per image; or the number of images of each class
             by name, in an order in which every stretch has about the same balance; 0 or no entry
-            for none. None gives image i the class ``i % n_classes``.
+            for none. `RELEASED` takes ``n`` images in the proportions of ``shares``. None gives
+            image i the class ``i % n_classes``.
         n: number of images; None takes as many as there are labels.
         class_names: names of all classes, in label order.
+        shares: proportions of the classes, in label order, 1 in all; None: the run released none.
 
     Raises:
         ValueError: a class does not exist (the nearest is named), or the labels are not ``n``.
@@ -30,6 +38,8 @@ def labels_of(given: Labels | None, n: int | None, class_names: tuple[str, ...])
             raise ValueError("n must be given where labels are not: how many images?")
         _check_number(n)
         return torch.arange(n) % len(class_names)
+    if isinstance(given, str):
+        given = dict(zip(class_names, _shared_out(given, n, shares), strict=True))
     labels = _in_turn(given, class_names) if isinstance(given, Mapping) else _listed(
         given, class_names
     )  # fmt: skip
@@ -70,6 +80,28 @@ def _listed(given: Tensor | Sequence[int | str], class_names: tuple[str, ...]) -
         else:
             found.append(int(one))
     return torch.tensor(found, dtype=torch.int64)
+
+
+def _shared_out(given: str, n: int | None, shares: Sequence[float] | None) -> list[int]:
+    """How many of ``n`` images each class gets: the nearest whole numbers that add up to ``n``."""
+    if given != RELEASED:
+        raise ValueError(
+            f"labels must be one per image, counts by class or {RELEASED!r}, got {given!r:.60}"
+        )
+    if shares is None:
+        raise ValueError(
+            "the run holds no released class counts: a warm start or the sketch measures them, for "
+            "two classes and more, and a run of an earlier version did not keep them; give counts "
+            "that may be known, as --labels ill=100,well=50 (labels={'ill': 100} in Python)"
+        )
+    if n is None:
+        raise ValueError("n must be given with released labels: how many images? (-n)")
+    _check_number(n)
+    wanted = torch.tensor(shares, dtype=torch.float64) * n
+    counts = wanted.floor()
+    most_missed = (wanted - counts).argsort(descending=True, stable=True)
+    counts[most_missed[: n - int(counts.sum())]] += 1
+    return [int(count) for count in counts.tolist()]
 
 
 def _in_turn(counts: Mapping[str, int], class_names: tuple[str, ...]) -> Tensor:

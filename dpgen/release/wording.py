@@ -169,6 +169,11 @@ def limits(subject: Subject) -> list[str]:
             "Every class has the same number of images, but for a remainder: shares of classes say "
             "nothing about the private data."
         )
+    elif str(drawn.get("labels", "")).startswith("released"):
+        told.append(
+            "Shares of classes follow class counts of the private records that were released with "
+            "noise, under the same guarantee: they are near the true shares, and not equal to them."
+        )
     elif "labels" in drawn:
         told.append(
             "How many images each class has was chosen by whoever drew them, and not learned from "

@@ -60,6 +60,10 @@ class ClassEmbeddings:
         return math.hypot(1.0, self.count_weight)
 
     @property
+    def count_scale(self) -> float:
+        return self.count_weight
+
+    @property
     def tables(self) -> dict[str, tuple[int, int]]:
         return {"sums": (self.n_classes, self.features.n_features + 1)}
 

@@ -57,6 +57,10 @@ class LabelMoments:
         return 1.0
 
     @property
+    def count_scale(self) -> float:
+        return COUNT_WEIGHT * math.cos(ANGLE) / math.hypot(1, COUNT_WEIGHT)
+
+    @property
     def tables(self) -> dict[str, tuple[int, int]]:
         d = self.n_axes
         return {"sums": (self.n_classes, d + 1), "squares": (1, d * (d + 1) // 2)}

@@ -59,6 +59,10 @@ class ClassMeans:
         return math.hypot(self.radius, self.count_weight)
 
     @property
+    def count_scale(self) -> float:
+        return self.count_weight
+
+    @property
     def tables(self) -> dict[str, tuple[int, int]]:
         return {"sums": (self.n_classes, math.prod(self.shape) + 1)}
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from dpgen.data.export import check_empty, check_space, write_images
 from dpgen.generator.draw import Draw
 from dpgen.generator.drawing import block_size
-from dpgen.generator.labels import Labels, labels_of
+from dpgen.generator.labels import RELEASED, Labels
 from dpgen.images.grid import save_grid
 from dpgen.images.images import Images
 from dpgen.methods.loading import load
@@ -63,14 +63,14 @@ def synthesise(
     generator = load(run, allow_unverified=allow_unverified)
     facts = generator.facts
     assert facts is not None
-    uniform, total = labels is None, n_images
+    total = n_images
     if isinstance(labels, Mapping):
         total = sum(labels.values())
-    elif labels is not None:
+    elif labels is not None and labels != RELEASED:
         total = len(labels)
     if total is not None:
         check_space(out, layout, total, facts.shape)  # before so many labels are made
-    chosen = labels_of(labels, n_images, facts.class_names)
+    chosen = generator.labels(labels, n_images)
     n_images = len(chosen)
     seed = secrets.randbits(31) if seed is None else seed
     drawing = generator.drawing(draw)
@@ -82,7 +82,7 @@ def synthesise(
 
     synthetic = {
         "samples": n_images,
-        "labels": "uniform" if uniform else told_counts(chosen, facts.class_names),
+        "labels": told_labels(labels, chosen, facts.class_names),
         "filters": filters(drawing.proposer),
         "sampler": "none" if drawing.sampler is None else repr(drawing.sampler),
         "start": "noise" if drawing.proposer is None else "proposals",
@@ -130,12 +130,17 @@ def synthesise(
     return statement
 
 
-def told_counts(labels: Tensor, class_names: Sequence[str]) -> str:
-    """Describes in words how many images of each class were chosen; of many classes the first."""
+def told_labels(given: Labels | None, labels: Tensor, class_names: Sequence[str]) -> str:
+    """Describes in words how many images each class has and who chose them; of many classes the
+    first.
+    """
+    if given is None:
+        return "uniform"
+    whose = RELEASED if isinstance(given, str) else "chosen"
     counts = torch.bincount(labels, minlength=len(class_names)).tolist()
     told = [f"{count} of {name}" for name, count in zip(class_names, counts, strict=True) if count]
     some = ", ".join(told[:N_TOLD])
-    return f"chosen: {some}" + (f" and of {len(told) - N_TOLD} more" if told[N_TOLD:] else "")
+    return f"{whose}: {some}" + (f" and of {len(told) - N_TOLD} more" if told[N_TOLD:] else "")
 
 
 def filters(proposer: Proposer | None) -> str:

@@ -43,6 +43,23 @@ def test_every_stretch_of_counted_labels_has_the_balance_of_all() -> None:
 
 
 @pytest.mark.parametrize(
+    ("shares", "n", "expected"),
+    [
+        ([0.5, 0.3, 0.2], 10, [5, 3, 2]),
+        ([0.5, 0.25, 0.25], 3, [1, 1, 1]),
+        ([0.34, 0.33, 0.33], 1, [1, 0, 0]),
+        ([1.0, 0.0, 0.0], 7, [7, 0, 0]),
+    ],
+    ids=["exact", "remainders", "one-image", "empty-classes"],
+)
+def test_released_shares_give_the_nearest_counts(
+    shares: list[float], n: int, expected: list[int]
+) -> None:
+    labels = labels_of("released", n, NAMES, shares)
+    assert torch.bincount(labels, minlength=3).tolist() == expected
+
+
+@pytest.mark.parametrize(
     ("given", "n", "message"),
     [
         (None, None, "n must be given where labels are not"),
@@ -58,11 +75,14 @@ def test_every_stretch_of_counted_labels_has_the_balance_of_all() -> None:
         ({"ill": 1.5}, None, "must be a whole number of at least 0, got 1.5"),
         ({"ill": 0}, None, "must count at least one image"),
         ({}, None, "must count at least one image"),
+        ("released", 3, "holds no released class counts"),
+        ("balanced", 3, "counts by class or 'released', got 'balanced'"),
         (torch.zeros(2), None, "labels must be whole numbers, got torch.float32"),
     ],
     ids=[
         "nothing", "no-images", "no-labels", "too-few", "other-total", "beyond", "negative",
-        "near-name", "near-count", "negative-count", "fraction", "zero", "empty", "floats",
+        "near-name", "near-count", "negative-count", "fraction", "zero", "empty",
+        "no-shares", "other-word", "floats",
     ],
 )  # fmt: skip
 def test_labels_that_cannot_be_are_refused_by_name(

@@ -39,8 +39,8 @@ NAMES = [
     *(
         f"verify, run/{name}"
         for name in (
-            "config.json", "facts.json", "ledger.jsonl", "model.safetensors", "preview.png",
-            "privacy.json",
+            "class_counts.json", "config.json", "facts.json", "ledger.jsonl", "model.safetensors",
+            "preview.png", "privacy.json",
         )
     ),
     *(

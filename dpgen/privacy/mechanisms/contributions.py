@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,6 +69,17 @@ class Statistic(Protocol):
         """Returns the public numbers among the fields, for the charge."""
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> dict[str, Block]: ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A `Statistic` that counts: the last column of its table ``sums``, one row for each class, is
+    the number of records of the class, times ``count_scale``.
+    """
+
+    @property
+    def count_scale(self) -> float:
+        """What one record adds there, greater than 0; a part of its norm, which `bound` bounds."""
 
 
 class Objective(Protocol):

@@ -40,6 +40,7 @@ ARGUMENTS: dict[str, tuple[str, str, Callable[[str], str]]] = {
     "classes": ("classes={}", r"NAME,NAME|N\b|\d[\d,]*|[a-z]+,[a-z]+", _names),
     "device": ("hardware=Hardware(device={})", "cpu|auto", _text),
     "facts": ("facts=PublicFacts(...)", "FILE", _as_is),
+    "label-column": ("label_column={}", r"[\w-]+", _text),
     "ledger": ("ledger={}", r"(?:NEW)?FILE\b|/[^\s,;]*[^\s,;:.]", _text),
     "limit": ("limit={}", "EPSILON", _as_is),
     "max-records-per-unit": ("max_records_per_unit={}", r"M\b|\d+", _as_is),

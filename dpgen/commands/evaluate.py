@@ -65,6 +65,9 @@ class _Evaluate(click.Command):
     "none has those of the first set.",
 )  # fmt: skip
 @click.option(
+    "--label-column", metavar="NAME", help="The column of the reference's labels, as for train."
+)
+@click.option(
     "--network",
     "networks",
     type=OneOf(_classifiers),

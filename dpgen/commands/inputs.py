@@ -99,6 +99,7 @@ def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
             adjacency=given["adjacency"],
             max_records_per_unit=given["max_records_per_unit"],
             unit=given["unit"],
+            label_column=given["label_column"],
             ledger=given.get("ledger"),
             overlap=given.get("overlap", "refuse"),
         )
@@ -122,6 +123,7 @@ def reading_choices(given: dict[str, Any]) -> dict[str, Any]:
         "classes": None if given["classes"] is None else parse_classes(given["classes"]),
         "else_classes": None if facts is None else facts.class_names,
         "unit": given["unit"],
+        "label_column": given["label_column"],
     }
 
 

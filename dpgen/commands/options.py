@@ -61,6 +61,9 @@ reading_options = options(
     click.option("--classes", metavar="N or NAME,NAME",
                  help="The classes of data with labels that name none, as IDX (10 for MNIST): they "
                  "are published, and never counted in private labels."),
+    click.option("--label-column", metavar="NAME",
+                 help="The column of metadata.csv, Parquet or of the JSON in tar shards that holds "
+                 "the labels, where two are named like labels, or none is."),
     click.option("--facts", metavar="FILE", type=click.Path(path_type=Path),
                  help="TOML file of public facts: shape, class_names, n_records. Without it the "
                  "data's own headers are declared public by the person who runs this."),

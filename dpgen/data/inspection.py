@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from dpgen.data.formats.location import CLASS_LIST, HIDDEN, Split
+from dpgen.data.formats.location import CLASS_LIST, HIDDEN, Located, Split
 from dpgen.data.formats.picture_files import picture_format
 from dpgen.data.formats.recognition import locate
 from dpgen.data.formats.table import FOLDER
@@ -84,6 +84,7 @@ def inspect_images(
     classes: Classes | None = None,
     else_classes: tuple[str, ...] | None = None,
     unit: str | Path | None = None,
+    label_column: str | None = None,
 ) -> tuple[Inspection, np.ndarray]:
     """Reads every record as a run would, and writes nothing.
 
@@ -100,19 +101,20 @@ def inspect_images(
         warnings.simplefilter("always")
         source = open_source(
             location, split=split, size=size, channels=channels, value_range=value_range,
-            classes=classes, else_classes=else_classes, units=units,
+            classes=classes, else_classes=else_classes, units=units, label_column=label_column,
         )  # fmt: skip
         labels, counts = _looked_at(source)
         stored = Counter("x".join(map(str, raw.shape)) for raw, _ in source.raw_records())
         splits = {
-            other: _n_records(location, other, value_range, declared, ids)
+            other: _n_records(location, other, value_range, declared, ids, label_column)
             for other in get_args(Split)
         }
     path = None if location in EMBEDDED else place_of(location).path
+    located = None if path is None else locate(path, split, ids, label_column)
     found = Inspection(
         location=str(location),
         kind=source.kind,
-        files={} if path is None else _files(path, split, ids),
+        files={} if located is None else _files(located),
         splits=splits,
         split=split,
         n_records=len(source),
@@ -125,7 +127,7 @@ def inspect_images(
         highest=int(np.flatnonzero(counts)[-1]),
         black=float(counts[0] / counts.sum()),
         white=float(counts[255] / counts.sum()),
-        passed_over={} if path is None else dict(_passed_over(path, ids)),
+        passed_over={} if path is None or located is None else dict(_passed_over(path, located)),
         notes=tuple(dict.fromkeys(str(one.message) for one in warned)),
     )
     return found, _picture(source, labels)
@@ -153,16 +155,16 @@ def _n_records(
     value_range: tuple[float, float] | None,
     classes: tuple[str, ...] | None,
     unit: str | Path | None,
+    label_column: str | None,
 ) -> int | str:
     """Counts the records of a split, or returns why it cannot be read."""
     try:
-        return len(read_records(location, split, value_range, classes, unit).labels)
+        return len(read_records(location, split, value_range, classes, unit, label_column).labels)
     except ValueError as error:
         return str(error)
 
 
-def _files(path: Path, split: Split, unit: str | Path | None) -> dict[str, int]:
-    located = locate(path, split, unit)
+def _files(located: Located) -> dict[str, int]:
     if located.kind != FOLDER:
         return {located.kind: len(located.chosen)}
     return dict(Counter(_format_of(file.path) for file in located.chosen).most_common())
@@ -174,11 +176,11 @@ def _format_of(path: Path) -> str:
     return "another" if found is None else found.name
 
 
-def _passed_over(path: Path, unit: str | Path | None) -> Iterator[tuple[str, str]]:
+def _passed_over(path: Path, located: Located) -> Iterator[tuple[str, str]]:
     """Yields the files in a folder that are not data of any split, and why."""
     if not path.is_dir():
         return
-    known = {Path(os.path.abspath(file.path)) for file in locate(path, "train", unit).files}
+    known = {Path(os.path.abspath(file.path)) for file in located.files}
     for place, folders, names in os.walk(path):
         folders.sort()
         for name in sorted(names):

@@ -34,6 +34,7 @@ def open_images(
     public: bool = False,
     overlap: OverlapRule = "refuse",
     classes: Classes | None = None,
+    label_column: str | None = None,
 ) -> PrivateDataset:
     """Opens private images.
 
@@ -57,6 +58,9 @@ def open_images(
         classes: number of classes, or their names, for data with labels that do not state them
             (IDX, an npz without class_names, tensors). The facts may name them instead. They are
             published, so they are never counted in the labels; a label beyond them is an error.
+        label_column: column of metadata.csv or .jsonl, of Parquet or of a Hugging Face dataset, or
+            key of the JSON in tar shards, that holds the labels; needed where two are named like
+            labels, or none is.
 
     Raises:
         ValueError: the data or an argument are refused; the message says why and what to do.
@@ -68,7 +72,7 @@ def open_images(
         location, split=split, size=size, channels=channels, value_range=value_range,
         classes=classes if facts is None else None,
         else_classes=None if facts is None else facts.class_names,
-        units=_units(unit, max_records_per_unit, facts),
+        units=_units(unit, max_records_per_unit, facts), label_column=label_column,
     )  # fmt: skip
     return PrivateDataset(
         source,

@@ -75,6 +75,7 @@ def open_source(
     classes: Classes | None = None,
     else_classes: tuple[str, ...] | None = None,
     units: Units | None = None,
+    label_column: str | None = None,
 ) -> RecordSource:
     """Opens a data set and decodes every record once, so that bad data fail early.
 
@@ -95,6 +96,7 @@ def open_source(
             of a facts file, or of the sets that the data are compared with.
         units: which person each record belongs to, and the most of each that are kept; None keeps
             all.
+        label_column: column or key of the labels, where two are named like labels or none is.
     """
     if split not in get_args(Split):
         raise ValueError(f"split must be train, test or all, got {split!r}")
@@ -105,7 +107,7 @@ def open_source(
     check_value_range(value_range)
     declared = else_classes if classes is None else class_list(classes)
     place = None if units is None else units.place
-    records = read_records(location, split, value_range, declared, place)
+    records = read_records(location, split, value_range, declared, place, label_column)
     if classes is not None and not records.classes_declared:
         check_declared(classes, records.class_names, name=f"the {records.kind} data")
     if units is not None:
@@ -243,6 +245,7 @@ def read_records(
     value_range: tuple[float, float] | None,
     classes: tuple[str, ...] | None,
     unit: str | Path | None = None,
+    label_column: str | None = None,
 ) -> Records:
     """Finds the records of a location with their labels; pictures are not decoded yet.
 
@@ -253,10 +256,14 @@ def read_records(
             f"unit ids are read of files and folders, got data in memory with --unit {unit}: give "
             "one id per record, as unit=[...] in Python"
         )
+    if label_column is not None and (isinstance(location, Images) or location in EMBEDDED):
+        raise ValueError(
+            f"the data have no columns: leave --label-column {label_column} out"
+        )
     if isinstance(location, Images):
         return images_records(location, value_range, classes)
     if not isinstance(location, (str, Path)):
-        return object_records(location, split, value_range, classes)
+        return object_records(location, split, value_range, classes, label_column)
     if location in EMBEDDED:
         _refuse_value_range(value_range, "digits")
         return digits_records(split)
@@ -271,12 +278,18 @@ def read_records(
     place = place_of(location)
 
     def read() -> Records:
-        located = locate(place.path, split, unit)
+        located = locate(place.path, split, unit, label_column)
         form = find(located.kind)
         if unit is not None and not form.takes_unit:
             raise ValueError(
                 f"unit ids are read of pictures in a folder and of Parquet data, got "
                 f"{located.kind}: save them as one of these to use --unit {unit}"
+            )
+        if label_column is not None and not form.takes_label_column:
+            raise ValueError(
+                "a label column is one of metadata.csv or .jsonl beside pictures, of Parquet or of "
+                f"the JSON in tar shards, got {located.kind}: leave --label-column {label_column} "
+                "out"
             )
         if not form.takes_value_range:
             _refuse_value_range(value_range, located.kind)

@@ -43,6 +43,7 @@ def scores(
     cache: Path | None = None,
     preview: Path | None = None,
     nearest_to: Path | None = None,
+    label_column: str | None = None,
     show: bool = False,
 ) -> Scores:
     """Compares synthetic sets with real images.
@@ -62,6 +63,7 @@ def scores(
         preview: where to draw a strip a set.
         nearest_to: folder for pictures of samples beside the nearest records of the reference's
             training split, which are private.
+        label_column: of the reference, as for `open_source`.
 
     Under a launcher several processes share the features; classifiers are trained by the first one
     alone, and only its scores are whole.
@@ -80,6 +82,7 @@ def scores(
         return open_source(
             reference, split=split, size=size, channels=channels,  # type: ignore[arg-type]
             value_range=value_range, classes=classes, else_classes=named,
+            label_column=label_column,
         )  # fmt: skip
 
     source = records(split)

@@ -92,10 +92,10 @@ def _shared_out(given: str, n: int | None, shares: Sequence[float] | None) -> li
         raise ValueError(
             "the run holds no released class counts: a warm start or the sketch measures them, for "
             "two classes and more, and a run of an earlier version did not keep them; give counts "
-            "that may be known, as --labels ill=100,well=50 (labels={'ill': 100} in Python)"
+            "that may be known, as ill=100,well=50 ({'ill': 100, 'well': 50} in Python)"
         )
     if n is None:
-        raise ValueError("n must be given with released labels: how many images? (-n)")
+        raise ValueError("n must be given with released labels: how many images?")
     _check_number(n)
     wanted = torch.tensor(shares, dtype=torch.float64) * n
     counts = wanted.floor()

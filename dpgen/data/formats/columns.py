@@ -12,7 +12,7 @@ from dpgen.storage.files import parse_json
 
 
 def columns_of(
-    schema: Any, name: str, unit: str | None = None  # noqa: ANN401
+    schema: Any, name: str, unit: str | None = None, label_column: str | None = None,  # noqa: ANN401
 ) -> tuple[str, str | None, tuple[str, ...] | None]:  # fmt: skip
     """Returns the image column, the label column or None, and the class names or None.
 
@@ -20,6 +20,7 @@ def columns_of(
         schema: of an Arrow table.
         name: of the file, for messages.
         unit: the column of unit ids, which is neither.
+        label_column: the column of labels, where one was named.
     """
     import pyarrow as pa
 
@@ -36,7 +37,8 @@ def columns_of(
     if unit is not None:
         check_unit_column(unit, others, name)
         others.remove(unit)
-    label = _one(labels, "label", name) if labels else label_name(others, name)
+    known = label_column is None and bool(labels)
+    label = _one(labels, "label", name) if known else label_name(others, name, label_column)
     if label is not None and label == unit:
         raise ValueError(f"{name}: {unit!r:.60} holds labels and cannot hold unit ids")
     if image is None or not _holds_pictures(schema, image):
@@ -48,7 +50,7 @@ def columns_of(
     if label is None and others:
         warnings.warn(
             f"{name}: no column is named like labels; passed over: {', '.join(others)!s:.200}. "
-            "Rename the one that holds labels to 'label'",
+            "Name the one that holds labels with --label-column",
             stacklevel=2,
         )
     names = features.get(label, {}).get("names") if label else None
@@ -89,9 +91,9 @@ def _one(columns: list[str], preferred: str, name: str) -> str | None:
     if preferred in columns:
         return preferred
     if len(columns) > 1:
+        cure = "name it with --label-column" if preferred == "label" else "rename it to 'image'"
         raise ValueError(
-            f"{name} must have one {preferred} column, got {columns!s:.200}: rename one to "
-            f"{preferred!r}"
+            f"{name} must have one {preferred} column, got {columns!s:.200}: choose one, and {cure}"
         )
     return columns[0] if columns else None
 

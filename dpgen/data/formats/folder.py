@@ -53,6 +53,12 @@ def folder_records(
     """
     if any(file.label is not None for file in located.files):
         return _listed_records(located, value_range, classes)
+    if located.label_column is not None:
+        raise ValueError(
+            f"{located.root}: --label-column {located.label_column} names a column of a "
+            "metadata.csv or metadata.jsonl beside the pictures, and there is none: write one with "
+            f"the columns file_name and {located.label_column}, or leave it out"
+        )
     _refuse_buckets(located)
     found = sorted({file.class_name for file in located.files if file.class_name is not None})
     names = located.class_names or tuple(found) or ("all",)
@@ -180,7 +186,7 @@ def _on_disk(raw: int) -> int:
 
 FOLDER_OF_PICTURES = Format(
     SUFFIXES, recognise, folder_records, takes_value_range=True, takes_unit=True,
-    reads_class_list=True, hint_fn=hint,
+    takes_label_column=True, reads_class_list=True, hint_fn=hint,
     writer=Writer(
         write_folder, _on_disk, lists_classes=True, many_files=True, check_fn=check_folder_names
     ),

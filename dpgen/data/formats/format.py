@@ -73,6 +73,8 @@ class Format:
             and never counts the classes in the labels.
         takes_value_range: whether its files may hold floats; the others refuse a value range.
         takes_unit: whether it reads which unit a record is of; the others refuse the question.
+        takes_label_column: whether it has columns or keys, of which one may be named that holds
+            labels; the others refuse the name.
         reads_class_list: whether a ``dataset.json`` beside its files lists their classes.
         hint_fn: for a file that no format recognises: what is wrong and the cure, or None.
         writer: how sets are written; None: the format is only read.
@@ -83,6 +85,7 @@ class Format:
     read_fn: Callable[[Located, ValueRange, ClassNames], Records]
     takes_value_range: bool = False
     takes_unit: bool = False
+    takes_label_column: bool = False
     reads_class_list: bool = False
     hint_fn: Callable[[Head], str | None] = _no_hint
     writer: Writer | None = None

@@ -25,24 +25,33 @@ def is_label_name(name: str) -> bool:
     return bool(LABEL_WORDS & set(found)) or (len(found) == 1 and found[0] in WHOLE_NAMES)
 
 
-def label_name(names: Iterable[str], where: str) -> str | None:
+def label_name(names: Iterable[str], where: str, wanted: str | None = None) -> str | None:
     """Returns the one of the names that labels go by, ``label`` before all others; None where none
     does.
 
-    Raises ValueError where two do.
+    Raises ValueError where two do, and where the one that is wanted is not there.
 
     Args:
         names: of columns or keys.
         where: the words that name their table in a message.
+        wanted: the one that holds labels, as ``--label-column`` names it.
     """
+    names = list(names)
+    if wanted is not None:
+        if names.count(wanted) != 1:
+            raise ValueError(
+                f"{where} must have one label column {wanted!r:.60}, got {names!s:.200}: name one "
+                "of these with --label-column"
+            )
+        return wanted
     found = [name for name in names if is_label_name(name)]
     exact = [name for name in found if name.lower() == "label"]
     if len(exact) == 1:
         return exact[0]
     if len(found) > 1:
         raise ValueError(
-            f"{where} must have one label column, got {found!s:.200}: rename the one to read "
-            "'label', or drop the others"
+            f"{where} must have one label column, got {found!s:.200}: name the one to read with "
+            "--label-column NAME"
         )
     return found[0] if found else None
 

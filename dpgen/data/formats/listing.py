@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from dpgen.storage.files import parse_json, read_json, read_text
 
 LIST_BYTES = 2**26  # a million and a half pictures
 TABLES = ("metadata.csv", "metadata.jsonl")
+LABELS_KEY = "labels"  # of StyleGAN's dataset.json
 FILE_COLUMNS = ("file_name", "filename", "file", "path", "image")
 
 
@@ -31,7 +33,7 @@ class Entry(NamedTuple):
 
 
 def listed(
-    folder: Path, names: Iterable[str], unit: str | None = None
+    folder: Path, names: Iterable[str], unit: str | None = None, label_column: str | None = None
 ) -> tuple[Path, dict[str, Entry]] | None:
     """Returns the list of a folder: the file, and its entries by path relative to the folder.
 
@@ -42,6 +44,7 @@ def listed(
         folder: where pictures, or folders of them, lie.
         names: of what lies there.
         unit: the column of unit ids, if they are asked for.
+        label_column: the column of labels, where one was named.
     """
     present = set(names)
     found = [folder / name for name in TABLES if name in present]
@@ -52,10 +55,11 @@ def listed(
             f"{f' and {CLASS_LIST}' if foreign is not None else ''}: move all but one away"
         )
     if foreign is not None:
+        label_name([LABELS_KEY], str(folder / CLASS_LIST), label_column)
         return folder / CLASS_LIST, foreign
     if not found:
         return None
-    entries = _entries(found[0], unit)
+    entries = _entries(found[0], unit, label_column)
     return None if entries is None else (found[0], entries)
 
 
@@ -125,9 +129,9 @@ def stylegan_labels(path: Path) -> dict[str, Entry] | None:
     if not path.exists():
         return None
     table = read_json(path, LIST_BYTES)
-    if not isinstance(table, dict) or "labels" not in table or "schema" in table:
+    if not isinstance(table, dict) or LABELS_KEY not in table or "schema" in table:
         return None
-    rows = table["labels"]
+    rows = table[LABELS_KEY]
     if isinstance(rows, dict):
         rows = list(rows.items())
     if not isinstance(rows, list) or not rows:
@@ -154,7 +158,9 @@ def units_listed(path: Path) -> dict[str, str]:
     return list_of_units(_csv_rows(path), FILE_COLUMNS, path)
 
 
-def _entries(path: Path, unit: str | None) -> dict[str, Entry] | None:
+def _entries(
+    path: Path, unit: str | None, label_column: str | None
+) -> dict[str, Entry] | None:  # fmt: skip
     rows = _csv_rows(path) if path.suffix == ".csv" else _json_rows(path)
     if not rows:
         raise ValueError(f"{path} must list the pictures, got no rows")
@@ -169,8 +175,15 @@ def _entries(path: Path, unit: str | None) -> dict[str, Entry] | None:
     if unit is not None:
         check_unit_column(unit, others, str(path))
         others.remove(unit)
-    label = label_name(others, str(path))
+    label = label_name(others, str(path), label_column)
     split = next((name for name in others if name.lower() in SPLIT_COLUMNS), None)
+    rest = [name for name in others if name != split]
+    if label is None and rest:
+        warnings.warn(
+            f"{path}: no column is named like labels; passed over: {', '.join(rest)!s:.200}. "
+            "Name the one that holds labels with --label-column",
+            stacklevel=2,
+        )
     if label is None and split is None and unit is None:
         return None
     values = [None] * len(rows) if label is None else _values(rows, label, path)

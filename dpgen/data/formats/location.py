@@ -42,7 +42,8 @@ class Located:
 
     Class lists are taken from ``files``, records from ``chosen``: a label means the same in every
     split. ``split`` is what was asked for, where a file holds several. ``unit`` is where unit ids
-    stand: a column, ``folder`` or a CSV file; None where none are read.
+    stand: a column, ``folder`` or a CSV file; None where none are read. ``label_column`` is the
+    column or key of labels, where one was named.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class Located:
     class_names: tuple[str, ...] | None
     split: Split = "all"
     unit: str | Path | None = None
+    label_column: str | None = None
 
 
 def read_class_list(path: Path) -> tuple[str, ...] | None:

@@ -69,6 +69,7 @@ def object_records(
     split: Split,
     value_range: tuple[float, float] | None,
     classes: tuple[str, ...] | None,
+    label_column: str | None = None,
 ) -> Records:
     """Reads the records of a map-style torch ``Dataset``, a Hugging Face dataset, a mapping of its
     splits, or arrays (`dpgen.data.formats.arrays`).
@@ -77,6 +78,12 @@ def object_records(
     by name. Float tensors need their value range. A data set that returns another image the second
     time is refused.
     """
+    hugging_face = isinstance(getattr(_any_split(dataset), "features", None), Mapping)
+    if label_column is not None and not hugging_face:
+        raise ValueError(
+            "a label column is one of a Hugging Face data set, or of files: leave "
+            f"label_column={label_column!r} out"
+        )
     if holds_arrays(dataset):
         return memory_records(dataset, split, value_range, classes)
     if isinstance(dataset, Mapping):
@@ -89,8 +96,7 @@ def object_records(
         )
     if not len(dataset):
         raise ValueError(f"{word} must hold at least one record, got none")
-    hugging_face = isinstance(getattr(dataset, "features", None), Mapping)
-    item_fn, names = _hugging_face(dataset) if hugging_face else _torch(dataset)
+    item_fn, names = _hugging_face(dataset, label_column) if hugging_face else _torch(dataset)
     kind = "huggingface" if hugging_face else "torch"
 
     def name_of(index: int) -> str:
@@ -194,6 +200,11 @@ def _of_split(splits: Mapping[str, Any], split: Split) -> Any:  # noqa: ANN401
     )
 
 
+def _any_split(dataset: Any) -> Any:  # noqa: ANN401
+    """Returns the first data set of a mapping of splits; any other as it is."""
+    return next(iter(dataset.values()), None) if isinstance(dataset, Mapping) else dataset
+
+
 def _torch(dataset: Any) -> tuple[Item, tuple[str, ...] | None]:  # noqa: ANN401
     """Returns the items of a torch data set, and its classes where it names them, as torchvision's
     do.
@@ -215,22 +226,24 @@ def _torch(dataset: Any) -> tuple[Item, tuple[str, ...] | None]:  # noqa: ANN401
     return item_of, tuple(classes) or None
 
 
-def _hugging_face(dataset: Any) -> tuple[Item, tuple[str, ...] | None]:  # noqa: ANN401
+def _hugging_face(
+    dataset: Any, label_column: str | None  # noqa: ANN401
+) -> tuple[Item, tuple[str, ...] | None]:  # fmt: skip
     """Returns the items of a Hugging Face data set: its Image column and, if there is one, its
-    ClassLabel column.
+    ClassLabel column, or the label column that is named.
     """
     kinds = {name: type(feature).__name__ for name, feature in dataset.features.items()}
     image = _only_column(kinds, "Image", "image")
-    label = _only_column(kinds, "ClassLabel", "label") or label_name(
-        [name for name, kind in kinds.items() if kind != "Image"], "the data set"
-    )
+    others = [name for name, kind in kinds.items() if kind != "Image"]
+    label = _only_column(kinds, "ClassLabel", "label") if label_column is None else None
+    label = label or label_name(others, "the data set", label_column)
     if image is None:
         raise ValueError(f"the data set must have an Image column, got {kinds}")
     if label is None and len(kinds) > 1:
         warnings.warn(
             f"the data set has no column that is named like labels; passed over: "
-            f"{', '.join(name for name in kinds if name != image)!s:.200}. Rename the one that "
-            "holds labels to 'label'",
+            f"{', '.join(name for name in kinds if name != image)!s:.200}. Name the one that "
+            "holds labels with --label-column",
             stacklevel=2,
         )
     names = getattr(dataset.features[label], "names", None) if label else None
@@ -245,7 +258,8 @@ def _hugging_face(dataset: Any) -> tuple[Item, tuple[str, ...] | None]:  # noqa:
 def _only_column(kinds: Mapping[str, str], kind: str, preferred: str) -> str | None:
     columns = [name for name, found in kinds.items() if found == kind]
     if len(columns) > 1 and preferred not in columns:
+        cure = "name it with --label-column" if preferred == "label" else "rename it to 'image'"
         raise ValueError(
-            f"the data set must have one {kind} column, got {columns}: rename one to {preferred!r}"
+            f"the data set must have one {kind} column, got {columns}: choose one, and {cure}"
         )
     return preferred if preferred in columns else next(iter(columns), None)

@@ -102,6 +102,6 @@ def _tell_keys(pairs: Sequence[tuple[Path, Pair]], found: Sequence[object]) -> N
     if keys and not found:
         warnings.warn(
             f"{name}: its JSON has no key that is named like a label; passed over: "
-            f"{', '.join(keys)!s:.200}. Name the one that holds labels 'label'",
+            f"{', '.join(keys)!s:.200}. Name the one that holds labels with --label-column",
             stacklevel=3,
         )

@@ -46,12 +46,17 @@ class Pair:
     keys: tuple[str, ...] = ()
 
 
-def read_pairs(path: Path) -> list[Pair]:
+def read_pairs(path: Path, label_key: str | None = None) -> list[Pair]:
     """Returns the records of one shard, in order.
 
     A key ends at the first dot, as WebDataset has it. Where it would hold several pictures, each
     must have a label of its own up to the last dot. A cut shard, a link, a device, a name that
     leaves the folder and a picture of another format are errors.
+
+    Args:
+        path: of the shard.
+        label_key: the key of JSON that holds the label, where one was named; then nothing else
+            does.
     """
     groups: dict[str, list[Member]] = {}
     with open_file(path) as raw:
@@ -64,7 +69,7 @@ def read_pairs(path: Path) -> list[Pair]:
         pairs = []
         for key, members in groups.items():
             for own, part in _records(key, members, path):
-                pairs.append(_pair(own, part, raw, path))
+                pairs.append(_pair(own, part, raw, path, label_key))
     return [pair for pair in pairs if pair is not None]
 
 
@@ -151,7 +156,9 @@ def _records(key: str, members: list[Member], path: Path) -> list[tuple[str, lis
     return list(full.items())
 
 
-def _pair(key: str, members: list[Member], raw: BinaryIO, path: Path) -> Pair | None:
+def _pair(
+    key: str, members: list[Member], raw: BinaryIO, path: Path, label_key: str | None
+) -> Pair | None:  # fmt: skip
     picture = next((m.place for m in members if m.suffix in PICTURE_SUFFIXES), None)
     pair = Pair(key, picture or (0, 0))
     for member in members:
@@ -160,7 +167,9 @@ def _pair(key: str, members: list[Member], raw: BinaryIO, path: Path) -> Pair | 
         raw.seek(member.place[0])
         data = raw.read(member.place[1])
         if member.suffix == "json":
-            _read_json(pair, member, data, path)
+            _read_json(pair, member, data, path, label_key)
+        elif label_key is not None:
+            continue
         elif is_label_name(member.suffix) or is_label_name(member.middle):
             pair.labels[member.name.name] = stated_value(data, f"{path}: {member.name}")
         else:
@@ -186,20 +195,24 @@ def stated_value(data: bytes, name: str) -> int | str:
     return text
 
 
-def _read_json(pair: Pair, member: Member, data: bytes, path: Path) -> None:
+def _read_json(
+    pair: Pair, member: Member, data: bytes, path: Path, label_key: str | None
+) -> None:  # fmt: skip
     name = f"{path}: {member.name}"
     try:  # other tools put more beside the label, with NaN for what they do not know
         table = parse_json(data.decode(), "it", finite=False)
     except ValueError as error:
         raise ValueError(f"{name} must be JSON, got {data[:40]!r} ({error!s:.100})") from None
     if isinstance(table, dict):
-        label = label_name(table, name)
+        label = label_name(table, name, label_key)
         split = next((table[key] for key in table if key.lower() in SPLIT_COLUMNS), "")
         pair.split = split_of(split) if isinstance(split, str) else ""
         if label is None:
             pair.keys = tuple(table)
             return
         value, what = table[label], label
+    elif label_key is not None:
+        raise ValueError(f"{name} must be an object with the key {label_key!r:.60}")
     else:
         value, what = table, "label"
     if isinstance(value, bool) or not isinstance(value, int | str):

@@ -58,7 +58,9 @@ def parquet_records(
     column = _unit_column(located)
     for path, split in ((file.path, file.split) for file in located.files):
         by_column = located.split != "all" and not split
-        table, image, label, names = _read(path, path in chosen, by_column, column)
+        table, image, label, names = _read(
+            path, path in chosen, by_column, column, located.label_column
+        )
         known = known or (label, names)
         if known != (label, names):
             raise ValueError(
@@ -118,7 +120,7 @@ def _unit_column(located: Located) -> str | None:
 
 
 def _read(
-    path: Path, with_pictures: bool, by_column: bool, unit: str | None
+    path: Path, with_pictures: bool, by_column: bool, unit: str | None, label_column: str | None
 ) -> tuple[Any, str, str | None, tuple[str, ...] | None]:
     """Reads one file: its table, the names of its columns of images and of labels, and its classes.
 
@@ -127,6 +129,7 @@ def _read(
         with_pictures: whether its pictures are read.
         by_column: whether a column of splits would have to be obeyed, which is refused.
         unit: the column of unit ids, if they are asked for.
+        label_column: the column of labels, where one was named.
     """
     parquet = pyarrow_parquet()
     import pyarrow as pa
@@ -135,7 +138,9 @@ def _read(
     most = max(BOMB_BYTES, BOMB_RATIO * size)
     try:
         with _fence(3 * most), parquet.ParquetFile(path, pre_buffer=False) as file:
-            image, label, names = columns_of(file.schema_arrow, str(path), unit)
+            image, label, names = columns_of(
+                file.schema_arrow, str(path), unit, label_column
+            )
             if by_column:
                 refuse_split_column(file.schema_arrow.names, str(path))
             taken = ([image] if with_pictures else []) + ([label] if label else [])
@@ -237,5 +242,6 @@ def _require_pyarrow(class_names: tuple[str, ...]) -> None:
 
 PARQUET = Format(
     (".parquet",), recognise, parquet_records, takes_value_range=True, takes_unit=True,
+    takes_label_column=True,
     writer=Writer(write_parquet, lambda raw: png_bytes(raw) + 64, check_fn=_require_pyarrow),
 )  # fmt: skip

@@ -38,7 +38,9 @@ HEAD_BYTES = 512
 GZIP_MAGIC = b"\x1f\x8b"
 
 
-def locate(path: Path, split: Split, unit: str | Path | None = None) -> Located:
+def locate(
+    path: Path, split: Split, unit: str | Path | None = None, label_column: str | None = None
+) -> Located:
     """Finds the data files under a path, a file or a folder, and their kind.
 
     Files that are no data (a README, privacy.json) and hidden files are passed over; a file named
@@ -51,6 +53,7 @@ def locate(path: Path, split: Split, unit: str | Path | None = None) -> Located:
             ``folder`` the one that a picture lies in names its person, and those above it are
             class and split: PERSON/, CLASS/PERSON/, SPLIT/CLASS/PERSON/. Folders of one name are
             one person, also in two classes.
+        label_column: the column or key of labels, where one was named.
     """
     if not path.is_dir():
         kind = _kind(path)
@@ -63,26 +66,27 @@ def locate(path: Path, split: Split, unit: str | Path | None = None) -> Located:
             raise ValueError(f"{path} is no data set: {cure}")
         files, root = [DataFile(path, "")], path.parent
     else:
-        (kind, files), root = _scan(path, split, unit), path
+        (kind, files), root = _scan(path, split, unit, label_column), path
     foreign = kind == FOLDER and stylegan_labels(root / CLASS_LIST) is not None
     lists = find(kind).reads_class_list and not foreign
     names = read_class_list(root / CLASS_LIST) if lists else None
-    return Located(kind, root, tuple(files), tuple(choose(files, split, path)), names, split, unit)
+    chosen = tuple(choose(files, split, path))
+    return Located(kind, root, tuple(files), chosen, names, split, unit, label_column)
 
 
 def _scan(
-    folder: Path, split: Split, unit: str | Path | None
+    folder: Path, split: Split, unit: str | Path | None, label_column: str | None
 ) -> tuple[str, list[DataFile]]:
     entries = visible(folder)
     inner = {entry.name: entry for entry in entries if entry.is_dir()}
-    told = listed(folder, [entry.name for entry in entries], _column(unit))
+    told = listed(folder, [entry.name for entry in entries], _column(unit), label_column)
     stated = (read_class_list(folder / CLASS_LIST) or ()) if inner and told is None else ()
     splits = {} if inner.keys() <= set(stated) else folder_splits(list(inner), folder, split)
     if told is not None:
         files = _listed_files(*told, unit, splits)
         return FOLDER, [_in_folder(file, folder, splits) for file in files]
     if not splits:
-        kind, files = _scan_level(folder, unit)
+        kind, files = _scan_level(folder, unit, label_column)
         return kind, [replace(f, split=f.split or _named_split(f, kind)) for f in files]
     kinds: dict[str, str] = {}
     files = []
@@ -90,7 +94,7 @@ def _scan(
         if found == OTHER:
             _refuse_data(inner[name], folder, splits)
             continue
-        kinds[name], level = _scan_level(inner[name], unit)
+        kinds[name], level = _scan_level(inner[name], unit, label_column)
         for file in level:
             own = file.split or ("" if kinds[name] == FOLDER else split_of(file.path.name))
             if own not in ("", found):
@@ -165,9 +169,11 @@ def _pictures_below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _scan_level(folder: Path, unit: str | Path | None) -> tuple[str, list[DataFile]]:
+def _scan_level(
+    folder: Path, unit: str | Path | None, label_column: str | None
+) -> tuple[str, list[DataFile]]:  # fmt: skip
     entries = visible(folder)
-    told = listed(folder, [entry.name for entry in entries], _column(unit))
+    told = listed(folder, [entry.name for entry in entries], _column(unit), label_column)
     if told is not None:
         return FOLDER, _listed_files(*told, unit, {})
     inner = [entry for entry in entries if entry.is_dir()]

@@ -45,7 +45,14 @@ def archive_records(
     Class names come from dataset.json beside the shards, else they are declared. Other members of a
     key, such as captions, belong to no record and are passed over.
     """
-    pairs = [(file, pair) for file in located.files for pair in read_pairs(file.path)]
+    pairs = [(file, pair) for file in located.files
+             for pair in read_pairs(file.path, located.label_column)]  # fmt: skip
+    bare = next((pair for _, pair in pairs if not pair.labels), None)
+    if located.label_column is not None and bare is not None:
+        raise ValueError(
+            f"{located.root}: --label-column {located.label_column} names a key of the .json of "
+            f"each picture, and {bare.key} has none"
+        )
     read = _read(located, pairs)
     stated = located.class_names
     values = pair_labels([(file.path, pair) for file, pair in pairs], stated or classes)
@@ -110,7 +117,8 @@ def write_webdataset(shard: Shard, pieces: Pieces) -> None:
 
 
 WEBDATASET = Format(
-    (".tar", ".tgz"), recognise, archive_records, takes_value_range=True, reads_class_list=True,
+    (".tar", ".tgz"), recognise, archive_records, takes_value_range=True, takes_label_column=True,
+    reads_class_list=True,
     hint_fn=hint,
     writer=Writer(write_webdataset, lambda raw: png_bytes(raw) + 5 * BLOCK, lists_classes=True),
 )  # fmt: skip

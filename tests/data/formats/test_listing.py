@@ -167,3 +167,50 @@ def test_buckets_of_a_thousand_pictures_are_not_taken_for_classes(
         return
     with pytest.raises(ValueError, match="parts of one set.*dataset.json"):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_named_column_of_the_list_holds_the_labels(root: Path, suffix: str) -> None:
+    rows = [
+        {"file_name": name, "dx": k % 2, "target": 1, "label": 0} for k, name in enumerate(NAMES)
+    ]
+    text = jsonl(rows)
+    if suffix == "csv":
+        text = "\n".join(",".join(map(str, row.values())) for row in rows)
+        text = f"{','.join(rows[0])}\n{text}\n"
+    (root / f"metadata.{suffix}").write_text(text)
+    source = open_source(root, classes=2, label_column="dx")
+    assert source.read(range(3))[1].tolist() == [0, 1, 0]
+    assert open_source(root, classes=2).read(range(3))[1].tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match=r"label column 'dy', got \['dx', 'target', 'label'\]"):
+        open_source(root, classes=2, label_column="dy")
+    with pytest.raises(ValueError, match="label column 'file_name', got"):
+        open_source(root, classes=2, label_column="file_name")
+
+
+def test_two_columns_that_fit_are_refused_with_the_option_that_names_one(root: Path) -> None:
+    (root / "metadata.csv").write_text("file_name,target,category\n0.png,1,2\nb/1.png,1,2\n")
+    with pytest.raises(ValueError, match="one label column, got .*--label-column NAME"):
+        open_source(root, classes=3)
+
+
+def test_columns_of_a_list_that_are_passed_over_are_told(root: Path) -> None:
+    (root / "metadata.csv").write_text("file_name,dx\n0.png,1\nb/1.png,1\nc/2.png,0\n")
+    (root / "0.png").rename(root / "b" / "0.png")
+    with pytest.warns(UserWarning, match="passed over: dx.*--label-column"):
+        assert open_source(root).class_names == ("b", "c")
+
+
+def test_a_label_column_needs_columns(root: Path) -> None:
+    (root / "0.png").unlink()
+    with pytest.raises(ValueError, match=r"--label-column dx names a column of a metadata\.csv"):
+        open_source(root, label_column="dx")
+    (root / "dataset.json").write_text(json.dumps({"labels": [[n, 0] for n in NAMES[1:]]}))
+    with pytest.raises(ValueError, match=r"one label column 'dx', got \['labels'\]"):
+        open_source(root, classes=1, label_column="dx")
+    assert len(open_source(root, classes=1, label_column="labels")) == 2
+    np.savez(root / "a.npz", images=np.zeros((3, 4, 4), np.uint8), labels=np.arange(3))
+    with pytest.raises(ValueError, match="got npz: leave --label-column dx out"):
+        open_source(root / "a.npz", classes=3, label_column="dx")
+    with pytest.raises(ValueError, match="leave --label-column dx out"):
+        open_source("digits", label_column="dx")

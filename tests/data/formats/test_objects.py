@@ -191,3 +191,16 @@ def test_a_split_of_a_mapping_may_go_by_another_word() -> None:
 def test_floats_in_a_small_part_of_their_range_are_told() -> None:
     with pytest.warns(UserWarning, match="TensorDataset: the pixels lie in 0..1 and black"):
         open_source(TensorDataset(PIXELS / 255, LABELS), value_range=(0, 255), classes=3)
+
+
+def test_a_named_column_of_a_hugging_face_dataset_holds_the_labels() -> None:
+    table = Table()
+    table.features = {**table.features, "breed": SimpleNamespace()}
+    table.item_fn = lambda i: {"img": as_picture(i), "label": 0, "breed": int(LABELS[i])}
+    for data in (table, {"train": table}):
+        source = open_source(data, split="train", classes=3, label_column="breed")
+        assert torch.equal(source.read(range(5))[1], LABELS)
+    with pytest.raises(ValueError, match=r"label column 'race', got \['id', 'label', 'breed'\]"):
+        open_source(table, label_column="race")
+    with pytest.raises(ValueError, match="leave label_column='breed' out"):
+        open_source((PIXELS, LABELS), label_column="breed")

@@ -156,7 +156,7 @@ def test_text_labels_are_names_of_declared_classes(tmp_path: Path, dictionary: b
     [
         (
             {"fine_label": [0, 1, 2], "coarse_label": [0, 0, 0]},
-            "one label column, got .*fine_label.*coarse_label.*rename the one to read 'label'",
+            "one label column, got .*fine_label.*coarse_label.*--label-column NAME",
         ),
         ({"labels": [0, 1, 2], "target": [0, 1, 2]}, "one label column"),
         ({"labels": [0.0, 1.0, 2.0]}, "whole numbers or names, got double"),
@@ -176,5 +176,26 @@ def test_label_columns_that_do_not_fit_are_refused(
 
 def test_columns_that_are_passed_over_are_told(tmp_path: Path) -> None:
     with_columns(tmp_path / "a.parquet", {"breed": [0, 1, 2], "width": [4, 4, 4]})
-    with pytest.warns(UserWarning, match="passed over: breed, width. Rename"):
+    with pytest.warns(UserWarning, match="passed over: breed, width.*--label-column"):
         assert open_source(tmp_path).class_names == ("all",)
+
+
+def test_a_named_column_holds_the_labels_whatever_the_others_are_called(tmp_path: Path) -> None:
+    columns = {"fine_label": [2, 1, 0], "coarse_label": [0, 1, 1], "breed": [1, 1, 2]}
+    with_columns(tmp_path / "a.parquet", columns)
+    for name, values in columns.items():
+        source = open_source(tmp_path, classes=3, label_column=name)
+        assert source.read(range(3))[1].tolist() == values
+    with pytest.raises(ValueError, match=r"label column 'race', got .*'fine_label'.*'breed'"):
+        open_source(tmp_path, classes=3, label_column="race")
+    kinds = {"_type": "ClassLabel", "names": ["ill", "well", "unclear"]}
+    features = {"image": {"_type": "Image"}, "fine_label": kinds, "coarse_label": kinds}
+    table = pq.read_table(tmp_path / "a.parquet").replace_schema_metadata(
+        {"huggingface": json.dumps({"info": {"features": features}})}
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="one label column.*name it with --label-column"):
+        open_source(tmp_path)
+    source = open_source(tmp_path, label_column="coarse_label")
+    assert source.read(range(3))[1].tolist() == [0, 1, 1]
+    assert source.class_names == ("ill", "well", "unclear")

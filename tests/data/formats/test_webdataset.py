@@ -233,3 +233,18 @@ def test_keys_that_are_passed_over_are_told(tmp_path: Path) -> None:
     shard(tmp_path / "a.tar", {"0.png": PNG, "0.json": b'{"breed": 1, "width": 4}'})
     with pytest.warns(UserWarning, match="passed over: breed, width"):
         assert open_source(tmp_path).class_names == ("all",)
+
+
+def test_a_named_key_of_the_json_holds_the_labels_and_nothing_else_does(tmp_path: Path) -> None:
+    text = b'{"target": 2, "category": 1, "dx": 0}'
+    path = shard(tmp_path / "a.tar", {"0.png": PNG, "0.json": text, "0.cls": b"2"})
+    with pytest.raises(ValueError, match="one label column, got .*--label-column NAME"):
+        open_source(path, classes=3)
+    for key, value in {"target": 2, "category": 1, "dx": 0}.items():
+        source = open_source(path, classes=3, label_column=key)
+        assert source.read([0])[1].tolist() == [value]
+    with pytest.raises(ValueError, match=r"label column 'age', got \['target', 'category', 'dx'\]"):
+        open_source(path, classes=3, label_column="age")
+    bare = shard(tmp_path / "b.tar", {"0.png": PNG, "0.cls": b"2"})
+    with pytest.raises(ValueError, match="--label-column dx names a key.*0 has none"):
+        open_source(bare, classes=3, label_column="dx")

@@ -72,8 +72,9 @@ reading_options = options(
 unit_option = click.option(
     "--unit", metavar="COLUMN or folder or FILE.csv",
     help="Whose each record is, so that at most --max-records-per-unit of each person are used. A "
-    "column of Parquet or metadata.csv; `folder`, the one that a picture lies in (PERSON/ or "
-    "CLASS/PERSON/); a list with the columns file_name and unit.",
+    "column of Parquet or metadata.csv, an array of an npz, a key of the JSON in tar shards; "
+    "`folder`, the one that a picture lies in (PERSON/ or CLASS/PERSON/); a list with the columns "
+    "file_name and unit, of IDX index and unit.",
 )  # fmt: skip
 
 data_options = options(

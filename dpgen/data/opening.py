@@ -49,10 +49,10 @@ def open_images(
         channels: 1 or 3 converts.
         value_range: (low, high) of float arrays; the window of grey pictures of more than 8 bits.
         unit: which person each record belongs to, so that at most ``max_records_per_unit`` of each
-            are used: a column of Parquet or of metadata.csv or .jsonl; ``folder``, the folder that
-            a picture lies in, as CLASS/PERSON/; a CSV file with the columns file_name and unit; or,
-            for data in memory, one id per record. Without it that bound is declared and not
-            checked.
+            are used: a column of Parquet or of metadata.csv or .jsonl, an array of an npz, a key of
+            the JSON in tar shards; ``folder``, the folder that a picture lies in, as CLASS/PERSON/;
+            a CSV file with the columns file_name and unit, of IDX index and unit; or, for data in
+            memory, one id per record. Without it that bound is declared and not checked.
         facts, adjacency, max_records_per_unit, ledger, limit, public, overlap: as for
             `PrivateDataset`.
         classes: number of classes, or their names, for data with labels that do not state them

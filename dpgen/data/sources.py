@@ -257,9 +257,7 @@ def read_records(
             "one id per record, as unit=[...] in Python"
         )
     if label_column is not None and (isinstance(location, Images) or location in EMBEDDED):
-        raise ValueError(
-            f"the data have no columns: leave --label-column {label_column} out"
-        )
+        raise ValueError(f"the data have no columns: leave --label-column {label_column} out")
     if isinstance(location, Images):
         return images_records(location, value_range, classes)
     if not isinstance(location, (str, Path)):
@@ -282,8 +280,8 @@ def read_records(
         form = find(located.kind)
         if unit is not None and not form.takes_unit:
             raise ValueError(
-                f"unit ids are read of pictures in a folder and of Parquet data, got "
-                f"{located.kind}: save them as one of these to use --unit {unit}"
+                f"unit ids are not read of {located.kind} data: save them as pictures in a folder "
+                f"to use --unit {unit}"
             )
         if label_column is not None and not form.takes_label_column:
             raise ValueError(

@@ -23,9 +23,10 @@ class Units:
     """Which unit each record belongs to, and how many records of a unit are used.
 
     Args:
-        ids: the column of unit ids in Parquet or in metadata.csv or .jsonl beside pictures;
-            ``folder``, the folder that a picture lies in; a CSV file with the columns file_name
-            and unit; or, of data in memory, one id per record.
+        ids: the column of unit ids in Parquet or in metadata.csv or .jsonl beside pictures, the
+            array of an npz, or the key of the JSON in tar shards; ``folder``, the folder that a
+            picture lies in; a CSV file with the columns file_name and unit, of IDX index and unit;
+            or, of data in memory, one id per record.
         most: the most records of a unit, at least 1; None keeps all, and nothing is enforced.
     """
 

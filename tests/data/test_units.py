@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -256,10 +259,122 @@ def test_data_in_memory_have_one_id_per_record() -> None:
         opened("digits", PEOPLE)
 
 
-def test_formats_without_unit_ids_say_so(tmp_path: Path) -> None:
-    np.savez(tmp_path / "x.npz", images=PIXELS)
-    with pytest.raises(ValueError, match="in a folder and of Parquet data, got npz"):
-        opened(tmp_path / "x.npz", "who")
+def test_an_array_of_an_npz_names_people(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    people = np.array([1] * 7 + [2] * 2 + [3] * 5 + [4])
+    np.savez(path, images=PIXELS, labels=LABELS, person=people)
+    whose = {PIXELS[i, 0, 0, 0]: who for i, who in enumerate(people.tolist())}
+    assert len(whose) == 14  # the first pixel tells the record; two of the first person are equal
+    found = opened(path, "person", 3, classes=2)
+    assert Counter(whose[value] for value in found) == {1: 3, 2: 2, 3: 3, 4: 1}
+    np.savez(path, images=PIXELS, labels=LABELS, person=people.astype(str)[:, None])
+    assert opened(path, "person", 3, classes=2) == found
+    with pytest.raises(ValueError, match=r"must hold an array 'who' of unit ids|an array of unit"):
+        opened(path, "who", classes=2)
+    with pytest.raises(ValueError, match="an array of unit ids is named with --unit"):
+        open_source(path, classes=2)
+    with pytest.raises(ValueError, match="unit ids of an npz stand in an array, got folder"):
+        opened(path, "folder", classes=2)
+    with pytest.raises(ValueError, match="'labels' is named like labels and cannot hold unit ids"):
+        opened(path, "labels", classes=2)
+    with pytest.raises(ValueError, match="'images' holds no unit ids"):
+        opened(path, "images", classes=2)
+    for wrong, why in ((people[1:], "one unit id per image"), (people / 2, "text or a whole num")):
+        np.savez(path, images=PIXELS, labels=LABELS, person=wrong)
+        with pytest.raises(ValueError, match=why):
+            opened(path, "person", classes=2)
+
+
+def test_an_npz_by_split_has_ids_for_every_split(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    arrays = {"train_images": PIXELS[:9], "test_images": PIXELS[9:], "train_person": [1] * 9}
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match="an array 'person' of unit ids, for each split"):
+        opened(path, "person")
+    np.savez(path, **arrays, test_person=[1] * 5 + [2])
+    assert len(opened(path, "person", 2, split="train")) == 2
+    assert len(opened(path, "person", 2, split="test")) == 3
+    assert len(opened(path, "person", 2)) == 3
+
+
+def test_large_archives_have_the_ids_of_their_own_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpgen.data.formats.npy.MAPPED_BYTES", 10)
+    for name, rows in (("a", slice(0, 8)), ("b", slice(8, 15))):
+        np.savez(tmp_path / f"{name}.npz", images=PIXELS[rows], person=PEOPLE[rows])
+    found = opened(tmp_path, "person", 1)
+    assert len(found) == 4 and found[-1] == PIXELS[14, 0, 0, 0]
+
+
+def test_a_key_of_the_json_in_tar_shards_names_people(tmp_path: Path) -> None:
+    def shard(name: str, people: Sequence[object], first: int) -> None:
+        with tarfile.open(tmp_path / name, "w") as archive:
+            for i, who in enumerate(people):
+                told = {"label": 0} | ({} if who is None else {"person": who})
+                for suffix, data in (
+                    ("png", encode_png(np.full((2, 2, 1), first + i, np.uint8))),
+                    ("json", json.dumps(told).encode()),
+                ):
+                    member = tarfile.TarInfo(f"{i}.{suffix}")
+                    member.size = len(data)
+                    archive.addfile(member, io.BytesIO(data))
+
+    shard("train-0.tar", ["p", "q", "p", 7], 0)
+    shard("train-1.tar", ["p", "7"], 10)
+    shard("test-0.tar", ["p"], 20)
+    found = opened(tmp_path, "person", 1, split="train", classes=1)
+    assert len(found) == 3 and found[0] < 11 and 1 in found
+    assert len(found) == len(set(found))
+    with pytest.raises(ValueError, match=r"have one column 'who' of unit ids, got \['label', 'per"):
+        opened(tmp_path, "who", classes=1)
+    with pytest.raises(ValueError, match="tar shards stand in the .json.*got folder"):
+        opened(tmp_path, "folder", classes=1)
+    shard("train-1.tar", ["p", None], 10)
+    with pytest.raises(ValueError, match=r"1.json must have one column 'person'"):
+        opened(tmp_path, "person", classes=1)
+
+
+def test_a_list_by_index_names_people_of_idx_files(tmp_path: Path) -> None:
+    def idx(name: str, values: np.ndarray) -> None:
+        sizes = b"".join(n.to_bytes(4, "big") for n in values.shape)
+        head = bytes([0, 0, 8, values.ndim]) + sizes
+        (tmp_path / name).write_bytes(head + values.astype(np.uint8).tobytes())
+
+    root, path = tmp_path, tmp_path / "people.csv"
+    idx("train-images-idx3-ubyte", PIXELS[..., 0])
+    idx("train-labels-idx1-ubyte", LABELS)
+    rows = [f"{i},{who}" for i, who in enumerate(PEOPLE)]
+    path.write_text("\n".join(["index,unit", *reversed(rows)]) + "\n")
+    found = opened(root, str(path), 2, classes=2)
+    assert len(found) == 7 and found[-1] == PIXELS[14, 0, 0, 0]
+    for wrong, why in (
+        (rows[:-1], "must list every record.*does not list index 14"),
+        ([*rows, "15,eve"], "from 0 to 14, got '15'"),
+        ([*rows, "3,eve"], "got '3' twice"),
+        ([*rows[:-1], "14, eve"], "without blanks"),
+        ([*rows[:-1], "-1,eve"], "got '-1'"),
+    ):
+        path.write_text("\n".join(["index,unit", *wrong]) + "\n")
+        with pytest.raises(ValueError, match=why):
+            opened(root, str(path), classes=2)
+    with pytest.raises(ValueError, match="IDX files hold no unit ids, got folder.*FILE.csv"):
+        opened(root, "folder", classes=2)
+    idx("t10k-images-idx3-ubyte", PIXELS[:2, ..., 0])
+    idx("t10k-labels-idx1-ubyte", LABELS[:2])
+    path.write_text("\n".join(["index,unit", *rows]) + "\n")
+    with pytest.raises(ValueError, match="must have the columns file_name, index, unit"):
+        opened(root, str(path), split="train", classes=2)
+    both = [f"train-images-idx3-ubyte,{row}" for row in rows]
+    both += [f"t10k-images-idx3-ubyte,{i},ann" for i in range(2)]
+    path.write_text("\n".join(["file_name,index,unit", *both]) + "\n")
+    assert opened(root, str(path), 2, split="train", classes=2) == found
+    assert len(opened(root, str(path), 1, split="test", classes=2)) == 1
+
+
+def test_data_that_hold_no_unit_ids_say_so() -> None:
+    with pytest.raises(ValueError, match="give one id per record"):
+        opened("digits", "who")
 
 
 def test_a_data_set_is_known_by_the_records_that_are_used(tmp_path: Path) -> None:

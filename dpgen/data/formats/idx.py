@@ -7,6 +7,7 @@ import math
 import os
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from dpgen.data.formats.format import Format, Head
 from dpgen.data.formats.labels import settled
+from dpgen.data.formats.listing import units_by_index
 from dpgen.data.formats.location import DataFile, Located
 from dpgen.data.formats.records import (
     Records,
@@ -45,6 +47,7 @@ def idx_records(
     labels = {image: as_labels(read_idx(label), str(label)) for image, label in pairs}
     pixels: list[np.ndarray] = []
     kept: list[np.ndarray] = []
+    units: list[str] = []
     for image, label in pairs:
         if image not in chosen:
             continue
@@ -66,11 +69,25 @@ def idx_records(
                 f"{image} must have the shape of the other split, got {array.shape[1:]}"
             )
         pixels.append(array)
+        units += _units(located, image, len(array), alone=len(pairs) == 1)
         kept.append(labels[image])
     root = str(located.root)
     found, names = settled(np.concatenate(kept), classes, name=root)
     whole = pixels[0] if len(pixels) == 1 else np.concatenate(pixels)
-    return array_records("idx", whole, found, names, root, classes_declared=True)
+    held = array_records("idx", whole, found, names, root, classes_declared=True)
+    return held if located.unit is None else replace(held, units=tuple(units))
+
+
+def _units(located: Located, image: Path, n_records: int, *, alone: bool) -> tuple[str, ...]:
+    if located.unit is None:
+        return ()
+    if not isinstance(located.unit, Path):
+        raise ValueError(
+            f"{located.root}: IDX files hold no unit ids, got {located.unit}: list them in a CSV "
+            f"file with the columns index and unit{'' if alone else ' and file_name'}, and give "
+            "--unit FILE.csv"
+        )
+    return units_by_index(located.unit, image, n_records, alone=alone)
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -159,4 +176,4 @@ def _label_name(name: str) -> str:
     return name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
 
 
-IDX = Format((".gz",), recognise, idx_records)
+IDX = Format((".gz",), recognise, idx_records, takes_unit=True)

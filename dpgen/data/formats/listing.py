@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from dpgen.data.formats.labels import label_name
 from dpgen.data.formats.location import CLASS_LIST, DataFile
 from dpgen.data.formats.splits import SPLIT_COLUMNS, split_of, words
-from dpgen.data.formats.unit_ids import check_unit_column, list_of_units, unit_id
+from dpgen.data.formats.unit_ids import check_unit_column, list_by_index, list_of_units, unit_id
 from dpgen.storage.files import parse_json, read_json, read_text
 
 LIST_BYTES = 2**26  # a million and a half pictures
@@ -156,6 +156,13 @@ def stylegan_labels(path: Path) -> dict[str, Entry] | None:
 def units_listed(path: Path) -> dict[str, str]:
     """Reads the unit ids of pictures from a CSV file, by path relative to the data."""
     return list_of_units(_csv_rows(path), FILE_COLUMNS, path)
+
+
+def units_by_index(
+    path: Path, images: Path, n_records: int, *, alone: bool
+) -> tuple[str, ...]:  # fmt: skip
+    """The unit ids that a CSV file gives the records of an images file: see `list_by_index`."""
+    return list_by_index(_csv_rows(path), path, images, n_records, alone=alone)
 
 
 def _entries(

@@ -6,7 +6,7 @@ import bisect
 import errno
 import itertools
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from dpgen.data.formats.npy import npy_header, read_array
 from dpgen.data.formats.records import Records, array_records, as_labels
 from dpgen.data.formats.shards import Shard, new_file
 from dpgen.data.formats.splits import chosen_splits
+from dpgen.data.formats.unit_ids import unit_name, unit_values
 from dpgen.images.classes import MAX_CLASSES, NO_CLASSES
 from dpgen.storage.files import InPieces
 
@@ -32,7 +33,7 @@ ZIP_MAGIC = b"PK\x03\x04"
 @dataclass(frozen=True)
 class Archive:
     """One split of an archive, or all of it: ``pixels`` uint8 (N, H, W, C), None where they are not
-    read; ``labels`` int64 or text (N,), if any.
+    read; ``labels`` int64 or text (N,), if any; ``units`` the ids of its records, if asked for.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Archive:
     pixels: np.ndarray | None
     labels: np.ndarray | None
     class_names: tuple[str, ...] | None
+    units: list[str] | None = None
 
 
 def recognise(head: Head) -> bool:
@@ -100,9 +102,12 @@ def npz_records(
         )  # fmt: skip
         read = [shard.pixels is not None for shard in shards for _ in _listed(shard.labels)]
         kept = found[np.array(read, bool)]
+    units = [one for shard in shards if shard.pixels is not None for one in shard.units or ()]
+    whose = None if located.unit is None else tuple(units)
     if len(arrays) == 1 or sum(a.nbytes for a in arrays) <= npy.MAPPED_BYTES:
         whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        return array_records("npz", whole, kept, names, root, classes_declared=declared)
+        held = array_records("npz", whole, kept, names, root, classes_declared=declared)
+        return replace(held, units=whose)
     ends = list(itertools.accumulate(len(array) for array in arrays))
 
     def decode(index: int) -> np.ndarray:
@@ -110,15 +115,19 @@ def npz_records(
         return np.asarray(arrays[shard][index - ends[shard]])  # counted from the shard's end
 
     return Records(
-        "npz", kept, names, decode, lambda i: f"{root} record {i}", classes_declared=declared
-    )
+        "npz", kept, names, decode, lambda i: f"{root} record {i}", classes_declared=declared,
+        units=whose,
+    )  # fmt: skip
 
 
 def _read_shards(located: Located, value_range: tuple[float, float] | None) -> list[Archive]:
     """Returns the archives, by split where they hold several, the images of those that are read
     alone.
     """
-    keys = {file.path: keys_by_split(_arrays(file.path), file.path) for file in located.files}
+    unit = unit_name(located, "an npz stand in an array")
+    keys = {
+        file.path: keys_by_split(_arrays(file.path), file.path, unit) for file in located.files
+    }
     found = {split for one in keys.values() for split in one}
     if "" in found and len(found) > 1:
         bare = next(path for path, one in keys.items() if "" in one)
@@ -167,6 +176,11 @@ def read_shard(
             pixels = (
                 _images(archive, keys.images, path, value_range, found) if with_pixels else None
             )
+            units = (
+                _units(archive, keys.units, path, pixels)
+                if keys.units and pixels is not None
+                else None
+            )
     except (OSError, *UNREADABLE_ZIP) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # of the machine; EINVAL is a place before the start of the file
@@ -184,7 +198,7 @@ def read_shard(
             "labels"
         )
     stated = None if classes is None else _texts(classes, f"{path}: {CLASS_NAMES}")
-    return Archive(path, split, pixels, found, stated)
+    return Archive(path, split, pixels, found, stated, units)
 
 
 def _texts(array: np.ndarray, name: str) -> tuple[str, ...]:
@@ -199,6 +213,20 @@ def _labels(archive: zipfile.ZipFile, key: str, path: Path) -> np.ndarray:
     if array.dtype.kind == "U" and array.ndim == 1:
         return np.array(_texts(array, f"{path}: {key}"))
     return as_labels(array, f"{path}: {key}")
+
+
+def _units(
+    archive: zipfile.ZipFile, key: str, path: Path, pixels: np.ndarray
+) -> list[str]:  # fmt: skip
+    array, name = read_array(archive, key, path), f"{path}: {key}"
+    array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    if array.shape != pixels.shape[:1]:
+        raise ValueError(
+            f"{name} must hold one unit id per image, got {array.shape} ids and {len(pixels)} "
+            "images"
+        )
+    values = _texts(array, name) if array.dtype.kind == "U" else array.tolist()
+    return unit_values(values, name)
 
 
 def _images(
@@ -231,6 +259,7 @@ def write_npz(shard: Shard, pieces: Pieces) -> None:
 
 
 NPZ = Format(
-    (".npz", ".npy", ".zip"), recognise, npz_records, takes_value_range=True, hint_fn=hint,
+    (".npz", ".npy", ".zip"), recognise, npz_records, takes_value_range=True, takes_unit=True,
+    hint_fn=hint,
     writer=Writer(write_npz, lambda raw: raw + 8),
 )  # fmt: skip

@@ -5,12 +5,13 @@ from __future__ import annotations
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from dpgen.data.formats.labels import is_label_name, label_name
 from dpgen.data.formats.picture_files import SUFFIXES, check_beside_pictures, picture_format
 from dpgen.data.formats.pictures import LARGEST_FILE
 from dpgen.data.formats.splits import SPLIT_COLUMNS, split_of
+from dpgen.data.formats.unit_ids import check_unit_column, unit_id
 from dpgen.storage.files import TEXT_BYTES, InPieces, open_file, parse_json
 
 PICTURE_SUFFIXES = {suffix.removeprefix(".") for suffix in SUFFIXES}
@@ -36,6 +37,7 @@ class Pair:
     split: that its JSON tells; "" for none.
     text: of its .txt, a label or a caption.
     keys: of its JSON, where none is a label.
+    unit: the unit id in its JSON, if asked for.
     """
 
     key: str
@@ -44,9 +46,22 @@ class Pair:
     split: str = ""
     text: str | None = None
     keys: tuple[str, ...] = ()
+    unit: str | None = None
 
 
-def read_pairs(path: Path, label_key: str | None = None) -> list[Pair]:
+class JsonKeys(NamedTuple):
+    """The keys of the JSON beside a picture that were asked for by name.
+
+    Args:
+        label: of the label; where it is named nothing else holds one.
+        unit: of the unit id.
+    """
+
+    label: str | None = None
+    unit: str | None = None
+
+
+def read_pairs(path: Path, asked: JsonKeys = JsonKeys()) -> list[Pair]:  # noqa: B008  immutable
     """Returns the records of one shard, in order.
 
     A key ends at the first dot, as WebDataset has it. Where it would hold several pictures, each
@@ -55,8 +70,7 @@ def read_pairs(path: Path, label_key: str | None = None) -> list[Pair]:
 
     Args:
         path: of the shard.
-        label_key: the key of JSON that holds the label, where one was named; then nothing else
-            does.
+        asked: keys of the JSON beside pictures.
     """
     groups: dict[str, list[Member]] = {}
     with open_file(path) as raw:
@@ -69,7 +83,7 @@ def read_pairs(path: Path, label_key: str | None = None) -> list[Pair]:
         pairs = []
         for key, members in groups.items():
             for own, part in _records(key, members, path):
-                pairs.append(_pair(own, part, raw, path, label_key))
+                pairs.append(_pair(own, part, raw, path, asked))
     return [pair for pair in pairs if pair is not None]
 
 
@@ -157,7 +171,7 @@ def _records(key: str, members: list[Member], path: Path) -> list[tuple[str, lis
 
 
 def _pair(
-    key: str, members: list[Member], raw: BinaryIO, path: Path, label_key: str | None
+    key: str, members: list[Member], raw: BinaryIO, path: Path, asked: JsonKeys
 ) -> Pair | None:  # fmt: skip
     picture = next((m.place for m in members if m.suffix in PICTURE_SUFFIXES), None)
     pair = Pair(key, picture or (0, 0))
@@ -167,8 +181,8 @@ def _pair(
         raw.seek(member.place[0])
         data = raw.read(member.place[1])
         if member.suffix == "json":
-            _read_json(pair, member, data, path, label_key)
-        elif label_key is not None:
+            _read_json(pair, member, data, path, asked)
+        elif asked.label is not None:
             continue
         elif is_label_name(member.suffix) or is_label_name(member.middle):
             pair.labels[member.name.name] = stated_value(data, f"{path}: {member.name}")
@@ -196,7 +210,7 @@ def stated_value(data: bytes, name: str) -> int | str:
 
 
 def _read_json(
-    pair: Pair, member: Member, data: bytes, path: Path, label_key: str | None
+    pair: Pair, member: Member, data: bytes, path: Path, asked: JsonKeys
 ) -> None:  # fmt: skip
     name = f"{path}: {member.name}"
     try:  # other tools put more beside the label, with NaN for what they do not know
@@ -204,15 +218,21 @@ def _read_json(
     except ValueError as error:
         raise ValueError(f"{name} must be JSON, got {data[:40]!r} ({error!s:.100})") from None
     if isinstance(table, dict):
-        label = label_name(table, name, label_key)
+        others = list(table)
+        if asked.unit is not None:
+            check_unit_column(asked.unit, others, name)
+            pair.unit = unit_id(table[asked.unit], name)
+            others.remove(asked.unit)
+        label = label_name(others, name, asked.label)
         split = next((table[key] for key in table if key.lower() in SPLIT_COLUMNS), "")
         pair.split = split_of(split) if isinstance(split, str) else ""
         if label is None:
             pair.keys = tuple(table)
             return
         value, what = table[label], label
-    elif label_key is not None:
-        raise ValueError(f"{name} must be an object with the key {label_key!r:.60}")
+    elif asked != JsonKeys():
+        wanted = asked.label if asked.unit is None else asked.unit
+        raise ValueError(f"{name} must be an object with the key {wanted!r:.60}")
     else:
         value, what = table, "label"
     if isinstance(value, bool) or not isinstance(value, int | str):

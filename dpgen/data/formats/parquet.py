@@ -22,7 +22,7 @@ from dpgen.data.formats.location import Located
 from dpgen.data.formats.pictures import decode_picture, encode_png, png_bytes
 from dpgen.data.formats.records import Records, require_memory
 from dpgen.data.formats.shards import Shard, new_file
-from dpgen.data.formats.unit_ids import FOLDER_UNIT, unit_column
+from dpgen.data.formats.unit_ids import unit_column, unit_name
 from dpgen.images.classes import NO_CLASSES
 from dpgen.storage.files import BOMB_BYTES, BOMB_RATIO, refuse_bomb, size_of
 
@@ -55,7 +55,7 @@ def parquet_records(
     read: list[bool] = []
     known: tuple[str | None, tuple[str, ...] | None] | None = None
     chosen = {file.path for file in located.chosen}
-    column = _unit_column(located)
+    column = unit_name(located, "Parquet data stand in a column")
     for path, split in ((file.path, file.split) for file in located.files):
         by_column = located.split != "all" and not split
         table, image, label, names = _read(
@@ -107,16 +107,6 @@ def parquet_records(
         "parquet", labels[np.array(read, bool)], names or NO_CLASSES, decode, name_of,
         classes_declared=declared, units=None if column is None else tuple(units),
     )  # fmt: skip
-
-
-def _unit_column(located: Located) -> str | None:
-    """Returns the column of unit ids; None if they are not requested."""
-    if isinstance(located.unit, Path) or located.unit == FOLDER_UNIT:
-        raise ValueError(
-            f"{located.root}: unit ids of Parquet data stand in a column, got {located.unit}: "
-            "name it with --unit COLUMN (rename one that is called 'folder')"
-        )
-    return located.unit
 
 
 def _read(

@@ -63,8 +63,28 @@ def unit_column(column: Any, name: str) -> list[str]:  # noqa: ANN401
         column: of an Arrow table.
         name: of the file, for messages.
     """
-    values = column.to_pylist()
+    return unit_values(column.to_pylist(), name)
+
+
+def unit_values(values: Iterable[object], name: str) -> list[str]:
+    """The unit ids of records in their order, as text; ``name`` is of their file, for messages."""
     return [unit_id(value, f"{name} record {i}") for i, value in enumerate(values)]
+
+
+def unit_name(located: Located, where: str) -> str | None:
+    """The column, key or array of unit ids, if they are asked for. Refuses a folder and a list of
+    pictures, which such data do not have.
+
+    Args:
+        located: its ``unit`` says where the ids stand.
+        where: the words that say where they could, for the message.
+    """
+    if isinstance(located.unit, Path) or located.unit == FOLDER_UNIT:
+        raise ValueError(
+            f"{located.root}: unit ids of {where}, got {located.unit}: name it with --unit NAME "
+            "(rename one that is called 'folder')"
+        )
+    return located.unit
 
 
 def file_units(
@@ -133,3 +153,45 @@ def list_of_units(
             raise ValueError(f"{path} must list a picture once, it lists {place!r:.200} twice")
         ids[place] = unit_id(row[found[0]], f"{path}: {place!r:.200}")
     return ids
+
+
+def list_by_index(
+    rows: Sequence[Mapping[str, Any]], path: Path, images: Path, n_records: int, *, alone: bool
+) -> tuple[str, ...]:
+    """The unit id of each record of an images file, from a CSV file with the columns index and
+    unit: each index from 0 to ``n_records - 1`` once.
+
+    Args:
+        rows: of the file, by column.
+        path: of the file, for messages.
+        images: the file whose records they are. A column file_name, where there is one, says of
+            which images file a row is.
+        n_records: of the images file.
+        alone: whether no other images file is there; else the column file_name is needed.
+    """
+    columns = set(rows[0]) if rows else set()
+    wanted = {"index", "unit"} if alone else {"file_name", "index", "unit"}
+    if not wanted <= columns <= {"file_name", "index", "unit"}:
+        raise ValueError(
+            f"{path} must have the columns {', '.join(sorted(wanted))}, got "
+            f"{sorted(columns)!s:.200}: index counts the records of {images.name} from 0"
+        )
+    own = [row for row in rows if row.get("file_name", images.name) == images.name]
+    found: dict[int, str] = {}
+    for row in own:
+        text = str(row["index"])
+        index = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else n_records
+        if index >= n_records or index in found:
+            raise ValueError(
+                f"{path}: index must number each of the {n_records} records of {images.name} once, "
+                f"from 0 to {n_records - 1}, got {row['index']!r:.60}"
+                f"{' twice' if index in found else ''}"
+            )
+        found[index] = unit_id(row["unit"], f"{path}: index {index}")
+    if len(found) < n_records:
+        first = next(i for i in range(n_records) if i not in found)
+        raise ValueError(
+            f"{path} must list every record of {images.name}, it does not list index {first}: add "
+            "it, with the id of its person"
+        )
+    return tuple(found[i] for i in range(n_records))

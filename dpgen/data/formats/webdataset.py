@@ -12,11 +12,12 @@ from dpgen.data.formats.format import Format, Head, Writer
 from dpgen.data.formats.labels import settled
 from dpgen.data.formats.location import CLASS_LIST, DataFile, Located
 from dpgen.data.formats.pair_labels import pair_labels
-from dpgen.data.formats.pairs import BLOCK, Pair, read_pairs
+from dpgen.data.formats.pairs import BLOCK, JsonKeys, Pair, read_pairs
 from dpgen.data.formats.pictures import decode_picture, encode_png, png_bytes
 from dpgen.data.formats.records import Records
 from dpgen.data.formats.shards import Shard, new_file, numbered
 from dpgen.data.formats.splits import AMBIGUOUS, choose, is_split_folder, split_of
+from dpgen.data.formats.unit_ids import unit_name
 from dpgen.images.classes import NO_CLASSES
 from dpgen.storage.files import open_file
 
@@ -45,13 +46,20 @@ def archive_records(
     Class names come from dataset.json beside the shards, else they are declared. Other members of a
     key, such as captions, belong to no record and are passed over.
     """
-    pairs = [(file, pair) for file in located.files
-             for pair in read_pairs(file.path, located.label_column)]  # fmt: skip
+    unit = unit_name(located, "tar shards stand in the .json of each picture, under a key")
+    asked = JsonKeys(located.label_column, unit)
+    pairs = [(file, pair) for file in located.files for pair in read_pairs(file.path, asked)]
     bare = next((pair for _, pair in pairs if not pair.labels), None)
     if located.label_column is not None and bare is not None:
         raise ValueError(
             f"{located.root}: --label-column {located.label_column} names a key of the .json of "
             f"each picture, and {bare.key} has none"
+        )
+    lone = next((pair for _, pair in pairs if pair.unit is None), None)
+    if unit is not None and lone is not None:
+        raise ValueError(
+            f"{located.root}: --unit {unit} names a key of the .json of each picture, and "
+            f"{lone.key} has none: give it the id of its person"
         )
     read = _read(located, pairs)
     stated = located.class_names
@@ -69,16 +77,20 @@ def archive_records(
             shard.seek(offset)
             return decode_picture(shard.read(size), name_of(index), value_range)
 
+    units = None if unit is None else tuple(str(pair.unit) for _, pair in chosen)
     if values is None:
         return Records(
-            "webdataset", np.zeros(len(chosen), np.int64), stated or NO_CLASSES, decode, name_of
-        )
+            "webdataset", np.zeros(len(chosen), np.int64), stated or NO_CLASSES, decode, name_of,
+            units=units,
+        )  # fmt: skip
     labels, names = settled(
         values, classes, name=str(located.root), stated=stated,
         place=f"class_names in {CLASS_LIST}",
     )  # fmt: skip
     kept = labels[np.array(read, bool)]
-    return Records("webdataset", kept, names, decode, name_of, classes_declared=stated is None)
+    return Records(
+        "webdataset", kept, names, decode, name_of, classes_declared=stated is None, units=units
+    )
 
 
 def _read(located: Located, pairs: list[tuple[DataFile, Pair]]) -> list[bool]:
@@ -117,8 +129,7 @@ def write_webdataset(shard: Shard, pieces: Pieces) -> None:
 
 
 WEBDATASET = Format(
-    (".tar", ".tgz"), recognise, archive_records, takes_value_range=True, takes_label_column=True,
-    reads_class_list=True,
-    hint_fn=hint,
+    (".tar", ".tgz"), recognise, archive_records, takes_value_range=True, takes_unit=True,
+    takes_label_column=True, reads_class_list=True, hint_fn=hint,
     writer=Writer(write_webdataset, lambda raw: png_bytes(raw) + 5 * BLOCK, lists_classes=True),
 )  # fmt: skip

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from dpgen.data.formats.labels import label_name
-from dpgen.data.formats.splits import SPLIT_COLUMNS
+from dpgen.data.formats.splits import SPLIT_COLUMNS, split_of
 from dpgen.data.formats.unit_ids import check_unit_column
 from dpgen.storage.files import parse_json
 
@@ -47,9 +48,10 @@ def columns_of(
         )
     if label is not None and schema.get_field_index(label) < 0:
         raise ValueError(f"{name} must have one column {label!r:.60}, got {schema.names!s:.200}")
-    if label is None and others:
+    rest = [column for column in others if column.lower() not in SPLIT_COLUMNS]
+    if label is None and rest:
         warnings.warn(
-            f"{name}: no column is named like labels; passed over: {', '.join(others)!s:.200}. "
+            f"{name}: no column is named like labels; passed over: {', '.join(rest)!s:.200}. "
             "Name the one that holds labels with --label-column",
             stacklevel=2,
         )
@@ -98,14 +100,41 @@ def _one(columns: list[str], preferred: str, name: str) -> str | None:
     return columns[0] if columns else None
 
 
-def refuse_split_column(names: list[str], name: str) -> None:
-    """Refuses a file whose records say themselves of which split they are."""
-    for column in names:
-        if column.lower() in SPLIT_COLUMNS:
+def split_column(names: Sequence[str], name: str) -> str | None:
+    """Returns the column that says of which split each record is; None where there is none.
+
+    Args:
+        names: of all columns.
+        name: of the file, for messages.
+    """
+    found = [column for column in names if column.lower() in SPLIT_COLUMNS]
+    if len(found) > 1:
+        raise ValueError(
+            f"{name} must have one column of splits, got {found!s:.200}: drop the others, or read "
+            "everything with --split all"
+        )
+    return found[0] if found else None
+
+
+def split_values(column: Any, name: str) -> list[str]:  # noqa: ANN401
+    """Returns the split of each record: train, test or validation, by any usual word.
+
+    Args:
+        column: of an Arrow table.
+        name: of the file and the column, for messages.
+    """
+    told: dict[str, str] = {}
+    found = []
+    for i, value in enumerate(column.to_pylist()):
+        if isinstance(value, str) and value not in told:
+            told[value] = split_of(value)
+        found.append(told[value] if isinstance(value, str) else "")
+        if found[-1] not in ("train", "test", "validation"):
             raise ValueError(
-                f"{name} has a column {column!r}, by which records are not chosen: write one file "
-                "per split, as train.parquet and test.parquet, or read everything with --split all"
+                f"{name} must say train, validation or test, got {value!r:.60} at record {i}: "
+                "correct it, or read everything with --split all"
             )
+    return found
 
 
 def label_values(column: Any, name: str) -> list[int | str]:  # noqa: ANN401

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from dpgen.data.formats.blocks import Pieces
-from dpgen.data.formats.columns import columns_of, label_values, refuse_split_column
+from dpgen.data.formats.columns import columns_of, label_values, split_column, split_values
 from dpgen.data.formats.format import Format, Head, Writer
 from dpgen.data.formats.labels import settled
 from dpgen.data.formats.location import Located
 from dpgen.data.formats.pictures import decode_picture, encode_png, png_bytes
 from dpgen.data.formats.records import Records, require_memory
 from dpgen.data.formats.shards import Shard, new_file
+from dpgen.data.formats.splits import chosen_splits
 from dpgen.data.formats.unit_ids import unit_column, unit_name
 from dpgen.images.classes import NO_CLASSES
 from dpgen.storage.files import BOMB_BYTES, BOMB_RATIO, refuse_bomb, size_of
@@ -53,12 +54,13 @@ def parquet_records(
     values: list[int | str] = []
     units: list[str] = []
     read: list[bool] = []
+    splits: list[str] = []  # of the records of the files that are read, by their column
     known: tuple[str | None, tuple[str, ...] | None] | None = None
     chosen = {file.path for file in located.chosen}
     column = unit_name(located, "Parquet data stand in a column")
     for path, split in ((file.path, file.split) for file in located.files):
         by_column = located.split != "all" and not split
-        table, image, label, names = _read(
+        table, image, label, names, by = _read(
             path, path in chosen, by_column, column, located.label_column
         )
         known = known or (label, names)
@@ -72,12 +74,15 @@ def parquet_records(
         values += found
         read += [path in chosen] * len(found)
         if path in chosen:
+            told = split_values(table.column(by), f"{path}: {by}") if by else [""] * len(table)
+            splits += told
             if column is not None:
                 units += unit_column(table.column(column), str(path))
             row = 0
             for chunk in table.column(image).chunks:
                 parts.append((chunk, str(path), row))
                 row += len(chunk)
+    kept = _of_split(splits, located)
     ends = list(itertools.accumulate(len(chunk) for chunk, _, _ in parts))
     declared = label is not None and names is None
     labels = np.zeros(len(values), np.int64)
@@ -92,7 +97,7 @@ def parquet_records(
         chunk, path, row = parts[part]
         return f"{path} record {row + index - (ends[part] - len(chunk))}"
 
-    def decode(index: int) -> np.ndarray:
+    def decode_at(index: int) -> np.ndarray:
         part = bisect.bisect_right(ends, index)
         chunk = parts[part][0]
         item = chunk[index - (ends[part] - len(chunk))].as_py()
@@ -104,20 +109,38 @@ def parquet_records(
         return decode_picture(data, name_of(index), value_range)
 
     return Records(
-        "parquet", labels[np.array(read, bool)], names or NO_CLASSES, decode, name_of,
-        classes_declared=declared, units=None if column is None else tuple(units),
-    )  # fmt: skip
+        "parquet",
+        labels[np.array(read, bool)][kept],
+        names or NO_CLASSES,
+        lambda i: decode_at(int(kept[i])),
+        lambda i: name_of(int(kept[i])),
+        classes_declared=declared,
+        units=None if column is None else tuple(units[i] for i in kept.tolist()),
+    )
+
+
+def _of_split(splits: Sequence[str], located: Located) -> np.ndarray:
+    """Returns the positions of the records that are read, of those of the files that are."""
+    found = set(splits)
+    if "" in found and len(found) > 1:
+        raise ValueError(
+            f"{located.root} must have a column of splits in every file or in none, or read "
+            "everything with --split all"
+        )
+    wanted = chosen_splits(found, located.split, str(located.root))
+    return np.flatnonzero([split in wanted for split in splits])
 
 
 def _read(
     path: Path, with_pictures: bool, by_column: bool, unit: str | None, label_column: str | None
-) -> tuple[Any, str, str | None, tuple[str, ...] | None]:
-    """Reads one file: its table, the names of its columns of images and of labels, and its classes.
+) -> tuple[Any, str, str | None, tuple[str, ...] | None, str | None]:
+    """Reads one file: its table, the names of its columns of images and of labels, its classes, and
+    its column of splits, if records are chosen by it.
 
     Args:
         path: of the file.
         with_pictures: whether its pictures are read.
-        by_column: whether a column of splits would have to be obeyed, which is refused.
+        by_column: whether a column of splits, if there is one, is obeyed.
         unit: the column of unit ids, if they are asked for.
         label_column: the column of labels, where one was named.
     """
@@ -131,14 +154,13 @@ def _read(
             image, label, names = columns_of(
                 file.schema_arrow, str(path), unit, label_column
             )
-            if by_column:
-                refuse_split_column(file.schema_arrow.names, str(path))
+            split = split_column(file.schema_arrow.names, str(path)) if by_column else None
             taken = ([image] if with_pictures else []) + ([label] if label else [])
             if with_pictures:
-                taken += [unit] if unit else []
+                taken += [one for one in (unit, split) if one and one not in taken]
                 require_memory(_unpacked(file), path, cure)
                 refuse_bomb(_unpacked(file), size, str(path), cure)
-            return file.read(columns=taken, use_threads=False), image, label, names
+            return file.read(columns=taken, use_threads=False), image, label, names, split
     except MemoryError:
         raise ValueError(
             f"{path} must unpack to at most {most / 2**20:.0f} MiB, it needs more: {cure}"

@@ -9,6 +9,7 @@ import pytest
 
 from dpgen.data.formats.pictures import encode_png
 from dpgen.data.sources import open_source
+from dpgen.data.units import Units
 
 pa = pytest.importorskip("pyarrow", reason="Parquet needs the extra `parquet`")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -163,7 +164,12 @@ def test_text_labels_are_names_of_declared_classes(tmp_path: Path, dictionary: b
         ({"labels": [[0], [1], [2]]}, "whole numbers or names, got list"),
         ({"labels": [True, False, True]}, "whole numbers or names, got bool"),
         ({"labels": [0, None, 1]}, "label, got 1 without"),
-        ({"label": [0, 1, 2], "split": ["train", "test", "test"]}, "a column 'split'.*--split all"),
+        ({"label": [0, 1, 2], "split": ["train", "test", "x"]}, "split must say.*'x' at record 2"),
+        ({"label": [0, 1, 2], "split": ["test", None, "test"]}, "got None at record 1.*--split"),
+        ({"label": [0, 1, 2], "split": [0, 1, 0]}, "must say train.*got 0 at record 0"),
+        ({"label": [0, 1, 2], "split": [["train"]] * 3}, r"got \['train'\] at record 0"),
+        ({"label": [0, 1, 2], "split": ["test"] * 3}, "has no train split, only test"),
+        ({"split": ["train"] * 3, "subset": [1] * 3}, "one column of splits, got"),
     ],
 )
 def test_label_columns_that_do_not_fit_are_refused(
@@ -199,3 +205,18 @@ def test_a_named_column_holds_the_labels_whatever_the_others_are_called(tmp_path
     source = open_source(tmp_path, label_column="coarse_label")
     assert source.read(range(3))[1].tolist() == [0, 1, 1]
     assert source.class_names == ("ill", "well", "unclear")
+
+
+def test_a_column_tells_the_split_of_each_record(tmp_path: Path) -> None:
+    columns = {"label": [2, 1, 0], "Subset": ["Training", "val", "train"], "who": ["p", "q", "r"]}
+    with_columns(tmp_path / "a.parquet", columns)
+    train = open_source(tmp_path, split="train", classes=3)
+    assert train.read(range(2))[1].tolist() == [2, 0]
+    values = open_source(tmp_path, classes=3).read(range(3))[0][:, 0, 0, 0].tolist()
+    assert train.read(range(2))[0][:, 0, 0, 0].tolist() == [values[0], values[2]]
+    held_out = open_source(tmp_path, split="test", classes=3, units=Units("who", 1))
+    assert held_out.read([0])[1].tolist() == [1] and held_out.units == ("q",)
+    with_columns(tmp_path / "b.parquet", {"label": [0, 1, 2], "who": ["p", "p", "p"]})
+    with pytest.raises(ValueError, match="column of splits in every file or in none"):
+        open_source(tmp_path, split="train", classes=3)
+    assert len(open_source(tmp_path, classes=3)) == 6

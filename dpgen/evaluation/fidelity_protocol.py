@@ -100,6 +100,15 @@ class FidelityProtocol:
             n_score_parts=self.n_score_parts or min(N_SCORE_PARTS, ours // 2),
             kid_subset_size=self.kid_subset_size or max(2, min(KID_SUBSET_SIZE, fewest // 2)),
         )
+        usual = FidelityProtocol()
+        ks = (usual.n_neighbours_precision, usual.n_neighbours_density)
+        least = 1 + max(ks)
+        if fewest < least and ks == (self.n_neighbours_precision, self.n_neighbours_density):
+            raise ValueError(
+                "precision, recall, density and coverage count nearest neighbours and need at "
+                f"least {least} images of each side, got {ours} synthetic and {real} real ones: "
+                "give more images, or measure nothing through features (--features none)"
+            )
         for name, most, what in (
             ("kid_subset_size", fewest, "images of the smaller side"),
             ("n_score_parts", ours, "synthetic images"),

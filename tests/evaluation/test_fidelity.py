@@ -420,6 +420,7 @@ def test_what_a_generator_learned_from_makes_a_result_private(
         (60, 50, {"n_reference": 51}, "n_reference must be at most 50, .* got 51: ask for fewer"),
         (40, 50, {"n_synthetic": 41}, "n_synthetic must be at most 40, .* got 41: ask for fewer"),
         (60, 50, {"kid_subset_size": 51}, "kid_subset_size must be at most 50, .* 51: give more"),
+        (5, 30, {}, "need at least 6 images of each side, got 5 synthetic and 30 real"),
         (9, 50, {"n_score_parts": 10}, "n_score_parts must be at most 9, .* got 10: give more"),
         (
             20,
@@ -449,6 +450,8 @@ def test_the_fewest_images_that_a_protocol_allows_are_enough() -> None:
         n_score_parts=2, kid_subset_size=2, n_neighbours_precision=1, n_neighbours_density=1
     )
     found = fidelity(noise(2, 0), noise(2, 1), Projection(), protocol)
+    assert all(np.isfinite(value) for value in found.metrics().values())
+    found = fidelity(noise(6, 0), noise(6, 1), Projection())
     assert all(np.isfinite(value) for value in found.metrics().values())
 
 

@@ -44,6 +44,40 @@ license = "cc-by-4.0"
 """
 
 
+# The fields of the Differential Privacy Deployments Registry, schema of July 2026: the type of
+# each, and the words of those that take few.
+REGISTRY: dict[str, dict[str, Any]] = {
+    "basic": {
+        "name": str, "data_curators": list, "description": str, "intended_use": str,
+        "data_product_type": {"Synthetic data", "Machine learning model", "Summary statistics"},
+        "data_product_region": str, "publication_date": str, "data_product_sector": str,
+    },
+    "dp_variant": {
+        "variant_name": {"Pure DP", "Approximate DP", "Zero-concentrated DP", "Renyi DP"},
+        "data_domain": str, "unprotected_quantities": str,
+    },
+    "privacy_loss": {
+        "privacy_unit": str, "privacy_unit_details": str, "privacy_parameters": dict,
+        "privacy_parameters_details": str,
+    },
+    "deployment_model": {
+        "model_name": {"Local", "Central", "Shuffle", "Federated"}, "actors": str,
+        "release_type": {"One release", "Many releases"}, "release_type_details": str,
+        "data_source_type": {"Static", "Dynamic"},
+        "access_type": {"Interactive", "Non-interactive"},
+    },
+    "accounting": {"post_processing": str, "composition": str},
+    "implementation": {
+        "preprocessing_and_hyperparameter_tuning": str, "mechanisms": str, "justification": str,
+    },
+    "administrative": {"sources": str, "notes": str, "registry_authors": list},
+}  # fmt: skip
+CURATED = {
+    "data_curators", "intended_use", "data_product_region", "publication_date",
+    "data_product_sector", "actors", "justification", "registry_authors",
+}  # fmt: skip
+
+
 def bytes_of(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -274,6 +308,30 @@ def test_the_curators_words_stand_in_the_pages_and_are_kept(
     assert "Ten years" in (folder / "RELEASE.md").read_text()
     (folder / "release.toml").write_text(RELEASE.replace("Ten", "Two"))
     assert not cards_check(folder).held
+
+
+@pytest.mark.parametrize("curated", [True, False])
+def test_the_registry_entry_has_the_fields_of_the_registry_and_no_others(
+    curated: bool, drawn: Callable[..., Path], tmp_path: Path
+) -> None:
+    yaml = pytest.importorskip("yaml", reason="the reader under test is its own")
+    folder, release = drawn("npz"), tmp_path / "mine.toml"
+    release.write_text(f'{RELEASE}description = "Drawn chests"\n')
+    write_cards(folder, release if curated else None)
+    entry = yaml.safe_load((folder / "release.yaml").read_text())
+    assert entry.keys() == REGISTRY.keys()
+    left_out = {"notes"} if curated else CURATED
+    for part, fields in REGISTRY.items():
+        assert entry[part].keys() == fields.keys() - left_out, part
+        for name, value in entry[part].items():
+            kind = fields[name]
+            assert value in kind if isinstance(kind, set) else type(value) is kind, name
+            if kind is list:
+                assert value and all(type(one) is str for one in value), name
+    parameters = entry["privacy_loss"]["privacy_parameters"]
+    assert parameters.keys() == {"epsilon", "delta"}
+    assert all(type(value) in (int, float) for value in parameters.values())
+    assert entry["dp_variant"]["variant_name"] == "Approximate DP"
 
 
 @pytest.mark.parametrize(

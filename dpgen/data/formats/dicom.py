@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from dpgen.data.formats.damage import Damaged
+from dpgen.data.formats.dicom_frames import (
+    COLOURS,
+    JPEG_2000,
+    JPEG_BASELINE,
+    compressed_values,
+)
 from dpgen.data.formats.window import ValueRange, refuse_window, windowed
 from dpgen.storage.files import refuse_bomb
 
@@ -22,6 +29,8 @@ PLAIN = {  # transfer syntaxes that are read
     "1.2.840.10008.1.2.1": "explicit little endian",
     "1.2.840.10008.1.2.2": "explicit big endian",
     "1.2.840.10008.1.2.5": "RLE",
+    JPEG_BASELINE: "JPEG baseline",
+    JPEG_2000: "lossless JPEG 2000",
 }
 RLE = "1.2.840.10008.1.2.5"
 NEEDED = (  # tags without which there is no telling what the pixels are
@@ -39,22 +48,27 @@ def pydicom_module() -> Any:  # noqa: ANN401
     return pydicom
 
 
-def decode_dicom(data: bytes, name: str, value_range: ValueRange = None) -> np.ndarray:
+def decode_dicom(
+    data: bytes, name: str, value_range: ValueRange, decode_fn: Callable[[bytes], np.ndarray]
+) -> np.ndarray:
     """Decodes one DICOM image to uint8 (H, W, C), C 1 or 3.
 
     A grey value is v = slope * stored + intercept, as the file rescales it (Hounsfield units in
     CT). It is shown through the declared window, else through the first window of the file's own
     tags, each picture by its own; grey of 8 bits without either keeps its values. Outside the
     window it is black or white. MONOCHROME1, where the lowest value is white, is inverted after
-    that. RGB of 8 bits is taken as it is.
+    that. Colour of 8 bits is taken as it is.
 
-    Refused by name: several frames, other colour spaces, a compression but RLE, tables in place of
-    a window unless one is declared, deep grey without any window, burnt-in annotations.
+    Refused by name: several frames, other colour spaces, a compression but RLE, JPEG baseline and
+    lossless JPEG 2000, tables in place of a window unless one is declared, deep grey without any
+    window, burnt-in annotations. Of JPEG 2000 a cut frame is seen, and bytes that were written over
+    are not: like plain pixels it has no checksum.
 
     Args:
         data: the bytes of the file.
         name: the words that name it in a message.
         value_range: (low, high), the window, in the units of v.
+        decode_fn: from a JPEG file to uint8 (H, W, C), refusing damage.
 
     Reference: DICOM PS3.3 (2024), C.7.6.3 and C.11.2.1.2.
     """
@@ -64,8 +78,11 @@ def decode_dicom(data: bytes, name: str, value_range: ValueRange = None) -> np.n
             warnings.simplefilter("ignore")  # of values that are not needed
             header = pydicom.dcmread(io.BytesIO(data))
             _check(header, name, len(data))
-            values = np.asarray(header.pixel_array)
-            if header.PhotometricInterpretation == "RGB":
+            packed = header.file_meta.TransferSyntaxUID in COLOURS
+            values = (
+                compressed_values(header, decode_fn) if packed else np.asarray(header.pixel_array)
+            )
+            if values.ndim == 3:
                 refuse_window(value_range, name)
                 return np.ascontiguousarray(values)
             return _shown(header, values, name, value_range)[..., None]
@@ -94,8 +111,8 @@ def _check(header: Any, name: str, n_packed: int) -> None:  # noqa: ANN401
         raise Damaged("its header does not say how the pixels are stored (TransferSyntaxUID)")
     if syntax not in PLAIN:
         raise _Refused(
-            f"is DICOM stored as {syntax.name}, read are {', '.join(PLAIN.values())}: convert it, "
-            "for example with gdcmconv --raw or dcmdjpeg"
+            f"is DICOM stored as {syntax.name}, read are {', '.join(PLAIN.values())}: convert it "
+            "with gdcmconv --raw (of the package gdcm) or dcmdjpeg (of dcmtk)"
         )
     if "PixelData" not in header:
         kind = getattr(header.get("SOPClassUID"), "name", "DICOM")
@@ -112,13 +129,15 @@ def _check(header: Any, name: str, n_packed: int) -> None:  # noqa: ANN401
     if n_frames != 1:
         raise _Refused(f"has {n_frames} frames, a record is one picture: save each as a file")
     meaning, samples = str(header.PhotometricInterpretation), int(header.SamplesPerPixel)
-    if (meaning, samples) not in {(GREY[0], 1), (GREY[1], 1), ("RGB", 3)}:
+    colours = COLOURS.get(str(syntax), ("RGB",))
+    if (meaning, samples) not in {(grey, 1) for grey in GREY} | {(one, 3) for one in colours}:
         raise _Refused(
-            f"must be grey or RGB, got {meaning} with {samples} samples per pixel: convert it"
+            f"must be grey or {colours[0]}, got {meaning} with {samples} samples per pixel: "
+            "convert it"
         )
-    if meaning == "RGB" and int(header.BitsAllocated) != 8:
+    if (samples == 3 or syntax == JPEG_BASELINE) and int(header.BitsAllocated) != 8:
         raise _Refused(
-            f"has colours of {header.BitsAllocated} bits per channel, records have 8: convert it"
+            f"has {header.BitsAllocated} bits per channel, colours and JPEG have 8: convert it"
         )
     rows, columns, bits = (int(header[k].value) for k in ("Rows", "Columns", "BitsAllocated"))
     if min(rows, columns) < 1 or rows * columns > (Image.MAX_IMAGE_PIXELS or 2**62):
@@ -127,7 +146,7 @@ def _check(header: Any, name: str, n_packed: int) -> None:  # noqa: ANN401
             "smaller"
         )
     n_bytes = rows * columns * samples * bits // 8
-    if syntax == RLE:
+    if syntax == RLE or syntax in COLOURS:
         refuse_bomb(n_bytes, n_packed, name, "make it smaller")
     elif len(header.PixelData) not in (n_bytes, n_bytes + n_bytes % 2):
         raise Damaged(f"{len(header.PixelData)} bytes of pixels, {columns}x{rows} take {n_bytes}")

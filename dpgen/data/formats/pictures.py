@@ -63,7 +63,7 @@ def decode_picture(data: bytes, name: str, value_range: ValueRange = None) -> np
     if found.name == "DICOM":
         from dpgen.data.formats.dicom import decode_dicom
 
-        return decode_dicom(data, name, value_range)
+        return decode_dicom(data, name, value_range, lambda frame: decode_picture(frame, name))
     try:
         _check_content(data, found.name, name)
         return _decoded(data, found.name, name, value_range)

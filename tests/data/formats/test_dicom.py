@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
 
+from dpgen.data.formats.dicom_frames import JPEG_2000
+from dpgen.data.formats.dicom_frames import JPEG_BASELINE as JPEG
 from dpgen.data.formats.pictures import decode_picture
 from dpgen.data.sources import open_source
 
@@ -141,16 +144,86 @@ def test_a_file_of_zeros_behind_the_magic_is_refused_in_words_of_dicom() -> None
         decode_picture(bytes(128) + b"DICM" + bytes(200), "x")
 
 
-def test_a_compression_is_refused_by_its_name() -> None:
-    data = made(np.zeros((4, 4), np.uint8))
-    file = pydicom.dcmread(io.BytesIO(data))
-    file.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.90"
-    file.PixelData = pydicom.encaps.encapsulate([bytes(20)])
-    file["PixelData"].is_undefined_length = True
+def compressed(frame: bytes, like: np.ndarray, syntax: str, **tags: Any) -> bytes:  # noqa: ANN401
+    """A DICOM file whose one frame is compressed."""
+    meaning = {JPEG: "YBR_FULL_422", JPEG_2000: "YBR_RCT"}.get(syntax, "RGB")
+    colours = {"PhotometricInterpretation": meaning} if like.ndim == 3 else {}
+    file = pydicom.dcmread(io.BytesIO(made(like, **colours | tags)))
+    file.file_meta.TransferSyntaxUID = syntax
+    file.PixelData = pydicom.encaps.encapsulate([frame])
+    file["PixelData"].is_undefined_length, file["PixelData"].VR = True, "OB"
     buffer = io.BytesIO()
     pydicom.dcmwrite(buffer, file)
-    with pytest.raises(ValueError, match="x is DICOM stored as JPEG 2000 Image Compression.*Loss"):
-        decode_picture(buffer.getvalue(), "x")
+    return buffer.getvalue()
+
+
+def frame_of(pixels: np.ndarray, kind: str = "JPEG", **options: Any) -> bytes:  # noqa: ANN401
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+RNG = np.random.default_rng(0)
+NOISE = RNG.integers(0, 256, (20, 30), dtype=np.uint8)
+COLOURS = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("pixels", [NOISE, COLOURS], ids=["grey", "colour"])
+def test_jpeg_baseline_is_read_as_a_jpeg_file_is(pixels: np.ndarray) -> None:
+    frame = frame_of(pixels)
+    expected = decode_picture(frame, "x")
+    assert np.array_equal(decode_picture(compressed(frame, pixels, JPEG), "x"), expected)
+    low = compressed(frame_of(NOISE), NOISE, JPEG, PhotometricInterpretation="MONOCHROME1")
+    assert np.array_equal(decode_picture(low, "x"), 255 - decode_picture(frame_of(NOISE), "x"))
+
+
+def test_lossless_jpeg_2000_gives_the_stored_values() -> None:
+    for pixels in (NOISE, COLOURS):
+        frame = frame_of(pixels, "JPEG2000", no_jp2=True)
+        found = decode_picture(compressed(frame, pixels, JPEG_2000), "x")
+        assert np.array_equal(found.squeeze(), pixels)
+    deep = NOISE.astype(np.uint16) * 16
+    data = compressed(frame_of(deep, "JPEG2000", no_jp2=True), deep, JPEG_2000)
+    assert grey(data, (0, 4080)) == NOISE.tolist()
+    with pytest.raises(ValueError, match="x has 16 bits per pixel and no window"):
+        decode_picture(data, "x")
+
+
+@pytest.mark.parametrize(
+    ("frame", "syntax", "word"),
+    [
+        (frame_of(NOISE)[:-100] + b"\xff\xd9", "JPEG", "compressed data"),
+        (frame_of(NOISE[:10]), "JPEG", r"its frame has the shape \(10, 30, 1\)"),
+        (frame_of(NOISE, "PNG"), "JPEG", "its frame is no JPEG"),
+        (frame_of(NOISE, "JPEG2000", no_jp2=True)[:300], "JPEG_2000", "broken data stream"),
+        (frame_of(NOISE[:10], "JPEG2000", no_jp2=True), "JPEG_2000", "no JPEG 2000 of 30x20"),
+        (frame_of(NOISE), "JPEG_2000", "no JPEG 2000 of 30x20"),
+        (bytes(20), "JPEG_2000", "no JPEG 2000 of 30x20"),
+    ],
+    ids=["cut", "size", "png", "cut 2000", "size 2000", "jpeg", "zeros"],
+)
+def test_a_frame_that_is_not_what_the_header_says_is_damaged(
+    frame: bytes, syntax: str, word: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ValueError, match=f"(?s)^x is damaged or truncated.*{word}"):
+        decode_picture(compressed(frame, NOISE, {"JPEG": JPEG}.get(syntax, JPEG_2000)), "x")
+    assert not caplog.records  # the refusal says it all
+
+
+def test_colours_that_are_not_what_the_header_says_are_refused() -> None:
+    frame = frame_of(COLOURS, keep_rgb=True)
+    with pytest.raises(ValueError, match="its frame says that it is RGB"):
+        decode_picture(compressed(frame, COLOURS, JPEG), "x")
+    data = compressed(frame, COLOURS, JPEG, PhotometricInterpretation="RGB")
+    with pytest.raises(ValueError, match="must be grey or YBR_FULL_422, got RGB"):
+        decode_picture(data, "x")
+
+
+@pytest.mark.parametrize("syntax", ["57", "70", "80", "81", "91"])
+def test_a_compression_that_needs_another_package_is_refused_with_its_name(syntax: str) -> None:
+    data = compressed(bytes(20), NOISE, f"1.2.840.10008.1.2.4.{syntax}")
+    with pytest.raises(ValueError, match="x is DICOM stored as JPEG.*gdcm.*dcmtk"):
+        decode_picture(data, "x")
 
 
 def test_a_folder_of_dicom_is_read_without_names(tmp_path: Path) -> None:

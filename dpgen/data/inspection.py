@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections import Counter
@@ -12,7 +13,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from dpgen.data.formats.location import CLASS_LIST, HIDDEN, Located, Split
+from dpgen.data.formats.location import CLASS_LIST, Located, Split, is_hidden
 from dpgen.data.formats.picture_files import picture_format
 from dpgen.data.formats.recognition import locate
 from dpgen.data.formats.table import FOLDER
@@ -104,7 +105,7 @@ def inspect_images(
             classes=classes, else_classes=else_classes, units=units, label_column=label_column,
         )  # fmt: skip
         labels, counts = _looked_at(source)
-        stored = Counter("x".join(map(str, raw.shape)) for raw, _ in source.raw_records())
+        stored, equal = _stored(source)
         splits = {
             other: _n_records(location, other, value_range, declared, ids, label_column)
             for other in get_args(Split)
@@ -128,9 +129,31 @@ def inspect_images(
         black=float(counts[0] / counts.sum()),
         white=float(counts[255] / counts.sum()),
         passed_over={} if path is None or located is None else dict(_passed_over(path, located)),
-        notes=tuple(dict.fromkeys(str(one.message) for one in warned)),
+        notes=(*dict.fromkeys(str(one.message) for one in warned), *equal),
     )
     return found, _picture(source, labels)
+
+
+def _stored(source: RecordSource) -> tuple[Counter[str], list[str]]:
+    """How many records are stored in each shape, and what is to be said of equal pictures."""
+    shapes: Counter[str] = Counter()
+    seen: dict[bytes, int] = {}
+    n_equal = n_unlike = 0
+    for raw, label in source.raw_records():
+        shapes["x".join(map(str, raw.shape))] += 1
+        content = hashlib.blake2b(raw.tobytes(), digest_size=16, key=str(raw.shape).encode())
+        first = seen.get(content.digest())
+        if first is None:
+            seen[content.digest()] = label
+            continue
+        n_equal += 1
+        n_unlike += first != label
+    if not n_equal:
+        return shapes, []
+    return shapes, [
+        f"records with the very pixels of an earlier one: {n_equal}, of these under another label: "
+        f"{n_unlike}; each is read, and is a record of its own"
+    ]
 
 
 def _unit_counts(source: RecordSource) -> dict[int, int] | None:
@@ -188,7 +211,7 @@ def _passed_over(path: Path, located: Located) -> Iterator[tuple[str, str]]:
             inside = file.relative_to(path)
             if Path(os.path.abspath(file)) in known or inside == Path(CLASS_LIST):
                 continue
-            hidden = any(part[0] == "." or part in HIDDEN for part in inside.parts)
+            hidden = any(is_hidden(part) for part in inside.parts)
             yield str(inside), "hidden" if hidden else _why(inside, known, path)
 
 

@@ -73,7 +73,7 @@ def read_text(path: Path, limit: int = TEXT_BYTES) -> str:
     try:
         return read_bytes(path, limit).decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} must be text in UTF-8: {error}") from None
+        raise ValueError(f"{path} must be text in UTF-8: {error}: save it anew in it") from None
 
 
 def read_json(path: Path, limit: int = TEXT_BYTES, *, finite: bool = True) -> Any:  # noqa: ANN401
@@ -170,6 +170,11 @@ def _plain(path: str, flags: int) -> int:
             raise ValueError(f"{path} must be a plain file, got a link to itself") from None
         if error.errno == errno.ENXIO:
             raise ValueError(f"{path} must be a plain file, got a socket") from None
+        if error.errno == errno.ENOENT and os.path.islink(path):
+            raise ValueError(
+                f"{path} is a link to a file that is not there, {os.readlink(path)!r:.200}: put it "
+                "there, or remove the link"
+            ) from None
         raise
     mode = stat.S_IFMT(os.fstat(descriptor).st_mode)
     if mode != stat.S_IFREG:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from dpgen.data.formats.blocks import Pieces
 from dpgen.data.formats.format import Format, Head, ValueRange, Writer
 from dpgen.data.formats.labels import settled
 from dpgen.data.formats.listing import units_listed
-from dpgen.data.formats.location import CLASS_LIST, Located
+from dpgen.data.formats.location import CLASS_LIST, Located, is_hidden
 from dpgen.data.formats.picture_files import SUFFIXES, picture_format, unread_picture
 from dpgen.data.formats.pictures import decode_picture_file, encode_png, png_bytes
 from dpgen.data.formats.records import Records
@@ -21,6 +22,13 @@ from dpgen.data.formats.splits import folder_splits
 from dpgen.data.formats.unit_ids import file_units
 
 BLOCK_BYTES = 4096  # what a file system gives a file at least
+_PICTURES = {
+    "images", "image", "imgs", "img", "pictures", "photos", "scans", "inputs", "jpegimages",
+}  # fmt: skip
+_MASKS = {
+    "masks", "mask", "labels", "label", "annotations", "annotation", "segmentations",
+    "segmentation", "groundtruth", "ground_truth", "gt", "targets", "segmentationclass",
+}  # fmt: skip
 _BUCKET = re.compile(r"[0-9]{3,}")
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]|^\.|^ |[. ]$')
 _DEVICES = {"con", "prn", "aux", "nul"}
@@ -61,6 +69,7 @@ def folder_records(
         )
     _refuse_buckets(located)
     found = sorted({file.class_name for file in located.files if file.class_name is not None})
+    _refuse_unlike_classes(located, found)
     names = located.class_names or tuple(found) or ("all",)
     for name in found:
         if name not in names:
@@ -116,6 +125,31 @@ def _listed_records(
     declared = located.class_names is None
     kept_labels = labels[np.array(kept, bool)]
     return _records(located, value_range, kept_labels, names, classes_declared=declared)
+
+
+def _refuse_unlike_classes(located: Located, found: Sequence[str]) -> None:
+    """Refuses folders of pictures and of their masks, which are no classes, and two folders whose
+    names are one in two spellings of Unicode.
+    """
+    seen: dict[str, str] = {}
+    for name in found:
+        spelled = unicodedata.normalize("NFC", name)
+        if spelled in seen:
+            raise ValueError(
+                f"{located.root}: two class folders are called {spelled!r}, in two spellings of "
+                "Unicode: merge them, or rename one"
+            )
+        seen[spelled] = name
+    if located.class_names is not None:
+        return
+    pictures = next((name for name in found if name.lower() in _PICTURES), None)
+    beside = next((name for name in found if name.lower() in _MASKS), None)
+    if pictures is not None and beside is not None:
+        raise ValueError(
+            f"{located.root}: {pictures}/ and {beside}/ look like pictures and their masks or "
+            f"annotations, and not like classes: point at {located.root / pictures}; if they are "
+            "classes, rename them"
+        )
 
 
 def _refuse_buckets(located: Located) -> None:
@@ -176,8 +210,9 @@ def check_folder_names(class_names: tuple[str, ...]) -> None:
         seen[folded] = name
     if folder_splits(class_names, None, "all"):
         raise ValueError(f"class_names must not be train and test, which name splits: {cure}")
-    if "__MACOSX" in class_names:
-        raise ValueError(f"class_names must not hold '__MACOSX', which readers pass over: {cure}")
+    for name in class_names:
+        if is_hidden(name):
+            raise ValueError(f"class_names must not hold {name!r}, which readers pass over: {cure}")
 
 
 def _on_disk(raw: int) -> int:

@@ -21,7 +21,11 @@ from dpgen.storage.files import parse_json, read_json, read_text
 LIST_BYTES = 2**26  # a million and a half pictures
 TABLES = ("metadata.csv", "metadata.jsonl")
 LABELS_KEY = "labels"  # of StyleGAN's dataset.json
-FILE_COLUMNS = ("file_name", "filename", "file", "path", "image")
+# Of pictures, the first that there is; the last ones may be ids, which then name no picture.
+FILE_COLUMNS = (
+    "file_name", "filename", "file", "path", "image", "image_name", "image_id", "img", "id_code",
+    "id",
+)  # fmt: skip
 
 
 class Entry(NamedTuple):
@@ -77,7 +81,8 @@ def with_labels(
         entries: what it says.
         pictures: all that lie in and below its folder.
     """
-    files, missing = [], dict(entries)
+    pictures = list(pictures)
+    files, missing = [], _by_whole_name(entries, pictures, path)
     labels = {entry.label for entry in entries.values()}
     for picture in pictures:
         place = picture.relative_to(path.parent)
@@ -106,6 +111,27 @@ def with_labels(
     return files
 
 
+def _by_whole_name(
+    entries: Mapping[str, Entry], pictures: Iterable[Path], path: Path
+) -> dict[str, Entry]:
+    """Returns the entries by the whole names of the pictures, where they name them without suffix.
+    """
+    bare: dict[str, list[str]] = {}
+    places = [picture.relative_to(path.parent) for picture in pictures]
+    for place in places:
+        bare.setdefault(place.with_suffix("").as_posix(), []).append(place.as_posix())
+    whole = {place.as_posix() for place in places}
+    found: dict[str, Entry] = {}
+    for name, entry in entries.items():
+        own = [name] if name in whole else bare.get(name, [name])
+        if len(own) > 1:
+            raise ValueError(
+                f"{path}: {name!r:.200} may be {own[0]} or {own[1]}: give it its suffix"
+            )
+        _add(found, own[0], entry, path)
+    return found
+
+
 def refuse_foreign_labels(folder: Path, names: Iterable[str]) -> None:
     """Refuses a table beside pictures that is named like labels and is read by nothing here."""
     for name in names:
@@ -117,8 +143,8 @@ def refuse_foreign_labels(folder: Path, names: Iterable[str]) -> None:
         if name not in TABLES and (table or text):
             raise ValueError(
                 f"{folder / name} lies beside pictures and may hold their labels, which would not "
-                "be read: name it metadata.csv with the columns file_name and label, or move it "
-                "away"
+                "be read: name it metadata.csv, in the folder of the pictures, with the columns "
+                "file_name and label (--label-column names another one), or move it away"
             )
 
 
@@ -173,6 +199,11 @@ def _entries(
         raise ValueError(f"{path} must list the pictures, got no rows")
     columns = list(rows[0])
     file = next((name for name in FILE_COLUMNS if name in columns), None)
+    if file is None and len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
+        raise ValueError(
+            f"{path} must have values that are separated by commas, got the header "
+            f"{columns[0]!r:.100}: save it anew as CSV with commas"
+        )
     if file is None:
         raise ValueError(
             f"{path} must have a column file_name, the path of each picture from its own folder, "

@@ -15,11 +15,11 @@ CLASS_LIST = "dataset.json"
 CLASS_LIST_SCHEMA = "dpgen-dataset/1"
 CLASS_LIST_BYTES = 2**22
 
+# What file managers leave behind, besides dot-files; in lower case.
 HIDDEN = {
-    "Thumbs.db",
-    "desktop.ini",
-    "__MACOSX",
-}  # what file managers leave behind, besides dot-files
+    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "__macosx", "@eadir",
+    "$recycle.bin", "system volume information", "lost+found",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,14 @@ def class_list(class_names: tuple[str, ...]) -> bytes:
     return (json.dumps(table, indent=2, ensure_ascii=False) + "\n").encode()
 
 
+def is_hidden(name: str) -> bool:
+    """Returns whether a file or folder of this name is no part of the data."""
+    return name.startswith(".") or name.lower() in HIDDEN
+
+
 def visible(folder: Path) -> list[Path]:
     """Returns the entries of a folder, sorted by name, without hidden ones."""
     return sorted(
-        (entry for entry in folder.iterdir() if entry.name[0] != "." and entry.name not in HIDDEN),
+        (entry for entry in folder.iterdir() if not is_hidden(entry.name)),
         key=lambda entry: entry.name,
     )

@@ -54,8 +54,13 @@ def recognise(head: Head) -> bool:
 
 
 def hint(head: Head) -> str | None:
-    """Says what is wrong with a zip that is no npz."""
+    """Says what is wrong with a zip that is no npz, and with a lone array."""
     suffix = head.path.suffix.lower()
+    if suffix == ".npy" and head.data.startswith(b"\x93NUMPY"):
+        return (
+            "is one array, and labels would lie in another: save both in one file, as "
+            "numpy.savez('x.npz', images=..., labels=...)"
+        )
     if suffix not in (".zip", ".npz") or not head.data.startswith(ZIP_MAGIC):
         return None
     if suffix == ".zip":

@@ -20,10 +20,10 @@ from dpgen.data.formats.listing import (
 )
 from dpgen.data.formats.location import (
     CLASS_LIST,
-    HIDDEN,
     DataFile,
     Located,
     Split,
+    is_hidden,
     read_class_list,
     visible,
 )
@@ -68,8 +68,8 @@ def locate(
     else:
         (kind, files), root = _scan(path, split, unit, label_column), path
     foreign = kind == FOLDER and stylegan_labels(root / CLASS_LIST) is not None
-    lists = find(kind).reads_class_list and not foreign
-    names = read_class_list(root / CLASS_LIST) if lists else None
+    named = find(kind).reads_class_list and not foreign
+    names = read_class_list(root / CLASS_LIST) if named else None
     chosen = tuple(choose(files, split, path))
     return Located(kind, root, tuple(files), chosen, names, split, unit, label_column)
 
@@ -109,18 +109,18 @@ def _scan(
                 f"{folder} must hold one kind of data, got {kind} in {first}/ and {other} in "
                 f"{name}/"
             )
+    also = "".join(f" and {name}/" for name, _ in others)
     loose = [entry for entry in entries if entry.is_file() and _kind(entry)]
     if loose:
         raise ValueError(
-            f"{folder} must not hold data beside {first}/{_and_others(others)}, got {loose[0].name}"
+            f"{folder} must not hold data beside {first}/{also}, got {loose[0].name}"
         )
     if kind == FOLDER:
-        _check_others([entry for entry in entries if not entry.is_dir()], [FOLDER], [])
+        beside = [entry for entry in entries if not entry.is_dir()]
+        _check_others(beside, [FOLDER], [])
+        if all(file.class_name is None and file.label is None for file in files):
+            refuse_foreign_labels(folder, [entry.name for entry in beside])
     return kind, files
-
-
-def _and_others(others: list[tuple[str, str]]) -> str:
-    return "".join(f" and {name}/" for name, _ in others)
 
 
 def _in_folder(file: DataFile, folder: Path, splits: dict[str, str]) -> DataFile:
@@ -141,7 +141,7 @@ def _refuse_data(beside: Path, folder: Path, splits: dict[str, str]) -> None:
     """Refuses data in a folder beside those of the splits."""
     for place, _, names in os.walk(beside):
         for name in sorted(names):
-            if name[0] != "." and name not in HIDDEN and _kind(Path(place, name)):
+            if not is_hidden(name) and _kind(Path(place, name)):
                 first = min(splits, key=lambda name: ORDER.index(splits[name]))
                 raise ValueError(
                     f"{beside} holds data, {name}, of no split, beside {first}/: move it away, or "
@@ -153,10 +153,10 @@ def _pictures_below(folder: Path) -> list[Path]:
     """Returns the pictures in a folder and below, sorted; other kinds of data are refused."""
     found = []
     for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name[0] != "." and name not in HIDDEN]
+        folders[:] = [name for name in folders if not is_hidden(name)]
         for name in names:
             path = Path(place, name)
-            if name[0] == "." or name in HIDDEN:
+            if is_hidden(name):
                 continue
             if (kind := _kind(path)) is None:
                 _check_others([path], [FOLDER], [])
@@ -190,7 +190,7 @@ def _scan_level(
             f"{inner[0].name}/: move one away"
         )
     _check_others([entry for entry, kind in kinds.items() if not kind], found, inner)
-    if found in ([FOLDER], []):
+    if found == [FOLDER] or (inner and not found):
         refuse_foreign_labels(folder, [entry.name for entry, kind in kinds.items() if not kind])
     if found == [FOLDER] and unit == FOLDER_UNIT:
         raise ValueError(
@@ -199,7 +199,11 @@ def _scan_level(
     if found:
         return found[0], [DataFile(entry, "", None) for entry in data]
     if not inner:
-        raise ValueError(f"{folder} holds no data: expected {named_files()} files")
+        there = ", ".join(entry.name for entry in entries) or "nothing"
+        raise ValueError(
+            f"{folder} holds no data: expected {named_files()} files, got {there!s:.100}; arrays "
+            "and tables of pixels are read as npz: numpy.savez('x.npz', images=..., labels=...)"
+        )
     if unit == FOLDER_UNIT:
         files = [file for entry in inner for file in people_files(entry)]
         require_one_level(files, folder)
@@ -276,6 +280,8 @@ def _kind(path: Path) -> str | None:
         if hint is not None:
             raise ValueError(f"{path} {hint}")
     if path.suffix.lower() in {suffix for one in formats for suffix in one.suffixes}:
+        if (wrong := unread_picture(path.name, head.data)) is not None:
+            raise ValueError(f"{path} {wrong}")
         what = (
             "is empty"
             if path.stat().st_size == 0

@@ -70,7 +70,7 @@ def test_text_in_a_list_is_the_name_of_a_declared_class(root: Path) -> None:
         ("metadata.csv", LISTS["metadata.csv"] + "0.png,1\n", "lists '0.png' twice"),
         ("metadata.csv", LISTS["metadata.csv"] + "9.png\n", "2 values in each row"),
         ("metadata.csv", "file_name,label\n0.png,\n", "a whole number or a name as label, got ''"),
-        ("metadata.csv", "id,label\n0,1\n", "a column file_name"),
+        ("metadata.csv", "key,label\n0,1\n", "a column file_name"),
         ("metadata.csv", "file_name,class,target\n0.png,1,2\n", "one label column.*class.*target"),
         ("metadata.csv", "file_name,label,label\n0.png,1,2\n", "name each column once"),
         ("metadata.csv", "file_name,label\n", "got no rows"),

@@ -40,23 +40,42 @@ def code_table(definition: bytes, direct: bool) -> np.ndarray:
     return np.pad(entries, (0, 2**16 - len(entries))).astype(np.uint16)
 
 
+class Codes:
+    """Compressed data between two markers, to be walked bit by bit.
+
+    Args:
+        content: as in the file.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._plain = content.replace(b"\xff\0", b"\xff")
+        self.n_bits = 8 * len(self._plain)
+        # An element of a memoryview is a plain int, in a third of the time that an array takes.
+        self.windows = _windows(self._plain + b"\xff" * 2).data  # the 16 bits from each bit on
+
+    def require_end(self, position: int) -> None:
+        """Refuses data that do not end where the codes end, at this bit."""
+        if position > self.n_bits:
+            raise Damaged("its compressed data end before the last block")
+        left = self._plain[-(-position // 8) :]
+        if len(left) > MOST_PADDING or len(set(left)) > 1:
+            raise Damaged(f"its compressed data go on for {len(left)} bytes behind the last block")
+
+
 def require_blocks(
-    content: bytes, n_units: int, tables: Sequence[tuple[np.ndarray, np.ndarray]]
+    codes: Codes, n_units: int, tables: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> None:
     """Refuses compressed data that are not exactly so many units, to the last byte.
 
     Args:
-        content: as in the file, between two markers.
+        codes: of a part of the scan.
         n_units: blocks, or groups of blocks of several components.
         tables: of direct and other coefficients, for each block of a unit.
 
     Raises:
         Damaged: with what is wrong.
     """
-    plain = content.replace(b"\xff\0", b"\xff")
-    n_bits, position = 8 * len(plain), 0
-    # An element of a memoryview is a plain int, in a third of the time that an array takes.
-    windows = _windows(plain + b"\xff" * 2).data
+    windows, position = codes.windows, 0
     views = [(direct.data, other.data) for direct, other in tables]
     try:
         for _ in range(n_units):
@@ -75,12 +94,8 @@ def require_blocks(
                 if N_COEFFICIENTS < n < END_OF_BLOCK:
                     raise Damaged("its compressed data hold a block of more than 64 coefficients")
     except IndexError:
-        position = n_bits + 1
-    if position > n_bits:
-        raise Damaged("its compressed data end before the last block")
-    left = plain[-(-position // 8) :]
-    if len(left) > MOST_PADDING or len(set(left)) > 1:
-        raise Damaged(f"its compressed data go on for {len(left)} bytes behind the last block")
+        position = codes.n_bits + 1
+    codes.require_end(position)
 
 
 def _windows(data: bytes) -> np.ndarray:

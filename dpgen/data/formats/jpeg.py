@@ -1,9 +1,9 @@
 """JPEG files: their scans, and whether the compressed data are whole.
 
 libjpeg paints over what is missing or damaged and only warns, which Pillow does not pass on. So the
-codes of a sequential picture are walked here to their end (`dpgen.data.formats.huffman`). Of a
-progressive or a very large one, bytes put behind each part of the compressed data change the
-picture exactly if that part is too short.
+codes of a picture are walked here to their end (`dpgen.data.formats.huffman`, and
+`dpgen.data.formats.progressive` of several scans). Of a very large one, bytes put behind each part
+of the compressed data change the picture exactly if that part is too short.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dpgen.data.formats.damage import Damaged
-from dpgen.data.formats.huffman import code_table, require_blocks
+from dpgen.data.formats.huffman import Codes, code_table, require_blocks
+from dpgen.data.formats.progressive import symbol_table, walk_direct, walk_first, walk_further
 
 JPEG_MAGIC = b"\xff\xd8\xff"
 MOST_SCANS = 32  # of a progressive JPEG, each of which decodes the whole picture anew; usual are 10
@@ -47,8 +48,10 @@ class Scan:
     components: numbers of the components it holds.
     first, last: of the 64 coefficients of a block, those that it holds.
     bit: the lowest bit of them that it holds; 0 is the last.
+    further: whether an earlier scan held their higher bits.
     interval: units between two restart markers; 0 without.
-    tables: of direct and other coefficients, for each component of a sequential picture.
+    tables: for each component, of direct and other coefficients; of those that it holds, where the
+        picture is progressive.
     """
 
     start: int
@@ -57,8 +60,9 @@ class Scan:
     first: int
     last: int
     bit: int
+    further: bool
     interval: int
-    tables: tuple[tuple[np.ndarray, np.ndarray], ...]
+    tables: tuple[tuple[np.ndarray, ...], ...]
 
 
 @dataclass
@@ -112,12 +116,12 @@ def require_whole(data: bytes, decode_fn: Callable[[bytes], bytes]) -> None:
     """Refuses a JPEG whose compressed data end too early, or do not end with its last block; what
     was found whole is remembered, as the check takes ten times as long as decoding.
 
-    What it cannot see is damage that leaves as many blocks as there were, and, of progressive files
-    and of those above 2 MiB, damage that leaves more: libjpeg, too, sees nothing in the first.
+    What it cannot see is damage that leaves as many blocks as there were, in which libjpeg sees
+    nothing either, and, of files above 2 MiB, damage that leaves more.
 
     Args:
         data: the file.
-        decode_fn: from a file to its pixels; called only for progressive and large files.
+        decode_fn: from a file to its pixels; called only for large files.
 
     Raises:
         Damaged: with what is missing; what ``decode_fn`` raises; errors of NumPy and of indices for
@@ -138,11 +142,13 @@ def _check_whole(data: bytes, decode_fn: Callable[[bytes], bytes]) -> None:
         n_marks = (_n_units(scan, layout) - 1) // scan.interval if scan.interval else 0
         if marks != [i % 8 for i in range(n_marks)]:
             raise Damaged(f"it must have {n_marks} restart markers in order, got {len(marks)}")
-    if not layout.progressive and len(data) <= WALKED_BYTES:
+    if layout.progressive:
+        _require_precision(layout)
+    if len(data) <= WALKED_BYTES:
+        blocks: dict[int, list[int]] = {}
         for scan in layout.scans:
-            _require_blocks(data, scan, layout)
+            _require_blocks(data, scan, layout, blocks)
         return
-    _require_precision(layout)
     pixels = decode_fn(data)
     if any(decode_fn(_longer(data, layout, filler)) != pixels for filler in _FILLERS):
         raise Damaged("its compressed data end before the last block")
@@ -151,7 +157,7 @@ def _check_whole(data: bytes, decode_fn: Callable[[bytes], bytes]) -> None:
 def read_layout(data: bytes) -> Layout:
     """Walks the segments of a file, strictly, to its end marker."""
     layout, place, interval = Layout(), 2, 0
-    tables: dict[int, np.ndarray] = {}
+    tables: dict[int, bytes] = {}
     while True:
         found = _NEXT.match(data, place)
         if found is None:
@@ -179,8 +185,8 @@ def read_layout(data: bytes) -> Layout:
             end = _END.search(data, place)
             if end is None:
                 raise Damaged("its end marker is missing")
-            walked = not layout.progressive
-            layout.scans.append(_scan(body, place, end.start(), interval, tables, walked))
+            made = _scan(body, place, end.start(), interval, tables, layout.progressive)
+            layout.scans.append(made)
             place = end.start()
     if not layout.scans or not layout.sampling:
         raise Damaged("it has no compressed data")
@@ -189,37 +195,49 @@ def read_layout(data: bytes) -> Layout:
 
 
 def _read_frame(body: bytes, layout: Layout) -> None:
-    if len(body) < 6 or len(body) < 6 + 3 * body[5]:
-        raise Damaged("its frame header is cut")
+    if len(body) < 6 or len(body) < 6 + 3 * body[5] or layout.sampling:
+        raise Damaged("its frame header is cut, or a second one")
     layout.size = (int.from_bytes(body[1:3]), int.from_bytes(body[3:5]))
     for i in range(6, 6 + 3 * body[5], 3):
         layout.sampling[body[i]] = (max(1, body[i + 1] >> 4), max(1, body[i + 1] & 15))
 
 
-def _read_tables(body: bytes, tables: dict[int, np.ndarray]) -> None:
+def _read_tables(body: bytes, tables: dict[int, bytes]) -> None:
     place = 0
     while place < len(body):
         n_codes = sum(body[place + 1 : place + 17])
         definition = body[place + 1 : place + 17 + n_codes]
         if len(definition) < 16 + n_codes:
             raise Damaged("a Huffman table is cut")
-        tables[body[place]] = code_table(definition, direct=body[place] < 16)
+        tables[body[place]] = definition
         place += 17 + n_codes
 
 
 def _scan(
-    body: bytes, start: int, end: int, interval: int, tables: dict[int, np.ndarray], walked: bool
+    body: bytes, start: int, end: int, interval: int, tables: dict[int, bytes], progressive: bool
 ) -> Scan:
     n = body[0] if body else 0
     if not n or len(body) < 4 + 2 * n:
         raise Damaged("a scan header is cut")
     first, last, bits = body[1 + 2 * n : 4 + 2 * n]
-    components, numbers = body[1 : 1 + 2 * n : 2], body[2 : 2 + 2 * n : 2]
+    further = progressive and bits >> 4 > 0
+    if progressive and not (first == last == 0 or 0 < first <= last < 64 and n == 1):
+        raise Damaged(f"a scan must hold direct or other coefficients, got {first} to {last}")
+
+    def of(numbers: int) -> tuple[np.ndarray, ...]:
+        direct, other = numbers >> 4, 16 + (numbers & 15)
+        if not progressive:
+            return code_table(tables[direct], True), code_table(tables[other], False)
+        if first > 0:
+            return (symbol_table(tables[other]),)
+        return () if further else (code_table(tables[direct], True),)
+
     try:
-        own = [(tables[i >> 4], tables[16 + (i & 15)]) for i in numbers] if walked else []
+        own = tuple(of(numbers) for numbers in body[2 : 2 + 2 * n : 2])
     except KeyError:
         raise Damaged("a Huffman table is missing") from None
-    return Scan(start, end, tuple(components), first, last, bits & 15, interval, tuple(own))
+    components = tuple(body[1 : 1 + 2 * n : 2])
+    return Scan(start, end, components, first, last, bits & 15, further, interval, own)
 
 
 def _n_units(scan: Scan, layout: Layout) -> int:
@@ -234,16 +252,30 @@ def _n_units(scan: Scan, layout: Layout) -> int:
     return -(-width // (8 * most[0])) * -(-height // (8 * most[1]))
 
 
-def _require_blocks(data: bytes, scan: Scan, layout: Layout) -> None:
+def _require_blocks(
+    data: bytes, scan: Scan, layout: Layout, blocks: dict[int, list[int]]
+) -> None:
+    """Walks one scan. ``blocks`` says by component which coefficients are not zero so far, of a
+    progressive picture, and is brought up to date.
+    """
     tables = []
-    for component, pair in zip(scan.components, scan.tables, strict=True):
+    for component, own in zip(scan.components, scan.tables, strict=True):
         h, v = layout.sampling.get(component, (1, 1))
-        tables += [pair] * (h * v if len(scan.components) > 1 else 1)
-    left = _n_units(scan, layout)
+        tables += [own] * (h * v if len(scan.components) > 1 else 1)
+    n_units, first = _n_units(scan, layout), 0
+    known = blocks.setdefault(scan.components[0], [0] * n_units) if scan.first else []
     for content in _RESTART.split(data[scan.start : scan.end]):
-        n_units = min(left, scan.interval or left)
-        require_blocks(content, n_units, tables)
-        left -= n_units
+        part = range(first, min(n_units, first + (scan.interval or n_units)))
+        codes, first = Codes(content), part.stop
+        if not layout.progressive:
+            require_blocks(codes, len(part), [(direct, other) for direct, other in tables])
+        elif scan.first:
+            walk = walk_further if scan.further else walk_first
+            walk(codes, known, part, (scan.first, scan.last), tables[0][0])
+        elif scan.further:
+            codes.require_end(len(part) * len(tables))  # a bit for each block
+        else:
+            walk_direct(codes, len(part), [direct for (direct,) in tables])
 
 
 def _require_precision(layout: Layout) -> None:

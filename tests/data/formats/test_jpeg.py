@@ -131,6 +131,48 @@ def test_a_sequential_picture_that_lost_data_is_refused(
         decode_picture(damage(data, place), "folder/a.jpg")
 
 
+@pytest.mark.parametrize("damage", [without_a_piece, doubled, zeroed_with_end])
+@pytest.mark.parametrize("kind", ["progressive", "progressive restarts"])
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.6, 0.8, 0.95])
+def test_a_progressive_picture_that_lost_data_is_refused(
+    damage: Callable[[bytes, int], bytes], kind: str, share: float
+) -> None:
+    data = saved(SMOOTH, quality=90, **KINDS[kind])
+    start = start_of(data)
+    place = start + int(share * (len(data) - start))
+    while 0xFF in data[place - 61 : place + 61 : 60] or 0xFF in data[place - 1 : place + 1]:
+        place += 1
+    with pytest.raises(ValueError, match="x is damaged or truncated JPEG"):
+        decode_picture(damage(data, place), "x")
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_an_overwritten_piece_of_a_progressive_picture_is_noticed(grey: bool) -> None:
+    """At every fiftieth byte of the compressed data; what is not noticed leaves as many blocks."""
+    data = saved(SMOOTH[..., :1] if grey else SMOOTH, quality=90, progressive=True)
+    noticed = []
+    for place in range(start_of(data), len(data) - 60, 50):
+        try:
+            decode_picture(data[:place] + b"\x11" * 40 + data[place + 40 :], "x")
+        except ValueError:
+            noticed.append(place)
+    assert len(noticed) >= 0.9 * len(range(start_of(data), len(data) - 60, 50))
+
+
+@pytest.mark.parametrize("quality", [1, 20, 50, 85, 98, 100])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_whole_progressive_pictures_of_every_quality_are_read(
+    quality: int, subsampling: int
+) -> None:
+    for height, width in ((8, 8), (17, 16), (61, 83), (2, 40)):
+        data = saved(
+            SMOOTH[:height, :width], quality=quality, subsampling=subsampling, progressive=True,
+            optimize=True,
+        )  # fmt: skip
+        expected = np.asarray(Image.open(io.BytesIO(data)))
+        assert np.array_equal(decode_picture(data, "x"), expected)
+
+
 @pytest.mark.parametrize("kind", ["progressive", "progressive restarts"])
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9, 0.98])
 def test_a_progressive_picture_that_was_cut_is_refused(kind: str, share: float) -> None:

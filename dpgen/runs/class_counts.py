@@ -127,7 +127,8 @@ def read_class_counts(folder: Path, class_names: tuple[str, ...]) -> ClassCounts
     table: Any = read_json(path, FILE_BYTES)
     if not isinstance(table, dict) or table.get("schema") != SCHEMA:
         raise ValueError(f"{path} must be a table of schema {SCHEMA}")
-    counts, std = table.get("counts"), table.get("standard_deviation")
+    counts: Any = table.get("counts")
+    std: Any = table.get("standard_deviation")
     if not isinstance(counts, dict) or set(counts) != set(class_names):
         raise ValueError(f"{path} must count each class of the run, and no others")
     numbers = [counts[name] for name in class_names]

@@ -135,7 +135,7 @@ def inspect_images(
 
 
 def _stored(source: RecordSource) -> tuple[Counter[str], list[str]]:
-    """How many records are stored in each shape, and what is to be said of equal pictures."""
+    """Counts the records stored in each shape, and describes how many pictures are equal."""
     shapes: Counter[str] = Counter()
     seen: dict[bytes, int] = {}
     n_equal = n_unlike = 0

@@ -278,17 +278,7 @@ def read_records(
     def read() -> Records:
         located = locate(place.path, split, unit, label_column)
         form = find(located.kind)
-        if unit is not None and not form.takes_unit:
-            raise ValueError(
-                f"unit ids are not read of {located.kind} data: save them as pictures in a folder "
-                f"to use --unit {unit}"
-            )
-        if label_column is not None and not form.takes_label_column:
-            raise ValueError(
-                "a label column is one of metadata.csv or .jsonl beside pictures, of Parquet or of "
-                f"the JSON in tar shards, got {located.kind}: leave --label-column {label_column} "
-                "out"
-            )
+        form.check_named(located)
         if not form.takes_value_range:
             _refuse_value_range(value_range, located.kind)
         return form.read_fn(located, value_range, classes)

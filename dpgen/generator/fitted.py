@@ -99,8 +99,8 @@ class Fitted(abc.ABC):
 
     @property
     def class_shares(self) -> dict[str, float] | None:
-        """The proportions of the classes as the run released them, noisy and covered by its
-        certificate; ``None`` where it did not: see `dpgen.runs.class_counts`.
+        """Reads the proportions of the classes as the run released them, noisy and covered by its
+        certificate; None where it released none: see `dpgen.runs.class_counts`.
         """
         facts = self._facts
         if self.folder is None or CLASS_COUNTS not in self.document.content["artifact"]["files"]:
@@ -109,7 +109,7 @@ class Fitted(abc.ABC):
         return dict(zip(facts.class_names, counts.shares(facts.n_records), strict=True))
 
     def labels(self, given: Labels | None, n: int | None) -> Tensor:
-        """The labels (n,) of the images to draw: see `labels_of`."""
+        """Returns the labels (n,) of the images to draw: see `labels_of`."""
         shares = self.class_shares if isinstance(given, str) else None
         found = None if shares is None else list(shares.values())
         return labels_of(given, n, self._facts.class_names, found)

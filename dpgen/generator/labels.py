@@ -83,7 +83,7 @@ def _listed(given: Tensor | Sequence[int | str], class_names: tuple[str, ...]) -
 
 
 def _shared_out(given: str, n: int | None, shares: Sequence[float] | None) -> list[int]:
-    """How many of ``n`` images each class gets: the nearest whole numbers that add up to ``n``."""
+    """Returns how many of ``n`` images each class gets: the nearest whole numbers that add up."""
     if given != RELEASED:
         raise ValueError(
             f"labels must be one per image, counts by class or {RELEASED!r}, got {given!r:.60}"

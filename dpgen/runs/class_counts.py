@@ -43,8 +43,8 @@ class ClassCounts:
     standard_deviation: float
 
     def shares(self, n_records: int) -> tuple[float, ...]:
-        """The proportions of the classes, at least 0 and 1 in all: the counts shrunk by what the
-        noise is known to add to their spread, and none below 0.
+        """Returns the proportions of the classes, at least 0 and 1 in all: the counts shrunk by
+        what the noise is known to add to their spread, and none below 0.
 
         Args:
             n_records: the public, declared number of records.
@@ -59,7 +59,7 @@ class ClassCounts:
 
 
 def towards_equal(noisy: Tensor, noise: float, n_records: int) -> Tensor:
-    """Class counts (K,), shrunk towards equal ones.
+    """Shrinks class counts (K,) towards equal ones.
 
     Args:
         noisy: released counts, (K,).
@@ -76,8 +76,8 @@ def towards_equal(noisy: Tensor, noise: float, n_records: int) -> Tensor:
 def released_counts(
     stages: Mapping[str, NoisySum | NoisySGD], checkpoints: Checkpoints
 ) -> ClassCounts | None:
-    """The counts that the finished releases of a run hold, weighted by their precision; ``None``
-    where none of them counts classes.
+    """Averages the counts that the finished releases of a run hold, weighted by their precision;
+    None where none of them counts classes.
 
     Privacy: reads noisy tables, as `dpgen.stages.release.released` saved them, and no record. The
     counts are rounded to a sixteenth of the standard deviation, so that no low bits of
@@ -122,7 +122,7 @@ def keep_class_counts(
 
 
 def read_class_counts(folder: Path, class_names: tuple[str, ...]) -> ClassCounts:
-    """The counts of a finished run. Raises ValueError for a file that no run writes."""
+    """Reads the counts of a finished run. Raises ValueError for a file that no run writes."""
     path = folder / CLASS_COUNTS
     table: Any = read_json(path, FILE_BYTES)
     if not isinstance(table, dict) or table.get("schema") != SCHEMA:

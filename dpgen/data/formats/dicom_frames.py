@@ -60,7 +60,7 @@ def compressed_values(header: Any, decode_fn: Callable[[bytes], np.ndarray]) -> 
 
 
 def _size(frame: bytes) -> tuple[int, int]:
-    """The height and width of a JPEG 2000 codestream, from its header."""
+    """Returns height and width of a JPEG 2000 codestream, from its header."""
     right, bottom, left, top = (int.from_bytes(frame[k : k + 4]) for k in (8, 12, 16, 20))
     return bottom - top, right - left
 

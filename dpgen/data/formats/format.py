@@ -89,3 +89,17 @@ class Format:
     reads_class_list: bool = False
     hint_fn: Callable[[Head], str | None] = _no_hint
     writer: Writer | None = None
+
+    def check_named(self, located: Located) -> None:
+        """Refuses a unit or a label column that was named, where the format has none."""
+        if located.unit is not None and not self.takes_unit:
+            raise ValueError(
+                f"unit ids are not read of {located.kind} data: save them as pictures in a folder "
+                f"to use --unit {located.unit}"
+            )
+        if located.label_column is not None and not self.takes_label_column:
+            raise ValueError(
+                "a label column is one of metadata.csv or .jsonl beside pictures, of Parquet or of "
+                f"the JSON in tar shards, got {located.kind}: leave --label-column "
+                f"{located.label_column} out"
+            )

@@ -187,7 +187,7 @@ def units_listed(path: Path) -> dict[str, str]:
 def units_by_index(
     path: Path, images: Path, n_records: int, *, alone: bool
 ) -> tuple[str, ...]:  # fmt: skip
-    """The unit ids that a CSV file gives the records of an images file: see `list_by_index`."""
+    """Reads the unit ids of the records of an images file from a CSV file: see `list_by_index`."""
     return list_by_index(_csv_rows(path), path, images, n_records, alone=alone)
 
 

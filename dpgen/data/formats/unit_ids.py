@@ -67,13 +67,13 @@ def unit_column(column: Any, name: str) -> list[str]:  # noqa: ANN401
 
 
 def unit_values(values: Iterable[object], name: str) -> list[str]:
-    """The unit ids of records in their order, as text; ``name`` is of their file, for messages."""
+    """Returns the unit ids of records, in order, as text; ``name`` is that of their file."""
     return [unit_id(value, f"{name} record {i}") for i, value in enumerate(values)]
 
 
 def unit_name(located: Located, where: str) -> str | None:
-    """The column, key or array of unit ids, if they are asked for. Refuses a folder and a list of
-    pictures, which such data do not have.
+    """Returns the column, key or array of unit ids; None if they are not requested. Refuses a
+    folder and a list of pictures, which such data do not have.
 
     Args:
         located: its ``unit`` says where the ids stand.
@@ -158,8 +158,8 @@ def list_of_units(
 def list_by_index(
     rows: Sequence[Mapping[str, Any]], path: Path, images: Path, n_records: int, *, alone: bool
 ) -> tuple[str, ...]:
-    """The unit id of each record of an images file, from a CSV file with the columns index and
-    unit: each index from 0 to ``n_records - 1`` once.
+    """Returns the unit id of each record of an images file, from a CSV file with the columns index
+    and unit: each index from 0 to ``n_records - 1`` once.
 
     Args:
         rows: of the file, by column.

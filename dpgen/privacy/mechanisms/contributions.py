@@ -79,7 +79,7 @@ class Counting(Protocol):
 
     @property
     def count_scale(self) -> float:
-        """What one record adds there, greater than 0; a part of its norm, which `bound` bounds."""
+        """Returns what one record adds there, greater than 0: a part of what `bound` limits."""
 
 
 class Objective(Protocol):

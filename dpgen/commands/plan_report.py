@@ -94,7 +94,8 @@ class PlanReport:
             f"of one record epsilon = {self.record_epsilon:g}, of a person with {m} records "
             f"{self.epsilon:g} (group price; the bound is {self.facts.unit_bound})",
             "methods clip single records; one that drew people and clipped the sum of a person's "
-            f"records would cost {self.record_epsilon:g} at this rate and noise: none does yet",
+            f"records would cost {self.record_epsilon:g} at this rate and noise: none does yet; "
+            "with one record of each person (--max-records-per-unit 1) a person costs as much",
         ]
 
 

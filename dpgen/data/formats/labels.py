@@ -15,6 +15,10 @@ LABEL_WORDS = {
     "label", "labels", "class", "classes", "cls", "target", "targets", "category", "categories",
     "diagnosis",
 }  # fmt: skip
+MORE_CLASSES = (
+    ": declare as many classes as there are, or where labels do not count from 0 name their "
+    "numbers, as --classes 1,2 (classes=['1', '2'] in Python)"
+)
 WHOLE_NAMES = {"y", "gt"}  # too short to count among other words
 
 
@@ -92,7 +96,7 @@ def settled(
         texts = [str(value) for value in found.tolist()]
     if texts:
         found = _by_name(texts, names, name)
-    check_labels(found, len(names), name)
+    check_labels(found, len(names), name, "" if stated else MORE_CLASSES)
     if stated is None:
         _warn_of_empty(found, names, name)
     return found, names

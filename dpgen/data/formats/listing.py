@@ -89,7 +89,8 @@ def with_labels(
         entry = missing.pop(place.as_posix(), None)
         if entry is None:
             raise ValueError(
-                f"{path} must list every picture, it does not list {place}: add it, or move it away"
+                f"{path} must list every picture by its path from there, it does not list {place} "
+                f"(but {next(iter(entries), 'nothing')!r:.100}): add it, or move it away"
             )
         folder = place.parent.name or None
         if folder in labels and folder != entry.label:

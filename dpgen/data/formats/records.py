@@ -99,13 +99,17 @@ def _label_cure(labels: np.ndarray) -> str:
     return "save them as labels.astype(int)" if labels.ndim == 1 else "a record is of one class"
 
 
-def check_labels(labels: np.ndarray, n_classes: int | None, name: str) -> None:
+def check_labels(
+    labels: np.ndarray, n_classes: int | None, name: str, cure: str = ""
+) -> None:  # fmt: skip
     """Refuses a label outside 0..n_classes - 1, naming the first record that has one."""
     bad = labels < 0 if n_classes is None else (labels < 0) | (labels >= n_classes)
     if bad.any():
         first = int(np.argmax(bad))
         rule = "at least 0" if n_classes is None else f"in 0..{n_classes - 1}"
-        raise ValueError(f"{name}: labels must be {rule}, got {labels[first]} at record {first}")
+        raise ValueError(
+            f"{name}: labels must be {rule}, got {labels[first]} at record {first}{cure}"
+        )
 
 
 def image_layout(shape: tuple[int, ...], name: str) -> tuple[int, ...]:

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from dpgen.data.private import PrivateDataset
 from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.ledger.chain import LedgerError
+from dpgen.runs.class_counts import ClassCounts
 from tests.mutations.bug import Around, Bug
 
 TRAIN = "dpgen.stages.denoising.train_teacher"
@@ -78,6 +80,20 @@ def true_counts(original: Callable[..., Any]) -> Callable[..., Any]:
         return found._replace(means=found.means + (weights @ found.means) * 1e-3)
 
     return run
+
+
+def exact_class_counts(original: Callable[..., None]) -> Callable[..., None]:
+    """The class counts that a run keeps are those of the records."""
+
+    def release(generator: Any, data: PrivateDataset, *given: Any) -> None:  # noqa: ANN401
+        _, labels = raw(data)
+        counts = torch.bincount(labels, minlength=data.facts.n_classes)[: data.facts.n_classes]
+        true = ClassCounts(tuple(counts.double().tolist()), 1.0)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("dpgen.runs.class_counts.released_counts", lambda *_: true)
+            original(generator, data, *given)
+
+    return release
 
 
 def whitened(original: Callable[..., None]) -> Callable[..., None]:
@@ -173,6 +189,11 @@ BUGS = (
         "label histogram without noise as prior",
         "the count of a rare class tells whether somebody is in it",
         "fit", {"dpgen.stages.warm_start.run": true_counts},
+    ),
+    Bug(
+        "class counts kept without noise",
+        "the count of a rare class tells whether somebody is in it",
+        "fit", {"dpgen.generator.interface.PrivateGenerator._release": exact_class_counts},
     ),
     Bug(
         "pixels normalised by mean and deviation of the records",

@@ -33,7 +33,8 @@ def progress_bar(
 
     On a terminal, and in a notebook, a bar moves. Anywhere else, as in a log file, plain lines say
     how far the loop is: the first after 30 s, then ever more seldom, up to ten minutes apart, and
-    one when it has ended, unless that was at once. What cannot be written is left out: no loop fails because its log does.
+    one when it has ended, unless that was at once. What cannot be written is left out: no loop
+    fails because its log does.
 
     It shows counts that are public constants of the configuration, nothing from records.
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dpgen import progress
 from dpgen.data.export import write_images
 from dpgen.data.sources import read_images
 from dpgen.evaluation.comparison import Value
@@ -20,7 +21,7 @@ from dpgen.evaluation.utility import NETWORKS
 from dpgen.images.images import Images
 from tests.test_cli import Result, assert_refused, dpgen
 
-DIGITS = ["--reference", "digits", "--network", "logistic", "-q"]
+DIGITS = ["--reference", "digits", "--network", "logistic", "--no-real", "-q"]
 NAMES = [str(k) for k in range(10)]
 
 BENCHMARK = """
@@ -98,6 +99,46 @@ def test_sets_stand_side_by_side_and_the_worse_one_is_seen(
     assert stated["sets"][str(sets[0])]["fidelity"]["protocol"]["reference_split"] == "test"
 
 
+def test_real_images_of_the_other_split_stand_beside_the_sets(
+    sets: tuple[Path, Path], fast: list[object], tmp_path: Path
+) -> None:
+    fast.remove("--no-real")
+    done = run_evaluate(sets[1], *fast, "--json", tmp_path / "s.json")
+    rows = {line.split("  ")[0]: line.split() for line in done.stdout.splitlines()}
+    assert rows["images"][-2:] == ["300", "300"]  # as many as the set has
+    ours, real = (float(word) for word in rows["classifier FID"][-2:])
+    assert real < 1 < 5 < ours
+    stated = json.loads((tmp_path / "s.json").read_text())["real"]
+    assert (stated["split"], stated["n_images"]) == ("train", 300)
+    assert stated["metrics"]["classifier_fid"] == pytest.approx(real, rel=0.01)
+    assert stated["metrics"]["accuracy_logistic"] > 0.8
+    assert list(json.loads((tmp_path / "s.json").read_text())["sets"]) == [str(sets[1])]
+    told = " ".join(done.stdout.split())
+    assert "measured on 300 of the 1,437 real images of the train split" in told
+
+
+def test_a_reference_of_one_split_has_no_other_real_images_and_says_so(
+    sets: tuple[Path, Path],
+) -> None:
+    plain = ["--features", "none", "--network", "logistic", "-q", "--reference", sets[0]]
+    told = " ".join(run_evaluate(sets[1], *plain).stdout.split())
+    assert "no column of them for comparison, as the reference has one split only" in told
+    assert "real images images" not in told
+    told = " ".join(run_evaluate(sets[1], *plain, "--split", "all").stdout.split())
+    assert "as every real image is in the reference" in told
+
+
+def test_progress_is_told_unless_it_is_not_wanted(
+    sets: tuple[Path, Path], fast: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "WORTH_SECONDS", 0.0)
+    said = run_evaluate(sets[0], *fast[:-3], *fast[-2:]).stderr  # without -q
+    for part in ("reading images: 2 of 2", "features, synthetic: 5 of 5", "metrics: 7 of 7",
+                 "classifier 1 of 1, logistic: 1000 of 1000"):  # fmt: skip
+        assert part in said
+    assert "reading images" not in run_evaluate(sets[0], *fast).stderr
+
+
 def test_features_may_be_left_out(
     sets: tuple[Path, Path], fast: list[object], tmp_path: Path
 ) -> None:
@@ -172,10 +213,12 @@ def test_a_private_reference_says_so_and_training_records_are_warned_of(
     kept = run_evaluate(
         tmp_path / "set", sets[1], *private, "--features", "none", "--json", tmp_path / "s.json"
     )
-    assert "no epsilon covers these numbers: do not publish them" in kept.stdout
+    told = " ".join(kept.stdout.split())
+    assert "not charged, for the owner's eyes only" in told
+    assert "no epsilon covers these numbers: do not publish them" in told
     assert f"warning: {tmp_path / 'set'} comes from a generator that learned" in kept.stderr
     stated = json.loads((tmp_path / "s.json").read_text())
-    assert stated["private"] is True
+    assert stated["private"] is True and stated["charged"] is False
     learned = [
         stated["sets"][str(p)]["learned_from_reference"] for p in (tmp_path / "set", sets[1])
     ]

@@ -117,6 +117,11 @@ class _Evaluate(click.Command):
     help="Write a picture: a strip per set, the reference first.",
 )
 @click.option(
+    "--no-real", "real", flag_value=False, default=True,
+    help="Do not measure real images of the other split for comparison, which takes as long as one "
+    "more set.",
+)  # fmt: skip
+@click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the scores to a file."
 )
 @quiet_option
@@ -125,15 +130,17 @@ def evaluate(
     value_range: str | None, classes: str | None, quiet: bool, **given: Any,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """Measure FID and its kin against real images, and the accuracy on them of classifiers that
-    were trained on synthetic images only; several sets side by side.
+    were trained on synthetic images only; several sets side by side, and real images of the
+    reference's other split as what can be hoped for.
 
-    No epsilon covers scores against a private reference: do not publish them. Under
-    `accelerate launch` several processes share the feature extraction.
+    Nothing is charged, and no epsilon covers scores against a private reference: they are for the
+    owner's eyes. Under `accelerate launch` several processes share the feature extraction.
     """
     from accelerate import PartialState
 
     from dpgen.commands.inputs import parse_value_range
     from dpgen.evaluation.evaluate import scores
+    from dpgen.evaluation.summary import summary
     from dpgen.images.classes import parse_classes
 
     for option, file in (("--json", json_file), ("--preview", given["preview"])):
@@ -162,4 +169,4 @@ def evaluate(
         from dpgen.storage.durable import replace_durably
 
         replace_durably(json_file, json.dumps(found.to_dict(), indent=1).encode())
-    click.echo(found.text())
+    click.echo(summary(found))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache as cache_results
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import Tensor
 
 from dpgen.data.identity import fingerprint, home, installation_key
@@ -17,14 +20,17 @@ from dpgen.evaluation.feature_networks import feature_network
 from dpgen.evaluation.features import FeatureNetwork
 from dpgen.evaluation.fidelity_protocol import FidelityProtocol
 from dpgen.evaluation.nearest import Copying, copying, nearest, save_nearest
-from dpgen.evaluation.scores import Scores, SetScores
+from dpgen.evaluation.scores import RealScores, Scores, SetScores
 from dpgen.images.classes import Classes
 from dpgen.images.grid import save_panels
 from dpgen.images.images import Images, to_float, to_uint8
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
+from dpgen.progress import progress_bar
 from dpgen.storage.files import read_json
 
 N_SHOWN = 10  # samples in a picture of nearest records
+REAL = ""  # among the sets: no path is empty
+NOT_ASKED = "--no-real was given"
 
 
 def scores(
@@ -44,6 +50,7 @@ def scores(
     preview: Path | None = None,
     nearest_to: Path | None = None,
     label_column: str | None = None,
+    real: bool = True,
     show: bool = False,
 ) -> Scores:
     """Compares synthetic sets with real images.
@@ -64,6 +71,9 @@ def scores(
         nearest_to: folder for pictures of samples beside the nearest records of the reference's
             training split, which are private.
         label_column: of the reference, as for `open_source`.
+        real: whether to measure real images of the reference's other split, too: what a generator
+            can hope for. As many as the largest set has, where there are as many.
+        show: progress on standard error.
 
     Under a launcher several processes share the features; classifiers are trained by the first one
     alone, and only its scores are whole.
@@ -74,20 +84,28 @@ def scores(
         raise ValueError(
             f"nearest records compare with held-out images: --split must be test, got {split}"
         )
-    opened = {str(path): open_source(path, classes=classes) for path in sets}
-    # A reference that names no classes has those of the sets.
-    named = next(iter(opened.values())).class_names
+    with progress_bar("reading images", len(sets) + 1, show=show and _is_first()) as advance:
+        opened = {}
+        for path in sets:
+            opened[str(path)] = open_source(path, classes=classes)
+            advance()
+        # A reference that names no classes has those of the sets.
+        named = next(iter(opened.values())).class_names
 
-    def records(split: str) -> RecordSource:
-        return open_source(
-            reference, split=split, size=size, channels=channels,  # type: ignore[arg-type]
-            value_range=value_range, classes=classes, else_classes=named,
-            label_column=label_column,
-        )  # fmt: skip
+        @cache_results
+        def records(split: str) -> RecordSource:
+            return open_source(
+                reference, split=split, size=size, channels=channels,  # type: ignore[arg-type]
+                value_range=value_range, classes=classes, else_classes=named,
+                label_column=label_column,
+            )  # fmt: skip
 
-    source = records(split)
-    real, n_classes = _read(source), len(source.class_names)
-    loaded = {path: _synthetic(path, made, source) for path, made in opened.items()}
+        source = records(split)
+        tested, n_classes = _read(source), len(source.class_names)
+        loaded = {path: _synthetic(path, made, source) for path, made in opened.items()}
+        largest = max(len(images.labels) for images in loaded.values())
+        other = _other_split(records, split, tested, largest) if real else NOT_ASKED
+        advance()
 
     def training() -> Images:
         return _read(records("train"))
@@ -95,30 +113,68 @@ def scores(
     network, accelerator = None, Accelerator()
     if features != "none":
         network = feature_network(
-            features, training, n_classes,
-            weights=inception_weights, cache=cache, accelerator=accelerator,
+            features, training, n_classes, weights=inception_weights, cache=cache,
+            accelerator=accelerator, show=show and accelerator.is_main_process,
         )  # fmt: skip
     protocol = Protocol(
         FidelityProtocol(reference_split=split),  # type: ignore[arg-type]
         tuple(networks),
         tuple(range(seeds)),
     )
+    compared = loaded if isinstance(other, str) else {**loaded, REAL: other.images}
     found = evaluate(
-        loaded, real, protocol, n_classes=n_classes, network=network, private=not source.public,
-        accelerator=accelerator, cache=cache, show=show,
+        compared, tested, protocol, n_classes=n_classes, network=network,
+        private=not source.public, accelerator=accelerator, cache=cache, show=show,
     )  # fmt: skip
     if preview is not None:
-        save_panels({"real": real, **loaded}, preview, n_classes)
+        save_panels({"real": tested, **loaded}, preview, n_classes)
     copied: dict[str, Copying | None] = dict.fromkeys(loaded)
     if nearest_to is not None and network is not None:
-        copied |= _copied(loaded, training(), real, network, nearest_to, accelerator, show)
+        copied |= _copied(loaded, training(), tested, network, nearest_to, accelerator, show)
     made = {
         str(path): SetScores(found[str(path)], copied[str(path)], learned_from(path, source, split))
         for path in sets
     }
     return Scores(
-        reference, split, len(real.labels), not source.public, source.class_names, made
-    )
+        reference, split, len(tested.labels), not source.public, source.class_names, made,
+        other if isinstance(other, str) else RealScores(found[REAL], other.split, other.n_there),
+    )  # fmt: skip
+
+
+class _Other(NamedTuple):
+    """Real images that the reference has besides those that sets are compared with."""
+
+    images: Images
+    split: str
+    n_there: int
+
+
+def _other_split(
+    records: Callable[[str], RecordSource], split: str, tested: Images, most: int
+) -> _Other | str:
+    """Returns real images of the other split, at most so many, drawn by a fixed seed; a reason
+    where there are none.
+    """
+    if split == "all":
+        return "every real image is in the reference, and none is left to compare with it"
+    other = "train" if split == "test" else "test"
+    try:
+        source = records(other)
+    except ValueError as error:
+        return f"the {other} split cannot be read: {error}"
+    if source.class_names != records(split).class_names or source.shape != records(split).shape:
+        return f"the {other} split has other classes or another shape"
+    if len(source) < 2:
+        return f"the {other} split has {len(source)} image"
+    if len(source) == len(tested.labels) and _read(source).pixels.equal(tested.pixels):
+        return "the reference has one split only"
+    generator = torch.Generator().manual_seed(FidelityProtocol().seed)
+    drawn = torch.randperm(len(source), generator=generator)[:most].sort().values
+    return _Other(_read(source, drawn.numpy()), other, len(source))
+
+
+def _is_first() -> bool:
+    return bool(PartialState().is_main_process)
 
 
 def learned_from(path: Path, source: Source, split: str) -> bool:
@@ -156,7 +212,7 @@ def _copied(
     found = {}
     for k, (name, images) in enumerate(sets.items()):
         ours = of(images, "features, synthetic")
-        found[name] = copying(ours, records, natural)
+        found[name] = copying(ours, records, natural, show=show)
         shown = torch.linspace(0, len(ours) - 1, min(N_SHOWN, len(ours))).long()  # of all classes
         picture = folder / f"{k + 1}-{Path(name).name}.png"
         some = Images(images.pixels[shown], images.labels[shown])
@@ -182,6 +238,6 @@ def _synthetic(path: str, made: Source, reference: Source) -> Images:
     return _read(made)
 
 
-def _read(source: Source) -> Images:
-    pixels, labels = source.read(range(len(source)))
+def _read(source: Source, chosen: np.ndarray | None = None) -> Images:
+    pixels, labels = source.read(range(len(source)) if chosen is None else chosen)
     return Images(to_float(pixels), labels)

@@ -14,7 +14,6 @@ from dpgen.evaluation.fidelity import Fidelity, FidelityProtocol, fidelity
 from dpgen.evaluation.metrics import ACCURACY, METRICS, Estimate, estimate
 from dpgen.evaluation.utility import Utility, UtilityProtocol, utility
 from dpgen.images.images import Images, to_float, to_uint8
-from dpgen.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -104,20 +103,20 @@ def evaluate(
     first = accelerator is None or accelerator.is_main_process
     networks = protocol.networks if first else ()
     trained: dict[str, dict[str, tuple[Utility, ...]]] = {name: {} for name in sets}
-    total = len(sets) * len(networks) * len(protocol.seeds)
-    with progress_bar("classifiers", total, show=show) as advance:
-        for name, images in sets.items():
-            for kind in networks:
-                results = []
-                for seed in protocol.seeds:
-                    one = utility(
-                        images, reference if test is None else test, n_classes, seed=seed,
-                        protocol=UtilityProtocol.of(kind),
-                        device="cpu" if accelerator is None else accelerator.device,
-                    )  # fmt: skip
-                    results.append(one)
-                    advance()
-                trained[name][kind] = tuple(results)
+    total, n_trained = len(sets) * len(networks) * len(protocol.seeds), 0
+    for name, images in sets.items():
+        for kind in networks:
+            results = []
+            for seed in protocol.seeds:
+                n_trained += 1
+                one = utility(
+                    images, reference if test is None else test, n_classes, seed=seed,
+                    protocol=UtilityProtocol.of(kind),
+                    device="cpu" if accelerator is None else accelerator.device,
+                    show=show, label=f"classifier {n_trained} of {total}, {kind}",
+                )  # fmt: skip
+                results.append(one)
+            trained[name][kind] = tuple(results)
     return {
         name: Evaluation(len(images.labels), trained[name], close[name], values[name])
         for name, images in sets.items()

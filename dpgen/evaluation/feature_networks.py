@@ -22,16 +22,17 @@ class Needs:
     weights: Path | None
     cache: Path | None
     accelerator: Accelerator | None
+    show: bool
 
 
 def _classifier(of: Needs) -> FeatureNetwork:
     return classifier_features(
-        of.training(), of.n_classes, cache=of.cache, accelerator=of.accelerator
+        of.training(), of.n_classes, cache=of.cache, accelerator=of.accelerator, show=of.show
     )
 
 
 def _inception(of: Needs) -> FeatureNetwork:
-    return inception(of.weights)
+    return inception(of.weights, show=of.show)
 
 
 FEATURE_NETWORKS: dict[str, Callable[[Needs], FeatureNetwork]] = {
@@ -48,6 +49,7 @@ def feature_network(
     weights: Path | None = None,
     cache: Path | None = None,
     accelerator: Accelerator | None = None,
+    show: bool = False,
 ) -> FeatureNetwork:
     """Returns the network whose features fidelity compares.
 
@@ -58,7 +60,8 @@ def feature_network(
         weights: file of Inception's weights.
         cache: folder that keeps a trained classifier.
         accelerator: where a classifier is trained, and the processes that need it.
+        show: progress bars.
     """
     if name not in FEATURE_NETWORKS:
         raise ValueError(f"features must be {' or '.join(FEATURE_NETWORKS)}, got {name!r}")
-    return FEATURE_NETWORKS[name](Needs(training, n_classes, weights, cache, accelerator))
+    return FEATURE_NETWORKS[name](Needs(training, n_classes, weights, cache, accelerator, show))

@@ -139,6 +139,7 @@ def classifier_features(
             protocol=CLASSIFIER,
             device="cpu" if accelerator is None else accelerator.device,
             show=show and first,
+            label="classifier of features",
         )
         tensors = {**module.state_dict(), SCALE: _root_mean_square(module, pixels)}
     if accelerator is not None and accelerator.num_processes > 1:

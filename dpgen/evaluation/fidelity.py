@@ -25,6 +25,7 @@ from dpgen.evaluation.fidelity_protocol import FidelityProtocol
 from dpgen.evaluation.inception import Inception
 from dpgen.evaluation.metrics import METRICS
 from dpgen.images.images import Images, to_uint8
+from dpgen.progress import progress_bar
 
 __all__ = ["Fidelity", "FidelityProtocol", "fidelity"]
 
@@ -124,7 +125,12 @@ def fidelity(
         full,
     )
     rows = {name: row.of_features for name, row in METRICS.items() if row.of_features is not None}
-    measured = {name: measure(both) for name, measure in rows.items()}
+    measured = {}
+    first = accelerator is None or accelerator.is_main_process
+    with progress_bar("metrics", len(rows), show=show and first) as advance:
+        for name, measure in rows.items():
+            measured[name] = measure(both)
+            advance()
     return Fidelity(
         values={name: value.mean for name, value in measured.items()},
         spreads={name: value.std for name, value in measured.items() if value.std is not None},

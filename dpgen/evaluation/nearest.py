@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from dpgen.images.images import Images, to_uint8
+from dpgen.progress import progress_bar
 
 __all__ = ["Copying", "Nearest", "copying", "nearest", "save_nearest"]
 
@@ -32,7 +33,9 @@ class Nearest(NamedTuple):
     distances: Tensor
 
 
-def nearest(rows: Tensor, others: Tensor, *, k: int) -> Nearest:
+def nearest(
+    rows: Tensor, others: Tensor, *, k: int, label: str = "nearest records", show: bool = False
+) -> Nearest:
     """Finds the k nearest of ``others`` to each of ``rows``, by Euclidean distance.
 
     Guarantees: distances are norms of differences in float64, so equal rows are at distance zero;
@@ -42,6 +45,8 @@ def nearest(rows: Tensor, others: Tensor, *, k: int) -> Nearest:
         rows: features (M, D).
         others: features (N, D).
         k: from 1 to N.
+        label: of the progress bar.
+        show: a progress bar.
     """
     if rows.ndim != 2 or others.ndim != 2 or rows.shape[1] != others.shape[1]:
         raise ValueError(
@@ -56,7 +61,11 @@ def nearest(rows: Tensor, others: Tensor, *, k: int) -> Nearest:
     # The quick distances subtract squares, which cancel: float64, about a common centre.
     centre = others.double().mean(0)
     records = others.double() - centre
-    found = [_nearest(part.double() - centre, records, k) for part in rows.split(CHUNK)]
+    found, parts = [], rows.split(CHUNK)
+    with progress_bar(label, len(parts), show=show) as advance:
+        for part in parts:
+            found.append(_nearest(part.double() - centre, records, k))
+            advance()
     return Nearest(
         torch.cat([part.indices for part in found]), torch.cat([part.distances for part in found])
     )
@@ -117,7 +126,9 @@ class Copying:
         }
 
 
-def copying(samples: Tensor, training: Tensor, held_out: Tensor) -> Copying:
+def copying(
+    samples: Tensor, training: Tensor, held_out: Tensor, *, show: bool = False
+) -> Copying:
     """Measures the distances of samples and held-out images to the training records, from features
     (., D).
 
@@ -130,7 +141,10 @@ def copying(samples: Tensor, training: Tensor, held_out: Tensor) -> Copying:
             f"copying needs samples and at least 2 held-out images, got {len(samples)} and "
             f"{len(held_out)}"
         )
-    ours, natural = (nearest(rows, training, k=1).distances[:, 0] for rows in (samples, held_out))
+    ours, natural = (
+        nearest(rows, training, k=1, label=f"distances, {name}", show=show).distances[:, 0]
+        for name, rows in (("synthetic", samples), ("held out", held_out))
+    )
     spread = (training.double() - training.double().mean(0)).square().sum(1).mean().sqrt()
     ours, natural = (d.where(d > SAME * spread, torch.zeros_like(d)) for d in (ours, natural))
     n_same = int((natural == 0).sum())

@@ -120,6 +120,7 @@ def utility(
     protocol: UtilityProtocol = UtilityProtocol(),  # noqa: B008 - frozen
     device: torch.device | str = "cpu",
     show: bool = False,
+    label: str | None = None,
 ) -> Utility:
     """Trains on ``synthetic``, tests on ``reference``.
 
@@ -134,6 +135,7 @@ def utility(
         protocol: the recipe.
         device: where the classifier is trained and tested.
         show: a progress bar.
+        label: of the progress bar; None: after the network.
     """
     if synthetic.pixels.shape[1:] != reference.pixels.shape[1:]:
         raise ValueError(
@@ -142,7 +144,7 @@ def utility(
         )
     _check(reference, n_classes, "reference")
     module = train_classifier(
-        synthetic, n_classes, seed=seed, protocol=protocol, device=device, show=show
+        synthetic, n_classes, seed=seed, protocol=protocol, device=device, show=show, label=label
     )
     n_synthetic = synthetic.labels.shape[0]
     table = confusion(module.to(device), reference, n_classes)
@@ -167,6 +169,7 @@ def train_classifier(
     protocol: UtilityProtocol = UtilityProtocol(),  # noqa: B008 - frozen
     device: torch.device | str = "cpu",
     show: bool = False,
+    label: str | None = None,
 ) -> nn.Module:
     """Trains a classifier of ``images`` by the recipe; it is returned in eval mode.
 
@@ -181,6 +184,7 @@ def train_classifier(
         protocol: the recipe.
         device: where it is trained; the result lies on the CPU.
         show: a progress bar.
+        label: of the progress bar; None: after the network.
     """
     _check(images, n_classes, "images")
     generator = torch.Generator().manual_seed(seed)
@@ -197,7 +201,8 @@ def train_classifier(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, protocol.n_steps)
     order = torch.empty(0, dtype=torch.int64)
     batch_size = min(protocol.batch_size, len(labels))
-    with progress_bar(f"classifier, {protocol.network}", protocol.n_steps, show=show) as advance:
+    label = f"classifier, {protocol.network}" if label is None else label
+    with progress_bar(label, protocol.n_steps, show=show) as advance:
         for _ in range(protocol.n_steps):
             if len(order) < batch_size:
                 order = torch.randperm(len(labels), generator=generator)

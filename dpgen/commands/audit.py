@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from dpgen.commands.inputs import hardware
+from dpgen.commands.next_command import beside, carried, say_next
 from dpgen.commands.options import hardware_options, quiet_option
 
 
@@ -69,4 +70,10 @@ def audit(
     click.echo(found.text())
     if out is not None:
         click.echo(f"\npage {out / 'audit.html'}")
+    if found.passed and quick:
+        words = [word for word in carried(audit) if word != "--quick"]
+        words += [] if out is not None else ["--out", str(beside(run, "audit"))]
+        say_next("audit", run, *words)
+    elif found.passed:
+        say_next("sign", run, "--key", "FILE")
     sys.exit(0 if found.passed else 1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from dpgen.commands.next_command import carried, say_next
 from dpgen.commands.options import OVERLAP, quiet_option
 
 
@@ -58,4 +59,9 @@ def benchmark(
         where = f"{cell['label']}, epsilon {cell['epsilon']:g}, seed {cell['seed']}"
         click.echo(f"failed: {where}: {cell['error']}", err=True)
     if failed:
+        say_next("benchmark", file, *carried(benchmark))
         raise SystemExit(1)
+    runs = (out / "cells" / cell.name / "run" for cell in settings.cells())
+    trained = [run for run in runs if run.is_dir()]
+    if trained:
+        say_next("verify", trained[0])

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from dpgen.commands.next_command import say_next
+
 
 @click.command()
 @click.argument("folder", metavar="SET", type=click.Path(path_type=Path))
@@ -31,3 +33,4 @@ def card(folder: Path, release: Path | None) -> None:
         click.echo(f"FAILED: {error}", err=True)
         sys.exit(1)
     click.echo(f"{', '.join(names)} in {folder}")
+    say_next("verify", folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from dpgen.commands.next_command import say_next
 from dpgen.commands.options import OneOf, unverified_option
 
 
@@ -49,3 +50,5 @@ def export(
         allow_unverified=allow_unverified,
     )  # fmt: skip
     click.echo(f"{out}: parts of {target}; {out / 'README.md'} has the code that draws from them")
+    if not allow_unverified:
+        say_next("verify", run)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dpgen.commands.next_command import EPSILON, carried, say_next
 from dpgen.commands.options import json_option, reading_options, unit_option
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ def inspect(data: str, picture: Path | None, as_json: bool, **given: Any) -> Non
         _print_table(found)
     if picture is not None:
         click.echo(f"{picture} shows private records", err=True)
+    if not as_json:
+        from dpgen.commands.train import plan
+
+        bound = [] if given["unit"] is None else ["--max-records-per-unit", "1"]
+        say_next("plan", *carried(plan), *bound, "--epsilon", EPSILON)
 
 
 def _print_table(found: Inspection) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dpgen.commands.next_command import say_evaluate
 from dpgen.commands.options import quiet_option, set_options
 
 
@@ -30,3 +31,4 @@ def mix(sets: tuple[Path, ...], out: Path, layout: str, disjoint: bool, quiet: b
     click.echo(f"{statement['synthetic_dataset']['samples']} images in {out}")
     click.echo(f"{statement['mixture']['rule']} of {len(sets)} sets")
     click.echo(statement["statement"])
+    say_evaluate(out, statement)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dpgen.commands.labels import UNIFORM
+from dpgen.commands.next_command import say_evaluate
 from dpgen.commands.options import OneOf, quiet_option, set_options, unverified_option
 
 if TYPE_CHECKING:
@@ -133,3 +134,4 @@ def sample(
         from dpgen.privacy.statements.notice import sentences
 
         click.echo("\n".join(sentences(statement)))
+    say_evaluate(out, statement)

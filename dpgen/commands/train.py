@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from dpgen.commands.inputs import budget_of, chosen, configured, hardware, open_data
+from dpgen.commands.next_command import carried, fresh, say_next, say_sample
 from dpgen.commands.options import (
     account_options,
     budget_options,
@@ -34,6 +35,7 @@ def plan(method: str | None, as_json: bool, **given: Any) -> None:  # noqa: ANN4
     images. A mode without a guarantee says so, and what its worst case is. Without METHOD, one is
     chosen for the data, the budget and this machine.
     """
+    named = [] if method is None else [method]
     if method is None:
         method, given = chosen(given)
     kind, settings, facts = configured(method, given)
@@ -44,7 +46,14 @@ def plan(method: str | None, as_json: bool, **given: Any) -> None:  # noqa: ANN4
     from dpgen.commands.plan_report import plan_report
 
     report = plan_report(generator, facts, hardware(given))
-    click.echo(json.dumps(report.to_dict(), indent=1) if as_json else report.text())
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=1))
+        return
+    click.echo(report.text())
+    words = [*named, *carried(train)]
+    words += [] if given["data"] is not None else ["--data", "DATA"]
+    words += [] if generator.certified else ["--allow-unverified"]
+    say_next("train", *words, "--out", fresh(Path("run")))
 
 
 @click.command()
@@ -110,4 +119,4 @@ def train(
         f"model {out / 'model.safetensors'}, picture {out / 'preview.png'}, "
         f"{document.kind} {out / document.name}"
     )
-    click.echo(f"next: dpgen sample {out} -n 10000 --out FOLDER", err=True)
+    say_sample(out, unverified=not generator.certified)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from dpgen.commands.next_command import carried, say_next, say_sample
 from dpgen.commands.options import json_option
 
 if TYPE_CHECKING:
@@ -89,6 +91,8 @@ def verify(
         )
         for theorem in theorems:
             click.echo(f"\n{theorem.text.rstrip()}")
+        if passed:
+            _say_what_follows(folder, statement, keyed=public_key is not None)
     sys.exit(0 if passed else 1)
 
 
@@ -118,6 +122,21 @@ def sign(folder: Path, key: Path) -> None:
         click.echo(f"FAILED: {error}", err=True)
         sys.exit(1)
     click.echo(f"{folder / 'privacy.sig'}, by the key {name}")
+    public = key.with_name(f"{key.stem}-public.pem")
+    if not public.exists():
+        made = shlex.join(["openssl", "pkey", "-in", str(key), "-pubout", "-out", str(public)])
+        click.echo(f"before others can check it: {made}", err=True)
+    say_next("verify", folder, "--public-key", public)
+
+
+def _say_what_follows(folder: Path, statement: dict[str, Any], *, keyed: bool) -> None:
+    """Says what follows a verification: a run is sampled, a set is signed, a signature checked."""
+    if statement["artifact"]["kind"] != "synthetic_dataset":
+        say_sample(folder, unverified=False)
+    elif not (folder / "privacy.sig").exists():
+        say_next("sign", folder, "--key", "FILE")
+    elif not keyed:
+        say_next("verify", folder, *carried(verify), "--public-key", "FILE")
 
 
 def _noticed(folder: Path) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dpgen import progress
@@ -137,6 +139,35 @@ def test_progress_is_told_unless_it_is_not_wanted(
                  "classifier 1 of 1, logistic: 1000 of 1000"):  # fmt: skip
         assert part in said
     assert "reading images" not in run_evaluate(sets[0], *fast).stderr
+
+
+def test_features_of_ones_own_are_named_and_hashed_in_table_and_json(
+    sets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    class Corner(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images[:, :, :4, :4].flatten(1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(Corner(), torch.rand(2, 3, 8, 8)).save(str(tmp_path / "corner.pt"))
+    own = ["--features", tmp_path / "corner.pt", "--features-range", "-1,1"]
+    done = run_evaluate(*sets, *DIGITS, *own, "--json", tmp_path / "s.json")
+    row = next(x for x in done.stdout.splitlines() if x.startswith("custom corner FID"))
+    good, bad = (float(word) for word in row.split()[-2:])
+    assert good < bad
+    stated = json.loads((tmp_path / "s.json").read_text())["sets"][str(sets[0])]
+    network = stated["fidelity"]["network"]
+    assert network["name"] == "custom_corner" and network["recipe"]["file"] == "corner.pt"
+    assert network["recipe"]["values"] == "-1 to 1"
+    told = " ".join(done.stdout.split())
+    assert f"Features: custom_corner, SHA-256 {network['sha256'][:16]}..., 48 numbers" in told
+    refused = dpgen("evaluate", sets[0], *DIGITS, "--features", tmp_path / "no.pt")
+    assert_refused(refused, "no.pt, which is not there")
+    refused = dpgen("evaluate", sets[0], *DIGITS, "--features-size", 32)
+    assert_refused(refused, "are for a TorchScript file, got --features classifier")
+    refused = dpgen("evaluate", sets[0], *DIGITS, *own[:2], "--features-range", "black")
+    assert_refused(refused, "--features-range takes LOW,HIGH")
 
 
 def test_features_may_be_left_out(

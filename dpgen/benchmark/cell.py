@@ -108,7 +108,7 @@ def run_cell(settings: BenchmarkSettings, cell: Cell, folder: Path) -> dict[str,
 
 def measure(
     settings: BenchmarkSettings, folder: Path, images: Images, data: PrivateDataset,
-    *, seed: int, networks: tuple[str, ...],
+    *, seed: int, networks: tuple[str, ...], show: bool = False,
 ) -> Evaluation:  # fmt: skip
     """Compares a set of images with the reference split, and tests classifiers that learned from it
     on the real test split.
@@ -117,7 +117,7 @@ def measure(
     weights = None if settings.inception_weights is None else Path(settings.inception_weights)
     network = feature_network(
         settings.features, lambda: read_real(settings, "train"), n_classes,
-        weights=weights, cache=folder / "features", accelerator=accelerator,
+        weights=weights, cache=folder / "features", accelerator=accelerator, show=show,
     )  # fmt: skip
     closeness = FidelityProtocol(reference_split=settings.reference)  # type: ignore[arg-type]
     return evaluate(
@@ -130,11 +130,12 @@ def measure(
         private=not data.public,
         accelerator=accelerator,
         cache=folder / "features",
+        show=show,
     )[""]
 
 
 def real_data_ceiling(
-    settings: BenchmarkSettings, folder: Path, data: PrivateDataset
+    settings: BenchmarkSettings, folder: Path, data: PrivateDataset, *, show: bool = False
 ) -> dict[str, float]:
     """Measures the same metrics for real images: accuracy for the training split, everything else
     for the split that is not the reference. They are a bound, up to chance, for every generator;
@@ -147,8 +148,9 @@ def real_data_ceiling(
         Protocol(networks=settings.networks),
         n_classes=data.facts.n_classes,
         accelerator=Accelerator(),
+        show=show,
     )[""]
-    close = measure(settings, folder, read_real(settings, other), data, seed=0, networks=())
+    close = measure(settings, folder, read_real(settings, other), data, seed=0, networks=(), show=show)
     return {name: e.mean for name, e in (train.metrics | close.metrics).items()}
 
 

@@ -94,7 +94,7 @@ def compare(
         return results
 
     with _alone(out):
-        references = _references(settings, out, data) if settings.ceiling else {}
+        references = _references(settings, out, data, show) if settings.ceiling else {}
         benchmark.run(settings, out, cell.run_cell, jobs=jobs, show=show, finished=written)
         return written(benchmark.held(settings, out))
 
@@ -109,11 +109,13 @@ def _alone(out: Path) -> Iterator[None]:
         yield
 
 
-def _references(settings: BenchmarkSettings, out: Path, data: PrivateDataset) -> dict[str, Any]:
+def _references(
+    settings: BenchmarkSettings, out: Path, data: PrivateDataset, show: bool
+) -> dict[str, Any]:
     """Measures the metrics of real images, once."""
     path = out / "real.json"
     if not path.exists():
-        found = cell.real_data_ceiling(settings, out, data)
+        found = cell.real_data_ceiling(settings, out, data, show=show)
         replace_durably(path, json.dumps(found, indent=1).encode())
     found = read_json(path, finite=False)
     if not isinstance(found, dict) or not all(isinstance(v, int | float) for v in found.values()):

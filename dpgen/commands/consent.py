@@ -15,7 +15,8 @@ LARGE_SHARE = 0.5  # of what the data set has left
 
 
 def agree(
-    generator: Any, data: Any, out: Path, hardware: Any, *, yes: bool  # noqa: ANN401
+    generator: Any, data: Any, out: Path, hardware: Any, *, yes: bool,  # noqa: ANN401
+    show: bool = False,
 ) -> None:  # fmt: skip
     """Estimates a run that is not charged yet, and returns if it may go on: it fits into memory,
     and it is short and cheap, or was agreed to.
@@ -27,12 +28,14 @@ def agree(
         generator: with its budget and settings; the settings are resolved here.
         data: with its ledger open.
         yes: agreed to already (``--yes``).
+        show: a progress bar of the rehearsal.
 
     Raises:
         ValueError: it does not fit into memory, or nobody is there to ask.
         click.Abort: the answer was no.
     """
     from dpgen.privacy.ledger.charges import limit_of, spent_of
+    from dpgen.progress import progress_bar
 
     facts, lines = data.facts, data.ledger.lines()
     generator.settings = generator.resolve(facts)
@@ -42,7 +45,9 @@ def agree(
     after = spent_of(lines, more=[stage.charge for stage in plan.stages])
     if after > limit_of(lines).epsilon:
         return  # `fit` refuses it and says why, and no rehearsal is needed to know
-    rehearsal = generator.rehearse(facts, hardware)
+    with progress_bar("rehearsal", 1, show=show) as advance:
+        rehearsal = generator.rehearse(facts, hardware)
+        advance()
     click.echo(estimate(rehearsal), err=True)
     _require_memory(rehearsal)
     reasons = [*_long(rehearsal), *_expensive(lines, after)]

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from dpgen.commands.next_command import say_next
 from dpgen.commands.options import OneOf, quiet_option
 
 
@@ -22,6 +23,21 @@ def _classifiers() -> Iterable[str]:
     from dpgen.evaluation.utility import NETWORKS
 
     return NETWORKS
+
+
+class _NameOrPath(OneOf):
+    """A name of the table, or a path."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"{super().get_metavar(param, ctx)} or FILE.pt or FOLDER"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None  # noqa: ANN401
+    ) -> str:  # fmt: skip
+        path = Path(value)
+        if value not in self.names_fn() and (path.exists() or path.suffix or len(path.parts) > 1):
+            return str(value)
+        return super().convert(value, param, ctx)
 
 
 class _Evaluate(click.Command):
@@ -85,12 +101,23 @@ class _Evaluate(click.Command):
 )
 @click.option(
     "--features",
-    type=OneOf(_features),
+    type=_NameOrPath(_features),
     default="classifier",
     show_default=True,
-    help="The network that metrics of features look through; `classifier` is one trained on the "
-    "reference's training split, `none` measures none of them.",
+    help="The network that metrics of features look through. `classifier` is one trained on the "
+    "reference's training split; `none` measures none of them. FILE.pt is a TorchScript module "
+    "from float images (N, 3, H, W) to features (N, D): it runs code, so take only one that you "
+    "trust. FOLDER holds config.json and model.safetensors of a timm or transformers model, as of "
+    "DINO, and needs that package.",
 )
+@click.option(
+    "--features-range", metavar="LOW,HIGH",
+    help="Black and white in the images that FILE.pt is given.  [default: 0,1]",
+)  # fmt: skip
+@click.option(
+    "--features-size", type=click.IntRange(1), metavar="PIXELS",
+    help="Side of the images that FILE.pt is given; default: as they are.",
+)  # fmt: skip
 @click.option(
     "--inception-weights",
     metavar="FILE",
@@ -127,7 +154,8 @@ class _Evaluate(click.Command):
 @quiet_option
 def evaluate(
     sets: tuple[Path, ...], reference: str, json_file: Path | None, channels: str | None,
-    value_range: str | None, classes: str | None, quiet: bool, **given: Any,  # noqa: ANN401
+    value_range: str | None, classes: str | None, features_range: str | None, quiet: bool,
+    **given: Any,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """Measure FID and its kin against real images, and the accuracy on them of classifiers that
     were trained on synthetic images only; several sets side by side, and real images of the
@@ -150,7 +178,8 @@ def evaluate(
     named = None if classes is None else parse_classes(classes)
     found = scores(
         sets, reference, channels=number, value_range=parse_value_range(value_range),
-        classes=named, show=not quiet, **given,
+        classes=named, features_range=parse_value_range(features_range, "--features-range"),
+        show=not quiet, **given,
     )  # fmt: skip
     if not PartialState().is_main_process:
         return
@@ -170,3 +199,6 @@ def evaluate(
 
         replace_durably(json_file, json.dumps(found.to_dict(), indent=1).encode())
     click.echo(summary(found))
+    stated = [path for path in sets if (path / "privacy.json").is_file()]
+    if stated:
+        say_next("verify", stated[0])

@@ -127,14 +127,16 @@ def reading_choices(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def parse_value_range(text: str | None) -> tuple[float, float] | None:
+def parse_value_range(
+    text: str | None, option: str = "--value-range"
+) -> tuple[float, float] | None:
     """Reads LOW,HIGH; None of None."""
     if text is None:
         return None
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(f"--value-range takes LOW,HIGH as in 0,1; got {text!r}") from None
+        raise ValueError(f"{option} takes LOW,HIGH as in 0,1; got {text!r}") from None
     return low, high
 
 

@@ -37,13 +37,16 @@ def inspect(data: str, picture: Path | None, as_json: bool, **given: Any) -> Non
     from dpgen.commands.inputs import reading_choices
     from dpgen.data.formats.pictures import encode_png
     from dpgen.data.inspection import inspect_images
+    from dpgen.progress import progress_bar
     from dpgen.storage.durable import replace_durably
 
     if picture is not None and picture.suffix.lower() != ".png":
         raise ValueError(f"--picture must end in .png, got {picture.name!r}")
     if picture is not None and not picture.absolute().parent.is_dir():
         raise ValueError(f"--picture {picture}: there is no folder {picture.absolute().parent}")
-    found, shown = inspect_images(data, **reading_choices(given))
+    with progress_bar("reading images", 1, show=not as_json) as advance:
+        found, shown = inspect_images(data, **reading_choices(given))
+        advance()
     if picture is not None:
         replace_durably(picture, encode_png(shown), mode=0o600)
     if as_json:

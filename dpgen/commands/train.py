@@ -40,12 +40,15 @@ def plan(method: str | None, as_json: bool, **given: Any) -> None:  # noqa: ANN4
         method, given = chosen(given)
     kind, settings, facts = configured(method, given)
     if facts is None or given["unit"] is not None:
-        facts = open_data(given).facts
+        facts = open_data({**given, "quiet": as_json}).facts
     generator = kind(budget=budget_of(given, facts.n_records), settings=settings)
     generator.settings = generator.resolve(facts)
     from dpgen.commands.plan_report import plan_report
+    from dpgen.progress import progress_bar
 
-    report = plan_report(generator, facts, hardware(given))
+    with progress_bar("rehearsal", 1, show=not as_json) as advance:
+        report = plan_report(generator, facts, hardware(given))
+        advance()
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=1))
         return
@@ -101,7 +104,7 @@ def train(
         for other in data.overlaps():
             also = "charged there as well" if given["overlap"] == "charge" else "not charged there"
             click.echo(f"shared: {other}; {also}", err=True)
-    agree(generator, data, out, hardware(given), yes=yes)
+    agree(generator, data, out, hardware(given), yes=yes, show=not quiet)
     finished = any((out / name).exists() for name in ("privacy.json", "notice.json"))
     generator.fit(
         data,

@@ -45,6 +45,8 @@ def scores(
     networks: Sequence[str] = ("cnn",),
     seeds: int = 1,
     features: str = "classifier",
+    features_range: tuple[float, float] | None = None,
+    features_size: int | None = None,
     inception_weights: Path | None = None,
     cache: Path | None = None,
     preview: Path | None = None,
@@ -64,8 +66,10 @@ def scores(
             reference that does not say has those of the first set.
         networks: classifiers whose accuracy is measured, keys of `utility.NETWORKS`.
         seeds: classifiers of each kind, per set.
-        features: the network that fidelity looks through, a key of `FEATURE_NETWORKS`; "none" for
-            no fidelity.
+        features: the network that fidelity looks through: a key of `FEATURE_NETWORKS`, or the path
+            of one of the user's own, as `own_features` takes it; "none" for no fidelity.
+        features_range, features_size: what a TorchScript file expects of images: values of black
+            and white, side in pixels.
         cache: folder for the reference's features, which are as private as the reference.
         preview: where to draw a strip a set.
         nearest_to: folder for pictures of samples beside the nearest records of the reference's
@@ -80,6 +84,8 @@ def scores(
     """
     if nearest_to is not None and features == "none":
         raise ValueError("nearest records are found by features: take --features classifier")
+    if features == "none" and (features_range is not None or features_size is not None):
+        raise ValueError("--features-range and --features-size are of features: name --features")
     if nearest_to is not None and split != "test":
         raise ValueError(
             f"nearest records compare with held-out images: --split must be test, got {split}"
@@ -115,6 +121,7 @@ def scores(
         network = feature_network(
             features, training, n_classes, weights=inception_weights, cache=cache,
             accelerator=accelerator, show=show and accelerator.is_main_process,
+            value_range=features_range, size=features_size,
         )  # fmt: skip
     protocol = Protocol(
         FidelityProtocol(reference_split=split),  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 
 from dpgen.evaluation.features import FeatureNetwork, classifier_features
 from dpgen.evaluation.inception import inception
+from dpgen.evaluation.own_features import own_features
 from dpgen.images.images import Images
 
 
@@ -50,18 +51,27 @@ def feature_network(
     cache: Path | None = None,
     accelerator: Accelerator | None = None,
     show: bool = False,
+    value_range: tuple[float, float] | None = None,
+    size: int | None = None,
 ) -> FeatureNetwork:
     """Returns the network whose features fidelity compares.
 
     Args:
-        name: a key of `FEATURE_NETWORKS`.
+        name: a key of `FEATURE_NETWORKS`, or the path of a network of the user's own: a
+            TorchScript file, which must be trusted, or a folder.
         training: reads the real training images; only called where a network learns from them.
         n_classes: the number of their classes.
         weights: file of Inception's weights.
         cache: folder that keeps a trained classifier.
         accelerator: where a classifier is trained, and the processes that need it.
         show: progress bars.
+        value_range, size: how a TorchScript file reads images, as `own_features` takes them.
     """
     if name not in FEATURE_NETWORKS:
-        raise ValueError(f"features must be {' or '.join(FEATURE_NETWORKS)}, got {name!r}")
+        return own_features(Path(name), value_range=value_range, size=size)
+    if value_range is not None or size is not None:
+        raise ValueError(
+            "--features-range and --features-size are for a TorchScript file, got --features "
+            f"{name}"
+        )
     return FEATURE_NETWORKS[name](Needs(training, n_classes, weights, cache, accelerator, show))

@@ -124,7 +124,11 @@ def fidelity(
         _chosen(of_real.features, full.n_neighbour_images, seed_real),
         full,
     )
-    rows = {name: row.of_features for name, row in METRICS.items() if row.of_features is not None}
+    has_logits = found.logits.shape[1] > 0
+    rows = {
+        name: row.of_features for name, row in METRICS.items()
+        if row.of_features is not None and (has_logits or not row.of_logits)
+    }  # fmt: skip
     measured = {}
     first = accelerator is None or accelerator.is_main_process
     with progress_bar("metrics", len(rows), show=show and first) as advance:

@@ -18,6 +18,7 @@ from dpgen.evaluation.feature_distances import frechet_distance, kernel_distance
 __all__ = ["METRICS", "Estimate", "Metric", "Row", "estimate", "headlines", "ordered"]
 
 NETWORKS = ("", "classifier_")  # prefix of a metric's name: the network whose features it compares
+OWN = "custom_"  # before the name of a network of the user's own
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Row:
             the network's, unless that is Inception.
         of_images: its value from pixels and labels.
         inception_name: its name by Inception's features, where it has one of its own.
+        of_logits: whether it needs logits, which features of the user's own lack.
     """
 
     title: str
@@ -38,6 +40,7 @@ class Row:
     of_features: Callable[[ComparedFeatures], Value] | None = None
     of_images: Callable[[ComparedImages], Value] | None = None
     inception_name: str | None = None
+    of_logits: bool = False
 
     def __post_init__(self) -> None:
         if (self.of_features is None) == (self.of_images is None):
@@ -71,7 +74,7 @@ def class_score(both: ComparedFeatures) -> Value:
 METRICS: dict[str, Row] = {
     "fid": Row("FID", "low", fid),
     "kid": Row("KID", "low", kid),
-    "score": Row("score", "high", class_score, inception_name="inception_score"),
+    "score": Row("score", "high", class_score, inception_name="inception_score", of_logits=True),
     "precision": Row("precision", "high", lambda both: Value(both.precision_recall[0])),
     "recall": Row("recall", "high", lambda both: Value(both.precision_recall[1])),
     "density": Row("density", "high", lambda both: Value(both.density_coverage[0])),
@@ -121,12 +124,11 @@ class Metric:
     def _known(self) -> tuple[str, str | None]:
         if self.name.startswith(ACCURACY):
             return f"accuracy, {self.name.removeprefix(ACCURACY)}", "high"
-        for prefix in NETWORKS:
-            stem = self.name.removeprefix(prefix)
-            if self.name.startswith(prefix) and stem in (known := _titles()):
-                title, better = known[stem]
-                return f"{prefix.replace('_', ' ')}{title}", better
-        return self.name.replace("_", " "), None
+        prefix, stem = _parts(self.name)
+        if stem is None:
+            return self.name.replace("_", " "), None
+        title, better = _titles()[stem]
+        return f"{prefix.replace('_', ' ')}{title}", better
 
     @property
     def title(self) -> str:
@@ -174,18 +176,35 @@ def _titles() -> dict[str, tuple[str, str]]:
     return found
 
 
+def _parts(name: str) -> tuple[str, str | None]:
+    """Splits a name into that of a network and that of a metric; ``None`` where it is no metric of
+    features.
+    """
+    known = _titles()
+    for prefix in NETWORKS:
+        if name.startswith(prefix) and (stem := name.removeprefix(prefix)) in known:
+            return prefix, stem
+    if name.startswith(OWN):
+        for stem in sorted(known, key=len, reverse=True):
+            if name.endswith(f"_{stem}") and len(name) > len(OWN) + len(stem) + 1:
+                return name.removesuffix(stem), stem
+    return name, None
+
+
 def ordered(names: Iterable[str]) -> tuple[Metric, ...]:
     """Returns every name once: FID, accuracies, the rest in the order of `METRICS`, then whatever
     else.
     """
-    known = [prefix + stem for prefix in NETWORKS for stem in _titles()]
+    stems = list(_titles())
 
-    def rank(name: str) -> tuple[int, int]:
-        if name in FID:
-            return 0, FID.index(name)
+    def rank(name: str) -> tuple[int, int, int]:
         if name.startswith(ACCURACY):
-            return 1, 0
-        return (2, known.index(name)) if name in known else (3, 0)
+            return 1, 0, 0
+        prefix, stem = _parts(name)
+        if stem is None:
+            return 3, 0, 0
+        network = NETWORKS.index(prefix) if prefix in NETWORKS else len(NETWORKS)
+        return (0, network, 0) if stem == "fid" else (2, network, stems.index(stem))
 
     return tuple(Metric(name) for name in sorted(dict.fromkeys(names), key=rank))
 

@@ -3,7 +3,8 @@
     python scripts/screenshots.py report.html --out shots
 
 Writes a PNG per width and scheme, whole pages, and ends with an error where a page is wider than
-its window. Needs a `chromium` on the path; speaks to it through a pipe, so no port is opened.
+its window, or where a label of a chart is cut at the chart's edge or lies over another one. Needs a
+`chromium` on the path; speaks to it through a pipe, so no port is opened.
 """
 
 from __future__ import annotations
@@ -86,8 +87,31 @@ class Browser:
         os.close(self._answers)
 
 
-def shoot(browser: Browser, page: Path, width: int, scheme: str, unfold: bool) -> tuple[bytes, int]:
-    """Takes a PNG of the whole page, and measures the width of its content."""
+# Labels of every chart that shows: those that reach over its edge, and pairs that overlap.
+LABELS = """[...document.querySelectorAll('svg.chart')].flatMap(svg => {
+  const edge = svg.getBoundingClientRect(), wrong = [];
+  if (!edge.width) return wrong;
+  const texts = [...svg.querySelectorAll('text')].map(
+    t => [t.textContent, t.getBoundingClientRect()]);
+  texts.forEach(([words, box], i) => {
+    if (box.left < edge.left - .5 || box.right > edge.right + .5 ||
+        box.top < edge.top - .5 || box.bottom > edge.bottom + .5) wrong.push('cut: ' + words);
+    texts.slice(i + 1).forEach(([others, other]) => {
+      const across = Math.min(box.right, other.right) - Math.max(box.left, other.left);
+      const down = Math.min(box.bottom, other.bottom) - Math.max(box.top, other.top);
+      if (across > 1 && down > 3) wrong.push('overlap: ' + words + ' / ' + others);
+    });
+  });
+  return wrong;
+})"""
+
+
+def shoot(
+    browser: Browser, page: Path, width: int, scheme: str, unfold: bool
+) -> tuple[bytes, int, list[str]]:
+    """Takes a PNG of the whole page, measures the width of its content, and lists what is wrong with
+    labels of charts.
+    """
     browser("Page.enable")
     browser(
         "Emulation.setDeviceMetricsOverride",
@@ -107,8 +131,10 @@ def shoot(browser: Browser, page: Path, width: int, scheme: str, unfold: bool) -
     answer = browser(
         "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
     )
+    labels = browser("Runtime.evaluate", expression=LABELS, returnByValue=True)
     picture = browser("Page.captureScreenshot", captureBeyondViewport=True, format="png")
-    return base64.b64decode(picture["data"]), int(answer["result"]["value"])
+    found = int(answer["result"]["value"])
+    return base64.b64decode(picture["data"]), found, labels["result"]["value"]
 
 
 def main() -> None:
@@ -124,21 +150,24 @@ def main() -> None:
     if program is None:
         raise SystemExit("there is no chromium on the path: apt-get install chromium")
     args.out.mkdir(parents=True, exist_ok=True)
-    wide = []
+    wide, wrong = [], []
     with tempfile.TemporaryDirectory() as profile:
         browser = Browser(program, profile)
         try:
             for width in args.widths:
                 for scheme in ("light", "dark"):
-                    png, needed = shoot(browser, args.page, width, scheme, args.unfold)
+                    png, needed, labels = shoot(browser, args.page, width, scheme, args.unfold)
                     path = args.out / f"{args.page.stem}-{width}-{scheme}.png"
                     path.write_bytes(png)
                     print(f"{path}: content is {needed} wide")
                     wide += [path.name] if needed > width else []
+                    wrong += [f"{path.name}: {label}" for label in labels]
         finally:
             browser.close()
     if wide:
         raise SystemExit(f"wider than its window: {', '.join(wide)}")
+    if wrong:
+        raise SystemExit("labels of charts:\n" + "\n".join(wrong))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from dpgen.auditing.games.one_run import best_game
 from dpgen.auditing.games.two_world import TwoWorld
 from dpgen.auditing.games.white_box import one_run, sharpened, two_world
 from dpgen.auditing.label_canaries import label_canary_scores, with_canaries
+from dpgen.auditing.powers import POWERS, power_of_game
 from dpgen.auditing.replay import Replay, hurried, replay
 from dpgen.auditing.stand_ins import neighbours
 from dpgen.generator.interface import PrivateGenerator
@@ -22,11 +25,14 @@ from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.events import event_to_json
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.plan import Plan, Stage
+from dpgen.privacy.statements.attack import attack_sentences
+from dpgen.privacy.statements.certificate import sha256_file
 from dpgen.privacy.statements.notice import UnverifiedClaim
 from dpgen.privacy.verification.verify import verify
 from dpgen.progress import progress_bar
 from dpgen.runs.context import Hardware
 
+CERTIFICATE = "privacy.json"
 TWO_WORLDS, ONE_RUN = "two worlds", "one run"
 N_RUNS = 1000  # of the two-world game, per world
 # An audit plays several games: at these levels it accuses a correct run about once in a hundred.
@@ -84,7 +90,12 @@ def audit(
         findings += _games(plan, facts, generator.budget.delta, seed, show)
     if n_label_canaries:
         findings.append(_label_canaries(generator, plan, facts, n_label_canaries, seed, show))
-    return Audit(folder.name, statement["sha256"], statement["statement"], findings)
+    return Audit(
+        folder.absolute().name, statement["sha256"], statement["statement"], findings,
+        files={CERTIFICATE: sha256_file(folder / CERTIFICATE), **statement["artifact"]["files"]},
+        meaning=attack_sentences(statement),
+        date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", version=version("dpgen"),
+    )  # fmt: skip
 
 
 def _certificate(folder: Path) -> Finding:
@@ -92,7 +103,7 @@ def _certificate(folder: Path) -> Finding:
     wrong = [check.name for check in checks if check.failed]
     made = sum(check.held is not None for check in checks)
     seen = f"does not hold: {', '.join(wrong)}" if wrong else f"{made} checks passed"
-    return Finding(DETERMINISTIC, "certificate", not wrong, seen)
+    return Finding(DETERMINISTIC, "certificate", not wrong, seen, power=POWERS["certificate"])
 
 
 def _replayed(
@@ -124,7 +135,7 @@ def _games(
             name = f"{stage.label}: with so little noise that it is 1-GDP"
             yield Finding(
                 TWO_WORLDS, name, worlds.passed, worlds.sentence, worlds.numbers,
-                _curve(name, worlds),
+                _curve(name, worlds), power_of_game(worlds.bounds),
             )  # fmt: skip
     n_steps = {stage.label: _n_steps(stage) for stage in plan.stages}
     n_releases = sum(n or 1 for n in n_steps.values())
@@ -138,7 +149,7 @@ def _games(
             assert found.worlds is not None
             yield Finding(
                 ONE_RUN, name, found.passed, found.sentence, found.numbers,
-                _curve(name, found.worlds),
+                _curve(name, found.worlds), power_of_game(found.bounds),
             )  # fmt: skip
 
 
@@ -172,4 +183,7 @@ def _label_canaries(
     claim = claim_of(plan.event, generator.budget.delta, facts.adjacency, "the whole run")
     found = best_game(claim, m, LABEL_ALPHA, seed).play(run)
     name = f"the released model: {m} reserved-label canaries"
-    return Finding(ONE_RUN, name, found.passed, found.sentence, found.numbers)
+    return Finding(
+        ONE_RUN, name, found.passed, found.sentence, found.numbers,
+        power=power_of_game(found.bounds),
+    )  # fmt: skip

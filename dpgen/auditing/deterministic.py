@@ -12,6 +12,7 @@ from dpgen.auditing.findings import Finding
 from dpgen.auditing.isolation import Asked, Isolation, isolation
 from dpgen.auditing.long_run import long_run, of_a_run
 from dpgen.auditing.oracle import oracle
+from dpgen.auditing.powers import POWERS
 from dpgen.auditing.randomness import LIMIT, randomness
 from dpgen.auditing.replay import Replay
 from dpgen.auditing.worlds import World
@@ -40,7 +41,7 @@ def of_stage(
         DETERMINISTIC, f"{stage.label}: sensitivity", moved.passed,
         f"{len(moved.moved)} made-up records moved the sum by at most {moved.largest:.5f} of the "
         "bound",
-        {"moved": dict(moved.moved)},
+        {"moved": dict(moved.moved)}, power=POWERS["sensitivity"],
     )  # fmt: skip
     yield _branches(stage, asked, facts, seed)
     advance()
@@ -52,14 +53,14 @@ def of_stage(
         DETERMINISTIC, f"{stage.label}: randomness", drawn.passed,
         f"worst of {len(drawn.scores)} z-scores is {drawn.scores[drawn.worst]:.1f} "
         f"({drawn.worst}), limit {LIMIT:g}",
-        {"scores": dict(drawn.scores), "distinct": drawn.distinct},
+        {"scores": dict(drawn.scores), "distinct": drawn.distinct}, power=POWERS["randomness"],
     )  # fmt: skip
     advance()
     sizes = [part.numel() for (plan, *_), part in base.before.items() if plan == stage.charge.plan]
     found = long_run(mechanism, n_words=max(sizes, default=0))
-    yield _chances(f"{stage.label}: noise that comes back, and its tails", found)
+    yield _chances(f"{stage.label}: noise that comes back, and its tails", found, "long run")
     if isinstance(mechanism, NoisySGD):
-        yield _chances(f"{stage.label}: coins that know of each other", coins(mechanism))
+        yield _chances(f"{stage.label}: coins that know of each other", coins(mechanism), "coins")
     advance()
 
 
@@ -70,7 +71,7 @@ def _branches(stage: Stage, asked: Asked | None, facts: PublicFacts, seed: int) 
         DETERMINISTIC, f"{stage.label}: a record's share in every branch", found.passed,
         f"{found.n_records} records, of all classes, draws and places, were at most "
         f"{found.largest[found.worst]:.7f} of the bound ({found.worst}), {1 / MARGIN:.7f} allowed",
-        {"largest": dict(found.largest)},
+        {"largest": dict(found.largest)}, power=POWERS["branches"],
     )  # fmt: skip
 
 
@@ -83,16 +84,17 @@ def _isolation(stage: Stage, found: Isolation) -> Finding:
         f"{allowed:.1g} allowed; one record alone was at most {found.share:.7f} of the bound",
         {"moved": found.moved, "of_a_sum": found.of_a_sum, "allowed": allowed,
          "share": found.share, "device": found.device},
+        power=POWERS["isolation"],
     )  # fmt: skip
 
 
-def _chances(name: str, found: Chances) -> Finding:
+def _chances(name: str, found: Chances, test: str) -> Finding:
     wrong = f"not by chance: {', '.join(found.accused)}; " if found.accused else ""
     return Finding(
         DETERMINISTIC, name, found.passed,
         f"{wrong}least chance of {len(found.values)} is {found.values[found.worst]:.1g} "
         f"({found.worst}), limit {LEVEL:g}",
-        {"chances": dict(found.values)},
+        {"chances": dict(found.values)}, power=POWERS[test],
     )  # fmt: skip
 
 
@@ -103,8 +105,10 @@ def of_replay(found: Replay) -> Iterator[Finding]:
     yield from (_movement(found, label) for label in found.moved)
     yield _released(found)
     seen = f"read by {', '.join(found.outside)}" if found.outside else "by mechanisms alone"
-    yield Finding(DETERMINISTIC, "records are read", not found.outside, seen)
-    yield _chances("noise of a whole run", of_a_run(found.base.noise))
+    yield Finding(
+        DETERMINISTIC, "records are read", not found.outside, seen, power=POWERS["reads"]
+    )
+    yield _chances("noise of a whole run", of_a_run(found.base.noise), "run noise")
     yield _keys(found.base)
 
 
@@ -121,6 +125,7 @@ def _keys(base: World) -> Finding:
     return Finding(
         DETERMINISTIC, "keys", not (n_equal or n_idle or right), "; ".join(seen),
         {"equal": n_equal, "idle_bits": n_idle, "guesses": len(made), "right": right},
+        power=POWERS["keys"],
     )  # fmt: skip
 
 
@@ -135,6 +140,7 @@ def _movement(found: Replay, label: str) -> Finding:
         f"{len(moved)} neighbours moved a release by at most {largest:.5f} of the bound, "
         f"{found.allowed:g} allowed{idle}",
         {"moved": dict(moved), "allowed": found.allowed},
+        power=POWERS["movement"],
     )
 
 
@@ -147,4 +153,5 @@ def _released(found: Replay) -> Finding:
         not wrong,
         seen or f"bit-equal for {len(found.different)} neighbours",
         {"different": {name: list(files) for name, files in wrong.items()}},
+        power=POWERS["released"],
     )

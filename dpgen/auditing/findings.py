@@ -28,7 +28,8 @@ class Finding:
     """One test of one stage, or of the whole run.
 
     kind: "deterministic", "two worlds" or "one run".
-    seen: what was found, in words; for a statistic, with its power.
+    seen: what was found, in words.
+    power: what the test would have seen, in words, and what it would not.
     numbers: the numbers of the finding, as JSON values.
     """
 
@@ -38,6 +39,7 @@ class Finding:
     seen: str
     numbers: Mapping[str, Any] = field(default_factory=dict)
     curve: Curve | None = None
+    power: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,20 @@ class Audit:
     """All findings about one run.
 
     certificate: digest of the run's privacy statement, which names every file and event.
+    files: SHA-256 of the files that were audited, by name.
+    meaning: what the claimed epsilon means, in sentences.
+    date: when the audit ended, in UTC.
+    version: of dpgen, which audited.
     """
 
     run: str
     certificate: str
     statement: str
     findings: Sequence[Finding]
+    files: Mapping[str, str]
+    meaning: Sequence[str]
+    date: str
+    version: str
 
     @property
     def passed(self) -> bool:
@@ -72,6 +82,10 @@ class Audit:
             "run": self.run,
             "certificate": self.certificate,
             "statement": self.statement,
+            "meaning": list(self.meaning),
+            "files": dict(self.files),
+            "date": self.date,
+            "version": self.version,
             "passed": self.passed,
             "findings": [
                 {
@@ -79,6 +93,7 @@ class Audit:
                     "name": f.name,
                     "passed": f.passed,
                     "seen": f.seen,
+                    "power": f.power,
                     "numbers": _written(f.numbers),
                 }
                 for f in self.findings
@@ -86,14 +101,19 @@ class Audit:
         }
 
     def text(self) -> str:
-        lines, kind = [], None
+        lines = [f"audited {self.date} by dpgen {self.version}: {self.run}, certificate SHA-256 "
+                 f"{self.certificate}"]  # fmt: skip
+        kind = None
         for finding in self.findings:
             if finding.kind != kind:
                 kind = finding.kind
                 lines.append(f"\n{kind}")
             mark = "ok    " if finding.passed else "FAILED"
             lines.append(f"{mark}  {finding.name}: {finding.seen}")
-        return "\n".join([*lines, "", self.verdict])
+            if finding.power:
+                lines.append(f"        would have seen {finding.power}")
+        claimed = [f"Claimed: {self.statement}", *self.meaning]
+        return "\n".join([*lines, "", *claimed, "", self.verdict])
 
 
 def _written(value: Any) -> Any:  # noqa: ANN401

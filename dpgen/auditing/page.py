@@ -8,6 +8,7 @@ from dpgen.report.markup import Markup, element, together
 from dpgen.report.tables import box
 
 SIDE, MARGIN = 260, 34
+SEEN, WOULD = "Seen", "Would have seen"
 KINDS = {
     "deterministic": "Neighbours differ in one record; nothing is left to chance but the noise, "
     "which is taken away.",
@@ -22,17 +23,38 @@ def render(audit: Audit) -> str:
     kinds = [kind for kind in KINDS if any(f.kind == kind for f in audit.findings)]
     body = together(
         element(
-            "header", element("h1", "Audit"), element("p", audit.run, class_="facts"),
+            "header", element("h1", "Audit"),
+            element("p", f"{audit.run}; {audit.date}; dpgen {audit.version}", class_="facts"),
         ),
         element("p", audit.verdict, class_="lead" if audit.passed else "alarm", role="status"),
         element("p", f"What is claimed: {audit.statement}"),
+        *(element("p", sentence) for sentence in audit.meaning),
         *(
             _chapter(kind, [f for f in audit.findings if f.kind == kind])
             for kind in kinds
         ),
-        element("footer", element("p", "Made by dpgen audit.")),
+        _audited(audit),
+        element("footer", element("p", f"Made by dpgen audit, version {audit.version}.")),
     )  # fmt: skip
     return document(f"Audit of {audit.run}", body)
+
+
+def _audited(audit: Audit) -> Markup:
+    """What was audited, by its hashes: the page speaks of nothing else."""
+    files = {**audit.files, "the statement in privacy.json": audit.certificate}
+    return element(
+        "section",
+        element("h2", "What was audited"),
+        element("p", "SHA-256 of the certificate and of the files that it names.", class_="soft"),
+        element(
+            "dl",
+            *(
+                together(element("dt", name), element("dd", element("code", digest)))
+                for name, digest in files.items()
+            ),
+            class_="hashes",
+        ),
+    )  # fmt: skip
 
 
 def _chapter(kind: str, findings: list[Finding]) -> Markup:
@@ -41,7 +63,8 @@ def _chapter(kind: str, findings: list[Finding]) -> Markup:
             "tr",
             element("th", f.name, scope="row"),
             element("td", "ok" if f.passed else element("b", "violation", class_="bad")),
-            element("td", f.seen),
+            element("td", f.seen, data_label=SEEN),
+            element("td", f.power, data_label=WOULD),
         )
         for f in findings
     ]
@@ -50,7 +73,7 @@ def _chapter(kind: str, findings: list[Finding]) -> Markup:
         "section",
         element("h2", kind[0].upper() + kind[1:]),
         element("p", KINDS[kind], class_="soft"),
-        box(kind, "words", ["Test", "", "Seen"], [element("tbody", *rows)]),
+        box(kind, "words stacked", ["Test", "", SEEN, WOULD], [element("tbody", *rows)]),
         element("div", *curves, class_="charts little") if curves else None,
     )
 

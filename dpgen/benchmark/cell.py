@@ -150,7 +150,8 @@ def real_data_ceiling(
         accelerator=Accelerator(),
         show=show,
     )[""]
-    close = measure(settings, folder, read_real(settings, other), data, seed=0, networks=(), show=show)
+    others = read_real(settings, other)
+    close = measure(settings, folder, others, data, seed=0, networks=(), show=show)
     return {name: e.mean for name, e in (train.metrics | close.metrics).items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dpgen.privacy.statements.attack import percent
 from dpgen.release.subject import MARKED, Subject
 from dpgen.release.wording import (
     WARNING,
@@ -16,7 +17,6 @@ from dpgen.release.wording import (
     limits,
     neighbours,
     not_covered,
-    percent,
     public_facts,
     unit,
     why_none,

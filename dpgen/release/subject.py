@@ -9,29 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.data.formats.table import FORMATS, written
-from dpgen.privacy.accounting.events import event_from_json
-from dpgen.privacy.accounting.trade_off import right_guesses, true_positive_rate
+from dpgen.privacy.statements.attack import Attack, attack_of
 from dpgen.privacy.statements.certificate import CertificateError, sha256_file
 from dpgen.privacy.statements.document import Certificate, Notice
-from dpgen.privacy.statements.statement import stated_relation
 from dpgen.release.release_file import ReleaseFile
 
 MARK = "dpgen-pages/1"  # in every page: what may be written again
 MARKED = f"{MARK} (dpgen {version('dpgen')})"  # and who wrote it
-RATES = (0.001, 0.01)  # false positives, at which an attacker's true ones are told
-
-
-@dataclass(frozen=True)
-class Attack:
-    """What an attacker gains at most, who knows all but one unit of the records.
-
-    Args:
-        right: share of right guesses at even odds.
-        found: by share of false positives, that of true ones.
-    """
-
-    right: float
-    found: Mapping[float, float]
 
 
 @dataclass(frozen=True)
@@ -137,12 +121,4 @@ class Subject:
         """Returns what an attacker gains at most from all that was released: computed from the
         events of the statement, each rate an upper bound. Needs a certificate.
         """
-        relation = stated_relation(self.content["guarantee"])
-        counted = self.content["accounting"]
-        # Data sets of a mixture that share no record: an attacker gains from one of them.
-        each = [one["events"] for one in counted.get("data_sets", [counted])]
-        events = [event_from_json(rows) for rows in each]
-        return Attack(
-            max(right_guesses(event, relation) for event in events),
-            {r: max(true_positive_rate(e, relation, r) for e in events) for r in RATES},
-        )
+        return attack_of(self.content)

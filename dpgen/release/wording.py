@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from typing import Any
 
 from dpgen.privacy.accounting.accountant import round_up
-from dpgen.privacy.accounting.relation import Relation
+from dpgen.privacy.statements.attack import attack_sentences
 from dpgen.privacy.statements.statement import is_enforced, stated_relation
 from dpgen.release.subject import Subject
 
@@ -74,48 +73,7 @@ def delta(subject: Subject) -> str:
 
 def attacks(subject: Subject) -> list[str]:
     """Says what epsilon means: what an attacker can gain, at most."""
-    attack = subject.attack()
-    relation = stated_relation(subject.content["guarantee"])
-    who, told = _question(relation)
-    found = " and ".join(
-        f"{percent(share)} of the true cases at {percent(rate)} false alarms"
-        for rate, share in attack.found.items()
-    )
-    return [
-        f"An attacker who knows every other record and sees all that this guarantee covers, now or "
-        f"later, and who has to say {who}, is right at most {percent(attack.right)} of the time "
-        "when both are as likely. A coin is right 50% of the time.",
-        f"An attacker who seldom wants to be wrong finds at most {found}. By guessing alone they "
-        f"would find as many as they raise false alarms. A false alarm is {told}.",
-    ]
-
-
-def _question(relation: Relation) -> tuple[str, str]:
-    if relation.adjacency == "replace_one":
-        return (
-            f"which of two {_those(relation)} was in the data",
-            "to say the one when it was the other",
-        )
-    return (
-        f"whether one {_those(relation, one=True)} was in the data",
-        "to say that it was when it was not",
-    )
-
-
-def _those(relation: Relation, *, one: bool = False) -> str:
-    if relation.max_records_per_unit == 1:
-        return "record" if one else "records"
-    return "person" if one else "people"
-
-
-def percent(share: float) -> str:
-    """Writes a share as it was rounded: 0.00123 is 0.123%.
-
-    >>> percent(0.00123), percent(0.5), percent(1.0), percent(0.1)
-    ('0.123%', '50%', '100%', '10%')
-    """
-    value = Decimal(repr(share)) * 100
-    return f"{value.normalize():f}%"
+    return attack_sentences(subject.content)
 
 
 def public_facts(subject: Subject) -> list[str]:

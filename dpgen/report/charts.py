@@ -16,22 +16,26 @@ __all__ = ["Line", "chart", "legend", "letter", "marker", "sign"]
 
 # User units of the SVG, about a pixel of a phone and .7 of a laptop's.
 WIDTH, HEIGHT = 400, 290
-LEFT, RIGHT, TOP, BOTTOM = 42, 24, 14, 42
+LEFT, RIGHT, TOP, BOTTOM = 42, 24, 14, 42  # at least, of LEFT and RIGHT: labels may need more
+CHARACTER = 7.8  # width at most of a character of numbers, in the widest of the page's fonts
 INSET = 22  # between the edge of the plot and the first epsilon
 DODGE = 7.0  # between the points of two methods at one epsilon, if there is room
 N_COLOURS = 6
 LABEL_GAP = 11.0  # between the letters of two published series
-TICK_GAP = 24.0  # between the numbers of two epsilons
+LEVEL_GAP = 14.0  # between the words at two lines across
+TICK_GAP = 6.0  # between the numbers of two epsilons
 
 
 @dataclass(frozen=True)
 class Plot:
-    """The metric, the decimals and the two axes that a chart is drawn with."""
+    """The metric, the decimals, the two axes, and where the plot begins and ends, of a chart."""
 
     metric: Metric
     decimals: int
     across: Axis
     up: Axis
+    left: float
+    right: float
 
     def number(self, value: float) -> str:
         return self.metric.number(value, self.decimals)
@@ -71,12 +75,15 @@ def chart(
         real: values of real images by their name, dotted lines across.
         others: published series, dashed, with the letters `letter` gives them.
     """
-    across = Axis(epsilons[0], epsilons[-1], LEFT + INSET, WIDTH - RIGHT - INSET, True)
     levels = real or {}
     values = [v for line in lines for _, e in line.points for v in (e.low, e.high, *e.values)]
     values += [*(v for row in others for _, v in row.points), *levels.values()]
     up = value_axis(metric, values, HEIGHT - BOTTOM, TOP)
-    plot = Plot(metric, decimals, across, up)
+    left = max(LEFT, 8 + max((_wide(_tick(metric, value)) for value in up.ticks()), default=0))
+    marks = [_wide(letter(i, row)) for i, row in enumerate(others)]
+    right = WIDTH - max(RIGHT, 6 + max(marks, default=0))
+    across = Axis(epsilons[0], epsilons[-1], left + INSET, right - INSET, True)
+    plot = Plot(metric, decimals, across, up, left, right)
     dodge = _dodge([across.position(epsilon) for epsilon in epsilons], len(lines))
     middle = (len(lines) - 1) / 2
     words = f"{metric.title} against epsilon. Methods: {', '.join(k.label for k in lines)}. "
@@ -84,7 +91,7 @@ def chart(
         "svg",
         element("title", f"{words}The numbers stand in the table of all metrics.", id=name),
         _frame(plot, epsilons),
-        *(_level(plot, title, value) for title, value in levels.items()),
+        _levels(plot, levels),
         _published(plot, others),
         *(_line(plot, line, (i - middle) * dodge) for i, line in enumerate(lines)),
         class_="chart", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_labelledby=name,
@@ -119,35 +126,46 @@ def _dodge(places: Sequence[float], n_lines: int) -> float:
     return min(DODGE, 0.7 * room / max(1, n_lines - 1))
 
 
+def _wide(text: str) -> float:
+    """Returns a width that the text does not exceed."""
+    return CHARACTER * len(text)
+
+
+def _tick(metric: Metric, value: float) -> str:
+    return f"{100 * value:g} %" if metric.percent else f"{value:g}"
+
+
 def _frame(plot: Plot, epsilons: Sequence[float]) -> Markup:
     """Draws grid, ticks and the words at the axes."""
     marks, last, bottom = [], -math.inf, HEIGHT - BOTTOM
     for value in plot.up.ticks():
         y = plot.up.position(value)
-        marks.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="rule"))
-        text = f"{100 * value:g} %" if plot.metric.percent else f"{value:g}"
-        marks.append(element("text", text, x=LEFT - 6, y=y + 4, text_anchor="end"))
+        marks.append(element("line", x1=plot.left, x2=plot.right, y1=y, y2=y, class_="rule"))
+        text = _tick(plot.metric, value)
+        marks.append(element("text", text, x=plot.left - 6, y=y + 4, text_anchor="end"))
     for epsilon in epsilons:
         x = plot.across.position(epsilon)
         marks.append(element("line", x1=x, x2=x, y1=bottom, y2=bottom + 5, class_="tick"))
-        if x - last >= TICK_GAP:
-            last = x
-            marks.append(element("text", f"{epsilon:g}", x=x, y=bottom + 18, text_anchor="middle"))
+        text = f"{epsilon:g}"
+        if x - _wide(text) / 2 >= last + TICK_GAP:
+            last = x + _wide(text) / 2
+            marks.append(element("text", text, x=x, y=bottom + 18, text_anchor="middle"))
     words = "epsilon, log scale: more privacy to the left"
-    marks.append(element("text", words, x=WIDTH - RIGHT, y=HEIGHT - 6, text_anchor="end"))
+    marks.append(element("text", words, x=plot.right, y=HEIGHT - 6, text_anchor="end"))
     return element("g", *marks, class_="frame")
 
 
-def _level(plot: Plot, name: str, value: float) -> Markup:
-    """Draws a horizontal line at a value of real images."""
-    y = plot.up.position(value)
-    words = f"{name} images {plot.number(value)}{' %' if plot.metric.percent else ''}"
-    return element(
-        "g",
-        element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y),
-        element("text", words, x=LEFT + 4, y=y + 13 if y < TOP + 20 else y - 5),
-        class_="real",
-    )
+def _levels(plot: Plot, levels: Mapping[str, float]) -> Markup:
+    """Draws horizontal lines at values of real images, their words above or below and apart."""
+    places = [plot.up.position(value) for value in levels.values()]
+    wanted = [y + 13 if y < TOP + 20 else y - 5 for y in places]
+    heights = spread(wanted, LEVEL_GAP, TOP + 13, HEIGHT - BOTTOM - 3)
+    drawn = []
+    for (name, value), y, height in zip(levels.items(), places, heights, strict=True):
+        words = f"{name} images {plot.number(value)}{' %' if plot.metric.percent else ''}"
+        drawn.append(element("line", x1=plot.left, x2=plot.right, y1=y, y2=y))
+        drawn.append(element("text", words, x=plot.left + 4, y=height))
+    return element("g", *drawn, class_="real")
 
 
 def _line(plot: Plot, line: Line, shift: float) -> Markup:
@@ -188,7 +206,7 @@ def _published(plot: Plot, others: Sequence[Published]) -> Markup | None:
     drawn = []
     for i, (row, height) in enumerate(zip(others, heights, strict=True)):
         places = [(plot.across.position(e), plot.up.position(v)) for e, v in row.points]
-        (x, y), edge = places[-1], WIDTH - RIGHT + 2.0
+        (x, y), edge = places[-1], plot.right + 2.0
         values = ", ".join(f"{plot.number(v)} at epsilon {e:g}" for e, v in row.points)
         drawn.append(
             element(

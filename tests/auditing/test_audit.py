@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from dpgen.methods.loading import load
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms import clipping, noisy_step
 from dpgen.privacy.mechanisms.noise import KeyedNoise
+from dpgen.privacy.statements.certificate import sha256_file
 from dpgen.runs.context import Hardware
 from tests.commands import dpgen
 
@@ -89,8 +91,15 @@ def test_an_honest_run_passes_and_every_stage_is_looked_at_in_every_way(
     for finding in told["findings"]:
         if finding["kind"] != "deterministic":
             assert re.search("would have detected|too small to detect", finding["seen"])
+    assert all(finding["power"] for finding in told["findings"])
+    assert told["date"].endswith(" UTC") and told["version"] == version("dpgen")
+    assert told["files"]["privacy.json"] == sha256_file(run / "privacy.json")
+    assert told["files"]["model.safetensors"] == sha256_file(run / "model.safetensors")
+    assert "false alarms" in " ".join(told["meaning"]) and told["meaning"][0] in done.stdout
     page = (tmp_path / "audit" / "audit.html").read_text()
     assert page.count("<svg") == 2 * len(STAGES)
+    for told_there in (told["date"], told["version"], told["certificate"], *told["meaning"]):
+        assert told_there in page
     assert "://" not in page and "<script" not in page
 
 

@@ -172,3 +172,52 @@ def test_an_accuracy_is_marked_in_percent() -> None:
     )
     words = [t.text for t in tree.iter("text")]
     assert "75 %" in words and "95 %" in words
+
+
+def spans(tree: ElementTree.Element) -> list[tuple[float, float, float, str]]:
+    """Where each text lies at most, from left to right, its height, and its words; the widest font
+    of a page, at 12 units, takes less than 7.8 for a digit and 6.9 for a letter on average.
+    """
+    found = []
+    for text in tree.iter("text"):
+        words, x = text.text or "", float(text.attrib["x"])
+        width = len(words) * (7.8 if re.fullmatch(r"[-+.\de %]+|[a-z]\d*\*?", words) else 6.9)
+        start = x - width * {"end": 1.0, "middle": 0.5}.get(text.attrib.get("text-anchor", ""), 0)
+        found.append((start, start + width, float(text.attrib["y"]), words))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("metric", "scale"),
+    [("fid", 1.0), ("fid", 2e6), ("classifier_kid", 1.5e-4), ("accuracy_cnn", 0.01), ("fid", 1e-9)],
+)
+@pytest.mark.parametrize("epsilons", [EPSILONS, (0.001, 0.002, 300.0, 1000.0), (0.5, 0.6, 0.7)])
+def test_no_label_is_cut_or_lies_over_another(
+    metric: str, scale: float, epsilons: tuple[float, ...]
+) -> None:
+    means = [scale * mean for mean in (55.0, 97.0, 98.0, 99.0)]
+    points = tuple(
+        (epsilon, Estimate(mean, None, (mean,)))
+        for epsilon, mean in zip(epsilons, means, strict=False)
+    )
+    theirs = [row([(epsilons[0], mean)], claim=True) for mean in means * 8]
+    levels = {"real": 98.6 * scale, "other real": 98.5 * scale}
+    tree = ElementTree.fromstring(
+        chart(
+            "c", Metric(metric), 4, epsilons, [Line("ours", 0, points)], real=levels, others=theirs
+        )
+    )
+    found = spans(tree)
+    assert all(0 <= left and right <= WIDTH for left, right, _, _ in found), found
+    for kind in ("frame", "real"):
+        group = spans(of(tree, kind)[0])
+        for i, (left, right, y, words) in enumerate(group):
+            for other_left, other_right, other_y, other in group[i + 1 :]:
+                apart = other_left >= right or left >= other_right or abs(y - other_y) >= 11
+                assert apart, (words, other)
+
+
+def test_the_plot_gives_way_to_long_numbers_and_only_to_them() -> None:
+    (short,), (long,) = (of(drawn(line(*means)), "path") for means in ((0, 50, 100), (0, 5e6, 1e7)))
+    assert numbers(short)[0][0] == START < numbers(long)[0][0]
+    assert numbers(short)[-1][0] == STOP == numbers(long)[-1][0]

@@ -428,7 +428,10 @@ def test_a_data_set_that_spent_its_limit_is_refused_and_digits_never_are(
     assert shown.exit_code == 0 and " 0.6 " in shown.stdout and " 0.3 " in shown.stdout
     assert dpgen(*train, "--data", archive, "--out", tmp_path / "two").exit_code == 0
     told = dpgen("ledger").stdout
-    assert " 2  40," in told and told.count("epsilon = 0.3 alone, finished (class means") == 2
+    assert " 2  40, 1x8x8" in told and told.count("epsilon = 0.3 alone, finished\n") == 2
+    assert told.count("stages class means") == 2
+    for path in (archive, tmp_path / "one", tmp_path / "two", ledger):
+        assert told.count(f" {path}\n") + told.endswith(f" {path}\n") >= 1
 
 
 def test_a_limit_may_be_set_above_the_budget_of_the_first_run(
@@ -675,7 +678,7 @@ def test_every_format_is_written_verified_and_read_back(
     assert done.exit_code == 0, done.stderr
     assert "7 images in" in done.stdout
     assert "This synthetic dataset " + GUARANTEE in done.stdout
-    assert done.stderr == ""
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["next"]
     images = read_images(out)
     assert images.pixels.shape == (7, 1, 8, 8)
     assert sorted(images.labels.tolist()) == [0, 0, 0, 0, 1, 1, 1]

@@ -68,9 +68,8 @@ def test_the_way_from_a_folder_of_images_to_a_signed_set_is_told_step_by_step(
     assert words == ["sample", "run", "-n", "10000", "--out", "run-images"]
     words[words.index("10000")] = "30"
     words = next_of(dpgen(*words, "-q"))
-    told = "evaluate run-images --reference DATA --size 8 --channels 1"
-    assert words == told.split()  # where the private images lie, no statement says
-    words[words.index("DATA")] = str(data)
+    # No statement says where the private images lie: this installation has a note of it.
+    assert words == ["evaluate", "run-images", "--reference", str(data), "--size", "8"]
     quick = ["--features", "none", "--network", "logistic", "--no-real", "-q"]
     words = next_of(dpgen(*words, *quick))
     assert words == ["verify", "run-images"]
@@ -95,7 +94,14 @@ def test_the_way_from_a_folder_of_images_to_a_signed_set_is_told_step_by_step(
     assert next_of(dpgen("verify", "run"))[-2:] == ["--out", "run-images-2"]
     assert dpgen("sample", "run", "-n", 4, "--out", "more", "-q").exit_code == 0
     mixed = dpgen("mix", "run-images", "more", "--out", "both", "-q")
-    assert next_of(mixed)[:4] == ["evaluate", "both", "--reference", "DATA"]
+    assert next_of(mixed)[:4] == ["evaluate", "both", "--reference", str(data)]
+    listed = dpgen("ledger").stdout
+    assert f"    data {data}\n" in listed and f"    folder {tmp_path / 'run'}\n" in f"{listed}\n"
+    (tmp_path / "home" / "runs.json").unlink()  # as on another machine
+    told = "evaluate both-2 --reference DATA --size 8 --channels 1"
+    mixed = dpgen("mix", "run-images", "more", "--out", "both-2", "-q")
+    assert next_of(mixed) == told.split()
+    assert "folder not known" in dpgen("ledger").stdout
 
 
 def test_json_has_no_line_about_what_comes_next(data: Path) -> None:

@@ -118,4 +118,5 @@ def test_a_declared_version_joins_the_ledger_and_the_table_says_what_is_shared(
     shown = dpgen("ledger", "--ledger", charged.path).stdout
     assert "42 different images marked, 12 of them also in " in shown
     rows = dpgen("ledger").stdout.splitlines()
-    assert len(rows) == 5 + 3 and sum("charged, nothing run yet" in row for row in rows) == 3
+    assert sum(row.strip().startswith("run ") for row in rows) == 3
+    assert sum("charged, nothing run yet" in row for row in rows) == 3

@@ -71,7 +71,7 @@ def test_the_whole_way_is_marked_from_the_run_to_the_synthetic_set(
     assert f"pge/paper {LINE}" in done.stdout and str(run / "notice.json") in done.stdout
     assert "satisfies" not in done.stdout and "privacy.json" not in done.stdout
     listed = dpgen("ledger").stdout.splitlines()
-    assert "inf" in listed[1].split()[1] and listed[1].split()[4] == "1"
+    assert "inf" in listed[1].split()[1] and listed[1].split()[5] == "1"
 
     sample = ["sample", run, "-n", "4", "--out", made, "--sampler", "ddim", "--steps", "2", "-q"]
     refused = dpgen(*sample)

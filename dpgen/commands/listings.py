@@ -35,7 +35,9 @@ def methods(as_json: bool) -> None:
     "--raise", "raised", type=float, metavar="EPSILON", help="Raise the limit, on record."
 )
 def ledger(path: Path | None, raised: float | None) -> None:
-    """List the data sets known here: spent, limit, runs."""
+    """List the data sets known here: epsilon spent and left, where they lie, and their runs with
+    date, epsilon and folder.
+    """
     from dpgen.commands.ledger_report import ledger_table
 
     click.echo(ledger_table(path, raised))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,20 @@ def _positional(path: Path) -> str:
     return f"./{path}" if str(path).startswith("-") else str(path)
 
 
-def carried(to: click.Command) -> list[str]:
-    """Returns what was typed for the running command and means the same to another one."""
+def carried(to: click.Command, *, but: Collection[str] = ("quiet",)) -> list[str]:
+    """Returns what was typed for the running command and means the same to another one.
+
+    Args:
+        to: the other one.
+        but: names of parameters that are left out.
+    """
     context = click.get_current_context()
     theirs = {option.name: option for option in to.params if isinstance(option, click.Option)}
     words: list[str] = []
     for parameter in context.command.params:
         option, name = theirs.get(parameter.name), str(parameter.name)
-        if option is None or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+        typed = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if option is None or name in but or not typed:
             continue
         value = context.params[name]
         for one in value if option.multiple else [value]:
@@ -85,24 +91,17 @@ def say_evaluate(folder: Path, document: Mapping[str, Any]) -> None:
         folder: of the set.
         document: its statement or notice.
     """
-    reference = _reference(document)
-    words = ["--reference", reference or "DATA"]
-    if reference is None:
-        channels, height, width = _part(document)["facts"]["shape"]
-        words += ["--size", str(height)] if height == width else []
-        words += ["--channels", str(channels)]
-    say_next("evaluate", folder, *words)
+    from dpgen.commands.run_notes import note_of
 
-
-def _reference(document: Mapping[str, Any]) -> str | None:
-    """Returns the name of the embedded data, if the set comes from them; no statement says where
-    private records lie.
-    """
-    data_set = _part(document).get("data_set", {})
-    return "digits" if "public" in str(data_set.get("ledger")) else None
-
-
-def _part(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns the first statement of a mixture, or the statement itself."""
     part: Mapping[str, Any] = document.get("mixture", {}).get("parts", [document])[0]
-    return part
+    data_set = part.get("data_set", {})
+    note = note_of(str(data_set.get("name")))
+    if "public" in str(data_set.get("ledger")):
+        words = ["--reference", "digits"]
+    elif note is not None:
+        words = ["--reference", note.data, *note.reading]
+    else:
+        channels, height, width = part["facts"]["shape"]
+        sized = ["--size", str(height)] if height == width else []
+        words = ["--reference", "DATA", *sized, "--channels", str(channels)]
+    say_next("evaluate", folder, *words)

@@ -85,6 +85,8 @@ def train(
     is much. Without METHOD, one is chosen for the data, the budget and this machine.
     """
     from dpgen.commands.consent import agree
+    from dpgen.commands.evaluate import evaluate
+    from dpgen.commands.run_notes import note_run
 
     if method is None:
         method, given = chosen(given)
@@ -106,14 +108,19 @@ def train(
             click.echo(f"shared: {other}; {also}", err=True)
     agree(generator, data, out, hardware(given), yes=yes, show=not quiet)
     finished = any((out / name).exists() for name in ("privacy.json", "notice.json"))
-    generator.fit(
-        data,
-        out=out,
-        seed=seed,
-        hardware=hardware(given),
-        show=not quiet,
-        allow_unverified=allow_unverified,
-    )
+    try:
+        generator.fit(
+            data,
+            out=out,
+            seed=seed,
+            hardware=hardware(given),
+            show=not quiet,
+            allow_unverified=allow_unverified,
+        )
+    finally:
+        if not data.public:
+            reading = carried(evaluate, but={"quiet", "split"})
+            note_run(out, data.ledger, given["data"], reading)
     if finished:
         click.echo(f"{out} is finished already; nothing was charged", err=True)
     document = generator.document

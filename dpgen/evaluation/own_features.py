@@ -90,7 +90,7 @@ class OwnFeatures:
             module = module.to(images.device)
         try:
             # Optimised code is another after two calls, and may round otherwise.
-            with torch.jit.optimized_execution(False):
+            with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
                 found = module(images)
         except torch.OutOfMemoryError:
             raise

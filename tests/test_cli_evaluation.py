@@ -242,8 +242,10 @@ def test_a_private_reference_says_so_and_training_records_are_warned_of(
     assert dpgen(*train, *(f"--set=teacher.{k}={v}" for k, v in tiny.items())).exit_code == 0
     assert dpgen("sample", run, "-n", 60, "--out", tmp_path / "set", "-q").exit_code == 0
     kept = run_evaluate(
-        tmp_path / "set", sets[1], *private, "--features", "none", "--json", tmp_path / "s.json"
-    )
+        tmp_path / "set", sets[1], *private, "--features", "none", "--json", tmp_path / "s.json",
+        "--preview", tmp_path / "p.png",
+    )  # fmt: skip
+    assert f"{tmp_path / 'p.png'} shows private records" in kept.stderr
     told = " ".join(kept.stdout.split())
     assert "not charged, for the owner's eyes only" in told
     assert "no epsilon covers these numbers: do not publish them" in told

@@ -194,6 +194,8 @@ def evaluate(
         click.echo(
             f"{given['nearest_to']} shows training records: it is covered by no epsilon", err=True
         )
+    if given["preview"] is not None and found.private:
+        click.echo(f"{given['preview']} shows private records: no epsilon covers it", err=True)
     if json_file is not None:
         from dpgen.storage.durable import replace_durably
 

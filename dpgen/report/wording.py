@@ -75,11 +75,13 @@ def limits(found: Results) -> list[str]:
     """Says what an epsilon does not cover, and how settings were chosen."""
     said = [
         "An epsilon is that of one cell alone; all cells of this report together spend more.",
-        "Metrics compare with real images without noise and no epsilon covers them: this data set "
+        "Metrics compare with real images without noise; they were not charged and no epsilon "
+        "covers them: this data set "
         + (
             "is public."
             if found.data.get("public") is True
-            else "is not declared public, so this report is as private as the data."
+            else "is not declared public, so this report is as private as the data, for the owner's "
+            "eyes."
         ),
     ]
     if len(found.seeds) == 1:

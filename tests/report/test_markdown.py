@@ -49,8 +49,8 @@ def test_a_tiny_table_is_exact() -> None:
         "that errs on the large side, and computed again from its certificate: 2 of 2 finished "
         "cells.\n"
         "An epsilon is that of one cell alone; all cells of this report together spend more.\n"
-        "Metrics compare with real images without noise and no epsilon covers them: this data set "
-        "is public.\n"
+        "Metrics compare with real images without noise; they were not charged and no epsilon "
+        "covers them: this data set is public.\n"
         "\n"
         "* a, epsilon 1, seed 0 failed: no \\<memory\\> left\n"
     )

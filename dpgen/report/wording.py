@@ -80,8 +80,8 @@ def limits(found: Results) -> list[str]:
         + (
             "is public."
             if found.data.get("public") is True
-            else "is not declared public, so this report is as private as the data, for the owner's "
-            "eyes."
+            else "is not declared public, so this report is as private as the data, and for its "
+            "owner's eyes."
         ),
     ]
     if len(found.seeds) == 1:

@@ -20,6 +20,8 @@ FORBIDDEN = {
 }  # fmt: skip
 METHODS = {"extract", "extractall"}  # of archives, but with filter="data"
 ONLY_WITH = {"torch.load": ("weights_only", True), "numpy.load": ("allow_pickle", False)}
+# A TorchScript file of features is code that its user names, and is told to trust: there alone.
+MEANT = {"dpgen/evaluation/own_features.py": ["torch.jit.load"]}
 
 
 def faults(source: str) -> list[str]:
@@ -71,7 +73,7 @@ def _dotted(node: ast.AST, named: dict[str, str]) -> str:
 
 def test_nothing_that_a_file_holds_is_run() -> None:
     found = {str(p.relative_to(ROOT)): faults(p.read_text(encoding="utf-8")) for p in FILES}
-    assert len(found) > 200 and not {name: calls for name, calls in found.items() if calls}
+    assert len(found) > 200 and {name: calls for name, calls in found.items() if calls} == MEANT
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def test_a_log_hears_of_a_unit_that_takes_long_while_it_takes_long(
             heard += capsys.readouterr().err
     first = heard.splitlines()[0]
     assert first.startswith("cells: 99 of 200 (49 %) after 0:00:00, about 0:00:")
+    assert "about 0:00:00" not in first  # of 101 that are left, by the one that was done here
     assert "\r" not in heard and "\x1b" not in heard
 
 

@@ -48,7 +48,7 @@ class _Evaluate(click.Command):
 
         for of_features, words in ((True, "features"), (False, "pixels and labels")):
             rows = [
-                (name, f"{row.title}: {row.better} is better")
+                (name, f"{row.title}: {row.better} is better" + (row.meaning and f"; {row.meaning}"))
                 for name, row in METRICS.items()
                 if (row.of_features is not None) == of_features
             ]

@@ -33,6 +33,7 @@ class Row:
         of_images: its value from pixels and labels.
         inception_name: its name by Inception's features, where it has one of its own.
         of_logits: whether it needs logits, which features of the user's own lack.
+        meaning: what its value says, in a few words.
     """
 
     title: str
@@ -41,6 +42,7 @@ class Row:
     of_images: Callable[[ComparedImages], Value] | None = None
     inception_name: str | None = None
     of_logits: bool = False
+    meaning: str = ""
 
     def __post_init__(self) -> None:
         if (self.of_features is None) == (self.of_images is None):
@@ -72,14 +74,22 @@ def class_score(both: ComparedFeatures) -> Value:
 
 
 METRICS: dict[str, Row] = {
-    "fid": Row("FID", "low", fid),
-    "kid": Row("KID", "low", kid),
-    "score": Row("score", "high", class_score, inception_name="inception_score", of_logits=True),
-    "precision": Row("precision", "high", lambda both: Value(both.precision_recall[0])),
-    "recall": Row("recall", "high", lambda both: Value(both.precision_recall[1])),
-    "density": Row("density", "high", lambda both: Value(both.density_coverage[0])),
-    "coverage": Row("coverage", "high", lambda both: Value(both.density_coverage[1])),
-}
+    "fid": Row("FID", "low", fid, meaning="distance between the features of both sides, as normal "
+               "distributions"),
+    "kid": Row("KID", "low", kid, meaning="the same by a kernel; 0 on average for equal "
+               "distributions, so below it by chance"),
+    "score": Row("score", "high", class_score, inception_name="inception_score", of_logits=True,
+                 meaning="how surely each image shows one class, and all together every class"),
+    "precision": Row("precision", "high", lambda both: Value(both.precision_recall[0]),
+                     meaning="share of synthetic images as near to a real one as real ones are"),
+    "recall": Row("recall", "high", lambda both: Value(both.precision_recall[1]),
+                  meaning="share of real images as near to a synthetic one as synthetic ones are"),
+    "density": Row("density", "high", lambda both: Value(both.density_coverage[0]),
+                   meaning="precision that counts how many real images are so near; about 1 for "
+                   "equal distributions"),
+    "coverage": Row("coverage", "high", lambda both: Value(both.density_coverage[1]),
+                    meaning="share of real images with a synthetic one as near as real ones are"),
+}  # fmt: skip
 ACCURACY = "accuracy_"
 FID = ("fid", "classifier_fid")
 FIRST_ACCURACY = ("accuracy_cnn", "accuracy_mlp", "accuracy_logistic")
@@ -138,6 +148,13 @@ class Metric:
     def better(self) -> str | None:
         """Returns ``"high"``, ``"low"``, or None where the name does not say."""
         return self._known[1]
+
+    @property
+    def meaning(self) -> str:
+        """Returns what its value says, by a metric of features; "" of others."""
+        stem = _parts(self.name)[1]
+        rows = (r for n, r in METRICS.items() if stem in (n, r.inception_name))
+        return next((row.meaning for row in rows), "")
 
     @property
     def heading(self) -> str:

@@ -80,6 +80,7 @@ def _paragraphs(scores: Scores) -> Iterable[str]:
         told.append(("Fidelity", _of_fidelity(one.fidelity, scores)))
         told.append(("Features", _of_features(one.fidelity)))
     told += [("Accuracy", _of_accuracy(each, scores)) for each in one.utilities.values()]
+    told += _meanings(one)
     if any(each.copying is not None for each in scores.sets.values()):
         told.append((
             "Copies",
@@ -156,6 +157,13 @@ def _recipe(found: Fidelity) -> str:
     if found.network == Inception.name:
         return f"the network of published FID ({told})"
     return f"{told}; for sets seen through this very network only"
+
+
+def _meanings(one: Evaluation) -> list[tuple[str, str]]:
+    """Says what the metrics of features mean; nothing where none has a meaning."""
+    each = {m.title.split()[-1]: m.meaning for m in ordered(one.metrics) if m.meaning}
+    words = ", ".join(f"{name} ({meaning})" for name, meaning in each.items())
+    return [("Metrics", f"{words}.")] if words else []
 
 
 def _of_accuracy(results: Sequence[Utility], scores: Scores) -> str:

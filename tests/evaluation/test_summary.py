@@ -66,6 +66,7 @@ def test_the_protocol_is_told_in_words() -> None:
     assert "1,000 steps of 128 images, AdamW from 0.002, no augmentation; seed 0." in told
     assert "mean and standard error of seeds 0 to 2" in words(scores("set", seeds=3))
     assert "as --no-real was given" in words(replace(scores("set"), real="--no-real was given"))
+    assert "Metrics: FID (distance between the features of both sides, as" in told
     assert "Protocol(" not in told
 
 

@@ -109,8 +109,8 @@ LABELS = """[...document.querySelectorAll('svg.chart')].flatMap(svg => {
 def shoot(
     browser: Browser, page: Path, width: int, scheme: str, unfold: bool
 ) -> tuple[bytes, int, list[str]]:
-    """Takes a PNG of the whole page, measures the width of its content, and lists what is wrong with
-    labels of charts.
+    """Takes a PNG of the whole page, measures the width of its content, and lists what is wrong
+    with labels of charts.
     """
     browser("Page.enable")
     browser(

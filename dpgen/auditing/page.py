@@ -40,7 +40,7 @@ def render(audit: Audit) -> str:
 
 
 def _audited(audit: Audit) -> Markup:
-    """What was audited, by its hashes: the page speaks of nothing else."""
+    """Lists the hashes of what was audited: the page speaks of nothing else."""
     files = {**audit.files, "the statement in privacy.json": audit.certificate}
     return element(
         "section",

@@ -47,11 +47,11 @@ class _Evaluate(click.Command):
         from dpgen.evaluation.metrics import METRICS
 
         for of_features, words in ((True, "features"), (False, "pixels and labels")):
-            rows = [
-                (name, f"{row.title}: {row.better} is better" + (row.meaning and f"; {row.meaning}"))
-                for name, row in METRICS.items()
-                if (row.of_features is not None) == of_features
-            ]
+            rows = []
+            for name, row in METRICS.items():
+                if (row.of_features is not None) == of_features:
+                    told = [f"{row.title}: {row.better} is better", row.meaning]
+                    rows.append((name, "; ".join(filter(None, told))))
             if rows:
                 with formatter.section(f"Metrics of {words}"):
                     formatter.write_dl(rows)

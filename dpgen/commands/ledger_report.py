@@ -21,9 +21,9 @@ NOT_KNOWN = "not known: it was moved or deleted, or not made by `dpgen train` he
 
 
 def ledger_table(path: Path | None, raised: float | None) -> str:
-    """Formats for each data set: spent, limit, what is left, facts; how many images the installation
-    would recognise, and which other data sets have some of them; where it lies; and of each of its
-    runs the date, epsilon, stages and folder.
+    """Formats for each data set: spent, limit, what is left, facts; how many images the
+    installation would recognise, and which other data sets have some of them; where it lies; and
+    of each of its runs the date, epsilon, stages and folder.
     """
     from dpgen.commands.cli import one_line
 

@@ -70,6 +70,8 @@ def test_the_whole_way_is_marked_from_the_run_to_the_synthetic_set(
     assert done.exit_code == 0, done.output
     assert f"pge/paper {LINE}" in done.stdout and str(run / "notice.json") in done.stdout
     assert "satisfies" not in done.stdout and "privacy.json" not in done.stdout
+    (following,) = [line for line in done.stderr.splitlines() if line.startswith("next: ")]
+    assert following.endswith(" --allow-unverified")
     listed = dpgen("ledger").stdout.splitlines()
     assert "inf" in listed[1].split()[1] and listed[1].split()[5] == "1"
 
@@ -84,6 +86,8 @@ def test_the_whole_way_is_marked_from_the_run_to_the_synthetic_set(
     assert told["artifact"]["kind"] == "synthetic_dataset"
     assert told["worst_case"]["epsilon"] == "infinity"
     assert not list(made.rglob("privacy.json"))
+    carded = dpgen("card", made)
+    assert carded.exit_code == 0 and "next:" not in carded.stderr  # there is nothing to verify
     assert len(read_images(made).labels) == 4
 
     for folder in (run, made):

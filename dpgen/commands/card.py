@@ -33,4 +33,5 @@ def card(folder: Path, release: Path | None) -> None:
         click.echo(f"FAILED: {error}", err=True)
         sys.exit(1)
     click.echo(f"{', '.join(names)} in {folder}")
-    say_next("verify", folder)
+    if (folder / "privacy.json").is_file():
+        say_next("verify", folder)

@@ -79,7 +79,7 @@ def test_a_toy_of_each_kind_goes_from_plan_to_evaluation(data: Path, tmp_path: P
     table = done(
         "evaluate", made, *judged, "--features", "none", "--network", "logistic", "--json", scores
     )
-    assert "brightness gap ↓" in table
+    assert "\nbrightness gap      lower  " in table
     (found,) = json.loads(scores.read_text())["sets"].values()
     assert 0 < found["metrics"]["brightness_gap"] < 0.2
     assert found["metrics"]["accuracy_logistic"] > 0.9  # dark and bright were learned

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dpgen.privacy.statements.notice import UnverifiedClaim
     from dpgen.runs.context import Hardware
     from dpgen.stages.sketch_settings import SketchSettings
+    from dpgen.stages.spectrum_settings import SpectrumSettings
     from dpgen.stages.teacher_settings import TeacherSettings
     from dpgen.training.distillation_settings import Distillation
     from dpgen.training.refit_settings import RefitSettings
@@ -59,6 +60,7 @@ _HOMES = {
     "Samples": "dpgen.data.samples",
     "SamplerSettings": "dpgen.generator.sampler_settings",
     "SketchSettings": "dpgen.stages.sketch_settings",
+    "SpectrumSettings": "dpgen.stages.spectrum_settings",
     "TeacherSettings": "dpgen.stages.teacher_settings",
     "UnverifiedClaim": "dpgen.privacy.statements.notice",
     "load": "dpgen.methods.loading",
@@ -84,6 +86,7 @@ __all__ = [
     "SamplerSettings",
     "Samples",
     "SketchSettings",
+    "SpectrumSettings",
     "TeacherSettings",
     "UnverifiedClaim",
     "load",

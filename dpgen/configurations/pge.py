@@ -35,6 +35,9 @@ STARTS: dict[str, dict[str, Any]] = {
 # From noise, 72 evaluations of the score on 24 levels, chosen with the teacher's defaults: two long
 # leapfrog steps on more levels work better than three shorter ones on fewer.
 LEAPS: dict[str, Any] = {"n_leapfrog": 2, "step_size": 0.7}
+# Pictures of a spectrum are smoothed by a score that hardly leaves the Gaussian it begins with: one
+# that has learned them well gives back what is made up in them, and takes ten times as long.
+SMOOTHING = RefitSettings(n_samples=6000, n_steps=60)
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,10 @@ class PGESettings:
             paper = published_pge_settings.resolve(s.paper or PaperSettings(), facts)
             return replace(s, paper=paper)
         if s.mode == "sketch":
-            score = s.score or RefitSettings()
+            sketch = SketchSettings.chosen(s.sketch, facts)
+            score = s.score or (RefitSettings() if sketch.spectrum is None else SMOOTHING)
             score.network(facts)  # refuses an unsupported shape before anything is charged
-            return replace(s, sketch=s.sketch or SketchSettings(), score=score)
+            return replace(s, sketch=sketch, score=score)
         return replace(s, teacher=s.teacher_for(facts))
 
     def teacher_for(self, facts: PublicFacts) -> Teacher:

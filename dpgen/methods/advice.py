@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dpgen.images.facts import PublicFacts
+from dpgen.stages.sketch_settings import SketchSettings
 
 # On a CPU a run should take minutes: about ten at 32x32 on two cores, about forty at 64x64 in grey.
 CPU_NUMBERS, GPU_NUMBERS = 3 * 32 * 32, 3 * 128 * 128
@@ -57,9 +58,15 @@ def advised(facts: PublicFacts, epsilon: float, *, gpu: bool) -> Advice:
             {"teacher.warm_start": "sketch"},
         )
     settings = {"mode": "sketch"}
+    spectral = SketchSettings.chosen(None, facts).spectrum is not None
     where = "a GPU is not needed" if gpu else "there is no GPU here"
     what = "the whole budget goes to a few releases of class embeddings"
-    if facts.n_classes > 1 and n / facts.n_classes >= LABELLER_RECORDS:
+    if spectral:
+        what = (
+            "the whole budget goes to means and spreads of brightness and colours; finer detail is "
+            "made up"
+        )
+    elif facts.n_classes > 1 and n / facts.n_classes >= LABELLER_RECORDS:
         settings["sketch.labeller_share"] = "0.2"
         what = (
             f"{n / facts.n_classes:.0f} records a class pay for a labeller, which redraws images "

@@ -1,5 +1,5 @@
-"""The proposer, which a sketch releases: a decoder, small warps, and a labeller that may reject
-images.
+"""The proposer, which a sketch releases: a decoder and small warps, or pictures of a released
+spectrum; and a labeller that may reject images.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dpgen.networks.decoder import Decoder, DecoderConfig
 from dpgen.networks.fixed.warps import warp
 from dpgen.networks.labeller import Labeller, LabellerConfig
+from dpgen.networks.spectral import SpectralConfig, SpectralPictures
 
 __all__ = ["Proposer", "ProposerConfig"]
 
@@ -25,31 +26,46 @@ class ProposerConfig:
     """All numbers of a proposer.
 
     Args:
-        decoder: configuration of its decoder.
+        decoder: configuration of its decoder; None if it has a spectrum.
         warp: strength of the warps.
         labeller: configuration of its labeller; None if it has none.
+        spectrum: configuration of its spectral pictures; None if it has a decoder.
     """
 
-    decoder: DecoderConfig
+    decoder: DecoderConfig | None
     warp: float
     labeller: LabellerConfig | None = None
+    spectrum: SpectralConfig | None = None
 
     def __post_init__(self) -> None:
+        if (self.decoder is None) == (self.spectrum is None):
+            raise ValueError("a proposer must have either a decoder or a spectrum")
         if not 0 <= self.warp < math.inf:
             raise ValueError(f"warp must be a number of at least 0, got {self.warp}")
         judged = self.labeller
         if judged is not None and (judged.features.shape, judged.n_classes) != (
-            self.decoder.shape,
-            self.decoder.n_classes,
+            self.shape,
+            self.n_classes,
         ):
             raise ValueError(
-                f"the labeller must be of the decoder's images and classes, {self.decoder.shape} "
-                f"and {self.decoder.n_classes}, got {judged.features.shape} and {judged.n_classes}"
+                f"the labeller must be of the proposer's images and classes, {self.shape} "
+                f"and {self.n_classes}, got {judged.features.shape} and {judged.n_classes}"
             )
 
     @property
+    def drawn(self) -> DecoderConfig | SpectralConfig:
+        """Of what draws the images."""
+        drawn = self.decoder or self.spectrum
+        assert drawn is not None
+        return drawn
+
+    @property
     def shape(self) -> tuple[int, int, int]:
-        return self.decoder.shape
+        return self.drawn.shape
+
+    @property
+    def n_classes(self) -> int:
+        return self.drawn.n_classes
 
 
 class Proposer(nn.Module):
@@ -63,18 +79,18 @@ class Proposer(nn.Module):
     def __init__(self, config: ProposerConfig) -> None:
         super().__init__()
         self.config = config
-        self.decoder = Decoder(config.decoder)
+        self.decoder = None if config.decoder is None else Decoder(config.decoder)
+        self.spectrum = None if config.spectrum is None else SpectralPictures(config.spectrum)
         self.labeller = None if config.labeller is None else Labeller(config.labeller)
 
     @property
     def n_classes(self) -> int:
-        return self.config.decoder.n_classes
+        return self.config.n_classes
 
     def judged_by(self, labeller: Labeller) -> Proposer:
-        """Returns a proposer with the same decoder and this labeller."""
+        """Returns a proposer with the same images and this labeller."""
         judged = Proposer(dataclasses.replace(self.config, labeller=labeller.config))
-        judged.decoder.load_state_dict(self.decoder.state_dict())
-        judged.labeller = labeller
+        judged.decoder, judged.spectrum, judged.labeller = self.decoder, self.spectrum, labeller
         return judged
 
     @torch.no_grad()
@@ -90,4 +106,6 @@ class Proposer(nn.Module):
         return pixels
 
     def _draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        return warp(self.decoder.draw(labels, generator), self.config.warp, generator)
+        drawing = self.decoder or self.spectrum
+        assert drawing is not None
+        return warp(drawing.draw(labels, generator), self.config.warp, generator)

@@ -16,9 +16,11 @@ import torch
 from dpgen.images.grid import n_preview
 from dpgen.images.images import PublicFacts
 from dpgen.networks.denoiser import Denoiser
+from dpgen.networks.fixed.dead_leaves import dead_leaves
 from dpgen.networks.hidden_features import HiddenFeatures
 from dpgen.networks.labeller import Axes
 from dpgen.privacy.mechanisms.clipping import add_clipped, zero_sum
+from dpgen.privacy.mechanisms.contributions import Statistic
 from dpgen.privacy.mechanisms.draws import KEY_BYTES, Draws
 from dpgen.runs.context import Hardware, Rehearsal, peak_memory
 from dpgen.stages import sketch, sketch_plan
@@ -27,6 +29,7 @@ from dpgen.stages.embedding import ClassEmbeddings
 from dpgen.stages.label_moments import LabelMoments
 from dpgen.stages.micro_batch import records_at_once
 from dpgen.stages.sketch import SketchSettings
+from dpgen.stages.spectrum_moments import SpectrumMoments, SpectrumScale
 from dpgen.stages.teacher import untrained
 from dpgen.stages.teacher_settings import Teacher
 from dpgen.training.denoising import NoiseLevels
@@ -112,7 +115,9 @@ def rehearse_sketch(
     pixels = decoder.draw(labels, torch.Generator().manual_seed(0))
     seconds, embeddings = 0.0, []
     for k, (_, statistic) in enumerate(sketch_plan.statistics(settings, facts)):
-        if isinstance(statistic, LabelMoments):
+        if isinstance(statistic, SpectrumScale | SpectrumMoments):
+            statistic = _around_nothing(statistic)
+        elif isinstance(statistic, LabelMoments):
             axes = Axes.fitted(statistic.features(pixels), statistic.n_axes)
             statistic = statistic.along(axes)
         elif isinstance(statistic, ClassEmbeddings) and isinstance(
@@ -135,8 +140,19 @@ def rehearse_sketch(
     # A training step costs about three forward passes.
     passes = 3 * score.n_steps + _preview(sampler, facts) / score.batch_size
     seconds += passes * _seconds(lambda: _forward(denoiser, facts, score.batch_size), device)
-    networks = (decoder, denoiser)
+    networks: tuple[torch.nn.Module, ...] = (decoder, denoiser)
+    if settings.spectrum is not None:
+        networks = (denoiser,)
+        leaves = partial(dead_leaves, n, facts.shape, torch.Generator().manual_seed(0))
+        seconds += score.n_samples / n * _seconds(leaves, CPU)
     return _found(seconds, sum(p.numel() for one in networks for p in one.parameters()), device)
+
+
+def _around_nothing(statistic: SpectrumScale | SpectrumMoments) -> Statistic:
+    centre = torch.zeros(statistic.basis.n_coefficients, dtype=torch.float64)
+    if isinstance(statistic, SpectrumScale):
+        return statistic.around(centre)
+    return statistic.around(centre, statistic.basis.radius)
 
 
 def _preview(sampler: Sampler, facts: PublicFacts) -> int:

@@ -9,6 +9,9 @@ rounds and after them nothing reads a record: the decoder is fitted to all relea
 (`dpgen.training.matching`), at no cost and as long as one likes. With a share for the labeller
 (`dpgen.stages.labeller`) one more release tells which images look like their class.
 
+Colour images have a spectrum in place of the rounds (`dpgen.stages.spectrum`): there the decoder
+finds images of noise that have the released embeddings, too.
+
 Reference: Harder et al. (2021), arXiv 2002.11603, for a generator fitted to a released embedding.
 Privacy: theorems B2 and F3.
 """
@@ -34,7 +37,7 @@ from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.plan import Plan
 from dpgen.progress import progress_bar
 from dpgen.runs.context import Workplace
-from dpgen.stages import labeller
+from dpgen.stages import labeller, spectrum
 from dpgen.stages.embedding import ClassEmbeddings, class_embeddings
 from dpgen.stages.label_moments import LABEL, LabelMoments
 from dpgen.stages.release import released
@@ -50,9 +53,26 @@ __all__ = ["SketchSettings", "run", "untrained", "untrained_classifier"]
 def run(
     settings: SketchSettings, facts: PublicFacts, data: PrivateDataset, plan: Plan, work: Workplace
 ) -> Proposer:
-    """Makes the rounds, fits the decoder to them all, and fits the labeller if it has a share of
-    the budget. A resume starts after the last finished round.
+    """Makes the rounds and fits the decoder to them all, or releases the spectrum, and fits the
+    labeller if it has a share of the budget. A resume starts after the last finished round.
     """
+    s = settings
+    if s.spectrum is None:
+        proposer = _decoded(s, facts, data, plan, work)
+    else:
+        pictures = spectrum.run(data, plan, s.spectrum.detail, work)
+        proposer = Proposer(ProposerConfig(None, 0.0, spectrum=pictures.config))
+        proposer.spectrum = pictures
+    if s.labeller_share > 0:
+        mechanism = _mechanism(plan, LABEL)
+        proposer = proposer.judged_by(_labeller(proposer, mechanism, s.n_samples, data, work))
+    return proposer.eval().requires_grad_(False)
+
+
+def _decoded(
+    settings: SketchSettings, facts: PublicFacts, data: PrivateDataset, plan: Plan, work: Workplace
+) -> Proposer:
+    """The rounds, and the decoder that fits them all."""
     s, checkpoints = settings, work.checkpoints
     decoder = untrained(facts, work.seed)
     embeddings: list[Embedding] = []
@@ -71,11 +91,8 @@ def run(
         embeddings.append((statistic.features, means))
         network = _fitted(decoder, embeddings, s, facts, k, work)
     proposer = Proposer(ProposerConfig(decoder.config, s.warp))
-    proposer.decoder.load_state_dict(decoder.state_dict())
-    if s.labeller_share > 0:
-        mechanism = _mechanism(plan, LABEL)
-        proposer = proposer.judged_by(_labeller(proposer, mechanism, s.n_samples, data, work))
-    return proposer.eval().requires_grad_(False)
+    proposer.decoder = decoder
+    return proposer
 
 
 def untrained(facts: PublicFacts, seed: int) -> Decoder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from dpgen.images.facts import PublicFacts
+from dpgen.networks.fixed.colour_cosines import ColourCosines
 from dpgen.networks.fixed.fourier import FourierFeatures
 from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.hidden_features import HiddenFeatures
@@ -15,6 +16,15 @@ from dpgen.privacy.plan import Plan, Stage, split_budget
 from dpgen.stages.embedding import ClassEmbeddings, FeatureMap
 from dpgen.stages.label_moments import LABEL, LabelMoments
 from dpgen.stages.sketch_settings import SketchSettings
+from dpgen.stages.spectrum_moments import (
+    CENTRE,
+    MOMENTS,
+    SCALE,
+    SpectrumCentre,
+    SpectrumMoments,
+    SpectrumScale,
+)
+from dpgen.stages.spectrum_settings import SpectrumSettings
 from dpgen.training.refit_settings import require_each_class
 
 WIDTH = 16  # channels of the first convolution of the classifier between the rounds
@@ -30,8 +40,10 @@ def statistics(settings: SketchSettings, facts: PublicFacts) -> list[tuple[str, 
     s = settings
     require_each_class("sketch.n_samples", s.n_samples, facts)
     found: list[tuple[str, Statistic]] = []
+    if s.spectrum is not None:
+        found += _spectrum(s.spectrum.resolved(facts), facts)
     pixels: FeatureMap = FourierFeatures(math.prod(facts.shape), s.n_frequencies, s.bandwidths)
-    for k in range(len(s.rounds)):
+    for k in range(len(s.rounds) if s.spectrum is None else 0):
         features: FeatureMap = pixels
         if k > 0:
             features = HiddenFeatures(WIDTH, s.n_hidden_frequencies, s.hidden_bandwidths, 10 * k)
@@ -41,6 +53,17 @@ def statistics(settings: SketchSettings, facts: PublicFacts) -> list[tuple[str, 
         n_axes = min(300, gabor.n_features)
         found.append((LABEL, LabelMoments(gabor, facts.n_classes, n_axes)))
     return found
+
+
+def _spectrum(settings: SpectrumSettings, facts: PublicFacts) -> list[tuple[str, Statistic]]:
+    assert settings.bands is not None
+    assert settings.own_spread is not None
+    basis = ColourCosines(facts.shape, settings.bands)
+    return [
+        (CENTRE, SpectrumCentre(basis, facts.n_classes)),
+        (SCALE, SpectrumScale(basis, facts.n_classes)),
+        (MOMENTS, SpectrumMoments(basis, facts.n_classes, settings.own_spread)),
+    ]
 
 
 def plan(settings: SketchSettings, facts: PublicFacts, budget: Budget) -> Plan:

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Self
+
+from dpgen.images.facts import PublicFacts
+from dpgen.stages.spectrum_settings import SpectrumSettings
+
+# Pixels of the shorter side from which on grey images have a spectrum, too: the decoder was tuned
+# on digits of 28, larger images and colours leave it too free.
+LARGE = 32
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,9 @@ class SketchSettings:
         hidden_bandwidths: of these, in units of the distance between samples.
         n_samples: images that the classifier between the rounds is trained on.
         classifier_steps: training steps of that classifier.
+        spectrum: class Gaussians of low frequencies in place of the rounds and the decoder, and of
+            all settings that are about these; images in colour or of 32 pixels and more have it
+            unless a ``sketch.*`` is set.
     """
 
     rounds: tuple[float, ...] = (0.6, 0.4)
@@ -38,6 +49,7 @@ class SketchSettings:
     hidden_bandwidths: tuple[float, ...] = (0.4, 0.8, 1.6)
     n_samples: int = 20_000
     classifier_steps: int = 700
+    spectrum: SpectrumSettings | None = None
 
     def __post_init__(self) -> None:
         if not self.rounds or any(not share > 0 for share in self.rounds):
@@ -62,6 +74,17 @@ class SketchSettings:
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
+    @classmethod
+    def chosen(cls, given: Self | None, facts: PublicFacts) -> Self:
+        """With nothing left open: ``given``, or the defaults for images of this shape."""
+        if given is None:
+            channels, height, width = facts.shape
+            large = channels >= 3 or min(height, width) >= LARGE
+            given = cls(spectrum=SpectrumSettings() if large else None)
+        if given.spectrum is None:
+            return given
+        return replace(given, spectrum=given.spectrum.resolved(facts))
+
     def hurried(self) -> SketchSettings:
         """Returns settings that cut short what is free and leave what is charged as it is: for the
         audit.
@@ -73,6 +96,7 @@ class SketchSettings:
 
     @property
     def shares(self) -> list[float]:
-        """Splits mu^2, round by round and then the labeller's share; 1 in all."""
-        rounds = [x / math.fsum(self.rounds) * (1 - self.labeller_share) for x in self.rounds]
+        """Splits mu^2, release by release and then the labeller's share; 1 in all."""
+        parts = self.rounds if self.spectrum is None else self.spectrum.shares
+        rounds = [x / math.fsum(parts) * (1 - self.labeller_share) for x in parts]
         return rounds + ([self.labeller_share] if self.labeller_share > 0 else [])

@@ -95,7 +95,7 @@ class TeacherSettings:
         defaults = COMMON | dict(PRESETS[preset].teacher) | (own or {}).get(preset, {})
         defaults |= {"preset": preset}
         if self.warm_start == "sketch":
-            defaults |= SKETCHED | {"sketch": SketchSettings()}
+            defaults |= SKETCHED | {"sketch": SketchSettings.chosen(None, facts)}
         if self.warm_start_share == 0:
             defaults |= {"residual": "off", "pretrain_steps": 0}
         if defaults["batch"] > facts.n_records:

@@ -32,6 +32,9 @@ def test_every_advice_can_be_followed(gpu: bool) -> None:
 def test_a_laptop_gets_minutes_and_many_records_a_labeller() -> None:
     few = advised(facts((3, 32, 32), 1500), 3.0, gpu=False)
     assert few.command == "pge --set mode=sketch" and "no GPU" in few.reasons[0]
+    assert "brightness and colours" in few.reasons[1]
+    coloured = advised(facts((3, 32, 32), 60_000, 10), 3.0, gpu=False)
+    assert coloured.command == few.command and coloured.reasons[1] == few.reasons[1]
     many = advised(facts((1, 28, 28), 60_000, 10), 1.0, gpu=False)
     assert many.command == "pge --set mode=sketch --set sketch.labeller_share=0.2"
     assert "6000 records a class" in many.reasons[1]

@@ -21,7 +21,9 @@ from dpgen.methods.loading import load
 from dpgen.networks.proposer import Proposer
 from dpgen.privacy.verification.verify import verify
 from dpgen.runs.checkpoint import Checkpoints
+from dpgen.settings import from_dict, plain
 from dpgen.stages.sketch import SketchSettings
+from dpgen.stages.spectrum_settings import SpectrumSettings
 from dpgen.stages.teacher_settings import TeacherSettings
 from dpgen.synthetic.synthesise import synthesise
 from dpgen.training.refit import RefitSettings
@@ -32,17 +34,22 @@ live = replay.live
 STAGES = {"sketch": {"sketch 1", "sketch 2"}}
 DDIM2 = Annealed(Karras(2, sigma_min=0.1, sigma_max=3.0), DDIM())
 STAGES["labelled"] = {*STAGES["sketch"], "label moments"}
+STAGES["spectrum"] = {"spectrum centre", "spectrum scale", "spectrum moments"}
+STAGES["labelled spectrum"] = {*STAGES["spectrum"], "label moments"}
+# States that a run saves: every release, and what is made of it.
+STATES = {"labelled": 7, "spectrum": 6}
 
 
 def tiny(name: str) -> PGE:
     sketch = SketchSettings(
         n_steps=(2, 2),
-        labeller_share=0.2 if name == "labelled" else 0.0,
+        labeller_share=0.2 if "labelled" in name else 0.0,
         n_per_class=4,
         n_frequencies=12,
         n_hidden_frequencies=6,
         n_samples=60,
         classifier_steps=2,
+        spectrum=SpectrumSettings(bands=3, own_spread=True) if "spectrum" in name else None,
     )
     score = RefitSettings(bands=4, n_samples=40, n_steps=2, batch_size=8)
     settings = PGESettings(mode="sketch", sketch=sketch, score=score)
@@ -72,28 +79,37 @@ def test_an_added_record_moves_every_release_by_at_most_its_bound_and_shows_in_n
         for stage, values in moved.items():
             assert max(values) <= 1.0, stage
             reached[stage] = max(reached.get(stage, 0.0), *values)
+    # What the moments of a spectrum reach hangs on the released scale: tests/stages has the worst.
+    reached.pop("spectrum moments", None)
     assert min(reached.values()) >= 0.99, reached
 
 
+@pytest.mark.parametrize("name", ["labelled", "spectrum"])
 def test_a_replaced_record_moves_every_release_by_at_most_twice_its_bound(
+    name: str,
     live: Callable[..., replay.World],
     records: Any,  # noqa: ANN401
 ) -> None:
     base, last = records.but_last(), replay.N_RECORDS - 1
-    first = live("labelled", base.plus(replay.WHITE, 0), adjacency="replace_one", canary=last)
+    first = live(name, base.plus(replay.WHITE, 0), adjacency="replace_one", canary=last)
     other = base.plus(replay.BLACK, 1)
-    world = live("labelled", other, adjacency="replace_one", canary=last, forced=first)
+    world = live(name, other, adjacency="replace_one", canary=last, forced=first)
     replay.assert_released_alike(first, world)
     moved = replay.movements(first, world)
-    assert all(1.0 < max(values) <= 2.0 for values in moved.values()), moved
+    assert all(max(values) <= 2.0 for values in moved.values())
+    moved.pop("spectrum moments", None)  # short of its bound, as above
+    assert all(max(values) > 1.0 for values in moved.values()), moved
 
 
 class Stopped(Exception):
     """The machine went down."""
 
 
-@pytest.mark.parametrize("after", [1, 2, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize(
+    ("name", "after"), [(name, k + 1) for name, n in STATES.items() for k in range(n)]
+)
 def test_a_run_stopped_after_any_checkpoint_goes_on_to_the_same_networks_and_pays_once(
+    name: str,
     after: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -104,12 +120,12 @@ def test_a_run_stopped_after_any_checkpoint_goes_on_to_the_same_networks_and_pay
     monkeypatch.setattr("dpgen.privacy.lineage.keys.new_key", lambda: b"k" * 32)
     write, saved = Checkpoints.save, []
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "oracle home"))
-    oracle = tiny("labelled").fit(dataset(records), out=tmp_path / "oracle", seed=1)
+    oracle = tiny(name).fit(dataset(records), out=tmp_path / "oracle", seed=1)
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "home"))
 
-    def stopping(states: Checkpoints, name: str, *rest: Any, **numbers: Any) -> None:  # noqa: ANN401
-        write(states, name, *rest, **numbers)
-        saved.append(name)
+    def stopping(states: Checkpoints, state: str, *rest: Any, **numbers: Any) -> None:  # noqa: ANN401
+        write(states, state, *rest, **numbers)
+        saved.append(state)
         if len(saved) == after:
             raise Stopped
 
@@ -117,12 +133,12 @@ def test_a_run_stopped_after_any_checkpoint_goes_on_to_the_same_networks_and_pay
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "save", stopping)
         with pytest.raises(Stopped):
-            tiny("labelled").fit(data, out=tmp_path / "run", seed=1)
-    generator = tiny("labelled").fit(dataset(records), out=tmp_path / "run", seed=1)
+            tiny(name).fit(data, out=tmp_path / "run", seed=1)
+    generator = tiny(name).fit(dataset(records), out=tmp_path / "run", seed=1)
     assert not any(check.failed for check in verify(tmp_path / "run"))
     assert generator.privacy["data_set"]["runs"] == 1
     assert {k: v["executed"] for k, v in generator.privacy["releases"].items()} == dict.fromkeys(
-        STAGES["labelled"], 1
+        STAGES[name], 1
     )
     assert not list(tmp_path.rglob("*.key"))
     for name, network in oracle.networks.items():
@@ -130,12 +146,14 @@ def test_a_run_stopped_after_any_checkpoint_goes_on_to_the_same_networks_and_pay
         assert all(torch.equal(found[key], value) for key, value in network.state_dict().items())
 
 
+@pytest.mark.parametrize("name", ["labelled", "spectrum"])
 def test_what_is_loaded_draws_the_same_images_however_many_are_asked_for(
+    name: str,
     tmp_path: Path,
     dataset: Callable[..., PrivateDataset],
     records: Any,  # noqa: ANN401
 ) -> None:
-    generator = tiny("labelled").fit(dataset(records), out=tmp_path / "run", seed=1)
+    generator = tiny(name).fit(dataset(records), out=tmp_path / "run", seed=1)
     again = load(tmp_path / "run")
     assert isinstance(again.networks["proposals"], Proposer)
     assert "Hamiltonian" in repr(generator.default_sampler())  # draws noise on its way
@@ -213,6 +231,30 @@ def test_settings_of_another_mode_are_refused() -> None:
         PGESettings(mode="dpsgd", sketch=SketchSettings())
     with pytest.raises(ValueError, match="n_steps must be 2 numbers"):
         SketchSettings(n_steps=(5,))
+
+
+@pytest.mark.parametrize(
+    ("shape", "large"), [((1, 28, 28), False), ((3, 8, 8), True), ((1, 32, 40), True)]
+)
+def test_large_images_and_those_in_colour_have_a_spectrum_unless_something_else_is_set(
+    shape: tuple[int, int, int], large: bool
+) -> None:
+    facts = PublicFacts(shape, ("a", "b"), 900)
+    filled = SpectrumSettings(bands=14, own_spread=True)
+    resolved = PGESettings(mode="sketch").resolved(facts)
+    assert resolved.sketch == SketchSettings(spectrum=filled if large else None)
+    asked = PGESettings(mode="sketch", sketch=SketchSettings(warp=0.5))
+    assert asked.resolved(facts).sketch == asked.sketch
+    assert PGESettings.resolved(resolved, facts) == resolved
+
+
+def test_a_configuration_from_before_the_spectrum_gives_the_stages_that_it_gave() -> None:
+    facts = PublicFacts((3, 8, 8), ("a", "b"), 900)
+    held = plain(dataclasses.asdict(PGESettings(mode="sketch", sketch=SketchSettings())))
+    del held["sketch"]["spectrum"]
+    settings = from_dict(PGESettings, held).resolved(facts)
+    labels = [stage.label for stage in settings.plan(facts, Budget(1.0, 1e-5)).stages]
+    assert labels == ["sketch 1", "sketch 2"]
 
 
 @pytest.mark.parametrize("name", ["sketch", "score"])

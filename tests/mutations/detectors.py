@@ -13,9 +13,11 @@ from tests.mutations.mechanism_detectors import MECHANISM
 from tests.mutations.records_detectors import RECORDS
 from tests.mutations.restored_detectors import RESTORED
 from tests.mutations.run_detectors import RUN
+from tests.mutations.spectrum_detectors import SPECTRUM
 
 DETECTORS: dict[str, Callable[[Path], str]] = {
     **MECHANISM, **LONG, **FIT, **RUN, **KEYS, **LINEAGE, **RESTORED, **RECORDS,
+    **SPECTRUM,
 }  # fmt: skip
 GAMES = ("one-run game", "two-world game")
 # Not those that never run the code that is changed, or that put something of their own in its
@@ -34,6 +36,7 @@ ROOMS = {
     "fit": ("neighbour replay", "doors", "ledger", "plan"),
     "account": ("doors", "ledger", "plan", "budget", "price"),
     "price": ("price",),
+    "spectrum": tuple(SPECTRUM),
     "published": ("neighbour replay", "doors", "ledger"),
 }  # fmt: skip
 # The first sentence of what each says of itself, in one line.

@@ -34,6 +34,7 @@ from tests.mutations import (
     repeat_bugs,
     restored_bugs,
     secret_bugs,
+    spectrum_bugs,
     stage_bugs,
 )
 from tests.mutations.bug import Bug
@@ -45,7 +46,7 @@ TABLE = Path(__file__).parents[2] / "assets" / "mutations.md"
 BUGS = (
     *published_bugs.BUGS, *clip_bugs.BUGS, *branch_bugs.BUGS, *noise_bugs.BUGS, *repeat_bugs.BUGS,
     *coin_bugs.BUGS, *key_bugs.BUGS, *secret_bugs.BUGS, *lineage_bugs.BUGS, *stage_bugs.BUGS,
-    *account_bugs.BUGS, *restored_bugs.BUGS, *records_bugs.BUGS,
+    *account_bugs.BUGS, *restored_bugs.BUGS, *records_bugs.BUGS, *spectrum_bugs.BUGS,
 )  # fmt: skip
 PRICING = ("dpgen.privacy.accounting.accountant.", "dpgen.privacy.statements.statement.")
 _ROWS: dict[str, dict[str, str]] = {}

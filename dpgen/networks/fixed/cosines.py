@@ -50,6 +50,11 @@ class Cosines:
         return vertical, horizontal
 
     @property
+    def frequencies(self) -> tuple[Tensor, Tensor]:
+        """Vertical and horizontal ones of the coefficients of one channel, (m / C,) each."""
+        return self._kept
+
+    @property
     def n_coefficients(self) -> int:
         channels, height, width = self.shape
         rows = range(min(height, self.bands))

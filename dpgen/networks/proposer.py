@@ -54,7 +54,7 @@ class ProposerConfig:
 
     @property
     def drawn(self) -> DecoderConfig | SpectralConfig:
-        """Of what draws the images."""
+        """Returns the configuration of what draws the images."""
         drawn = self.decoder or self.spectrum
         assert drawn is not None
         return drawn

@@ -95,7 +95,7 @@ class SpectralPictures(nn.Module):
 
     @torch.no_grad()
     def draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Images (N, C, H, W) in [-1, 1] of these classes; on the CPU."""
+        """Draws images (N, C, H, W) in [-1, 1] of the classes ``labels``, (N,), on the CPU."""
         return torch.cat([self._draw(part, generator) for part in labels.split(PART)])
 
     def _draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:

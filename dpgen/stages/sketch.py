@@ -72,7 +72,7 @@ def run(
 def _decoded(
     settings: SketchSettings, facts: PublicFacts, data: PrivateDataset, plan: Plan, work: Workplace
 ) -> Proposer:
-    """The rounds, and the decoder that fits them all."""
+    """Makes the rounds and fits the decoder to them all."""
     s, checkpoints = settings, work.checkpoints
     decoder = untrained(facts, work.seed)
     embeddings: list[Embedding] = []

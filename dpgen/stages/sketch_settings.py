@@ -76,7 +76,7 @@ class SketchSettings:
 
     @classmethod
     def chosen(cls, given: Self | None, facts: PublicFacts) -> Self:
-        """With nothing left open: ``given``, or the defaults for images of this shape."""
+        """Returns ``given``, or the defaults for images of this shape, with nothing left open."""
         if given is None:
             channels, height, width = facts.shape
             large = channels >= 3 or min(height, width) >= LARGE

@@ -81,7 +81,7 @@ def _mechanism(plan: Plan, name: str) -> NoisySum:
 def _centre(
     tables: Mapping[str, Tensor], statistic: SpectrumCentre, noise: float, n_records: int
 ) -> dict[str, Tensor]:
-    """The centre (m,) and class counts (K,) from noisy sums."""
+    """Computes the centre (m,) and class counts (K,) from noisy sums."""
     basis = statistic.basis
     unit = basis.radius / math.cos(ANGLE) / n_records
     centre = shrunk(tables["sum"] * unit, torch.tensor([(noise * unit) ** 2]), basis.typical)[0]
@@ -91,7 +91,7 @@ def _centre(
 
 
 def scale_of(bins: Tensor, radius: float, n_records: int) -> float:
-    """The least upper end of a bin that holds, with all bins below, most of the declared records.
+    """Finds the least upper end of a bin that holds, with all bins below, most declared records.
 
     Args:
         bins: noisy counts, (N_BINS,).
@@ -104,7 +104,7 @@ def scale_of(bins: Tensor, radius: float, n_records: int) -> float:
 
 
 def shrunk(values: Tensor, variances: Tensor, typical: Tensor) -> Tensor:
-    """Rows of noisy coefficients (K, m), shrunk towards zero by what their noise is known to add.
+    """Shrinks rows of noisy coefficients (K, m) towards zero by what their noise is known to add.
 
     The signal of a coefficient is taken to be half what the rows show of it, half what pictures in
     general have there.
@@ -128,7 +128,7 @@ def estimates(
     noise: float,
     n_records: int,
 ) -> dict[str, Tensor]:
-    """What `SpectralPictures.set` takes, by name, from noisy tables."""
+    """Computes what `SpectralPictures.set` takes, by name, from noisy tables."""
     assert moments.centre is not None
     basis, k = moments.basis, moments.n_classes
     f, g, h = WEIGHTS
@@ -151,8 +151,8 @@ def estimates(
 
 
 def _energies(table: Tensor, counts: Tensor, noise: float, n_records: int) -> tuple[Tensor, Tensor]:
-    """Mean energies of the classes, (K,) each, inside the bands and outside, at least 0: those of
-    the classes are drawn towards that of all.
+    """Computes mean energies of the classes, (K,) each, inside the bands and outside, at least 0:
+    those of the classes are drawn towards that of all.
     """
     common = table.sum(0) / n_records
     own = table / counts[:, None] - common
@@ -165,7 +165,7 @@ def _energies(table: Tensor, counts: Tensor, noise: float, n_records: int) -> tu
 def _covariances(
     squares: Tensor, counts: Tensor, means: Tensor, noise: float, n_records: int
 ) -> list[Tensor]:
-    """What the noise lets through of covariances: one of all classes, or one of each.
+    """Computes what the noise lets through of covariances: one of all classes, or one of each.
 
     That of a class is found around the one of all, unless classes differ so much that they have
     little to learn from each other.
@@ -185,7 +185,7 @@ def _covariances(
 
 
 def _above_noise(matrix: Tensor, noise: float) -> Tensor:
-    """A symmetric matrix without what noise of std ``noise`` per stacked coordinate adds to it.
+    """Takes from a symmetric matrix what noise of std ``noise`` per stacked coordinate adds to it.
 
     Eigenvalues beyond the edge of the noise are shrunk, the others dropped; both signs.
 
@@ -198,6 +198,6 @@ def _above_noise(matrix: Tensor, noise: float) -> Tensor:
 
 
 def _root(matrix: Tensor) -> Tensor:
-    """The symmetric root of the positive part of a symmetric matrix."""
+    """Computes the symmetric root of the positive part of a symmetric matrix."""
     values, vectors = torch.linalg.eigh(matrix)
     return (vectors * values.clamp_min(0).sqrt()) @ vectors.T

@@ -40,7 +40,7 @@ WEIGHTS = (math.sqrt(0.45), math.sqrt(0.45), math.sqrt(0.05))
 
 
 def bin_edges(radius: float) -> list[float]:
-    """Upper ends of all bins but the last, in the units of pixels."""
+    """Returns the upper ends of all bins but the last, in the units of pixels."""
     return [radius * 2 ** (0.5 * (k - N_BINS + 3)) for k in range(N_BINS - 1)]
 
 
@@ -176,7 +176,9 @@ class SpectrumMoments:
 def _residuals(
     basis: ColourCosines, centre: Tensor | None, pixels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Coefficients around the centre, (B, m), and the norm of what they leave out, (B, 1)."""
+    """Computes coefficients around the centre, (B, m), and the norm of what they leave out, (B,
+    1).
+    """
     if centre is None:
         raise RuntimeError("this release is around another one: call around(centre) first")
     c = basis.analyse(pixels)

@@ -48,7 +48,7 @@ class SpectrumSettings:
             raise ValueError(f"detail must be at least 0, got {self.detail}")
 
     def resolved(self, facts: PublicFacts) -> Self:
-        """With every ``None`` filled in for these facts."""
+        """Returns these settings with every ``None`` filled in for the facts."""
         n, k = facts.n_records, facts.n_classes
         bands, own = self.bands, self.own_spread
         if bands is None:
@@ -59,6 +59,6 @@ class SpectrumSettings:
 
     @property
     def shares(self) -> list[float]:
-        """Of mu^2: centre, scale, moments; 1 in all."""
+        """Splits mu^2 into centre, scale and moments; 1 in all."""
         a, b = self.centre_share, self.scale_share
         return [a, b, 1 - a - b]

@@ -38,7 +38,7 @@ class ColourCosines:
 
     @cached_property
     def _rotation(self) -> Tensor:
-        """(C, C), orthogonal, float64."""
+        """Returns an orthogonal matrix (C, C), float64."""
         import torch
 
         if self.shape[0] != 3:
@@ -51,14 +51,14 @@ class ColourCosines:
         return self._cosines.n_coefficients
 
     def analyse(self, pixels: Tensor) -> Tensor:
-        """Coefficients (B, m), float64, of images (B, C, H, W); channels run fastest."""
+        """Returns coefficients (B, m), float64, of images (B, C, H, W); channels run fastest."""
         import torch
 
         turned = torch.einsum("oc,bchw->bohw", self._rotation, pixels.double())
         return self._cosines.analyse(turned.flatten(1))
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
-        """The images (B, C, H, W), float64, that have these coefficients (B, m) and no others."""
+        """Returns the images (B, C, H, W), float64, that have these coefficients (B, m) alone."""
         import torch
 
         turned = self._cosines.synthesise(coefficients.double()).unflatten(1, self.shape)
@@ -66,8 +66,8 @@ class ColourCosines:
 
     @cached_property
     def typical(self) -> Tensor:
-        """Variances of the coefficients of pictures in general, (m,), of sum 1: they fall with the
-        square of frequency, and colour varies less than brightness.
+        """Returns variances of the coefficients of pictures in general, (m,), of sum 1: they fall
+        with the square of frequency, and colour varies less than brightness.
 
         Source: Field (1987), "Relations between the statistics of natural images and the response
         properties of cortical cells", for the spectrum.
@@ -84,5 +84,5 @@ class ColourCosines:
 
     @property
     def radius(self) -> float:
-        """The largest norm of an image with pixels in [-1, 1]."""
+        """Returns the largest norm of an image with pixels in [-1, 1]."""
         return math.sqrt(math.prod(self.shape))

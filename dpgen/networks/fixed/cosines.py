@@ -51,7 +51,7 @@ class Cosines:
 
     @property
     def frequencies(self) -> tuple[Tensor, Tensor]:
-        """Vertical and horizontal ones of the coefficients of one channel, (m / C,) each."""
+        """Returns vertical and horizontal ones of one channel's coefficients, (m / C,) each."""
         return self._kept
 
     @property

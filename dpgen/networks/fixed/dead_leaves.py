@@ -24,7 +24,7 @@ TEXTURE = (1.0, 0.2, 0.1)
 
 
 def dead_leaves(n: int, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
-    """Pictures (n, C, H, W) in [-1, 1], in grey with one channel; on the CPU.
+    """Draws pictures (n, C, H, W) in [-1, 1], in grey with one channel, on the CPU.
 
     Args:
         shape: (C, H, W); more than three channels have grey from the fourth on.
@@ -51,7 +51,7 @@ def dead_leaves(n: int, shape: tuple[int, int, int], generator: torch.Generator)
 
 
 def _in_channels(x: Tensor, channels: int) -> Tensor:
-    """Pictures (n, channels, H, W) of brightness and two differences of colours (n, 3, H, W)."""
+    """Turns brightness and two differences of colours (n, 3, H, W) into (n, channels, H, W)."""
     rows = torch.tensor([[1.0, 1.0, -0.5], [1.0, 0.0, 1.0], [1.0, -1.0, -0.5]])
     rows = rows / rows.norm(dim=0)
     if channels != 3:
@@ -81,7 +81,9 @@ class _Draw:
         return torch.tensor(sizes)[:, None, None]
 
     def field(self, channels: int, power: float) -> Tensor:
-        """Fields (n, channels, H, W) of deviation 1 whose amplitudes fall as frequency**-power."""
+        """Draws fields (n, channels, H, W) of deviation 1 whose amplitudes fall as
+        frequency**-power.
+        """
         fall = 1 / (self.radius + 0.7) ** power
         fall[0, 0] = 0
         size = self.n, channels, self.height, self.width
@@ -97,7 +99,7 @@ class _Draw:
         return self.field(3, 1.2) * self.per_colour(TEXTURE) * self.uniform().square() * 0.5
 
     def mask(self, *, large: bool) -> Tensor:
-        """Soft superellipses (n, 1, H, W) with wavy edges, 1 inside."""
+        """Draws soft superellipses (n, 1, H, W) with wavy edges, 1 inside."""
         size = 0.06 + 0.9 * self.uniform() ** 2.5
         size = size.clamp_min(0.3) if large else size
         across, down = self.across - self.normal() * 0.5, self.down - self.normal() * 0.5

@@ -234,15 +234,22 @@ def test_settings_of_another_mode_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "large"), [((1, 28, 28), False), ((3, 8, 8), True), ((1, 32, 40), True)]
+    ("shape", "n", "spectral"),
+    [
+        ((1, 8, 8), 1437, False),
+        ((1, 28, 28), 60_000, False),
+        ((1, 28, 28), 4708, True),
+        ((1, 32, 40), 60_000, True),
+        ((3, 8, 8), 60_000, True),
+    ],
 )
-def test_large_images_and_those_in_colour_have_a_spectrum_unless_something_else_is_set(
-    shape: tuple[int, int, int], large: bool
+def test_images_that_are_unlike_the_digits_have_a_spectrum_unless_something_else_is_set(
+    shape: tuple[int, int, int], n: int, spectral: bool
 ) -> None:
-    facts = PublicFacts(shape, ("a", "b"), 900)
+    facts = PublicFacts(shape, ("a", "b"), n)
     filled = SpectrumSettings(bands=14, own_spread=True)
     resolved = PGESettings(mode="sketch").resolved(facts)
-    assert resolved.sketch == SketchSettings(spectrum=filled if large else None)
+    assert resolved.sketch == SketchSettings(spectrum=filled if spectral else None)
     asked = PGESettings(mode="sketch", sketch=SketchSettings(warp=0.5))
     assert asked.resolved(facts).sketch == asked.sketch
     assert PGESettings.resolved(resolved, facts) == resolved

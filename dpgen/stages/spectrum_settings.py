@@ -19,8 +19,8 @@ class SpectrumSettings:
     """The settings of a spectrum.
 
     Args:
-        bands: cosines with u + v < bands are released; ``None``: 14 from 500 records on, else 8.
-        own_spread: whether each class has its own covariance; ``None``: from 100 records a class
+        bands: cosines with u + v < bands are released; None takes 14 from 500 records on, else 8.
+        own_spread: whether each class has its own covariance; None lets it from 100 records a class
             on, up to 20 classes.
         centre_share: share of mu^2 of the centre and of class counts.
         scale_share: share of mu^2 of the scale.

@@ -253,7 +253,7 @@ def test_images_that_are_unlike_the_digits_have_a_spectrum_unless_something_else
     asked = PGESettings(mode="sketch", sketch=SketchSettings(warp=0.5))
     assert asked.resolved(facts).sketch == asked.sketch
     assert PGESettings.resolved(resolved, facts) == resolved
-    assert resolved.sampler.sigma_max == (0.06 if spectral else 0.3)
+    assert resolved.sampler.sigma_max == (0.02 if spectral else 0.3)
 
 
 def test_a_configuration_from_before_the_spectrum_gives_the_stages_that_it_gave() -> None:

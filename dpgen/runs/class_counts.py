@@ -94,7 +94,8 @@ def released_counts(
             if held is None:
                 raise RuntimeError(f"stage {label!r} is not finished and counts no classes yet")
             scale = mechanism.statistic.count_scale
-            found.append((held[0]["sums"][:, -1] / scale, mechanism.noise_std / scale))
+            table = held[0]["counts" if "counts" in held[0] else "sums"]
+            found.append((table[:, -1] / scale, mechanism.noise_std / scale))
     if not found:
         return None
     precision = math.fsum(std**-2 for _, std in found)

@@ -61,6 +61,10 @@ class SpectrumCentre:
         return 1.0
 
     @property
+    def count_scale(self) -> float:
+        return math.sin(ANGLE)
+
+    @property
     def tables(self) -> dict[str, tuple[int, int]]:
         return {"sum": (1, self.basis.n_coefficients), "counts": (self.n_classes, 1)}
 

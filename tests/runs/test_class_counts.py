@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dpgen.networks.fixed.colour_cosines import ColourCosines
 from dpgen.networks.fixed.fourier import FourierFeatures
 from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.labeller import Axes
@@ -23,6 +24,7 @@ from dpgen.runs.class_counts import (
 from dpgen.stages.embedding import ClassEmbeddings
 from dpgen.stages.label_moments import LabelMoments
 from dpgen.stages.moments import ClassMeans
+from dpgen.stages.spectrum_moments import SpectrumCentre
 
 NAMES = ("ill", "well", "unclear")
 FEATURES = FourierFeatures(16, 10, (0.5,))
@@ -32,7 +34,7 @@ STAGES = {
 }
 
 
-@pytest.mark.parametrize("name", [*STAGES, "labeller"])
+@pytest.mark.parametrize("name", [*STAGES, "labeller", "spectrum"])
 def test_the_last_column_of_every_counting_statistic_counts_the_records_of_a_class(
     name: str,
 ) -> None:
@@ -42,13 +44,16 @@ def test_the_last_column_of_every_counting_statistic_counts_the_records_of_a_cla
         gabor = GaborFeatures((1, 4, 4))
         axes = Axes.fitted(gabor(pixels), 5)
         stage = NoisySum(LabelMoments(gabor, 3, 5).along(axes), 2.0)
+    elif name == "spectrum":
+        stage = NoisySum(SpectrumCentre(ColourCosines((1, 4, 4), 3), 3), 2.0)
     else:
         stage = STAGES[name]
     tables = {
         k: torch.zeros(shape, dtype=torch.float64) for k, shape in stage.statistic.tables.items()
     }
     add_statistic(stage, tables, pixels, labels, torch.ones(60, dtype=torch.bool))
-    counts = tables["sums"][:, -1] / stage.statistic.count_scale
+    held = tables["counts" if name == "spectrum" else "sums"]
+    counts = held[:, -1] / stage.statistic.count_scale
     assert counts.tolist() == pytest.approx([10, 20, 30], rel=1e-4)
 
 
@@ -122,3 +127,14 @@ def test_shares_are_proportions_and_nearly_equal_where_the_noise_hides_the_count
     assert ClassCounts((360.0, 290.0, 340.0), 60.0).shares(990) == pytest.approx([1 / 3] * 3)
     assert ClassCounts((990.0, -40.0, 40.0), 1.0).shares(990)[1] == 0.0
     assert ClassCounts((-9.0, -9.0), 0.1).shares(1) == (0.5, 0.5)
+
+
+def test_counts_that_have_a_table_of_their_own_are_read_there(tmp_path: Path) -> None:
+    held = Checkpoints(tmp_path / "checkpoint")
+    stages = {"spectrum centre": NoisySum(SpectrumCentre(ColourCosines((1, 4, 4), 3), 3), 2.0)}
+    scale = stages["spectrum centre"].statistic.count_scale
+    table = scale * torch.tensor([[10.0], [20.0], [30.0]], dtype=torch.float64)
+    held.save("spectrum centre", {"sum": torch.ones(1, 6), "counts": table}, step=1)
+    counts = released_counts(stages, held)
+    assert counts is not None and counts.standard_deviation == pytest.approx(2.0 / scale)
+    assert counts.counts == pytest.approx((10, 20, 30), abs=counts.standard_deviation / 32)

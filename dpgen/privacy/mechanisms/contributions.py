@@ -73,8 +73,8 @@ class Statistic(Protocol):
 
 @runtime_checkable
 class Counting(Protocol):
-    """A `Statistic` that counts: the last column of its table ``sums``, one row for each class, is
-    the number of records of the class, times ``count_scale``.
+    """A `Statistic` that counts: the last column of its table ``counts``, or of ``sums`` where it
+    has no such table, is the number of records of each class, times ``count_scale``.
     """
 
     @property

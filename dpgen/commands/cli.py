@@ -25,6 +25,7 @@ from dpgen.commands.card import card
 from dpgen.commands.evaluate import evaluate
 from dpgen.commands.export import export
 from dpgen.commands.inspect import inspect
+from dpgen.commands.join import join
 from dpgen.commands.listings import ledger, methods
 from dpgen.commands.mix import mix
 from dpgen.commands.sample import sample
@@ -134,7 +135,7 @@ def main(verbose: bool) -> None:
 
 
 for command in (
-    inspect, plan, train, sample, card, export, mix, evaluate, benchmark, verify, sign, audit,
+    inspect, plan, train, sample, join, card, export, mix, evaluate, benchmark, verify, sign, audit,
     methods, settings, ledger,
 ):  # fmt: skip
     main.add_command(command)

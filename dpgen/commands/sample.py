@@ -103,6 +103,15 @@ def _chosen(
     show_default=True,
     help="Which of the released networks; dp-sad has a teacher, too.",
 )
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N",
+    help="Draw in N processes of this machine, which share its threads, and its GPUs in turn.",
+)  # fmt: skip
+@click.option(
+    "--shard", metavar="I/N",
+    help="Draw part I of N alone, as on one of N machines; `dpgen join` makes the set of all "
+    "parts. Give every part the same options and --seed.",
+)  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True)
 @unverified_option
 @quiet_option
@@ -110,13 +119,16 @@ def sample(
     run: Path, n_images: int | None, labels: str, out: Path, layout: str, preview: Path | None,
     seed: int | None, sampler: str | None, steps: int, assignments: tuple[str, ...],
     guidance: float,
-    labeller_guidance: float, network: str, device: str, allow_unverified: bool, quiet: bool,
+    labeller_guidance: float, network: str, jobs: int, shard: str | None, device: str,
+    allow_unverified: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Make a synthetic data set from a trained RUN. Costs no privacy, any number of times."""
     from dpgen.commands.labels import parse_labels
     from dpgen.generator.draw import Draw
+    from dpgen.synthetic.part import Share
     from dpgen.synthetic.synthesise import synthesise
 
+    share = None if shard is None else Share.parsed(shard)
     counts = parse_labels(labels)
     if n_images is None and not isinstance(counts, Mapping):
         raise ValueError("'-n' is missing: how many images? (--labels may count them instead)")
@@ -124,10 +136,19 @@ def sample(
     statement = synthesise(
         run, n_images, out, Draw(chosen, guidance, labeller_guidance, network, device),
         labels=counts, layout=layout, preview=preview, seed=seed, show=not quiet,
-        allow_unverified=allow_unverified,
+        allow_unverified=allow_unverified, jobs=jobs, share=share,
     )  # fmt: skip
     n_drawn = sum(counts.values()) if isinstance(counts, Mapping) else n_images
+    if share is not None:
+        click.echo(f"part {share.index} of {share.of} of {n_drawn} images in {out}")
+        click.echo(f"when all parts are drawn: dpgen join PART_1 ... PART_{share.of} --out SET")
+        return
     click.echo(f"{n_drawn} images in {out}")
+    say_privacy(statement, out)
+
+
+def say_privacy(statement: Mapping[str, Any], out: Path) -> None:
+    """Prints what the statement or the notice of a set says, and the next command."""
     if "statement" in statement:
         click.echo(statement["statement"])
     else:

@@ -24,6 +24,7 @@ from dpgen.privacy.statements.certificate import (
     CARDS,
     CERTIFICATE,
     NOTICE,
+    PART,
     SIGNATURE,
     statement_bytes,
 )
@@ -41,7 +42,7 @@ def write_images(
     class_names: Sequence[str],
     shard_size: int = 10_000,
     certificate: Mapping[str, Any] | Callable[[Path], Mapping[str, Any]] | None = None,
-    certificate_name: Literal["privacy.json", "notice.json"] = "privacy.json",
+    certificate_name: Literal["privacy.json", "notice.json", "dpgen-part.json"] = "privacy.json",
     documents: Mapping[str, bytes] | None = None,
     pages_fn: Callable[[Path], Mapping[str, bytes]] | None = None,
 ) -> Path:
@@ -61,7 +62,8 @@ def write_images(
         shard_size: images per file, where a file holds many.
         certificate: content of ``certificate_name``, as JSON; a function gets the folder with all
             other files in it, so that it can state their hashes.
-        certificate_name: ``privacy.json`` or, for sets that are not certified, ``notice.json``.
+        certificate_name: ``privacy.json``; ``notice.json`` for sets that are not certified;
+            ``dpgen-part.json`` for a part of a set.
         documents: further files by name, json, jsonl, md, txt or toml.
         pages_fn: gets the folder with everything in it, including the certificate, and returns the
             pages that are made from it, by name.
@@ -232,16 +234,17 @@ def _check_arguments(
             raise ValueError(f"{name} must be at least 1, got {value}")
     check_class_names(names)
     form.check_fn(names)
-    taken = {name.casefold() for name in (CLASS_LIST, CERTIFICATE, NOTICE, SIGNATURE, *CARDS)}
+    own = (CLASS_LIST, CERTIFICATE, NOTICE, PART, SIGNATURE, *CARDS)
+    taken = {name.casefold() for name in own}
     for name in names:
         if form.many_files and name.casefold() in taken:
             raise ValueError(
                 f"class_names must not be names of files of a set, got {name!r}: rename the class, "
                 f"or choose another format than {format}"
             )
-    if certificate_name not in ("privacy.json", "notice.json"):
+    if certificate_name not in (CERTIFICATE, NOTICE, PART):
         raise ValueError(
-            f"certificate_name must be privacy.json or notice.json, got {certificate_name!r}"
+            f"certificate_name must be {CERTIFICATE}, {NOTICE} or {PART}, got {certificate_name!r}"
         )
     for name in documents:
         if not _DOCUMENT.fullmatch(name) or name in (CLASS_LIST, certificate_name):

@@ -23,6 +23,7 @@ from dpgen.data.remote import is_address
 from dpgen.data.units import Units, counted
 from dpgen.images.classes import Classes, check_declared, class_list
 from dpgen.images.images import Images, to_float
+from dpgen.privacy.statements.certificate import PART, whole_needed
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -105,6 +106,8 @@ def open_source(
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be 1 or 3, got {channels!r}")
     check_value_range(value_range)
+    if isinstance(location, (str, Path)) and (Path(location) / PART).is_file():
+        raise ValueError(whole_needed(Path(location)))
     declared = else_classes if classes is None else class_list(classes)
     place = None if units is None else units.place
     records = read_records(location, split, value_range, declared, place, label_column)

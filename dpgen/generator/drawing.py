@@ -27,6 +27,11 @@ def block_size(shape: tuple[int, int, int]) -> int:
     return max(4, min(BLOCK, BLOCK_AREA // (shape[1] * shape[2])))
 
 
+def n_blocks(n_images: int, shape: tuple[int, int, int]) -> int:
+    """Returns the number of blocks in which ``n_images`` images are drawn."""
+    return -(-n_images // block_size(shape))
+
+
 @runtime_checkable
 class Scored(Protocol):
     """A released network that a sampler follows."""
@@ -84,18 +89,25 @@ class Drawing(NamedTuple):
     judge: Judge | None = None
 
 
-def draw_blocks(drawing: Drawing, labels: Tensor, seed: int) -> Iterator[Images]:
+def draw_blocks(
+    drawing: Drawing, labels: Tensor, seed: int, *, blocks: range | None = None
+) -> Iterator[Images]:
     """Yields samples for ``labels``, (N,), `block_size` at a time, each block from its own seed.
 
     The last block is drawn at full size and cut. With chosen labels, the images of a block depend
     on all of its labels when a proposer redraws some of them.
+
+    Args:
+        blocks: the numbers of the blocks to draw; None draws all. A block is the same whichever
+            others are drawn.
     """
     network, sampler, guidance, device, proposer, judge = drawing
     shape = network.config.shape
     size = block_size(shape)
     if sampler is not None:
         network = network.to(device)
-    for block, first in enumerate(range(0, len(labels), size)):
+    for block in range(n_blocks(len(labels), shape)) if blocks is None else blocks:
+        first = block * size
         part = labels[first : first + size]
         whole = _whole(part, first, size, network.n_classes)
         rng = torch.Generator().manual_seed((seed + block * 0x9E3779B97F4A7C15) % 2**63)

@@ -168,13 +168,19 @@ class Fitted(abc.ABC):
         *,
         labels: Labels | None = None,
         generator: torch.Generator | None = None,
+        blocks: range | None = None,
     ) -> Iterator[Images]:
-        """Yields the images of `sample`, up to 256 at a time, for the writers of sets."""
+        """Yields the images of `sample`, up to 256 at a time, for the writers of sets.
+
+        Args:
+            blocks: as for `dpgen.generator.drawing.draw_blocks`; the other arguments are those of
+                the whole set.
+        """
         chosen = self.labels(labels, n)
         drawing = self.drawing(draw)
         generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
         seed = int(torch.randint(2**62, (), generator=generator))
-        yield from draw_blocks(drawing, chosen, seed)
+        yield from draw_blocks(drawing, chosen, seed, blocks=blocks)
 
     def drawing(self, draw: Draw) -> Drawing:
         """Resolves a `Draw` for this generator. Raises ValueError for a network, labeller or option

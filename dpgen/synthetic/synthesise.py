@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dpgen.data.export import check_empty, check_space, write_images
+from dpgen.data.export import check_empty, check_space
 from dpgen.generator.draw import Draw
-from dpgen.generator.drawing import block_size
+from dpgen.generator.drawing import n_blocks
 from dpgen.generator.labels import RELEASED, Labels
 from dpgen.images.grid import save_grid
 from dpgen.images.images import Images
 from dpgen.methods.loading import load
 from dpgen.networks.proposer import ATTEMPTS, Proposer
-from dpgen.privacy.statements.certificate import CertificateError, tree_hash
 from dpgen.progress import progress_bar
-from dpgen.release.cards import cards_of
+from dpgen.storage.canonical import digest
+from dpgen.synthetic.certified import stated, write_certified
+from dpgen.synthetic.part import Share, images_in, whole_of, write_part
+from dpgen.synthetic.processes import Work, drawn_by
 
 N_TOLD = 100  # classes whose counts a statement lists
 
@@ -37,6 +40,8 @@ def synthesise(
     seed: int | None = None,
     show: bool = False,
     allow_unverified: bool = False,
+    jobs: int = 1,
+    share: Share | None = None,
 ) -> dict[str, Any]:
     """Writes ``n_images`` samples of the run to ``out`` and returns their privacy statement.
 
@@ -53,9 +58,16 @@ def synthesise(
         preview: where to write a picture of a few images.
         seed: of the sampling; drawn and recorded when ``None``.
         allow_unverified: takes a run that carries a notice instead of a certificate, too.
+        jobs: number of processes that draw, as `dpgen.synthetic.processes.drawn_by` says.
+        share: writes this part of the set alone, for `dpgen.synthetic.join.join`; it needs a seed.
+            Returned is then what the statement of the whole set would say, without its files.
     """
     draw.built()  # a sampler that cannot be is refused before anything is read
     check_empty(out)
+    if jobs < 1:
+        raise ValueError(f"--jobs must be at least 1, got {jobs}")
+    if share is not None and seed is None:
+        raise ValueError("--shard needs --seed, the same for all parts: they are of one set")
     if preview is not None and preview.suffix.lower() != ".png":
         raise ValueError(f"--preview must end in .png, got {preview.name!r}")
     if preview is not None and not preview.absolute().parent.is_dir():
@@ -68,18 +80,13 @@ def synthesise(
         total = sum(labels.values())
     elif labels is not None and labels != RELEASED:
         total = len(labels)
-    if total is not None:
+    if total is not None and share is None:
         check_space(out, layout, total, facts.shape)  # before so many labels are made
     chosen = generator.labels(labels, n_images)
     n_images = len(chosen)
     seed = secrets.randbits(31) if seed is None else seed
     drawing = generator.drawing(draw)
-    rng = torch.Generator().manual_seed(seed)
-    blocks = generator.sample_blocks(n_images, draw, labels=chosen, generator=rng)
-    first: list[Images] = []
-    statement: dict[str, Any] = {}
     document = generator.document
-
     synthetic = {
         "samples": n_images,
         "labels": told_labels(labels, chosen, facts.class_names),
@@ -92,38 +99,42 @@ def synthesise(
         "seed": seed,
         "format": layout,
     }
-
-    def stated(files: dict[str, Any]) -> Mapping[str, Any]:
-        try:
-            return document.inherited(files=files, synthetic=synthetic).content
-        except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
-            raise CertificateError(f"the statement of {run} lacks or misplaces {error}") from None
-
-    def certificate(folder: Path) -> dict[str, Any]:
-        statement.update(stated(tree_hash(folder)))
-        return statement
-
-    stated({})  # a statement that nothing can be inherited from is refused before the first image
-
-    with progress_bar("sampling", -(-n_images // block_size(facts.shape)), show=show) as advance:
+    # A statement that nothing can be inherited from is refused before the first image.
+    statement = dict(stated(document, {}, synthetic, run))
+    blocks = range(n_blocks(n_images, facts.shape))
+    if share is not None:
+        blocks = share.blocks(n_images, facts.shape)
+        device = torch.device(drawing.device).type
+        whole = whole_of(document, synthetic, chosen, facts.shape, facts.class_names, device)
+        check_space(out, "npz", images_in(share, whole), facts.shape)
+    first: list[Images] = []
+    with (
+        progress_bar("sampling", len(blocks), show=show) as advance,
+        ExitStack() as processes,
+    ):
+        if jobs == 1:
+            rng = torch.Generator().manual_seed(seed)
+            drawn = generator.sample_blocks(
+                n_images, draw, labels=chosen, generator=rng, blocks=blocks
+            )
+        else:
+            mark = digest(document.content)
+            work = Work(run, mark, draw, chosen, seed, allow_unverified)
+            drawn = processes.enter_context(drawn_by(jobs, work, blocks))
 
         def counted() -> Iterator[Images]:
-            for block in blocks:
+            for block in drawn:
                 if not first:
                     first.append(block)
                 yield block
                 advance()
 
-        write_images(
-            counted(),
-            out,
-            format=layout,
-            n_images=n_images,
-            class_names=facts.class_names,
-            certificate=certificate,
-            certificate_name=document.name,
-            pages_fn=cards_of,
-        )
+        if share is not None:
+            write_part(counted(), out, share, whole)
+        else:
+            statement = write_certified(
+                counted(), out, document, synthetic, facts.class_names, run
+            )
     if preview is not None:
         shown = 10 * min(facts.n_classes, 10)
         save_grid(first[0][:shown], preview, n_classes=facts.n_classes)

@@ -19,6 +19,7 @@ from dpgen.storage.files import read_json
 
 SCHEMA, EARLIER = "dpgen-privacy/3", "dpgen-privacy/2"  # the second is only read
 CERTIFICATE, NOTICE, SIGNATURE = "privacy.json", "notice.json", "privacy.sig"
+PART = "dpgen-part.json"  # in a part of a set, which has no statement of its own
 # Pages of a set that are made from its statement, and the file with its curator's words. The
 # statement does not cover them, so writing them does not change it.
 CARDS = ("README.md", "RELEASE.md", "release.yaml", "croissant.json", "release.toml")
@@ -63,6 +64,8 @@ def read_statement(folder: Path) -> dict[str, Any]:
             f"its privacy claim is not verified ({notice})"
         )
     path = folder / "privacy.json"
+    if (folder / PART).exists() and not path.exists():
+        raise CertificateError(whole_needed(folder))
     if not folder.is_dir() or not path.exists():
         raise CertificateError(
             f"{folder} is neither a finished run nor a synthetic set: it has no privacy.json"
@@ -84,6 +87,14 @@ def read_statement(folder: Path) -> dict[str, Any]:
             "version of dpgen that wrote it"
         )
     return statement
+
+
+def whole_needed(folder: Path) -> str:
+    """Says what to do where a set is needed and ``folder`` is a part of one."""
+    return (
+        f"{folder} is a part of a synthetic set, and has no statement of its own: make the set of "
+        "all its parts with dpgen join"
+    )
 
 
 def sha256_file(path: Path) -> str:

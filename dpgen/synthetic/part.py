@@ -181,6 +181,8 @@ def read_part(folder: Path) -> Part:
         ValueError: the folder is no part, or was changed since it was written.
     """
     path = folder / PART
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder} does not exist")
     if not path.is_file():
         raise ValueError(f"{folder} is no part of a set, as `dpgen sample --shard` makes it")
     content = read_json(path, 4 * LARGEST_STATEMENT)
@@ -201,9 +203,10 @@ def read_part(folder: Path) -> Part:
         whole = Whole(kind(content["model"]), **told)
         share, files = Share(content["part"], content["of"]), dict(content["files"])
         _ = images_in(share, whole), str(whole.synthetic["format"])
-    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        sound = isinstance(whole.document, Notice) or intact(whole.document.content)
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{path} lacks or misplaces {error}: {cure}") from None
-    if isinstance(whole.document, Certificate) and not intact(whole.document.content):
+    if not sound:
         raise ValueError(f"{path}: the model's statement in it was changed: {cure}")
     found = {entry.name for entry in folder.iterdir()} - {PART}
     wrong = sorted(found ^ files.keys())

@@ -216,7 +216,7 @@ GOOD = Images(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]))
         ([GOOD], {"n_images": 0}, "at least 1"),
         ([GOOD], {"shard_size": 0}, "shard_size must be at least 1"),
         ([GOOD], {"class_names": ("a", "a")}, "distinct"),
-        ([GOOD], {"certificate_name": "x.json"}, "privacy.json or notice.json"),
+        ([GOOD], {"certificate_name": "x.json"}, "notice.json or dpgen-part.json"),
         ([GOOD], {"documents": {"grid.png": b""}}, "documents"),
         ([GOOD], {"documents": {"../x.json": b""}}, "documents"),
         ([GOOD], {"documents": {"dataset.json": b""}}, "documents"),

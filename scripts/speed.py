@@ -4,9 +4,10 @@
     python scripts/speed.py --only gpu sampling written --out assets/speed_gpu.json
 
 Sections: `step` (private over plain: time, peak memory), `peers` (Opacus hooks and ghost clipping),
-`sampling` (1, 2, 4 and 250 steps), `written` (from network to disk), `growth` (records, side,
-parameters), `gpu` (whole steps on a GPU, with what the card can do). Times on a CPU are of this
-process alone; every ratio is the median of rounds in turns, with the least and the largest. Rows
+`sampling` (1, 2, 4 and 250 steps), `written` (from network to disk), `parallel` (sampling by 1 and 2
+processes), `growth` (records, side, parameters), `gpu` (whole steps on a GPU, with what the card
+can do). Times on a CPU are of this process alone, but those of `written` and `parallel`, which are
+of the wall clock; every ratio is the median of rounds in turns, with the least and the largest. Rows
 are printed and written as they come, so that a run that is cut off keeps what it has.
 """
 
@@ -35,6 +36,7 @@ def main() -> None:
     from speed_runs.drawing import drawing, writing
     from speed_runs.gpu import gpu
     from speed_runs.growth import growth
+    from speed_runs.parallel import parallel
     from speed_runs.peers import peers
     from speed_runs.picture import save_picture
     from speed_runs.steps import peak_here, steps
@@ -48,7 +50,8 @@ def main() -> None:
         return
     device = Hardware(given.device).accelerator().device
     sections = {
-        "step": steps, "peers": peers, "sampling": drawing, "written": writing, "growth": growth,
+        "step": steps, "peers": peers, "sampling": drawing, "written": writing,
+        "parallel": parallel, "growth": growth,
     }  # fmt: skip
     if device.type == "cuda":
         sections = {"gpu": gpu, **sections}

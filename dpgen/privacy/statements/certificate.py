@@ -12,14 +12,14 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dpgen.storage.canonical import canonical, digest
 from dpgen.storage.files import read_json
 
 SCHEMA, EARLIER = "dpgen-privacy/3", "dpgen-privacy/2"  # the second is only read
 CERTIFICATE, NOTICE, SIGNATURE = "privacy.json", "notice.json", "privacy.sig"
-PART = "dpgen-part.json"  # in a part of a set, which has no statement of its own
+PART: Final = "dpgen-part.json"  # in a part of a set, which has no statement of its own
 # Pages of a set that are made from its statement, and the file with its curator's words. The
 # statement does not cover them, so writing them does not change it.
 CARDS = ("README.md", "RELEASE.md", "release.yaml", "croissant.json", "release.toml")

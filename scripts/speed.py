@@ -4,11 +4,11 @@
     python scripts/speed.py --only gpu sampling written --out assets/speed_gpu.json
 
 Sections: `step` (private over plain: time, peak memory), `peers` (Opacus hooks and ghost clipping),
-`sampling` (1, 2, 4 and 250 steps), `written` (from network to disk), `parallel` (sampling by 1 and 2
-processes), `growth` (records, side, parameters), `gpu` (whole steps on a GPU, with what the card
-can do). Times on a CPU are of this process alone, but those of `written` and `parallel`, which are
-of the wall clock; every ratio is the median of rounds in turns, with the least and the largest. Rows
-are printed and written as they come, so that a run that is cut off keeps what it has.
+`sampling` (1, 2, 4 and 250 steps), `written` (from network to disk), `parallel` (sampling by one
+and two processes), `growth` (records, side, parameters), `gpu` (whole steps on a GPU, with what the
+card can do). Times on a CPU are of this process alone, but for `written` and `parallel` by the wall
+clock; every ratio is the median of rounds in turns, with the least and the largest. Rows are
+printed and written as they come, so that a run that is cut off keeps what it has.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "stages": {
         "data", "images", "networks", "networks.fixed", "privacy", "privacy.accounting",
-        "privacy.mechanisms", "progress", "runs", "samplers", "training",
+        "privacy.mechanisms", "progress", "runs", "samplers", "settings", "training",
     },
     "configurations": {
         "generator", "images", "networks", "privacy", "privacy.accounting", "privacy.statements",
@@ -92,7 +92,7 @@ ALLOWED: dict[str, set[str]] = {
         "arguments", "auditing", "benchmark", "data", "data.formats", "evaluation", "exports",
         "generator", "images", "methods", "networks", "privacy.accounting", "privacy.ledger",
         "privacy.statements", "privacy.verification", "progress", "release", "runs", "samplers",
-        "settings", "storage", "synthetic",
+        "settings", "stages", "storage", "synthetic",
     },
 }  # fmt: skip
 

@@ -107,10 +107,13 @@ def _long(rehearsal: Any) -> list[str]:  # noqa: ANN401
 def _require_memory(rehearsal: Any) -> None:  # noqa: ANN401
     from dpgen.runs.context import peak_memory
     from dpgen.runs.machine import available_memory
+    from dpgen.runs.processes import joined
 
     if rehearsal.device == "GPU":
         return
-    more, free = rehearsal.memory_bytes - peak_memory(), available_memory()
+    processes = joined()
+    needed = rehearsal.memory_bytes * (1 if processes is None else processes.n_local)
+    more, free = needed - peak_memory(), available_memory()
     if more > free:
         raise ValueError(
             f"the run would take {more / GIB:.1f} GiB more, and this machine has {free / GIB:.1f} "

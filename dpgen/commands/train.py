@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from dpgen.commands.inputs import budget_of, chosen, configured, hardware, open_data
+from dpgen.commands.launched import led_by_process_0
 from dpgen.commands.next_command import carried, fresh, say_next, say_sample
 from dpgen.commands.options import (
     account_options,
@@ -75,6 +76,7 @@ def plan(method: str | None, as_json: bool, **given: Any) -> None:  # noqa: ANN4
 @unverified_option
 @yes_option
 @quiet_option
+@led_by_process_0
 def train(
     method: str | None, out: Path, seed: int | None, allow_unverified: bool, yes: bool,
     quiet: bool, **given: Any,  # noqa: ANN401

@@ -30,6 +30,7 @@ from dpgen.privacy.mechanisms.contributions import Records
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.noise import NoiseSource
 from dpgen.privacy.mechanisms.noisy_step import NoisyStep
+from dpgen.privacy.mechanisms.shares import Shares
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statements.notice import Claim
 from dpgen.runs.checkpoint import Checkpoints
@@ -175,6 +176,7 @@ class PrivateDataset(AccountedData):
         start: int = 0,
         micro_batch: int = 16,
         device: torch.device | str = "cpu",
+        shares: Shares | None = None,
     ) -> Iterator[NoisyStep]:
         """Yields noisy gradient steps ``start`` to ``mechanism.n_steps - 1``.
 
@@ -186,6 +188,8 @@ class PrivateDataset(AccountedData):
             micro_batch: number of records whose gradients are held at once. It changes memory,
                 speed and the rounding of sums, so it is part of the question: a resume keeps it.
             device: the device on which gradients are computed.
+            shares: the processes that share a step's micro-batches; None for this one alone. Their
+                number changes nothing but the time.
 
         Raises:
             RuntimeError, LedgerError: as for `release`.
@@ -200,7 +204,7 @@ class PrivateDataset(AccountedData):
         try:
             yield from mechanism.steps(
                 records, noise, start=start, micro_batch=micro_batch, device=torch.device(device),
-                witness=witness,
+                witness=witness, shares=shares,
             )  # fmt: skip
         except GeneratorExit:
             # The iterator is being closed, so an error cannot be reported. Only the executed-steps

@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -24,6 +24,7 @@ from dpgen.data.sources import open_source
 from dpgen.generator.budget import settle_budget, with_settled_budget
 from dpgen.generator.configuration import as_written_now, configuration
 from dpgen.generator.fitted import Fitted
+from dpgen.generator.several import led_by_process_0
 from dpgen.images.images import Images, PublicFacts
 from dpgen.privacy.ledger.charges import lines_of_run
 from dpgen.privacy.plan import Plan
@@ -68,6 +69,8 @@ class PrivateGenerator(Fitted):
     kinds: ClassVar[Mapping[str, str]] = {
         "model": "denoiser", "teacher": "denoiser", "proposals": "proposer",
     }  # fmt: skip
+    # What a process does that computes shares for another one; None where nothing is shared.
+    assist: ClassVar[Callable[..., str] | None] = None
 
     @abc.abstractmethod
     def resolve(self, facts: PublicFacts) -> Any:  # noqa: ANN401
@@ -143,6 +146,7 @@ class PrivateGenerator(Fitted):
         return f"{self.id}/{self.settings.mode}"
 
     @speaks_python
+    @led_by_process_0
     def fit(
         self,
         data: PrivateDataset | Images | str | Path | Any,  # noqa: ANN401

@@ -27,7 +27,7 @@ from dpgen.privacy.plan import Plan
 from dpgen.privacy.statements.notice import Claim
 from dpgen.published import dp_sad as published_dp_sad
 from dpgen.runs.context import Hardware, Rehearsal, Workplace
-from dpgen.stages import teacher
+from dpgen.stages import shared_steps, teacher
 from dpgen.stages.rehearsal import rehearse
 from dpgen.training.distillation import Pairs, distil, draw_pairs
 from samplers import DDIM, Annealed, Sampler
@@ -39,6 +39,7 @@ class DPSAD(PrivateGenerator):
     id = "dp-sad"
     Settings = DPSADSettings
     unverified_modes = frozenset({"paper"})
+    assist = staticmethod(shared_steps.assist)
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan
 from dpgen.runs.context import Hardware, Rehearsal, Workplace
-from dpgen.stages import teacher
+from dpgen.stages import shared_steps, teacher
 from dpgen.stages.rehearsal import rehearse
 from samplers import Sampler
 
@@ -26,6 +26,7 @@ class DPDM(PrivateGenerator):
 
     id = "dpdm"
     Settings = DPDMSettings
+    assist = staticmethod(shared_steps.assist)
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ from dpgen.privacy.plan import Plan
 from dpgen.privacy.statements.notice import Claim
 from dpgen.published import pge as published_pge
 from dpgen.runs.context import Hardware, Rehearsal, Workplace
-from dpgen.stages import sketch, teacher
+from dpgen.stages import shared_steps, sketch, teacher
 from dpgen.stages.rehearsal import rehearse, rehearse_sketch
 from dpgen.training.refit import refit
 from samplers import Sampler
@@ -40,6 +40,7 @@ class PGE(PrivateGenerator):
     id = "pge"
     Settings = PGESettings
     unverified_modes = frozenset({"paper"})
+    assist = staticmethod(shared_steps.assist)
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator
 
 from dpgen.runs.checkpoint import Checkpoints
+from dpgen.runs.processes import joined, launched
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,13 @@ class Hardware:
         """
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-        accelerator = Accelerator(cpu=self.device == "cpu", mixed_precision=self.precision)
-        if accelerator.num_processes > 1:
+        if launched() and joined() is None:
             raise ValueError(
-                f"training runs in one process, got {accelerator.num_processes}: "
-                "start it without a launcher"
+                "this runs in one process and was started in several: start it without a launcher"
             )
+        # Accelerate does not see other processes on a machine without a GPU unless told.
+        cpu = self.device == "cpu" or (launched() and not torch.cuda.is_available())
+        accelerator = Accelerator(cpu=cpu, mixed_precision=self.precision)
         if accelerator.device.type == "mps":
             raise ValueError("the device must support float64, and mps does not: use --device cpu")
         return accelerator

@@ -31,6 +31,7 @@ from dpgen.networks.per_record import require_per_record
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.mechanisms.draws import Draws
 from dpgen.privacy.mechanisms.gradients import BatchedLoss, Call
+from dpgen.privacy.mechanisms.shares import Shares
 from dpgen.progress import progress_bar
 from dpgen.runs.checkpoint import Checkpoints, TrainingState
 from dpgen.runs.context import in_memory
@@ -127,6 +128,7 @@ def train_teacher(
     checkpoints: Checkpoints,
     accelerator: Accelerator,
     show: bool,
+    shares: Shares | None = None,
 ) -> None:
     """Trains by DP-SGD, in place; the network ends with the averaged weights.
 
@@ -155,7 +157,10 @@ def train_teacher(
             denoiser, levels.n_draws, mechanism.expected_batch, device,
             half=accelerator.mixed_precision == "bf16",
         )  # fmt: skip
-        steps = data.steps(mechanism, label=LABEL, start=start, micro_batch=size, device=device)
+        steps = data.steps(
+            mechanism, label=LABEL, start=start, micro_batch=size, device=device,
+            shares=shares,
+        )  # fmt: skip
         with (
             in_memory(lambda: _cure(size, data.noted_micro_batch(LABEL, mechanism))),
             progress_bar("teacher (private)", mechanism.n_steps, show=show, done=start) as advance,

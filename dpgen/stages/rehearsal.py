@@ -23,6 +23,7 @@ from dpgen.privacy.mechanisms.clipping import add_clipped, zero_sum
 from dpgen.privacy.mechanisms.contributions import Statistic
 from dpgen.privacy.mechanisms.draws import KEY_BYTES, Draws
 from dpgen.runs.context import Hardware, Rehearsal, peak_memory
+from dpgen.runs.processes import joined
 from dpgen.stages import sketch, sketch_plan
 from dpgen.stages.denoising import DenoisingObjective
 from dpgen.stages.embedding import ClassEmbeddings
@@ -81,7 +82,9 @@ def rehearse(
         batch = (pixels, labels, draws)
         add_clipped(total, objective.loss, parameters, batch, valid, settings.clip_norm)
 
-    micro_batches = settings.n_steps * math.ceil(settings.batch / size)
+    processes = joined()
+    n_processes = 1 if processes is None else processes.n_processes
+    micro_batches = settings.n_steps * math.ceil(settings.batch / size / n_processes)
     seconds = 0.0
     if settings.warm_start_share < 1:
         seconds += micro_batches * _seconds(private, device)

@@ -19,7 +19,7 @@ from dpgen.networks.proposer import Proposer
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan
 from dpgen.runs.context import Workplace
-from dpgen.stages import denoising, sketch, warm_start
+from dpgen.stages import denoising, shared_steps, sketch, warm_start
 from dpgen.stages.moments import MEANS, SPREAD
 from dpgen.stages.teacher_plan import LABEL
 from dpgen.stages.teacher_settings import Teacher, TeacherSettings
@@ -78,6 +78,7 @@ def train(
             checkpoints=work.checkpoints,
             accelerator=work.accelerator,
             show=work.show,
+            shares=shared_steps.shares(),
         )
     return denoiser, others
 

@@ -6,7 +6,7 @@ what the others contribute depends on where they lie.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from dpgen.privacy.mechanisms.clipping import MARGIN, zero_sum
 from tests.mutations.bug import Bug, Change
 from tests.mutations.clip_bugs import ADD
 
-STEP = "dpgen.privacy.mechanisms.noisy_step.NoisyStep._add"
+STEP = "dpgen.privacy.mechanisms.noisy_step.NoisyStep._batches"
 FACTORS = "dpgen.privacy.mechanisms.clipping.clip_factors"
 SUM_FACTORS = "dpgen.privacy.mechanisms.noisy_sum.clip_factors"
 Which = Callable[[Tensor, Tensor, dict[str, Tensor]], Tensor]
@@ -72,16 +72,15 @@ def last_row(pixels: Tensor, labels: Tensor, draws: dict[str, Tensor]) -> Tensor
 
 
 def longer_at(which: Callable[[int, np.ndarray], np.ndarray]) -> Change:
-    """`NoisyStep._add` that adds some records twice: by step and slots (B,)."""
+    """`NoisyStep._batches` that yields some records twice: by step and slots (B,)."""
 
-    def change(original: Callable[..., None]) -> Callable[..., None]:
-        def add(step: Any, total: Any, slots: np.ndarray, *rest: Any) -> None:  # noqa: ANN401
-            original(step, total, slots, *rest)
-            chosen = slots[which(step.index, slots)]
-            if len(chosen):
-                original(step, total, chosen, *rest)
+    def change(original: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        def batches(step: Any, noise: Any) -> Iterator[Any]:  # noqa: ANN401
+            yield from original(step, noise)
+            step._slots = step._slots[which(step.index, step._slots)]
+            yield from original(step, noise)
 
-        return add
+        return batches
 
     return change
 

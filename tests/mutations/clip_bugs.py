@@ -13,7 +13,7 @@ from dpgen.privacy.mechanisms.gradients import per_record_gradients
 from tests.mutations.bug import Bug, Change
 
 Gradients = dict[str, Tensor]
-ADD = "dpgen.privacy.mechanisms.noisy_step.add_clipped"
+ADD = "dpgen.privacy.mechanisms.shares.add_clipped"
 
 
 def rewritten(change: Callable[[Gradients, float], Gradients]) -> Change:

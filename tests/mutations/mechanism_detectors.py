@@ -23,7 +23,7 @@ from torch import Tensor
 from dpgen.auditing import oracle as oracles
 from dpgen.auditing import overheard, randomness
 from dpgen.auditing.games import canaries, white_box
-from dpgen.privacy.mechanisms import noisy_step
+from dpgen.privacy.mechanisms import noisy_step, shares
 from dpgen.privacy.mechanisms.contributions import Block
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.noise import KeyedNoise
@@ -225,7 +225,7 @@ def rounding(place: Path) -> str:
             before = total["w"].double().clone()
             valid = torch.ones(n, dtype=torch.bool)
             batch = (1e3 * direction.expand(n, 12), torch.zeros(n), {"none": torch.zeros(n)})
-            noisy_step.add_clipped(total, RowByRow().loss, parameters, batch, valid, 0.7)
+            shares.add_clipped(total, RowByRow().loss, parameters, batch, valid, 0.7)
         largest = max(largest, float((total["w"].double() - before).norm()) / 0.7)
     # The margin of production is above every rounding; without it 1e-9 hides that of the test.
     past = largest - 1

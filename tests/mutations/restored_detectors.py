@@ -14,7 +14,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.lineage import witness
 from dpgen.privacy.lineage.keys import StageKeys
-from dpgen.privacy.mechanisms import noisy_step
+from dpgen.privacy.mechanisms import shares
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.mechanisms.draws import Draws
 from dpgen.privacy.plan import Plan, Stage
@@ -83,7 +83,7 @@ def states(place: Path) -> str:
             return "an edited checkpoint is answered"
         if not refused(lambda: lived(place, 3, 3, 0.0)):
             return "a state that says it holds more than was noted is taken"
-        patch.setattr(noisy_step, "add_clipped", in_another_order(noisy_step.add_clipped))
+        patch.setattr(shares, "add_clipped", in_another_order(shares.add_clipped))
         if not refused(lambda: lived(place, 0, 1, 0.0)):
             return "a checkpoint that is put back is answered in another way"
     return ""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from dpgen.privacy.mechanisms.noise import NoiseSource
     from dpgen.privacy.mechanisms.noisy_step import NoisyStep
+    from dpgen.privacy.mechanisms.shares import Shares
 
 NOBODY = Nobody()
 
@@ -102,8 +103,12 @@ class NoisySGD:
         micro_batch: int,
         device: torch.device,
         witness: Witness = NOBODY,
+        shares: Shares | None = None,
     ) -> Iterator[NoisyStep]:
         """Yields the releases from number ``start`` on, each of which gives its gradient once.
+
+        Args:
+            shares: the processes that share a step's micro-batches; None for this one alone.
 
         Raises:
             ValueError: start does not lie in [0, n_steps].
@@ -113,7 +118,7 @@ class NoisySGD:
         if not 0 <= start <= self.n_steps:
             raise ValueError(f"start must lie in [0, n_steps = {self.n_steps}], got {start}")
         for index in range(start, self.n_steps):
-            step = NoisyStep(self, index, records, noise, micro_batch, device, witness)
+            step = NoisyStep(self, index, records, noise, micro_batch, device, witness, shares)
             yield step
             step.close()
 

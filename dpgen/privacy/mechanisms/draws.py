@@ -43,6 +43,7 @@ class Draws:
     def __init__(self, key: bytes, slots: np.ndarray, device: torch.device | str = "cpu") -> None:
         if len(key) != KEY_BYTES:
             raise ValueError(f"key must have {KEY_BYTES} bytes, got {len(key)}")
+        self.key, self.slots = key, slots
         self._key = int.from_bytes(key[:4], "little"), int.from_bytes(key[4:], "little")
         halves = np.asarray(slots).astype(np.uint64)
         self._low, self._high = (

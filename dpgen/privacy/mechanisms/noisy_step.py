@@ -6,16 +6,19 @@ assumes. Theorems B1 and F3.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
-from dpgen.privacy.mechanisms.clipping import Parameters, add_clipped, zero_sum
+from dpgen.privacy.mechanisms.clipping import Parameters, zero_sum
 from dpgen.privacy.mechanisms.contributions import Objective, Records, Witness
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.mechanisms.gradients import engine_of
-from dpgen.privacy.mechanisms.micro_batches import filled, moved
+from dpgen.privacy.mechanisms.micro_batches import filled
 from dpgen.privacy.mechanisms.noise import NoiseSource
 from dpgen.privacy.mechanisms.question import Given, Question
+from dpgen.privacy.mechanisms.shares import MicroBatch, Shares, Task
 
 
 class NoisyStep:
@@ -30,10 +33,12 @@ class NoisyStep:
         micro_batch: int,
         device: torch.device,
         witness: Witness,
+        shares: Shares | None = None,
     ) -> None:
         self.index = index
         self._mechanism, self._records, self._noise = mechanism, records, noise
         self._micro_batch, self._device, self._witness = micro_batch, device, witness
+        self._shares = shares or Shares()
         self._answered = self._closed = False
 
     def close(self) -> None:
@@ -69,9 +74,8 @@ class NoisyStep:
         # The coins belong to this question: another question gets another batch.
         self._slots = noise.coins(self._records.n_slots, m.rate, release=self.index)
         total = zero_sum(parameters)
-        for first in range(0, len(self._slots), self._micro_batch):
-            slots = self._slots[first : first + self._micro_batch]
-            self._add(total, slots, objective, noise, parameters)
+        task = Task(objective, parameters, m.clip_norm, self._device)
+        self._shares.add(total, task, self._batches(noise))
         self._witness.answering(question, self.index)
         answer = {
             name: (
@@ -82,20 +86,12 @@ class NoisyStep:
         self._witness.answered(question, self.index, answer)
         return answer
 
-    def _add(
-        self,
-        total: Parameters,
-        slots: np.ndarray,
-        objective: Objective,
-        noise: NoiseSource,
-        parameters: Parameters,
-    ) -> None:
-        pixels, labels, valid = (
-            moved(t, self._device)
-            for t in filled(*self._records.read(slots), self._micro_batch)
-        )
-        missing = self._micro_batch - len(slots)
-        addresses = np.concatenate([slots, np.repeat(slots[:1], missing)])
-        draws = objective.draw(noise.draws(addresses, release=self.index, device=self._device))
-        clip_norm = self._mechanism.clip_norm
-        add_clipped(total, objective.loss, parameters, (pixels, labels, draws), valid, clip_norm)
+    def _batches(self, noise: NoiseSource) -> Iterator[MicroBatch]:
+        """Yields the sample in micro-batches of one size."""
+        size = self._micro_batch
+        for first in range(0, len(self._slots), size):
+            slots = self._slots[first : first + size]
+            rows = filled(*self._records.read(slots), size)
+            addresses = np.concatenate([slots, np.repeat(slots[:1], size - len(slots))])
+            draws = noise.draws(addresses, release=self.index, device=self._device)
+            yield MicroBatch(*rows, draws)

@@ -1,0 +1,45 @@
+"""A command that a launcher has started in several processes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+
+def led_by_process_0(command: Callable[..., None]) -> Callable[..., None]:
+    """Makes a command run in process 0 alone; the others compute the shares that it sends them,
+    print nothing, and end when it does. A decorator.
+    """
+
+    @functools.wraps(command)
+    def led(**given: Any) -> None:  # noqa: ANN401
+        # Without a launcher torch is not imported here.
+        processes = None
+        if "WORLD_SIZE" in os.environ:
+            from dpgen.runs.processes import join
+
+            processes = join()
+        if processes is None:
+            command(**given)
+        elif processes.rank > 0:
+            _assist(given)
+        else:
+            with processes.leading():
+                command(**given)
+
+    return led
+
+
+def _assist(given: dict[str, Any]) -> None:
+    """Computes shares for process 0 until it ends. If it fails, it says why itself."""
+    from dpgen.commands.inputs import hardware
+    from dpgen.runs.processes import Stopped, joined
+    from dpgen.stages.shared_steps import assist
+
+    processes = joined()
+    assert processes is not None
+    with contextlib.suppress(Stopped, KeyboardInterrupt):
+        assist(processes, hardware(given).accelerator().device)

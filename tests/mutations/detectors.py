@@ -10,6 +10,7 @@ from tests.mutations.key_detectors import KEYS
 from tests.mutations.lineage_detectors import LINEAGE
 from tests.mutations.long_detectors import LONG
 from tests.mutations.mechanism_detectors import MECHANISM
+from tests.mutations.process_detectors import PROCESSES
 from tests.mutations.records_detectors import RECORDS
 from tests.mutations.restored_detectors import RESTORED
 from tests.mutations.run_detectors import RUN
@@ -17,7 +18,7 @@ from tests.mutations.spectrum_detectors import SPECTRUM
 
 DETECTORS: dict[str, Callable[[Path], str]] = {
     **MECHANISM, **LONG, **FIT, **RUN, **KEYS, **LINEAGE, **RESTORED, **RECORDS,
-    **SPECTRUM,
+    **SPECTRUM, **PROCESSES,
 }  # fmt: skip
 GAMES = ("one-run game", "two-world game")
 # Not those that never run the code that is changed, or that put something of their own in its
@@ -33,6 +34,7 @@ ROOMS = {
     "lineage": (*LINEAGE, "resume", "keys"),
     "restored": tuple(RESTORED),
     "records": tuple(RECORDS),
+    "processes": tuple(PROCESSES),
     "fit": ("neighbour replay", "doors", "ledger", "plan"),
     "account": ("doors", "ledger", "plan", "budget", "price"),
     "price": ("price",),

@@ -11,10 +11,6 @@ from tests.mutations.detectors import DETECTORS, NOTES, ROOMS
 Row = Mapping[str, str]
 LEFT_OUT = (
     (
-        "Noise once per process, noise averaged over processes, a mean over processes",
-        "training runs in one process; `Hardware.accelerator` refuses more.",
-    ),
-    (
         "Scaling by accumulation steps, a closure that computes gradients again",
         "a step answers once; no trainer and no closure stands around it.",
     ),

@@ -29,6 +29,7 @@ from tests.mutations import (
     key_bugs,
     lineage_bugs,
     noise_bugs,
+    process_bugs,
     published_bugs,
     records_bugs,
     repeat_bugs,
@@ -47,6 +48,7 @@ BUGS = (
     *published_bugs.BUGS, *clip_bugs.BUGS, *branch_bugs.BUGS, *noise_bugs.BUGS, *repeat_bugs.BUGS,
     *coin_bugs.BUGS, *key_bugs.BUGS, *secret_bugs.BUGS, *lineage_bugs.BUGS, *stage_bugs.BUGS,
     *account_bugs.BUGS, *restored_bugs.BUGS, *records_bugs.BUGS, *spectrum_bugs.BUGS,
+    *process_bugs.BUGS,
 )  # fmt: skip
 PRICING = ("dpgen.privacy.accounting.accountant.", "dpgen.privacy.statements.statement.")
 _ROWS: dict[str, dict[str, str]] = {}

@@ -1,0 +1,61 @@
+"""The detector of mistakes that only several processes make: a step shared among some that live
+here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dpgen.auditing import randomness
+from dpgen.privacy.mechanisms.clipping import zero_sum
+from dpgen.privacy.mechanisms.shares import MicroBatch, Shares, Task
+from tests.mutations.mechanism_detectors import CPU, SGD, Listening, RowByRow, Rows, rough
+
+N_RECORDS = 100
+
+
+class Helper:
+    """Another process, without the way to it."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Tensor] = {}
+
+    def ask(self, task: Task, batch: MicroBatch) -> None:
+        self._found = zero_sum(task.parameters)
+        task.add(self._found, batch)
+
+    def answer(self) -> dict[str, Tensor]:
+        return self._found
+
+
+def _shared(n_processes: int) -> tuple[Tensor, Tensor]:
+    """The sum of a step before its noise, and its answer times the declared batch."""
+    values = torch.randn(N_RECORDS, 12, generator=torch.Generator().manual_seed(0))
+    noise, shares = Listening(), Shares([Helper() for _ in range(n_processes - 1)])
+    steps = SGD.steps(Rows(values), noise, start=0, micro_batch=8, device=CPU, shares=shares)
+    answer = next(steps).gradient(RowByRow(), {"w": torch.zeros(12, 1000)})["w"]
+    return noise.heard["w"][0], answer.double() * SGD.expected_batch
+
+
+def processes(place: Path) -> str:
+    """A step has one sum, one noise and one divisor, however many processes share it."""
+    alone, _ = _shared(1)
+    for n in (2, 5):
+        total, answer = _shared(n)
+        if not torch.equal(total, alone):
+            size = rough(float(total.norm() / alone.norm()))
+            how = "in other bits than" if size == "1.0" else f"{size} of"
+            return f"the sum of {n} processes is {how} that of one"
+        noise = ((answer - total) / SGD.noise_std).flatten()
+        z = float((noise.square().mean() - 1) * math.sqrt(len(noise) / 2))
+        if abs(z) > randomness.LIMIT:
+            return f"variance of the noise of {n} processes: z = {rough(z)}"
+    return ""
+
+
+PROCESSES: dict[str, Callable[[Path], str]] = {"processes": processes}

@@ -48,13 +48,13 @@ def processes(place: Path) -> str:
     for n in (2, 5):
         total, answer = _shared(n)
         if not torch.equal(total, alone):
-            size = rough(float(total.norm() / alone.norm()))
-            how = "in other bits than" if size == "1.0" else f"{size} of"
-            return f"the sum of {n} processes is {how} that of one"
+            apart = float((total - alone).norm()) / SGD.clip_norm
+            how = "in its last bits" if apart < 1e-9 else f"by {rough(apart)} clip norms"
+            return f"the sum of {n} processes differs from that of one {how}"
         noise = ((answer - total) / SGD.noise_std).flatten()
-        z = float((noise.square().mean() - 1) * math.sqrt(len(noise) / 2))
-        if abs(z) > randomness.LIMIT:
-            return f"variance of the noise of {n} processes: z = {rough(z)}"
+        variance = float(noise.square().mean())
+        if abs(variance - 1) * math.sqrt(len(noise) / 2) > randomness.LIMIT:
+            return f"the noise of {n} processes has {variance:.1g} of the variance that is priced"
     return ""
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import abc
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,8 @@ class Fitted(abc.ABC):
     facts: PublicFacts | None = None
     folder: Path | None = None
     networks: Mapping[str, nn.Module]
+    # What a process does that computes shares for another one; None where nothing is shared.
+    assist: ClassVar[Callable[..., str] | None] = None
 
     def __repr__(self) -> str:
         b = self.budget

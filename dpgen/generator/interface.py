@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import secrets
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -69,8 +69,6 @@ class PrivateGenerator(Fitted):
     kinds: ClassVar[Mapping[str, str]] = {
         "model": "denoiser", "teacher": "denoiser", "proposals": "proposer",
     }  # fmt: skip
-    # What a process does that computes shares for another one; None where nothing is shared.
-    assist: ClassVar[Callable[..., str] | None] = None
 
     @abc.abstractmethod
     def resolve(self, facts: PublicFacts) -> Any:  # noqa: ANN401

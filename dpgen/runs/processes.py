@@ -92,7 +92,7 @@ class Processes:
         packed = torch.frombuffer(bytearray(content), dtype=torch.uint8)
         for part in (torch.tensor([len(packed)]), packed):
             with _ended(to):
-                dist.isend(part, to, group=self._group).wait(within)
+                _wait(dist.isend(part, to, group=self._group), within)
 
     def receive(self, source: int, *, within: timedelta = ANSWER) -> Message:
         """Waits for the next message of a process.
@@ -101,9 +101,9 @@ class Processes:
         """
         size = torch.zeros(1, dtype=torch.int64)
         with _ended(source):
-            dist.irecv(size, source, group=self._group).wait(within)
+            _wait(dist.irecv(size, source, group=self._group), within)
             packed = torch.empty(int(size), dtype=torch.uint8)
-            dist.irecv(packed, source, group=self._group).wait(ANSWER)
+            _wait(dist.irecv(packed, source, group=self._group), ANSWER)
         # Copied, so that each tensor lies in memory as a tensor that was computed here.
         held = {name: t.clone() for name, t in load(packed.numpy().tobytes()).items()}
         numbers = json.loads(held.pop(TABLE).numpy().tobytes())
@@ -134,6 +134,11 @@ class Processes:
         if message.word == "stopped":
             raise Stopped("process 0 has stopped, see what it says")
         return message
+
+
+def _wait(work: dist.Work | None, within: timedelta) -> None:
+    assert work is not None  # it is None for a process outside the group
+    work.wait(within)
 
 
 @contextlib.contextmanager

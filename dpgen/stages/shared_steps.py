@@ -142,8 +142,11 @@ class Assistant:
         if message.word == "share" and self._task is not None:
             total = zero_sum(self._task.parameters)
             key, slots = bytes.fromhex(numbers["key"]), tensors["slots"].numpy()
-            rows = (tensors[name] for name in ("pixels", "labels", "valid"))
-            self._task.add(total, MicroBatch(*rows, Draws(key, slots, self._device)))
+            batch = MicroBatch(
+                tensors["pixels"], tensors["labels"], tensors["valid"],
+                Draws(key, slots, self._device),
+            )  # fmt: skip
+            self._task.add(total, batch)
             return total
         raise ValueError(f"process 0 must send a stage, a step and shares, got {message.word!r}")
 

@@ -30,7 +30,7 @@ from dpgen.images.images import PublicFacts
 from dpgen.methods.pge import PGE, PGESettings
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.lineage import keys
-from dpgen.privacy.mechanisms import clipping, noisy_step, noisy_sum
+from dpgen.privacy.mechanisms import clipping, noisy_sum, shares
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.mechanisms.noisy_step import NoisyStep
 from dpgen.runs.checkpoint import Checkpoints
@@ -117,7 +117,7 @@ def watched(
     (home / "key").write_bytes(bytes(range(32)))  # marks are bytes in which a number may turn up
     monkeypatch.setattr(Checkpoints, "due", lambda states: True)
 
-    add_clipped, factors, add = noisy_step.add_clipped, clipping.clip_factors, KeyedNoise.add
+    add_clipped, factors, add = shares.add_clipped, clipping.clip_factors, KeyedNoise.add
     coins = KeyedNoise.coins
 
     def clipped(total: Any, loss_fn: Any, parameters: Any, batch: Any, *rest: Any) -> None:  # noqa: ANN401
@@ -139,7 +139,7 @@ def watched(
         watch.counts.setdefault("batch sizes", []).append(len(chosen))
         return chosen
 
-    monkeypatch.setattr(noisy_step, "add_clipped", clipped)
+    monkeypatch.setattr(shares, "add_clipped", clipped)
     for module in (clipping, noisy_sum):
         monkeypatch.setattr(module, "clip_factors", clip)
     monkeypatch.setattr(KeyedNoise, "add", noised)

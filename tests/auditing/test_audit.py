@@ -22,7 +22,7 @@ from dpgen.auditing.findings import Audit
 from dpgen.data.private import PrivateDataset
 from dpgen.methods.loading import load
 from dpgen.privacy.lineage.keys import StageKeys
-from dpgen.privacy.mechanisms import clipping, noisy_step
+from dpgen.privacy.mechanisms import clipping, shares
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.statements.certificate import sha256_file
 from dpgen.runs.context import Hardware
@@ -178,14 +178,14 @@ def test_a_key_that_can_be_guessed_is_a_violation(
 def test_a_record_that_counts_more_where_its_label_is_dropped_is_a_violation(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clipped = noisy_step.add_clipped
+    clipped = shares.add_clipped
 
     def longer(total: Any, loss: Any, held: Any, batch: Any, valid: Tensor, norm: float) -> None:  # noqa: ANN401
         dropped = batch[2].get("drop", torch.zeros(len(valid)).bool())
         clipped(total, loss, held, batch, valid & ~dropped, norm)
         clipped(total, loss, held, batch, valid & dropped, 1.1 * norm)
 
-    monkeypatch.setattr(noisy_step, "add_clipped", longer)
+    monkeypatch.setattr(shares, "add_clipped", longer)
     assert "teacher: a record's share in every branch" in _failed(run)
 
 

@@ -15,7 +15,7 @@ from dpgen.auditing.branches import Coded, branches, told
 from dpgen.auditing.isolation import Asked, isolation, most_records
 from dpgen.auditing.replay import record
 from dpgen.images.images import PublicFacts
-from dpgen.privacy.mechanisms import clipping, noisy_step, noisy_sum
+from dpgen.privacy.mechanisms import clipping, noisy_sum
 from dpgen.privacy.mechanisms.clipping import MARGIN
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.draws import Draws
@@ -109,7 +109,7 @@ def _longer(which: Callable[[Any], Tensor], factor: float) -> Callable[..., None
 def test_a_branch_in_which_records_are_scaled_after_the_clip_shows(
     which: Callable[[Any], Tensor], factor: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(noisy_step, "add_clipped", _longer(which, factor))
+    monkeypatch.setattr("dpgen.privacy.mechanisms.shares.add_clipped", _longer(which, factor))
     found = branches(STEPS, SHAPE, 3, Drawing())
     assert not found.passed
     assert found.largest[found.worst] == pytest.approx(factor / MARGIN, rel=1e-9)

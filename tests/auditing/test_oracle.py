@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dpgen.auditing.oracle import oracle
-from dpgen.privacy.mechanisms import clipping, noisy_step
+from dpgen.privacy.mechanisms import clipping, shares
 from dpgen.privacy.mechanisms.declared import NoisySGD
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -87,7 +87,7 @@ def _centred(gradients: Gradients, valid: Tensor, clip_norm: float) -> Gradients
 def test_clips_that_are_wrong_are_caught(
     change: Callable[..., Gradients], least: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(noisy_step, "add_clipped", _rewritten(change))
+    monkeypatch.setattr(shares, "add_clipped", _rewritten(change))
     found = oracle(MECHANISM)
     assert not found.passed and found.largest >= least
 
@@ -100,5 +100,5 @@ def test_the_rewritten_clip_is_right_when_nothing_is_changed(
         kept = {k: torch.nan_to_num(g, 0, 0, 0) for k, g in gradients.items()}
         return {k: torch.einsum("n,n...->...", factors, g) for k, g in kept.items()}
 
-    monkeypatch.setattr(noisy_step, "add_clipped", _rewritten(honest))
+    monkeypatch.setattr(shares, "add_clipped", _rewritten(honest))
     assert oracle(MECHANISM).passed

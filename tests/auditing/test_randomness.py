@@ -166,12 +166,13 @@ def test_a_record_left_out_of_a_batch_of_all_is_caught(monkeypatch: pytest.Monke
 
 def test_a_micro_batch_that_is_left_out_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """As loaders do that drop the last one."""
-    add = NoisyStep._add
+    batches = NoisyStep._batches
 
-    def whole_ones(step: Any, total: Any, slots: np.ndarray, *rest: Any) -> None:  # noqa: ANN401
-        if len(slots) == step._micro_batch:
-            add(step, total, slots, *rest)
+    def whole_ones(step: Any, noise: Any) -> Any:  # noqa: ANN401
+        n_whole = len(step._slots) // step._micro_batch
+        step._slots = step._slots[: n_whole * step._micro_batch]
+        return batches(step, noise)
 
-    monkeypatch.setattr(NoisyStep, "_add", whole_ones)
+    monkeypatch.setattr(NoisyStep, "_batches", whole_ones)
     found = randomness(NoisySGD(0.9, 4, 1.3, 1000))
     assert found.worst == "records that are read" and not found.passed

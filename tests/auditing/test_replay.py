@@ -17,7 +17,7 @@ from dpgen.images.images import PublicFacts
 from dpgen.methods.dpdm import DPDM
 from dpgen.methods.pge import PGE, PGESettings
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.mechanisms import clipping, declared, noisy_step, noisy_sum
+from dpgen.privacy.mechanisms import clipping, declared, noisy_step, noisy_sum, shares
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.plan import Plan
 from dpgen.runs.context import Workplace
@@ -314,6 +314,6 @@ def test_a_release_that_only_one_world_makes_is_caught(
 def test_a_stage_that_no_neighbour_moves_is_named(
     untrained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(noisy_step, "add_clipped", lambda *given: None)
+    monkeypatch.setattr(shares, "add_clipped", lambda *given: None)
     found = replay(lambda: untrained("dpdm"), FACTS)
     assert found.idle == ("teacher",)

@@ -25,7 +25,7 @@ from dpgen.privacy.ledger.charges import executed_releases, n_runs, releases_of
 from dpgen.privacy.ledger.marks import MarksFile
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 from dpgen.privacy.ledger.shared_ledger import SharedLedger
-from dpgen.privacy.mechanisms import noisy_step
+from dpgen.privacy.mechanisms import shares
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.statements.certificate import CertificateError
 from dpgen.privacy.verification.verify import verify
@@ -418,14 +418,14 @@ def test_where_memory_is_full_a_smaller_micro_batch_helps_until_the_first_answer
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr("dpgen.privacy.mechanisms.noisy_step.add_clipped", full)
+        patch.setattr("dpgen.privacy.mechanisms.shares.add_clipped", full)
         with pytest.raises(
             MemoryError,
             match=r"^out of memory \(.*\): micro_batch is 8, .* again with "
             r"hardware=Hardware\(micro_batch=4\) \(possible until",
         ):
             fit(tmp_path / "run")
-    answered, plain, noised = list[int](), noisy_step.add_clipped, KeyedNoise.add
+    answered, plain, noised = list[int](), shares.add_clipped, KeyedNoise.add
 
     def full_later(*given: Any) -> None:  # noqa: ANN401
         if answered:
@@ -437,7 +437,7 @@ def test_where_memory_is_full_a_smaller_micro_batch_helps_until_the_first_answer
         return noised(*given, release=release, name=name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(noisy_step, "add_clipped", full_later)
+        patch.setattr(shares, "add_clipped", full_later)
         patch.setattr(KeyedNoise, "add", heard)
         with pytest.raises(MemoryError, match="micro_batch must stay 4, with which .* free some"):
             fit(tmp_path / "run", hardware=Hardware("cpu", micro_batch=4))

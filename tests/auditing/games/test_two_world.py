@@ -21,7 +21,7 @@ from dpgen.auditing.games.power import two_world_power
 from dpgen.auditing.games.two_world import TwoWorld, TwoWorldGame
 from dpgen.auditing.games.white_box import sharpened, two_world
 from dpgen.privacy.accounting.accountant import Adjacency
-from dpgen.privacy.mechanisms import clipping, noisy_step, noisy_sum
+from dpgen.privacy.mechanisms import clipping, noisy_sum, shares
 from dpgen.privacy.mechanisms.clipping import Parameters
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.noise import KeyedNoise
@@ -239,6 +239,6 @@ def test_a_clip_of_the_micro_batch_in_place_of_each_record_is_caught(
         for name in total:
             total[name] += part[name] * min(1.0, float(clip_norm) / norm)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(noisy_step, "add_clipped", of_the_mean)
+    monkeypatch.setattr(shares, "add_clipped", of_the_mean)
     # The canary comes through four times as large, which is the size of its micro-batch.
     assert not played(SGD, 100).passed

@@ -22,7 +22,7 @@ from dpgen.privacy.lineage import witness
 from dpgen.privacy.lineage.answers import HEADER, Answers, Entry, answer_digest
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.lineage.memory import Lineage, Overtaken
-from dpgen.privacy.mechanisms import noisy_step, noisy_sum
+from dpgen.privacy.mechanisms import noisy_sum, shares
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages.release import released
 from tests.privacy.lineage.test_memory import (
@@ -137,7 +137,7 @@ def another_order() -> Iterator[None]:
         patch.setattr(module, name, add)
 
     with pytest.MonkeyPatch.context() as patch:
-        moved(patch, noisy_step, "add_clipped", 0)
+        moved(patch, shares, "add_clipped", 0)
         moved(patch, noisy_sum, "add_statistic", 1)
         yield
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.commands import dpgen
 
@@ -23,6 +24,19 @@ def test_a_warning_about_the_data_is_one_clean_line_on_standard_error(tmp_path: 
     assert notes[0].startswith(f"dpgen: note: {path}: images: the pixels lie in 1..1")
     assert "UserWarning" not in result.stderr and ".py" not in result.stderr
     assert result.stdout == ""
+
+
+def test_a_command_that_opens_its_data_more_than_once_says_a_warning_once(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "train"
+    for name, grey in (("a", 0), ("b", 255)):
+        (folder / name).mkdir(parents=True)
+        for i in range(3):
+            Image.new("L", (64, 64), grey).save(folder / name / f"{i}.png")
+    rows = [f"{name}/{i}.png,{40 + i}" for name in "ab" for i in range(3)]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,age", *rows]))
+    result = dpgen("plan", "--data", tmp_path / "data", "--epsilon", 1, "--delta", 0.01)
+    notes = [line for line in result.stderr.splitlines() if line.startswith("dpgen: note: ")]
+    assert len(notes) == 1 and "passed over: age" in notes[0]
 
 
 def test_a_name_in_a_warning_cannot_move_the_cursor(tmp_path: Path) -> None:

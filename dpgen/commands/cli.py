@@ -44,7 +44,7 @@ class _Program(click.Group):
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
         try:
             with warnings.catch_warnings():
-                warnings.showwarning = partial(_note, warnings.showwarning)
+                warnings.showwarning = partial(_note, warnings.showwarning, set())
                 return super().invoke(ctx)
         except (ValueError, OSError, MemoryError, KeyboardInterrupt) as error:
             if ctx.params.get("verbose"):
@@ -55,14 +55,18 @@ class _Program(click.Group):
 
 
 def _note(
-    usual_fn: Callable[..., None], message: Warning | str, category: type[Warning], filename: str,
-    *rest: Any,  # noqa: ANN401
+    usual_fn: Callable[..., None], told: set[str], message: Warning | str, category: type[Warning],
+    filename: str, *rest: Any,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """Prints a warning of this package as one line, without the place in the source that Python
-    puts before it; one of another package as usual.
+    puts before it, and once however often a command opens its data; one of another package as
+    usual.
     """
     if PACKAGE in Path(filename).parents:
-        click.echo(f"dpgen: note: {one_line(str(message))}", err=True)
+        text = one_line(str(message))
+        if text not in told:
+            click.echo(f"dpgen: note: {text}", err=True)
+        told.add(text)
     else:
         usual_fn(message, category, filename, *rest)
 

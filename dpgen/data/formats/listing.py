@@ -219,8 +219,8 @@ def _entries(
     rest = [name for name in others if name != split]
     if label is None and rest:
         warnings.warn(
-            f"{path}: no column is named like labels; passed over: {', '.join(rest)!s:.200}. "
-            "Name the one that holds labels with --label-column",
+            f"{path}: no column is named like labels, so labels are those of folders or names; "
+            f"passed over: {', '.join(rest)!s:.200}. If one holds labels: --label-column NAME",
             stacklevel=2,
         )
     if label is None and split is None and unit is None:

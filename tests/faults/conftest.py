@@ -35,6 +35,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     torch.set_num_threads(n_threads)
 
 
+@pytest.fixture
+def small_blocks() -> None:
+    """Blocks are as large as in the processes that are killed, which know no fixtures."""
+
+
 @pytest.fixture(scope="session")
 def training() -> str:
     """The one of that world."""

@@ -25,6 +25,7 @@ from dpgen.published import dp_sad as published_dp_sad
 from dpgen.published import pge as published_pge
 from dpgen.runs.context import Workplace
 from dpgen.stages.moments import ClassMeans
+from dpgen.stages.release import released
 from tests.mutations.bug import Bug
 
 BUDGET = Budget(1.0, 1e-3)
@@ -75,7 +76,7 @@ class SoldPGE(PGE):
     def _learn(self, data: PrivateDataset, plan: Plan, work: Workplace) -> Mapping[str, nn.Module]:
         mechanism = plan.stages[0].mechanism
         assert isinstance(mechanism, NoisySum)
-        data.release(mechanism, label=LABEL)
+        released(data, LABEL, mechanism, work.checkpoints, False)
         opened = (RecordSlots(data._source, data.facts), None)
         data.unprotected_records = lambda claim: opened  # type: ignore[assignment, method-assign]
         paper = self.settings.paper

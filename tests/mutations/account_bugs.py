@@ -88,7 +88,13 @@ def unnoted(original: Callable[..., None]) -> Callable[..., None]:
 
 
 def by_place(original: Callable[..., str]) -> Callable[..., str]:
-    return lambda data: f"{id(data._source):x}"
+    held: list[object] = []  # kept: where one has lain, another could come to lie
+
+    def placed(data: Any) -> str:  # noqa: ANN401
+        held.append(data._source)
+        return f"{id(data._source):x}"
+
+    return placed
 
 
 def down(original: Callable[..., float]) -> Callable[..., float]:

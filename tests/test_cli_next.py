@@ -160,3 +160,19 @@ def test_a_folder_that_is_there_is_not_named_as_one_to_make(tmp_path: Path) -> N
     (tmp_path / "run-images").mkdir()
     (tmp_path / "run-images-2").mkdir()
     assert beside(run, "images") == fresh(tmp_path / "run-images") == tmp_path / "run-images-3"
+
+
+@pytest.mark.parametrize("left", ["unfinished", "deleted"])
+def test_a_newer_run_that_is_not_there_or_not_finished_hides_no_reference(
+    data: Path, tmp_path: Path, left: str
+) -> None:
+    run, other, notes = tmp_path / "run", tmp_path / "other", tmp_path / "home" / "runs.json"
+    words = ["train", "pge", "--data", data, "--size", 8, "--epsilon", 3, *TINY, "--device", "cpu"]
+    assert dpgen(*words, "--out", run, "-q", "--yes").exit_code == 0
+    held = json.loads(notes.read_text())
+    held["runs"].append({**held["runs"][0], "folder": str(other)})
+    notes.write_text(json.dumps(held))
+    if left == "unfinished":
+        (other / "checkpoint").mkdir(parents=True)
+    drawn = dpgen("sample", run, "-n", 4, "--out", tmp_path / "set", "-q")
+    assert next_of(drawn)[:4] == ["evaluate", str(tmp_path / "set"), "--reference", str(data)]

@@ -7,15 +7,15 @@ note, and one that is lost costs a line in a table.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from dpgen.data.identity import home
 from dpgen.data.remote import is_address
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
+from dpgen.privacy.statements.document import read_document
 from dpgen.runs.folder import RunFolder
 from dpgen.storage.canonical import canonical
 from dpgen.storage.durable import held_alone, replace_durably
@@ -92,16 +92,10 @@ def note_of(dataset: str) -> RunNote | None:
     """
     for note in reversed(run_notes()):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            held = next(_documents(Path(note.folder)))
-            if held["data_set"]["name"] == dataset:
+            document = read_document(Path(note.folder))  # refuses a run that is not finished
+            if document.content["data_set"]["name"] == dataset:
                 return note
     return None
-
-
-def _documents(folder: Path) -> Iterator[Any]:
-    for name in ("privacy.json", "notice.json"):
-        if (folder / name).is_file():
-            yield read_json(folder / name, 16 * TEXT_BYTES)
 
 
 def folders() -> dict[str, RunNote]:

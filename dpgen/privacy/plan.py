@@ -78,6 +78,15 @@ class Plan:
             return found
         raise TypeError(f"stage {label!r} must be a {kind.__name__}, got {found!r}")
 
+    def required(self, label: str, kind: type[M]) -> M:
+        """Returns the mechanism that is charged by this label. Raises TypeError if there is no such
+        stage, or it is of another kind.
+        """
+        found = self.mechanism(label, kind)
+        if found is None:
+            raise TypeError(f"the plan must have a stage {label!r}, and has none")
+        return found
+
 
 @dataclass(frozen=True)
 class SpentBudget(Budget):

@@ -64,7 +64,7 @@ def run(
         proposer = Proposer(ProposerConfig(None, 0.0, spectrum=pictures.config))
         proposer.spectrum = pictures
     if s.labeller_share > 0:
-        mechanism = _mechanism(plan, LABEL)
+        mechanism = plan.required(LABEL, NoisySum)
         proposer = proposer.judged_by(_labeller(proposer, mechanism, s.n_samples, data, work))
     return proposer.eval().requires_grad_(False)
 
@@ -78,7 +78,7 @@ def _decoded(
     embeddings: list[Embedding] = []
     network: PerceptualNetwork | None = None
     for k in range(len(s.rounds)):
-        mechanism = _mechanism(plan, label(k))
+        mechanism = plan.required(label(k), NoisySum)
         statistic = mechanism.statistic
         assert isinstance(statistic, ClassEmbeddings)
         if isinstance(statistic.features, HiddenFeatures):
@@ -100,13 +100,6 @@ def untrained(facts: PublicFacts, seed: int) -> Decoder:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return Decoder(DecoderConfig(facts.shape, facts.n_classes))
-
-
-def _mechanism(plan: Plan, name: str) -> NoisySum:
-    mechanism = plan.mechanism(name, NoisySum)
-    if mechanism is None:
-        raise TypeError(f"the plan has no stage {name!r}, which the sketch needs")
-    return mechanism
 
 
 def _fitted(

@@ -45,7 +45,7 @@ def run(data: PrivateDataset, plan: Plan, detail: float, work: Workplace) -> Spe
         detail: strength of what is outside the bands.
     """
     checkpoints, n = work.checkpoints, data.facts.n_records
-    first, second, third = (_mechanism(plan, name) for name in (CENTRE, SCALE, MOMENTS))
+    first, second, third = (plan.required(name, NoisySum) for name in (CENTRE, SCALE, MOMENTS))
     middle, around, moments = first.statistic, second.statistic, third.statistic
     assert isinstance(middle, SpectrumCentre)
     assert isinstance(around, SpectrumScale)
@@ -71,13 +71,6 @@ def run(data: PrivateDataset, plan: Plan, detail: float, work: Workplace) -> Spe
     return pictures
 
 
-def _mechanism(plan: Plan, name: str) -> NoisySum:
-    mechanism = plan.mechanism(name, NoisySum)
-    if mechanism is None:
-        raise TypeError(f"the plan has no stage {name!r}, which the spectrum needs")
-    return mechanism
-
-
 def _centre(
     tables: Mapping[str, Tensor], statistic: SpectrumCentre, noise: float, n_records: int
 ) -> dict[str, Tensor]:
@@ -85,7 +78,7 @@ def _centre(
     basis = statistic.basis
     unit = basis.radius / math.cos(ANGLE) / n_records
     centre = shrunk(tables["sum"] * unit, torch.tensor([(noise * unit) ** 2]), basis.typical)[0]
-    weight = math.sin(ANGLE)
+    weight = statistic.count_scale
     counts = shrunk_counts(tables["counts"][:, 0] / weight, noise / weight, n_records)
     return {"centre": centre, "counts": counts}
 

@@ -76,7 +76,7 @@ class SpectrumCentre:
         import torch
 
         x = shorten(self.basis.analyse(pixels) / self.basis.radius, 1.0)
-        counts = torch.full((len(x), 1), math.sin(ANGLE), dtype=torch.float64)
+        counts = torch.full((len(x), 1), self.count_scale, dtype=torch.float64)
         return {
             "sum": Block(x * math.cos(ANGLE), torch.zeros_like(labels)),
             "counts": Block(counts, labels),

@@ -106,6 +106,9 @@ def test_stages_are_found_by_name_and_names_differ(kit: Kit) -> None:
     p = plan(kit)
     assert p.mechanism("teacher", NoisySGD) is p.stages[-1].mechanism
     assert p.mechanism("student", NoisySum) is None
+    assert p.required("teacher", NoisySGD) is p.stages[-1].mechanism
+    with pytest.raises(TypeError, match="must have a stage 'student', and has none"):
+        p.required("student", NoisySum)
     with pytest.raises(TypeError, match="'teacher' must be a NoisySum, got NoisySGD"):
         p.mechanism("teacher", NoisySum)
     with pytest.raises(ValueError, match="labels must differ"):

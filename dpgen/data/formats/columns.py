@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from dpgen.data.formats.labels import label_name
+from dpgen.data.formats.labels import label_name, tell_unlabelled
 from dpgen.data.formats.splits import SPLIT_COLUMNS, split_of
 from dpgen.data.formats.unit_ids import check_unit_column
 from dpgen.storage.files import parse_json
@@ -50,11 +49,7 @@ def columns_of(
         raise ValueError(f"{name} must have one column {label!r:.60}, got {schema.names!s:.200}")
     rest = [column for column in others if column.lower() not in SPLIT_COLUMNS]
     if label is None and rest:
-        warnings.warn(
-            f"{name}: no column is named like labels; passed over: {', '.join(rest)!s:.200}. "
-            "Name the one that holds labels with --label-column",
-            stacklevel=2,
-        )
+        tell_unlabelled(f"{name}: no column is named like labels", rest, stacklevel=2)
     names = features.get(label, {}).get("names") if label else None
     if names and not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
         raise ValueError(f"{name}: class names must be a list of text, got {names!r:.200}")

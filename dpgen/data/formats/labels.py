@@ -60,6 +60,21 @@ def label_name(names: Iterable[str], where: str, wanted: str | None = None) -> s
     return found[0] if found else None
 
 
+def tell_unlabelled(subject: str, names: Iterable[str], *, stacklevel: int) -> None:
+    """Warns, on the owner's screen, that none of the names of columns or keys is one of labels.
+
+    Args:
+        subject: the words that say where none is, and what is taken instead, if anything.
+        names: what is passed over.
+        stacklevel: as `warnings.warn` counts it from the caller.
+    """
+    warnings.warn(
+        f"{subject}; passed over: {', '.join(names)!s:.200}. If one holds labels, name it with "
+        "--label-column",
+        stacklevel=stacklevel + 1,
+    )
+
+
 def settled(
     values: Sequence[int | str] | np.ndarray,
     declared: tuple[str, ...] | None,

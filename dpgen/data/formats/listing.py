@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import csv
 import io
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dpgen.data.formats.labels import label_name
+from dpgen.data.formats.labels import label_name, tell_unlabelled
 from dpgen.data.formats.location import CLASS_LIST, DataFile
 from dpgen.data.formats.splits import SPLIT_COLUMNS, split_of, words
 from dpgen.data.formats.unit_ids import check_unit_column, list_by_index, list_of_units, unit_id
@@ -218,11 +217,8 @@ def _entries(
     split = next((name for name in others if name.lower() in SPLIT_COLUMNS), None)
     rest = [name for name in others if name != split]
     if label is None and rest:
-        warnings.warn(
-            f"{path}: no column is named like labels, so labels are those of folders or names; "
-            f"passed over: {', '.join(rest)!s:.200}. If one holds labels: --label-column NAME",
-            stacklevel=2,
-        )
+        subject = f"{path}: no column is named like labels, so labels are those of folders or names"
+        tell_unlabelled(subject, rest, stacklevel=2)
     if label is None and split is None and unit is None:
         return None
     values = [None] * len(rows) if label is None else _values(rows, label, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 
 from dpgen.data.formats.arrays import holds_arrays, memory_records
-from dpgen.data.formats.labels import label_name, settled
+from dpgen.data.formats.labels import label_name, settled, tell_unlabelled
 from dpgen.data.formats.location import Split
 from dpgen.data.formats.pictures import CHANNELS, as_array
 from dpgen.data.formats.records import (
@@ -240,12 +239,9 @@ def _hugging_face(
     if image is None:
         raise ValueError(f"the data set must have an Image column, got {kinds}")
     if label is None and len(kinds) > 1:
-        warnings.warn(
-            f"the data set has no column that is named like labels; passed over: "
-            f"{', '.join(name for name in kinds if name != image)!s:.200}. Name the one that "
-            "holds labels with --label-column",
-            stacklevel=2,
-        )
+        rest = (name for name in kinds if name != image)
+        subject = "the data set has no column that is named like labels"
+        tell_unlabelled(subject, rest, stacklevel=2)
     names = getattr(dataset.features[label], "names", None) if label else None
 
     def item_of(index: int) -> tuple[object, object]:

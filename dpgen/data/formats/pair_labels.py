@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from dpgen.data.formats.labels import tell_unlabelled
 from dpgen.data.formats.pairs import Pair, stated_value
 from dpgen.data.formats.splits import is_split_folder
 from dpgen.images.classes import NO_CLASSES
@@ -100,8 +100,5 @@ def _tell_keys(pairs: Sequence[tuple[Path, Pair]], found: Sequence[object]) -> N
         ((f"{path}: {pair.key}", pair.keys) for path, pair in pairs if pair.keys), ("", ())
     )
     if keys and not found:
-        warnings.warn(
-            f"{name}: its JSON has no key that is named like a label; passed over: "
-            f"{', '.join(keys)!s:.200}. Name the one that holds labels with --label-column",
-            stacklevel=3,
-        )
+        subject = f"{name}: its JSON has no key that is named like a label"
+        tell_unlabelled(subject, keys, stacklevel=3)

@@ -68,15 +68,18 @@ def test_a_proposers_images_are_those_that_its_labeller_agrees_with_where_it_can
     assert before < 0.9 and after > before + 0.1
 
 
-def test_a_file_brings_back_the_same_proposer(tmp_path: Path) -> None:
-    made = proposer()
+def assert_a_file_brings_back(made: Proposer, file: Path, n_classes: int) -> None:
     numbers = json.dumps(plain(dataclasses.asdict(made.config)))
-    save_file(made.state_dict(), tmp_path / "p.safetensors", metadata={"proposer": numbers})
-    again = load_network(tmp_path / "p.safetensors")
+    save_file(made.state_dict(), file, metadata={"proposer": numbers})
+    again = load_network(file)
     assert isinstance(again, Proposer) and again.config == made.config
-    labels = torch.arange(20) % K
+    labels = torch.arange(20) % n_classes
     first, second = (p.draw(labels, torch.Generator().manual_seed(5)) for p in (made, again))
     assert torch.equal(first, second)
+
+
+def test_a_file_brings_back_the_same_proposer(tmp_path: Path) -> None:
+    assert_a_file_brings_back(proposer(), tmp_path / "p.safetensors", K)
 
 
 def test_a_file_of_no_known_kind_is_refused(tmp_path: Path) -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dpgen.networks.decoder import DecoderConfig
 from dpgen.networks.proposer import Proposer, ProposerConfig
 from dpgen.networks.spectral import SpectralConfig, SpectralPictures
-from dpgen.runs.released import load_network
-from dpgen.settings import plain
+from tests.networks.test_proposer import assert_a_file_brings_back
 
 K, CONFIG = 2, SpectralConfig((3, 8, 8), 2, 4, own_spread=True)
 
@@ -69,13 +66,7 @@ def test_an_image_is_that_of_its_label() -> None:
 def test_a_file_brings_back_the_same_proposer(tmp_path: Path) -> None:
     made = Proposer(ProposerConfig(None, 0.0, spectrum=CONFIG))
     made.spectrum = pictures()
-    numbers = json.dumps(plain(dataclasses.asdict(made.config)))
-    save_file(made.state_dict(), tmp_path / "p.safetensors", metadata={"proposer": numbers})
-    again = load_network(tmp_path / "p.safetensors")
-    assert isinstance(again, Proposer) and again.config == made.config
-    labels = torch.arange(20) % K
-    first, second = (p.draw(labels, torch.Generator().manual_seed(5)) for p in (made, again))
-    assert torch.equal(first, second)
+    assert_a_file_brings_back(made, tmp_path / "p.safetensors", K)
 
 
 def test_a_proposer_draws_from_one_of_two() -> None:

@@ -29,7 +29,7 @@ from dpgen.privacy.statements.certificate import (
 )
 from dpgen.privacy.statements.document import Certificate, Notice
 from dpgen.storage.canonical import digest
-from dpgen.storage.files import read_bytes, read_json
+from dpgen.storage.files import parse_json, read_text
 
 SCHEMA = "dpgen-part/1"
 FILE_BLOCKS = 40  # blocks in a file: 10,240 images, fewer of large ones
@@ -185,7 +185,8 @@ def read_part(folder: Path) -> Part:
         raise FileNotFoundError(f"{folder} does not exist")
     if not path.is_file():
         raise ValueError(f"{folder} is no part of a set, as `dpgen sample --shard` makes it")
-    content = read_json(path, 4 * LARGEST_STATEMENT)
+    text = read_text(path, 4 * LARGEST_STATEMENT)
+    content = parse_json(text, str(path))
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
         raise ValueError(
@@ -193,8 +194,7 @@ def read_part(folder: Path) -> Part:
             "that wrote it"
         )
     cure = "draw the part again"
-    text = read_bytes(path, 4 * LARGEST_STATEMENT)
-    if content.keys() != KEYS or not intact(content) or text != statement_bytes(content):
+    if content.keys() != KEYS or not intact(content) or text.encode() != statement_bytes(content):
         raise ValueError(f"{path} was changed since it was written: {cure}")
     try:
         kind = {one.name: one for one in (Certificate, Notice)}[content["document"]]

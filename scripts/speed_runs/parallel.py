@@ -11,6 +11,7 @@ import torch
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
 from dpgen.generator.draw import Draw
+from dpgen.generator.drawing import block_size
 from dpgen.images.images import Images
 from dpgen.methods.dpdm import DPDM, DPDMSettings
 from dpgen.privacy.accounting.accountant import Budget
@@ -23,7 +24,6 @@ from speed_runs.bench import Bench
 JOBS = (1, 2)
 N_BLOCKS = {"cpu": 40, "cuda": 400}
 N_WARM = 8  # blocks that are not counted: a process that starts first draws a few ahead
-BLOCK = 256  # images of 8x8 in a block
 
 
 def parallel(bench: Bench) -> None:
@@ -34,7 +34,8 @@ def parallel(bench: Bench) -> None:
     n_blocks = N_BLOCKS[bench.device.type]
     with tempfile.TemporaryDirectory() as folder:
         generator = _fitted(Path(folder) / "run")
-        labels = torch.arange(n_blocks * BLOCK) % 3
+        size = block_size((1, 8, 8))
+        labels = torch.arange(n_blocks * size) % 3
         mark = digest(generator.document.content)
         work = Work(Path(folder) / "run", mark, Draw(device="auto"), labels, 0, False)
         found: dict[int, list[float]] = {jobs: [] for jobs in JOBS}
@@ -45,7 +46,7 @@ def parallel(bench: Bench) -> None:
         rounds = zip(found[jobs], found[1], strict=True)
         ratios = sorted(own / alone for own, alone in rounds)
         bench.add(
-            "parallel", jobs=jobs, images=(n_blocks - N_WARM) * BLOCK,
+            "parallel", jobs=jobs, images=(n_blocks - N_WARM) * size,
             wall_images_a_second=sorted(found[jobs])[len(ratios) // 2],
             over_one=[ratios[len(ratios) // 2], ratios[0], ratios[-1]],
         )  # fmt: skip

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dpgen.networks.fixed.colour_cosines import OPPONENT
+
 N_SHAPES = 24  # at most in one picture
 # Standard deviations of brightness and of two differences of colours.
 COLOURS = (1.3, 0.3, 0.15)
@@ -52,7 +54,7 @@ def dead_leaves(n: int, shape: tuple[int, int, int], generator: torch.Generator)
 
 def _in_channels(x: Tensor, channels: int) -> Tensor:
     """Turns brightness and two differences of colours (n, 3, H, W) into (n, channels, H, W)."""
-    rows = torch.tensor([[1.0, 1.0, -0.5], [1.0, 0.0, 1.0], [1.0, -1.0, -0.5]])
+    rows = torch.tensor(OPPONENT).T.contiguous()
     rows = rows / rows.norm(dim=0)
     if channels != 3:
         rows = torch.tensor([[1.0, 0.0, 0.0]]).expand(channels, 3) / math.sqrt(3)

@@ -69,8 +69,12 @@ class _Evaluate(click.Command):
     show_default=True,
     help="Which of the reference.",
 )
-@click.option("--size", type=int, metavar="PIXELS")
-@click.option("--channels", type=click.Choice(["1", "3"]))
+@click.option(
+    "--size", type=int, metavar="PIXELS", help="Resize the reference, as for train."
+)
+@click.option(
+    "--channels", type=click.Choice(["1", "3"]), help="Convert the reference, as for train."
+)
 @click.option(
     "--value-range", metavar="LOW,HIGH",
     help="Black and white of a reference of floats or of grey deeper than 8 bits, as for train.",

@@ -26,11 +26,12 @@ def _targets() -> Iterable[str]:
 )  # fmt: skip
 @click.option(
     "--sampler", type=click.Choice(["ddim", "heun"]),
-    help="Instead of the method's own, the default: as for dpgen sample.",
+    help="Sampler to draw with, as for dpgen sample.  [default: the method's own]",
 )  # fmt: skip
 @click.option(
-    "--steps", type=click.IntRange(1), default=50, show_default=True, help="Of --sampler."
-)
+    "--steps", type=click.IntRange(1), default=50, show_default=True,
+    help="Number of steps of --sampler.",
+)  # fmt: skip
 @click.option(
     "--network", default="model", show_default=True,
     help="Which of the released networks; dp-sad has a teacher, too.",

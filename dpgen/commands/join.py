@@ -20,7 +20,8 @@ def join(parts: tuple[Path, ...], out: Path, quiet: bool) -> None:
     """Make one synthetic set of all its PARTS, which `dpgen sample --shard` drew.
 
     The set is the one that `dpgen sample` makes without --shard, and costs no privacy either. A
-    part that is missing, there twice, of another set or changed is refused.
+    part that is missing, there twice, of another set or changed is refused: draw it again with
+    --shard I/N, the same --seed and the same options.
     """
     from dpgen.synthetic.join import join as write
 

@@ -50,7 +50,7 @@ def options(*chosen: Callable[..., Any]) -> Callable[..., Any]:
 
 reading_options = options(
     click.option("--split", type=click.Choice(["train", "test", "all"]), default="train",
-                 show_default=True, help="Which of them, where the data have splits."),
+                 show_default=True, help="Which split to read, where the data have several."),
     click.option("--size", type=int, metavar="PIXELS",
                  help="Resize the short side and crop the centre square."),
     click.option("--channels", type=click.Choice(["1", "3"]),
@@ -71,10 +71,10 @@ reading_options = options(
 
 unit_option = click.option(
     "--unit", metavar="COLUMN or folder or FILE.csv",
-    help="Whose each record is, so that at most --max-records-per-unit of each person are used. A "
-    "column of Parquet or metadata.csv, an array of an npz, a key of the JSON in tar shards; "
-    "`folder`, the one that a picture lies in (PERSON/ or CLASS/PERSON/); a list with the columns "
-    "file_name and unit, of IDX index and unit.",
+    help="Where it is written which person a record is of. Of each person at most as many records "
+    "are used as plan and train are told. A column of Parquet or metadata.csv, an array of an npz, "
+    "a key of the JSON in tar shards; `folder`, the one that a picture lies in (PERSON/ or "
+    "CLASS/PERSON/); a list with the columns file_name and unit, of IDX index and unit.",
 )  # fmt: skip
 
 data_options = options(
@@ -103,7 +103,7 @@ set_options = options(
     click.option("--out", required=True, type=click.Path(path_type=Path),
                  help="Folder to make; absent or empty."),
     click.option("--format", "layout", default="folder", show_default=True,
-                 type=OneOf(written), help="Of the files."),
+                 type=OneOf(written), help="How the images are stored."),
 )  # fmt: skip
 
 OVERLAP = ["refuse", "charge", "separate"]

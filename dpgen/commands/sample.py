@@ -74,11 +74,12 @@ def _chosen(
 )
 @click.option("--seed", type=int, help="Default: a fresh one. Recorded either way.")
 @click.option(
-    "--sampler", type=OneOf(_samplers), help="Instead of the method's own, the default."
+    "--sampler", type=OneOf(_samplers), help="Sampler to draw with.  [default: the method's own]"
 )
 @click.option(
-    "--steps", type=click.IntRange(1), default=50, show_default=True, help="Of --sampler."
-)
+    "--steps", type=click.IntRange(1), default=50, show_default=True,
+    help="Number of steps of --sampler.",
+)  # fmt: skip
 @click.option(
     "--set", "assignments", multiple=True, metavar="NAME=VALUE",
     help="An option of --sampler, as in step_size=0.3. Repeat for more.",

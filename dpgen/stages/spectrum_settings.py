@@ -19,9 +19,10 @@ class SpectrumSettings:
     """The settings of a spectrum.
 
     Args:
-        bands: cosines with u + v < bands are released; None takes 14 from 500 records on, else 8.
-        own_spread: whether each class has its own covariance; None lets it from 100 records a class
-            on, up to 20 classes.
+        bands: cosines with u + v < bands are released; unless given, 14 from 500 records on, else
+            8.
+        own_spread: whether each class has its own covariance; unless given, it has from 100 records
+            a class on, up to 20 classes.
         centre_share: share of mu^2 of the centre and of class counts.
         scale_share: share of mu^2 of the scale.
         detail: strength of the procedural pictures outside the bands, 1 for that of the records.

@@ -26,13 +26,12 @@ from dpgen.privacy.accounting.events import event_to_json
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statements.attack import attack_sentences
-from dpgen.privacy.statements.certificate import sha256_file
+from dpgen.privacy.statements.certificate import CERTIFICATE, sha256_file
 from dpgen.privacy.statements.notice import UnverifiedClaim
 from dpgen.privacy.verification.verify import verify
 from dpgen.progress import progress_bar
 from dpgen.runs.context import Hardware
 
-CERTIFICATE = "privacy.json"
 TWO_WORLDS, ONE_RUN = "two worlds", "one run"
 N_RUNS = 1000  # of the two-world game, per world
 # An audit plays several games: at these levels it accuses a correct run about once in a hundred.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -35,16 +36,24 @@ pytestmark = pytest.mark.usefixtures(
 STAGES = {"class means", "class spread", "teacher"}
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the run that every test of this module audits a copy of."""
+    return tmp_path_factory.mktemp("trained")
+
+
 @pytest.fixture
 def run(
     records: Any,  # noqa: ANN401
     dataset: Callable[..., PrivateDataset],
     untrained: Callable[..., Any],
+    trained: Path,
     tmp_path: Path,
 ) -> Path:
-    """A finished run of dpdm."""
-    untrained("dpdm").fit(dataset(records), out=tmp_path / "run", show=False)
-    return tmp_path / "run"
+    """A finished run of dpdm, trained once."""
+    if not (trained / "run").exists():
+        untrained("dpdm").fit(dataset(records), out=trained / "run", show=False)
+    return Path(shutil.copytree(trained / "run", tmp_path / "run"))
 
 
 @pytest.fixture

@@ -35,6 +35,9 @@ MODES: dict[str, tuple[str, dict[str, Any]]] = {
     "pge, mode sketch, labeller": (
         "pge", {"mode": "sketch", "sketch": {"labeller_share": 0.2}},
     ),
+    "pge, mode sketch, spectrum": (
+        "pge", {"mode": "sketch", "sketch": {"spectrum": {"bands": 6}}},
+    ),
 }  # fmt: skip
 HEAD = """# Audits of every certified mode on the embedded digits
 
@@ -45,7 +48,7 @@ the (epsilon, delta) bound, then by the f-DP bound. Two worlds: {n_runs} runs ea
 every stage's mechanism, with so little noise that the claim is {sharp:.3g}. Gradient canaries: one
 run of every stage's mechanism as configured; the stage of which most was refuted. Label canaries:
 one training as configured, the released model asked (`--label-canaries`; the rows of the sketch,
-whose decoder slows with every class, were made with 0).
+whose decoder slows with every class, and of the spectrum were made with 0).
 
 | mode | epsilon | verdict | a neighbour moved a release by at most, bound 1 | released files \
 that differ | row and neighbours move a sum by at most, margin 1e-05 | worst z of noise and coins, \

@@ -50,6 +50,7 @@ def write(model: Model, folder: Path) -> None:
         "sigma_data": config.sigma_data,
         "prior": prior is not None,
         "prior_input": config.prior_input,
+        "level": config.level,
         "sigmas": list(model.sigmas),
         "transport": model.transport,
         "block": model.block,

@@ -41,7 +41,8 @@ def denoise(x, sigma, labels):
     start = skip * x if prior is None else gaussian(x, sigma, labels)
     if recipe["prior_input"]:
         seen = torch.cat([seen, (start - skip * x) / out], 1)
-    return start + out * unet(seen, sigma.log() / 4, class_labels=labels).sample
+    level = sigma if recipe["level"] is None else torch.full_like(sigma, recipe["level"])
+    return start + out * unet(seen, level.log() / 4, class_labels=labels).sample
 
 
 def score(x, sigma, labels):

@@ -29,7 +29,9 @@ from dpgen.published import dp_sad as published_dp_sad
 from dpgen.runs.context import Hardware, Rehearsal, Workplace
 from dpgen.stages import shared_steps, teacher
 from dpgen.stages.rehearsal import rehearse
+from dpgen.training.bootstrapping import bootstrap
 from dpgen.training.distillation import Pairs, distil, draw_pairs
+from dpgen.training.distillation_settings import BOOT
 from samplers import DDIM, Annealed, Sampler
 
 
@@ -82,6 +84,15 @@ class DPSAD(PrivateGenerator):
     def _distil(self, network: Denoiser, work: Workplace) -> Denoiser:
         """Distils a released teacher into a student, without data."""
         s = self.settings.student
+        if s.pairing == BOOT:
+            return bootstrap(
+                network,
+                s,
+                generator=work.generator(3),
+                checkpoints=work.checkpoints,
+                accelerator=work.accelerator,
+                show=work.show,
+            )
 
         def drawn() -> Mapping[str, Tensor]:
             with work.accelerator.autocast():

@@ -136,13 +136,16 @@ class Denoiser(nn.Module):
         """Returns the label of the null class, which replaces dropped labels in training."""
         return self.config.n_classes
 
-    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, sigma: Tensor, labels: Tensor, level: Tensor | None = None
+    ) -> Tensor:
         """Estimates the clean images, in the shape and dtype of ``x``.
 
         Args:
             x: noisy images, (B, C, H, W).
             sigma: noise levels, positive, (B,).
             labels: int64 in [0, n_classes + 1 + n_reserved), (B,).
+            level: what the noise embedding says, (B,); None: ``config.level``, or else ``sigma``.
         """
         if x.ndim != 4 or tuple(x.shape[1:]) != self.config.shape:
             expected = ", ".join(map(str, self.config.shape))
@@ -161,8 +164,13 @@ class Denoiser(nn.Module):
         seen = scale * x
         if self.config.prior_input:
             seen = torch.cat([seen, (start - skip * x) / out], 1)
+        told = c.noise
+        if level is None and self.config.level is not None:
+            level = torch.full_like(sigma, self.config.level)
+        if level is not None:
+            told = coefficients(level.to(wide), self.config.sigma_data).noise
         dtype = next(self.unet.parameters()).dtype
-        (f,) = self.unet(seen.to(dtype), c.noise, class_labels=labels, return_dict=False)
+        (f,) = self.unet(seen.to(dtype), told, class_labels=labels, return_dict=False)
         return (start + out * f.to(wide)).to(x.dtype)
 
     def score_fn(self, labels: Tensor, guidance: float = 0.0) -> ScoreFn:

@@ -100,6 +100,8 @@ class DenoiserConfig:
         prior_bands: cosines (u + v below this, per channel) of the Gaussian denoiser that the
             network corrects; with 0 there is none, and the network corrects EDM's skip connection.
         prior_input: whether the network also gets that Gaussian's output, as C further channels.
+        level: what the noise embedding says whatever the noise level of the input is; None: that
+            level. A student of one step sees pure noise and says the image.
         n_reserved: embedding rows after the null class that no label in training uses; an audit
             gives them to its canaries.
     """
@@ -114,6 +116,7 @@ class DenoiserConfig:
     n_reserved: int = 0
     prior_bands: int = 0
     prior_input: bool = False
+    level: float | None = None
 
     def __post_init__(self) -> None:
         n_levels = len(self.block_out_channels)
@@ -146,6 +149,8 @@ class DenoiserConfig:
             )
         if not self.sigma_data > 0:
             raise ValueError(f"sigma_data must be positive, got {self.sigma_data}")
+        if self.level is not None and not 0 < self.level < math.inf:
+            raise ValueError(f"level must be positive and finite or None, got {self.level}")
         for name in ("n_reserved", "prior_bands"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")

@@ -34,7 +34,7 @@ from dpgen.stages.spectrum_moments import SpectrumMoments, SpectrumScale
 from dpgen.stages.teacher import untrained
 from dpgen.stages.teacher_settings import Teacher
 from dpgen.training.denoising import NoiseLevels
-from dpgen.training.distillation_settings import Distillation
+from dpgen.training.distillation_settings import BOOT, Distillation
 from dpgen.training.matching import match
 from dpgen.training.refit_settings import RefitSettings
 from samplers import Annealed, Sampler
@@ -99,7 +99,8 @@ def rehearse(
         # A training step costs about three forward passes of the student and two of the
         # discriminator.
         evaluations += student.n_iterations * student.batch_size * 5
-        evaluations += student.pool_size * student.path.n_levels
+        if student.pairing != BOOT:
+            evaluations += student.pool_size * student.path.n_levels
     batch = max(1, min(64, size * settings.n_draws, n_preview(facts.n_classes)))
     seconds += evaluations / batch * _seconds(lambda: _forward(denoiser, facts, batch), device)
     return _found(seconds, sum(p.numel() for p in parameters.values()), device)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from samplers import Explicit
 
+BOOT = "boot"
+
 
 @dataclass(frozen=True)
 class Distillation:
@@ -24,8 +26,11 @@ class Distillation:
         ema_decay: decay of the student's averaged weights.
         sigma_min, sigma_max: ends of the student's ladder of noise levels.
         teacher_steps: steps of the teacher's path per step of the student.
-        pairing: "fresh", with noise drawn anew at every step, or "paired", with the noise that the
-            teacher made the image from: see `dpgen.training.distillation`.
+        pairing: "fresh", with noise drawn anew at every step, "paired", with the noise that the
+            teacher made the image from (see `dpgen.training.distillation`), or "boot", one step
+            that is learned along the teacher's path without its images, by n_iterations,
+            batch_size, learning_rate, ema_decay, sigma_min and sigma_max alone (see
+            `dpgen.training.bootstrapping`).
     """
 
     n_steps: int = 4
@@ -43,8 +48,13 @@ class Distillation:
     def __post_init__(self) -> None:
         if self.n_steps not in (1, 2, 4, 8):
             raise ValueError(f"n_steps of the student must be 1, 2, 4 or 8, got {self.n_steps}")
-        if self.pairing not in ("paired", "fresh"):
-            raise ValueError(f"pairing must be paired or fresh, got {self.pairing!r}")
+        if self.pairing not in ("paired", "fresh", BOOT):
+            raise ValueError(f"pairing must be paired, fresh or boot, got {self.pairing!r}")
+        if self.pairing == BOOT and self.n_steps != 1:
+            raise ValueError(
+                f"pairing boot makes a student of one step, got n_steps {self.n_steps}: set "
+                "n_steps to 1"
+            )
         for name in ("n_iterations", "batch_size", "pool_size", "teacher_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

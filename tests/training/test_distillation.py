@@ -72,7 +72,7 @@ def test_the_teachers_path_passes_every_rung_of_the_students_ladder(
     ("change", "message"),
     [
         ({"n_steps": 3}, "n_steps of the student must be 1, 2, 4 or 8, got 3"),
-        ({"pairing": "both"}, "pairing must be paired or fresh, got 'both'"),
+        ({"pairing": "both"}, "pairing must be paired, fresh or boot, got 'both'"),
         ({"n_iterations": 0}, "n_iterations must be at least 1, got 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"pool_size": 0}, "pool_size must be at least 1, got 0"),

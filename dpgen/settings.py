@@ -29,13 +29,22 @@ def nearest(key: str, known: list[str]) -> str:
     return f"the nearest is {found[0]!r}" if found else "there is none"
 
 
-def from_dict(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
+def from_dict(
+    cls: type[T], values: Mapping[str, Any], path: str = "", *, held: bool = False
+) -> T:
     """Builds the dataclass ``cls`` from a dictionary, nested ones from nested dictionaries.
 
     A class with an attribute ``others``, a type, also takes other names, with values of that type.
+
+    Args:
+        held: whether the values are the whole of what a run folder holds, which may be older than
+            a field: a class with a function ``earlier`` completes them with what such a folder
+            meant.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"{path.rstrip('.') or 'settings'} must be a table, got {values!r:.60}")
+    if held and (earlier := getattr(cls, "earlier", None)) is not None:
+        values = earlier(values)
     hints = get_type_hints(cls)
     known, others = [f.name for f in fields(cls)], getattr(cls, "others", None)
     resolved: dict[str, Any] = {}
@@ -43,14 +52,14 @@ def from_dict(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
         where = f"{path}{key}"
         if key not in known and others is None:
             raise ValueError(f"unknown setting {where!r}: {_nearest_setting(cls, key, path)}")
-        resolved[key] = _convert(hints[key] if key in known else others, value, where)
+        resolved[key] = _convert(hints[key] if key in known else others, value, where, held)
     for needed in fields(cls):
         if needed.name not in resolved and needed.default is needed.default_factory is MISSING:
             raise ValueError(f"setting {path + needed.name!r} is missing")
     return cls(**resolved)
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
+def _convert(hint: Any, value: Any, where: str, held: bool) -> Any:  # noqa: ANN401
     options = hint.__args__ if isinstance(hint, types.UnionType) else (hint,)
     if isinstance(value, int) and abs(value) >= LARGEST_WHOLE:
         raise ValueError(f"setting {where!r} must lie below 2**63 in size, got a larger number")
@@ -61,7 +70,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
             if isinstance(value, option):
                 return value
             if isinstance(value, Mapping):
-                return from_dict(option, value, f"{where}.")
+                return from_dict(option, value, f"{where}.", held=held)
         if option is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
         if option is int and isinstance(value, int) and not isinstance(value, bool):
@@ -73,7 +82,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
             each = kinds[:1] * len(value) if kinds[1:] == (...,) else kinds
             if len(each) == len(value):
                 parts = enumerate(zip(each, value, strict=True))
-                return tuple(_convert(kind, item, f"{where}[{i}]") for i, (kind, item) in parts)
+                return tuple(
+                    _convert(kind, item, f"{where}[{i}]", held) for i, (kind, item) in parts
+                )
         if getattr(option, "__origin__", None) is Mapping and isinstance(value, Mapping):
             return value
     group = next((o for o in options if is_dataclass(o)), None)

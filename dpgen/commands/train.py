@@ -28,8 +28,15 @@ from dpgen.commands.options import (
 @data_options
 @budget_options
 @hardware_options
+@click.option(
+    "--preview",
+    type=click.Path(path_type=Path),
+    help="Write a picture of what each value of sketch.augment does, on public images.",
+)
 @json_option
-def plan(method: str | None, as_json: bool, **given: Any) -> None:  # noqa: ANN401
+def plan(
+    method: str | None, preview: Path | None, as_json: bool, **given: Any  # noqa: ANN401
+) -> None:
     """Show the price and the settings of a run, before any record is read.
 
     Says what each stage will charge, and estimates time and memory from a rehearsal on random
@@ -44,6 +51,10 @@ def plan(method: str | None, as_json: bool, **given: Any) -> None:  # noqa: ANN4
         facts = open_data({**given, "quiet": as_json}).facts
     generator = kind(budget=budget_of(given, facts.n_records), settings=settings)
     generator.settings = generator.resolve(facts)
+    if preview is not None:
+        from dpgen.commands.plan_preview import save_plan_preview
+
+        save_plan_preview(generator.settings, facts.shape, preview)
     from dpgen.commands.plan_report import plan_report
     from dpgen.progress import progress_bar
 

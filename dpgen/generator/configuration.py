@@ -47,7 +47,7 @@ def as_written_now(config: Any, generator: PrivateGenerator, facts: PublicFacts)
         return config
     make: Any = type(generator)
     try:
-        held: Any = from_dict(generator.Settings, config["settings"])
+        held: Any = from_dict(generator.Settings, config["settings"], held=True)
         settings = make(budget=generator.budget, settings=held).resolve(facts)
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
         return config

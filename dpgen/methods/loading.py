@@ -38,7 +38,7 @@ def load(path: str | Path, *, allow_unverified: bool = False) -> PrivateGenerato
         method, budget = find(config["method"]), from_dict(Budget, config["budget"], "budget.")
         if budget.is_open:
             raise ValueError("setting 'budget.delta' is missing")
-        settings = from_dict(method.Settings, config["settings"])
+        settings = from_dict(method.Settings, config["settings"], held=True)
         generator = method(budget=budget, settings=settings)
     except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(

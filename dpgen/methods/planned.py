@@ -66,6 +66,6 @@ def _stages(
     """Returns the settings of each stage, by label, that this version plans."""
     multipliers = tuple(stage["noise_multiplier"] for stage in charged.values())
     budget = SpentBudget(config["budget"]["epsilon"], config["budget"]["delta"], multipliers)
-    settings = from_dict(find_settings(config["method"]), config["settings"])
+    settings = from_dict(find_settings(config["method"]), config["settings"], held=True)
     plan = settings.plan(PublicFacts.from_dict(facts), budget)
     return {stage.label: plain(stage.mechanism.settings) for stage in plan.stages}

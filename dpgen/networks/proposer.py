@@ -1,5 +1,5 @@
-"""The proposer, which a sketch releases: a decoder and small warps, or pictures of a released
-spectrum; and a labeller that may reject images.
+"""The proposer, which a sketch releases: a decoder or pictures of a released spectrum, with small
+warps and mirror images; and a labeller that may reject images.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dpgen.networks.decoder import Decoder, DecoderConfig
-from dpgen.networks.fixed.warps import warp
+from dpgen.networks.fixed.warps import augmented
 from dpgen.networks.labeller import Labeller, LabellerConfig
 from dpgen.networks.spectral import SpectralConfig, SpectralPictures
 
@@ -30,12 +30,15 @@ class ProposerConfig:
         warp: strength of the warps.
         labeller: configuration of its labeller; None if it has none.
         spectrum: configuration of its spectral pictures; None if it has a decoder.
+        mirror: whether about half of the images are mirrored; those of a spectrum need it not, as
+            their law is that of their mirror images where it is to be.
     """
 
     decoder: DecoderConfig | None
     warp: float
     labeller: LabellerConfig | None = None
     spectrum: SpectralConfig | None = None
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         if (self.decoder is None) == (self.spectrum is None):
@@ -108,4 +111,5 @@ class Proposer(nn.Module):
     def _draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         drawing = self.decoder or self.spectrum
         assert drawing is not None
-        return warp(drawing.draw(labels, generator), self.config.warp, generator)
+        drawn = drawing.draw(labels, generator)
+        return augmented(drawn, self.config.warp, self.config.mirror, generator)

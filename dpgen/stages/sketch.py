@@ -28,7 +28,7 @@ from torch.nn import functional
 from dpgen.data.private import PrivateDataset
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.decoder import Decoder, DecoderConfig
-from dpgen.networks.fixed.warps import warp
+from dpgen.networks.fixed.warps import augmented
 from dpgen.networks.hidden_features import HiddenFeatures
 from dpgen.networks.labeller import Axes, Labeller, LabellerConfig, in_parts
 from dpgen.networks.perceptual import PerceptualNetwork
@@ -60,8 +60,8 @@ def run(
     if s.spectrum is None:
         proposer = _decoded(s, facts, data, plan, work)
     else:
-        pictures = spectrum.run(data, plan, s.spectrum.detail, work)
-        proposer = Proposer(ProposerConfig(None, 0.0, spectrum=pictures.config))
+        pictures = spectrum.run(data, plan, s.spectrum.detail, s.mirrors, work)
+        proposer = Proposer(ProposerConfig(None, s.warps, spectrum=pictures.config))
         proposer.spectrum = pictures
     if s.labeller_share > 0:
         mechanism = plan.required(LABEL, NoisySum)
@@ -90,7 +90,7 @@ def _decoded(
         means, _ = class_embeddings(sums, statistic, mechanism.noise_std, facts.n_records)
         embeddings.append((statistic.features, means))
         network = _fitted(decoder, embeddings, s, facts, k, work)
-    proposer = Proposer(ProposerConfig(decoder.config, s.warp))
+    proposer = Proposer(ProposerConfig(decoder.config, s.warps, mirror=s.mirrors))
     proposer.decoder = decoder
     return proposer
 
@@ -171,7 +171,8 @@ def _trained(
     network = untrained_classifier(facts, int(torch.randint(2**31, (), generator=generator)))
     network.to(device)
     labels = torch.arange(s.n_samples) % facts.n_classes
-    pixels = warp(decoder.draw(labels, generator), s.warp, generator).to(device)
+    pixels = augmented(decoder.draw(labels, generator), s.warps, s.mirrors, generator)
+    pixels = pixels.to(device)
     labels = labels.to(device)
     adam = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, s.classifier_steps)
@@ -203,7 +204,8 @@ def _hidden(
     def learned() -> Mapping[str, Tensor]:
         labels = torch.arange(2000) % facts.n_classes
         generator = work.generator(200 + k)
-        samples = warp(decoder.draw(labels, generator), settings.warp, generator)
+        drawn = decoder.draw(labels, generator)
+        samples = augmented(drawn, settings.warps, settings.mirrors, generator)
         return features.learned(network, samples).tensors()
 
     held = work.checkpoints.once(f"features {k + 1}", learned)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from dpgen.images.facts import PublicFacts
 from dpgen.stages.spectrum_settings import SpectrumSettings
@@ -14,6 +15,13 @@ from dpgen.stages.spectrum_settings import SpectrumSettings
 # 28 pixels and 1,437 of 8; on 4,708 X-rays of 28 its images are of the class that was asked for in
 # 55 % of cases, those of a spectrum in 87 % (epsilon 10, by a classifier of real ones).
 LARGE, SMALL, MANY_RECORDS = 32, 16, 20_000
+SPECTRUM = "spectrum"
+KINDS, AUGMENTS = ("decoder", SPECTRUM), ("none", "warp", "mirror", "both")
+# Settings that a spectrum has no use for.
+OF_DECODER = (
+    "rounds", "n_steps", "n_per_class", "learning_rate", "n_frequencies", "bandwidths",
+    "n_hidden_frequencies", "hidden_bandwidths", "classifier_steps",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -24,8 +32,8 @@ class SketchSettings:
         rounds: relative shares of mu^2 of the rounds, one or more.
         n_steps: decoder steps of each round.
         labeller_share: share of mu^2 of the labeller, in [0, 1); 0 leaves it out.
-        warp: strength of the small warps that drawn images go through, and what learns from them;
-            0 where images do not survive being turned or bent a little.
+        warp: strength of the small warps, where ``augment`` has them, of drawn images and of what
+            learns from them.
         n_per_class: images of a class per step.
         learning_rate: of the decoder (Adam).
         n_frequencies: of the Fourier features of the pixels.
@@ -34,9 +42,14 @@ class SketchSettings:
         hidden_bandwidths: of these, in units of the distance between samples.
         n_samples: images that the classifier between the rounds is trained on.
         classifier_steps: training steps of that classifier.
-        spectrum: class Gaussians of low frequencies in place of the rounds and the decoder, and of
-            all settings that are about these. Unless a ``sketch.*`` is set, images in colour have
-            it, those of 32 pixels and more, and of 16 and more if there are fewer than 20,000.
+        spectrum: the settings of the spectrum, where ``kind`` is that.
+        kind: "decoder" for the rounds and the decoder, "spectrum" for class Gaussians of low
+            frequencies in their place. Unless given, images in colour have a spectrum, those of 32
+            pixels and more, and of 16 and more if there are fewer than 20,000.
+        augment: what is declared as public knowledge to leave the class of an image: "none",
+            "warp" (turned, bent or moved a little), "mirror" (left and right exchanged) or "both".
+            Unless given, "warp" for a decoder and "none" for a spectrum. What is not true of the
+            images puts wrong ones into the set: digits and hands have no mirror images.
     """
 
     rounds: tuple[float, ...] = (0.6, 0.4)
@@ -52,8 +65,17 @@ class SketchSettings:
     n_samples: int = 20_000
     classifier_steps: int = 700
     spectrum: SpectrumSettings | None = None
+    kind: str | None = None
+    augment: str | None = None
 
     def __post_init__(self) -> None:
+        for name, values in (("kind", KINDS), ("augment", AUGMENTS)):
+            if getattr(self, name) not in (None, *values):
+                raise ValueError(
+                    f"{name} must be one of {', '.join(values)}, got {getattr(self, name)!r}"
+                )
+        if self.kind == "decoder" and self.spectrum is not None:
+            raise ValueError("spectrum.* are settings of kind spectrum: drop them, or kind=decoder")
         if not self.rounds or any(not share > 0 for share in self.rounds):
             raise ValueError(f"rounds must be shares greater than 0, got {self.rounds}")
         if len(self.n_steps) != len(self.rounds) or min(self.n_steps) < 1:
@@ -78,24 +100,51 @@ class SketchSettings:
 
     @classmethod
     def chosen(cls, given: Self | None, facts: PublicFacts) -> Self:
-        """Returns ``given``, or the defaults for images of this shape, with nothing left open."""
-        if given is None:
-            channels, height, width = facts.shape
-            side, few = min(height, width), facts.n_records < MANY_RECORDS
-            spectral = channels >= 3 or side >= LARGE or (side >= SMALL and few)
-            given = cls(spectrum=SpectrumSettings() if spectral else None)
-        if given.spectrum is None:
-            return given
-        return replace(given, spectrum=given.spectrum.resolved(facts))
+        """Returns ``given``, or the defaults, with nothing left open for images of these facts."""
+        s = given or cls()
+        spectral = s.spectrum is not None or _unlike_digits(facts)
+        kind = s.kind or (SPECTRUM if spectral else "decoder")
+        if kind != SPECTRUM:
+            return replace(s, kind=kind, augment=s.augment or "warp")
+        usual = cls()
+        for name in OF_DECODER:
+            if getattr(s, name) != getattr(usual, name):
+                raise ValueError(
+                    f"sketch.{name} is a setting of the decoder, and {facts.n_records} images of "
+                    f"{'x'.join(map(str, facts.shape))} have a spectrum: set sketch.kind=decoder, "
+                    "or drop it"
+                )
+        spectrum = (s.spectrum or SpectrumSettings()).resolved(facts)
+        return replace(s, kind=kind, spectrum=spectrum, augment=s.augment or "none")
+
+    @classmethod
+    def earlier(cls, held: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Completes settings of a run folder from before there were ``kind`` and ``augment``."""
+        if "kind" in held:
+            return held
+        if held.get(SPECTRUM) is None:
+            return {**held, "kind": "decoder", "augment": "warp"}
+        used = {name: value for name, value in held.items() if name not in OF_DECODER}
+        return {**used, "kind": SPECTRUM, "augment": "none"}
+
+    @property
+    def warps(self) -> float:
+        """Returns the strength of the warps, 0 where there are none."""
+        return self.warp if self.augment in ("warp", "both") else 0.0
+
+    @property
+    def mirrors(self) -> bool:
+        """Returns whether mirror images are taken to be of the same class."""
+        return self.augment in ("mirror", "both")
 
     def hurried(self) -> SketchSettings:
         """Returns settings that cut short what is free and leave what is charged as it is: for the
         audit.
         """
-        return replace(
-            self, n_steps=(1,) * len(self.rounds), n_per_class=2, classifier_steps=1,
-            n_samples=min(self.n_samples, 500),
-        )  # fmt: skip
+        short = replace(self, n_samples=min(self.n_samples, 500))
+        if self.spectrum is not None:
+            return short
+        return replace(short, n_steps=(1,) * len(self.rounds), n_per_class=2, classifier_steps=1)
 
     @property
     def shares(self) -> list[float]:
@@ -103,3 +152,10 @@ class SketchSettings:
         parts = self.rounds if self.spectrum is None else self.spectrum.shares
         rounds = [x / math.fsum(parts) * (1 - self.labeller_share) for x in parts]
         return rounds + ([self.labeller_share] if self.labeller_share > 0 else [])
+
+
+def _unlike_digits(facts: PublicFacts) -> bool:
+    channels, height, width = facts.shape
+    side = min(height, width)
+    few = facts.n_records < MANY_RECORDS
+    return channels >= 3 or side >= LARGE or (side >= SMALL and few)

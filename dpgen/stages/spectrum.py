@@ -8,7 +8,7 @@ eigenvalues), and the energy that is then left is that of procedural pictures.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -37,12 +37,15 @@ from dpgen.stages.spectrum_moments import (
 QUANTILE = 0.85  # of the records that the scale is to hold
 
 
-def run(data: PrivateDataset, plan: Plan, detail: float, work: Workplace) -> SpectralPictures:
+def run(
+    data: PrivateDataset, plan: Plan, detail: float, mirrors: bool, work: Workplace
+) -> SpectralPictures:
     """Makes the three releases and the pictures that they describe.
 
     Args:
         plan: has the three stages.
         detail: strength of what is outside the bands.
+        mirrors: whether mirror images are taken to be as likely as their images.
     """
     checkpoints, n = work.checkpoints, data.facts.n_records
     first, second, third = (plan.required(name, NoisySum) for name in (CENTRE, SCALE, MOMENTS))
@@ -52,7 +55,7 @@ def run(data: PrivateDataset, plan: Plan, detail: float, work: Workplace) -> Spe
     assert isinstance(moments, SpectrumMoments)
     tables = released(data, CENTRE, first, checkpoints, work.show)
     # What is asked around is written down: computed again, it might be another one.
-    asked = checkpoints.once("centre", lambda: _centre(tables, middle, first.noise_std, n))
+    asked = checkpoints.once("centre", lambda: _centre(tables, middle, first.noise_std, n, mirrors))
     second = replace(second, statistic=around.around(asked["centre"]))
     bins = released(data, SCALE, second, checkpoints, work.show)["bins"][0]
     scale = scale_of(bins, middle.basis.radius, n)
@@ -61,7 +64,7 @@ def run(data: PrivateDataset, plan: Plan, detail: float, work: Workplace) -> Spe
     found = released(data, MOMENTS, third, checkpoints, work.show)
 
     def estimated() -> Mapping[str, Tensor]:
-        known = estimates(found, asked["counts"], moments, third.noise_std, n)
+        known = estimates(found, asked["counts"], moments, third.noise_std, n, mirrors=mirrors)
         return known | {"outside": detail**2 * known["outside"]}
 
     basis = moments.basis
@@ -72,12 +75,15 @@ def run(data: PrivateDataset, plan: Plan, detail: float, work: Workplace) -> Spe
 
 
 def _centre(
-    tables: Mapping[str, Tensor], statistic: SpectrumCentre, noise: float, n_records: int
+    tables: Mapping[str, Tensor], statistic: SpectrumCentre, noise: float, n_records: int,
+    mirrors: bool,
 ) -> dict[str, Tensor]:
     """Computes the centre (m,) and class counts (K,) from noisy sums."""
     basis = statistic.basis
     unit = basis.radius / math.cos(ANGLE) / n_records
     centre = shrunk(tables["sum"] * unit, torch.tensor([(noise * unit) ** 2]), basis.typical)[0]
+    if mirrors:
+        centre = centre * basis.even
     weight = statistic.count_scale
     counts = shrunk_counts(tables["counts"][:, 0] / weight, noise / weight, n_records)
     return {"centre": centre, "counts": counts}
@@ -120,19 +126,30 @@ def estimates(
     moments: SpectrumMoments,
     noise: float,
     n_records: int,
+    *,
+    mirrors: bool = False,
 ) -> dict[str, Tensor]:
-    """Computes what `SpectralPictures.set` takes, by name, from noisy tables."""
+    """Computes what `SpectralPictures.set` takes, by name, from noisy tables.
+
+    Args:
+        mirrors: whether mirror images are as likely as their images: then the means of odd
+            coefficients, and their covariances with even ones, are zero, and what is there is noise
+            or one side of a left and a right.
+    """
     assert moments.centre is not None
     basis, k = moments.basis, moments.n_classes
     f, g, h = WEIGHTS
-    common = tables["sums"].sum(0, keepdim=True) / f / n_records
-    own = tables["sums"] / f / counts[:, None]
+    sums = tables["sums"] * basis.even if mirrors else tables["sums"]
+    common = sums.sum(0, keepdim=True) / f / n_records
+    own = sums / f / counts[:, None]
     variance = (noise / f) ** 2 * torch.ones(1) * k / n_records**2
     means = shrunk(common, variance, basis.typical).expand(k, -1)
     if k > 1:
         means = means + shrunk(own - common, (noise / f / counts).square(), basis.typical)
     energies, outside = _energies(tables["energies"] / h, counts, noise / h, n_records)
-    covariances = _covariances(unstack(tables["squares"] / g), counts, means, noise / g, n_records)
+    parts = [basis.even, ~basis.even] if mirrors else [torch.ones_like(basis.even)]
+    squares = unstack(tables["squares"] / g)
+    covariances = _covariances(squares, counts, means, noise / g, n_records, parts)
     factors = torch.stack([_root(matrix) for matrix in covariances])
     known = means.square().sum(1) + factors.square().sum((1, 2))
     return {
@@ -156,7 +173,8 @@ def _energies(table: Tensor, counts: Tensor, noise: float, n_records: int) -> tu
 
 
 def _covariances(
-    squares: Tensor, counts: Tensor, means: Tensor, noise: float, n_records: int
+    squares: Tensor, counts: Tensor, means: Tensor, noise: float, n_records: int,
+    parts: Sequence[Tensor],
 ) -> list[Tensor]:
     """Computes what the noise lets through of covariances: one of all classes, or one of each.
 
@@ -168,26 +186,38 @@ def _covariances(
     pooled = (squares.sum(0) - (counts[:, None, None] * between).sum(0)) / n_records
     std = noise * math.sqrt(rows) / n_records
     if rows == 1:
-        return [_above_noise(pooled, std)]
+        return [_above_noise(pooled, std, parts)]
     own = squares / counts[:, None, None] - between
-    common, noises = _above_noise(pooled, std), (noise / counts).tolist()
-    apart = [_above_noise(one - common, own_std) for one, own_std in zip(own, noises, strict=True)]
+    common, noises = _above_noise(pooled, std, parts), (noise / counts).tolist()
+
+    def clean(matrices: Tensor) -> list[Tensor]:
+        pairs = zip(matrices, noises, strict=True)
+        return [_above_noise(one, own_std, parts) for one, own_std in pairs]
+
+    apart = clean(own - common)
     if torch.stack(apart).square().sum() / rows < common.square().sum() / 2:
         return [common + one for one in apart]
-    return [_above_noise(one, own_std) for one, own_std in zip(own, noises, strict=True)]
+    return clean(own)
 
 
-def _above_noise(matrix: Tensor, noise: float) -> Tensor:
+def _above_noise(matrix: Tensor, noise: float, parts: Sequence[Tensor]) -> Tensor:
     """Takes from a symmetric matrix what noise of std ``noise`` per stacked coordinate adds to it.
 
     Eigenvalues beyond the edge of the noise are shrunk, the others dropped; both signs.
 
+    Args:
+        parts: which rows belong together, (m,) bool each; between parts there is nothing.
+
     Reference: Gavish and Donoho (2017), "Optimal shrinkage of singular values", equation 7.
     """
-    values, vectors = torch.linalg.eigh(matrix)
-    edge = noise * math.sqrt(2 * len(matrix))
-    kept = values.sign() * (values.square() - edge**2).clamp_min(0).sqrt()
-    return (vectors * kept) @ vectors.T
+    found = torch.zeros_like(matrix)
+    for part in parts:
+        rows = part.nonzero().flatten()
+        values, vectors = torch.linalg.eigh(matrix[rows[:, None], rows])
+        edge = noise * math.sqrt(2 * len(rows))
+        kept = values.sign() * (values.square() - edge**2).clamp_min(0).sqrt()
+        found[rows[:, None], rows] = (vectors * kept) @ vectors.T
+    return found
 
 
 def _root(matrix: Tensor) -> Tensor:

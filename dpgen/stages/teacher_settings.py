@@ -95,7 +95,7 @@ class TeacherSettings:
         defaults = COMMON | dict(PRESETS[preset].teacher) | (own or {}).get(preset, {})
         defaults |= {"preset": preset}
         if self.warm_start == "sketch":
-            defaults |= SKETCHED | {"sketch": SketchSettings.chosen(None, facts)}
+            defaults |= SKETCHED
         if self.warm_start_share == 0:
             defaults |= {"residual": "off", "pretrain_steps": 0}
         if defaults["batch"] > facts.n_records:
@@ -105,6 +105,8 @@ class TeacherSettings:
         chosen: dict[str, Any] = {
             k: defaults.get(k) if value is None else value for k, value in asked.items()
         }
+        if self.warm_start == "sketch":
+            chosen["sketch"] = SketchSettings.chosen(self.sketch, facts)
         return Teacher(**chosen).resolved(facts)
 
 

@@ -41,16 +41,16 @@ STATES = {"labelled": 7, "spectrum": 6}
 
 
 def tiny(name: str) -> PGE:
-    sketch = SketchSettings(
-        n_steps=(2, 2),
-        labeller_share=0.2 if "labelled" in name else 0.0,
-        n_per_class=4,
-        n_frequencies=12,
-        n_hidden_frequencies=6,
-        n_samples=60,
-        classifier_steps=2,
-        spectrum=SpectrumSettings(bands=3, own_spread=True) if "spectrum" in name else None,
-    )
+    share = 0.2 if "labelled" in name else 0.0
+    if "spectrum" in name:
+        bands = SpectrumSettings(bands=3, own_spread=True)
+        augment = "both" if "labelled" in name else None
+        sketch = SketchSettings(labeller_share=share, n_samples=60, spectrum=bands, augment=augment)
+    else:
+        sketch = SketchSettings(
+            n_steps=(2, 2), labeller_share=share, n_per_class=4, n_frequencies=12,
+            n_hidden_frequencies=6, n_samples=60, classifier_steps=2, kind="decoder",
+        )  # fmt: skip
     score = RefitSettings(bands=4, n_samples=40, n_steps=2, batch_size=8)
     settings = PGESettings(mode="sketch", sketch=sketch, score=score)
     return PGE(budget=Budget(3.0, 1e-3), settings=settings)
@@ -248,10 +248,16 @@ def test_images_that_are_unlike_the_digits_have_a_spectrum_unless_something_else
 ) -> None:
     facts = PublicFacts(shape, ("a", "b"), n)
     filled = SpectrumSettings(bands=14, own_spread=True)
+    chosen = (
+        SketchSettings(kind="spectrum", augment="none", spectrum=filled) if spectral
+        else SketchSettings(kind="decoder", augment="warp")
+    )  # fmt: skip
     resolved = PGESettings(mode="sketch").resolved(facts)
-    assert resolved.sketch == SketchSettings(spectrum=filled if spectral else None)
-    asked = PGESettings(mode="sketch", sketch=SketchSettings(warp=0.5))
-    assert asked.resolved(facts).sketch == asked.sketch
+    assert resolved.sketch == chosen
+    asked = PGESettings(mode="sketch", sketch=SketchSettings(labeller_share=0.2))
+    assert asked.resolved(facts).sketch == dataclasses.replace(chosen, labeller_share=0.2)
+    decoded = SketchSettings(kind="decoder", n_frequencies=100, augment="mirror")
+    assert PGESettings(mode="sketch", sketch=decoded).resolved(facts).sketch == decoded
     assert PGESettings.resolved(resolved, facts) == resolved
     assert resolved.sampler.sigma_max == (0.02 if spectral else 0.3)
 
@@ -259,10 +265,30 @@ def test_images_that_are_unlike_the_digits_have_a_spectrum_unless_something_else
 def test_a_configuration_from_before_the_spectrum_gives_the_stages_that_it_gave() -> None:
     facts = PublicFacts((3, 8, 8), ("a", "b"), 900)
     held = plain(dataclasses.asdict(PGESettings(mode="sketch", sketch=SketchSettings())))
-    del held["sketch"]["spectrum"]
-    settings = from_dict(PGESettings, held).resolved(facts)
+    for later in ("spectrum", "kind", "augment"):
+        del held["sketch"][later]
+    settings = from_dict(PGESettings, held, held=True).resolved(facts)
     labels = [stage.label for stage in settings.plan(facts, Budget(1.0, 1e-5)).stages]
     assert labels == ["sketch 1", "sketch 2"]
+    assert settings.sketch is not None and settings.sketch.augment == "warp"
+    held["sketch"]["spectrum"] = dataclasses.asdict(SpectrumSettings(bands=4, own_spread=False))
+    settings = from_dict(PGESettings, held, held=True).resolved(facts)
+    assert settings.sketch is not None and settings.sketch.kind == "spectrum"
+    held["sketch"]["n_steps"] = [5, 5]  # which a spectrum took, and took no notice of
+    assert from_dict(PGESettings, held, held=True).resolved(facts) == settings
+    assert (settings.sketch.augment, settings.sketch.warps) == ("none", 0.0)
+
+
+def test_a_setting_that_the_images_have_no_use_for_is_refused() -> None:
+    colour, digits = (PublicFacts(shape, ("a", "b"), 900) for shape in ((3, 8, 8), (1, 8, 8)))
+    asked = PGESettings(mode="sketch", sketch=SketchSettings(n_frequencies=100))
+    with pytest.raises(ValueError, match=r"n_frequencies is .* 3x8x8 .* sketch.kind=decoder"):
+        asked.resolved(colour)
+    assert asked.resolved(digits).sketch is not None
+    with pytest.raises(ValueError, match="augment must be one of none, warp, mirror, both"):
+        SketchSettings(augment="flip")
+    with pytest.raises(ValueError, match="spectrum.* are settings of kind spectrum"):
+        SketchSettings(kind="decoder", spectrum=SpectrumSettings())
 
 
 @pytest.mark.parametrize("name", ["sketch", "score"])

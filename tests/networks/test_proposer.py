@@ -86,3 +86,15 @@ def test_a_file_of_no_known_kind_is_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", metadata={"other": "{}"})
     with pytest.raises(ValueError, match="holds no denoiser or proposer"):
         load_network(tmp_path / "x.safetensors")
+
+
+def test_a_proposer_mirrors_half_of_its_images_if_its_class_survives_that() -> None:
+    config = dataclasses.replace(CONFIG, labeller=None, warp=0.0)
+    plain_one, mirroring = proposer(config), proposer(dataclasses.replace(config, mirror=True))
+    labels = torch.arange(200) % K
+    ours, theirs = (
+        made.draw(labels, torch.Generator().manual_seed(3)) for made in (plain_one, mirroring)
+    )
+    turned = (ours.flip(-1) == theirs).flatten(1).all(1)
+    assert 70 < int(turned.sum()) < 130
+    assert torch.equal(ours[~turned], theirs[~turned])

@@ -82,6 +82,14 @@ class ColourCosines:
         variances = (fall[:, None] * colours).flatten()
         return variances / variances.sum()
 
+    @cached_property
+    def even(self) -> Tensor:
+        """Returns which coefficients a mirror image has in common with its image, (m,), bool; the
+        others have the opposite sign there.
+        """
+        _, across = self._cosines.frequencies
+        return (across % 2 == 0).repeat_interleave(self.shape[0])
+
     @property
     def radius(self) -> float:
         """Returns the largest norm of an image with pixels in [-1, 1]."""

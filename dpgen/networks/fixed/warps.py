@@ -1,5 +1,5 @@
-"""Small random warps of images, which encode the public knowledge that they do not change the
-class. There are no flips and no changes of brightness.
+"""Small random warps of images, and their mirror images, which encode the public knowledge that
+these do not change the class. There are no changes of brightness.
 """
 
 from __future__ import annotations
@@ -44,3 +44,17 @@ def warp(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     bends = functional.interpolate(bends, size=(h, w), mode="bicubic", align_corners=True)
     where = (where + bends.permute(0, 2, 3, 1)).to(images)
     return functional.grid_sample(images, where, padding_mode="border", align_corners=False)
+
+
+def mirrored(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Exchanges left and right of about half of the images, (B, C, H, W), chosen at random."""
+    chosen = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(chosen[:, None, None, None].to(images.device), images.flip(-1), images)
+
+
+def augmented(
+    images: Tensor, strength: float, mirrors: bool, generator: torch.Generator
+) -> Tensor:
+    """Warps images, (B, C, H, W), and mirrors half of them if ``mirrors``."""
+    images = warp(images, strength, generator)
+    return mirrored(images, generator) if mirrors else images

@@ -1,11 +1,11 @@
-"""Warps: none at strength 0, every image by itself, all of it from the generator."""
+"""Warps and mirror images: every image by itself, all of it from the generator."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from dpgen.networks.fixed.warps import warp
+from dpgen.networks.fixed.warps import mirrored, warp
 
 IMAGES = torch.rand(4, 1, 12, 10, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
@@ -53,3 +53,11 @@ def test_the_mean_of_many_warps_lies_where_the_image_lies() -> None:
 def test_a_negative_strength_is_refused() -> None:
     with pytest.raises(ValueError, match="strength must be at least 0, got -1"):
         warp(IMAGES, -1.0, seeded())
+
+
+def test_half_of_the_images_are_mirrored_and_the_others_as_they_were() -> None:
+    images = IMAGES.repeat(100, 1, 1, 1)
+    found = mirrored(images, seeded())
+    as_they_were = (found == images).flatten(1).all(1)
+    assert 150 < int(as_they_were.sum()) < 250
+    assert torch.equal(found[~as_they_were], images[~as_they_were].flip(-1))

@@ -99,6 +99,7 @@ def test_diffusers_alone_draws_the_same_images(tmp_path: Path) -> None:
         "heun": Toy(path("heun")),
         "prior": Toy(path("ddim"), prior_bands=4),
         "fed": Toy(path("heun"), prior_bands=4, prior_input=True),
+        "one level": Toy(path("ddim"), level=0.2),  # as a bootstrapped student has
     }
     code = ""
     for name, toy in toys.items():
@@ -127,6 +128,7 @@ def test_diffusers_alone_draws_the_same_images(tmp_path: Path) -> None:
         drawn[name] = own.pixels
     assert (drawn["bare"] - drawn["heun"]).abs().max() > 1e-2  # so the path does matter
     assert (drawn["prior"] - drawn["fed"]).abs().max() > 1e-2
+    assert (drawn["bare"] - drawn["one level"]).abs().max() > 1e-2
     score_fn = toys["bare"].networks["model"].score_fn(torch.zeros(5).long())
     wanted = path("ddim")(score_fn, noise, generator=torch.Generator()).clamp(-1, 1)
     assert (torch.load(tmp_path / "f.pt") - wanted).abs().max() < 1e-4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,8 @@ from dpgen.evaluation.comparison import Value
 from dpgen.evaluation.feature_networks import FEATURE_NETWORKS
 from dpgen.evaluation.features import classifier_features
 from dpgen.evaluation.metrics import METRICS, Row
-from dpgen.evaluation.utility import NETWORKS
-from dpgen.images.images import Images
+from dpgen.evaluation.utility import FEW, NETWORKS, UtilityProtocol
+from dpgen.images.images import Images, to_uint8
 from tests.test_cli import Result, assert_refused, dpgen
 
 DIGITS = ["--reference", "digits", "--network", "logistic", "--no-real", "-q"]
@@ -117,6 +118,28 @@ def test_real_images_of_the_other_split_stand_beside_the_sets(
     assert list(json.loads((tmp_path / "s.json").read_text())["sets"]) == [str(sets[1])]
     told = " ".join(done.stdout.split())
     assert "measured on 300 of the 1,437 real images of the train split" in told
+
+
+def test_few_real_images_have_one_shorter_recipe_for_sets_and_real_images_alike(
+    sets: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FEW, "cnn", {"n_steps": 2, "batch_size": 16})
+    reference = tmp_path / "reference"
+    reference.mkdir()
+    for split, pixels in (("train", slice(0, 40)), ("test", slice(40, 70))):
+        real = real_digits(70)
+        np.savez(
+            reference / f"{split}.npz", images=to_uint8(real.pixels[pixels, 0]).numpy(),
+            labels=real.labels[pixels].numpy(), class_names=np.array(NAMES),
+        )  # fmt: skip
+    plain = ["--features", "none", "-q", "--json", tmp_path / "s.json"]
+    told = run_evaluate(sets[1], *plain, "--reference", reference).stdout
+    assert "2 steps of 16 images instead of 1,000" in " ".join(told.split())
+    stated = json.loads((tmp_path / "s.json").read_text())
+    ours, real_ones = stated["sets"][str(sets[1])], stated["real"]
+    assert ours["n_images"] == 300 and real_ones["n_images"] == 40
+    recipes = [one["utility"]["cnn"][0]["protocol"] for one in (ours, real_ones)]
+    assert recipes[0] == recipes[1] == asdict(UtilityProtocol.of("cnn", 40))
 
 
 def test_a_reference_of_one_split_has_no_other_real_images_and_says_so(

@@ -123,7 +123,7 @@ def measure(
     return evaluate(
         {"": images},
         read_real(settings, settings.reference),  # type: ignore[arg-type]
-        Protocol(closeness, networks, (seed,)),
+        Protocol(closeness, networks, (seed,), data.facts.n_records),
         n_classes=n_classes,
         test=read_real(settings, "test"),
         network=network,
@@ -145,7 +145,7 @@ def real_data_ceiling(
     train = evaluate(
         {"": read_real(settings, "train")},
         read_real(settings, "test"),
-        Protocol(networks=settings.networks),
+        Protocol(networks=settings.networks, n_records=data.facts.n_records),
         n_classes=data.facts.n_classes,
         accelerator=Accelerator(),
         show=show,

@@ -43,7 +43,10 @@ def compare(
     """
     data = cell.open_records(settings)
     facts = data.facts
-    recipes = {network: asdict(UtilityProtocol.of(network)) for network in settings.networks}
+    recipes = {
+        network: asdict(UtilityProtocol.of(network, facts.n_records))
+        for network in settings.networks
+    }
     methods = [_described(settings, entry, facts) for entry in settings.entries]
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     out.mkdir(parents=True, exist_ok=True)

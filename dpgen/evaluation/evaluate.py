@@ -127,6 +127,7 @@ def scores(
         FidelityProtocol(reference_split=split),  # type: ignore[arg-type]
         tuple(networks),
         tuple(range(seeds)),
+        _n_records(records, split),
     )
     compared = loaded if isinstance(other, str) else {**loaded, REAL: other.images}
     found = evaluate(
@@ -146,6 +147,14 @@ def scores(
         reference, split, len(tested.labels), not source.public, source.class_names, made,
         other if isinstance(other, str) else RealScores(found[REAL], other.split, other.n_there),
     )  # fmt: skip
+
+
+def _n_records(records: Callable[[str], RecordSource], split: str) -> int:
+    """Counts the real images of the training split, or of the reference where there is none."""
+    try:
+        return len(records("train"))
+    except ValueError:
+        return len(records(split))
 
 
 class _Other(NamedTuple):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from accelerate import Accelerator
+from torch import nn
 
 from dpgen.evaluation.comparison import ComparedImages
-from dpgen.evaluation.features import FeatureNetwork
+from dpgen.evaluation.features import ClassifierFeatures, FeatureNetwork
 from dpgen.evaluation.fidelity import Fidelity, FidelityProtocol, fidelity
 from dpgen.evaluation.metrics import ACCURACY, METRICS, Estimate, estimate
 from dpgen.evaluation.utility import Utility, UtilityProtocol, utility
@@ -24,11 +26,14 @@ class Protocol:
         fidelity: of FID and its kin.
         networks: classifiers whose accuracy is measured, keys of `utility.NETWORKS`.
         seeds: one classifier of each kind for each of them.
+        n_records: real images of the training split, which choose the recipe of the classifiers, as
+            `UtilityProtocol.of` says; None: many.
     """
 
     fidelity: FidelityProtocol = FidelityProtocol()  # noqa: RUF009 - frozen
     networks: tuple[str, ...] = ("cnn",)
     seeds: tuple[int, ...] = (0,)
+    n_records: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,21 +107,26 @@ def evaluate(
         values[name] = _of_images(images, reference, n_classes)
     first = accelerator is None or accelerator.is_main_process
     networks = protocol.networks if first else ()
+    recipes = {kind: UtilityProtocol.of(kind, protocol.n_records) for kind in networks}
     trained: dict[str, dict[str, tuple[Utility, ...]]] = {name: {} for name in sets}
-    total, n_trained = len(sets) * len(networks) * len(protocol.seeds), 0
-    for name, images in sets.items():
-        for kind in networks:
-            results = []
-            for seed in protocol.seeds:
-                n_trained += 1
-                one = utility(
-                    images, reference if test is None else test, n_classes, seed=seed,
-                    protocol=UtilityProtocol.of(kind),
-                    device="cpu" if accelerator is None else accelerator.device,
-                    show=show, label=f"classifier {n_trained} of {total}, {kind}",
-                )  # fmt: skip
-                results.append(one)
-            trained[name][kind] = tuple(results)
+
+    def of_features(name: str, kind: str, seed: int) -> nn.Module | None:
+        """Returns the classifier of the features where it is the one that is to be trained."""
+        if not isinstance(network, ClassifierFeatures):
+            return None
+        return network.trained(sets[name], n_classes, seed=seed, protocol=recipes[kind])
+
+    ready = {job: of_features(*job) for job in product(sets, networks, protocol.seeds)}
+    total, n_trained = sum(module is None for module in ready.values()), 0
+    for (name, kind, seed), module in ready.items():
+        n_trained += module is None
+        one = utility(
+            sets[name], reference if test is None else test, n_classes, seed=seed,
+            protocol=recipes[kind], trained=module,
+            device="cpu" if accelerator is None else accelerator.device,
+            show=show, label=f"classifier {n_trained} of {total}, {kind}",
+        )  # fmt: skip
+        trained[name][kind] = (*trained[name].get(kind, ()), one)
     return {
         name: Evaluation(len(images.labels), trained[name], close[name], values[name])
         for name, images in sets.items()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,7 +21,7 @@ from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from dpgen.evaluation.feature_cache import FeatureCache, sha256_of
-from dpgen.evaluation.utility import NETWORKS, UtilityProtocol, train_classifier
+from dpgen.evaluation.utility import FEW_RECORDS, NETWORKS, UtilityProtocol, train_classifier
 from dpgen.images.images import Images, to_float, to_uint8
 
 __all__ = ["Extracted", "FeatureNetwork", "classifier_features"]
@@ -29,6 +29,7 @@ __all__ = ["Extracted", "FeatureNetwork", "classifier_features"]
 CLASSIFIER = UtilityProtocol(
     network="cnn", n_steps=1000, batch_size=128, learning_rate=2e-3, weight_decay=1e-2, n_train=None
 )
+OF_FEW = replace(CLASSIFIER, n_steps=400, batch_size=64)  # images; as for accuracy
 CLASSIFIER_SEED = 0
 SCALE = "scale"  # of the features, kept beside the weights
 
@@ -85,6 +86,17 @@ class ClassifierFeatures:
         features = module.features(to_float(pixels))
         return Extracted(features / self._scale, module.head(features))
 
+    def trained(
+        self, images: Images, n_classes: int, *, seed: int, protocol: UtilityProtocol
+    ) -> nn.Module | None:
+        """Returns the classifier, if `train_classifier` would make the same of these images; else
+        None.
+        """
+        if len(images.labels) != self.recipe["n_images"]:
+            return None
+        recipe = _recipe(images, n_classes, seed=seed, protocol=protocol)
+        return self._module if recipe == self.recipe else None
+
 
 def classifier_features(
     reference: Images,
@@ -113,35 +125,25 @@ def classifier_features(
             f"n_classes must be at least 2 for classifier features, got {n_classes}: images "
             "without classes need --features inception"
         )
-    pixels = to_uint8(reference.pixels)
-    channels, height, width = pixels.shape[1:]
-    recipe: dict[str, Any] = {
-        **asdict(CLASSIFIER),
-        "seed": CLASSIFIER_SEED,
-        "layers": "last hidden, of root mean square 1; logits",
-        "resize": "none",
-        "shape": [channels, height, width],
-        "n_classes": n_classes,
-        "n_images": len(reference.labels),
-        "images_sha256": sha256_of({"pixels": pixels, "labels": reference.labels}),
-    }
+    protocol = OF_FEW if len(reference.labels) < FEW_RECORDS else CLASSIFIER
+    recipe = _recipe(reference, n_classes, seed=CLASSIFIER_SEED, protocol=protocol)
     kept = FeatureCache(cache) if cache is not None else None
     tensors = kept.load(recipe) if kept is not None else None
     first = accelerator is None or accelerator.is_main_process
     if there := tensors is not None:
         with torch.random.fork_rng(devices=[]):
-            module: Any = NETWORKS[CLASSIFIER.network]((channels, height, width), n_classes)
+            module: Any = NETWORKS[protocol.network](tuple(recipe["shape"]), n_classes)
     else:
         module = train_classifier(
             reference,
             n_classes,
             seed=CLASSIFIER_SEED,
-            protocol=CLASSIFIER,
+            protocol=protocol,
             device="cpu" if accelerator is None else accelerator.device,
             show=show and first,
             label="classifier of features",
         )
-        tensors = {**module.state_dict(), SCALE: _root_mean_square(module, pixels)}
+        tensors = {**module.state_dict(), SCALE: _root_mean_square(module, reference.pixels)}
     if accelerator is not None and accelerator.num_processes > 1:
         # Processes on unlike processors may round differently: the first one's network is it.
         tensors = broadcast({k: v.to(accelerator.device) for k, v in tensors.items()})
@@ -162,7 +164,24 @@ def classifier_features(
     return ClassifierFeatures(module, scale, recipe)
 
 
+def _recipe(
+    images: Images, n_classes: int, *, seed: int, protocol: UtilityProtocol
+) -> dict[str, Any]:
+    pixels = to_uint8(images.pixels)
+    return {
+        **asdict(protocol),
+        "seed": seed,
+        "layers": "last hidden, of root mean square 1; logits",
+        "resize": "none",
+        "shape": list(pixels.shape[1:]),
+        "n_classes": n_classes,
+        "n_images": len(images.labels),
+        "images_sha256": sha256_of({"pixels": pixels, "labels": images.labels}),
+    }
+
+
 @torch.no_grad()
 def _root_mean_square(module: Any, pixels: Tensor) -> Tensor:  # noqa: ANN401 - has features()
-    squares = [module.features(to_float(p)).double().square() for p in pixels.split(512)]
+    batches = to_uint8(pixels).split(512)
+    squares = [module.features(to_float(p)).double().square() for p in batches]
     return torch.cat(squares).mean().sqrt()

@@ -12,7 +12,7 @@ from dpgen.evaluation.fidelity import Fidelity
 from dpgen.evaluation.inception import Inception
 from dpgen.evaluation.metrics import ordered
 from dpgen.evaluation.scores import RealScores, Scores
-from dpgen.evaluation.utility import Utility
+from dpgen.evaluation.utility import FEW_RECORDS, Utility, UtilityProtocol
 
 WIDTH = 92  # of the words below the table
 BETTER = {"low": "lower", "high": "higher", None: ""}
@@ -150,8 +150,9 @@ def _recipe(found: Fidelity) -> str:
     if found.network == ClassifierFeatures.name:
         return (
             f"the last hidden layer of a {recipe['network']} classifier of "
-            f"{_number(recipe['n_images'])} real images of the train split, for sets against this "
-            "reference only: published FID is another number"
+            f"{_number(recipe['n_images'])} real images of the train split after "
+            f"{_number(recipe['n_steps'])} steps of {recipe['batch_size']}, "
+            "for sets against this reference only: published FID is another number"
         )
     told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in recipe.items())
     if found.network == Inception.name:
@@ -170,11 +171,17 @@ def _of_accuracy(results: Sequence[Utility], scores: Scores) -> str:
     first = results[0]
     recipe, seeds = first.protocol, [one.seed for one in results]
     told = "seed 0" if seeds == [0] else f"mean and standard error of seeds 0 to {seeds[-1]}"
+    usual = UtilityProtocol.of(recipe.network)
+    few = "" if recipe == usual else (
+        f" instead of {_number(usual.n_steps)} of {usual.batch_size}, as there are fewer than "
+        f"{_number(FEW_RECORDS)} real images to learn from"
+    )  # fmt: skip
     used = "all of them" if recipe.n_train is None else f"at most {_number(recipe.n_train)}"
     return (
         f"a {recipe.network} classifier that saw only the images of its column ({used}), tested on "
         f"the {_number(scores.n_reference)} real images; {_number(recipe.n_steps)} steps of "
-        f"{recipe.batch_size} images, AdamW from {recipe.learning_rate:g}, no augmentation; {told}."
+        f"{recipe.batch_size} images{few}, AdamW from {recipe.learning_rate:g}, no augmentation; "
+        f"{told}."
     )
 
 

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from dpgen.data.sources import read_images
+from dpgen.evaluation import features
+from dpgen.evaluation import utility as utility_module
 from dpgen.evaluation.comparison import ComparedFeatures, ComparedImages, Value
 from dpgen.evaluation.evaluation import Protocol, evaluate
 from dpgen.evaluation.fidelity import FidelityProtocol, fidelity
@@ -39,6 +43,33 @@ def test_evaluate_gives_what_fidelity_and_utility_give_alone() -> None:
     assert one.metrics["accuracy_logistic"].values == tuple(
         u.accuracy for u in one.utilities["logistic"]
     )
+
+
+def test_the_classifier_of_features_is_not_trained_again_on_the_images_it_learned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(utility_module.FEW, "cnn", {"n_steps": 4, "batch_size": 16})
+    monkeypatch.setattr(features, "OF_FEW", UtilityProtocol.of("cnn", 1))
+    learned, test = digits("train", 50), digits("test", 40)
+    network = features.classifier_features(learned, 10)
+    others = Images(learned.pixels, (learned.labels + 1) % 10)
+    sets = {"learned": learned, "other labels": others, "fewer": digits("train", 49)}
+    protocol = Protocol(FidelityProtocol(n_kid_subsets=3), ("cnn", "logistic"), (0, 1), 50)
+    trained, train = [], utility_module.train_classifier
+
+    def counted(images: Images, *args: Any, label: str, **kwargs: Any) -> Any:  # noqa: ANN401
+        trained.append(label)
+        return train(images, *args, label=label, **kwargs)
+
+    monkeypatch.setattr(utility_module, "train_classifier", counted)
+    found = evaluate(sets, test, protocol, n_classes=10, network=network)
+    assert trained[0] == "classifier 1 of 11, cnn"
+    assert trained[-1] == "classifier 11 of 11, logistic"
+    alone = evaluate(sets, test, protocol, n_classes=10)
+    assert len(trained) == 11 + 12
+    assert {k: one.utilities for k, one in found.items()} == {
+        k: one.utilities for k, one in alone.items()
+    }
 
 
 def test_without_a_network_there_is_no_fidelity_and_images_are_still_compared(

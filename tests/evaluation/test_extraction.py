@@ -118,7 +118,7 @@ torch.set_num_threads(1)
 folder = Path(sys.argv[1])
 accelerator = Accelerator(cpu=True)
 rank = accelerator.process_index
-features.CLASSIFIER = UtilityProtocol(n_steps=10, batch_size=16)
+features.OF_FEW = UtilityProtocol(n_steps=10, batch_size=16)
 train = features.train_classifier
 # A process on another processor trains another network from the same images.
 features.train_classifier = lambda *a, seed, **k: train(*a, seed=seed + rank, **k)
@@ -176,7 +176,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.M
         timeout=240,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    monkeypatch.setattr(features, "CLASSIFIER", UtilityProtocol(n_steps=10, batch_size=16))
+    monkeypatch.setattr(features, "OF_FEW", UtilityProtocol(n_steps=10, batch_size=16))
 
     def images(n: int, seed: int) -> Images:
         generator = torch.Generator().manual_seed(seed)

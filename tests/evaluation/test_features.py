@@ -8,7 +8,7 @@ import torch
 
 from dpgen.evaluation import features
 from dpgen.evaluation.features import ClassifierFeatures, classifier_features
-from dpgen.evaluation.utility import UtilityProtocol
+from dpgen.evaluation.utility import FEW_RECORDS, UtilityProtocol
 from dpgen.images.images import Images, to_float
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -26,7 +26,7 @@ def stripes(n: int, seed: int) -> Images:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     protocol = UtilityProtocol(n_steps=20, batch_size=16)
-    monkeypatch.setattr(features, "CLASSIFIER", protocol)
+    monkeypatch.setattr(features, "OF_FEW", protocol)
 
 
 def test_the_recipe_of_the_classifier_is_the_one_that_results_name() -> None:
@@ -41,6 +41,9 @@ def test_the_recipe_of_the_classifier_is_the_one_that_results_name() -> None:
         "n_train": None,
         "seed": 0,
     }
+    # One training serves features and accuracy, as the recipes are the same.
+    assert UtilityProtocol.of("cnn", FEW_RECORDS) == features.CLASSIFIER
+    assert UtilityProtocol.of("cnn", FEW_RECORDS - 1) == features.OF_FEW
 
 
 @pytest.mark.usefixtures("short")

@@ -16,7 +16,8 @@ from dpgen.evaluation.utility import Utility, UtilityProtocol
 
 def measured(n: int, fid: float, accuracy: float, seeds: int = 1) -> Evaluation:
     close = Fidelity(
-        {"fid": fid}, {}, 128, "classifier", "ab" * 32, {"network": "cnn", "n_images": 1437},
+        {"fid": fid}, {}, 128, "classifier", "ab" * 32,
+        {"network": "cnn", "n_images": 1437, "n_steps": 1000, "batch_size": 128},
         FidelityProtocol().resolved(n, 360), private=False,
     )  # fmt: skip
     trained = tuple(
@@ -68,6 +69,19 @@ def test_the_protocol_is_told_in_words() -> None:
     assert "as --no-real was given" in words(replace(scores("set"), real="--no-real was given"))
     assert "Metrics: FID (distance between the features of both sides, as" in told
     assert "Protocol(" not in told
+    assert "instead of" not in told
+
+
+def test_a_shorter_recipe_for_few_real_images_is_told() -> None:
+    found = scores("set")
+    one = found.sets["set"]
+    few = tuple(
+        replace(u, protocol=UtilityProtocol.of("cnn", 900))
+        for u in one.evaluation.utilities["cnn"]
+    )
+    evaluation = replace(one.evaluation, utilities={"cnn": few})
+    told = words(replace(found, sets={"set": replace(one, evaluation=evaluation)}))
+    assert "400 steps of 64 images instead of 1,000 of 128, as there are fewer than 1,250" in told
 
 
 @pytest.mark.parametrize("private", [False, True])

@@ -14,6 +14,7 @@ from sklearn.model_selection import train_test_split
 
 from dpgen.evaluation import utility as utility_module
 from dpgen.evaluation.utility import (
+    FEW_RECORDS,
     FULL,
     UtilityProtocol,
     accuracy,
@@ -143,6 +144,16 @@ def test_every_network_learns_stripes_by_its_own_recipe(network: str) -> None:
     assert found.accuracy > 0.95
     assert UtilityProtocol.of("cnn") == UtilityProtocol()
     assert UtilityProtocol.of("resnet").n_steps == 4000
+
+
+@pytest.mark.parametrize("network", FULL)
+def test_only_the_cnn_has_a_shorter_recipe_and_only_where_real_images_are_few(network: str) -> None:
+    usual, few = UtilityProtocol.of(network), UtilityProtocol.of(network, FEW_RECORDS - 1)
+    assert UtilityProtocol.of(network, FEW_RECORDS) == usual
+    assert FEW_RECORDS <= 1437  # the digits, whose published accuracies are by the long recipe
+    assert (few != usual) is (network == "cnn")
+    assert few.n_steps * few.batch_size <= usual.n_steps * usual.batch_size
+    assert (few.learning_rate, few.weight_decay) == (usual.learning_rate, usual.weight_decay)
 
 
 def test_logistic_regression_is_scikit_learns() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CONFIG_SCHEMA = "dpgen-config/1"
 T = TypeVar("T", bound="DataclassInstance")
+DEFAULT = "default"  # in place of None, which TOML and --set do not have
 LARGEST_WHOLE = 2**63  # TOML's own limit; a number of 400 digits would not fit a float
 
 
@@ -35,6 +36,7 @@ def from_dict(
     """Builds the dataclass ``cls`` from a dictionary, nested ones from nested dictionaries.
 
     A class with an attribute ``others``, a type, also takes other names, with values of that type.
+    Where a setting may be None, the text "default" stands for it.
 
     Args:
         held: whether the values are the whole of what a run folder holds, which may be older than
@@ -63,7 +65,7 @@ def _convert(hint: Any, value: Any, where: str, held: bool) -> Any:  # noqa: ANN
     options = hint.__args__ if isinstance(hint, types.UnionType) else (hint,)
     if isinstance(value, int) and abs(value) >= LARGEST_WHOLE:
         raise ValueError(f"setting {where!r} must lie below 2**63 in size, got a larger number")
-    if value is None and type(None) in options:
+    if type(None) in options and (value is None or value == DEFAULT):
         return None
     for option in options:
         if isinstance(option, type) and is_dataclass(option):

@@ -11,7 +11,9 @@ import pytest
 from dpgen.commands.settings import settings_of
 from dpgen.images.facts import PublicFacts
 from dpgen.methods import METHODS, find_settings
+from dpgen.networks.denoiser_config import PRESETS
 from dpgen.settings import assign, from_dict, leaves, meanings, parse_assignment
+from dpgen.training.score_matching import LOSSES
 from tests.commands import dpgen
 
 
@@ -96,6 +98,39 @@ def test_the_list_shows_defaults_by_preset_and_is_json_on_request() -> None:
     rows = json.loads(dpgen("settings", "dpdm", "--json").output)["settings"]
     row = next(one for one in rows if one["name"] == "teacher.n_steps")
     assert row["depends_on"] == "preset" and row["default"]["tiny"] == 40
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_stranger_can_read_the_list(method: str) -> None:
+    settings, text = settings_of(method), " ".join(dpgen("settings", method).output.split())
+    assert "mu is the parameter of Gaussian differential privacy" in text
+    *most, last = PRESETS
+    for one in settings:
+        assert not one.meaning.startswith("of ") and "None" not in one.meaning, one.name
+        if one.name.endswith(".preset"):
+            assert f"{', '.join(most)} or {last}; unless given" in one.meaning
+    *most, last = LOSSES
+    loss = next((one.meaning for one in settings if one.name == "teacher.loss"), "")
+    assert loss.endswith(f"minimises: {', '.join(most)} or {last}.")
+
+
+def test_settings_that_two_groups_share_are_listed_once() -> None:
+    text = dpgen("settings", "pge").output
+    assert text.count("sketch.hidden_bandwidths = ") == 1
+    assert "teacher.sketch.*\n" in text
+    assert "the same settings as sketch.*, listed below" in " ".join(text.split())
+    alone = dpgen("settings", "dpdm").output
+    assert alone.count("teacher.sketch.hidden_bandwidths = ") == 1 and "same settings" not in alone
+
+
+def test_default_takes_back_what_follows_from_facts_and_nothing_else() -> None:
+    values: dict[str, Any] = {"teacher": {"preset": "tiny", "n_steps": 3}}
+    for text in ("teacher.preset=default", "teacher.n_steps=default", "teacher.sketch=default"):
+        assign(values, *parse_assignment(text))
+    assert from_dict(find_settings("dpdm"), values) == find_settings("dpdm")()
+    assign(values, *parse_assignment("teacher.clip_norm=default"))
+    with pytest.raises(ValueError, match=r"'teacher.clip_norm' must be a number, got 'default'"):
+        from_dict(find_settings("dpdm"), values)
 
 
 def test_settings_of_an_unknown_method_name_the_nearest() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +17,11 @@ BY_SHAPE, OWN = "by the shape", "the method's own"
 SIDES, N_RECORDS, N_CLASSES = (64, 128), 60_000, 10
 GROUP = "a group of settings"
 WIDTH, INDENT = 96, 4  # of the list, in characters
+MU = (
+    "mu is the parameter of Gaussian differential privacy (mu-GDP) that the budget of the run, "
+    "epsilon and delta, comes to. The squares of the stages' mu add up to mu^2, so a stage is "
+    "given a share of mu^2: the more, the less noise it adds."
+)
 
 
 @dataclass(frozen=True)
@@ -37,14 +42,20 @@ class Setting:
     depends_on: str
     meaning: str
 
-    def text(self) -> str:
-        """Formats the setting: a line with name, default and form, then the meaning."""
+    def text(self, same_as: str | None = None) -> str:
+        """Formats the setting: a line with name, default and form, then the meaning.
+
+        Args:
+            same_as: another group, which has the same settings as this one.
+        """
         head = f"{self.name} = {self._default()}   ({self.form})"
         if self.form == GROUP:
             head = f"{self.name}.*"
-        lines = textwrap.wrap(
-            self.meaning, WIDTH, initial_indent=" " * INDENT, subsequent_indent=" " * INDENT
-        )
+        meaning = self.meaning
+        if same_as is not None:
+            meaning = meaning.removesuffix(".")
+            meaning += f"; the same settings as {same_as}.*, listed below."
+        lines = _wrapped(meaning, " " * INDENT)
         return "\n".join([head, *lines])
 
     def _default(self) -> str:
@@ -54,6 +65,13 @@ class Setting:
         for key, value in self.default.items():
             keys.setdefault(_shown(value), []).append(key)
         return "; ".join(f"{value} ({', '.join(which)})" for value, which in keys.items())
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False,
+        break_long_words=False,
+    )  # fmt: skip
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401
@@ -82,8 +100,28 @@ def settings_of(method: str) -> list[Setting]:
         if leaf.others is not None:
             name, form = name.rpartition(".")[0] + ".OPTION", form_of(leaf.others)
         default, depends_on = (None, "") if leaf.is_group else _default(leaf, found)
-        settings.append(Setting(name, form, default, depends_on, leaf.meaning))
+        meaning = leaf.meaning.replace("``", "`")
+        settings.append(Setting(name, form, default, depends_on, meaning))
     return settings
+
+
+def _listed_once(settings: Sequence[Setting]) -> Iterator[tuple[Setting, str | None]]:
+    """Yields settings in order, a group that another group repeats without its settings and with
+    that group's name.
+    """
+    groups = [one.name for one in settings if one.form == GROUP]
+    members = {
+        group: {one.name.removeprefix(f"{group}."): one.form for one in settings
+                if one.name.startswith(f"{group}.")}
+        for group in groups
+    }  # fmt: skip
+    repeated = {
+        group: group.rpartition(".")[2] for group in groups
+        if "." in group and members.get(group.rpartition(".")[2]) == members[group]
+    }  # fmt: skip
+    for one in settings:
+        if not any(one.name.startswith(f"{group}.") for group in repeated):
+            yield one, repeated.get(one.name)
 
 
 def _resolved(method: str, cls: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:  # noqa: ANN401
@@ -152,7 +190,9 @@ def settings(method: str, as_json: bool) -> None:
 
     They are given as --set NAME=VALUE to `dpgen plan` and `dpgen train`, as a TOML file to
     --config, or in Python as fields of the method's settings. Where a default depends on the mode,
-    or on the preset that the size of the images chooses, it is listed for each.
+    or on the preset that the size of the images chooses, it is listed for each. NAME=default takes
+    back what a file of --config says, where the default follows from the method, the mode, the
+    preset or the shape of the images.
     """
     found = settings_of(method)
     if as_json:
@@ -163,6 +203,7 @@ def settings(method: str, as_json: bool) -> None:
 
     cls = find_settings(method)
     click.echo(f"Settings of {method}: --set NAME=VALUE, or {cls.__name__} in Python.")
-    for one in found:
-        click.echo(one.text())
+    click.echo("\n".join(_wrapped(MU)))
+    for one, same_as in _listed_once(found):
+        click.echo(one.text(same_as))
     click.echo("Options of each sampler: `dpgen sample --help`.")

@@ -21,14 +21,14 @@ class DPSADSettings:
     """Settings of DP-SAD.
 
     Args:
-        mode: "sealed", or "paper".
+        mode: "sealed", or "paper" (as published, without a verified guarantee).
         teacher: the private stages of mode sealed.
         student: the distillation of mode sealed.
         paper: the published algorithm, in mode paper only.
         sampler: the default sampler of ``model``, DDIM unless another is named: in mode sealed down
-            the ladder that the student was distilled on, in mode paper on ``paper.sampling_steps``
-            levels of that algorithm's own range. A teacher is sampled along the path from which the
-            student learned.
+            the noise levels that the student was distilled on, in mode paper on
+            ``paper.sampling_steps`` levels from paper.sigma_max to paper.sigma_min. A teacher is
+            sampled along the path from which the student learned.
     """
 
     mode: str = "sealed"

@@ -49,12 +49,12 @@ class PGESettings:
     """Settings of PGE.
 
     Args:
-        mode: "dpsgd", "sketch" or "paper".
+        mode: "dpsgd", "sketch" or "paper" (as published, without a verified guarantee).
         teacher: the private stages of mode dpsgd.
         sampler: the default sampler: Hamiltonian from noise, and in mode sketch a short
-            "ddim-hamiltonian" from the decoder's images, unless another is named.
+            "ddim-hamiltonian" from drawn images, unless another is named.
         sketch: the private stages of mode sketch, in that mode only.
-        score: the network fitted to the sketch, in that mode only.
+        score: the network that learns from images drawn by the sketch, in that mode only.
         paper: the published algorithm, in mode paper only.
     """
 

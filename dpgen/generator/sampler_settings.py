@@ -21,13 +21,13 @@ class SamplerSettings:
     beside the other fields, as in ``sampler.eta=0.5``.
 
     Args:
-        name: a key of `samplers.SAMPLERS`.
-        start: "noise", or "proposals" where a method has some: images that the sampler refines from
-            its first noise level down.
+        name: name of a sampler, as `dpgen sample --help` lists them.
+        start: "noise", or, in mode sketch, "proposals": images that its decoder or spectrum draws
+            and the sampler refines, from its first noise level down.
         n_steps: number of positive noise levels.
-        sigma_min: the last of them.
-        sigma_max: the first of them.
-        options: numbers that this sampler takes besides; the others are at their defaults.
+        sigma_min: lowest positive noise level, the last.
+        sigma_max: highest noise level, the first.
+        options: options of this sampler, as step_size=0.7; one that is not given is at its default.
         others: more options by keyword; None stands for an option that is not given.
     """
 

@@ -22,17 +22,20 @@ class PaperSettings:
     Args:
         student_input: "real", as published (the student denoises private images), or "noise" (it
             denoises images of its own, which do not depend on data).
-        preset: size of both networks; ``None`` takes the one for the shape.
+        preset: size of both networks: quick, tiny, small or base; unless given, the one for
+            the shape.
         teacher_steps: training steps of the unprotected teacher.
-        n_steps: T, steps of the student.
-        batch: B, inputs per step.
-        clip_norm: C, clip norm of the gradient by one output.
+        n_steps: training steps of the student (T).
+        batch: inputs of the student per step (B).
+        clip_norm: largest norm of the gradient by one output of the student (C).
         learning_rate: learning rate of every network.
         ema_decay: decay of the averaged weights.
-        adversarial_weight: lambda, at least 0; 0 leaves the discriminator out.
-        n_levels: noise levels of the grid that r is drawn from.
-        sigma_min, sigma_max: ends of that grid.
-        sampling_steps: steps of the default sampler.
+        adversarial_weight: weight of the adversarial loss (lambda), at least 0; 0 leaves the
+            discriminator out.
+        n_levels: number of noise levels; each step of the student draws one of them.
+        sigma_min: lowest of these noise levels.
+        sigma_max: highest of these noise levels.
+        sampling_steps: number of noise levels of the default sampler.
     """
 
     student_input: str = "real"

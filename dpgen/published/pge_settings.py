@@ -14,13 +14,16 @@ class PaperSettings:
     """Settings of the published algorithm.
 
     Args:
-        preset: size of the network; ``None`` takes the one for the shape.
-        n_projections: k, number of public projection vectors, at least 2.
+        preset: size of the network: quick, tiny, small or base; unless given, the one for
+            the shape.
+        n_projections: number of public projection vectors (k), at least 2.
         n_steps: training steps.
         batch: records per step.
         learning_rate: learning rate of the network (Adam).
         ema_decay: decay of the averaged weights.
-        sigma_min, sigma_max: ends of the noise levels, drawn log-uniformly.
+        sigma_min: lowest noise level that is trained on; each step draws one for each record,
+            log-uniformly from sigma_min to sigma_max.
+        sigma_max: highest noise level that is trained on.
     """
 
     preset: str | None = None

@@ -29,23 +29,29 @@ class SketchSettings:
     """The settings of the sketch.
 
     Args:
-        rounds: relative shares of mu^2 of the rounds, one or more.
-        n_steps: decoder steps of each round.
-        labeller_share: share of mu^2 of the labeller, in [0, 1); 0 leaves it out.
-        warp: strength of the small warps, where ``augment`` has them, of drawn images and of what
-            learns from them.
-        n_per_class: images of a class per step.
-        learning_rate: of the decoder (Adam).
-        n_frequencies: of the Fourier features of the pixels.
-        bandwidths: of these, in units of sqrt(C H W).
-        n_hidden_frequencies: of the Fourier features of each hidden layer of a classifier.
-        hidden_bandwidths: of these, in units of the distance between samples.
-        n_samples: images that the classifier between the rounds is trained on.
-        classifier_steps: training steps of that classifier.
-        spectrum: the settings of the spectrum, where ``kind`` is that.
-        kind: "decoder" for the rounds and the decoder, "spectrum" for class Gaussians of low
-            frequencies in their place. Unless given, images in colour have a spectrum, those of 32
-            pixels and more, and of 16 and more if there are fewer than 20,000.
+        rounds: relative shares of mu^2 of the rounds in which features are released, one or more.
+        n_steps: training steps of the decoder, which draws images that have the released features,
+            in each round.
+        labeller_share: share of mu^2 of the labeller, a linear classifier learned from the records:
+            an image that it takes for another class is drawn again; in [0, 1), 0 leaves it out.
+        warp: strength of the small random warps, where ``augment`` has them, of drawn images, also
+            while a network learns from them.
+        n_per_class: images of each class per training step of the decoder.
+        learning_rate: learning rate of the decoder (Adam).
+        n_frequencies: number of random Fourier features of the pixels, released in the first round.
+        bandwidths: bandwidths of the Gaussian kernels behind the Fourier features of the pixels, in
+            units of sqrt(C H W) for images of C channels, H rows and W columns.
+        n_hidden_frequencies: number of random Fourier features of each hidden layer of a classifier
+            of drawn images, released in later rounds.
+        hidden_bandwidths: bandwidths of the Gaussian kernels behind the Fourier features of hidden
+            layers, in units of the median distance between drawn images there.
+        n_samples: number of drawn images that the classifier between two rounds learns from.
+        classifier_steps: training steps of the classifier between two rounds.
+        spectrum: the settings of the spectrum, where ``kind`` is "spectrum".
+        kind: "decoder", whose settings those above are, or "spectrum", which releases a Gaussian of
+            low frequencies for each class instead. Unless given, a spectrum for images in colour,
+            for images of 32 pixels and more, and for those of 16 and more where there are fewer
+            than 20,000 records.
         augment: what is declared as public knowledge to leave the class of an image: "none",
             "warp" (turned, bent or moved a little), "mirror" (left and right exchanged) or "both".
             Unless given, "warp" for a decoder and "none" for a spectrum. What is not true of the

@@ -19,13 +19,14 @@ class SpectrumSettings:
     """The settings of a spectrum.
 
     Args:
-        bands: cosines with u + v < bands are released; unless given, 14 from 500 records on, else
-            8.
+        bands: the released cosines (of the DCT) are those whose frequencies down and across, u and
+            v, have u + v < bands; unless given, 14 from 500 records on, else 8.
         own_spread: whether each class has its own covariance; unless given, it has from 100 records
             a class on, up to 20 classes.
-        centre_share: share of mu^2 of the centre and of class counts.
-        scale_share: share of mu^2 of the scale.
-        detail: strength of the procedural pictures outside the bands, 1 for that of the records.
+        centre_share: share of mu^2 of the mean over all records and of the class counts.
+        scale_share: share of mu^2 of the distance from that mean within which 85 % of the records
+            lie, the unit of what is released next.
+        detail: strength of the made-up texture above the bands, 1 for that of the records.
     """
 
     bands: int | None = None

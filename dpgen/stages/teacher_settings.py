@@ -27,30 +27,33 @@ class TeacherSettings:
     method, or of the preset.
 
     Args:
-        preset: size of the network, a key of `PRESETS`; ``None`` takes the one for the shape.
+        preset: size of the network: quick, tiny, small or base; unless given, the one for
+            the shape.
         warm_start_share: share of mu^2 that the warm start gets, in [0, 1]; 0 leaves it out, 1
             leaves DP-SGD out.
         means_share: share of the warm start's mu^2 that class means get, in (0, 1); the spread gets
             the rest.
-        bands: second moments are of the cosines with u + v < bands.
+        bands: the warm start measures variances and covariances of the cosines (of the DCT) whose
+            frequencies down and across, u and v, have u + v < bands.
         blend: weight of a class's own covariance against the pooled one.
-        pretrain_steps: training steps on images drawn from the release; 600 by default where
-            warm_start is "sketch".
-        pretrain_batch: images per step of these.
+        pretrain_steps: training steps before DP-SGD, on images drawn from what the warm start
+            released; 600 by default where warm_start is "sketch".
+        pretrain_batch: images per step of that training before DP-SGD.
         batch: expected Poisson batch, in records; the rate is ``batch / n_records``. A data set
             with fewer records takes a quarter of them.
         n_steps: DP-SGD steps.
-        n_draws: noise multiplicity J.
+        n_draws: noisy copies of each record whose gradients are averaged before clipping (the noise
+            multiplicity of DPDM); more cost time, not privacy.
         learning_rate: learning rate of DP-SGD (Adam).
         ema_decay: decay of the averaged weights that are released.
         clip_norm: largest norm of one record's gradient.
-        loss: loss that DP-SGD minimises, a key of `dpgen.training.score_matching.LOSSES`.
+        loss: loss that DP-SGD minimises: denoising, sliced-denoising, sliced or variance-reduced.
         residual: use of the warm start's Gaussian: "off" (the network is pre-trained on its images,
             or starts from scratch), "added" (the network corrects it) or "fed" (the network
             corrects it and gets its output as an input).
         warm_start: "moments" (class means and spreads) or "sketch" (embeddings and a decoder; the
             network is pre-trained on its images, whose moments are its Gaussian).
-        sketch: settings of a warm start by sketch.
+        sketch: settings of the warm start where warm_start is "sketch".
     """
 
     preset: str | None = None

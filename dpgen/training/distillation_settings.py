@@ -21,10 +21,12 @@ class Distillation:
         n_iterations: training steps.
         batch_size: images per step.
         learning_rate: learning rate of student and discriminator (Adam).
-        adversarial_weight: lambda, at least 0; 0 leaves the discriminator out.
-        pool_size: teacher-made images to learn from.
+        adversarial_weight: weight of the adversarial loss (lambda), at least 0; 0 leaves the
+            discriminator out.
+        pool_size: number of teacher-made images to learn from.
         ema_decay: decay of the student's averaged weights.
-        sigma_min, sigma_max: ends of the student's ladder of noise levels.
+        sigma_min: lowest of the student's noise levels.
+        sigma_max: highest of the student's noise levels.
         teacher_steps: steps of the teacher's path per step of the student.
         pairing: "fresh", with noise drawn anew at every step, "paired", with the noise that the
             teacher made the image from (see `dpgen.training.distillation`), or "boot", one step

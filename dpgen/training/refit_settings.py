@@ -13,9 +13,11 @@ class RefitSettings:
     """The settings of a score network that is fitted to samples.
 
     Args:
-        preset: size of the network; ``None`` takes the preset for this shape.
-        bands: size of the Gaussian that the network corrects: cosines with u + v < bands.
-        n_samples: images to learn from.
+        preset: size of the network: quick, tiny, small or base; unless given, the one for
+            the shape.
+        bands: size of the Gaussian denoiser that the network corrects: the cosines (of the DCT)
+            whose frequencies down and across, u and v, have u + v < bands.
+        n_samples: number of drawn images to learn from.
         n_steps: training steps.
         batch_size: images per step.
         learning_rate: learning rate of the training (Adam).

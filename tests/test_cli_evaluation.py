@@ -315,7 +315,8 @@ def test_the_help_of_evaluate_names_what_the_tables_hold(monkeypatch: pytest.Mon
     said = dpgen("evaluate", "--help").stdout
     assert all(f"{name} " in said for name in METRICS)
     assert f"[{'|'.join(NETWORKS)}]" in said and f"[{'|'.join(FEATURE_NETWORKS)}|none]" in said
-    assert "Metrics of pixels and labels:\n  toy  a toy: low is better" in said
+    assert "Metrics of pixels and labels:\n  toy  a toy: lower is better" in said
+    assert "kid        KID: lower is better; kernel distance" in said
 
 
 def test_a_benchmark_runs_once_shares_the_teacher_and_shows_what_it_found(

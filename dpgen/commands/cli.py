@@ -1,7 +1,8 @@
 """The command line. Results on standard output, progress on standard error.
 
 Exit status: 0 done; 1 the check said no; 2 bad input or budget refused, nothing written; 3 the
-machine failed (disk, memory), run it again to resume; 130 interrupted, run it again to resume.
+machine failed (disk, memory); 130 interrupted. After both run the same command again: train and
+benchmark go on where they stopped, the others start from the beginning.
 
 Commands import what they use when they run: `dpgen --help` loads neither torch nor diffusers.
 """
@@ -24,6 +25,7 @@ from dpgen.commands.benchmark import benchmark
 from dpgen.commands.card import card
 from dpgen.commands.evaluate import evaluate
 from dpgen.commands.export import export
+from dpgen.commands.help_pages import HelpContext
 from dpgen.commands.inspect import inspect
 from dpgen.commands.join import join
 from dpgen.commands.listings import ledger, methods
@@ -35,11 +37,18 @@ from dpgen.commands.verify import sign, verify
 from dpgen.data.formats.table import described
 
 PACKAGE = Path(__file__).parents[1]
+RESUMED = ("train", "benchmark")  # commands that keep what they did before an interruption
 SAID_NO, REFUSED, MACHINE_FAILED, INTERRUPTED = 1, 2, 3, 130
 
 
 class _Program(click.Group):
     """Turns errors into one clear line and the right exit status."""
+
+    context_class = HelpContext
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        cmd.context_class = HelpContext
+        super().add_command(cmd, name)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
         try:
@@ -49,7 +58,7 @@ class _Program(click.Group):
         except (ValueError, OSError, MemoryError, KeyboardInterrupt) as error:
             if ctx.params.get("verbose"):
                 traceback.print_exc()
-            status, text = _outcome(error)
+            status, text = _outcome(error, ctx.invoked_subcommand)
         click.echo(f"dpgen: {one_line(text)}", err=True)
         ctx.exit(status)
 
@@ -85,8 +94,8 @@ _INPUT_ERRORS = (
 )
 
 
-def _outcome(error: BaseException) -> tuple[int, str]:
-    """Returns the exit status of an error, and the line that reports it."""
+def _outcome(error: BaseException, command: str | None) -> tuple[int, str]:
+    """Returns the exit status of an error of a command, and the line that reports it."""
     if isinstance(error, _INPUT_ERRORS):
         from dpgen.privacy.statements.notice import UnverifiedClaim
 
@@ -94,7 +103,9 @@ def _outcome(error: BaseException) -> tuple[int, str]:
             return SAID_NO, as_typed(error)
         return REFUSED, as_typed(error)
     if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED, "interrupted; the same command goes on where this one stopped"
+        if command in RESUMED:
+            return INTERRUPTED, "interrupted; the same command goes on where this one stopped"
+        return INTERRUPTED, "interrupted; the same command starts from the beginning"
     again = "run the same command again"
     if isinstance(error, MemoryError):
         return MACHINE_FAILED, as_typed(error) or f"out of memory: free some, then {again}"

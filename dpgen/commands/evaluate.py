@@ -50,7 +50,7 @@ class _Evaluate(click.Command):
             rows = []
             for name, row in METRICS.items():
                 if (row.of_features is not None) == of_features:
-                    told = [f"{row.title}: {row.better} is better", row.meaning]
+                    told = [f"{row.title}: {row.better}er is better", row.meaning]
                     rows.append((name, "; ".join(filter(None, told))))
             if rows:
                 with formatter.section(f"Metrics of {words}"):

@@ -74,10 +74,11 @@ def class_score(both: ComparedFeatures) -> Value:
 
 
 METRICS: dict[str, Row] = {
-    "fid": Row("FID", "low", fid, meaning="distance between the features of both sides, as normal "
-               "distributions"),
-    "kid": Row("KID", "low", kid, meaning="the same by a kernel; 0 on average for equal "
-               "distributions, so below it by chance"),
+    "fid": Row("FID", "low", fid, meaning="Frechet distance between the features of both sides, "
+               "each taken as a normal distribution"),
+    "kid": Row("KID", "low", kid, meaning="kernel distance, the squared maximum mean discrepancy "
+               "between the features of both sides: about 0 for equal distributions, by chance "
+               "also a little below"),
     "score": Row("score", "high", class_score, inception_name="inception_score", of_logits=True,
                  meaning="how surely each image shows one class, and all together every class"),
     "precision": Row("precision", "high", lambda both: Value(both.precision_recall[0]),

@@ -162,8 +162,8 @@ def _recipe(found: Fidelity) -> str:
 
 def _meanings(one: Evaluation) -> list[tuple[str, str]]:
     """Says what the metrics of features mean; nothing where none has a meaning."""
-    each = {m.title.split()[-1]: m.meaning for m in ordered(one.metrics) if m.meaning}
-    words = ", ".join(f"{name} ({meaning})" for name, meaning in each.items())
+    each = {m.title.split()[-1]: m for m in ordered(one.metrics) if m.meaning}
+    words = "; ".join(f"{n}, {BETTER[m.better]} is better ({m.meaning})" for n, m in each.items())
     return [("Metrics", f"{words}.")] if words else []
 
 

@@ -28,7 +28,7 @@ class ReleaseFile:
         curators: who publishes it.
         intended_use: what it is made for.
         region: the region that the records are from, or whose laws apply.
-        publication_date: YYYY-MM-DD.
+        publication_date: the day of publication, YYYY-MM-DD.
         sector: sector of the records, as "Healthcare".
         actors: who sees what, and who is trusted with what.
         justification: why this epsilon and this unit were chosen.

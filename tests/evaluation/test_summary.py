@@ -67,7 +67,7 @@ def test_the_protocol_is_told_in_words() -> None:
     assert "1,000 steps of 128 images, AdamW from 0.002, no augmentation; seed 0." in told
     assert "mean and standard error of seeds 0 to 2" in words(scores("set", seeds=3))
     assert "as --no-real was given" in words(replace(scores("set"), real="--no-real was given"))
-    assert "Metrics: FID (distance between the features of both sides, as" in told
+    assert "Metrics: FID, lower is better (Frechet distance between the features of" in told
     assert "Protocol(" not in told
     assert "instead of" not in told
 

@@ -727,6 +727,7 @@ def test_options_of_a_sampler_are_listed_taken_and_recorded(run: Path, tmp_path:
         (["--sampler", "ddim", "--set", "eta=yes"], ["eta must be a number, got 'yes'"]),
         (["--sampler", "ddim", "--set", "sigma_min=true"], ["sigma_min must be a number"]),
         (["--sampler", "heun", "--set", "n_steps=3"], ["--steps"]),
+        (["--steps", "3"], ["--steps 3 is for a sampler", "--sampler"]),
         (["--sampler", "langevin", "--set", "n_kernel_steps=1.5"], ["whole number, got 1.5"]),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NoReturn
 import click
 import pytest
 
+import dpgen as dpgen_package
 from dpgen.commands.cli import RESUMED, main
 from dpgen.release.release_file import ReleaseFile, read_release
 from tests.commands import dpgen
@@ -33,6 +35,19 @@ def test_the_help_of_card_lists_the_keys_that_are_read(tmp_path: Path) -> None:
     values |= {"curators": '["a", "b"]', "publication_date": "2026-01-31"}
     file.write_text("\n".join(f"{key} = {value}" for key, value in values.items()))
     assert read_release(file).missing == []
+
+
+def test_every_option_and_command_that_a_message_names_exists() -> None:
+    options = {name for one in main.commands.values() for option in one.params
+               for name in (*option.opts, *option.secondary_opts)}  # fmt: skip
+    options |= {"--help", "--raw"}  # --raw is gdcmconv's
+    for file in Path(dpgen_package.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", node.value))
+                assert named <= options, (file.name, node.lineno, named - options)
+                called = set(re.findall(r"`dpgen ([a-z]+)", node.value))
+                assert called <= set(main.commands), (file.name, node.lineno, called)
 
 
 @pytest.mark.parametrize("command", ["sample", "evaluate", "train"])

@@ -60,14 +60,15 @@ class _Evaluate(click.Command):
 @click.command(cls=_Evaluate)
 @click.argument("sets", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--reference", required=True, metavar="DATA", help="Real images to test on: `digits` or a path."
+    "--reference", required=True, metavar="DATA",
+    help="The real images: `digits`, or a path or address (see `dpgen --help`).",
 )
 @click.option(
     "--split",
     type=click.Choice(["train", "test", "all"]),
     default="test",
     show_default=True,
-    help="Which of the reference.",
+    help="The split of the reference that sets are compared with and classifiers are tested on.",
 )
 @click.option(
     "--size", type=int, metavar="PIXELS", help="Resize the reference, as for train."
@@ -94,14 +95,15 @@ class _Evaluate(click.Command):
     multiple=True,
     default=["cnn"],
     show_default=True,
-    help="Classifier whose accuracy is measured. Repeat.",
+    help="Classifier to train on each set and to test on real images. Repeat for several.",
 )
 @click.option(
     "--seeds",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Classifiers of each kind, per set.",
+    help="How many classifiers of each kind to train on a set; from 2 on the table shows mean and "
+    "standard error.",
 )
 @click.option(
     "--features",
@@ -126,26 +128,29 @@ class _Evaluate(click.Command):
     "--inception-weights",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Where torch hub has no copy and there is no network.",
+    help="Weights for --features inception, where torch hub has no copy of them and there is no "
+    "internet.",
 )
 @click.option(
     "--cache",
     metavar="FOLDER",
     type=click.Path(path_type=Path),
-    help="Keeps the reference's features, which are as private as the reference.",
+    help="Keeps the reference's features and the classifier behind them, so that they need not be "
+    "made again for the same reference. They are as private as the reference.",
 )
 @click.option(
     "--nearest",
     "nearest_to",
     metavar="FOLDER",
     type=click.Path(path_type=Path),
-    help="Draw samples beside the nearest records of the reference's training split, and say how "
-    "many come as near as 1 % of held-out images. Private.",
+    help="Write pictures of samples beside the nearest records of the reference's training split, "
+    "and add the share of samples that are as near to a record as the nearest 1 % of held-out "
+    "images are. The pictures show private records.",
 )
 @click.option(
     "--preview",
     type=click.Path(path_type=Path),
-    help="Write a picture: a strip per set, the reference first.",
+    help="Write a picture with some images of the reference and of each set.",
 )
 @click.option(
     "--no-real", "real", flag_value=False, default=True,
@@ -153,7 +158,8 @@ class _Evaluate(click.Command):
     "more set.",
 )  # fmt: skip
 @click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write the scores to a file."
+    "--json", "json_file", type=click.Path(path_type=Path),
+    help="Write the scores to this file, too.",
 )
 @quiet_option
 def evaluate(
@@ -161,9 +167,9 @@ def evaluate(
     value_range: str | None, classes: str | None, features_range: str | None, quiet: bool,
     **given: Any,  # noqa: ANN401
 ) -> None:  # fmt: skip
-    """Measure FID and its kin against real images, and the accuracy on them of classifiers that
-    were trained on synthetic images only; several sets side by side, and real images of the
-    reference's other split as what can be hoped for.
+    """Compare synthetic SETS with real images: by FID and similar metrics, and by the accuracy on
+    real images of classifiers trained on each set alone. Beside the sets stand real images of the
+    reference's other split, measured in the same way: the best that can be hoped for.
 
     Nothing is charged, and no epsilon covers scores against a private reference: they are for the
     owner's eyes. Under `accelerate launch` several processes share the feature extraction.

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dpgen.commands.next_command import say_next
-from dpgen.commands.options import OneOf, unverified_option
+from dpgen.commands.options import OneOf, steps_of, steps_option, unverified_option
 
 
 def _targets() -> Iterable[str]:
@@ -28,17 +28,14 @@ def _targets() -> Iterable[str]:
     "--sampler", type=click.Choice(["ddim", "heun"]),
     help="Sampler to draw with, as for dpgen sample.  [default: the method's own]",
 )  # fmt: skip
-@click.option(
-    "--steps", type=click.IntRange(1), default=50, show_default=True,
-    help="Number of steps of --sampler.",
-)  # fmt: skip
+@steps_option
 @click.option(
     "--network", default="model", show_default=True,
-    help="Which of the released networks; dp-sad has a teacher, too.",
+    help="Network to write: model, or in a run of dp-sad also teacher.",
 )  # fmt: skip
 @unverified_option
 def export(
-    run: Path, target: str, out: Path, sampler: str | None, steps: int, network: str,
+    run: Path, target: str, out: Path, sampler: str | None, steps: int | None, network: str,
     allow_unverified: bool,
 ) -> None:  # fmt: skip
     """Write the model of a trained RUN as the parts of another library, with code that draws the
@@ -47,7 +44,7 @@ def export(
     from dpgen.exports.export import export as write
 
     write(
-        run, out, target=target, network=network, sampler=sampler, steps=steps,
+        run, out, target=target, network=network, sampler=sampler, steps=steps_of(sampler, steps),
         allow_unverified=allow_unverified,
     )  # fmt: skip
     click.echo(f"{out}: parts of {target}; {out / 'README.md'} has the code that draws from them")

@@ -59,11 +59,13 @@ reading_options = options(
                  help="Black and white of float arrays, and of grey pictures of more than 8 bits: "
                  "for these it is a window, beyond which they are black or white."),
     click.option("--classes", metavar="N or NAME,NAME",
-                 help="The classes of data with labels that name none, as IDX (10 for MNIST): they "
-                 "are published, and never counted in private labels."),
+                 help="The classes of data whose labels are bare numbers, as in IDX: how many (10 "
+                 "for MNIST), or their names. They are published, so they are declared and never "
+                 "counted in private labels."),
     click.option("--label-column", metavar="NAME",
                  help="The column of metadata.csv, Parquet or of the JSON in tar shards that holds "
-                 "the labels, where two are named like labels, or none is."),
+                 "the labels, where no column has a usual name (label, class, ...), or several "
+                 "have."),
     click.option("--facts", metavar="FILE", type=click.Path(path_type=Path),
                  help="TOML file of public facts: shape, class_names, n_records. Without it the "
                  "data's own headers are declared public by the person who runs this."),
@@ -71,34 +73,55 @@ reading_options = options(
 
 unit_option = click.option(
     "--unit", metavar="COLUMN or folder or FILE.csv",
-    help="Where it is written which person a record is of. Of each person at most as many records "
-    "are used as plan and train are told. A column of Parquet or metadata.csv, an array of an npz, "
-    "a key of the JSON in tar shards; `folder`, the one that a picture lies in (PERSON/ or "
-    "CLASS/PERSON/); a list with the columns file_name and unit, of IDX index and unit.",
+    help="Where it is written which person each record is of, so that of each person no more "
+    "records are used than plan and train are told. It is a column of Parquet or metadata.csv, an "
+    "array of an npz, or a key of the JSON in tar shards; or `folder`, for the folder that a "
+    "picture lies in (PERSON/ or CLASS/PERSON/); or a CSV file with the columns file_name and "
+    "unit, for IDX index and unit.",
 )  # fmt: skip
 
 data_options = options(
-    click.option("--data", metavar="DATA", help="The private images: `digits` or a path."),
+    click.option("--data", metavar="DATA",
+                 help="The private images: `digits`, or a path or address (see `dpgen --help`)."),
     reading_options,
     click.option("--adjacency", type=click.Choice(["add_remove", "replace_one"]),
                  help="What neighbouring data sets differ by: a record more or less (the "
                  "default), or another record in its place."),
     click.option("--max-records-per-unit", type=click.IntRange(1), metavar="M",
-                 help="The most records of one person; epsilon is then of a whole person. "
-                 "Default: what the facts or the ledger say, else 1, and the unit is a record. "
-                 "Declared, unless --unit has it enforced."),
+                 help="The most records that one person has in the data; epsilon then protects a "
+                 "whole person, not one record. With --unit no more are used of anyone; without it "
+                 "you declare that nobody has more. Default: what --facts or the ledger say, else "
+                 "1."),
     unit_option,
 )  # fmt: skip
 
 budget_options = options(
-    click.option("--epsilon", type=float, required=True, help="Privacy budget, greater than 0."),
-    click.option("--delta", type=float, help="Default: min(1e-5, 1 / (10 n_records))."),
+    click.option("--epsilon", type=float, required=True,
+                 help="Privacy budget, greater than 0: the less, the stronger the guarantee."),
+    click.option("--delta", type=float,
+                 help="Probability that the bound by epsilon may exceed. Default: min(1e-5, 1 / "
+                 "(10 n_records))."),
     click.option("--config", metavar="FILE", type=click.Path(path_type=Path),
-                 help="TOML file of method settings; --set goes over it."),
+                 help="TOML file of method settings; --set takes precedence."),
     click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE",
-                 help="One method setting, as in teacher.n_steps=500. Repeat for more."),
+                 help="One method setting, as in teacher.n_steps=500; `dpgen settings METHOD` "
+                 "lists them. Repeat for more."),
 )  # fmt: skip
 
+USUAL_STEPS = 50  # of a sampler that is named
+
+
+def steps_of(sampler: str | None, steps: int | None) -> int:
+    """Returns the steps of a named sampler; refuses steps where none is named."""
+    if sampler is None and steps is not None:
+        raise ValueError(f"--steps {steps} is for a sampler: name one by --sampler, or drop it")
+    return steps or USUAL_STEPS
+
+
+steps_option = click.option(
+    "--steps", type=click.IntRange(1),
+    help=f"Number of steps of --sampler.  [default: {USUAL_STEPS}]",
+)  # fmt: skip
 set_options = options(
     click.option("--out", required=True, type=click.Path(path_type=Path),
                  help="Folder to make; absent or empty."),
@@ -110,11 +133,11 @@ OVERLAP = ["refuse", "charge", "separate"]
 
 account_options = options(
     click.option("--ledger", type=click.Path(path_type=Path),
-                 help="Ledger file instead of the one of this data set. With the ledger of a data "
-                 "set that grew or changed, its runs go on adding up."),
+                 help="Ledger file to use instead of the one kept for this data set: that of the "
+                 "data set before it grew or changed, so that the runs on both add up."),
     click.option("--limit", type=float, metavar="EPSILON",
-                 help="Most that this data set may ever spend; default: "
-                 "the budget of its first run."),
+                 help="Largest epsilon that all runs on this data set together may spend; "
+                 "default: the budget of its first run."),
     click.option("--overlap", type=click.Choice(OVERLAP),
                  default="refuse", show_default=True,
                  help="What to do when other ledgers hold some of these images: refuse, charge the "
@@ -125,10 +148,12 @@ hardware_options = options(
     click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True,
                  help="auto takes a GPU where there is one."),
     click.option("--precision", type=click.Choice(["no", "bf16"]), default="no", show_default=True,
-                 help="Of the networks; clipping, sums and noise are float64 either way."),
+                 help="Numbers of the networks: `no` is float32, bf16 is faster on a GPU. "
+                 "Clipping, sums and noise are float64 either way."),
     click.option("--micro-batch", type=click.IntRange(1),
-                 help="Records whose gradients are held at once: memory against speed. By default "
-                      "what suits device and batch. A resumed run keeps it."),
+                 help="Records whose gradients are held in memory at once: fewer take less memory "
+                 "and more time. Default: what suits device and batch. A resumed run keeps its "
+                 "own."),
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of words.")
 yes_option = click.option(
@@ -140,5 +165,6 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress bar
 unverified_option = click.option(
     "--allow-unverified",
     is_flag=True,
-    help="Take a mode, or a run, that has no verified privacy claim; it gets a notice.",
+    help="Accept a mode, or a run, without a verified privacy guarantee, as mode paper; it gets a "
+    "notice in place of a certificate.",
 )

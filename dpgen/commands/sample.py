@@ -10,7 +10,14 @@ import click
 
 from dpgen.commands.labels import UNIFORM
 from dpgen.commands.next_command import say_evaluate
-from dpgen.commands.options import OneOf, quiet_option, set_options, unverified_option
+from dpgen.commands.options import (
+    OneOf,
+    quiet_option,
+    set_options,
+    steps_of,
+    steps_option,
+    unverified_option,
+)
 
 if TYPE_CHECKING:
     from dpgen.generator.sampler_settings import SamplerSettings
@@ -34,12 +41,13 @@ class _Sample(click.Command):
 
 
 def _chosen(
-    sampler: str | None, steps: int, assignments: tuple[str, ...]
+    sampler: str | None, steps: int | None, assignments: tuple[str, ...]
 ) -> SamplerSettings | None:  # fmt: skip
     """Returns the settings of the sampler that was named; ``None``: the method's own draws."""
     from dpgen.generator.sampler_settings import ENDS, SamplerSettings
     from dpgen.settings import assign, parse_assignment
 
+    n_steps = steps_of(sampler, steps)
     options: dict[str, Any] = {}
     for text in assignments:
         assign(options, *parse_assignment(text))
@@ -52,7 +60,7 @@ def _chosen(
     if "n_steps" in options:
         raise ValueError(f"n_steps is set with --steps, got --set n_steps={options['n_steps']}")
     ends = {name: options.pop(name) for name in ENDS if name in options}
-    return SamplerSettings(sampler, n_steps=steps, options=options, **ENDS | ends)
+    return SamplerSettings(sampler, n_steps=n_steps, options=options, **ENDS | ends)
 
 
 @click.command(cls=_Sample)
@@ -63,23 +71,22 @@ def _chosen(
 )  # fmt: skip
 @click.option(
     "--labels", metavar="COUNTS", default=UNIFORM, show_default=True,
-    help="How many images of each class: uniform; released, in proportions that the run measured "
-    "under its guarantee (by a warm start or the sketch); counts as ill=100,well=50, or a .csv or "
-    ".toml file of them; a class that is not named gets none. Counts of the private records would "
-    "publish them.",
+    help="How many images of each class: `uniform`, equally many; `released`, in the proportions "
+    "that the run measured with noise, where it did; or counts, as ill=100,well=50 or in a .csv or "
+    ".toml file, where a class that is not named gets none. Do not count the private records for "
+    "this: the set would publish the counts.",
 )  # fmt: skip
 @set_options
 @click.option(
     "--preview", type=click.Path(path_type=Path), help="Write a picture of a few images, by class."
 )
-@click.option("--seed", type=int, help="Default: a fresh one. Recorded either way.")
+@click.option(
+    "--seed", type=int, help="Seed of the images. Default: a fresh one. Recorded either way."
+)
 @click.option(
     "--sampler", type=OneOf(_samplers), help="Sampler to draw with.  [default: the method's own]"
 )
-@click.option(
-    "--steps", type=click.IntRange(1), default=50, show_default=True,
-    help="Number of steps of --sampler.",
-)  # fmt: skip
+@steps_option
 @click.option(
     "--set", "assignments", multiple=True, metavar="NAME=VALUE",
     help="An option of --sampler, as in step_size=0.3. Repeat for more.",
@@ -89,20 +96,22 @@ def _chosen(
     type=float,
     default=0.0,
     show_default=True,
-    help="Classifier-free guidance weight.",
+    help="Weight of classifier-free guidance: 0 for none; with more, images are more typical of "
+    "their class and less varied.",
 )
 @click.option(
     "--labeller-guidance",
     type=float,
     default=0.0,
     show_default=True,
-    help="Weight of guidance by the private labeller, where the run has one.",
+    help="Weight of guidance by the labeller, a classifier that the run has where it was trained "
+    "with sketch.labeller_share above 0.",
 )
 @click.option(
     "--network",
     default="model",
     show_default=True,
-    help="Which of the released networks; dp-sad has a teacher, too.",
+    help="Network to draw with: model, or in a run of dp-sad also teacher.",
 )
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N",
@@ -113,12 +122,13 @@ def _chosen(
     help="Draw part I of N alone, as on one of N machines; `dpgen join` makes the set of all "
     "parts. Give every part the same options and --seed.",
 )  # fmt: skip
-@click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True,
+              help="auto takes a GPU where there is one.")
 @unverified_option
 @quiet_option
 def sample(
     run: Path, n_images: int | None, labels: str, out: Path, layout: str, preview: Path | None,
-    seed: int | None, sampler: str | None, steps: int, assignments: tuple[str, ...],
+    seed: int | None, sampler: str | None, steps: int | None, assignments: tuple[str, ...],
     guidance: float,
     labeller_guidance: float, network: str, jobs: int, shard: str | None, device: str,
     allow_unverified: bool, quiet: bool,

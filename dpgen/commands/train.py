@@ -40,8 +40,8 @@ def plan(
     """Show the price and the settings of a run, before any record is read.
 
     Says what each stage will charge, and estimates time and memory from a rehearsal on random
-    images. A mode without a guarantee says so, and what its worst case is. Without METHOD, one is
-    chosen for the data, the budget and this machine.
+    images. A mode without a guarantee says so, and what its worst case is. `dpgen methods` lists
+    the METHODs; without one, one is chosen for the data, the budget and this machine.
     """
     named = [] if method is None else [method]
     if method is None:
@@ -82,7 +82,8 @@ def plan(
     type=click.Path(path_type=Path),
     help="Run folder to make, or to resume.",
 )
-@click.option("--seed", type=int, help="Of the public randomness; drawn and recorded by default.")
+@click.option("--seed", type=int, help="Seed of the public randomness, as of initial "
+              "weights; never of the noise. Default: a fresh one. Recorded either way.")
 @account_options
 @unverified_option
 @yes_option
@@ -94,8 +95,9 @@ def train(
 ) -> None:  # fmt: skip
     """Learn from private images under a budget. Run it again to resume: it never spends twice.
 
-    Before anything is charged it says what the run would take on this machine, and asks where that
-    is much. Without METHOD, one is chosen for the data, the budget and this machine.
+    Before anything is charged it says how much time and memory the run would take on this machine,
+    and asks where that is much. `dpgen methods` lists the METHODs; without one, one is chosen for
+    the data, the budget and this machine.
     """
     from dpgen.commands.consent import agree
     from dpgen.commands.evaluate import evaluate

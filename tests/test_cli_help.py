@@ -38,7 +38,7 @@ def test_the_help_of_card_lists_the_keys_that_are_read(tmp_path: Path) -> None:
 
 
 def test_every_option_and_command_that_a_message_names_exists() -> None:
-    options = {name for one in main.commands.values() for option in one.params
+    options = {name for one in (main, *main.commands.values()) for option in one.params
                for name in (*option.opts, *option.secondary_opts)}  # fmt: skip
     options |= {"--help", "--raw"}  # --raw is gdcmconv's
     for file in Path(dpgen_package.__file__).parent.rglob("*.py"):

@@ -29,7 +29,7 @@ __all__ = ["Extracted", "FeatureNetwork", "classifier_features"]
 CLASSIFIER = UtilityProtocol(
     network="cnn", n_steps=1000, batch_size=128, learning_rate=2e-3, weight_decay=1e-2, n_train=None
 )
-OF_FEW = replace(CLASSIFIER, n_steps=400, batch_size=64)  # images; as for accuracy
+OF_FEW = replace(CLASSIFIER, n_steps=250)  # of fewer images than FEW_RECORDS, as for accuracy
 CLASSIFIER_SEED = 0
 SCALE = "scale"  # of the features, kept beside the weights
 

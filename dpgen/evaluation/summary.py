@@ -173,8 +173,8 @@ def _of_accuracy(results: Sequence[Utility], scores: Scores) -> str:
     told = "seed 0" if seeds == [0] else f"mean and standard error of seeds 0 to {seeds[-1]}"
     usual = UtilityProtocol.of(recipe.network)
     few = "" if recipe == usual else (
-        f" instead of {_number(usual.n_steps)} of {usual.batch_size}, as there are fewer than "
-        f"{_number(FEW_RECORDS)} real images to learn from"
+        f" (not {_number(usual.n_steps)}, as there are fewer than {_number(FEW_RECORDS)} real ones "
+        "to learn from)"
     )  # fmt: skip
     used = "all of them" if recipe.n_train is None else f"at most {_number(recipe.n_train)}"
     return (

@@ -69,7 +69,7 @@ def test_the_protocol_is_told_in_words() -> None:
     assert "as --no-real was given" in words(replace(scores("set"), real="--no-real was given"))
     assert "Metrics: FID, lower is better (Frechet distance between the features of" in told
     assert "Protocol(" not in told
-    assert "instead of" not in told
+    assert "(not 1,000" not in told
 
 
 def test_a_shorter_recipe_for_few_real_images_is_told() -> None:
@@ -81,7 +81,7 @@ def test_a_shorter_recipe_for_few_real_images_is_told() -> None:
     )
     evaluation = replace(one.evaluation, utilities={"cnn": few})
     told = words(replace(found, sets={"set": replace(one, evaluation=evaluation)}))
-    assert "400 steps of 64 images instead of 1,000 of 128, as there are fewer than 1,250" in told
+    assert "250 steps of 128 images (not 1,000, as there are fewer than 1,250 real ones" in told
 
 
 @pytest.mark.parametrize("private", [False, True])

@@ -128,6 +128,8 @@ def test_default_takes_back_what_follows_from_facts_and_nothing_else() -> None:
     for text in ("teacher.preset=default", "teacher.n_steps=default", "teacher.sketch=default"):
         assign(values, *parse_assignment(text))
     assert from_dict(find_settings("dpdm"), values) == find_settings("dpdm")()
+    held = from_dict(find_settings("pge"), {"mode": "sketch", "sketch": {"augment": "none"}})
+    assert held.sketch.augment == "none"  # a value of its own
     assign(values, *parse_assignment("teacher.clip_norm=default"))
     with pytest.raises(ValueError, match=r"'teacher.clip_norm' must be a number, got 'default'"):
         from_dict(find_settings("dpdm"), values)

@@ -48,7 +48,8 @@ def test_evaluate_gives_what_fidelity_and_utility_give_alone() -> None:
 def test_the_classifier_of_features_is_not_trained_again_on_the_images_it_learned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(utility_module.FEW, "cnn", {"n_steps": 4, "batch_size": 16})
+    for kind in ("cnn", "logistic"):
+        monkeypatch.setitem(utility_module.FEW, kind, {"n_steps": 4, "batch_size": 16})
     monkeypatch.setattr(features, "OF_FEW", UtilityProtocol.of("cnn", 1))
     learned, test = digits("train", 50), digits("test", 40)
     network = features.classifier_features(learned, 10)

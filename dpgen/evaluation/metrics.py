@@ -154,7 +154,7 @@ class Metric:
     def meaning(self) -> str:
         """Returns what its value says, by a metric of features; "" of others."""
         stem = _parts(self.name)[1]
-        rows = (r for n, r in METRICS.items() if stem in (n, r.inception_name))
+        rows = (r for n, r in METRICS.items() if stem and stem in (n, r.inception_name))
         return next((row.meaning for row in rows), "")
 
     @property

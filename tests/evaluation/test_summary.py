@@ -68,6 +68,7 @@ def test_the_protocol_is_told_in_words() -> None:
     assert "mean and standard error of seeds 0 to 2" in words(scores("set", seeds=3))
     assert "as --no-real was given" in words(replace(scores("set"), real="--no-real was given"))
     assert "Metrics: FID, lower is better (Frechet distance between the features of" in told
+    assert "cnn, higher is better" not in told  # a meaning of features is none of accuracy
     assert "Protocol(" not in told
     assert "(not 1,000" not in told
 

@@ -147,8 +147,7 @@ def test_large_images_are_made_small_enough_for_this_machine(tmp_path: Path) -> 
         path, images=np.zeros((20, 96, 96, 3), np.uint8), labels=np.arange(20) % 2,
         class_names=np.array(["0", "1"]),
     )  # fmt: skip
-    hurried = ["--set=sketch.n_frequencies=8", "--set=sketch.n_hidden_frequencies=8"]
-    told = dpgen("plan", "--data", path, "--epsilon", "3", "--device", "cpu", *hurried)
+    told = dpgen("plan", "--data", path, "--epsilon", "3", "--device", "cpu")
     assert "chosen: --size 32, as 96x96 takes too long here" in told.stderr
     assert "the same as: pge --set mode=sketch --size 32" in told.stderr
     assert "20 records of 3x32x32" in told.stdout

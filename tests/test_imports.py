@@ -90,9 +90,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     "commands": {
         "arguments", "auditing", "benchmark", "data", "data.formats", "evaluation", "exports",
-        "generator", "images", "methods", "networks", "privacy.accounting", "privacy.ledger",
-        "privacy.statements", "privacy.verification", "progress", "release", "runs", "samplers",
-        "settings", "stages", "storage", "synthetic",
+        "generator", "images", "methods", "networks", "networks.fixed", "privacy.accounting",
+        "privacy.ledger", "privacy.statements", "privacy.verification", "progress",
+        "release", "runs", "samplers", "settings", "stages", "storage", "synthetic",
     },
 }  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from dpgen.data.formats.format import Format, Head, ValueRange, Writer
 from dpgen.data.formats.labels import settled
 from dpgen.data.formats.listing import units_listed
 from dpgen.data.formats.location import CLASS_LIST, Located, is_hidden
+from dpgen.data.formats.parts import one_class
 from dpgen.data.formats.picture_files import SUFFIXES, picture_format, unread_picture
 from dpgen.data.formats.pictures import decode_picture_file, encode_png, png_bytes
 from dpgen.data.formats.records import Records
@@ -29,7 +29,6 @@ _MASKS = {
     "masks", "mask", "labels", "label", "annotations", "annotation", "segmentations",
     "segmentation", "groundtruth", "ground_truth", "gt", "targets", "segmentationclass",
 }  # fmt: skip
-_BUCKET = re.compile(r"[0-9]{3,}")
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]|^\.|^ |[. ]$')
 _DEVICES = {"con", "prn", "aux", "nul"}
 
@@ -53,7 +52,9 @@ def folder_records(
 ) -> Records:
     """Records in the order of class folder and file name; classes in that of sorted folder names.
 
-    The folders name the classes, so none are taken from a declaration.
+    The folders name the classes, so none are taken from a declaration; but folders that look like
+    parts of one set, or people, are classes only where they are declared, and one class where one
+    is.
 
     Where dataset.json lists the classes, as in a set written here, its order holds, and a listed
     class may be without a folder. Where a list beside the pictures gives their labels, they are
@@ -67,9 +68,12 @@ def folder_records(
             "metadata.csv or metadata.jsonl beside the pictures, and there is none: write one with "
             f"the columns file_name and {located.label_column}, or leave it out"
         )
-    _refuse_buckets(located)
     found = sorted({file.class_name for file in located.files if file.class_name is not None})
     _refuse_unlike_classes(located, found)
+    whole = one_class(located, found, classes)
+    if whole is not None:
+        labels = np.zeros(len(located.chosen), np.int64)
+        return _records(located, value_range, labels, whole, classes_declared=True)
     names = located.class_names or tuple(found) or ("all",)
     for name in found:
         if name not in names:
@@ -149,33 +153,6 @@ def _refuse_unlike_classes(located: Located, found: Sequence[str]) -> None:
             f"{located.root}: {pictures}/ and {beside}/ look like pictures and their masks or "
             f"annotations, and not like classes: point at {located.root / pictures}; if they are "
             "classes, rename them"
-        )
-
-
-def _refuse_buckets(located: Located) -> None:
-    """Refuses folders 00000, 00001 and so on through which the pictures are numbered on: tools
-    write a thousand pictures to a folder, and the folders are no classes.
-    """
-    if located.class_names is not None:
-        return
-    numbers: dict[str, list[int]] = {}
-    for file in located.files:
-        digits = re.findall(r"[0-9]+", file.path.stem)
-        if file.class_name is None or not _BUCKET.fullmatch(file.class_name) or not digits:
-            return
-        numbers.setdefault(file.class_name, []).append(int(digits[-1]))
-    if not numbers or min(numbers)[0] != "0" or len({len(name) for name in numbers}) > 1:
-        return
-    ends = [(min(one), max(one)) for _, one in sorted(numbers.items())]
-    if len(ends) > 1 and all(
-        last < first for (_, last), (first, _) in itertools.pairwise(ends)
-    ):
-        first = min(numbers)
-        raise ValueError(
-            f"{located.root}: the folders {first}/ to {max(numbers)}/ look like parts of one set, "
-            "numbered on from folder to folder, and not like classes: put the dataset.json of "
-            "their labels, or a metadata.csv with the columns file_name and label, beside them, or "
-            f"move the pictures into one folder; if they are classes, name them {first}x/ and so on"
         )
 
 

@@ -24,7 +24,7 @@ _COMPOUND = re.compile(r"(.+?)(?:set|data|images?|imgs?|labels?)")  # trainset, 
 SPLIT_COLUMNS = ("split", "subset", "partition")  # of tables, in lower case
 _LETTERS = re.compile(r"[^\W\d_]+")
 _T10K = re.compile(r"(?<![^\W_])t10k(?![^\W_])", re.IGNORECASE)
-_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # XRaysTrain, trainA
+HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # XRaysTrain, trainA
 _NEUTRAL = {
     "set", "sets", "data", "dataset", "split", "images", "image", "imgs", "img", "pictures",
     "labels", "folder", "files",
@@ -40,7 +40,7 @@ def words(name: str) -> list[str]:
     text = unicodedata.normalize("NFC", name)
     found = ["t10k"] * len(_T10K.findall(text))
     for run in _LETTERS.findall(_T10K.sub(" ", text)):
-        found += [word.lower() for word in _HUMP.sub(" ", run).split()]
+        found += [word.lower() for word in HUMP.sub(" ", run).split()]
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dpgen.data.formats.labels import tell_unlabelled
 from dpgen.data.formats.pairs import Pair, stated_value
-from dpgen.data.formats.splits import is_split_folder
+from dpgen.data.formats.splits import glued_splits, is_split_folder
 from dpgen.images.classes import NO_CLASSES
 
 CAPTION_WORDS = 4  # a text of so many words is no class name
@@ -76,9 +76,11 @@ def _folders(
     pairs: Sequence[tuple[Path, Pair]], classes: tuple[str, ...] | None
 ) -> list[int | str | None] | None:
     """Returns the folders of the pictures as labels; None where all lie in one."""
+    parts = [pair.key.split("/")[:-1] for _, pair in pairs]
+    glued = glued_splits({part for own in parts for part in own})
     folders = [
-        next((part for part in reversed(pair.key.split("/")[:-1]) if not is_split_folder(part)), "")
-        for _, pair in pairs
+        next((part for part in reversed(own) if not (is_split_folder(part) or part in glued)), "")
+        for own in parts
     ]
     names = sorted(set(folders))
     if len(names) < 2:

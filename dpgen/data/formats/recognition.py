@@ -29,7 +29,14 @@ from dpgen.data.formats.location import (
 )
 from dpgen.data.formats.people import in_peoples_folders, people_files, require_one_level
 from dpgen.data.formats.picture_files import check_beside_pictures, unread_picture
-from dpgen.data.formats.splits import ORDER, OTHER, choose, folder_splits, split_of
+from dpgen.data.formats.splits import (
+    ORDER,
+    OTHER,
+    choose,
+    folder_splits,
+    split_of,
+    with_named_splits,
+)
 from dpgen.data.formats.table import FOLDER, FORMATS, find, named_files
 from dpgen.data.formats.unit_ids import FOLDER_UNIT
 from dpgen.storage.files import open_file
@@ -84,10 +91,10 @@ def _scan(
     splits = {} if inner.keys() <= set(stated) else folder_splits(list(inner), folder, split)
     if told is not None:
         files = _listed_files(*told, unit, splits)
-        return FOLDER, [_in_folder(file, folder, splits) for file in files]
+        return FOLDER, with_named_splits(_in_folder(file, folder, splits) for file in files)
     if not splits:
         kind, files = _scan_level(folder, unit, label_column)
-        return kind, [replace(f, split=f.split or _named_split(f, kind)) for f in files]
+        return kind, with_named_splits(files)
     kinds: dict[str, str] = {}
     files = []
     for name, found in sorted(splits.items(), key=lambda one: (ORDER.index(one[1]), one[0])):
@@ -124,17 +131,14 @@ def _scan(
 
 
 def _in_folder(file: DataFile, folder: Path, splits: dict[str, str]) -> DataFile:
-    """Returns a listed picture with the split of its folder, or of its name, where the list says
-    none.
-    """
+    """Returns a listed picture with the split of its folder, where the list says none."""
     top, *below = file.path.relative_to(folder).parts
     found = splits.get(top, "") if below else ""
     if file.split and found not in ("", OTHER, file.split):
         raise ValueError(
             f"{file.path} is listed for {file.split}, and its folder is for {found}: correct one"
         )
-    own = file.split or ("" if found == OTHER else found) or _named_split(file, FOLDER)
-    return replace(file, split=own)
+    return replace(file, split=file.split or ("" if found == OTHER else found))
 
 
 def _refuse_data(beside: Path, folder: Path, splits: dict[str, str]) -> None:
@@ -250,14 +254,6 @@ def _class_files(folder: Path) -> list[DataFile]:
             f"class folder {folder} must hold pictures, got {kind} data: point at {folder} itself"
         )
     return [DataFile(entry, "", folder.name) for entry in entries]
-
-
-def _named_split(file: DataFile, kind: str) -> str:
-    """Returns the split that a file's name tells; of a picture behind the name of its class."""
-    name = file.path.name
-    if kind == FOLDER and file.class_name and name.lower().startswith(file.class_name.lower()):
-        name = name[len(file.class_name) :]
-    return split_of(name)
 
 
 def _kind(path: Path) -> str | None:

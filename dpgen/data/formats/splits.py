@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from dpgen.data.formats.location import DataFile, Split
@@ -20,6 +21,8 @@ _SPLIT_OF = {
 }
 _SPLITS = frozenset(_SPLIT_OF.values())
 ORDER = ("train", "test", "validation", OTHER)  # order of the records if all are read
+_GLUE = sorted(_SPLIT_OF.keys() - {"t10k"}, key=len, reverse=True)
+_ENDINGS = {"er", "ers", "ed", "able", "ing", "ings"}  # trainer, tested: other words
 _COMPOUND = re.compile(r"(.+?)(?:set|data|images?|imgs?|labels?)")  # trainset, testdata
 SPLIT_COLUMNS = ("split", "subset", "partition")  # of tables, in lower case
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -71,6 +74,63 @@ def _rest(name: str) -> tuple[str, ...]:
     return tuple(word for word in words(name) if not told_by(word) and word not in _NEUTRAL)
 
 
+def glued_splits(names: Iterable[str]) -> dict[str, str]:
+    """Returns the split of names in which its word is glued to another, as ``xraytrain`` and
+    ``xraytest``.
+
+    Only names that are the same without these words, and of two splits, are such; so ``restrained``
+    and ``latest`` are not. A name with the word by itself, as ``xray_test``, may be the other one.
+    """
+    groups: dict[str, dict[str, str]] = {}
+    glued = set()
+    for name in names:
+        told = split_of(name)
+        pairs = [(told, "".join(_rest(name)))] if told in _SPLITS else []
+        if not told:
+            pairs = list(_unglued(name))
+            glued.update([name] if pairs else [])
+        for split, stem in pairs:
+            groups.setdefault(stem, {})[name] = split
+    found: dict[str, str] = {}
+    for group in groups.values():
+        if len(set(group.values())) > 1 and not glued.isdisjoint(group):
+            for name, split in group.items():
+                found[name] = split if found.get(name, split) == split else AMBIGUOUS
+    return found
+
+
+def _unglued(name: str) -> Iterable[tuple[str, str]]:
+    """Yields what a name may tell: a split, and the name without the split's word and digits."""
+    lower = name.lower()
+    if not any(glue in lower for glue in _GLUE):
+        return
+    found = [word for word in words(name) if word not in _NEUTRAL]
+    for i, word in enumerate(found):
+        compound = _COMPOUND.fullmatch(word)
+        core = compound[1] if compound else word
+        for glue in _GLUE:
+            front, back = core.removesuffix(glue), core.removeprefix(glue)
+            for rest in {front, back} - {core, "", *_ENDINGS}:
+                yield _SPLIT_OF[glue], "".join([*found[:i], rest, *found[i + 1 :]])
+
+
+def with_named_splits(files: Iterable[DataFile]) -> list[DataFile]:
+    """Returns the files with the splits that their names tell, where they have none; of a picture
+    behind the name of its class.
+    """
+    named = [(file, _without_class(file)) for file in files]
+    told = [(file, name, file.split or split_of(name)) for file, name in named]
+    glued = glued_splits({name for _, name, _ in told})
+    return [replace(file, split=split or glued.get(name, "")) for file, name, split in told]
+
+
+def _without_class(file: DataFile) -> str:
+    name, class_name = file.path.name, file.class_name
+    if class_name and name.lower().startswith(class_name.lower()):
+        return name[len(class_name) :]
+    return name
+
+
 def folder_splits(names: Collection[str], path: Path | None, split: Split) -> dict[str, str]:
     """Returns the split of each sub-folder, `OTHER` for one of none; empty where they are no
     splits.
@@ -89,6 +149,10 @@ def folder_splits(names: Collection[str], path: Path | None, split: Split) -> di
     told = set(whole.values())
     if "train" in told and len(told) > 1 or whole and len(whole) == len(names):
         return {name: whole.get(name, OTHER) for name in names}
+    glued = glued_splits(names)
+    if glued and AMBIGUOUS not in glued.values() and glued.keys() == set(names):
+        return glued
+    found = {**glued, **found}
     rests = {_rest(name) for name in names}
     if len(found) == len(names) and len(rests) == 1 and len(set(found.values())) > 1:
         return found
@@ -96,7 +160,8 @@ def folder_splits(names: Collection[str], path: Path | None, split: Split) -> di
         return {}
     for name, one in found.items():
         for other, held_out in found.items():
-            if one == "train" != held_out and _rest(name) == _rest(other):
+            alike = _rest(name) == _rest(other) or (name in glued and other in glued)
+            if one == "train" != held_out and alike:
                 raise ValueError(
                     f"{path}: {name}/ and {other}/ look like splits, and the other folders do not "
                     f"fit: move the pictures into train/ and test/, or point at {path / name}"

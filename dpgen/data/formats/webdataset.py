@@ -16,7 +16,13 @@ from dpgen.data.formats.pairs import BLOCK, JsonKeys, Pair, read_pairs
 from dpgen.data.formats.pictures import decode_picture, encode_png, png_bytes
 from dpgen.data.formats.records import Records
 from dpgen.data.formats.shards import Shard, new_file, numbered
-from dpgen.data.formats.splits import AMBIGUOUS, choose, is_split_folder, split_of
+from dpgen.data.formats.splits import (
+    AMBIGUOUS,
+    choose,
+    glued_splits,
+    is_split_folder,
+    split_of,
+)
 from dpgen.data.formats.unit_ids import unit_name
 from dpgen.images.classes import NO_CLASSES
 from dpgen.storage.files import open_file
@@ -95,7 +101,11 @@ def archive_records(
 
 def _read(located: Located, pairs: list[tuple[DataFile, Pair]]) -> list[bool]:
     """Returns which records are of the split that is read."""
-    splits = [file.split or pair.split or _split_in(pair.key) for file, pair in pairs]
+    glued = glued_splits({part for _, pair in pairs for part in pair.key.split("/")})
+    splits = [
+        file.split or pair.split or _split_in(pair.key) or _only(pair.key, glued)
+        for file, pair in pairs
+    ]
     if located.split == "all" or not any(splits):
         return [True] * len(pairs)
     files = [
@@ -114,6 +124,12 @@ def _split_in(key: str) -> str:
         return told.pop() if len(told) == 1 else AMBIGUOUS
     last = folders[-1].lower() if folders else ""
     return split_of(name[len(last) :] if last and name.lower().startswith(last) else name)
+
+
+def _only(key: str, glued: dict[str, str]) -> str:
+    """Returns the split that parts of a key tell by a word glued to another."""
+    told = {glued[part] for part in key.split("/") if part in glued}
+    return told.pop() if len(told) == 1 else AMBIGUOUS if told else ""
 
 
 def write_webdataset(shard: Shard, pieces: Pieces) -> None:

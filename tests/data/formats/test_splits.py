@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dpgen.data.formats.pictures import encode_png
-from dpgen.data.formats.splits import AMBIGUOUS, split_of
+from dpgen.data.formats.splits import AMBIGUOUS, glued_splits, split_of
 from dpgen.data.sources import open_source
 
 RNG = np.random.default_rng(5)
@@ -239,4 +239,61 @@ def test_a_shard_may_hold_several_splits(tmp_path: Path, names: list[str]) -> No
 def test_a_record_of_no_split_in_a_shard_is_refused_beside_others(tmp_path: Path) -> None:
     shard(tmp_path / "a.tar", ["train/0.png", "1.png"])
     with pytest.raises(ValueError, match=r"a.tar.1 is of no split, while 0 is of train"):
+        read(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["xraytrain/0.png", "xraytrain/1.png", "xraytest/0.png"],
+        ["Xraytraining/a/0.png", "Xraytraining/a/1.png", "Xray_test/a/0.png"],
+        ["trainxray/0.png", "trainxray/1.png", "valxray/0.png"],
+        ["imgtrainset/0.png", "imgtrainset/1.png", "imgtestset/0.png"],
+        ["imgtrain0.png", "imgtrain1.png", "imgtest0.png"],
+        ["a/xtrain0.png", "a/xtrain1.png", "a/xtest0.png"],
+    ],
+    ids=lambda names: names[0],
+)
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "tar"])
+def test_a_split_glued_to_another_word_is_seen_where_another_one_is_glued_to_the_same(
+    tmp_path: Path, names: list[str], packed: bool
+) -> None:
+    if packed:
+        shard(tmp_path / "a.tar", names)
+    else:
+        pictures(tmp_path, names)
+    assert [len(read(tmp_path, split)) for split in ("train", "test", "all")] == [2, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out"), [("xraystrain", "xraystest"), ("imgtrain_0", "imgvalid_0")]
+)
+def test_archives_of_glued_splits_are_never_read_together(
+    tmp_path: Path, train: str, held_out: str
+) -> None:
+    npz(tmp_path / f"{train}.npz", 5)
+    npz(tmp_path / f"{held_out}.npz", 2)
+    assert [len(read(tmp_path, split)) for split in ("train", "test", "all")] == [5, 2, 7]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["restrained", "latest", "contest"],
+        ["trainer", "tester"],
+        ["xraytrain", "ctest"],
+        ["interval", "carnival", "festival"],
+        ["train", "test"],  # told by whole words already
+        [],
+    ],
+    ids="+".join,
+)
+def test_words_that_merely_end_or_begin_like_a_split_are_none(names: list[str]) -> None:
+    assert glued_splits(names) == {}
+
+
+@pytest.mark.parametrize("name", ["docs/0.png", "xraylatest/0.png"])
+def test_another_folder_beside_glued_splits_is_refused(tmp_path: Path, name: str) -> None:
+    pictures(tmp_path, ["xraytrain/0.png", "xraytest/0.png", name])
+    with pytest.raises(ValueError, match="xraytrain/ and xraytest/ look like splits"):
         read(tmp_path, "train")

@@ -49,7 +49,7 @@ class Inspection:
         stored: number of records, by shape before any resize, "HxWxC".
         lowest, highest: extreme pixels as read, in 0..255.
         black, white: shares of pixels that are 0 and 255.
-        passed_over: why a file is not read, by file.
+        passed_over: why a file is not read, by file; in archives by kind of file.
         notes: the warnings of the readers.
     """
 
@@ -128,7 +128,10 @@ def inspect_images(
         highest=int(np.flatnonzero(counts)[-1]),
         black=float(counts[0] / counts.sum()),
         white=float(counts[255] / counts.sum()),
-        passed_over={} if path is None or located is None else dict(_passed_over(path, located)),
+        passed_over={
+            **({} if path is None or located is None else dict(_passed_over(path, located))),
+            **source.passed_over,
+        },
         notes=(*dict.fromkeys(str(one.message) for one in warned), *equal),
     )
     return found, _picture(source, labels)

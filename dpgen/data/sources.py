@@ -153,6 +153,7 @@ class RecordSource:
         self.classes_declared = records.classes_declared
         self.units = records.units
         self.max_records_per_unit = records.max_records_per_unit  # None: they were not counted
+        self.passed_over = records.passed_over
         self._records, self._size, self._channels = records, size, channels
         raw = records.decode_fn(0)
         first = fit_picture(raw, size, channels, records.name_fn(0))

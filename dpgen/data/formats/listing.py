@@ -135,17 +135,21 @@ def _by_whole_name(
 def refuse_foreign_labels(folder: Path, names: Iterable[str]) -> None:
     """Refuses a table beside pictures that is named like labels and is read by nothing here."""
     for name in names:
-        stem, dot, suffix = name.lower().rpartition(".")
-        table = dot and suffix in ("csv", "tsv", "jsonl", "xlsx", "mat")
-        text = dot and suffix in ("txt", "json") and {"labels", "label", "annotations"} & set(
-            words(stem)
-        )
-        if name not in TABLES and (table or text):
+        if name not in TABLES and may_list_labels(name):
             raise ValueError(
                 f"{folder / name} lies beside pictures and may hold their labels, which would not "
                 "be read: name it metadata.csv, in the folder of the pictures, with the columns "
                 "file_name and label (--label-column names another one), or move it away"
             )
+
+
+def may_list_labels(name: str) -> bool:
+    """Returns whether a file of this name may be a list of labels: a table, or a text that is named
+    so.
+    """
+    stem, _, suffix = name.lower().rpartition(".")
+    told = suffix in ("txt", "json") and {"labels", "label", "annotations"} & set(words(stem))
+    return bool(stem and (suffix in ("csv", "tsv", "jsonl", "xlsx", "mat") or told))
 
 
 def stylegan_labels(path: Path) -> dict[str, Entry] | None:

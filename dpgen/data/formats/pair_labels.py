@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dpgen.data.formats.labels import tell_unlabelled
+from dpgen.data.formats.listing import may_list_labels
+from dpgen.data.formats.location import is_hidden
 from dpgen.data.formats.pairs import Pair, stated_value
+from dpgen.data.formats.sidecars import STRUCTURED, is_short
 from dpgen.data.formats.splits import glued_splits, is_split_folder
 from dpgen.images.classes import NO_CLASSES
 
-CAPTION_WORDS = 4  # a text of so many words is no class name
+_UNREAD = tuple(suffix for suffix in STRUCTURED if suffix != ".json")
 
 
 def pair_labels(
-    pairs: Sequence[tuple[Path, Pair]], classes: tuple[str, ...] | None
-) -> list[int | str] | None:
+    pairs: Sequence[tuple[Path, Pair]], classes: tuple[str, ...] | None,
+    others: Sequence[tuple[Path, str]] = (),
+) -> list[int | str] | None:  # fmt: skip
     """Returns the label of each record: from the files beside it, else a .txt, else its folder;
-    None where the records have none.
+    None where the records have none. Files that may hold them and are not read are an error.
 
     Args:
         pairs: the records of all shards, each with its shard.
         classes: the names of the classes, where they are known.
+        others: names of the files that belong to no record, each with its shard.
     """
     found = [_agreed(path, pair, classes) for path, pair in pairs]
     if all(label is None for label in found):
-        found = _texts(pairs, classes) or _folders(pairs, classes) or []
+        found = (
+            _texts(pairs, classes)
+            or _folders(pairs, classes)
+            or _one_class(len(pairs), classes, others)
+            or []
+        )
         _tell_keys(pairs, found)
     if None in found:
         path, pair = pairs[found.index(None)]
@@ -33,6 +43,52 @@ def pair_labels(
             f"{path}: {pair.key} must have a label, .cls or .json, like the other records"
         )
     return [label for label in found if label is not None] or None
+
+
+def passed_over(
+    pairs: Sequence[tuple[Path, Pair]], others: Sequence[tuple[Path, str]],
+    labels: Sequence[int | str] | None,
+) -> dict[str, str]:  # fmt: skip
+    """Returns why files in the shards are not read, by their kind, its number and an example."""
+    kinds: dict[tuple[str, str], list[tuple[Path, str]]] = {}
+    for path, name in others:
+        last = PurePosixPath(name)
+        why = "hidden" if is_hidden(last.name) else "no label is read from it"
+        kinds.setdefault((last.suffix.lower() or last.name, why), []).append((path, name))
+    for path, pair in pairs:
+        if pair.text and (pair.labels or labels is None or not is_short(pair.text.encode())):
+            why = "a caption, no label is read from it"
+            kinds.setdefault((".txt", why), []).append((path, f"{pair.key}.txt"))
+        if pair.keys:
+            why = "no key that is named like a label"
+            kinds.setdefault((".json", why), []).append((path, f"{pair.key}.json"))
+    return {
+        f"{len(found)} {kind} in tar shards, as {found[0][0].name}: {found[0][1]}": why
+        for (kind, why), found in kinds.items()
+    }
+
+
+def _one_class(
+    n_pairs: int, classes: tuple[str, ...] | None, others: Sequence[tuple[Path, str]]
+) -> list[int | str | None] | None:
+    """Returns one declared class for all records where other files may hold their labels; None
+    where none may.
+    """
+    doubtful = [
+        (path, name)
+        for path, name in others
+        if name.lower().endswith(_UNREAD) or may_list_labels(PurePosixPath(name).name)
+    ]
+    if not doubtful:
+        return None
+    if classes is not None and len(classes) == 1 and classes != NO_CLASSES:
+        return [classes[0]] * n_pairs
+    path, name = doubtful[0]
+    raise ValueError(
+        f"{path}: {name} may hold labels, which are read from a .cls, .json or .txt of the name of "
+        "each picture, and no picture has one: save them so, or take all pictures for one class "
+        "with --classes 1"
+    )
 
 
 def _agreed(path: Path, pair: Pair, classes: tuple[str, ...] | None) -> int | str | None:
@@ -54,7 +110,7 @@ def _texts(
 ) -> list[int | str | None] | None:
     """Returns the .txt beside the pictures as labels; None where there is none, or captions."""
     texts = [pair.text for _, pair in pairs]
-    if not any(texts) or any(text and len(text.split()) >= CAPTION_WORDS for text in texts):
+    if not any(texts) or any(text and not is_short(text.encode()) for text in texts):
         return None
     found = [
         stated_value(pair.text.encode(), f"{path}: {pair.key}.txt") if pair.text else None

@@ -49,6 +49,13 @@ class Pair:
     unit: str | None = None
 
 
+class Content(NamedTuple):
+    """The content of a shard: its records, and the names of the files that belong to none."""
+
+    pairs: list[Pair]
+    others: list[str]
+
+
 class JsonKeys(NamedTuple):
     """The keys of the JSON beside a picture that were asked for by name.
 
@@ -61,8 +68,8 @@ class JsonKeys(NamedTuple):
     unit: str | None = None
 
 
-def read_pairs(path: Path, asked: JsonKeys = JsonKeys()) -> list[Pair]:  # noqa: B008  immutable
-    """Returns the records of one shard, in order.
+def read_pairs(path: Path, asked: JsonKeys = JsonKeys()) -> Content:  # noqa: B008  immutable
+    """Returns the records of one shard, in order, and the other files in it.
 
     A key ends at the first dot, as WebDataset has it. Where it would hold several pictures, each
     must have a label of its own up to the last dot. A cut shard, a link, a device, a name that
@@ -73,6 +80,7 @@ def read_pairs(path: Path, asked: JsonKeys = JsonKeys()) -> list[Pair]:  # noqa:
         asked: keys of the JSON beside pictures.
     """
     groups: dict[str, list[Member]] = {}
+    others: list[str] = []
     with open_file(path) as raw:
         for name, place in _members(path, raw):
             stem, _, rest = name.name.partition(".")
@@ -80,11 +88,15 @@ def read_pairs(path: Path, asked: JsonKeys = JsonKeys()) -> list[Pair]:  # noqa:
             member = Member(name, middle, suffix.lower(), place)
             if stem and _belongs(member, raw, path):
                 groups.setdefault(str(name.with_name(stem)), []).append(member)
+            else:
+                others.append(str(name))
         pairs = []
         for key, members in groups.items():
             for own, part in _records(key, members, path):
-                pairs.append(_pair(own, part, raw, path, asked))
-    return [pair for pair in pairs if pair is not None]
+                pair = _pair(own, part, raw, path, asked)
+                pairs += [] if pair is None else [pair]
+                others += [str(member.name) for member in part] if pair is None else []
+    return Content(pairs, others)
 
 
 def _members(path: Path, raw: BinaryIO) -> list[tuple[PurePosixPath, tuple[int, int]]]:

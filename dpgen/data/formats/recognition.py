@@ -29,6 +29,7 @@ from dpgen.data.formats.location import (
 )
 from dpgen.data.formats.people import in_peoples_folders, people_files, require_one_level
 from dpgen.data.formats.picture_files import check_beside_pictures, unread_picture
+from dpgen.data.formats.sidecars import refuse_sidecars
 from dpgen.data.formats.splits import (
     ORDER,
     OTHER,
@@ -196,6 +197,8 @@ def _scan_level(
     _check_others([entry for entry, kind in kinds.items() if not kind], found, inner)
     if found == [FOLDER] or (inner and not found):
         refuse_foreign_labels(folder, [entry.name for entry, kind in kinds.items() if not kind])
+    if found == [FOLDER]:
+        refuse_sidecars(data, [entry for entry, kind in kinds.items() if not kind])
     if found == [FOLDER] and unit == FOLDER_UNIT:
         raise ValueError(
             f"{data[0]} must lie in the folder of its person, as --unit folder says: move it there"

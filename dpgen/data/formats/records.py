@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Records:
             do not name them.
         units: the id of each record's unit, by position; None if it was not requested.
         max_records_per_unit: the most records that a unit has, if they were counted.
+        passed_over: why what lies in the data files beside the records is not read, by its kind.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Records:
     classes_declared: bool = False
     units: tuple[str, ...] | None = None
     max_records_per_unit: int | None = None
+    passed_over: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not len(self.labels):

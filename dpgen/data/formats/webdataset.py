@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from dpgen.data.formats.blocks import Pieces
 from dpgen.data.formats.format import Format, Head, Writer
 from dpgen.data.formats.labels import settled
 from dpgen.data.formats.location import CLASS_LIST, DataFile, Located
-from dpgen.data.formats.pair_labels import pair_labels
+from dpgen.data.formats.pair_labels import pair_labels, passed_over
 from dpgen.data.formats.pairs import BLOCK, JsonKeys, Pair, read_pairs
 from dpgen.data.formats.pictures import decode_picture, encode_png, png_bytes
 from dpgen.data.formats.records import Records
@@ -49,12 +50,17 @@ def archive_records(
 ) -> Records:
     """Reads the records of tar shards, in the order of file name and position, never extracted.
 
-    Class names come from dataset.json beside the shards, else they are declared. Other members of a
-    key, such as captions, belong to no record and are passed over.
+    Class names come from dataset.json beside the shards, else they are declared. Other members,
+    such as captions, are passed over and told in ``passed_over``.
     """
     unit = unit_name(located, "tar shards stand in the .json of each picture, under a key")
     asked = JsonKeys(located.label_column, unit)
-    pairs = [(file, pair) for file in located.files for pair in read_pairs(file.path, asked)]
+    pairs: list[tuple[DataFile, Pair]] = []
+    others: list[tuple[Path, str]] = []
+    for file in located.files:
+        content = read_pairs(file.path, asked)
+        pairs += [(file, pair) for pair in content.pairs]
+        others += [(file.path, name) for name in content.others]
     bare = next((pair for _, pair in pairs if not pair.labels), None)
     if located.label_column is not None and bare is not None:
         raise ValueError(
@@ -69,7 +75,9 @@ def archive_records(
         )
     read = _read(located, pairs)
     stated = located.class_names
-    values = pair_labels([(file.path, pair) for file, pair in pairs], stated or classes)
+    placed = [(file.path, pair) for file, pair in pairs]
+    values = pair_labels(placed, stated or classes, others)
+    over = passed_over(placed, others, values)
     chosen = [(f.path, pair) for (f, pair), one in zip(pairs, read, strict=True) if one]
 
     def name_of(index: int) -> str:
@@ -87,7 +95,7 @@ def archive_records(
     if values is None:
         return Records(
             "webdataset", np.zeros(len(chosen), np.int64), stated or NO_CLASSES, decode, name_of,
-            units=units,
+            units=units, passed_over=over,
         )  # fmt: skip
     labels, names = settled(
         values, classes, name=str(located.root), stated=stated,
@@ -95,8 +103,9 @@ def archive_records(
     )  # fmt: skip
     kept = labels[np.array(read, bool)]
     return Records(
-        "webdataset", kept, names, decode, name_of, classes_declared=stated is None, units=units
-    )
+        "webdataset", kept, names, decode, name_of, classes_declared=stated is None, units=units,
+        passed_over=over,
+    )  # fmt: skip
 
 
 def _read(located: Located, pairs: list[tuple[DataFile, Pair]]) -> list[bool]:

@@ -96,7 +96,7 @@ def test_a_folder_of_unread_pictures_alone_is_refused_by_name(tmp_path: Path, na
 def test_text_and_what_file_managers_leave_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(PNG)
     for suffix in PASSED_OVER - {".json", ".jsonl", ".csv", ".tsv"}:
-        (tmp_path / f"0{suffix.upper()}").write_text("P5 or BM, a text")
+        (tmp_path / f"notes{suffix.upper()}").write_text("P5 or BM, a text")
     for name in ("README", "LICENSE", "Thumbs.db", ".DS_Store", "desktop.ini", "._0.png"):
         (tmp_path / name).write_bytes(b"BM" + bytes(12) + b"\x28\0\0\0")
     assert len(open_source(tmp_path)) == 1

@@ -1,0 +1,46 @@
+"""Sidecars: texts beside pictures in a folder, of the same name, which may hold their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from dpgen.storage.files import open_file
+
+STRUCTURED = (".json", ".yaml", ".yml", ".toml", ".xml")
+HEAD_BYTES = 512  # of a text, in which a caption has several words
+CAPTION_WORDS = 4  # a text of so many words is a caption and no class name
+
+
+def refuse_sidecars(pictures: Iterable[Path], others: Iterable[Path]) -> None:
+    """Refuses sidecars of pictures without classes that may hold their labels; captions may lie
+    there.
+
+    Args:
+        pictures: in one folder.
+        others: the other files there.
+    """
+    stems = {path.stem for path in pictures}
+    for path in others:
+        suffix = path.suffix.lower()
+        if path.stem not in stems or suffix not in (*STRUCTURED, ".txt"):
+            continue
+        if suffix in STRUCTURED or is_short(_beginning(path)):
+            raise ValueError(
+                f"{path} lies beside the picture of that name and may hold its label, which would "
+                "not be read: list the labels in a metadata.csv there, with the columns file_name "
+                "and label, put the pictures into folders of their classes, or move these files "
+                "away"
+            )
+        return  # captions, as of the others
+
+
+def _beginning(path: Path) -> bytes:
+    with open_file(path) as file:
+        return file.read(HEAD_BYTES)
+
+
+def is_short(data: bytes) -> bool:
+    """Returns whether a text has few words, as a label has, and no caption; an empty one has none.
+    """
+    return 0 < len(data.decode(errors="replace").split()) < CAPTION_WORDS

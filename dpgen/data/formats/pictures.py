@@ -42,6 +42,9 @@ def decode_picture(data: bytes, name: str, value_range: ValueRange = None) -> np
     Guarantees: alpha, colours of 16 bits, an animation but of a GIF, several pages, CMYK,
     truncation, damage that a checksum or the compressed data show, pictures above Pillow's pixel
     limit, and a few bytes that announce many megabytes or many scans are errors that name the file.
+    Not noticed: a WebP or a GIF of full length with other bytes in its middle, and changed pixels
+    of a BMP, PNM or uncompressed TIFF. These formats have no checksum, nearly every sequence of
+    bytes decodes to some picture, and long tails of zeros occur in whole WebP files, too.
 
     Args:
         data: the bytes of the file.

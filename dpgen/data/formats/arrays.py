@@ -153,4 +153,6 @@ def _values(labels: Any, name: str) -> Sequence[int | str]:  # noqa: ANN401
     array = np.asarray(labels)
     if array.dtype.kind == "U" and array.ndim == 1:
         return [str(value) for value in array.tolist()]
+    if array.dtype.kind == "b" and array.ndim == 1:
+        return [bool(value) for value in array]
     return [int(value) for value in as_labels(array, name)]

@@ -133,7 +133,7 @@ def split_values(column: Any, name: str) -> list[str]:  # noqa: ANN401
 
 
 def label_values(column: Any, name: str) -> list[int | str]:  # noqa: ANN401
-    """Returns the values of a label column: whole numbers or text, none missing.
+    """Returns the values of a label column: whole numbers, truth values or text, none missing.
 
     Args:
         column: of an Arrow table.
@@ -142,12 +142,21 @@ def label_values(column: Any, name: str) -> list[int | str]:  # noqa: ANN401
     import pyarrow as pa
 
     if column.null_count:
-        raise ValueError(f"{name}: every record must have a label, got {column.null_count} without")
+        raise ValueError(
+            f"{name}: every record must have a label, got {column.null_count} without: fill them "
+            "in, or leave these records out"
+        )
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    if not (text or pa.types.is_integer(kind)):
+    if not (text or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_struct(kind)
+        cure = (
+            "a record is of one class: save the number or the name of one"
+            if listed
+            else "convert the column to int64 or to text"
+        )
         raise ValueError(
-            f"{name}: labels must be whole numbers or names, got {kind!s:.60}: convert the column"
+            f"{name}: labels must be whole numbers or names, got {kind!s:.60}: {cure}"
         )
     values: list[int | str] = column.to_pylist()
     return values

@@ -71,7 +71,7 @@ def idx_records(
         pixels.append(array)
         units += _units(located, image, len(array), alone=len(pairs) == 1)
         kept.append(labels[image])
-    root = str(located.root)
+    root = located.name
     found, names = settled(np.concatenate(kept), classes, name=root)
     whole = pixels[0] if len(pixels) == 1 else np.concatenate(pixels)
     held = array_records("idx", whole, found, names, root, classes_declared=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from dpgen.data.formats.records import as_labels, check_labels
+from dpgen.data.formats.records import as_labels, check_labels, labels_of
 from dpgen.data.formats.splits import words
 from dpgen.images.classes import NO_CLASSES, settle_classes
 
@@ -19,6 +20,12 @@ MORE_CLASSES = (
     ": declare as many classes as there are, or where labels do not count from 0 name their "
     "numbers, as --classes 1,2 (classes=['1', '2'] in Python)"
 )
+NO_LABEL = (
+    ": a negative number is often no label, then leave these records out; if it is a class, name "
+    "the numbers, as --classes=-1,1 (classes=['-1', '1'] in Python)"
+)
+_WHOLE = re.compile(r"-?[0-9]+\.0+")  # as pandas writes whole numbers beside missing ones
+_TRUTH = {"false": False, "true": True}  # text that stands for a truth value, in any case
 WHOLE_NAMES = {"y", "gt"}  # too short to count among other words
 
 
@@ -87,15 +94,17 @@ def settled(
 
     Text is the name of a class. A number is the position of its class, but where all the declared
     names are numbers and not 0, 1, 2 and so on: there it is the name, too, as 499 of 0, 499 and
-    998.
+    998. Of two classes, False is the first and True the second, which is told, but where they are
+    named false and true.
 
     Args:
-        values: (N,), whole numbers or text.
+        values: (N,), whole numbers, text, or all truth values.
         declared: classes named when the data were opened.
         name: of the data, for messages.
         stated: classes that the data name.
         place: where in such data class names could stand, for the message.
     """
+    values = _as_meant(values, declared if stated is None else stated, name)
     texts = [value for value in values if isinstance(value, str)]
     if texts and len(texts) < len(values):
         raise ValueError(f"{name}: labels must be all numbers or all text, got both")
@@ -111,15 +120,56 @@ def settled(
         texts = [str(value) for value in found.tolist()]
     if texts:
         found = _by_name(texts, names, name)
-    check_labels(found, len(names), name, "" if stated else MORE_CLASSES)
+    check_labels(found, len(names), name, _cure(found, stated))
     if stated is None:
         _warn_of_empty(found, names, name)
     return found, names
 
 
+def _cure(labels: np.ndarray, stated: tuple[str, ...] | None) -> str:
+    if len(labels) and labels.min() < 0:
+        return NO_LABEL if stated is None else NO_LABEL.partition(";")[0]
+    return "" if stated else MORE_CLASSES
+
+
+def _as_meant(
+    values: Sequence[int | str] | np.ndarray, names: tuple[str, ...] | None, name: str
+) -> Sequence[int | str] | np.ndarray:
+    """Returns the labels, with truth values as the positions or names of two classes, and text such
+    as 1.0 as whole numbers where no class is named so.
+    """
+    kinds = {values.dtype.type} if isinstance(values, np.ndarray) else set(map(type, values))
+    truth = kinds <= {bool, np.bool_}
+    if kinds & {bool, np.bool_} and not truth:
+        raise ValueError(f"{labels_of(name)} must be all truth values or none, got both")
+    if not len(values) or not (truth or kinds <= {str}):
+        return values
+    words = [str(value) for value in values]
+    if not truth and names is not None and set(words) <= set(names):
+        return values
+    if not truth and all(_WHOLE.fullmatch(word) for word in words):
+        return [int(word.partition(".")[0]) for word in words]
+    words = [word.lower() for word in words]
+    if not set(words) <= _TRUTH.keys() or names is None or names == NO_CLASSES:
+        return [int(_TRUTH[word]) for word in words] if truth else values
+    if len(names) != 2:
+        raise ValueError(
+            f"{labels_of(name)} are False and True, and the classes are {', '.join(names)!s:.200}: "
+            "name two, that of False first, as --classes NAME,NAME (classes=[...] in Python)"
+        )
+    if {one.lower() for one in names} == _TRUTH.keys():
+        return [next(one for one in names if one.lower() == word) for word in words]
+    warnings.warn(
+        f"{labels_of(name)} are False and True: False is class {names[0]}, True is class "
+        f"{names[1]}",
+        stacklevel=3,
+    )
+    return [int(_TRUTH[word]) for word in words]
+
+
 def _are_values(names: tuple[str, ...]) -> bool:
     """Returns whether the names are numbers other than those of the positions."""
-    whole = all(name.isascii() and name.isdigit() and str(int(name)) == name for name in names)
+    whole = all(re.fullmatch("0|-?[1-9][0-9]*", name) for name in names)
     return whole and names != tuple(str(k) for k in range(len(names)))
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpgen.data.formats.labels import label_name, tell_unlabelled
 from dpgen.data.formats.location import CLASS_LIST, DataFile
-from dpgen.data.formats.splits import SPLIT_COLUMNS, split_of, words
+from dpgen.data.formats.splits import SPLIT_COLUMNS, split_of
 from dpgen.data.formats.unit_ids import check_unit_column, list_by_index, list_of_units, unit_id
 from dpgen.storage.files import parse_json, read_json, read_text
 
@@ -25,6 +26,9 @@ FILE_COLUMNS = (
     "file_name", "filename", "file", "path", "image", "image_name", "image_id", "img", "id_code",
     "id",
 )  # fmt: skip
+
+
+_WHOLE = re.compile("-?[0-9]+")
 
 
 class Entry(NamedTuple):
@@ -132,26 +136,6 @@ def _by_whole_name(
     return found
 
 
-def refuse_foreign_labels(folder: Path, names: Iterable[str]) -> None:
-    """Refuses a table beside pictures that is named like labels and is read by nothing here."""
-    for name in names:
-        if name not in TABLES and may_list_labels(name):
-            raise ValueError(
-                f"{folder / name} lies beside pictures and may hold their labels, which would not "
-                "be read: name it metadata.csv, in the folder of the pictures, with the columns "
-                "file_name and label (--label-column names another one), or move it away"
-            )
-
-
-def may_list_labels(name: str) -> bool:
-    """Returns whether a file of this name may be a list of labels: a table, or a text that is named
-    so.
-    """
-    stem, _, suffix = name.lower().rpartition(".")
-    told = suffix in ("txt", "json") and {"labels", "label", "annotations"} & set(words(stem))
-    return bool(stem and (suffix in ("csv", "tsv", "jsonl", "xlsx", "mat") or told))
-
-
 def stylegan_labels(path: Path) -> dict[str, Entry] | None:
     """Returns the labels of StyleGAN, EDM and DPDM, ``{"labels": [[path, class], ...]}``; None
     where there is none, and for another dataset.json.
@@ -241,12 +225,14 @@ def _values(rows: list[dict[str, Any]], label: str, path: Path) -> list[int | st
     """
     values = [row[label] for row in rows]
     for value in values:
-        if value in (None, "") or isinstance(value, bool) or not isinstance(value, int | str):
+        blank = isinstance(value, str) and value != value.strip()
+        if value in (None, "") or blank or not isinstance(value, int | str):
+            cure = "take the blanks out" if blank else "correct it, or take picture and row out"
             raise ValueError(
                 f"{path}: every picture must have a whole number or a name as {label}, got "
-                f"{value!r:.60}"
+                f"{value!r:.60}: {cure}"
             )
-    if path.suffix == ".csv" and all(value.isascii() and value.isdigit() for value in values):
+    if path.suffix == ".csv" and all(_WHOLE.fullmatch(value) for value in values):
         return [int(value) for value in values]
     return values
 

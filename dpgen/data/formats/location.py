@@ -55,6 +55,11 @@ class Located:
     unit: str | Path | None = None
     label_column: str | None = None
 
+    @property
+    def name(self) -> str:
+        """Returns the words that name the data in a message: their one file, or their folder."""
+        return str(self.files[0].path if len(self.files) == 1 else self.root)
+
 
 def read_class_list(path: Path) -> tuple[str, ...] | None:
     """Returns the class names, in label order, that dataset.json lists; None without the file."""

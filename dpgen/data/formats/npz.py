@@ -33,7 +33,8 @@ ZIP_MAGIC = b"PK\x03\x04"
 @dataclass(frozen=True)
 class Archive:
     """One split of an archive, or all of it: ``pixels`` uint8 (N, H, W, C), None where they are not
-    read; ``labels`` int64 or text (N,), if any; ``units`` the ids of its records, if asked for.
+    read; ``labels`` int64, bool or text (N,), if any; ``units`` the ids of its records, if asked
+    for.
     """
 
     path: Path
@@ -91,7 +92,7 @@ def npz_records(
             raise ValueError(
                 f"{shard.path} and {first.path.name}: one has labels and the other has none"
             )
-    root = str(located.root)
+    root = located.name
     names = first.class_names or NO_CLASSES
     declared = first.class_names is None and first.labels is not None
     arrays = [shard.pixels for shard in shards if shard.pixels is not None]
@@ -143,7 +144,7 @@ def _read_shards(located: Located, value_range: tuple[float, float] | None) -> l
                 f"{file.path} is named for {file.split} and holds {sorted(keys[file.path])}: "
                 "rename it"
             )
-    wanted = chosen_splits(found, located.split, str(located.root))
+    wanted = chosen_splits(found, located.split, located.name)
     chosen = {file.path for file in located.chosen}
     return [
         read_shard(path, value_range, path in chosen and split in wanted, split, one[split])
@@ -217,6 +218,8 @@ def _labels(archive: zipfile.ZipFile, key: str, path: Path) -> np.ndarray:
     array = read_array(archive, key, path)
     if array.dtype.kind == "U" and array.ndim == 1:
         return np.array(_texts(array, f"{path}: {key}"))
+    if array.dtype.kind == "b" and array.size == len(array):
+        return array.reshape(-1)
     return as_labels(array, f"{path}: {key}")
 
 

@@ -179,7 +179,7 @@ def _value(label: object, name: str) -> int | str:
     if isinstance(label, str):
         return label
     try:
-        value: Any = label.item() if isinstance(label, torch.Tensor) else label
+        value: Any = label.item() if isinstance(label, torch.Tensor | np.generic) else label
         return operator.index(value)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{name}: the label must be a whole number, got {label!r}") from None

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from dpgen.data.formats.labels import tell_unlabelled
-from dpgen.data.formats.listing import may_list_labels
 from dpgen.data.formats.location import is_hidden
 from dpgen.data.formats.pairs import Pair, stated_value
-from dpgen.data.formats.sidecars import STRUCTURED, is_short
+from dpgen.data.formats.sidecars import STRUCTURED, is_short, may_list_labels
 from dpgen.data.formats.splits import glued_splits, is_split_folder
 from dpgen.images.classes import NO_CLASSES
 

@@ -247,7 +247,7 @@ def _read_json(
         raise ValueError(f"{name} must be an object with the key {wanted!r:.60}")
     else:
         value, what = table, "label"
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    if not isinstance(value, int | str):
         raise ValueError(
             f"{name} must have a whole number as {what}, got {value!r:.60}; the name of a class "
             "would do, too"

@@ -88,7 +88,7 @@ def parquet_records(
     labels = np.zeros(len(values), np.int64)
     if label is not None:
         labels, names = settled(
-            values, classes, name=str(located.root), stated=names,
+            values, classes, name=located.name, stated=names,
             place="a ClassLabel in the schema",
         )  # fmt: skip
 
@@ -124,10 +124,10 @@ def _of_split(splits: Sequence[str], located: Located) -> np.ndarray:
     found = set(splits)
     if "" in found and len(found) > 1:
         raise ValueError(
-            f"{located.root} must have a column of splits in every file or in none, or read "
+            f"{located.name} must have a column of splits in every file or in none, or read "
             "everything with --split all"
         )
-    wanted = chosen_splits(found, located.split, str(located.root))
+    wanted = chosen_splits(found, located.split, located.name)
     return np.flatnonzero([split in wanted for split in splits])
 
 

@@ -28,6 +28,11 @@ SUFFIXES = tuple(suffix for suffixes in READ.values() for suffix in suffixes)
 # Pictures that are not read. Several camera and slide formats begin like TIFF, and hold a small
 # preview in the place of a TIFF's picture, so the name takes precedence over the content.
 _CONVERT = "convert it to PNG or TIFF"
+_VOLUMES = {"NIfTI", "a volume"}
+_SLICES = (
+    "save its slices as pictures, as 16-bit PNG for --value-range, in folders of their people for "
+    "--unit folder"
+)
 UNREAD = {
     "HEIC": (".heic", ".heif", ".hif"),
     "AVIF": (".avif", ".avifs"),
@@ -43,7 +48,8 @@ UNREAD = {
         ".svs", ".ndpi", ".scn", ".mrxs", ".vms", ".bif", ".qptiff", ".czi", ".lif", ".nd2",
         ".lsm", ".vsi",
     ),
-    "a volume": (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".img", ".hdr"),
+    "NIfTI": (".nii", ".nii.gz"),
+    "a volume": (".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".img", ".hdr"),
     "Photoshop": (".psd", ".psb"),
     "a drawing": (".svg", ".svgz", ".eps", ".ps", ".ai", ".wmf", ".emf", ".xcf", ".kra"),
     "floating-point": (".exr", ".pfm"),
@@ -139,7 +145,15 @@ def unread_picture(name: str, head: bytes) -> str | None:
     found = picture_format(name, head)
     if found is None or found.is_read:
         return None
-    return f"is {found.name}, which is not read: {_CONVERT}, or move it away"
+    cure = _SLICES if found.name in _VOLUMES else _CONVERT
+    return f"is {found.name}, which is not read: {cure}, or move it away"
+
+
+def unread_volume(name: str) -> str | None:
+    """Describes what is wrong with a file that is named as NIfTI, whatever it holds, as it is not
+    unpacked; None for other names.
+    """
+    return unread_picture(name, b"") if _named(name, UNREAD) == "NIfTI" else None
 
 
 def check_beside_pictures(name: str, head: bytes, place: str) -> None:

@@ -11,13 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dpgen.data.formats.format import Head
-from dpgen.data.formats.listing import (
-    Entry,
-    listed,
-    refuse_foreign_labels,
-    stylegan_labels,
-    with_labels,
-)
+from dpgen.data.formats.listing import Entry, listed, stylegan_labels, with_labels
 from dpgen.data.formats.location import (
     CLASS_LIST,
     DataFile,
@@ -28,8 +22,8 @@ from dpgen.data.formats.location import (
     visible,
 )
 from dpgen.data.formats.people import in_peoples_folders, people_files, require_one_level
-from dpgen.data.formats.picture_files import check_beside_pictures, unread_picture
-from dpgen.data.formats.sidecars import refuse_sidecars
+from dpgen.data.formats.picture_files import check_beside_pictures, unread_picture, unread_volume
+from dpgen.data.formats.sidecars import refuse_foreign_labels, refuse_sidecars
 from dpgen.data.formats.splits import (
     ORDER,
     OTHER,
@@ -261,6 +255,9 @@ def _class_files(folder: Path) -> list[DataFile]:
 
 def _kind(path: Path) -> str | None:
     """Returns the kind of a file from its content; None if it is no data and not named like it."""
+    volume = unread_volume(path.name)
+    if volume is not None:
+        raise ValueError(f"{path} {volume}")
     try:
         head = _head(path)
         kinds = [kind for kind in FORMATS if find(kind).recognise_fn(head)]

@@ -79,20 +79,23 @@ def array_records(
 
 def as_labels(values: object, name: str) -> np.ndarray:
     """Returns the labels, (N,) or (N, 1), as int64 (N,). Raises ValueError unless they are whole
-    numbers of at least 0.
+    numbers.
     """
     labels = np.asarray(values)
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"{name}: labels must be whole numbers of shape (N,), got {labels.dtype} "
+            f"{labels_of(name)} must be whole numbers of shape (N,), got {labels.dtype} "
             f"{labels.shape}: {_label_cure(labels)}"
         )
     if labels.dtype == np.uint64 and len(labels) and labels.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"{name}: labels must fit int64, got {labels.max()}")
-    labels = labels.astype(np.int64)
-    check_labels(labels, None, name)
-    return labels
+        raise ValueError(f"{labels_of(name)} must fit int64, got {labels.max()}")
+    return labels.astype(np.int64)
+
+
+def labels_of(name: str) -> str:
+    """Returns the words that name the labels of data, or of an array that is named for them."""
+    return name if name.lower().endswith("labels") else f"{name}: labels"
 
 
 def _label_cure(labels: np.ndarray) -> str:
@@ -101,16 +104,14 @@ def _label_cure(labels: np.ndarray) -> str:
     return "save them as labels.astype(int)" if labels.ndim == 1 else "a record is of one class"
 
 
-def check_labels(
-    labels: np.ndarray, n_classes: int | None, name: str, cure: str = ""
-) -> None:  # fmt: skip
+def check_labels(labels: np.ndarray, n_classes: int, name: str, cure: str = "") -> None:
     """Refuses a label outside 0..n_classes - 1, naming the first record that has one."""
-    bad = labels < 0 if n_classes is None else (labels < 0) | (labels >= n_classes)
+    bad = (labels < 0) | (labels >= n_classes)
     if bad.any():
         first = int(np.argmax(bad))
-        rule = "at least 0" if n_classes is None else f"in 0..{n_classes - 1}"
         raise ValueError(
-            f"{name}: labels must be {rule}, got {labels[first]} at record {first}{cure}"
+            f"{labels_of(name)} must be in 0..{n_classes - 1}, got {labels[first]} at record "
+            f"{first}{cure}"
         )
 
 

@@ -1,15 +1,39 @@
-"""Sidecars: texts beside pictures in a folder, of the same name, which may hold their labels."""
+"""Texts beside pictures which may hold their labels and are read by nothing here: tables, and
+sidecars of the same name.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
 
+from dpgen.data.formats.listing import TABLES
+from dpgen.data.formats.splits import words
 from dpgen.storage.files import open_file
 
 STRUCTURED = (".json", ".yaml", ".yml", ".toml", ".xml")
 HEAD_BYTES = 512  # of a text, in which a caption has several words
 CAPTION_WORDS = 4  # a text of so many words is a caption and no class name
+
+
+def refuse_foreign_labels(folder: Path, names: Iterable[str]) -> None:
+    """Refuses a table beside pictures that is named like labels and is read by nothing here."""
+    for name in names:
+        if name not in TABLES and may_list_labels(name):
+            raise ValueError(
+                f"{folder / name} lies beside pictures and may hold their labels, which would not "
+                "be read: name it metadata.csv, in the folder of the pictures, with the columns "
+                "file_name and label (--label-column names another one), or move it away"
+            )
+
+
+def may_list_labels(name: str) -> bool:
+    """Returns whether a file of this name may be a list of labels: a table, or a text that is named
+    so.
+    """
+    stem, _, suffix = name.lower().rpartition(".")
+    told = suffix in ("txt", "json") and {"labels", "label", "annotations"} & set(words(stem))
+    return bool(stem and (suffix in ("csv", "tsv", "jsonl", "xlsx", "mat") or told))
 
 
 def refuse_sidecars(pictures: Iterable[Path], others: Iterable[Path]) -> None:

@@ -64,13 +64,13 @@ def archive_records(
     bare = next((pair for _, pair in pairs if not pair.labels), None)
     if located.label_column is not None and bare is not None:
         raise ValueError(
-            f"{located.root}: --label-column {located.label_column} names a key of the .json of "
+            f"{located.name}: --label-column {located.label_column} names a key of the .json of "
             f"each picture, and {bare.key} has none"
         )
     lone = next((pair for _, pair in pairs if pair.unit is None), None)
     if unit is not None and lone is not None:
         raise ValueError(
-            f"{located.root}: --unit {unit} names a key of the .json of each picture, and "
+            f"{located.name}: --unit {unit} names a key of the .json of each picture, and "
             f"{lone.key} has none: give it the id of its person"
         )
     read = _read(located, pairs)
@@ -98,7 +98,7 @@ def archive_records(
             units=units, passed_over=over,
         )  # fmt: skip
     labels, names = settled(
-        values, classes, name=str(located.root), stated=stated,
+        values, classes, name=located.name, stated=stated,
         place=f"class_names in {CLASS_LIST}",
     )  # fmt: skip
     kept = labels[np.array(read, bool)]

@@ -97,7 +97,11 @@ FLOATS = PIXELS / 255
         ({"images": PIXELS[0, 0]}, None, "got shape"),
         ({"images": PIXELS[:0]}, None, "at least one record"),
         ({"images": PIXELS, "labels": LABELS[:5]}, None, "6 images and 5 labels"),
-        ({"images": PIXELS, "labels": LABELS - 1}, None, "at least 0, got -1 at record 1"),
+        (
+            {"images": PIXELS, "labels": LABELS - 1},
+            None,
+            r"a\.npz: labels must be in 0\.\.3, got -1 at record 1: .*--classes=-1,1",
+        ),
         ({"images": PIXELS, "labels": LABELS * 1.0}, None, "whole numbers"),
         ({"images": PIXELS, "labels": LABELS + 2**40}, None, "in 0..3, got 1099511627779"),
         (

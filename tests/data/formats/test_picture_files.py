@@ -33,7 +33,7 @@ LOST = {
     "1.dng": (b"II*\0" + bytes(200), "is camera raw"),
     "1.NEF": (b"MM\0*" + bytes(200), "is camera raw"),
     "slide.svs": (b"II*\0" + bytes(200), "is a microscope's or scanner's slide"),
-    "1.nii.gz": (zlib.compress(bytes(400), wbits=31), "is a volume, which is not read"),
+    "1.nii.gz": (zlib.compress(bytes(400), wbits=31), "is NIfTI, which is not read"),
     "1.tga": (bytes(200), "is an old format"),
     "1.svg": (b"<svg/>", "is a drawing"),
     "1.mp4": (b"\0\0\0\x18ftypisom" + bytes(200), "is a film"),

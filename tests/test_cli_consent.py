@@ -139,6 +139,17 @@ def test_a_plan_says_where_nothing_would_be_learned(
     told = dpgen("plan", "dpdm", "--data", archive, "--epsilon", epsilon, *TINY, "--device", "cpu")
     assert told.exit_code == 0, told.stderr
     assert ("nothing would be learned" in told.stdout) == drowned
+    then = f"next: dpgen {'plan' if drowned else 'train'} dpdm --data"
+    assert then in told.stderr
+    assert told.stderr.count("--epsilon 3") == 1  # ten times as much, and at least 3
+
+
+def test_a_run_that_would_learn_nothing_is_not_charged_without_a_yes(
+    archive: Path, tmp_path: Path, home: Path
+) -> None:
+    told = train(archive, tmp_path / "run", epsilon=0.001)
+    assert told.exit_code == 2 and "nothing would be learned: nothing was charged" in told.stderr
+    assert not (tmp_path / "run").exists() and not list(home.rglob("*.jsonl"))
 
 
 def test_large_images_are_made_small_enough_for_this_machine(tmp_path: Path) -> None:

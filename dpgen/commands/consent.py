@@ -19,10 +19,11 @@ def agree(
     show: bool = False,
 ) -> None:  # fmt: skip
     """Estimates a run that is not charged yet, and returns if it may go on: it fits into memory,
-    and it is short and cheap, or was agreed to.
+    and it is short, cheap and not hopeless, or was agreed to.
 
     A rehearsal runs a step of each kind on random images of the same shape, so what is missing or
-    fails on this machine does so before the charge. Nothing is written.
+    fails on this machine does so before the charge. Nothing is written. A run that would learn
+    nothing is asked about, too.
 
     Args:
         generator: with its budget and settings; the settings are resolved here.
@@ -50,7 +51,7 @@ def agree(
         advance()
     click.echo(estimate(rehearsal), err=True)
     _require_memory(rehearsal)
-    reasons = [*_long(rehearsal), *_expensive(lines, after)]
+    reasons = [*_hopeless(plan, facts), *_long(rehearsal), *_expensive(lines, after)]
     if yes or not reasons:
         return
     told = "; ".join(reasons)
@@ -96,6 +97,14 @@ def _expensive(lines: list[dict[str, Any]], after: float) -> list[str]:
         f"this data set has spent epsilon = {spent:.3g} of its limit {limit:g}, and would have "
         f"spent {after:.3g} after this run"
     ]
+
+
+def _hopeless(plan: Any, facts: Any) -> list[str]:  # noqa: ANN401
+    from dpgen.commands.plan_report import DROWNED, drowned
+    from dpgen.privacy.accounting.events import event_to_json
+
+    events = [event_to_json(stage.mechanism.event) for stage in plan.stages]
+    return [DROWNED] if drowned(events, facts.n_records) else []
 
 
 def _long(rehearsal: Any) -> list[str]:  # noqa: ANN401

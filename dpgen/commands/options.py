@@ -49,8 +49,9 @@ def options(*chosen: Callable[..., Any]) -> Callable[..., Any]:
 
 
 reading_options = options(
-    click.option("--split", type=click.Choice(["train", "test", "all"]), default="train",
-                 show_default=True, help="Which split to read, where the data have several."),
+    click.option("--split", type=click.Choice(["train", "test", "validation", "all"]),
+                 default="train", show_default=True,
+                 help="Which split to read, where the data have several."),
     click.option("--size", type=int, metavar="PIXELS",
                  help="Resize the short side and crop the centre square."),
     click.option("--channels", type=click.Choice(["1", "3"]),

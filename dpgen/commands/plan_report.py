@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,10 @@ from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.statements.notice import Claim, sentences
 from dpgen.runs.context import Hardware, Rehearsal
 
+DROWNED = (
+    "the noise of every stage is greater than all records together can weigh, and nothing would be "
+    "learned"
+)
 LONG = 3600.0  # seconds of training above which a plan names the way without a GPU
 
 
@@ -39,17 +44,10 @@ class PlanReport:
         return asdict(self)
 
     @property
-    def _drowned(self) -> bool:
-        """Returns whether in every stage the noise on one coordinate exceeds the sum of records.
-
-        A release of noise multiplier z sums r n records, each at most the bound C long, under noise
-        of standard deviation z C; k such releases average it to z / sqrt(k).
-        """
-        leaves = [leaf for stage in self.stages for leaf in stage["events"]]
-        return bool(leaves) and all(
-            leaf["noise_multiplier"] > self.facts.n_records * leaf["rate"] * leaf["steps"] ** 0.5
-            for leaf in leaves
-        )
+    def drowned(self) -> bool:
+        """Returns whether nothing would be learned: see `drowned`."""
+        events = (stage["events"] for stage in self.stages)
+        return drowned(events, self.facts.n_records)
 
     def text(self) -> str:
         f = self.facts
@@ -69,12 +67,8 @@ class PlanReport:
                     f"{stage['label']:14}{leaf['steps']:>9}{leaf['rate']:>9.4g}"
                     f"{leaf['noise_multiplier']:>15.5g}"
                 )
-        if self._drowned:
-            lines += [
-                "",
-                "the noise of every stage is greater than all records together can weigh, and "
-                "nothing would be learned: take a greater epsilon or delta",
-            ]
+        if self.drowned:
+            lines += ["", f"{DROWNED}: take a greater epsilon or delta, or more records"]
         r = self.rehearsal
         lines += [
             "",
@@ -112,6 +106,23 @@ class ClaimReport:
     def text(self) -> str:
         lines = sentences(self.claim.to_dict())
         return "\n".join([*lines, "nothing was charged; train needs --allow-unverified"])
+
+
+def drowned(events: Iterable[Iterable[dict[str, Any]]], n_records: int) -> bool:
+    """Returns whether in every stage the noise on one coordinate exceeds the sum of records.
+
+    A release of noise multiplier z sums r n records, each at most the bound C long, under noise of
+    standard deviation z C; k such releases average it to z / sqrt(k).
+
+    Args:
+        events: of each stage, as `event_to_json` writes them.
+        n_records: n.
+    """
+    leaves = [leaf for stage in events for leaf in stage]
+    return bool(leaves) and all(
+        leaf["noise_multiplier"] > n_records * leaf["rate"] * leaf["steps"] ** 0.5
+        for leaf in leaves
+    )
 
 
 def plan_report(

@@ -10,7 +10,7 @@ import click
 
 from dpgen.commands.inputs import budget_of, chosen, configured, hardware, open_data
 from dpgen.commands.launched import led_by_process_0
-from dpgen.commands.next_command import carried, fresh, say_next, say_sample
+from dpgen.commands.next_command import EPSILON, carried, fresh, say_next, say_sample
 from dpgen.commands.options import (
     account_options,
     budget_options,
@@ -55,7 +55,8 @@ def plan(
         from dpgen.commands.plan_preview import save_plan_preview
 
         save_plan_preview(generator.settings, facts.shape, preview)
-    from dpgen.commands.plan_report import plan_report
+    from dpgen.commands.plan_report import PlanReport, plan_report
+    from dpgen.privacy.accounting.calibration import SAMPLED
     from dpgen.progress import progress_bar
 
     with progress_bar("rehearsal", 1, show=not as_json) as advance:
@@ -65,6 +66,11 @@ def plan(
         click.echo(json.dumps(report.to_dict(), indent=1))
         return
     click.echo(report.text())
+    if isinstance(report, PlanReport) and report.drowned:
+        words = [*named, *carried(plan, but={"epsilon", "delta"})]
+        more = max(EPSILON, min(10 * given["epsilon"], SAMPLED[1]))
+        say_next("plan", *words, "--epsilon", f"{more:g}")
+        return
     words = [*named, *carried(train)]
     words += [] if given["data"] is not None else ["--data", "DATA"]
     words += [] if generator.certified else ["--allow-unverified"]

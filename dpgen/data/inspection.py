@@ -41,7 +41,8 @@ class Inspection:
         location: the location, as it was given.
         kind: the format.
         files: number of files, by picture format; for other kinds by that kind.
-        splits: number of records, or why they cannot be read, by split.
+        splits: number of records, or why they cannot be read, by split; of validation only where
+            the data have such a split.
         split: the split that everything below describes.
         n_records, class_names, shape: as they would be declared; shape is (C, H, W).
         class_counts: number of records of each class.
@@ -106,12 +107,9 @@ def inspect_images(
         )  # fmt: skip
         labels, counts = _looked_at(source)
         stored, equal = _stored(source)
-        splits = {
-            other: _n_records(location, other, value_range, declared, ids, label_column)
-            for other in get_args(Split)
-        }
-    path = None if location in EMBEDDED else place_of(location).path
-    located = None if path is None else locate(path, split, ids, label_column)
+        path = None if location in EMBEDDED else place_of(location).path
+        located = None if path is None else locate(path, split, ids, label_column)
+    splits = _splits(location, value_range, declared, ids, label_column)
     found = Inspection(
         location=str(location),
         kind=source.kind,
@@ -173,6 +171,26 @@ def _looked_at(source: RecordSource) -> tuple[np.ndarray, np.ndarray]:
         labels.append(found.numpy())
         counts += np.bincount(pixels.numpy().reshape(-1), minlength=256)
     return np.concatenate(labels), counts
+
+
+def _splits(
+    location: str | Path,
+    value_range: tuple[float, float] | None,
+    classes: tuple[str, ...] | None,
+    unit: str | Path | None,
+    label_column: str | None,
+) -> dict[str, int | str]:
+    """Counts the records of every split, or says why one cannot be read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of splits that are not the one that is shown
+        found = {
+            split: _n_records(location, split, value_range, classes, unit, label_column)
+            for split in get_args(Split)
+        }
+    alike = len(set(found.values())) == 1  # data without splits serve as any
+    if alike or isinstance(found["validation"], str):
+        del found["validation"]
+    return found
 
 
 def _n_records(

@@ -44,7 +44,7 @@ def open_images(
             Hugging Face dataset, an `Images`, or arrays: ``X``, ``(X, y)`` or a dictionary as
             ``{"images": X, "labels": y}``. A numpy array is (N, H, W) or (N, H, W, C), a tensor
             (N, H, W) or (N, C, H, W); uint8, or floats with ``value_range``.
-        split: which records: train, test or all.
+        split: which records: train, test, validation or all.
         size: short side and crop, in pixels, of data of mixed sizes.
         channels: 1 or 3 converts.
         value_range: (low, high) of float arrays; the window of grey pictures of more than 8 bits.

@@ -100,7 +100,7 @@ def open_source(
         label_column: column or key of the labels, where two are named like labels or none is.
     """
     if split not in get_args(Split):
-        raise ValueError(f"split must be train, test or all, got {split!r}")
+        raise ValueError(f"split must be train, test, validation or all, got {split!r}")
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
         raise ValueError(f"size must be a whole number of pixels of at least 1, got {size!r}")
     if channels not in (None, 1, 3):

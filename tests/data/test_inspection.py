@@ -11,6 +11,7 @@ from PIL import Image
 
 from dpgen.data.formats.pictures import encode_png
 from dpgen.data.inspection import inspect_images
+from dpgen.data.sources import open_source
 
 
 def picture(path: Path, value: int, shape: tuple[int, int, int] = (6, 6, 1)) -> None:
@@ -62,6 +63,36 @@ def test_a_split_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> 
     assert (found.splits["train"], found.splits["all"]) == (3, 3)
     assert "no test split" in str(found.splits["test"])
     assert found.files == {"npz": 1}
+
+
+@pytest.mark.parametrize(
+    ("names", "splits", "note"),
+    [
+        (["train", "val", "test"], {"train": 3, "test": 1, "validation": 2, "all": 6}, "neither"),
+        (["train", "val"], {"train": 3, "test": 2, "validation": 2, "all": 5}, "serves as test"),
+        (["train", "test"], {"train": 3, "test": 1, "all": 4}, None),
+        (["set"], {"train": 1, "test": 1, "all": 1}, None),
+    ],
+    ids=["all three", "no test", "no validation", "no splits"],
+)
+@pytest.mark.parametrize("inside", [True, False], ids=["arrays", "files"])
+def test_a_validation_split_is_counted_and_its_use_is_told(
+    tmp_path: Path, names: list[str], splits: dict[str, int], note: str | None, inside: bool
+) -> None:
+    n_records = {"train": 3, "val": 2, "test": 1, "set": 1}
+    arrays = {name: np.full((n_records[name], 4, 4), 9, np.uint8) for name in names}
+    if inside:
+        keys = {"x" if name == "set" else f"x_{name}": x for name, x in arrays.items()}
+        np.savez(tmp_path / "a.npz", **keys)
+    else:
+        for name, array in arrays.items():
+            np.savez(tmp_path / f"{name}.npz", images=array)
+    found, _ = inspect_images(tmp_path)
+    assert found.splits == splits
+    told = [one for one in found.notes if "validation split" in one]
+    assert len(told) == (note is not None) and all(str(note) in one for one in told)
+    if "validation" in splits:
+        assert len(open_source(tmp_path, split="validation")) == 2
 
 
 def test_what_a_run_would_refuse_is_refused(folder: Path) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 
+from dpgen.data.formats.location import Split
 from dpgen.data.formats.records import Records, array_records
+from dpgen.data.formats.splits import chosen_splits
 
 TEST_RECORDS = 360
 
 
-def digits_records(split: Literal["train", "test", "all"]) -> Records:
+def digits_records(split: Split) -> Records:
     """Returns the digits, uint8 (N, 8, 8, 1) with u = round(v * 255 / 16): 1,437 to train, 360 to
     test.
 
@@ -29,7 +30,8 @@ def digits_records(split: Literal["train", "test", "all"]) -> Records:
     train, test = train_test_split(
         order, test_size=TEST_RECORDS, random_state=0, stratify=bunch.target
     )
-    chosen = {"train": train, "test": test, "all": order}[split]
+    wanted = chosen_splits(("train", "test"), split, "digits")
+    chosen = order if len(wanted) > 1 else train if "train" in wanted else test
     pixels = np.rint(bunch.images[chosen] * (255 / 16)).astype(np.uint8)[..., None]
     labels = bunch.target[chosen].astype(np.int64)
     names = tuple(str(digit) for digit in range(10))

@@ -9,7 +9,7 @@ from typing import Literal
 
 from dpgen.storage.files import read_json
 
-Split = Literal["train", "test", "all"]
+Split = Literal["train", "test", "validation", "all"]
 
 CLASS_LIST = "dataset.json"
 CLASS_LIST_SCHEMA = "dpgen-dataset/1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+import warnings
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -180,8 +181,9 @@ def folder_splits(names: Collection[str], path: Path | None, split: Split) -> di
 def chosen_splits(found: Collection[str], split: Split, name: str) -> frozenset[str]:
     """Returns which of the found splits are read.
 
-    If there are none, all records serve as train and as test. ``test`` takes the validation records
-    if there are no test records. Raises ValueError if the requested split is not there.
+    If there are none, all records serve as any of them. ``test`` takes the validation records if
+    there are no test records. What becomes of validation records is told on the owner's screen.
+    Raises ValueError if the requested split is not there.
 
     Args:
         found: the splits that were found; "" among them is ignored.
@@ -192,13 +194,32 @@ def chosen_splits(found: Collection[str], split: Split, name: str) -> frozenset[
     if split == "all" or not told:
         return frozenset(found)
     if split in told:
+        if split == "train" and "validation" in told:
+            _tell_validation(name, serves="test" not in told)
         return frozenset({split})
     if split == "test" and "validation" in told:
+        _tell_validation(name, serves=True)
         return frozenset({"validation"})
     raise ValueError(
         f"{name} has no {split} split, only {' and '.join(sorted(told))}: use --split all or name "
         "that one"
     )
+
+
+def _tell_validation(name: str, *, serves: bool) -> None:
+    """Warns whoever opens the data of a validation split that they may have forgotten.
+
+    Args:
+        name: name of the data.
+        serves: whether it is read as the test split.
+    """
+    text = (
+        "its validation split serves as test, as there is none"
+        if serves
+        else "its validation split is read neither to train nor as test: --split validation reads "
+        "it, and --split all everything"
+    )
+    warnings.warn(f"{name}: {text}", stacklevel=2)
 
 
 def choose(files: list[DataFile], split: Split, path: Path) -> list[DataFile]:

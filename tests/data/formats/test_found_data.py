@@ -151,11 +151,11 @@ def _pixels() -> bytes:
         ("train.h5", b"\x89HDF\r\n\x1a\n", r"holds no data.*got train\.h5.*numpy\.savez"),
         ("train_32x32.mat", b"MATLAB 5.0", r"holds no data.*got train_32x32\.mat"),
         ("data_batch_1", b"\x80\x04]", "holds no data.*got data_batch_1"),
-        ("scan.nii.gz", gzip.compress(bytes(400)), r"scan\.nii\.gz is NIfTI, which is not read: sav"),
-        ("scan.nii.gz", b"\x1f\x8b\x01" + bytes(99), r"is NIfTI, which is not read: save its slice"),
-        ("scan.mha", b"ObjectType = Image", r"scan\.mha is a volume, which is not read: save its sl"),
+        ("scan.nii.gz", gzip.compress(bytes(400)), r"scan\.nii\.gz is NIfTI, which is not read"),
+        ("scan.nii.gz", b"\x1f\x8b\x01" + bytes(99), r"is NIfTI, .*: save its slices as"),
+        ("scan.mha", b"ObjectType = Image", r"scan\.mha is a volume, .*: save its slices"),
     ],
-    ids=["npy", "table of pixels", "hdf5", "matlab", "pickle", "nifti", "damaged nifti", "volume"],
+    ids=["npy", "table of pixels", "hdf5", "matlab", "pickle", "nifti", "cut", "volume"],
 )
 def test_data_of_another_kind_are_refused_with_a_way_out(
     name: str, content: bytes, why: str, put: Callable[..., None], tmp_path: Path

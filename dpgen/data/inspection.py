@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from dpgen.data.formats.listing import TABLES
 from dpgen.data.formats.location import CLASS_LIST, Located, Split, is_hidden
 from dpgen.data.formats.picture_files import picture_format
 from dpgen.data.formats.recognition import locate
@@ -225,6 +226,7 @@ def _passed_over(path: Path, located: Located) -> Iterator[tuple[str, str]]:
     if not path.is_dir():
         return
     known = {Path(os.path.abspath(file.path)) for file in located.files}
+    listed = any(one.label is not None or one.unit is not None for one in located.files)
     for place, folders, names in os.walk(path):
         folders.sort()
         for name in sorted(names):
@@ -232,6 +234,8 @@ def _passed_over(path: Path, located: Located) -> Iterator[tuple[str, str]]:
             inside = file.relative_to(path)
             if Path(os.path.abspath(file)) in known or inside == Path(CLASS_LIST):
                 continue
+            if listed and name in TABLES:
+                continue  # it was read
             hidden = any(is_hidden(part) for part in inside.parts)
             yield str(inside), "hidden" if hidden else _why(inside, known, path)
 

@@ -50,7 +50,8 @@ def test_a_folder_called_digits_is_reached_as_a_path(
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        ({"split": "validation"}, "train, test or all"),
+        ({"split": "holdout"}, "train, test, validation or all"),
+        ({"split": "validation"}, "digits has no validation split"),
         ({"size": 0}, "size"),
         ({"size": 8.0}, "size"),
         ({"channels": 2}, "1 or 3, got 2"),

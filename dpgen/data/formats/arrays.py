@@ -124,7 +124,8 @@ def image_array(
     ValueError for an array that may be one picture.
     """
     if array.ndim not in (3, 4):
-        raise ValueError(f"{name} must be (N, H, W) or (N, H, W, C), got shape {array.shape}")
+        cure = ": images.reshape(-1, H, W) makes them of rows of pixels" if array.ndim == 2 else ""
+        raise ValueError(f"{name} must be (N, H, W) or (N, H, W, C), got shape {array.shape}{cure}")
     if array.ndim == 3 and array.shape[2] in (1, 3):
         raise ValueError(
             f"{name} must be (N, H, W) or (N, H, W, C), got shape {array.shape}, which is one "

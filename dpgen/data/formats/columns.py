@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dpgen.data.formats.labels import label_name, tell_unlabelled
-from dpgen.data.formats.splits import SPLIT_COLUMNS, split_of
+from dpgen.data.formats.splits import SPLIT_COLUMNS, refuse_flags, split_of
 from dpgen.data.formats.unit_ids import check_unit_column
 from dpgen.storage.files import parse_json
 
@@ -47,6 +47,7 @@ def columns_of(
         )
     if label is not None and schema.get_field_index(label) < 0:
         raise ValueError(f"{name} must have one column {label!r:.60}, got {schema.names!s:.200}")
+    refuse_flags(others, name)
     rest = [column for column in others if column.lower() not in SPLIT_COLUMNS]
     if label is None and rest:
         tell_unlabelled(f"{name}: no column is named like labels", rest, stacklevel=2)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,14 +15,15 @@ from dpgen.data.formats.format import Format, Head, ValueRange, Writer
 from dpgen.data.formats.labels import settled
 from dpgen.data.formats.listing import units_listed
 from dpgen.data.formats.location import CLASS_LIST, Located, is_hidden
-from dpgen.data.formats.parts import one_class
+from dpgen.data.formats.parts import one_class, refuse_companions
 from dpgen.data.formats.picture_files import SUFFIXES, picture_format, unread_picture
 from dpgen.data.formats.pictures import decode_picture_file, encode_png, png_bytes
 from dpgen.data.formats.records import Records
 from dpgen.data.formats.shards import Shard, numbered
-from dpgen.data.formats.splits import folder_splits
+from dpgen.data.formats.splits import folder_splits, words
 from dpgen.data.formats.unit_ids import file_units
 
+MOST_WORDS = 20  # with which names of pictures begin, to be taken for those of classes
 BLOCK_BYTES = 4096  # what a file system gives a file at least
 _PICTURES = {
     "images", "image", "imgs", "img", "pictures", "photos", "scans", "inputs", "jpegimages",
@@ -70,6 +73,7 @@ def folder_records(
         )
     found = sorted({file.class_name for file in located.files if file.class_name is not None})
     _refuse_unlike_classes(located, found)
+    refuse_companions(located.files)
     whole = one_class(located, found, classes)
     if whole is not None:
         labels = np.zeros(len(located.chosen), np.int64)
@@ -86,12 +90,29 @@ def folder_records(
             f"{bare} must lie in a folder of its class, as pictures of {found[0]} do: move it "
             "there, or read another split"
         )
+    if not found:
+        _tell_names(located)
     number = {name: i for i, name in enumerate(names)}
     labels = np.array(
         [0 if file.class_name is None else number[file.class_name] for file in located.chosen],
         np.int64,
     )
     return _records(located, value_range, labels, names, classes_declared=False)
+
+
+def _tell_names(located: Located) -> None:
+    """Warns, on the owner's screen, where pictures without classes are named as if for classes: a
+    few words, each before the numbers of several pictures, as ``cat.1.jpg`` and ``dog.1.jpg``.
+    """
+    counts = Counter(tuple(words(re.split("[0-9]", one.path.stem)[0])) for one in located.chosen)
+    if 1 < len(counts) <= MOST_WORDS and min(counts.values()) > 1 and () not in counts:
+        begun = ", ".join("_".join(word) for word in sorted(counts))
+        warnings.warn(
+            f"{located.root}: the pictures are read as one class, and their names begin with "
+            f"{begun!s:.200}: if these are classes, move the pictures into folders of these names, "
+            "or list them in a metadata.csv with the columns file_name and label",
+            stacklevel=2,
+        )
 
 
 def _records(
@@ -133,26 +154,31 @@ def _listed_records(
 
 def _refuse_unlike_classes(located: Located, found: Sequence[str]) -> None:
     """Refuses folders of pictures and of their masks, which are no classes, and two folders whose
-    names are one in two spellings of Unicode.
+    names are one in two spellings of Unicode, or in capitals and small letters.
     """
     seen: dict[str, str] = {}
     for name in found:
         spelled = unicodedata.normalize("NFC", name)
-        if spelled in seen:
+        other = seen.setdefault(spelled.casefold(), name)
+        if other != name and unicodedata.normalize("NFC", other) == spelled:
             raise ValueError(
                 f"{located.root}: two class folders are called {spelled!r}, in two spellings of "
                 "Unicode: merge them, or rename one"
             )
-        seen[spelled] = name
+        if other != name and located.class_names is None:
+            raise ValueError(
+                f"{located.root}: the class folders {other}/ and {name}/ differ in capitals alone, "
+                "and many systems take them for one: merge them, or rename one"
+            )
     if located.class_names is not None:
         return
     pictures = next((name for name in found if name.lower() in _PICTURES), None)
     beside = next((name for name in found if name.lower() in _MASKS), None)
     if pictures is not None and beside is not None:
+        place = next(one.path.parent for one in located.files if one.class_name == pictures)
         raise ValueError(
             f"{located.root}: {pictures}/ and {beside}/ look like pictures and their masks or "
-            f"annotations, and not like classes: point at {located.root / pictures}; if they are "
-            "classes, rename them"
+            f"annotations, and not like classes: point at {place}; if they are classes, rename them"
         )
 
 

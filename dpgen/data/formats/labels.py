@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -26,6 +26,7 @@ NO_LABEL = (
 )
 _WHOLE = re.compile(r"-?[0-9]+\.0+")  # as pandas writes whole numbers beside missing ones
 _TRUTH = {"false": False, "true": True}  # text that stands for a truth value, in any case
+_MARKS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}  # in a column of a class
 WHOLE_NAMES = {"y", "gt"}  # too short to count among other words
 
 
@@ -65,6 +66,24 @@ def label_name(names: Iterable[str], where: str, wanted: str | None = None) -> s
             "--label-column NAME"
         )
     return found[0] if found else None
+
+
+def refuse_columns_of_classes(columns: Mapping[str, Sequence[object]], where: str) -> None:
+    """Refuses columns of which exactly one is marked in every row: each stands for a class.
+
+    Args:
+        columns: values by name, all as many.
+        where: the words that name their table in a message.
+    """
+    marks = {name: [_MARKS.get(str(one).lower()) for one in own] for name, own in columns.items()}
+    found = {name: own for name, own in marks.items() if None not in own}
+    rows = zip(*found.values(), strict=True)
+    if len(found) > 1 and all(sum(mark or 0 for mark in row) == 1 for row in rows):
+        raise ValueError(
+            f"{where}: the columns {', '.join(found)!s:.200} mark one class in each row, and "
+            "labels are read from one column: add a column label with the class's name, as "
+            "table[[...]].idxmax(axis=1) of pandas makes it, or name a column with --label-column"
+        )
 
 
 def tell_unlabelled(subject: str, names: Iterable[str], *, stacklevel: int) -> None:

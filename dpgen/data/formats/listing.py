@@ -12,16 +12,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dpgen.data.formats.labels import label_name, tell_unlabelled
+from dpgen.data.formats.labels import label_name, refuse_columns_of_classes, tell_unlabelled
 from dpgen.data.formats.location import CLASS_LIST, DataFile
-from dpgen.data.formats.splits import SPLIT_COLUMNS, split_of
+from dpgen.data.formats.splits import SPLIT_COLUMNS, refuse_flags, split_of
 from dpgen.data.formats.unit_ids import check_unit_column, list_by_index, list_of_units, unit_id
 from dpgen.storage.files import parse_json, read_json, read_text
 
 LIST_BYTES = 2**26  # a million and a half pictures
 TABLES = ("metadata.csv", "metadata.jsonl")
 LABELS_KEY = "labels"  # of StyleGAN's dataset.json
-# Of pictures, the first that there is; the last ones may be ids, which then name no picture.
+# Of pictures, in any case, the first that there is; the last ones may be ids, and name no picture.
 FILE_COLUMNS = (
     "file_name", "filename", "file", "path", "image", "image_name", "image_id", "img", "id_code",
     "id",
@@ -29,6 +29,7 @@ FILE_COLUMNS = (
 
 
 _WHOLE = re.compile("-?[0-9]+")
+_ABSOLUTE = re.compile("/|[A-Za-z]:|file:|~")
 
 
 class Entry(NamedTuple):
@@ -91,9 +92,11 @@ def with_labels(
         place = picture.relative_to(path.parent)
         entry = missing.pop(place.as_posix(), None)
         if entry is None:
+            other = next(iter(missing), next(iter(entries), "nothing"))
+            cure = "cut the paths down to that" if _ABSOLUTE.match(other) else "add it"
             raise ValueError(
                 f"{path} must list every picture by its path from there, it does not list {place} "
-                f"(but {next(iter(entries), 'nothing')!r:.100}): add it, or move it away"
+                f"(but {other!r:.100}): {cure}, or move it away"
             )
         folder = place.parent.name or None
         if folder in labels and folder != entry.label:
@@ -186,7 +189,8 @@ def _entries(
     if not rows:
         raise ValueError(f"{path} must list the pictures, got no rows")
     columns = list(rows[0])
-    file = next((name for name in FILE_COLUMNS if name in columns), None)
+    lower = [column.lower() for column in columns]
+    file = next((columns[lower.index(name)] for name in FILE_COLUMNS if name in lower), None)
     if file is None and len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
         raise ValueError(
             f"{path} must have values that are separated by commas, got the header "
@@ -203,8 +207,11 @@ def _entries(
         others.remove(unit)
     label = label_name(others, str(path), label_column)
     split = next((name for name in others if name.lower() in SPLIT_COLUMNS), None)
+    refuse_flags(others, str(path))
     rest = [name for name in others if name != split]
     if label is None and rest:
+        columns = {name: [row[name] for row in rows] for name in rest}
+        refuse_columns_of_classes(columns, str(path))
         subject = f"{path}: no column is named like labels, so labels are those of folders or names"
         tell_unlabelled(subject, rest, stacklevel=2)
     if label is None and split is None and unit is None:

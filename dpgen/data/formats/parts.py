@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from dpgen.data.formats.location import Located
+from dpgen.data.formats.location import DataFile, Located
 from dpgen.data.formats.splits import HUMP
 from dpgen.images.classes import NO_CLASSES
 
@@ -57,6 +59,12 @@ _WHOLE = {  # by what the folders look like, if each of them matches
     ),
     "records with and without labels": re.compile(r"(?:un|non_?)?labell?ed(?:_.*)?"),
 }
+_COPY = re.compile(r"(.+?)(?:[\W_]+(?:copy|old|backup|bak|orig)(?:[\W_]*\d+\W?)?| ?\(\d+\))")
+_BESIDE = re.compile(  # names of what tools save beside a picture, behind its own
+    r"(.+?)[\W_](?:masks?|seg|segmentation|gt|groundtruth|ground_truth|annotation|superpixels"
+    r"|thumb|thumbnail|overlay|heatmap|depth)(?:[\W_]?\d+)?",
+    re.IGNORECASE,
+)
 _BUCKET = re.compile(r"[0-9]{3,}")
 N_NAMED = 8  # folders up to here are listed in the command that takes them for classes
 
@@ -81,7 +89,8 @@ def one_class(
         return None
     if classes is not None and len(classes) == 1 and classes != NO_CLASSES:
         return classes
-    listed = ",".join(found) if len(found) <= N_NAMED and "," not in "".join(found) else "NAME,NAME"
+    few = len(found) <= N_NAMED and "," not in "".join(found)
+    listed = shlex.quote(",".join(found)) if few else "NAME,NAME"
     people = (
         "; --unit folder with --max-records-per-unit bounds what a person counts for"
         if like == "people"
@@ -111,7 +120,31 @@ def _doubtful(located: Located, found: Sequence[str]) -> tuple[list[str], str]:
     for stem, names in stems.items():
         if len(names) > 1:
             return names, likes[stem]
+    by_lower = dict(zip(lower, found, strict=True))
+    for name, text in zip(found, lower, strict=True):
+        copy = _COPY.fullmatch(text)
+        if copy is not None and copy[1] in by_lower:
+            return [by_lower[copy[1]], name], "a folder and its copy"
     return _buckets(located), "parts of one set, numbered on from folder to folder"
+
+
+def refuse_companions(files: Iterable[DataFile]) -> None:
+    """Refuses masks and the like beside the pictures that they belong to, as ``1_mask.png`` beside
+    ``1.png``, which are no records of their own.
+    """
+    stems: dict[Path, set[str]] = {}
+    doubtful = []
+    for file in files:
+        stems.setdefault(file.path.parent, set()).add(file.path.stem)
+        match = _BESIDE.fullmatch(file.path.stem)
+        doubtful += [] if match is None else [(file.path, match[1])]
+    for path, stem in doubtful:
+        if stem in stems[path.parent]:
+            raise ValueError(
+                f"{path} looks like a mask, or another picture made of the one that is called "
+                f"{stem}, and not like a record: move these away; if they are records, rename them "
+                "or list them in a metadata.csv with the columns file_name and label"
+            )
 
 
 def _lower(name: str) -> str:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import struct
-import zipfile
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
-from dpgen.data.formats.format import Head
+from dpgen.data.formats.kinds import head_of, kind_of
 from dpgen.data.formats.listing import Entry, listed, stylegan_labels, with_labels
 from dpgen.data.formats.location import (
     CLASS_LIST,
@@ -22,7 +18,7 @@ from dpgen.data.formats.location import (
     visible,
 )
 from dpgen.data.formats.people import in_peoples_folders, people_files, require_one_level
-from dpgen.data.formats.picture_files import check_beside_pictures, unread_picture, unread_volume
+from dpgen.data.formats.picture_files import check_beside_pictures, unread_picture
 from dpgen.data.formats.sidecars import refuse_foreign_labels, refuse_sidecars
 from dpgen.data.formats.splits import (
     ORDER,
@@ -32,12 +28,8 @@ from dpgen.data.formats.splits import (
     split_of,
     with_named_splits,
 )
-from dpgen.data.formats.table import FOLDER, FORMATS, find, named_files
+from dpgen.data.formats.table import FOLDER, find, named_files
 from dpgen.data.formats.unit_ids import FOLDER_UNIT
-from dpgen.storage.files import open_file
-
-HEAD_BYTES = 512
-GZIP_MAGIC = b"\x1f\x8b"
 
 
 def locate(
@@ -58,7 +50,7 @@ def locate(
         label_column: the column or key of labels, where one was named.
     """
     if not path.is_dir():
-        kind = _kind(path)
+        kind = kind_of(path)
         if kind in (None, FOLDER):
             cure = (
                 "point at the folder that holds the pictures"
@@ -112,7 +104,7 @@ def _scan(
                 f"{name}/"
             )
     also = "".join(f" and {name}/" for name, _ in others)
-    loose = [entry for entry in entries if entry.is_file() and _kind(entry)]
+    loose = [entry for entry in entries if entry.is_file() and kind_of(entry)]
     if loose:
         raise ValueError(
             f"{folder} must not hold data beside {first}/{also}, got {loose[0].name}"
@@ -140,7 +132,7 @@ def _refuse_data(beside: Path, folder: Path, splits: dict[str, str]) -> None:
     """Refuses data in a folder beside those of the splits."""
     for place, _, names in os.walk(beside):
         for name in sorted(names):
-            if not is_hidden(name) and _kind(Path(place, name)):
+            if not is_hidden(name) and kind_of(Path(place, name)):
                 first = min(splits, key=lambda name: ORDER.index(splits[name]))
                 raise ValueError(
                     f"{beside} holds data, {name}, of no split, beside {first}/: move it away, or "
@@ -157,7 +149,7 @@ def _pictures_below(folder: Path) -> list[Path]:
             path = Path(place, name)
             if is_hidden(name):
                 continue
-            if (kind := _kind(path)) is None:
+            if (kind := kind_of(path)) is None:
                 _check_others([path], [FOLDER], [])
                 continue
             if kind != FOLDER:
@@ -176,7 +168,7 @@ def _scan_level(
     if told is not None:
         return FOLDER, _listed_files(*told, unit, {})
     inner = [entry for entry in entries if entry.is_dir()]
-    kinds = {entry: _kind(entry) for entry in entries if not entry.is_dir()}
+    kinds = {entry: kind_of(entry) for entry in entries if not entry.is_dir()}
     data = [entry for entry, kind in kinds.items() if kind]
     found = sorted({kind for kind in kinds.values() if kind})
     if len(found) > 1:
@@ -227,7 +219,7 @@ def _listed_files(
 def _check_others(others: list[Path], kinds: list[str], inner: list[Path]) -> None:
     """Refuses what lies beside pictures, or beside class folders, and may be a record."""
     for path in others:
-        head = _head(path).data
+        head = head_of(path).data
         if kinds == [FOLDER] or (inner and not kinds):
             check_beside_pictures(path.name, head, str(path))
         elif not kinds and (wrong := unread_picture(path.name, head)) is not None:
@@ -242,55 +234,19 @@ def _class_files(folder: Path) -> list[DataFile]:
         if entry.is_dir():
             raise ValueError(
                 f"class folder {folder} must hold pictures only, got the folder {entry.name}/: "
-                f"point at {folder} if its folders are splits or classes, or use --unit folder "
-                "with --max-records-per-unit if they are people"
+                f"point at {folder} if its folders are splits or classes"
+                f"{_with_others(folder)}, or use --unit "
+                "folder with --max-records-per-unit if they are people"
             )
-    kind = _kind(entries[0])
+    kind = kind_of(entries[0])
     if kind not in (FOLDER, None):
         raise ValueError(
             f"class folder {folder} must hold pictures, got {kind} data: point at {folder} itself"
+            f"{_with_others(folder)}"
         )
     return [DataFile(entry, "", folder.name) for entry in entries]
 
 
-def _kind(path: Path) -> str | None:
-    """Returns the kind of a file from its content; None if it is no data and not named like it."""
-    volume = unread_volume(path.name)
-    if volume is not None:
-        raise ValueError(f"{path} {volume}")
-    try:
-        head = _head(path)
-        kinds = [kind for kind in FORMATS if find(kind).recognise_fn(head)]
-    except (
-        EOFError, OSError, zlib.error, zipfile.BadZipFile, struct.error, OverflowError, RuntimeError
-    ) as error:  # fmt: skip
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise ValueError(f"{path} is damaged or truncated: {error}") from error
-    if len(kinds) > 1:
-        raise ValueError(f"{path} must be of one format, it passes for {' and '.join(kinds)}")
-    if kinds:
-        return kinds[0]
-    formats = [find(kind) for kind in FORMATS]
-    for hint in (one.hint_fn(head) for one in formats):
-        if hint is not None:
-            raise ValueError(f"{path} {hint}")
-    if path.suffix.lower() in {suffix for one in formats for suffix in one.suffixes}:
-        if (wrong := unread_picture(path.name, head.data)) is not None:
-            raise ValueError(f"{path} {wrong}")
-        what = (
-            "is empty"
-            if path.stat().st_size == 0
-            else "is not what its name says, or of no kind read here"
-        )
-        raise ValueError(f"{path} {what}: expected {named_files()}")
-    return None
-
-
-def _head(path: Path) -> Head:
-    with open_file(path) as raw:
-        data = raw.read(HEAD_BYTES)
-        if not data.startswith(GZIP_MAGIC):
-            return Head(path, data, gzipped=False)
-        raw.seek(0)
-        return Head(path, gzip.GzipFile(fileobj=raw).read(HEAD_BYTES), gzipped=True)
+def _with_others(folder: Path) -> str:
+    more = sum(entry.is_dir() for entry in visible(folder.parent)) > 1
+    return ", with what lies in the folders beside it moved into it" if more else ""

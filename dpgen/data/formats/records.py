@@ -101,7 +101,9 @@ def labels_of(name: str) -> str:
 def _label_cure(labels: np.ndarray) -> str:
     if labels.ndim == 2:
         return "a record is of one class: save labels.argmax(1) if each row marks one"
-    return "save them as labels.astype(int)" if labels.ndim == 1 else "a record is of one class"
+    if labels.ndim != 1:
+        return "a record is of one class"
+    return f"save them as labels.astype({'str' if labels.dtype.kind == 'S' else 'int'})"
 
 
 def check_labels(labels: np.ndarray, n_classes: int, name: str, cure: str = "") -> None:

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dpgen.data.formats.listing import TABLES
-from dpgen.data.formats.splits import words
+from dpgen.data.formats.splits import splits_in, words
 from dpgen.storage.files import open_file
 
+_LISTS = {"labels", "label", "annotations", "split", "splits"}
 STRUCTURED = (".json", ".yaml", ".yml", ".toml", ".xml")
 HEAD_BYTES = 512  # of a text, in which a caption has several words
 CAPTION_WORDS = 4  # a text of so many words is a caption and no class name
@@ -21,19 +22,21 @@ def refuse_foreign_labels(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         if name not in TABLES and may_list_labels(name):
             raise ValueError(
-                f"{folder / name} lies beside pictures and may hold their labels, which would not "
-                "be read: name it metadata.csv, in the folder of the pictures, with the columns "
-                "file_name and label (--label-column names another one), or move it away"
+                f"{folder / name} lies beside pictures and may hold their labels or splits, which "
+                "would not be read: name it metadata.csv, in the folder of the pictures, with the "
+                "columns file_name and label (--label-column names another one) or split, or move "
+                "it away"
             )
 
 
 def may_list_labels(name: str) -> bool:
-    """Returns whether a file of this name may be a list of labels: a table, or a text that is named
-    so.
+    """Returns whether a file of this name may be a list of labels or splits: a table, or a text
+    that is named so.
     """
-    stem, _, suffix = name.lower().rpartition(".")
-    told = suffix in ("txt", "json") and {"labels", "label", "annotations"} & set(words(stem))
-    return bool(stem and (suffix in ("csv", "tsv", "jsonl", "xlsx", "mat") or told))
+    stem, _, suffix = name.rpartition(".")
+    named = _LISTS & set(words(stem)) or splits_in(stem)
+    told = suffix.lower() in ("txt", "json", "lst") and named
+    return bool(stem and (suffix.lower() in ("csv", "tsv", "jsonl", "xlsx", "mat") or told))
 
 
 def refuse_sidecars(pictures: Iterable[Path], others: Iterable[Path]) -> None:

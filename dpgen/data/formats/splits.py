@@ -115,6 +115,22 @@ def _unglued(name: str) -> Iterable[tuple[str, str]]:
                 yield _SPLIT_OF[glue], "".join([*found[:i], rest, *found[i + 1 :]])
 
 
+def refuse_flags(columns: Iterable[str], where: str) -> None:
+    """Refuses a column that is named for one split alone, as ``is_train``: it tells the splits of
+    records in a way that is not read.
+
+    Args:
+        columns: names of all columns.
+        where: the words that name their table in a message.
+    """
+    for column in columns:
+        if len(splits_in(column)) == 1 and set(_rest(column)) <= {"is", "in", "for"}:
+            raise ValueError(
+                f"{where}: the column {column!r:.60} may tell the splits, which are read from a "
+                "column split of the words train, validation and test: write one, or drop it"
+            )
+
+
 def with_named_splits(files: Iterable[DataFile]) -> list[DataFile]:
     """Returns the files with the splits that their names tell, where they have none; of a picture
     behind the name of its class.

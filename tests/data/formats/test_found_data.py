@@ -175,3 +175,75 @@ def test_inspect_says_where_the_same_picture_lies_twice(
     assert found.n_records == 5
     (note,) = found.notes
     assert "an earlier one: 2, of these under another label: 1; each is read" in note
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["a/0.png", "a copy/0.png"], "look like a folder and its copy.*--classes 'a,a copy'"),
+        (["a/0.png", "a (2)/0.png"], "look like a folder and its copy"),
+        (["ill/1.png", "ill/1_mask.png", "well/2.png"], r"1_mask\.png looks like a mask.*move"),
+        (["benign (1).png", "benign (1)_mask_1.png"], "looks like a mask"),
+        (["ISIC_1.jpg", "ISIC_1_superpixels.png"], "looks like a mask"),
+        (["Cat/0.png", "cat/1.png"], "Cat/ and cat/ differ in capitals alone"),
+        (["b1/x/0.png", "b2/x/0.png"], "point at .*b1 if .*, with what lies in the folders beside"),
+        (["train/images/0.png", "train/masks/0.png", "test/images/1.png"], "point at .*train/imag"),
+    ],
+    ids=lambda value: value[1] if isinstance(value, list) else None,
+)
+def test_folders_and_pictures_that_are_no_classes_and_no_records_are_refused(
+    names: list[str], why: str, put: Callable[..., None], tmp_path: Path
+) -> None:
+    put(*names)
+    with pytest.raises(ValueError, match=why):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (table("image,MEL,NV", "0,1.0,0.0", "1,0.0,1.0"), "columns MEL, NV mark one class.*idxmax"),
+        (table("file_name,label", "/data/0.png,1", "/data/1.png,0"), "cut the paths down"),
+        (table("file_name,label", "C:\\me\\0.png,1", "C:\\me\\1.png,0"), "cut the paths down"),
+        (table("file_name,label,is_train", "0.png,1,1", "1.png,0,0"), "'is_train' may tell the"),
+        (table("file_name,label", "0.png,1", "1.png,"), "got '': correct it, or take picture and"),
+    ],
+    ids=["columns of classes", "absolute", "windows", "flag", "missing"],
+)
+def test_a_list_that_says_what_is_not_read_is_refused_with_a_way_out(
+    content: bytes, why: str, put: Callable[..., None], tmp_path: Path
+) -> None:
+    put("0.png", "1.png")
+    put("metadata.csv", content=content)
+    with pytest.raises(ValueError, match=why):
+        open_source(tmp_path, classes=2)
+
+
+@pytest.mark.parametrize("name", ["train.txt", "test_split.json", "splits.txt", "labels.txt"])
+def test_a_list_of_splits_beside_class_folders_is_refused(
+    name: str, put: Callable[..., None], tmp_path: Path
+) -> None:
+    put("a/0.png", "b/1.png")
+    put(name, content=b"a/0.png\n")
+    with pytest.raises(ValueError, match=rf"{name} lies beside .*splits.*metadata\.csv.* split"):
+        open_source(tmp_path)
+
+
+def test_names_of_pictures_as_if_of_classes_are_told(
+    put: Callable[..., None], tmp_path: Path
+) -> None:
+    put("cat.1.png", "cat.2.png", "dog.1.png")
+    assert inspect_images(tmp_path)[0].notes == ()
+    put("dog.2.png")
+    found, _ = inspect_images(tmp_path)
+    assert found.class_names == ("all",)
+    assert "names begin with cat, dog: if these are classes" in found.notes[0]
+
+
+def test_what_a_list_in_another_case_says_is_read_and_not_passed_over(
+    put: Callable[..., None], tmp_path: Path
+) -> None:
+    put("0.png", "1.png")
+    put("metadata.csv", content=b"\xef\xbb\xbf" + table("Filename,Class", "0.png,b", "1.png,a"))
+    found, _ = inspect_images(tmp_path, classes=["a", "b"])
+    assert found.class_counts == (1, 1) and found.passed_over == {}

@@ -42,7 +42,7 @@ def archive(tmp_path: Path) -> Path:
 
 def train(archive: Path, out: Path, *more: object) -> Result:
     return dpgen(
-        "train", "dpdm", "--data", archive, *BUDGET, *TINY, *CPU, *more, "--out", out, "-q"
+        "train", "dpdm", "--data", archive, *BUDGET, *TINY, *CPU, *more, "--out", out, "-q", "--yes"
     )
 
 

@@ -62,7 +62,7 @@ def archive(path: Path) -> Path:
 @pytest.mark.filterwarnings("ignore:.*records are not used")
 def test_from_folders_of_people_to_a_page_that_says_enforced(people: Path, tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "set"
-    done = train(people, run, *COUNTED, "--yes")  # so few records teach nothing
+    done = train(people, run, *COUNTED)
     assert done.exit_code == 0, done.stderr
     assert "14 records" in done.stderr  # 1 + 1 + 6 * 2
     told = statement(run)

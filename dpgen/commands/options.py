@@ -62,7 +62,8 @@ reading_options = options(
     click.option("--classes", metavar="N or NAME,NAME",
                  help="The classes of data whose labels are bare numbers, as in IDX: how many (10 "
                  "for MNIST), or their names. They are published, so they are declared and never "
-                 "counted in private labels."),
+                 "counted in private labels. Of folders such as batch_0/ their names say that they "
+                 "are classes, and 1 that they are none."),
     click.option("--label-column", metavar="NAME",
                  help="The column of metadata.csv, Parquet or of the JSON in tar shards that holds "
                  "the labels, where no column has a usual name (label, class, ...), or several "

@@ -67,7 +67,7 @@ def plan(
         return
     click.echo(report.text())
     if isinstance(report, PlanReport) and report.drowned:
-        words = [*named, *carried(plan, but={"epsilon", "delta"})]
+        words = [*named, *carried(plan, but={"epsilon", "delta", "preview"})]
         more = max(EPSILON, min(10 * given["epsilon"], SAMPLED[1]))
         say_next("plan", *words, "--epsilon", f"{more:g}")
         return

@@ -47,7 +47,7 @@ def columns_of(
         )
     if label is not None and schema.get_field_index(label) < 0:
         raise ValueError(f"{name} must have one column {label!r:.60}, got {schema.names!s:.200}")
-    refuse_flags(others, name)
+    refuse_flags((one for one in others if one != label), name)
     rest = [column for column in others if column.lower() not in SPLIT_COLUMNS]
     if label is None and rest:
         tell_unlabelled(f"{name}: no column is named like labels", rest, stacklevel=2)

@@ -207,11 +207,11 @@ def _entries(
         others.remove(unit)
     label = label_name(others, str(path), label_column)
     split = next((name for name in others if name.lower() in SPLIT_COLUMNS), None)
-    refuse_flags(others, str(path))
+    refuse_flags((one for one in others if one != label), str(path))
     rest = [name for name in others if name != split]
     if label is None and rest:
-        columns = {name: [row[name] for row in rows] for name in rest}
-        refuse_columns_of_classes(columns, str(path))
+        values_of = {name: [row[name] for row in rows] for name in rest}
+        refuse_columns_of_classes(values_of, str(path))
         subject = f"{path}: no column is named like labels, so labels are those of folders or names"
         tell_unlabelled(subject, rest, stacklevel=2)
     if label is None and split is None and unit is None:

@@ -23,6 +23,7 @@ _SPLIT_OF = {
 _SPLITS = frozenset(_SPLIT_OF.values())
 ORDER = ("train", "test", "validation", OTHER)  # order of the records if all are read
 _GLUE = sorted(_SPLIT_OF.keys() - {"t10k"}, key=len, reverse=True)
+_MAY_GLUE = re.compile("|".join(_GLUE), re.IGNORECASE)
 _ENDINGS = {"er", "ers", "ed", "able", "ing", "ings"}  # trainer, tested: other words
 _COMPOUND = re.compile(r"(.+?)(?:set|data|images?|imgs?|labels?)")  # trainset, testdata
 SPLIT_COLUMNS = ("split", "subset", "partition")  # of tables, in lower case
@@ -84,7 +85,7 @@ def glued_splits(names: Iterable[str]) -> dict[str, str]:
     """
     groups: dict[str, dict[str, str]] = {}
     glued = set()
-    for name in names:
+    for name in (name for name in names if _MAY_GLUE.search(name)):
         told = split_of(name)
         pairs = [(told, "".join(_rest(name)))] if told in _SPLITS else []
         if not told:
@@ -102,9 +103,6 @@ def glued_splits(names: Iterable[str]) -> dict[str, str]:
 
 def _unglued(name: str) -> Iterable[tuple[str, str]]:
     """Yields what a name may tell: a split, and the name without the split's word and digits."""
-    lower = name.lower()
-    if not any(glue in lower for glue in _GLUE):
-        return
     found = [word for word in words(name) if word not in _NEUTRAL]
     for i, word in enumerate(found):
         compound = _COMPOUND.fullmatch(word)

@@ -46,7 +46,7 @@ def parallel(bench: Bench) -> None:
         rounds = zip(found[jobs], found[1], strict=True)
         ratios = sorted(own / alone for own, alone in rounds)
         bench.add(
-            "parallel", jobs=jobs, images=(n_blocks - N_WARM) * size,
+            "parallel", work="sampling", jobs=jobs, images=(n_blocks - N_WARM) * size,
             wall_images_a_second=sorted(found[jobs])[len(ratios) // 2],
             over_one=[ratios[len(ratios) // 2], ratios[0], ratios[-1]],
         )  # fmt: skip

@@ -7,8 +7,9 @@ Sections: `step` (private over plain: time, peak memory), `peers` (Opacus hooks 
 `sampling` (1, 2, 4 and 250 steps), `written` (from network to disk), `parallel` (sampling by one
 and two processes), `shared` (private steps by one and two), `growth` (records, side, parameters),
 `gpu` (whole steps on a GPU, with what the card can do). Times on a CPU are of this process alone,
-but for `written`, `parallel` and `shared` by the wall clock, which needs idle cores; every ratio is the median of rounds in turns, with the least and the largest. Rows are
-printed and written as they come, so that a run that is cut off keeps what it has.
+but for `written`, `parallel` and `shared` by the wall clock, which needs idle cores; every ratio is
+the median of rounds in turns, with the least and the largest. Rows are printed and written as they
+come, so that a run that is cut off keeps what it has.
 """
 
 from __future__ import annotations

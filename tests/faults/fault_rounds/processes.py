@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from fault_rounds.arrangement import Arranged, arrange
 
@@ -31,14 +32,16 @@ class Process:
         log: file that gets what it prints, on either stream.
         home: ``DPGEN_HOME``.
         arranged: of a warm command; ``None``: a cold one.
+        more: further variables of its environment.
     """
 
     def __init__(
-        self, arguments: Sequence[str], log: Path, home: Path, arranged: Arranged | None
-    ) -> None:
+        self, arguments: Sequence[str], log: Path, home: Path, arranged: Arranged | None,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         self.log, self._start, self.seconds = log, time.monotonic(), 0.0
         self.status: int | None = None
-        environment = {"DPGEN_HOME": str(home), "OMP_NUM_THREADS": "1"}
+        environment = {"DPGEN_HOME": str(home), "OMP_NUM_THREADS": "1", **more}
         # Not into a file: what limits or fills files must not silence the command.
         self._words, words = os.pipe()
         os.set_blocking(self._words, False)
@@ -82,6 +85,12 @@ class Process:
             self.kill()
             return -signal.SIGKILL
         return status
+
+    def signal(self, number: int) -> bool:
+        """Sends a signal to the process alone; whether it was still there."""
+        if self.status is None:
+            os.kill(self.pid, number)
+        return self.status is None
 
     def kill(self, *, whom: str = "group") -> bool:
         """SIGKILL to the whole group, the "parent" alone, or one of its "children"; whether there
@@ -155,6 +164,7 @@ def _live(
     code = 70
     try:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the one of the script is its own
         os.dup2(words, 1)
         os.dup2(words, 2)
         # Whoever called may have put something else in the place of the streams.

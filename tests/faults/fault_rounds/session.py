@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fault_rounds import copies, kills, machine, races
+from fault_rounds import copies, kills, launches, machine, races
 from fault_rounds.rounds import Kind, Round, Skipped
 from fault_rounds.world import World
 
 
 def all_kinds() -> dict[str, Kind]:
     """Every kind of fault by its name."""
-    return kills.kinds() | machine.kinds() | races.kinds() | copies.kinds()
+    return kills.kinds() | machine.kinds() | races.kinds() | copies.kinds() | launches.kinds()
 
 
 def order(kinds: Mapping[str, Kind], n_rounds: int, only: int | None) -> list[tuple[int, str]]:

@@ -7,14 +7,16 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from fault_rounds.arrangement import Arranged
 from fault_rounds.processes import Process
 
 N_RECORDS, N_IMAGES, EPSILON = 200, 300, 1.0
+MICRO_BATCH = 4  # of a step whose micro-batches processes share
 TEACHER = {
     "teacher.n_steps": "5", "teacher.n_draws": "2", "teacher.batch": "16", "teacher.bands": "4",
     "teacher.warm_start_share": "0.5",
@@ -103,14 +105,14 @@ class Place:
 
     def start(
         self, arguments: Sequence[str], *, warm: bool = True, at: int | None = None,
-        fault: str = "kill", lazily: bool = False,
+        fault: str = "kill", lazily: bool = False, more: Mapping[str, str] = MappingProxyType({}),
     ) -> Process:  # fmt: skip
         """A command, its log beside the place: a full disk does not silence it."""
         log = self.path.with_name(f"{self.path.name}.{len(self.processes) + 1}.log")
         counted = self.path.with_name(self.path.name + ".counted")
         out = Path(arguments[list(arguments).index("--out") + 1])
         arranged = Arranged(self.touches, out, self.path, counted, at, fault, lazily)
-        process = Process(arguments, log, self.home, arranged if warm else None)
+        process = Process(arguments, log, self.home, arranged if warm else None, more)
         self.processes.append(process)
         return process
 
@@ -140,14 +142,16 @@ class World:
             beside.unlink()
 
     def train(
-        self, training: str, place: Place, *, out: str = "run", data: Path | None = None
-    ) -> list[str]:
+        self, training: str, place: Place, *, out: str = "run", data: Path | None = None,
+        micro_batch: int | None = None,
+    ) -> list[str]:  # fmt: skip
         method, settings = TRAININGS[training]
         words = [f"{name}={value}" for name, value in settings.items()]
         return [
             "train", method, "--data", str(data or self.data), "--epsilon", f"{EPSILON:g}",
             "--delta", "1e-4", "--seed", "1", "--device", "cpu", "-q",
             "--out", str(place.path / out), *(x for word in words for x in ("--set", word)),
+            *([] if micro_batch is None else ["--micro-batch", str(micro_batch)]),
         ]  # fmt: skip
 
     def sample(self, layout: str, place: Place) -> list[str]:
@@ -181,6 +185,7 @@ class World:
         verb, _, rest = command.partition(" ")
         make = {
             "train": lambda place: self.train(rest, place),
+            "shared": lambda place: self.train(rest, place, micro_batch=MICRO_BATCH),
             "pictures": lambda place: self.train(rest, place, data=self.pictures),
             "sample": lambda place: self.sample(rest, place),
             "benchmark": self.benchmark,

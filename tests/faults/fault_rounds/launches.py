@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 
 from fault_rounds import invariants
 from fault_rounds.processes import Process
 from fault_rounds.rounds import Kind, Round, phase
-from fault_rounds.world import MICRO_BATCH, Place, spent
+from fault_rounds.world import MICRO_BATCH, TEACHER, Place, spent
 
 TRAININGS = ("dp-sad", "dpdm")
 ALONE = 60.0  # seconds in which the others must have ended by themselves
@@ -63,7 +64,7 @@ def killed(whom: str, *, aimed: bool = False) -> Kind:
             this.look(1.0)
             if processes[0].status == 0:
                 break
-        _again(this, command, arguments, this.rng.choice((1, 2, 3)))
+        again(this, command, arguments, this.rng.choice((1, 2, 3)))
 
     return round_
 
@@ -71,16 +72,21 @@ def killed(whom: str, *, aimed: bool = False) -> Kind:
 def _kill(this: Round, processes: list[Process], whom: str, seconds: float) -> None:
     """Kills some of the processes at a random moment, unless process 0 has ended by then.
 
-    Half of the moments are after the first record was read: in the steps that processes share.
+    Half of the moments are of the clock, the others after some of the steps that they share.
 
     Args:
         seconds: how long the training takes one process.
     """
     zero = processes[0]
-    if in_steps := this.rng.random() < 0.5:
-        while zero.wait(0.005) is None and not this.place.touches.exists():
-            pass
-    if zero.wait(this.rng.uniform(0, (0.5 if in_steps else TOGETHER) * seconds)) is not None:
+    if this.rng.random() < 0.5:
+        zero.wait(this.rng.uniform(0, TOGETHER * seconds))
+    else:
+        state, held = this.run / "checkpoint" / "state" / "teacher.safetensors", set[int]()
+        wanted = this.rng.randint(1, int(TEACHER["teacher.n_steps"]))
+        while len(held) < wanted and zero.wait(0.002) is None:
+            with contextlib.suppress(FileNotFoundError):
+                held.add(state.stat().st_mtime_ns)
+    if zero.wait(this.rng.uniform(0, 0.02)) is not None:
         return
     number = this.rng.choice((signal.SIGKILL, signal.SIGTERM))
     chosen = {
@@ -113,7 +119,7 @@ def _end(this: Round, processes: list[Process]) -> None:
             this.check("said so", quiet)
 
 
-def _again(this: Round, command: str, arguments: list[str], n: int) -> None:
+def again(this: Round, command: str, arguments: list[str], n: int) -> None:
     """The same command by n processes, undisturbed: the model of one that was never killed."""
     processes, place = launched(this.place, arguments, n), this.place
     for process in processes:

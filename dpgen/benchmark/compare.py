@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,6 +16,7 @@ from typing import Any
 from dpgen import report
 from dpgen.benchmark import cell
 from dpgen.benchmark import schedule as benchmark
+from dpgen.benchmark.claims import Claims
 from dpgen.benchmark.schedule import BenchmarkSettings
 from dpgen.data.private import PrivateDataset
 from dpgen.evaluation.utility import UtilityProtocol
@@ -26,14 +27,18 @@ from dpgen.storage.canonical import canonical
 from dpgen.storage.durable import held_alone, replace_durably
 from dpgen.storage.files import read_json
 
+REAL = "real"  # the name of the metrics of real images, and of the claim on them
+
 
 def compare(
     settings: BenchmarkSettings, out: Path, *, jobs: int = 1, show: bool = False
 ) -> dict[str, Any]:
     """Runs the cells that are not finished, and returns the results, which are also written.
 
-    ``out`` holds ``results.json``, ``results.md``, ``report.html`` and a folder for each cell; only
-    one benchmark at a time can use it.
+    ``out`` holds ``results.json``, ``results.md``, ``report.html`` and a folder for each cell.
+    Several machines may run the same benchmark in one folder that they share, with one
+    ``DPGEN_HOME``: each takes cells that nobody has taken, and returns when all have ended. The
+    results describe the machine that wrote them last.
 
     Args:
         settings: the methods, budgets and seeds to compare.
@@ -91,35 +96,40 @@ def compare(
             "cells": list(cells),
             "references": references,
         }
-        replace_durably(out / "results.json", json.dumps(results, indent=1).encode())
-        replace_durably(out / "results.md", report.markdown(results).encode())
-        replace_durably(out / "report.html", report.render(results, out).encode())
+        with held_alone(out / "results.json"):
+            replace_durably(out / "results.json", json.dumps(results, indent=1).encode())
+            replace_durably(out / "results.md", report.markdown(results).encode())
+            replace_durably(out / "report.html", report.render(results, out).encode())
         return results
 
-    with _alone(out):
-        references = _references(settings, out, data, show) if settings.ceiling else {}
-        benchmark.run(settings, out, cell.run_cell, jobs=jobs, show=show, finished=written)
-        return written(benchmark.held(settings, out))
+    _sweep(settings, out)
+    references = _references(settings, out, data, show) if settings.ceiling else {}
+    benchmark.run(settings, out, cell.run_cell, jobs=jobs, show=show, finished=written)
+    return written(benchmark.held(settings, out))
 
 
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keeps other benchmarks out of a folder, and deletes the partial files of killed ones."""
-    busy = f"{out} is in use by another benchmark: wait for it, or choose another folder"
-    with held_alone(out / "results.json", busy=busy):
-        for partial in out.rglob(".*.[0-9]*.partial"):
-            partial.unlink()
-        yield
+def _sweep(settings: BenchmarkSettings, out: Path) -> None:
+    """Deletes the partial files of killed benchmarks, unless another one is at work in the folder.
+    """
+    with Claims() as claims, held_alone(out / "results.json"):
+        places = [out / REAL, *(benchmark.place_of(out, each) for each in settings.cells())]
+        if all(claims.is_over(place) for place in places):
+            for partial in out.rglob(benchmark.PARTIAL):
+                partial.unlink(missing_ok=True)
 
 
 def _references(
     settings: BenchmarkSettings, out: Path, data: PrivateDataset, show: bool
 ) -> dict[str, Any]:
-    """Measures the metrics of real images, once."""
-    path = out / "real.json"
-    if not path.exists():
-        found = cell.real_data_ceiling(settings, out, data, show=show)
-        replace_durably(path, json.dumps(found, indent=1).encode())
+    """Measures the metrics of real images, once, on one of the machines."""
+    path = out / f"{REAL}.json"
+    with Claims() as claims:
+        while not path.exists():
+            if claims.take(out / REAL) is None:
+                time.sleep(benchmark.POLL)
+            elif not path.exists():
+                found = cell.real_data_ceiling(settings, out, data, show=show)
+                replace_durably(path, json.dumps(found, indent=1).encode())
     found = read_json(path, finite=False)
     if not isinstance(found, dict) or not all(isinstance(v, int | float) for v in found.values()):
         raise ValueError(f"{path} must hold metrics by name, got something else: remove it")

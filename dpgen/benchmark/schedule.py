@@ -1,5 +1,6 @@
 """Runs the cells of a benchmark, methods x epsilons x seeds, each in a folder and a process of its
-own. After an interruption it continues with the first cell that is not finished.
+own. After an interruption it continues with the first cell that is not finished. Several machines
+may run one benchmark in one folder: each takes the cells that nobody has taken.
 
 The function that runs a cell is an argument, so that this module depends on no method.
 """
@@ -10,6 +11,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
@@ -17,6 +19,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
+from dpgen.benchmark.claims import Claims, overtaken
 from dpgen.benchmark.settings import BenchmarkSettings, Cell, Entry
 from dpgen.progress import progress_bar
 from dpgen.storage.durable import replace_durably
@@ -24,6 +27,8 @@ from dpgen.storage.files import read_json
 
 __all__ = ["BenchmarkSettings", "Cell", "Entry", "held", "run"]
 
+PARTIAL = ".*.[0-9]*.partial"  # files that a killed process was writing
+POLL = 1.0  # seconds after which cells that others hold are looked at again
 Do = Callable[[BenchmarkSettings, Cell, Path], dict[str, Any]]
 LOST = "its process was killed, or could write nothing: out of memory, or of disk?"
 FIELDS: dict[str, Any] = {  # types of the fields of a cell on disk
@@ -51,11 +56,12 @@ def run(
     """Runs the cells that are not finished, ``jobs`` at a time, each in a process of its own.
 
     A cell that fails, or whose process dies, is recorded with the known reason and does not stop
-    the others; the next run tries it again.
+    the others; the next run tries it again. A cell that another process holds is waited for, and
+    taken over if that process ends without it.
 
     Args:
         settings: the methods, budgets and seeds to compare.
-        folder: the folder of the results.
+        folder: the folder of the results, in which other machines may be at work.
         do: module-level function that runs a cell in its folder and returns its results.
         jobs: number of cells at a time.
         show: whether to show progress bars.
@@ -63,10 +69,9 @@ def run(
     """
     cells = settings.cells()
     todo = [c for c in cells if (read(settings, folder, c) or {}).get("status") != "done"]
-    with progress_bar("cells", len(cells), show=show, done=len(cells) - len(todo)) as advance:
-        for cell in _ended(settings, folder, do, todo, jobs):
-            if read(settings, folder, cell) is None:
-                _write(settings, folder, cell, _failure(LOST))
+    done = len(cells) - len(todo)
+    with Claims() as claims, progress_bar("cells", len(cells), show=show, done=done) as advance:
+        for _ in _ended(settings, folder, do, todo, jobs, claims):
             advance()
             finished(held(settings, folder))
 
@@ -81,10 +86,11 @@ def read(settings: BenchmarkSettings, folder: Path, cell: Cell) -> dict[str, Any
     """Reads a cell from disk; None if it is not there. Raises ValueError if it was made with other
     settings.
     """
-    path = folder / "cells" / cell.name / "cell.json"
-    if not path.exists():
+    path = place_of(folder, cell) / "cell.json"
+    try:
+        written = read_json(path, finite=False)
+    except FileNotFoundError:
         return None
-    written = read_json(path, finite=False)
     if not isinstance(written, dict) or written.get("identity") != settings.identity(cell):
         raise ValueError(
             f"{path.parent} was made with other settings than the file's: choose another folder, "
@@ -97,33 +103,74 @@ def read(settings: BenchmarkSettings, folder: Path, cell: Cell) -> dict[str, Any
     return dict(written)
 
 
+def place_of(folder: Path, cell: Cell) -> Path:
+    """Returns the folder of a cell."""
+    return folder / "cells" / cell.name
+
+
 def _ended(
-    settings: BenchmarkSettings, folder: Path, do: Do, todo: Sequence[Cell], jobs: int
-) -> Iterator[Cell]:
-    """Yields each cell when its process has ended. A cell that samples another cell's teacher waits
-    for that cell.
+    settings: BenchmarkSettings, folder: Path, do: Do, todo: Sequence[Cell], jobs: int,
+    claims: Claims,
+) -> Iterator[Cell]:  # fmt: skip
+    """Yields each cell when it has ended, here or elsewhere. A cell that samples another cell's
+    teacher waits for that cell.
     """
     context, waiting = get_context("spawn"), list(todo)
-    running: dict[Cell, SpawnProcess] = {}
+    failed = {cell: _attempt(folder, cell) for cell in todo}
+    running: dict[Cell, tuple[SpawnProcess, int]] = {}
     try:
         while waiting or running:
-            unfinished = {*waiting, *running}
+            unfinished, elsewhere = {*waiting, *running}, False
             for cell in [c for c in waiting if _awaited(settings, c) not in unfinished]:
                 if len(running) == jobs:
                     break
+                number = claims.take(place_of(folder, cell))
+                if number is None:
+                    elsewhere = True
+                    continue
                 waiting.remove(cell)
-                # The record of an earlier failure must not count for this attempt.
-                (folder / "cells" / cell.name / "cell.json").unlink(missing_ok=True)
-                running[cell] = context.Process(target=_work, args=(settings, folder, do, cell))
-                running[cell].start()
-            wait([process.sentinel for process in running.values()])
-            for cell in [c for c, process in running.items() if not process.is_alive()]:
-                running.pop(cell).join()
+                if _attempt(folder, cell) not in (None, failed[cell]):  # by another machine, since
+                    claims.release(place_of(folder, cell))
+                    yield cell
+                    continue
+                _clear(place_of(folder, cell))
+                process = context.Process(target=_work, args=(settings, folder, do, cell, number))
+                running[cell] = process, number
+                process.start()
+            if running:
+                wait([p.sentinel for p, _ in running.values()], POLL if elsewhere else None)
+            elif elsewhere:
+                time.sleep(POLL)
+            for cell in [c for c, (process, _) in running.items() if not process.is_alive()]:
+                process, number = running.pop(cell)
+                process.join()
+                place = place_of(folder, cell)
+                if read(settings, folder, cell) is None and not overtaken(place, number):
+                    _write(settings, folder, cell, _failure(LOST))
+                claims.release(place)
                 yield cell
     finally:
-        for process in running.values():
+        for process, _ in running.values():
             process.terminate()
             process.join()
+
+
+def _attempt(folder: Path, cell: Cell) -> tuple[int, int] | None:
+    """Returns what tells the results of one attempt at a cell from those of another; None where
+    there are none.
+    """
+    try:
+        found = (place_of(folder, cell) / "cell.json").stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _clear(place: Path) -> None:
+    """Deletes what an earlier attempt left: its failure must not count for this one."""
+    (place / "cell.json").unlink(missing_ok=True)
+    for partial in place.rglob(PARTIAL):
+        partial.unlink(missing_ok=True)
 
 
 def _awaited(settings: BenchmarkSettings, cell: Cell) -> Cell | None:
@@ -131,9 +178,14 @@ def _awaited(settings: BenchmarkSettings, cell: Cell) -> Cell | None:
     return None if other is None else cell._replace(label=other)
 
 
-def _work(settings: BenchmarkSettings, folder: Path, do: Do, cell: Cell) -> None:
+def _work(
+    settings: BenchmarkSettings, folder: Path, do: Do, cell: Cell, number: int
+) -> None:
     """Runs a cell in its own process. It ends with its benchmark: an orphan would keep the run
     folder locked.
+
+    Args:
+        number: number of the claim under which the cell is run.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -143,7 +195,8 @@ def _work(settings: BenchmarkSettings, folder: Path, do: Do, cell: Cell) -> None
     except Exception as error:
         outcome = _failure(str(error) or type(error).__name__)
     try:
-        _write(settings, folder, cell, outcome)
+        if not overtaken(place_of(folder, cell), number):
+            _write(settings, folder, cell, outcome)
     except OSError as error:
         print(f"failed: {cell.name}: {error}", file=sys.stderr, flush=True)
         raise SystemExit(3) from None
@@ -171,6 +224,6 @@ def _write(
         "shared": settings.entry(cell.label).teacher_of,
         **outcome,
     }
-    path = folder / "cells" / cell.name / "cell.json"
+    path = place_of(folder, cell) / "cell.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_durably(path, json.dumps(written, indent=1).encode())

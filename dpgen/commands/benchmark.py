@@ -39,8 +39,9 @@ def benchmark(
     """Compare methods across epsilon: FILE says which, on what data and how they are judged.
 
     Writes results.json, results.md and report.html, a page with curves, pictures and every
-    cell's privacy statement. Run it again to go on: a finished cell is never run twice. On private
-    data every cell is charged to the data set's ledger.
+    cell's privacy statement. Run it again to go on: a finished cell is never run twice. Run it on
+    several machines that share the folder and DPGEN_HOME, and each takes cells that nobody has
+    taken. On private data every cell is charged to the data set's ledger.
     """
     from dpgen.benchmark.compare import compare
     from dpgen.benchmark.schedule import BenchmarkSettings

@@ -1,7 +1,10 @@
-"""The folder of a benchmark: one works in it at a time, and sweeps what a killed one left."""
+"""The folder of a benchmark: what a killed one left in it is swept, unless another is at work."""
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 from dpgen import report
 from dpgen.benchmark import compare as benchmarking
 from dpgen.benchmark import schedule as benchmark
+from dpgen.benchmark.claims import Claims
 from dpgen.benchmark.schedule import BenchmarkSettings, Entry
 
 SETTINGS = BenchmarkSettings(
@@ -47,10 +51,32 @@ def test_what_killed_writers_left_is_gone_before_the_first_cell(
     assert sorted(left) == [".mine.partial", "results.json.lock"]
 
 
-def test_a_second_benchmark_in_one_folder_is_refused(left: list[str], tmp_path: Path) -> None:
-    with benchmarking.held_alone(tmp_path / "results.json"):
-        with pytest.raises(ValueError, match="in use by another benchmark: wait"):
-            benchmarking.compare(SETTINGS, tmp_path)
-    assert not left
+def test_what_another_benchmark_is_writing_stays(left: list[str], tmp_path: Path) -> None:
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / ".f.9.partial").touch()
+    with Claims() as others:
+        assert others.take(benchmark.place_of(tmp_path, SETTINGS.cells()[0]))
+        benchmarking.compare(SETTINGS, tmp_path)
+    assert "features/.f.9.partial" in left
+    left.clear()
     benchmarking.compare(SETTINGS, tmp_path)
-    assert left
+    assert "features/.f.9.partial" not in left and "results.json" in left
+
+
+def test_the_metrics_of_real_images_are_measured_by_one_and_waited_for_by_the_others(
+    left: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "POLL", 0.001)
+    measured: list[str] = []
+
+    def measure(*_: object, **__: object) -> dict[str, float]:
+        measured.append(threading.current_thread().name)
+        time.sleep(0.05)
+        return {"accuracy": 0.5}
+
+    monkeypatch.setattr(benchmarking.cell, "real_data_ceiling", measure)
+    with ThreadPoolExecutor(2) as pool:
+        given = [pool.submit(benchmarking._references, SETTINGS, tmp_path, None, False)]
+        given.append(pool.submit(benchmarking._references, SETTINGS, tmp_path, None, False))
+        assert [one.result() for one in given] == [{"real": {"accuracy": 0.5}}] * 2
+    assert len(measured) == 1

@@ -54,13 +54,14 @@ def killed(whom: str, *, aimed: bool = False) -> Kind:
         for _ in range(this.rng.choice((1, 1, 2, 3))):
             n = this.rng.choice((2, 2, 3))
             at = this.rng.randrange(reference.operations) if aimed else None
+            touched = _n_touches(this.place)
             processes = launched(this.place, arguments, n, at)
             if aimed:
                 if processes[0].finish() == -signal.SIGKILL:
                     this.seen.append(f"SIGKILL to process 0 of {n} at {phase(this.place)}")
             else:
                 _kill(this, processes, whom, reference.seconds)
-            _end(this, processes)
+            _end(this, processes, joined=_n_touches(this.place) > touched)
             this.look(1.0)
             if processes[0].status == 0:
                 break
@@ -97,11 +98,15 @@ def _kill(this: Round, processes: list[Process], whom: str, seconds: float) -> N
         this.seen.append(f"{signal.Signals(number).name} to {whom} of {len(processes)} at {at}")
 
 
-def _end(this: Round, processes: list[Process]) -> None:
+def _n_touches(place: Place) -> int:
+    """How many commands have read records: what they do after all processes have joined."""
+    return len(place.touches.read_text().split()) if place.touches.exists() else 0
+
+
+def _end(this: Round, processes: list[Process], *, joined: bool) -> None:
     """Waits for all processes. Those that had joined end by themselves; others are ended as a
     launcher does, which waits for nobody when one has failed.
     """
-    joined = this.place.touches.exists()
     for process in processes:
         if process.wait(ALONE if joined else 1.0) is None:
             if joined:

@@ -218,6 +218,7 @@ def contents(folder: Path) -> dict[str, str]:
         and path.name not in own
         and "features" not in path.parts
         and ".partial" not in path.name
+        and not path.name.startswith("claim.")
     }
 
 

@@ -5,16 +5,18 @@
 
 Sections: `step` (private over plain: time, peak memory), `peers` (Opacus hooks and ghost clipping),
 `sampling` (1, 2, 4 and 250 steps), `written` (from network to disk), `parallel` (sampling by one
-and two processes), `shared` (private steps by one and two), `growth` (records, side, parameters),
-`gpu` (whole steps on a GPU, with what the card can do). Times on a CPU are of this process alone,
-but for `written`, `parallel` and `shared` by the wall clock, which needs idle cores; every ratio is
-the median of rounds in turns, with the least and the largest. Rows are printed and written as they
-come, so that a run that is cut off keeps what it has.
+and two processes), `shared` (private steps by one and two), `streamed` (large sets to disk: peak
+memory, and time over that of a plain write), `growth` (records, side, parameters), `gpu` (whole
+steps on a GPU, with what the card can do). Times on a CPU are of this process alone, but for
+`written`, `parallel`, `shared` and `streamed` by the wall clock, which needs idle cores; every
+ratio is the median of rounds in turns, with the least and the largest. Rows are printed and written
+as they come, so that a run that is cut off keeps what it has.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import warnings
@@ -31,6 +33,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file of all rows")
     parser.add_argument("--picture", type=Path, help="PNG file of the ratios")
     parser.add_argument("--peak", nargs=5, help=argparse.SUPPRESS)  # of a child process
+    parser.add_argument("--stream", nargs=2, help=argparse.SUPPRESS)  # of a child process
     parser.add_argument("--share", nargs=5, help=argparse.SUPPRESS)  # of two child processes
     given = parser.parse_args()
     import torch
@@ -43,6 +46,7 @@ def main() -> None:
     from speed_runs.picture import save_picture
     from speed_runs.shared_steps import share_here, shared_steps
     from speed_runs.steps import peak_here, steps
+    from speed_runs.streaming import stream_here, streaming
 
     from dpgen.runs.context import Hardware
 
@@ -51,13 +55,17 @@ def main() -> None:
     if given.peak:
         print(peak_here(*given.peak[:2], *map(int, given.peak[2:])))
         return
+    if given.stream:
+        print(json.dumps(stream_here(given.stream[0], int(given.stream[1]))))
+        return
     if given.share:
         share_here(given.share[0], *map(int, given.share[1:]))
         return
     device = Hardware(given.device).accelerator().device
     sections = {
         "step": steps, "peers": peers, "sampling": drawing, "written": writing,
-        "parallel": parallel, "shared": shared_steps, "growth": growth,
+        "parallel": parallel, "shared": shared_steps, "streamed": streaming,
+        "growth": growth,
     }  # fmt: skip
     if device.type == "cuda":
         sections = {"gpu": gpu, **sections}

@@ -33,7 +33,7 @@ def parallel(bench: Bench) -> None:
     """
     n_blocks = N_BLOCKS[bench.device.type]
     with tempfile.TemporaryDirectory() as folder:
-        generator = _fitted(Path(folder) / "run")
+        generator = fitted(Path(folder) / "run")
         size = block_size((1, 8, 8))
         labels = torch.arange(n_blocks * size) % 3
         mark = digest(generator.document.content)
@@ -61,12 +61,13 @@ def _images_a_second(jobs: int, work: Work, n_blocks: int) -> float:
         return n_images / (time.perf_counter() - start)
 
 
-def _fitted(run: Path) -> DPDM:
+def fitted(run: Path, side: int = 8) -> DPDM:
     """Returns a generator of the preset tiny after one private step on public noise."""
-    pixels = torch.rand(30, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.rand(30, 1, side, side, generator=torch.Generator().manual_seed(0))
     source = open_source(Images(pixels, torch.arange(30) % 3), classes=3)
     teacher = TeacherSettings(
-        warm_start_share=0.5, n_steps=1, n_draws=1, batch=10, bands=3, clip_norm=0.05
+        warm_start_share=0.5, n_steps=1, n_draws=1, batch=10, bands=3, clip_norm=0.05,
+        preset="tiny",
     )
     method = DPDM(
         budget=Budget(0.3, 1e-3), settings=DPDMSettings(teacher=teacher, sampling_steps=4)

@@ -151,12 +151,18 @@ def peak_here(who: str, name: str, side: int, n_draws: int, n_images: int) -> in
     if who == "layers":
         case.objective.loss.gradients(small.parameters, *small.batch)  # the check at the start
     case.network.zero_grad(set_to_none=True)
-    before = _held("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
+    before = held("VmRSS")
+    forget_peak()
     getattr(case, method)()
-    return _held("VmHWM") - before
+    return held("VmHWM") - before
 
 
-def _held(what: str) -> int:
+def forget_peak() -> None:
+    """Lets VmHWM begin anew; Linux alone can."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def held(what: str) -> int:
+    """Returns bytes that this process holds now, VmRSS, or has held at most, VmHWM."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(what))

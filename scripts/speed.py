@@ -4,13 +4,14 @@
     python scripts/speed.py --only gpu sampling written --out assets/speed_gpu.json
 
 Sections: `step` (private over plain: time, peak memory), `peers` (Opacus hooks and ghost clipping),
-`sampling` (1, 2, 4 and 250 steps), `written` (from network to disk), `parallel` (sampling by one
-and two processes), `shared` (private steps by one and two), `streamed` (large sets to disk: peak
-memory, and time over that of a plain write), `growth` (records, side, parameters), `gpu` (whole
-steps on a GPU, with what the card can do). Times on a CPU are of this process alone, but for
-`written`, `parallel`, `shared` and `streamed` by the wall clock, which needs idle cores; every
-ratio is the median of rounds in turns, with the least and the largest. Rows are printed and written
-as they come, so that a run that is cut off keeps what it has.
+`sampling` (1, 2, 4 and 250 steps), `precision` (the network in bfloat16, channels last), `written`
+(from network to disk), `parallel` (sampling by one and two processes), `shared` (private steps by
+one and two), `streamed` (large sets to disk: peak memory, and time over that of a plain write),
+`growth` (records, side, parameters), `gpu` (whole steps on a GPU, with what the card can do). Times
+on a CPU are of this process alone, but for `written`, `parallel`, `shared` and `streamed` by the
+wall clock, which needs idle cores; every ratio is the median of rounds in turns, with the least and
+the largest. Rows are printed and written as they come, so that a run that is cut off keeps what it
+has.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def main() -> None:
     given = parser.parse_args()
     import torch
     from speed_runs.bench import Bench
-    from speed_runs.drawing import drawing, writing
+    from speed_runs.drawing import drawing, precision, writing
     from speed_runs.gpu import gpu
     from speed_runs.growth import growth
     from speed_runs.parallel import parallel
@@ -63,8 +64,8 @@ def main() -> None:
         return
     device = Hardware(given.device).accelerator().device
     sections = {
-        "step": steps, "peers": peers, "sampling": drawing, "written": writing,
-        "parallel": parallel, "shared": shared_steps, "streamed": streaming,
+        "step": steps, "peers": peers, "sampling": drawing, "precision": precision,
+        "written": writing, "parallel": parallel, "shared": shared_steps, "streamed": streaming,
         "growth": growth,
     }  # fmt: skip
     if device.type == "cuda":

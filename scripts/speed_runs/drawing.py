@@ -4,20 +4,23 @@ writing to disk.
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from dpgen.data.export import write_images
 from dpgen.generator.drawing import Drawing, draw_blocks
 from dpgen.networks.denoiser import Denoiser
 from samplers import DDIM, Annealed, Geometric, Sampler
-from speed_runs.bench import Bench
+from speed_runs.bench import Bench, over
 from speed_runs.steps import preset
 
 STEPS = (1, 2, 4, 250)
+FORWARD = {"cpu": 64, "cuda": 4096}
 WRITTEN = {"cpu": 1_000, "cuda": 60_000}
 
 
@@ -50,6 +53,38 @@ def drawing(bench: Bench) -> None:
         bench.add(
             "sampling", steps=s, images=n[s], images_a_second=sorted(a_second[s])[len(ratios) // 2],
             over_250=[ratios[len(ratios) // 2], ratios[0], ratios[-1]],
+        )  # fmt: skip
+
+
+def precision(bench: Bench) -> None:
+    """Measures the network alone in bfloat16 and with channels last, over float32 as it draws now,
+    and how far its output then is from that of float32. What images lose by it is not measured.
+    """
+    n = FORWARD[bench.device.type]
+    torch.manual_seed(0)
+    x = torch.randn(n, 1, 28, 28, device=bench.device)
+    sigma, labels = torch.ones(n, device=bench.device), torch.arange(n, device=bench.device) % 10
+    plain = network(bench)
+    # It is zero in a new network, whose output would be the same in any precision.
+    torch.nn.init.normal_(plain.unet.get_submodule("conv_out").weight, std=0.05)
+    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+
+    def run(denoiser: Denoiser, half: bool) -> Tensor:
+        given = x.to(memory_format=torch.channels_last) if denoiser is last else x
+        with torch.no_grad(), torch.autocast(bench.device.type, torch.bfloat16, enabled=half):
+            found: Tensor = denoiser(given, sigma, labels)
+        return found.float()
+
+    runners = {
+        "float32": lambda: run(plain, False), "channels_last": lambda: run(last, False),
+        "bf16": lambda: run(plain, True), "bf16, channels_last": lambda: run(last, True),
+    }  # fmt: skip
+    truth = runners["float32"]()
+    found = bench.race(runners)
+    for name, runner in runners.items():
+        bench.add(
+            "precision", computes=name, images=n, time_over_float32=over(found, name, "float32"),
+            error=float((runner() - truth).norm() / truth.norm()),
         )  # fmt: skip
 
 

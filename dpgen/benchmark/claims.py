@@ -2,11 +2,11 @@
 
 Each piece has a folder. Who wants it makes the file ``claim.N`` there, with N one more than that of
 the last claim. A file system makes a file of a name for one process only, also over a network, so
-no two hold one claim, and no claim is ever removed or renamed. The last claim counts. It is over
-when its process said so, or has ended: on this machine as its lock shows, which ends with the
-process; on another one when the claim has not been touched for `LOST` seconds, by the clock of the
-process that looks. A process that was only asleep for so long finds a later claim when it wakes,
-and then writes no result.
+no two hold one claim, and a claim that was held is never removed or renamed. The last claim counts.
+It is over when its process said so, or has ended: on this machine as its lock shows, which ends
+with the process; on another one when the claim has not been touched for `LOST` seconds, by the
+clock of the process that looks. A process that was only asleep for so long finds a later claim when
+it wakes, and then writes no result.
 """
 
 from __future__ import annotations
@@ -68,9 +68,14 @@ class Claims:
             held = os.open(_path(folder, last + 1), flags, 0o644)
         except FileExistsError:
             return None
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            os.write(held, f"{_machine()} {os.getpid()}\n".encode())
+        except OSError:  # no room: it was never held, and the others need not wait for it
+            _path(folder, last + 1).unlink(missing_ok=True)
+            os.close(held)
+            raise
         self._held[folder] = last + 1, held
-        fcntl.flock(held, fcntl.LOCK_EX)
-        os.write(held, f"{_machine()} {os.getpid()}\n".encode())
         return last + 1
 
     def release(self, folder: Path) -> None:

@@ -71,7 +71,7 @@ def run(
     todo = [c for c in cells if (read(settings, folder, c) or {}).get("status") != "done"]
     done = len(cells) - len(todo)
     with Claims() as claims, progress_bar("cells", len(cells), show=show, done=done) as advance:
-        for _ in _ended(settings, folder, do, todo, jobs, claims):
+        for _ in _ended(settings, folder, do, todo, jobs, claims, show):
             advance()
             finished(held(settings, folder))
 
@@ -110,7 +110,7 @@ def place_of(folder: Path, cell: Cell) -> Path:
 
 def _ended(
     settings: BenchmarkSettings, folder: Path, do: Do, todo: Sequence[Cell], jobs: int,
-    claims: Claims,
+    claims: Claims, show: bool,
 ) -> Iterator[Cell]:  # fmt: skip
     """Yields each cell when it has ended, here or elsewhere. A cell that samples another cell's
     teacher waits for that cell.
@@ -140,6 +140,9 @@ def _ended(
             if running:
                 wait([p.sentinel for p, _ in running.values()], POLL if elsewhere else None)
             elif elsewhere:
+                if show:
+                    show = False  # once
+                    print("the cells that are left are held by other processes", file=sys.stderr)
                 time.sleep(POLL)
             for cell in [c for c, (process, _) in running.items() if not process.is_alive()]:
                 process, number = running.pop(cell)

@@ -102,6 +102,19 @@ def test_a_claim_whose_words_were_not_written_yet_is_a_claim(
     assert claims.take(tmp_path) == 2
 
 
+def test_a_claim_that_could_not_be_written_is_not_left_for_others_to_wait_for(
+    claims: Claims, others: Claims, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "write", full)
+        with pytest.raises(OSError, match="no space"):
+            claims.take(tmp_path)
+    assert others.take(tmp_path) == 1
+
+
 def test_claims_are_touched_while_they_are_held(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

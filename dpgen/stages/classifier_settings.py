@@ -1,0 +1,35 @@
+"""The settings of the private classifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from dpgen.images.facts import PublicFacts
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """The settings of the private classifier, by noisy descent.
+
+    Args:
+        share: share of mu^2 of all its steps together, in (0, 1).
+        n_steps: number of steps, each of which reads all records.
+        judges: whether images of the sketch that it takes for another class are drawn again; by
+            default those in grey.
+    """
+
+    share: float = 0.2
+    n_steps: int = 50
+    judges: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"share of the classifier must lie in (0, 1), got {self.share}")
+        if self.n_steps < 2:
+            raise ValueError(f"n_steps of the classifier must be at least 2, got {self.n_steps}")
+
+    def resolved(self, facts: PublicFacts) -> Self:
+        """Returns these settings with nothing left open, for public facts."""
+        judges = facts.shape[0] != 3 if self.judges is None else self.judges
+        return replace(self, judges=judges)

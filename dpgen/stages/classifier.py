@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,18 +27,19 @@ from dpgen.networks.fixed.dead_leaves import dead_leaves
 from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.fixed.scattering import ScatteringFeatures
 from dpgen.networks.labeller import Axes, FeatureMap, Labeller, LabellerConfig, Scale, in_parts
+from dpgen.privacy.mechanisms.clipping import add_clipped, zero_sum
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.mechanisms.softmax import WEIGHTS
 from dpgen.progress import progress_bar
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.context import Workplace
-from dpgen.stages.descent_objective import BIAS, LABEL, SoftmaxObjective
+from dpgen.stages.classifier_settings import LABEL, ClassifierSettings
+from dpgen.stages.descent_objective import BIAS, SoftmaxObjective
 
 # Features are computed there, whatever the accelerator: they are as fast as they need to be.
 CPU: dict[str, Any] = {"micro_batch": 256, "device": "cpu"}
 MOMENTUM = 0.9
-N_PICTURES = 6000  # procedural ones, that axes are fitted to
-N_AXES = {True: 1000, False: 300}  # of scattering, of Gabor features
+N_SCATTERING, N_GABOR = 1000, 300  # axes
 AXES = "classifier axes"
 
 
@@ -47,8 +49,8 @@ def features_for(shape: tuple[int, int, int]) -> FeatureMap:
 
 
 def run(
-    mechanism: NoisySGD, facts: PublicFacts, data: PrivateDataset, work: Workplace,
-    samples: Callable[[], Tensor],
+    settings: ClassifierSettings, mechanism: NoisySGD, facts: PublicFacts, data: PrivateDataset,
+    work: Workplace, samples: Callable[[], Tensor],
 ) -> Labeller:  # fmt: skip
     """Trains the classifier; a resumed run goes on after the last saved step.
 
@@ -59,7 +61,7 @@ def run(
     features = features_for(facts.shape)
 
     def fitted() -> Mapping[str, Tensor]:
-        return axes_of(features, samples, work.generator(400)).tensors()
+        return axes_of(features, samples, settings.n_pictures, work.generator(400)).tensors()
 
     axes = Axes.from_tensors(work.checkpoints.once(AXES, fitted))
     objective = SoftmaxObjective(features, axes)
@@ -73,18 +75,19 @@ def run(
 
 
 def axes_of(
-    features: FeatureMap, samples: Callable[[], Tensor], generator: torch.Generator
-) -> Axes:
+    features: FeatureMap, samples: Callable[[], Tensor], n_pictures: int,
+    generator: torch.Generator,
+) -> Axes:  # fmt: skip
     """Fits axes to features of pictures of which none is private."""
-    scattering = isinstance(features, ScatteringFeatures)
-    n_axes = min(N_AXES[scattering], features.n_features)
-    if not scattering:
-        return Axes.fitted(in_parts(features, samples()), n_axes)
+    if not isinstance(features, ScatteringFeatures):
+        return Axes.fitted(in_parts(features, samples()), min(N_GABOR, features.n_features))
+    size = features.shape[0], *features.sides
     parts = [
-        features(to_float(to_uint8(dead_leaves(250, features.shape, generator))))
-        for _ in range(N_PICTURES // 250)
+        features(to_float(to_uint8(dead_leaves(min(250, n_pictures - k), size, generator))))
+        for k in range(0, n_pictures, 250)
     ]
     rows = torch.cat(parts)
+    n_axes = min(N_SCATTERING, features.n_features)
     return Axes.fitted(rows, n_axes, Scale.fitted(rows))
 
 
@@ -122,3 +125,29 @@ def descend(
                 tell()
     data.finish(LABEL, mechanism)
     return state["sum"] / (mechanism.n_steps - first_kept)
+
+
+def rehearsed(
+    pixels: Tensor, labels: Tensor, facts: PublicFacts
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Returns what is done once with these images, and at every step: to be timed.
+
+    Args:
+        pixels: any images, (B, C, H, W).
+        labels: (B,).
+    """
+    features = features_for(facts.shape)
+    scattering = isinstance(features, ScatteringFeatures)
+    n_axes = min(N_SCATTERING if scattering else N_GABOR, features.n_features)
+    centre = torch.zeros(features.n_features)
+    scale = Scale(centre, centre + 1) if scattering else None
+    axes = Axes(centre, torch.zeros(features.n_features, n_axes), scale)
+    objective = SoftmaxObjective(features, axes)
+    weights = {WEIGHTS: torch.zeros(n_axes + 1, facts.n_classes)}
+    rows, valid = objective.prepare(pixels), torch.ones(len(pixels), dtype=torch.bool)
+
+    def step() -> None:
+        total = zero_sum(weights)
+        add_clipped(total, objective.loss, weights, (rows, labels, {}), valid, 1.0)
+
+    return partial(objective.prepare, pixels), step

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from dpgen.privacy.mechanisms.draws import Draws
 
-LABEL = "classifier"
 BIAS = 0.3  # of the constant feature, beside features of norm 1
 
 

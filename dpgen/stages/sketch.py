@@ -38,7 +38,7 @@ from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan
 from dpgen.progress import progress_bar
 from dpgen.runs.context import Workplace
-from dpgen.stages import classifier, descent_objective, labeller, spectrum
+from dpgen.stages import classifier, classifier_settings, labeller, spectrum
 from dpgen.stages.embedding import ClassEmbeddings, class_embeddings
 from dpgen.stages.label_moments import LABEL, LabelMoments
 from dpgen.stages.release import released
@@ -82,13 +82,13 @@ def run(
         proposer = proposer.judged_by(_labeller(proposer, mechanism, s.n_samples, data, work))
     found: Labeller | None = None
     if s.classifier is not None:
-        steps = plan.required(descent_objective.LABEL, NoisySGD)
+        steps = plan.required(classifier_settings.LABEL, NoisySGD)
         labels = torch.arange(s.n_samples) % facts.n_classes
 
         def samples() -> Tensor:
             return proposer.draw(labels, work.generator(301))
 
-        found = classifier.run(steps, facts, data, work, samples)
+        found = classifier.run(s.classifier, steps, facts, data, work, samples)
         if s.classifier.judges:
             proposer = proposer.judged_by(found)
     return Sketched(proposer.eval().requires_grad_(False), found)

@@ -14,7 +14,7 @@ from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.mechanisms.contributions import Statistic
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan, Stage, split_budget
-from dpgen.stages import descent_objective
+from dpgen.stages.classifier_settings import LABEL as CLASSIFIER
 from dpgen.stages.embedding import ClassEmbeddings, FeatureMap
 from dpgen.stages.label_moments import LABEL, LabelMoments
 from dpgen.stages.sketch_settings import SketchSettings
@@ -97,5 +97,5 @@ def stages(
     if (classifier := settings.classifier) is not None:
         # Every record enters every step: nothing is sampled, and the steps are Gaussian releases.
         steps = NoisySGD(1.0, classifier.n_steps, multipliers[len(found)], facts.n_records)
-        found.append(Stage(descent_objective.LABEL, steps))
+        found.append(Stage(CLASSIFIER, steps))
     return tuple(found)

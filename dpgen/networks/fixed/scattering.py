@@ -66,15 +66,15 @@ class ScatteringFeatures:
         rows, columns = self._grid
         return rows * (len(pairs) * columns + len(alone) * -(-columns // 2))
 
-    @cached_property
-    def _sides(self) -> tuple[int, int]:
-        """Returns the height and width that are analysed."""
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Returns the height and width that are analysed: larger images are averaged down."""
         _, height, width = self.shape
         return min(height, self.largest_side), min(width, self.largest_side)
 
     @cached_property
     def _grid(self) -> tuple[int, int]:
-        height, width = self._sides
+        height, width = self.sides
         return -(-height // CELL), -(-width // CELL)
 
     @cached_property
@@ -101,7 +101,7 @@ class ScatteringFeatures:
 
     @cached_property
     def _frame(self) -> Frame:
-        return Frame(*self._sides)
+        return Frame(*self.sides)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Computes features of images in [-1, 1], (B, C, H, W) -> (B, n_features), in the precision
@@ -111,8 +111,8 @@ class ScatteringFeatures:
         from torch.nn import functional
 
         x = pixels
-        if x.shape[2:] != self._sides:
-            x = functional.adaptive_avg_pool2d(x, self._sides)
+        if x.shape[2:] != self.sides:
+            x = functional.adaptive_avg_pool2d(x, self.sides)
         if self.shape[0] == 3:
             rows = torch.tensor(OPPONENT, dtype=x.dtype)
             x = torch.einsum("oc,bchw->bohw", rows / rows.norm(dim=1, keepdim=True), x)

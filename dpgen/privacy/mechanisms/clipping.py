@@ -76,8 +76,8 @@ def add_clipped(
 
 def _add_products(
     total: Tensor, left: Tensor, right: Tensor, valid: Tensor, clip_norm: float
-) -> None:
-    """Adds clipped outer products of rows (B, d) and (B, K), float64, to ``total`` (d, K), in place.
+) -> None:  # fmt: skip
+    """Adds clipped outer products of rows (B, d) and (B, K), float64, to ``total``, in place.
 
     The norm of an outer product is the product of the two norms.
     """

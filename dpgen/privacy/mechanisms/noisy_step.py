@@ -73,9 +73,10 @@ class NoisyStep:
         noise = self._noise.for_question(question.digest)
         # The coins belong to this question: another question gets another batch.
         self._slots = noise.coins(self._records.n_slots, m.rate, release=self.index)
+        self._read = self._records.seen_by(objective, question)
         total = zero_sum(parameters)
         task = Task(objective, parameters, m.clip_norm, self._device)
-        self._shares.add(total, task, self._batches(noise, objective, question))
+        self._shares.add(total, task, self._batches(noise))
         self._witness.answering(question, self.index)
         answer = {
             name: (
@@ -86,14 +87,12 @@ class NoisyStep:
         self._witness.answered(question, self.index, answer)
         return answer
 
-    def _batches(
-        self, noise: NoiseSource, objective: Objective, question: Question
-    ) -> Iterator[MicroBatch]:
+    def _batches(self, noise: NoiseSource) -> Iterator[MicroBatch]:
         """Yields the sample in micro-batches of one size."""
-        size, records = self._micro_batch, self._records.seen_by(objective, question)
+        size = self._micro_batch
         for first in range(0, len(self._slots), size):
             slots = self._slots[first : first + size]
-            rows = records(slots, size)
+            rows = self._read(slots, size)
             addresses = np.concatenate([slots, np.repeat(slots[:1], size - len(slots))])
             draws = noise.draws(addresses, release=self.index, device=self._device)
             yield MicroBatch(*rows, draws)

@@ -36,9 +36,11 @@ KINDS = ("descent", "moments")
 HEAD = "| data | records | held out | epsilon | share of mu^2 | seed | descent | moments |"
 
 
-def halves(location: str, share: float) -> tuple[Images, Images, tuple[str, ...]]:
+def halves(
+    location: str, share: float, classes: int | None
+) -> tuple[Images, Images, tuple[str, ...]]:
     """Splits training records at random into those to learn from and those held out."""
-    source = open_source(location, split="train")
+    source = open_source(location, split="train", classes=classes)
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(5))
     pixels, labels = source.read(range(len(source)))
     n = round(share * len(source))
@@ -101,6 +103,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data")
+    parser.add_argument("--classes", type=int, help="where the data do not name them")
     parser.add_argument("--held-out", type=float, default=0.1, help="share of training records")
     parser.add_argument("--epsilons", type=float, nargs="+", default=[10.0, 1.0])
     parser.add_argument("--share", type=float, default=0.5, help="of mu^2")
@@ -109,7 +112,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     rows = json.loads(given.out.read_text()) if given.out.exists() else []
-    learned, held, class_names = halves(given.data, given.held_out)
+    learned, held, class_names = halves(given.data, given.held_out, given.classes)
     for epsilon in given.epsilons:
         for seed in range(given.seeds):
             for kind in given.kinds:

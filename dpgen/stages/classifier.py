@@ -24,7 +24,6 @@ from dpgen.data.private import PrivateDataset
 from dpgen.images.facts import PublicFacts
 from dpgen.images.images import to_float, to_uint8
 from dpgen.networks.fixed.dead_leaves import dead_leaves
-from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.fixed.scattering import ScatteringFeatures
 from dpgen.networks.labeller import Axes, FeatureMap, Labeller, LabellerConfig, Scale, in_parts
 from dpgen.privacy.mechanisms.clipping import add_clipped, zero_sum
@@ -33,7 +32,7 @@ from dpgen.privacy.mechanisms.softmax import WEIGHTS
 from dpgen.progress import progress_bar
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.context import Workplace
-from dpgen.stages.classifier_settings import LABEL, ClassifierSettings
+from dpgen.stages.classifier_settings import LABEL, ClassifierSettings, features_for
 from dpgen.stages.descent_objective import BIAS, SoftmaxObjective
 
 # Features are computed there, whatever the accelerator: they are as fast as they need to be.
@@ -41,11 +40,6 @@ CPU: dict[str, Any] = {"micro_batch": 256, "device": "cpu"}
 MOMENTUM = 0.9
 N_SCATTERING, N_GABOR = 1000, 300  # axes
 AXES = "classifier axes"
-
-
-def features_for(shape: tuple[int, int, int]) -> FeatureMap:
-    """Returns the public features of images of a declared shape."""
-    return ScatteringFeatures(shape) if shape[0] == 3 else GaborFeatures(shape)
 
 
 def run(

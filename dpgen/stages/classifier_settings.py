@@ -6,8 +6,15 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from dpgen.images.facts import PublicFacts
+from dpgen.networks.fixed.gabor import GaborFeatures
+from dpgen.networks.fixed.scattering import ScatteringFeatures
 
 LABEL = "classifier"  # label of the charge of all steps
+
+
+def features_for(shape: tuple[int, int, int]) -> GaborFeatures | ScatteringFeatures:
+    """Returns the public features of images of a declared shape."""
+    return ScatteringFeatures(shape) if shape[0] == 3 else GaborFeatures(shape)
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,10 @@ class ClassifierSettings:
             )
 
     def resolved(self, facts: PublicFacts) -> Self:
-        """Returns these settings with nothing left open, for public facts."""
+        """Returns these settings with nothing left open, for public facts. Raises ValueError for
+        images that have no features.
+        """
+        features_for(facts.shape)
         judges = facts.shape[0] != 3 if self.judges is None else self.judges
         return replace(self, judges=judges)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dpgen.commands.evaluate import _released
 from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts
 from dpgen.methods.loading import load
@@ -109,6 +110,9 @@ def test_the_classifier_is_a_file_of_the_run_that_its_certificate_covers(
     assert isinstance(again.classifier, Labeller) and isinstance(found.classifier, Labeller)
     assert torch.equal(again.classifier(x), found.classifier(x))
     assert again.labeller is not None  # in grey it sends images back, too
+    judged = _released(run)
+    assert isinstance(judged.network, Labeller)
+    assert (judged.shape, judged.class_names) == ((1, 8, 8), ("a", "b", "c"))
     held = (run / "classifier.safetensors").read_bytes()
     (run / "classifier.safetensors").write_bytes(held[:-4] + b"\x00\x00\x00\x01")
     with pytest.raises(CertificateError, match="classifier.safetensors missing or changed"):
@@ -138,3 +142,5 @@ def test_settings_that_make_no_sense_are_refused() -> None:
             ClassifierSettings(**wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="must leave some of the budget"):
         SketchSettings(labeller_share=0.5, classifier=ClassifierSettings(0.5))
+    with pytest.raises(ValueError, match="leave the classifier out"):
+        tiny("classified").plan(PublicFacts((3, 5, 5), ("a", "b"), 900))

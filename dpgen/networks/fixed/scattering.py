@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CELL, PADDING = 4, 4  # pixels per side
 WIDTH = 0.8  # of the finest filters, in pixels; those of the next scale are twice as wide
 FREQUENCY = 0.75 * math.pi
+SMALLEST_SIDE = PADDING + 2  # reflected at its edges, an odd side needs one more
 SMALLEST = 1e-4  # is added before the root
 ORIENTATIONS, FEWER = 8, 4  # of brightness, of differences of colours
 
@@ -42,14 +43,14 @@ class ScatteringFeatures:
     largest_side: int = 32
 
     def __post_init__(self) -> None:
-        if min(self.shape[1:]) <= PADDING:
+        if min(self.shape[1:]) < SMALLEST_SIDE:
             raise ValueError(
-                f"scattering needs images of at least {PADDING + 1}x{PADDING + 1}, got "
-                f"{self.shape[1]}x{self.shape[2]}: leave the labeller out (labeller_share=0)"
+                f"scattering needs images of at least {SMALLEST_SIDE}x{SMALLEST_SIDE}, got "
+                f"{self.shape[1]}x{self.shape[2]}: leave the classifier out"
             )
-        if self.largest_side <= PADDING:
+        if self.largest_side < SMALLEST_SIDE:
             raise ValueError(
-                f"largest_side must be at least {PADDING + 1}, got {self.largest_side}"
+                f"largest_side must be at least {SMALLEST_SIDE}, got {self.largest_side}"
             )
 
     @property

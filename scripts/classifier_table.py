@@ -137,7 +137,7 @@ def main() -> None:
                     kind, learned, held, class_names, epsilon, given.share, seed
                 )
                 rows.append({**cell, **found})
-                given.out.write_text(json.dumps(rows, indent=1))
+                given.out.write_text(json.dumps(rows, indent=1) + "\n")
                 given.out.with_suffix(".md").write_text(table(rows))
                 print(rows[-1], flush=True)
 

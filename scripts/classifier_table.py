@@ -40,7 +40,7 @@ Written by `python scripts/classifier_table.py DATA --out assets/classifier.json
 held out, in brackets its mean over classes; delta 1e-5, add/remove. `descent` is the classifier of
 `sketch.classifier`, `moments` the labeller of `sketch.labeller_share`, each beside a spectrum that
 has the rest of mu^2. Test records were not read. Constants of the descent were chosen on training
-records of these data sets, and nothing was charged for that choice.
+records of CIFAR-10 and MNIST, and nothing was charged for that choice.
 
 """
 HEAD = "| data | records | held out | epsilon | share of mu^2 | seed | descent | moments |"

@@ -88,7 +88,7 @@ def axes_of(
 def learning_rate(mechanism: NoisySGD) -> float:
     """Returns the step length: longer where the noise of all steps hides less of a mean gradient.
 
-    Chosen on parts of the training records of CIFAR-10, MNIST and X-rays.
+    Chosen on training records of CIFAR-10 and MNIST, of which a part was held out.
     """
     mu = math.sqrt(mechanism.n_steps) / mechanism.noise_multiplier
     return 40.0 * (mu * mechanism.n_records / 12_000) ** 0.6

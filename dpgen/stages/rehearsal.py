@@ -143,7 +143,8 @@ def rehearse_sketch(
             seconds += settings.n_steps[k] * _seconds(step, CPU)
     if settings.classifier is not None:
         once, each_step = rehearsed(pixels, labels, facts)
-        seconds += facts.n_records / n * _seconds(once, CPU)
+        n_images = facts.n_records + settings.classifier.n_pictures
+        seconds += n_images / n * _seconds(once, CPU)
         seconds += settings.classifier.n_steps * facts.n_records / n * _seconds(each_step, CPU)
     denoiser = Denoiser(score.network(facts)).to(device)
     # A training step costs about three forward passes.

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded
     from dpgen.privacy.statements.notice import UnverifiedClaim
     from dpgen.runs.context import Hardware
+    from dpgen.stages.classifier_settings import ClassifierSettings
     from dpgen.stages.sketch_settings import SketchSettings
     from dpgen.stages.spectrum_settings import SpectrumSettings
     from dpgen.stages.teacher_settings import TeacherSettings
@@ -50,6 +51,7 @@ _HOMES = {
     "PGESettings": "dpgen.configurations.pge",
     "Budget": "dpgen.privacy.accounting.accountant",
     "BudgetExceeded": "dpgen.privacy.ledger.privacy_ledger",
+    "ClassifierSettings": "dpgen.stages.classifier_settings",
     "Distillation": "dpgen.training.distillation_settings",
     "Hardware": "dpgen.runs.context",
     "Images": "dpgen.images.images",
@@ -73,6 +75,7 @@ __all__ = [
     "PGE",
     "Budget",
     "BudgetExceeded",
+    "ClassifierSettings",
     "DPDMSettings",
     "DPSADSettings",
     "Distillation",

@@ -36,7 +36,8 @@ def of_stage(
             are taken.
     """
     mechanism, asked = stage.mechanism, base.asked.get(stage.label)
-    moved = oracle(mechanism)
+    objective = asked.question[0] if asked is not None and asked.question else None
+    moved = oracle(mechanism, loss=None if objective is None else objective.loss)
     yield Finding(
         DETERMINISTIC, f"{stage.label}: sensitivity", moved.passed,
         f"{len(moved.moved)} made-up records moved the sum by at most {moved.largest:.5f} of the "

@@ -20,7 +20,9 @@ from dpgen.auditing.overheard import bound
 from dpgen.privacy.mechanisms.contributions import Block
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.draws import Draws
+from dpgen.privacy.mechanisms.gradients import LossFn
 from dpgen.privacy.mechanisms.noise import KeyedNoise
+from dpgen.privacy.mechanisms.softmax import WEIGHTS, SoftmaxLoss
 
 SHAPES = {"first": (3, 4), "second": (5,), "third": ()}
 N_OTHERS = 7
@@ -42,15 +44,23 @@ class Oracle:
         return self.largest <= 1
 
 
-def oracle(mechanism: NoisySGD | NoisySum, *, seed: int = 0) -> Oracle:
+def oracle(
+    mechanism: NoisySGD | NoisySum, *, loss: LossFn | None = None, seed: int = 0
+) -> Oracle:
     """Measures how far each record of a library moves the first release's sum, alone and among
     others, in micro-batches of one, of a few and of all.
+
+    Args:
+        mechanism: a step of it, or its release.
+        loss: the stage's own loss. Where its gradients are outer products, the contributions are
+            one of their factors, at weights which take a record for what it is not.
+        seed: seed of the library.
     """
     return Oracle(
         {
             f"{name}, {company}, micro-batch {micro_batch}": _distance(
-                _sum_before_noise(mechanism, others, micro_batch),
-                _sum_before_noise(mechanism, torch.cat([others, sent[None]]), micro_batch),
+                _sum_before_noise(mechanism, others, micro_batch, loss),
+                _sum_before_noise(mechanism, torch.cat([others, sent[None]]), micro_batch, loss),
             )
             / bound(mechanism)
             for company, others in _companies(seed).items()
@@ -155,12 +165,26 @@ class _SentGradient:
         return torch.stack([(parameters[n].reshape(-1) * g).sum() for n, g in pairs]).sum()
 
 
+@dataclass(frozen=True)
+class _SentRow:
+    """A loss of softmax regression whose records are their contributions."""
+
+    def draw(self, draws: Draws) -> dict[str, Tensor]:
+        return {}
+
+    @property
+    def loss(self) -> SoftmaxLoss:
+        return SoftmaxLoss()
+
+
 def _sum_before_noise(
-    mechanism: NoisySGD | NoisySum, sent: Tensor, micro_batch: int
+    mechanism: NoisySGD | NoisySum, sent: Tensor, micro_batch: int, loss: LossFn | None
 ) -> Tensor:
     """Returns the sum of the first release before its noise, (D,), for records with these
     contributions.
     """
+    if isinstance(mechanism, NoisySGD) and isinstance(loss, SoftmaxLoss):
+        return _sum_of_products(mechanism, sent, micro_batch)
     if isinstance(mechanism, NoisySGD):
         return _sum_of_step(mechanism, sent, micro_batch)
     return _sum_of_release(mechanism, sent, micro_batch)
@@ -189,6 +213,22 @@ def _sum_of_step(mechanism: NoisySGD, gradients: Tensor, micro_batch: int) -> Te
     )
     step.gradient(_SentGradient(), parameters)
     return noise.heard()
+
+
+def _sum_of_products(mechanism: NoisySGD, rows: Tensor, micro_batch: int) -> Tensor:
+    """Returns the sum of a step before its noise, (3 D,) float64, for these rows of class 0, which
+    the weights take for class 1 or 2 by the sign of their first number.
+    """
+    weights = torch.zeros(_size(), 3)
+    weights[0] = torch.tensor([0.0, 1e3, -1e3])
+    noise = _Bare()
+    step = next(
+        mechanism.steps(
+            _Told(rows), noise, start=0, micro_batch=micro_batch, device=torch.device("cpu")
+        )  # fmt: skip
+    )
+    step.gradient(_SentRow(), {WEIGHTS: weights})
+    return noise.before.get(WEIGHTS, torch.tensor([math.inf])).reshape(-1)
 
 
 def _distance(one: Tensor, other: Tensor) -> float:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dpgen.commands.next_command import say_next
 from dpgen.commands.options import OneOf, quiet_option
+
+if TYPE_CHECKING:
+    from dpgen.evaluation.classifiers import ReleasedClassifier
 
 
 def _features() -> Iterable[str]:
@@ -55,6 +58,21 @@ class _Evaluate(click.Command):
             if rows:
                 with formatter.section(f"Metrics of {words}"):
                     formatter.write_dl(rows)
+
+
+def _released(run: Path) -> ReleasedClassifier:
+    """Loads the private classifier of a finished run. Raises ValueError if it released none."""
+    from dpgen.evaluation.classifiers import ReleasedClassifier
+    from dpgen.methods.loading import load
+
+    generator = load(run)
+    facts, classifier = generator.facts, generator.classifier
+    if facts is None or classifier is None:
+        raise ValueError(
+            f"--classifier {run} must be a run with a private classifier, and it has none: train "
+            "one with --set sketch.classifier.share=0.2"
+        )
+    return ReleasedClassifier(classifier, facts.shape, facts.class_names)
 
 
 @click.command(cls=_Evaluate)
@@ -158,6 +176,10 @@ class _Evaluate(click.Command):
     "more set.",
 )  # fmt: skip
 @click.option(
+    "--classifier", "runs", metavar="RUN", multiple=True, type=click.Path(path_type=Path),
+    help="Measure the private classifier that this run released, too. Repeat.",
+)  # fmt: skip
+@click.option(
     "--json", "json_file", type=click.Path(path_type=Path),
     help="Write the scores to this file, too.",
 )
@@ -165,7 +187,7 @@ class _Evaluate(click.Command):
 def evaluate(
     sets: tuple[Path, ...], reference: str, json_file: Path | None, channels: str | None,
     value_range: str | None, classes: str | None, features_range: str | None, quiet: bool,
-    **given: Any,  # noqa: ANN401
+    runs: tuple[Path, ...], **given: Any,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """Compare synthetic SETS with real images: by FID and similar metrics, and by the accuracy on
     real images of classifiers trained on each set alone. Beside the sets stand real images of the
@@ -189,6 +211,7 @@ def evaluate(
     found = scores(
         sets, reference, channels=number, value_range=parse_value_range(value_range),
         classes=named, features_range=parse_value_range(features_range, "--features-range"),
+        classifiers={str(run): _released(run) for run in runs},
         show=not quiet, **given,
     )  # fmt: skip
     if not PartialState().is_main_process:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dpgen.data.identity import fingerprint, home, installation_key
 from dpgen.data.sources import RecordSource, Source, open_source
+from dpgen.evaluation.classifiers import ReleasedClassifier, classifier_scores
 from dpgen.evaluation.evaluation import Protocol, evaluate
 from dpgen.evaluation.extraction import extract
 from dpgen.evaluation.feature_networks import feature_network
@@ -53,6 +54,7 @@ def scores(
     nearest_to: Path | None = None,
     label_column: str | None = None,
     real: bool = True,
+    classifiers: Mapping[str, ReleasedClassifier] | None = None,
     show: bool = False,
 ) -> Scores:
     """Compares synthetic sets with real images.
@@ -77,6 +79,7 @@ def scores(
         label_column: of the reference, as for `open_source`.
         real: whether to measure real images of the reference's other split, too: what a generator
             can hope for. As many as the largest set has, where there are as many.
+        classifiers: released classifiers to measure on the reference, by name.
         show: progress on standard error.
 
     Under a launcher several processes share the features; classifiers are trained by the first one
@@ -111,6 +114,10 @@ def scores(
         loaded = {path: _synthetic(path, made, source) for path, made in opened.items()}
         largest = max(len(images.labels) for images in loaded.values())
         other = _other_split(records, split, tested, largest) if real else NOT_ASKED
+        judged = {
+            name: classifier_scores(name, one, tested, source.class_names)
+            for name, one in (classifiers or {}).items()
+        }
         advance()
 
     def training() -> Images:
@@ -146,6 +153,7 @@ def scores(
     return Scores(
         reference, split, len(tested.labels), not source.public, source.class_names, made,
         other if isinstance(other, str) else RealScores(found[REAL], other.split, other.n_there),
+        judged,
     )  # fmt: skip
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dpgen.evaluation.classifiers import ClassifierScores
 from dpgen.evaluation.evaluation import Evaluation
 from dpgen.evaluation.metrics import Estimate
 from dpgen.evaluation.nearest import Copying
@@ -69,6 +70,7 @@ class Scores:
         class_names: of all of them.
         sets: by path.
         real: of other real images; a reason where there are none.
+        classifiers: of released classifiers, by name.
     """
 
     reference: str
@@ -78,6 +80,7 @@ class Scores:
     class_names: tuple[str, ...]
     sets: dict[str, SetScores]
     real: RealScores | str
+    classifiers: dict[str, ClassifierScores] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -89,6 +92,7 @@ class Scores:
             "charged": False,
             "sets": {name: scores.to_dict() for name, scores in self.sets.items()},
             "real": None if isinstance(self.real, str) else self.real.to_dict(),
+            "classifiers": {name: one.to_dict() for name, one in self.classifiers.items()},
         }
 
 

@@ -190,12 +190,12 @@ class Fitted(abc.ABC):
         """
         judge = None
         if draw.labeller_guidance != 0:
-            if self.labeller is None:
+            if self.classifier is None:
                 raise ValueError(
                     f"labeller_guidance must be 0, got {draw.labeller_guidance}: this generator "
                     "has no labeller (a sketch has one with sketch.labeller_share above 0)"
                 )
-            judge = Judge(self.labeller, draw.labeller_guidance)
+            judge = Judge(self.classifier, draw.labeller_guidance)
         own, network = self.sampler_of(draw.network), self.networks[draw.network]
         given = draw.built()
         if not isinstance(network, Scored) and (given is not None or draw.guidance or judge):
@@ -226,6 +226,14 @@ class Fitted(abc.ABC):
         """
         proposals = self.networks.get("proposals")
         return proposals.labeller if isinstance(proposals, Proposer) else None
+
+    @property
+    def classifier(self) -> Labeller | None:
+        """Returns the private classifier, which learned from the records under the same guarantee;
+        the sketch's labeller where it has no other, and None where it has neither.
+        """
+        own = self.networks.get("classifier")
+        return own if isinstance(own, Labeller) else self.labeller
 
     def save(self, path: str | Path) -> None:
         """Copies the fitted run to ``path``, which must be absent or empty."""

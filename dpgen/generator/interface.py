@@ -36,6 +36,7 @@ from dpgen.progress import progress_bar
 from dpgen.runs.class_counts import keep_class_counts
 from dpgen.runs.context import Hardware, Rehearsal, Workplace, in_memory
 from dpgen.runs.folder import RunFolder, sweep
+from dpgen.runs.kinds import BY_NAME
 from dpgen.runs.released import (
     checked_document,
     hashes,
@@ -66,9 +67,7 @@ class PrivateGenerator(Fitted):
     Settings: ClassVar[type]
     unverified_modes: ClassVar[frozenset[str]] = frozenset()
     # The kinds of the released networks by file name: keys of `dpgen.runs.kinds.KINDS`.
-    kinds: ClassVar[Mapping[str, str]] = {
-        "model": "denoiser", "teacher": "denoiser", "proposals": "proposer",
-    }  # fmt: skip
+    kinds: ClassVar[Mapping[str, str]] = BY_NAME
 
     @abc.abstractmethod
     def resolve(self, facts: PublicFacts) -> Any:  # noqa: ANN401

@@ -76,8 +76,9 @@ class PGE(PrivateGenerator):
         if isinstance(promise, Claim):
             return {"model": published_pge.train(s.paper, facts, data, promise, work)}
         if s.mode == "sketch":
-            proposer = sketch.run(s.sketch, facts, data, promise, work)
-            return {"model": refit(proposer, s.score, facts, work), "proposals": proposer}
+            found = sketch.run(s.sketch, facts, data, promise, work)
+            model = refit(found.proposer, s.score, facts, work)
+            return {"model": model, "proposals": found.proposer, **found.own}
         network, others = teacher.train(s.teacher_for(facts), facts, data, promise, work)
         return {"model": network, **others}
 

@@ -46,13 +46,13 @@ class ProposerConfig:
         if not 0 <= self.warp < math.inf:
             raise ValueError(f"warp must be a number of at least 0, got {self.warp}")
         judged = self.labeller
-        if judged is not None and (judged.features.shape, judged.n_classes) != (
+        if judged is not None and (judged.shape, judged.n_classes) != (
             self.shape,
             self.n_classes,
         ):
             raise ValueError(
                 f"the labeller must be of the proposer's images and classes, {self.shape} "
-                f"and {self.n_classes}, got {judged.features.shape} and {judged.n_classes}"
+                f"and {self.n_classes}, got {judged.shape} and {judged.n_classes}"
             )
 
     @property

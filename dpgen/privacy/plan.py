@@ -107,6 +107,7 @@ def split_budget(
     shares: Sequence[float],
     rate: float,
     n_steps: int,
+    repeats: Sequence[int] | None = None,
 ) -> tuple[list[float], float | None]:
     """Finds noise multipliers of one-shot Gaussian releases and of DP-SGD that together spend
     ``budget``.
@@ -120,31 +121,38 @@ def split_budget(
         shares: shares of the releases, each greater than 0, with a sum of at most 1; a sum of 1
             leaves DP-SGD out.
         rate, n_steps: rate and number of steps of DP-SGD.
+        repeats: how often each release is made, all of them from its one share; None for once.
 
     Returns:
         (multipliers of the releases, multiplier of DP-SGD or None).
     """
-    total = math.fsum(shares)
+    total, repeats = math.fsum(shares), repeats or [1] * len(shares)
+    if len(repeats) != len(shares):
+        raise ValueError(f"{len(shares)} releases have shares and {len(repeats)} have repeats")
     if any(not share > 0 for share in shares) or total > 1 + 1e-9:
         raise ValueError(f"shares must be greater than 0 and at most 1 in all, got {list(shares)}")
     if n_steps < 0 or (n_steps == 0 and total < 1 - 1e-9):
         raise ValueError(f"n_steps must be at least 1 unless the shares add up to 1, got {n_steps}")
 
+    # T releases at sqrt(T) times the noise are exactly one release (theorem F3 for Gaussians).
+    each = [share / n for share, n in zip(shares, repeats, strict=True)]
+
     def releases(scale: float) -> list[float]:
-        return [round_up(scale / math.sqrt(share), 5) for share in shares]
+        return [round_up(scale / math.sqrt(share), 5) for share in each]
 
     def priced(scale: float) -> list[DpEvent]:
-        return [GaussianLeaf(1.0, multiplier, 1).event for multiplier in releases(scale)]
+        found = zip(releases(scale), repeats, strict=True)
+        return [GaussianLeaf(1.0, multiplier, n).event for multiplier, n in found]
 
     if total >= 1 - 1e-9:
         if isinstance(budget, SpentBudget):
-            return _recorded(budget, shares, None), None
+            return _recorded(budget, each, None), None
         scale = calibrate(lambda x: compose(priced(x)), budget, relation)
         return releases(scale), None
     moved = 2.0 if relation.adjacency == "replace_one" else 1.0
     scale = moved * relation.max_records_per_unit / gaussian_mu(budget)
     if isinstance(budget, SpentBudget):
-        return _recorded(budget, shares, scale), budget.multipliers[-1]
+        return _recorded(budget, each, scale), budget.multipliers[-1]
     fixed = priced(scale)
     sgd = calibrate(
         lambda x: compose([*fixed, GaussianLeaf(rate, x, n_steps).event]), budget, relation

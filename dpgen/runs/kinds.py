@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
+from dpgen.networks.labeller import Labeller, LabellerConfig
 from dpgen.networks.proposer import Proposer, ProposerConfig
 from dpgen.settings import plain
 
@@ -37,7 +38,13 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     "denoiser": Kind(Denoiser, DenoiserConfig),
     "proposer": Kind(Proposer, ProposerConfig),
+    "labeller": Kind(Labeller, LabellerConfig),
 }
+
+# The kinds of the networks of a run by the name of their files, unless its method says otherwise.
+BY_NAME = {
+    "model": "denoiser", "teacher": "denoiser", "proposals": "proposer", "classifier": "labeller",
+}  # fmt: skip
 
 
 def kind_of(network: nn.Module) -> str:

@@ -25,6 +25,7 @@ from dpgen.privacy.mechanisms.draws import KEY_BYTES, Draws
 from dpgen.runs.context import Hardware, Rehearsal, peak_memory
 from dpgen.runs.processes import joined
 from dpgen.stages import sketch, sketch_plan
+from dpgen.stages.classifier import rehearsed
 from dpgen.stages.denoising import DenoisingObjective
 from dpgen.stages.embedding import ClassEmbeddings
 from dpgen.stages.label_moments import LabelMoments
@@ -140,6 +141,11 @@ def rehearse_sketch(
                 generator=torch.Generator().manual_seed(0), show=False, title="rehearsal",
             )  # fmt: skip
             seconds += settings.n_steps[k] * _seconds(step, CPU)
+    if settings.classifier is not None:
+        once, each_step = rehearsed(pixels, labels, facts)
+        n_images = facts.n_records + settings.classifier.n_pictures
+        seconds += n_images / n * _seconds(once, CPU)
+        seconds += settings.classifier.n_steps * facts.n_records / n * _seconds(each_step, CPU)
     denoiser = Denoiser(score.network(facts)).to(device)
     # A training step costs about three forward passes.
     passes = 3 * score.n_steps + _preview(sampler, facts) / score.batch_size

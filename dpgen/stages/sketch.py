@@ -20,9 +20,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dpgen.data.private import PrivateDataset
@@ -33,11 +34,11 @@ from dpgen.networks.hidden_features import HiddenFeatures
 from dpgen.networks.labeller import Axes, Labeller, LabellerConfig, in_parts
 from dpgen.networks.perceptual import PerceptualNetwork
 from dpgen.networks.proposer import Proposer, ProposerConfig
-from dpgen.privacy.mechanisms.declared import NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan
 from dpgen.progress import progress_bar
 from dpgen.runs.context import Workplace
-from dpgen.stages import labeller, spectrum
+from dpgen.stages import classifier, classifier_settings, labeller, spectrum
 from dpgen.stages.embedding import ClassEmbeddings, class_embeddings
 from dpgen.stages.label_moments import LABEL, LabelMoments
 from dpgen.stages.release import released
@@ -47,14 +48,27 @@ from dpgen.training.matching import Embedding, match
 
 FeatureFn = Callable[[Tensor], Tensor]
 
-__all__ = ["SketchSettings", "run", "untrained", "untrained_classifier"]
+__all__ = ["SketchSettings", "Sketched", "run", "untrained", "untrained_classifier"]
+
+
+class Sketched(NamedTuple):
+    """What a sketch gives: what draws its images, and a private classifier if one was asked for."""
+
+    proposer: Proposer
+    classifier: Labeller | None
+
+    @property
+    def own(self) -> dict[str, nn.Module]:
+        """Returns the classifier by the name of its file; nothing if there is none."""
+        return {} if self.classifier is None else {"classifier": self.classifier}
 
 
 def run(
     settings: SketchSettings, facts: PublicFacts, data: PrivateDataset, plan: Plan, work: Workplace
-) -> Proposer:
+) -> Sketched:
     """Makes the rounds and fits the decoder to them all, or releases the spectrum, and fits the
-    labeller if it has a share of the budget. A resume starts after the last finished round.
+    labeller and the classifier if they have a share of the budget. A resume starts after the last
+    finished round.
     """
     s = settings
     if s.spectrum is None:
@@ -66,7 +80,18 @@ def run(
     if s.labeller_share > 0:
         mechanism = plan.required(LABEL, NoisySum)
         proposer = proposer.judged_by(_labeller(proposer, mechanism, s.n_samples, data, work))
-    return proposer.eval().requires_grad_(False)
+    found: Labeller | None = None
+    if s.classifier is not None:
+        steps = plan.required(classifier_settings.LABEL, NoisySGD)
+        labels = torch.arange(s.n_samples) % facts.n_classes
+
+        def samples() -> Tensor:
+            return proposer.draw(labels, work.generator(301))
+
+        found = classifier.run(s.classifier, steps, facts, data, work, samples)
+        if s.classifier.judges:
+            proposer = proposer.judged_by(found)
+    return Sketched(proposer.eval().requires_grad_(False), found)
 
 
 def _decoded(
@@ -225,9 +250,9 @@ def _labeller(
 
     def axes() -> Mapping[str, Tensor]:
         rows = in_parts(moments.features, samples())
-        return Axes.fitted(rows, moments.n_axes)._asdict()
+        return Axes.fitted(rows, moments.n_axes).tensors()
 
-    along = moments.along(Axes(**checkpoints.once("axes", axes)))
+    along = moments.along(Axes.from_tensors(checkpoints.once("axes", axes)))
     mechanism = NoisySum(along, mechanism.noise_multiplier)
     tables = released(data, LABEL, mechanism, checkpoints, work.show)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.fixed.colour_cosines import ColourCosines
@@ -11,8 +12,9 @@ from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.hidden_features import HiddenFeatures
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.mechanisms.contributions import Statistic
-from dpgen.privacy.mechanisms.declared import NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan, Stage, split_budget
+from dpgen.stages.classifier_settings import LABEL as CLASSIFIER
 from dpgen.stages.embedding import ClassEmbeddings, FeatureMap
 from dpgen.stages.label_moments import LABEL, LabelMoments
 from dpgen.stages.sketch_settings import SketchSettings
@@ -68,13 +70,32 @@ def _spectrum(settings: SpectrumSettings, facts: PublicFacts) -> list[tuple[str,
 
 def plan(settings: SketchSettings, facts: PublicFacts, budget: Budget) -> Plan:
     """Plans the releases and their prices."""
+    found, repeats = statistics(settings, facts), n_releases(settings, facts)
     multipliers, _ = split_budget(
-        budget, facts.relation, shares=settings.shares, rate=1.0, n_steps=0
+        budget, facts.relation, shares=settings.shares, rate=1.0, n_steps=0, repeats=repeats
     )
-    stages = [
+    return Plan(stages(settings, facts, found, multipliers), facts.relation)
+
+
+def n_releases(settings: SketchSettings, facts: PublicFacts) -> list[int]:
+    """Returns how often each of the `shares` is released: each statistic once, and the classifier
+    at each of its steps.
+    """
+    once = [1] * len(statistics(settings, facts))
+    return once if settings.classifier is None else [*once, settings.classifier.n_steps]
+
+
+def stages(
+    settings: SketchSettings, facts: PublicFacts, statistics: Sequence[tuple[str, Statistic]],
+    multipliers: Sequence[float],
+) -> tuple[Stage, ...]:  # fmt: skip
+    """Returns the stages at these noise multipliers, in the order of `shares`."""
+    found = [
         Stage(name, NoisySum(statistic, multiplier))
-        for (name, statistic), multiplier in zip(
-            statistics(settings, facts), multipliers, strict=True
-        )
+        for (name, statistic), multiplier in zip(statistics, multipliers, strict=False)
     ]
-    return Plan(tuple(stages), facts.relation)
+    if (classifier := settings.classifier) is not None:
+        # Every record enters every step: nothing is sampled, and the steps are Gaussian releases.
+        steps = NoisySGD(1.0, classifier.n_steps, multipliers[len(found)], facts.n_records)
+        found.append(Stage(CLASSIFIER, steps))
+    return tuple(found)

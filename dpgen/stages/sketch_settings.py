@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from dpgen.images.facts import PublicFacts
+from dpgen.stages.classifier_settings import ClassifierSettings
 from dpgen.stages.spectrum_settings import SpectrumSettings
 
 # Grey images have a spectrum, too, from 32 pixels of the shorter side on, and from 16 on if there
@@ -56,6 +57,7 @@ class SketchSettings:
             "warp" (turned, bent or moved a little), "mirror" (left and right exchanged) or "both".
             Unless given, "warp" for a decoder and "none" for a spectrum. What is not true of the
             images puts wrong ones into the set: digits and hands have no mirror images.
+        classifier: a private classifier, released beside the sketch; none by default.
     """
 
     rounds: tuple[float, ...] = (0.6, 0.4)
@@ -73,6 +75,7 @@ class SketchSettings:
     spectrum: SpectrumSettings | None = None
     kind: str | None = None
     augment: str | None = None
+    classifier: ClassifierSettings | None = None
 
     def __post_init__(self) -> None:
         for name, values in (("kind", KINDS), ("augment", AUGMENTS)):
@@ -91,6 +94,11 @@ class SketchSettings:
             )
         if not 0 <= self.labeller_share < 1:
             raise ValueError(f"labeller_share must lie in [0, 1), got {self.labeller_share}")
+        if self.labeller_share + self.classifier_share >= 1:
+            raise ValueError(
+                "labeller_share and classifier.share must leave some of the budget, got "
+                f"{self.labeller_share} and {self.classifier_share}"
+            )
         for name in ("n_frequencies", "n_hidden_frequencies", "n_samples", "classifier_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -108,6 +116,8 @@ class SketchSettings:
     def chosen(cls, given: Self | None, facts: PublicFacts) -> Self:
         """Returns ``given``, or the defaults, with nothing left open for images of these facts."""
         s = given or cls()
+        if s.classifier is not None:
+            s = replace(s, classifier=s.classifier.resolved(facts))
         spectral = s.spectrum is not None or _unlike_digits(facts)
         kind = s.kind or (SPECTRUM if spectral else "decoder")
         if kind != SPECTRUM:
@@ -154,10 +164,17 @@ class SketchSettings:
 
     @property
     def shares(self) -> list[float]:
-        """Splits mu^2, release by release and then the labeller's share; 1 in all."""
+        """Splits mu^2, release by release, then the labeller's and the classifier's share; 1 in
+        all.
+        """
         parts = self.rounds if self.spectrum is None else self.spectrum.shares
-        rounds = [x / math.fsum(parts) * (1 - self.labeller_share) for x in parts]
-        return rounds + ([self.labeller_share] if self.labeller_share > 0 else [])
+        others = [x for x in (self.labeller_share, self.classifier_share) if x > 0]
+        return [x / math.fsum(parts) * (1 - math.fsum(others)) for x in parts] + others
+
+    @property
+    def classifier_share(self) -> float:
+        """Returns the share of mu^2 of the classifier; 0 if there is none."""
+        return 0.0 if self.classifier is None else self.classifier.share
 
 
 def _unlike_digits(facts: PublicFacts) -> bool:

@@ -8,14 +8,13 @@ import copy
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dpgen.data.private import PrivateDataset
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.fixed.cosines import Cosines
 from dpgen.networks.gaussian import GaussianDenoiser
-from dpgen.networks.proposer import Proposer
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan
 from dpgen.runs.context import Workplace
@@ -32,22 +31,23 @@ __all__ = ["TeacherSettings", "train", "untrained"]
 
 def train(
     settings: Teacher, facts: PublicFacts, data: PrivateDataset, plan: Plan, work: Workplace
-) -> tuple[Denoiser, dict[str, Proposer]]:
+) -> tuple[Denoiser, dict[str, nn.Module]]:
     """Runs the private stages. Unless `residual` is off, the warm start's model stays in the
     teacher as its prior.
 
     Returns:
         The teacher, and by file name other networks of the warm start to release: the sketch's
-        proposer, if it has a labeller.
+        proposer, if it has a labeller, and its classifier.
     """
     s, device = settings, work.accelerator.device
     denoiser = untrained(s, facts, work.seed).to(device)
-    levels, others = NoiseLevels(n_draws=s.n_draws), dict[str, Proposer]()
+    levels, others = NoiseLevels(n_draws=s.n_draws), dict[str, nn.Module]()
     # A checkpoint of DP-SGD holds the whole network, so earlier steps are not repeated.
     begun = work.checkpoints.load(LABEL) is not None
     means, spread = plan.mechanism(MEANS, NoisySum), plan.mechanism(SPREAD, NoisySum)
     if s.sketch is not None:
-        proposer = sketch.run(s.sketch, facts, data, plan, work)
+        sketched = sketch.run(s.sketch, facts, data, plan, work)
+        proposer = sketched.proposer
         score = RefitSettings(
             n_samples=s.sketch.n_samples, n_steps=s.pretrain_steps, batch_size=s.pretrain_batch
         )
@@ -55,6 +55,7 @@ def train(
             fit_score(denoiser, proposer, score, levels, work)
         if proposer.labeller is not None:
             others["proposals"] = proposer
+        others |= sketched.own
     elif means is not None and spread is not None:
         gaussians = warm_start.run(
             data, means, spread, facts.n_records, s.blend, work.checkpoints, show=work.show

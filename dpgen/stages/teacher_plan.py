@@ -22,13 +22,20 @@ def plan(settings: Teacher, facts: PublicFacts, budget: Budget) -> Plan:
     w, f = s.warm_start_share, s.means_share
     parts = s.sketch.shares if s.sketch is not None else [f, 1 - f]
     shares = [w * part for part in parts] if w > 0 else []
+    repeats = None
+    if s.sketch is not None:
+        repeats = sketch_plan.n_releases(s.sketch, facts)
     releases, sgd = split_budget(
-        budget, facts.relation, shares=shares, rate=rate, n_steps=s.n_steps
+        budget, facts.relation, shares=shares, rate=rate, n_steps=s.n_steps, repeats=repeats
     )
-    stages = [
-        Stage(label, NoisySum(statistic, multiplier))
-        for (label, statistic), multiplier in zip(statistics(s, facts), releases, strict=False)
-    ]
+    found = statistics(s, facts)
+    if s.sketch is not None:
+        stages = list(sketch_plan.stages(s.sketch, facts, found, releases))
+    else:
+        stages = [
+            Stage(label, NoisySum(statistic, multiplier))
+            for (label, statistic), multiplier in zip(found, releases, strict=False)
+        ]
     if sgd is not None:
         mechanism = NoisySGD(rate, s.n_steps, sgd, facts.n_records, s.clip_norm)
         stages.append(Stage(LABEL, mechanism))

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from dpgen.auditing.isolation import isolation
 from dpgen.auditing.replay import Replay, hurried, replay
 from dpgen.auditing.stand_ins import neighbours
 from dpgen.data.private import PrivateDataset
@@ -21,8 +22,10 @@ from dpgen.privacy.mechanisms import clipping, declared, noisy_step, noisy_sum, 
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.plan import Plan
 from dpgen.runs.context import Workplace
+from dpgen.stages.classifier_settings import LABEL, ClassifierSettings
 from dpgen.stages.moments import ClassMeans
 from dpgen.stages.sketch_settings import SketchSettings
+from dpgen.stages.spectrum_settings import SpectrumSettings
 
 pytestmark = pytest.mark.usefixtures(
     "one_thread", "home", "remembering_accountant", "small_network", "remembered_axes"
@@ -91,6 +94,24 @@ def test_the_sketch_and_its_labeller_are_replayed_whole() -> None:
     found = replay(lambda: PGE(budget=budget, settings=settings), FACTS)
     assert found.passed and set(found.moved) == {"sketch 1", "sketch 2", "label moments"}
     assert min(max(values.values()) for values in found.moved.values()) >= 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fewer")
+def test_a_spectrum_in_colour_and_its_classifier_are_replayed_whole() -> None:
+    facts = replace(FACTS, shape=(3, 8, 8))
+    sketch = SketchSettings(
+        spectrum=SpectrumSettings(bands=3, own_spread=True),
+        classifier=ClassifierSettings(share=0.5, n_steps=3),
+    )
+    budget = Budget(2.0, 1e-4)
+    generator = PGE(budget=budget, settings=PGESettings("sketch", sketch=sketch))
+    settings = hurried(generator.resolve(facts))
+    found = replay(lambda: PGE(budget=budget, settings=settings), facts)
+    assert found.passed and LABEL in found.moved
+    assert 0.8 < max(found.moved[LABEL].values()) <= 1.0
+    asked = isolation(found.base.asked[LABEL], replace(facts, n_records=10**6))
+    assert asked.passed and asked.of_a_sum < 1e-7
 
 
 class Leaky(DPDM):

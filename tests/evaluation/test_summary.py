@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from dpgen.evaluation.classifiers import ClassifierScores
 from dpgen.evaluation.evaluation import Evaluation
 from dpgen.evaluation.fidelity import Fidelity
 from dpgen.evaluation.fidelity_protocol import FidelityProtocol
@@ -57,6 +58,18 @@ def test_folders_stand_in_the_head_only_where_names_are_not_enough() -> None:
     assert head[2:4] == ["a/set", "b/set"]
     head = summary(scores("a/real images")).splitlines()[2]
     assert "a/real images" in head
+
+
+def test_a_private_classifier_has_a_column_with_one_number() -> None:
+    judged = {"run": ClassifierScores(0.694, 0.681, (0.7, 0.662))}
+    lines = summary(replace(scores("set"), classifiers=judged)).splitlines()
+    assert lines[2].endswith("real images     run")
+    last = next(line for line in lines if line.startswith("private classifier"))
+    assert last.split()[2:] == ["higher", "-", "-", "69.4", "%"]
+    assert all(line.endswith("-") for line in lines[3:8] if line and line != last)
+    told = words(replace(scores("set"), classifiers=judged))
+    assert "right in 69.4 % of the real images, in 68.1 % as a mean over classes" in told
+    assert "private classifier" not in words(scores("set"))
 
 
 def test_the_protocol_is_told_in_words() -> None:

@@ -22,6 +22,7 @@ from dpgen.networks.proposer import Proposer
 from dpgen.privacy.verification.verify import verify
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.settings import from_dict, plain
+from dpgen.stages.classifier_settings import ClassifierSettings
 from dpgen.stages.sketch import SketchSettings
 from dpgen.stages.spectrum_settings import SpectrumSettings
 from dpgen.stages.teacher_settings import TeacherSettings
@@ -36,20 +37,27 @@ DDIM2 = Annealed(Karras(2, sigma_min=0.1, sigma_max=3.0), DDIM())
 STAGES["labelled"] = {*STAGES["sketch"], "label moments"}
 STAGES["spectrum"] = {"spectrum centre", "spectrum scale", "spectrum moments"}
 STAGES["labelled spectrum"] = {*STAGES["spectrum"], "label moments"}
+STAGES["classified"] = {*STAGES["sketch"], "classifier"}
+STAGES["classified spectrum"] = {*STAGES["spectrum"], "classifier"}
 # States that a run saves: every release, and what is made of it.
 STATES = {"labelled": 7, "spectrum": 6}
 
 
 def tiny(name: str) -> PGE:
     share = 0.2 if "labelled" in name else 0.0
+    classifier = ClassifierSettings(share=0.3, n_steps=4) if "classified" in name else None
     if "spectrum" in name:
         bands = SpectrumSettings(bands=3, own_spread=True)
         augment = "both" if "labelled" in name else None
-        sketch = SketchSettings(labeller_share=share, n_samples=60, spectrum=bands, augment=augment)
+        sketch = SketchSettings(
+            labeller_share=share, n_samples=60, spectrum=bands, augment=augment,
+            classifier=classifier,
+        )  # fmt: skip
     else:
         sketch = SketchSettings(
             n_steps=(2, 2), labeller_share=share, n_per_class=4, n_frequencies=12,
             n_hidden_frequencies=6, n_samples=60, classifier_steps=2, kind="decoder",
+            classifier=classifier,
         )  # fmt: skip
     score = RefitSettings(bands=4, n_samples=40, n_steps=2, batch_size=8)
     settings = PGESettings(mode="sketch", sketch=sketch, score=score)
@@ -81,6 +89,8 @@ def test_an_added_record_moves_every_release_by_at_most_its_bound_and_shows_in_n
             reached[stage] = max(reached.get(stage, 0.0), *values)
     # What the moments of a spectrum reach hangs on the released scale: tests/stages has the worst.
     reached.pop("spectrum moments", None)
+    # And a gradient is as long as the clip norm where a record's class is thought impossible.
+    assert reached.pop("classifier", 1.0) > 0.8
     assert min(reached.values()) >= 0.99, reached
 
 

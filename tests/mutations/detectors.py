@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.mutations.classifier_detectors import CLASSIFIER
 from tests.mutations.fit_detectors import FIT
 from tests.mutations.key_detectors import KEYS
 from tests.mutations.lineage_detectors import LINEAGE
@@ -18,7 +19,7 @@ from tests.mutations.spectrum_detectors import SPECTRUM
 
 DETECTORS: dict[str, Callable[[Path], str]] = {
     **MECHANISM, **LONG, **FIT, **RUN, **KEYS, **LINEAGE, **RESTORED, **RECORDS,
-    **SPECTRUM, **PROCESSES,
+    **SPECTRUM, **CLASSIFIER, **PROCESSES,
 }  # fmt: skip
 GAMES = ("one-run game", "two-world game")
 # Not those that never run the code that is changed, or that put something of their own in its
@@ -39,6 +40,7 @@ ROOMS = {
     "account": ("doors", "ledger", "plan", "budget", "price"),
     "price": ("price",),
     "spectrum": tuple(SPECTRUM),
+    "classifier": tuple(CLASSIFIER),
     "published": ("neighbour replay", "doors", "ledger"),
 }  # fmt: skip
 # The first sentence of what each says of itself, in one line.

@@ -24,7 +24,7 @@ LEFT_OUT = (
     ),
     (
         "Votes priced at sensitivity 1, shards that remember their coins",
-        "nothing votes, the labeller is a release of moments; there is no mode with shards.",
+        "nothing votes, the labeller is a release of sums; there is no mode with shards.",
     ),
     (
         "Mixup, augmentation over a batch, attention over a batch",

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dpgen.privacy.mechanisms.gradients import LossFn, Parameters, per_record_gradients
 from dpgen.privacy.mechanisms.row_sums import row_squares, weighted_sum
+from dpgen.privacy.mechanisms.softmax import WEIGHTS, SoftmaxLoss
 
 __all__ = ["MARGIN", "LossFn", "Parameters", "add_clipped", "clip_factors", "zero_sum"]
 
@@ -59,6 +60,9 @@ def add_clipped(
         valid: (B,) bool; a record marked False contributes zero.
         clip_norm: C, the largest l2 norm of one record's gradient over all parameters together.
     """
+    if isinstance(loss_fn, SoftmaxLoss):
+        _add_products(total[WEIGHTS], *loss_fn.factors(parameters, *batch), valid, clip_norm)
+        return
     gradients = per_record_gradients(loss_fn, parameters, batch)
     laid = {name: _as_it_lies(g) for name, g in gradients.items()}
     flat = {name: g.reshape(len(g), -1) for name, g in laid.items()}
@@ -68,6 +72,20 @@ def add_clipped(
         # Zero times infinity is NaN: such records are dropped, not scaled.
         found = weighted_sum(factors, flat[name]).view(g.shape[1:])
         _as_it_lies(total[name][None], gradients[name])[0].add_(found)
+
+
+def _add_products(
+    total: Tensor, left: Tensor, right: Tensor, valid: Tensor, clip_norm: float
+) -> None:  # fmt: skip
+    """Adds clipped outer products of rows (B, d) and (B, K), float64, to ``total``, in place.
+
+    The norm of an outer product is the product of the two norms.
+    """
+    factors = clip_factors(left.norm(dim=1) * right.norm(dim=1), clip_norm) * valid
+    # Zero times infinity is NaN: such records are dropped, not scaled.
+    kept = (factors > 0)[:, None]
+    left, right = torch.where(kept, left, 0.0), torch.where(kept, right, 0.0)
+    total += ((factors[:, None] * right).T @ left).T
 
 
 def _as_it_lies(rows: Tensor, like: Tensor | None = None) -> Tensor:

@@ -100,6 +100,18 @@ class Objective(Protocol):
         """
 
 
+@runtime_checkable
+class Preparing(Protocol):
+    """An `Objective` whose loss takes, in the place of pixels, rows that are made of them once for
+    all steps.
+    """
+
+    def prepare(self, pixels: Tensor) -> Tensor:
+        """Makes rows (B, ...) of images (B, C, H, W), each of one image alone, by public numbers
+        and results of earlier releases that are fields of the objective.
+        """
+
+
 class Witness(Protocol):
     """Watches the questions of a stage and may refuse them by raising. `PrivateDataset` gives every
     run on private records a witness.

@@ -114,11 +114,14 @@ class NoisySGD:
             ValueError: start does not lie in [0, n_steps].
         """
         from dpgen.privacy.mechanisms.noisy_step import NoisyStep
+        from dpgen.privacy.mechanisms.prepared import PreparedRecords
 
         if not 0 <= start <= self.n_steps:
             raise ValueError(f"start must lie in [0, n_steps = {self.n_steps}], got {start}")
+        # What an objective makes of the records once is kept while the stage runs, and no longer.
+        prepared = PreparedRecords(records, keep=self.rate == 1)
         for index in range(start, self.n_steps):
-            step = NoisyStep(self, index, records, noise, micro_batch, device, witness, shares)
+            step = NoisyStep(self, index, prepared, noise, micro_batch, device, witness, shares)
             yield step
             step.close()
 

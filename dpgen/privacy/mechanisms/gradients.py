@@ -20,6 +20,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dpgen.privacy.mechanisms.layers import known, weight_gradients
+from dpgen.privacy.mechanisms.softmax import SoftmaxLoss
 
 __all__ = ["BatchedLoss", "Call", "LossFn", "Parameters", "engine_of", "per_record_gradients"]
 
@@ -166,6 +167,8 @@ def engine_of(loss_fn: LossFn) -> str:
     """Names the engine that computes this loss; the engines round differently. A batched pass that
     does not agree with `vmap` fails the comparison at every start.
     """
+    if isinstance(loss_fn, SoftmaxLoss):
+        return "outer products"
     batched = isinstance(loss_fn, BatchedLoss) and loss_fn.layers is not None
     return "layers" if batched else "vmap"
 

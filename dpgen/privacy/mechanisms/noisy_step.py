@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from dpgen.privacy.mechanisms.clipping import Parameters, zero_sum
-from dpgen.privacy.mechanisms.contributions import Objective, Records, Witness
+from dpgen.privacy.mechanisms.contributions import Objective, Witness
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.mechanisms.gradients import engine_of
-from dpgen.privacy.mechanisms.micro_batches import filled
 from dpgen.privacy.mechanisms.noise import NoiseSource
+from dpgen.privacy.mechanisms.prepared import PreparedRecords
 from dpgen.privacy.mechanisms.question import Given, Question
 from dpgen.privacy.mechanisms.shares import MicroBatch, Shares, Task
 
@@ -28,7 +28,7 @@ class NoisyStep:
         self,
         mechanism: NoisySGD,
         index: int,
-        records: Records,
+        records: PreparedRecords,
         noise: NoiseSource,
         micro_batch: int,
         device: torch.device,
@@ -73,6 +73,7 @@ class NoisyStep:
         noise = self._noise.for_question(question.digest)
         # The coins belong to this question: another question gets another batch.
         self._slots = noise.coins(self._records.n_slots, m.rate, release=self.index)
+        self._read = self._records.seen_by(objective, question)
         total = zero_sum(parameters)
         task = Task(objective, parameters, m.clip_norm, self._device)
         self._shares.add(total, task, self._batches(noise))
@@ -91,7 +92,7 @@ class NoisyStep:
         size = self._micro_batch
         for first in range(0, len(self._slots), size):
             slots = self._slots[first : first + size]
-            rows = filled(*self._records.read(slots), size)
+            rows = self._read(slots, size)
             addresses = np.concatenate([slots, np.repeat(slots[:1], size - len(slots))])
             draws = noise.draws(addresses, release=self.index, device=self._device)
             yield MicroBatch(*rows, draws)

@@ -39,7 +39,8 @@ MODES: dict[str, tuple[str, dict[str, Any]]] = {
         "pge", {"mode": "sketch", "sketch": {"spectrum": {"bands": 6}}},
     ),
     "pge, mode sketch, spectrum, classifier": (
-        "pge", {"mode": "sketch", "sketch": {"spectrum": {"bands": 6}, "classifier": {"share": 0.2}}},
+        "pge",
+        {"mode": "sketch", "sketch": {"spectrum": {"bands": 6}, "classifier": {"share": 0.2}}},
     ),
 }  # fmt: skip
 HEAD = """# Audits of every certified mode on the embedded digits

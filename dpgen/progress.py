@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -47,8 +48,10 @@ def progress_bar(
     if not show:
         yield lambda: None
         return
-    console = Console(stderr=True)
-    if (sys.stderr.isatty() and not console.is_dumb_terminal) or console.is_jupyter:
+    # The stream of this moment: what others redirect later, to look at it, is theirs alone.
+    stream = sys.stderr
+    console = Console(file=stream)
+    if (stream.isatty() and not console.is_dumb_terminal) or console.is_jupyter:
         columns = (
             TextColumn("{task.description:<24}"),
             BarColumn(),
@@ -60,12 +63,14 @@ def progress_bar(
             task = bars.add_task(label, total=total, completed=done)
             yield lambda: bars.advance(task)
         return
-    with _lines(label, total, done) as advance:
+    with _lines(label, total, done, stream) as advance:
         yield advance
 
 
 @contextmanager
-def _lines(label: str, total: int, done: int) -> Iterator[Callable[[], None]]:
+def _lines(
+    label: str, total: int, done: int, stream: TextIO
+) -> Iterator[Callable[[], None]]:
     """Writes lines now and then from a thread of its own: one unit of work may take an hour."""
     count, start, ended = done, time.monotonic(), threading.Event()
 
@@ -77,7 +82,7 @@ def _lines(label: str, total: int, done: int) -> Iterator[Callable[[], None]]:
         wait = FIRST_SECONDS
         while not ended.wait(wait):
             elapsed = time.monotonic() - start
-            _say(f"{label}: {_state(count, total, count - done, elapsed)}")
+            _say(f"{label}: {_state(count, total, count - done, elapsed)}", stream)
             wait = _wait(elapsed)
 
     reporter = threading.Thread(target=report, daemon=True)
@@ -89,7 +94,7 @@ def _lines(label: str, total: int, done: int) -> Iterator[Callable[[], None]]:
         reporter.join()
     elapsed = time.monotonic() - start
     if elapsed >= WORTH_SECONDS:
-        _say(f"{label}: {count} of {total}, took {_clock(elapsed)}")
+        _say(f"{label}: {count} of {total}, took {_clock(elapsed)}", stream)
 
 
 def _wait(elapsed: float) -> float:
@@ -118,6 +123,6 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{whole:02}"
 
 
-def _say(line: str) -> None:
+def _say(line: str, stream: TextIO) -> None:
     with contextlib.suppress(OSError, ValueError):  # a full disk, a closed stream
-        print(line, file=sys.stderr, flush=True)
+        print(line, file=stream, flush=True)

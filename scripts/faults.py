@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file of all rounds")
     parser.add_argument("--table", type=Path, help="Markdown file of the tally")
     parser.add_argument("--kinds", nargs="+", help="words of the kinds' names")
+    parser.add_argument("--without", nargs="+", default=[], help="words of kinds to leave out")
     parser.add_argument("--only", type=int, help="this round alone, to repeat it")
     parser.add_argument("--keep", type=Path, help="empty folder to work in, which stays")
     given = parser.parse_args()
@@ -39,7 +40,8 @@ def main() -> None:
     kinds = {
         name: kind
         for name, kind in every.items()
-        if wanted is None or any(word in name for word in wanted)
+        if (wanted is None or any(word in name for word in wanted))
+        and not any(word in name for word in given.without)
     }
     if not kinds:
         raise SystemExit(f"--kinds must be words of: {', '.join(every)}")
@@ -57,6 +59,7 @@ def main() -> None:
         words = ["--rounds", given.rounds, "--seed", given.seed]
         words += [] if given.only is None else ["--only", given.only]
         words += ["--kinds", *given.kinds] if given.kinds else []
+        words += ["--without", *given.without] if given.without else []
         command = shlex.join(["python", "scripts/faults.py", *map(str, words)])
         given.table.write_text(table(rounds, command))
     if any(row["violations"] for row in rounds):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import sys
@@ -109,3 +110,24 @@ def test_a_loop_that_fails_has_no_line_that_says_how_long_it_took(
         advance()
         raise ZeroDivisionError
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_others_catch_while_a_bar_is_there_is_theirs_alone(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    """An audit catches what a run says, and compares it: a line of the audit's own would be taken
+    for the run's.
+    """
+    monkeypatch.setattr(progress, "FIRST_SECONDS", 0.05)
+    monkeypatch.setattr(progress, "WORTH_SECONDS", 0.0)
+    own = _Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", own)
+    caught = io.StringIO()
+    with progress_bar("worlds", 3, show=True) as advance:
+        with contextlib.redirect_stderr(caught), contextlib.redirect_stdout(caught):
+            deadline = time.monotonic() + (0.5 if terminal else 5)
+            while time.monotonic() < deadline and (terminal or not own.getvalue()):
+                time.sleep(0.01)
+        advance()
+    assert caught.getvalue() == "" and "worlds" in own.getvalue()

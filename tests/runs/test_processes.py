@@ -117,6 +117,7 @@ else:
 """
 
 
+@pytest.mark.slow  # tests/stages/test_shared_steps.py says so of every layer, without processes
 def test_two_processes_come_to_the_answers_of_one_bit_for_bit() -> None:
     stages = str(Path(__file__).parents[1] / "stages")
     zero, one = ended(start(2, ["-c", PROGRAM.format(stages=stages)]))

@@ -372,6 +372,7 @@ def test_a_bad_file_is_refused_before_a_cell_is_trained(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow  # a cell that fails says why in tests/benchmark/test_schedule.py
 def test_a_cell_that_failed_ends_with_status_one(features: Path, tmp_path: Path) -> None:
     shutil.copytree(features, tmp_path / "out" / "features")
     # One sample has no covariance, which only the cell finds out. The first method alone.

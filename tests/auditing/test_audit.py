@@ -260,6 +260,7 @@ def test_what_cannot_be_audited_is_refused(
         audit(load(run))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_neighbour")
 def test_a_seed_moves_stand_ins_and_no_noise(run: Path) -> None:
     one, other = audit(load(run), games=False), audit(load(run), games=False, seed=1)

@@ -12,6 +12,7 @@ depends on nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -85,35 +86,31 @@ class DPSAD(PrivateGenerator):
         """Distils a released teacher into a student, without data."""
         s = self.settings.student
         if s.pairing == BOOT:
-            return bootstrap(
-                network,
-                s,
-                generator=work.generator(3),
-                checkpoints=work.checkpoints,
-                accelerator=work.accelerator,
-                show=work.show,
-            )
-
-        def drawn() -> Mapping[str, Tensor]:
-            with work.accelerator.autocast():
-                return draw_pairs(
-                    network,
-                    s,
-                    generator=work.generator(2),
-                    device=work.accelerator.device,
-                    show=work.show,
-                )._asdict()
-
-        pairs = Pairs(**work.checkpoints.once("pairs", drawn))
-        return distil(
-            network,
-            pairs,
+            train = partial(bootstrap, network)
+        else:
+            train = partial(distil, network, self._pairs(network, work))
+        return train(
             s,
             generator=work.generator(3),
             checkpoints=work.checkpoints,
             accelerator=work.accelerator,
             show=work.show,
         )
+
+    def _pairs(self, network: Denoiser, work: Workplace) -> Pairs:
+        """Draws the images that a student learns from, once."""
+
+        def drawn() -> Mapping[str, Tensor]:
+            with work.accelerator.autocast():
+                return draw_pairs(
+                    network,
+                    self.settings.student,
+                    generator=work.generator(2),
+                    device=work.accelerator.device,
+                    show=work.show,
+                )._asdict()
+
+        return Pairs(**work.checkpoints.once("pairs", drawn))
 
     def default_sampler(self, network: str = "model") -> Sampler:
         student, own = self.settings.student, self.settings.own_sampler

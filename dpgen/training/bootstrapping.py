@@ -21,8 +21,6 @@ Diffusion Models with Bootstrapping", arXiv 2306.05544; here with variance-explo
 
 from __future__ import annotations
 
-import copy
-import math
 from dataclasses import replace
 
 import torch
@@ -32,10 +30,9 @@ from torch import Tensor
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.ema import EMA
 from dpgen.runs.checkpoint import Checkpoints, TrainingState
-from dpgen.training.distillation_settings import Distillation
-from dpgen.training.loop import Kept, training_steps
+from dpgen.training.distillation_settings import LABEL, Distillation
+from dpgen.training.loop import Kept, decay_rate, training_steps
 
-LABEL = "student"
 N_LEVELS = 64
 BOUNDARY = 0.3  # beta; the loss at the top alone says where the path begins
 
@@ -63,7 +60,7 @@ def bootstrap(
     device = accelerator.device
     teacher = teacher.to(device).eval().requires_grad_(False)
     student = Denoiser(replace(teacher.config, level=settings.sigma_min)).to(device)
-    student.load_state_dict(copy.deepcopy(teacher.state_dict()))
+    student.load_state_dict(teacher.state_dict())
     ema = EMA(student, settings.ema_decay, warm_up=True)
     adam = torch.optim.Adam(student.parameters(), lr=settings.learning_rate, betas=(0.5, 0.99))
     state = TrainingState(
@@ -74,9 +71,7 @@ def bootstrap(
     for step in training_steps(
         "student (bootstrap)", settings.n_iterations, student.train(), ema, show=show, kept=kept
     ):
-        decay = 0.5 * (1 + math.cos(math.pi * step / settings.n_iterations))
-        for group in adam.param_groups:
-            group["lr"] = settings.learning_rate * decay
+        decay_rate(adam, settings.learning_rate, step, settings.n_iterations)
         noise = torch.randn(settings.batch_size, *teacher.config.shape, generator=generator)
         labels = torch.randint(teacher.n_classes, (settings.batch_size,), generator=generator)
         rung = torch.randint(N_LEVELS - 1, (settings.batch_size,), generator=generator)

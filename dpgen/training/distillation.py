@@ -29,7 +29,6 @@ straight lines between them: Liu, Gong, Liu (2022), "Flow Straight and Fast", ar
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -44,11 +43,9 @@ from dpgen.networks.discriminator import Discriminator
 from dpgen.networks.ema import EMA
 from dpgen.progress import progress_bar
 from dpgen.runs.checkpoint import Checkpoints, TrainingState
-from dpgen.training.distillation_settings import Distillation
-from dpgen.training.loop import Kept, training_steps
+from dpgen.training.distillation_settings import LABEL, Distillation
+from dpgen.training.loop import Kept, decay_rate, training_steps
 from samplers import DDIM, Annealed
-
-LABEL = "student"
 
 
 class Pairs(NamedTuple):
@@ -134,9 +131,7 @@ def distil(
     for step in training_steps(
         title, settings.n_iterations, student, ema, show=show, kept=kept
     ):  # fmt: skip
-        decay = 0.5 * (1 + math.cos(math.pi * step / settings.n_iterations))
-        for group in student_adam.param_groups:
-            group["lr"] = settings.learning_rate * decay
+        decay_rate(student_adam, settings.learning_rate, step, settings.n_iterations)
         rows = torch.randint(len(pool.labels), (settings.batch_size,), generator=generator)
         rung = torch.randint(len(ladder), (settings.batch_size,), generator=generator)
         swap = torch.rand(settings.batch_size, generator=generator) < 0.5

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from samplers import Explicit
 
+LABEL = "student"  # name of the saved state of every training of a student
 BOOT = "boot"
 
 

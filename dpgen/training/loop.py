@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from dpgen.networks.ema import EMA
@@ -40,6 +42,17 @@ class Kept:
         """Saves the state after ``done`` steps, if a save is due or this is the last step."""
         if self.checkpoints.due() or last:
             self.checkpoints.save(self.name, self.state.tensors(), step=done)
+
+
+def decay_rate(
+    optimizer: torch.optim.Optimizer, learning_rate: float, step: int, n_steps: int
+) -> None:
+    """Sets the learning rate of a step: half a cosine from ``learning_rate`` at step 0 down to 0 at
+    ``n_steps``.
+    """
+    decay = 0.5 * (1 + math.cos(math.pi * step / n_steps))
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * decay
 
 
 def training_steps(

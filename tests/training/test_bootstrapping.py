@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from dpgen.networks.denoiser import Denoiser, DenoiserConfig
+from dpgen.networks.denoiser import Denoiser
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.training.bootstrapping import N_LEVELS, bootstrap, bootstrap_loss, path_of
 from dpgen.training.distillation_settings import Distillation
@@ -62,16 +62,6 @@ def test_the_exact_path_of_a_gaussian_has_a_loss_that_falls_with_the_square_of_t
     begins = at_the_top()
     coarse, fine = loss(0.9), loss(0.95)
     assert 0 < fine < coarse and coarse / fine == pytest.approx(4.0, rel=0.2)
-
-
-@pytest.fixture(scope="module")
-def teacher() -> Denoiser:
-    """An untrained network that is not only its skip connection."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = Denoiser(DenoiserConfig.preset("tiny", (1, 8, 8), 3))
-        torch.nn.init.normal_(network.unet.get_submodule("conv_out").weight, std=0.1)
-    return network.eval().requires_grad_(False)
 
 
 def trained(teacher: Denoiser, folder: Path, n_iterations: int = 4) -> Denoiser:

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from dpgen.networks.denoiser import Denoiser, DenoiserConfig
+from dpgen.networks.denoiser import Denoiser
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.training import distillation
 from dpgen.training.distillation import Distillation, Pairs, distil, draw_pairs, side_by_side
@@ -22,16 +22,6 @@ from dpgen.training.distillation import Distillation, Pairs, distil, draw_pairs,
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def teacher() -> Denoiser:
-    """An untrained network that is not only its skip connection."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = Denoiser(DenoiserConfig.preset("tiny", (1, 8, 8), 3))
-        torch.nn.init.normal_(network.unet.get_submodule("conv_out").weight, std=0.1)
-    return network.eval().requires_grad_(False)
 
 
 def settings(**changes: Any) -> Distillation:  # noqa: ANN401

@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING
 from dpgen.networks.fixed.cosines import Cosines
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 # Brightness, red against blue, green against both: three directions at right angles.
 OPPONENT = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (-0.5, 1.0, -0.5))
 # How much less the two differences of colours vary than brightness does in most pictures.
 COLOUR_VARIANCES = (1.0, 0.1, 0.05)
+
+
+def opponent_colours(dtype: torch.dtype) -> Tensor:
+    """Returns the orthogonal matrix (3, 3) that turns red, green and blue into opponent colours."""
+    import torch
+
+    rows = torch.tensor(OPPONENT, dtype=dtype)
+    return rows / rows.norm(dim=1, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -43,8 +52,7 @@ class ColourCosines:
 
         if self.shape[0] != 3:
             return torch.eye(self.shape[0], dtype=torch.float64)
-        rows = torch.tensor(OPPONENT, dtype=torch.float64)
-        return rows / rows.norm(dim=1, keepdim=True)
+        return opponent_colours(torch.float64)
 
     @property
     def n_coefficients(self) -> int:

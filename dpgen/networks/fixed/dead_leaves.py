@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dpgen.networks.fixed.colour_cosines import OPPONENT
+from dpgen.networks.fixed.colour_cosines import opponent_colours
 
 N_SHAPES = 24  # at most in one picture
 # Standard deviations of brightness and of two differences of colours.
@@ -54,8 +54,7 @@ def dead_leaves(n: int, shape: tuple[int, int, int], generator: torch.Generator)
 
 def _in_channels(x: Tensor, channels: int) -> Tensor:
     """Turns brightness and two differences of colours (n, 3, H, W) into (n, channels, H, W)."""
-    rows = torch.tensor(OPPONENT).T.contiguous()
-    rows = rows / rows.norm(dim=0)
+    rows = opponent_colours(torch.float32).T.contiguous()
     if channels != 3:
         rows = torch.tensor([[1.0, 0.0, 0.0]]).expand(channels, 3) / math.sqrt(3)
     return torch.einsum("oc,nchw->nohw", rows, x)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from dpgen.networks.fixed.colour_cosines import OPPONENT
+from dpgen.networks.fixed.colour_cosines import opponent_colours
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,8 +115,7 @@ class ScatteringFeatures:
         if x.shape[2:] != self.sides:
             x = functional.adaptive_avg_pool2d(x, self.sides)
         if self.shape[0] == 3:
-            rows = torch.tensor(OPPONENT, dtype=x.dtype)
-            x = torch.einsum("oc,bchw->bohw", rows / rows.norm(dim=1, keepdim=True), x)
+            x = torch.einsum("oc,bchw->bohw", opponent_colours(x.dtype), x)
         maps, first = [], 0
         while first < x.shape[1]:  # channels with as many orientations go together
             n = self._orientations[first]

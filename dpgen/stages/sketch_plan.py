@@ -70,32 +70,24 @@ def _spectrum(settings: SpectrumSettings, facts: PublicFacts) -> list[tuple[str,
 
 def plan(settings: SketchSettings, facts: PublicFacts, budget: Budget) -> Plan:
     """Plans the releases and their prices."""
-    found, repeats = statistics(settings, facts), n_releases(settings, facts)
     multipliers, _ = split_budget(
-        budget, facts.relation, shares=settings.shares, rate=1.0, n_steps=0, repeats=repeats
-    )
-    return Plan(stages(settings, facts, found, multipliers), facts.relation)
-
-
-def n_releases(settings: SketchSettings, facts: PublicFacts) -> list[int]:
-    """Returns how often each of the `shares` is released: each statistic once, and the classifier
-    at each of its steps.
-    """
-    once = [1] * len(statistics(settings, facts))
-    return once if settings.classifier is None else [*once, settings.classifier.n_steps]
+        budget, facts.relation, shares=settings.shares, rate=1.0, n_steps=0,
+        repeats=settings.repeats,
+    )  # fmt: skip
+    return Plan(tuple(stages(settings, facts, multipliers)), facts.relation)
 
 
 def stages(
-    settings: SketchSettings, facts: PublicFacts, statistics: Sequence[tuple[str, Statistic]],
-    multipliers: Sequence[float],
-) -> tuple[Stage, ...]:  # fmt: skip
-    """Returns the stages at these noise multipliers, in the order of `shares`."""
-    found = [
+    settings: SketchSettings, facts: PublicFacts, multipliers: Sequence[float]
+) -> list[Stage]:
+    """Returns the stages at these noise multipliers, in the order of the settings' shares."""
+    found = statistics(settings, facts)
+    planned = [
         Stage(name, NoisySum(statistic, multiplier))
-        for (name, statistic), multiplier in zip(statistics, multipliers, strict=False)
+        for (name, statistic), multiplier in zip(found, multipliers, strict=False)
     ]
     if (classifier := settings.classifier) is not None:
         # Every record enters every step: nothing is sampled, and the steps are Gaussian releases.
-        steps = NoisySGD(1.0, classifier.n_steps, multipliers[len(found)], facts.n_records)
-        found.append(Stage(CLASSIFIER, steps))
-    return tuple(found)
+        steps = NoisySGD(1.0, classifier.n_steps, multipliers[-1], facts.n_records)
+        planned.append(Stage(CLASSIFIER, steps))
+    return planned

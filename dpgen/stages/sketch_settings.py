@@ -172,6 +172,14 @@ class SketchSettings:
         return [x / math.fsum(parts) * (1 - math.fsum(others)) for x in parts] + others
 
     @property
+    def repeats(self) -> list[int]:
+        """Returns how often what has each of the `shares` is released: once, but the classifier at
+        each of its steps.
+        """
+        once = [1] * len(self.shares)
+        return once if self.classifier is None else [*once[:-1], self.classifier.n_steps]
+
+    @property
     def classifier_share(self) -> float:
         """Returns the share of mu^2 of the classifier; 0 if there is none."""
         return 0.0 if self.classifier is None else self.classifier.share

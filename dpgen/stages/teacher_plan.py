@@ -22,19 +22,16 @@ def plan(settings: Teacher, facts: PublicFacts, budget: Budget) -> Plan:
     w, f = s.warm_start_share, s.means_share
     parts = s.sketch.shares if s.sketch is not None else [f, 1 - f]
     shares = [w * part for part in parts] if w > 0 else []
-    repeats = None
-    if s.sketch is not None:
-        repeats = sketch_plan.n_releases(s.sketch, facts)
     releases, sgd = split_budget(
-        budget, facts.relation, shares=shares, rate=rate, n_steps=s.n_steps, repeats=repeats
-    )
-    found = statistics(s, facts)
+        budget, facts.relation, shares=shares, rate=rate, n_steps=s.n_steps,
+        repeats=None if s.sketch is None else s.sketch.repeats,
+    )  # fmt: skip
     if s.sketch is not None:
-        stages = list(sketch_plan.stages(s.sketch, facts, found, releases))
+        stages = sketch_plan.stages(s.sketch, facts, releases)
     else:
         stages = [
             Stage(label, NoisySum(statistic, multiplier))
-            for (label, statistic), multiplier in zip(found, releases, strict=False)
+            for (label, statistic), multiplier in zip(statistics(s, facts), releases, strict=False)
         ]
     if sgd is not None:
         mechanism = NoisySGD(rate, s.n_steps, sgd, facts.n_records, s.clip_norm)

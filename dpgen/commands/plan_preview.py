@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,9 @@ def save_plan_preview(settings: Any, shape: tuple[int, int, int], path: Path) ->
     panels = {}
     for value in AUGMENTS:
         mark = " (set)" if value == sketch.augment else ""
-        warps = sketch.warp if value in ("warp", "both") else 0.0
-        changed = augmented(
-            pictures, warps, value in ("mirror", "both"), torch.Generator().manual_seed(0)
-        )
+        tried = replace(sketch, augment=value)
+        generator = torch.Generator().manual_seed(0)
+        changed = augmented(pictures, tried.warps, tried.mirrors, generator)
         panels[value + mark] = Images(changed, labels)
     save_panels(panels, path, 1, n_columns=N_COLUMNS)
 

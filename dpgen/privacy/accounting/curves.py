@@ -11,7 +11,7 @@ from dp_accounting.pld.pld_pmf import PLDPmf
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from scipy.signal import lfilter
 
-from dpgen.privacy.accounting.gaussian import gaussian_delta, gaussian_epsilon
+from dpgen.privacy.accounting.gaussian import gaussian_delta, gaussian_epsilon, log_divergence
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Epsilons = Any  # a number, or (N,)
@@ -38,7 +38,9 @@ class GaussianCurve:
     def get_delta_for_epsilon(self, epsilon: Epsilons) -> Any:  # noqa: ANN401
         if np.ndim(epsilon) == 0:
             return gaussian_delta(float(epsilon), self.mu)
-        return np.array([gaussian_delta(float(e), self.mu) for e in epsilon])
+        if self.mu <= 0:
+            return np.zeros(np.shape(epsilon))
+        return np.exp(log_divergence(epsilon, self.mu))
 
     def get_epsilon_for_delta(self, delta: float) -> float:
         return gaussian_epsilon(self.mu, delta)

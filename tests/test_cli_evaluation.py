@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from PIL import Image
 
 from dpgen import progress
@@ -18,7 +19,7 @@ from dpgen.data.export import write_images
 from dpgen.data.sources import read_images
 from dpgen.evaluation.comparison import Value
 from dpgen.evaluation.feature_networks import FEATURE_NETWORKS
-from dpgen.evaluation.features import classifier_features
+from dpgen.evaluation.features import CLASSIFIER, classifier_features
 from dpgen.evaluation.metrics import METRICS, Row
 from dpgen.evaluation.utility import FEW, NETWORKS, UtilityProtocol
 from dpgen.images.images import Images, to_uint8
@@ -49,11 +50,13 @@ teacher_of = "dp-sad"
 
 
 @pytest.fixture(scope="module")
-def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that holds the classifier of the digits, whose training takes longest."""
+def features(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache that holds the classifier of the digits, after a tenth of the usual steps."""
     folder = tmp_path_factory.mktemp("features")
-    classifier_features(read_images("digits", split="train"), 10, cache=folder)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dpgen.evaluation.features.CLASSIFIER", replace(CLASSIFIER, n_steps=100))
+        classifier_features(read_images("digits", split="train"), 10, cache=folder)
+        yield folder
 
 
 @pytest.fixture
@@ -196,7 +199,9 @@ def test_features_of_ones_own_are_named_and_hashed_in_table_and_json(
 def test_features_may_be_left_out(
     sets: tuple[Path, Path], fast: list[object], tmp_path: Path
 ) -> None:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     done = run_evaluate(sets[0], *fast, "--features", "none", "--json", tmp_path / "s.json")
+    assert not dist.is_initialized()  # a group that outlives Python may abort it
     assert "FID" not in done.stdout and "accuracy, logistic" in done.stdout
     scores = json.loads((tmp_path / "s.json").read_text())["sets"][str(sets[0])]
     assert scores["fidelity"] is None and list(scores["metrics"]) == ["accuracy_logistic"]
@@ -320,12 +325,19 @@ def test_the_help_of_evaluate_names_what_the_tables_hold(monkeypatch: pytest.Mon
 
 
 def test_a_benchmark_runs_once_shares_the_teacher_and_shows_what_it_found(
-    features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of few digits, whose classifier for the features is soon trained."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    file, out = tmp_path / "b.toml", tmp_path / "out"
-    shutil.copytree(features, out / "features")
-    file.write_text(BENCHMARK)
+    data, file, out = tmp_path / "few.npz", tmp_path / "b.toml", tmp_path / "out"
+    some = {split: read_images("digits", split=split) for split in ("train", "test")}
+    np.savez(
+        data,
+        class_names=NAMES,
+        **{f"x_{name}": to_uint8(images.pixels[:100, 0]).numpy() for name, images in some.items()},
+        **{f"y_{name}": images.labels[:100].numpy() for name, images in some.items()},
+    )
+    file.write_text(BENCHMARK.replace('"digits"', json.dumps(str(data))))
     done = dpgen("benchmark", file, "--out", out, "-q")
     assert done.exit_code == 0, done.stderr
     assert "| 3 | dp-sad |" in done.stdout and "its teacher" in done.stdout
@@ -373,8 +385,7 @@ def test_a_bad_file_is_refused_before_a_cell_is_trained(
 
 
 @pytest.mark.slow  # a cell that fails says why in tests/benchmark/test_schedule.py
-def test_a_cell_that_failed_ends_with_status_one(features: Path, tmp_path: Path) -> None:
-    shutil.copytree(features, tmp_path / "out" / "features")
+def test_a_cell_that_failed_ends_with_status_one(tmp_path: Path) -> None:
     # One sample has no covariance, which only the cell finds out. The first method alone.
     single = BENCHMARK.replace("n_samples = 40", "n_samples = 1").rpartition("[[methods]]")[0]
     (tmp_path / "b.toml").write_text(single)

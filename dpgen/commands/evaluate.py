@@ -214,6 +214,8 @@ def evaluate(
         classifiers={str(run): _released(run) for run in runs},
         show=not quiet, **given,
     )  # fmt: skip
+    # gloo keeps the last results in a thread of its own, and one that outlives Python aborts it.
+    PartialState().destroy_process_group()
     if not PartialState().is_main_process:
         return
     for name, one in found.sets.items():

@@ -160,6 +160,7 @@ except ValueError as error:
 (folder / f"{rank}.json").write_text(
     json.dumps({"found": [f.to_dict() for f in found], "refused": refused, "calls": calls})
 )
+accelerator.wait_for_everyone()
 accelerator.end_training()
 """
 

@@ -47,7 +47,11 @@ def fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dpgen.auditing.replay.neighbours", some)
 
 
-@pytest.mark.parametrize("adjacency", ["add_remove", "replace_one"])
+@pytest.mark.parametrize(
+    "adjacency",
+    # tests/methods/test_replay.py replaces records of each method
+    ["add_remove", pytest.param("replace_one", marks=pytest.mark.slow)],
+)
 def test_an_honest_generator_passes_and_some_neighbour_uses_up_what_each_stage_declares(
     untrained: Callable[..., Any], adjacency: str
 ) -> None:
@@ -83,6 +87,7 @@ def test_hurried_settings_have_the_same_plan(untrained: Callable[..., Any]) -> N
         assert short != settings or isinstance(generator, PGE)
 
 
+@pytest.mark.slow  # tests/methods/test_sketch.py moves records of every kind of sketch
 @pytest.mark.usefixtures("fewer")
 def test_the_sketch_and_its_labeller_are_replayed_whole() -> None:
     sketch = SketchSettings(

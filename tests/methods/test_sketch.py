@@ -70,7 +70,13 @@ def untrained() -> Callable[[str], PGE]:
     return tiny
 
 
-@pytest.mark.parametrize("name", list(STAGES))
+# Together these ask for every kind of release.
+EVERY = ("labelled", "classified spectrum")
+
+
+@pytest.mark.parametrize(
+    "name", [x if x in EVERY else pytest.param(x, marks=pytest.mark.slow) for x in STAGES]
+)
 def test_an_added_record_moves_every_release_by_at_most_its_bound_and_shows_in_nothing_released(
     name: str,
     live: Callable[..., replay.World],

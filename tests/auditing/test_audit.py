@@ -123,6 +123,7 @@ def _none(source: KeyedNoise, total: Tensor, std: float, *, release: int, name: 
 add = KeyedNoise.add
 
 
+@pytest.mark.slow  # games/test_two_world.py and test_randomness.py have noise too small
 @pytest.mark.usefixtures("one_neighbour")
 def test_noise_that_is_a_tenth_too_small_is_a_violation(
     run: Path, monkeypatch: pytest.MonkeyPatch
@@ -142,6 +143,7 @@ def _failed(run: Path) -> set[str]:
             if not f.passed}  # fmt: skip
 
 
+@pytest.mark.slow  # test_long_run.py has noise that comes back
 @pytest.mark.usefixtures("one_neighbour")
 def test_noise_that_comes_back_after_999_steps_is_a_violation(
     run: Path, monkeypatch: pytest.MonkeyPatch
@@ -154,6 +156,7 @@ def test_noise_that_comes_back_after_999_steps_is_a_violation(
     assert _failed(run) == {"teacher: noise that comes back, and its tails"}
 
 
+@pytest.mark.slow  # test_coins.py has coins of another step
 @pytest.mark.usefixtures("one_neighbour")
 def test_coins_that_are_those_of_another_step_are_a_violation(
     run: Path, monkeypatch: pytest.MonkeyPatch
@@ -169,6 +172,7 @@ def test_coins_that_are_those_of_another_step_are_a_violation(
     assert _failed(run) == {"teacher: coins that know of each other"}
 
 
+@pytest.mark.slow  # test_keys.py has keys that are guessed
 @pytest.mark.usefixtures("one_neighbour")
 def test_a_key_that_can_be_guessed_is_a_violation(
     run: Path, monkeypatch: pytest.MonkeyPatch

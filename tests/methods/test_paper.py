@@ -174,6 +174,7 @@ def _facts() -> dpgen.PublicFacts:
     return dpgen.PublicFacts((1, 8, 8), ("a", "b", "c"), 30, "add_remove", origin="stated")
 
 
+@pytest.mark.slow  # the test before has the same flow with drawn inputs
 def test_replay_fails_on_dp_sad_with_real_inputs_in_what_is_released_too(
     live: Callable[..., World],
     records: Any,  # noqa: ANN401

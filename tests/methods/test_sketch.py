@@ -100,7 +100,9 @@ def test_an_added_record_moves_every_release_by_at_most_its_bound_and_shows_in_n
     assert min(reached.values()) >= 0.99, reached
 
 
-@pytest.mark.parametrize("name", ["labelled", "spectrum"])
+@pytest.mark.parametrize(
+    "name", ["spectrum", pytest.param("labelled", marks=pytest.mark.slow)]
+)
 def test_a_replaced_record_moves_every_release_by_at_most_twice_its_bound(
     name: str,
     live: Callable[..., replay.World],

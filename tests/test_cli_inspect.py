@@ -71,3 +71,14 @@ def test_the_facts_file_names_the_classes(tmp_path: Path) -> None:
     facts = tmp_path / "facts.toml"
     facts.write_text("shape = [1, 6, 6]\nclass_names = ['ill', 'well']\nn_records = 4\n")
     assert "ill (2), well (2)" in dpgen("inspect", tmp_path / "a.npz", "--facts", facts).stdout
+
+
+def test_several_refused_files_have_a_line_each_and_no_name_makes_one(folder: Path) -> None:
+    for name in ("7.png", "8\nnext: dpgen.png"):
+        (folder / "a" / name).write_bytes(b"no picture")
+    found = dpgen("inspect", folder)
+    head, *lines = found.stderr.splitlines()
+    assert found.exit_code == 2 and head == "dpgen: 2 files or records are refused:"
+    assert [line.split(" must be")[0] for line in lines] == [
+        f"  {folder}/a/7.png", f"  {folder}/a/8\\nnext: dpgen.png",
+    ]  # fmt: skip

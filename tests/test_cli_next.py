@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from PIL import Image
 
+from dpgen.commands import next_command
 from dpgen.commands.cli import main
 from dpgen.commands.next_command import beside, carried, fresh, say_next
 from dpgen.commands.train import plan, train
@@ -74,7 +75,12 @@ def test_the_way_from_a_folder_of_images_to_a_signed_set_is_told_step_by_step(
     words = next_of(dpgen(*words, *quick))
     assert words == ["verify", "run-images"]
     assert next_of(dpgen("card", "run-images")) == words
-    words = next_of(dpgen(*words))
+    with monkeypatch.context() as patch:
+        patch.setattr(next_command, "find_spec", lambda name: None)
+        assert "pip install cryptography" in dpgen(*words).stderr
+    done = dpgen(*words)
+    assert "pip install" not in done.stderr
+    words = next_of(done)
     assert words == ["sign", "run-images", "--key", "FILE"]
     key = Ed25519PrivateKey.generate()
     (tmp_path / "my key.pem").write_bytes(

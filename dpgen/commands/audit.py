@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from dpgen.commands.inputs import hardware
-from dpgen.commands.next_command import beside, carried, say_next
+from dpgen.commands.next_command import beside, carried, say_next, say_sign
 from dpgen.commands.options import hardware_options, quiet_option
 
 
@@ -75,5 +75,5 @@ def audit(
         words += [] if out is not None else ["--out", str(beside(run, "audit"))]
         say_next("audit", run, *words)
     elif found.passed:
-        say_next("sign", run, "--key", "FILE")
+        say_sign(run)
     sys.exit(0 if found.passed else 1)

@@ -34,6 +34,7 @@ from dpgen.commands.sample import sample
 from dpgen.commands.settings import settings
 from dpgen.commands.train import plan, train
 from dpgen.commands.verify import sign, verify
+from dpgen.data.formats.refusals import Refused
 from dpgen.data.formats.table import described
 
 PACKAGE = Path(__file__).parents[1]
@@ -59,7 +60,8 @@ class _Program(click.Group):
             if ctx.params.get("verbose"):
                 traceback.print_exc()
             status, text = _outcome(error, ctx.invoked_subcommand)
-        click.echo(f"dpgen: {one_line(text)}", err=True)
+            lines = text.split("\n") if isinstance(error, Refused) else [text]
+        click.echo("\n".join(["dpgen: " + one_line(lines[0]), *map(one_line, lines[1:])]), err=True)
         ctx.exit(status)
 
 

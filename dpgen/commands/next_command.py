@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterator, Mapping
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,13 @@ def say_sample(run: Path, *, unverified: bool) -> None:
     """Says how a set is drawn from a run."""
     more = ["--allow-unverified"] if unverified else []
     say_next("sample", run, "-n", N_IMAGES, "--out", beside(run, "images"), *more)
+
+
+def say_sign(folder: Path) -> None:
+    """Says how a set or a run is signed, and which package has to be installed before."""
+    if find_spec("cryptography") is None:
+        click.echo("signing needs the package cryptography: pip install cryptography", err=True)
+    say_next("sign", folder, "--key", "FILE")
 
 
 def say_evaluate(folder: Path, document: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dpgen.commands.next_command import carried, say_next, say_sample
+from dpgen.commands.next_command import carried, say_next, say_sample, say_sign
 from dpgen.commands.options import json_option
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def sign(folder: Path, key: Path) -> None:
     """Sign the privacy statement of a run or a synthetic set, and with it every file.
 
     Anyone with your public key (openssl pkey -in FILE -pubout) checks with `dpgen verify FOLDER
-    --public-key`. Needs the extra `secure`.
+    --public-key`. Needs the package cryptography.
     """
     from dpgen.methods.planned import require_planned
     from dpgen.privacy.statements.certificate import CertificateError
@@ -134,7 +134,7 @@ def _say_what_follows(folder: Path, statement: dict[str, Any], *, keyed: bool) -
     if statement["artifact"]["kind"] != "synthetic_dataset":
         say_sample(folder, unverified=False)
     elif not (folder / "privacy.sig").exists():
-        say_next("sign", folder, "--key", "FILE")
+        say_sign(folder)
     elif not keyed:
         say_next("verify", folder, *carried(verify), "--public-key", "FILE")
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from dpgen.data.copies import copied
 from dpgen.data.formats.records import Records
+from dpgen.data.formats.refusals import rewritten
 from dpgen.data.remote import fetch, fetched, is_address
 from dpgen.data.zipped import SUFFIX, top_folder, unpack
 
@@ -40,7 +41,7 @@ class Place:
         except ValueError as error:
             if self.copy is None:
                 raise
-            raise ValueError(self.told(str(error))) from error
+            raise rewritten(error, self.told) from error
 
     def telling_records(self, records: Records) -> Records:
         """Returns the same records, with names and errors that name the location."""

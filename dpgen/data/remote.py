@@ -28,6 +28,13 @@ REFUSED = {
         f"it is not a place but a way to read one: {_BY_HAND}",
     ),
 }  # fmt: skip
+# By scheme, where fsspec names none that can be pasted.
+PACKAGES = {
+    **dict.fromkeys(("s3", "s3a"), "s3fs"),
+    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
+    **dict.fromkeys(("abfs", "abfss", "az", "adl"), "adlfs"),
+    "hf": "huggingface_hub",
+}
 
 
 def is_address(location: str) -> bool:
@@ -97,7 +104,9 @@ def _opened(address: str) -> tuple[Any, str]:
     try:
         filesystem, root = fsspec.core.url_to_fs(address)
     except ImportError as error:
-        raise ValueError(f"{scheme}:// needs a package of its own: {error!s:.200}") from error
+        package = PACKAGES.get(scheme)
+        told = f"{error!s:.200}" if package is None else f"pip install {package}"
+        raise ValueError(f"{scheme}:// needs {package or 'another package'}: {told}") from error
     except ValueError as error:
         raise ValueError(f"{address} is not an address for fsspec: {error!s:.200}") from error
     except OSError:

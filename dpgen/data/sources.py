@@ -16,7 +16,8 @@ from dpgen.data.formats.location import Split
 from dpgen.data.formats.objects import images_records, object_records
 from dpgen.data.formats.pictures import fit_picture
 from dpgen.data.formats.recognition import locate
-from dpgen.data.formats.records import Records, check_value_range
+from dpgen.data.formats.records import Records, check_value_range, refuse_value_range
+from dpgen.data.formats.refusals import AtOnce, Refusals
 from dpgen.data.formats.table import find
 from dpgen.data.places import place_of
 from dpgen.data.remote import is_address
@@ -150,28 +151,39 @@ class RecordSource:
 
     def __init__(self, records: Records, size: int | None, channels: int | None) -> None:
         self.kind, self.public, self.class_names = records.kind, records.public, records.class_names
-        self.classes_declared = records.classes_declared
+        self.classes_declared, self.passed_over = records.classes_declared, records.passed_over
         self.units = records.units
         self.max_records_per_unit = records.max_records_per_unit  # None: they were not counted
-        self.passed_over = records.passed_over
         self._records, self._size, self._channels = records, size, channels
-        raw = records.decode_fn(0)
-        first = fit_picture(raw, size, channels, records.name_fn(0))
-        height, width, depth = first.shape
-        self.shape = (depth, height, width)
-        self._unchanged = first is raw  # read returns every record as it was decoded
-        if records.pixels is not None and self._unchanged:
-            self._cache: np.ndarray | None = records.pixels
-            return
-        fits = len(records.labels) * first.size <= CACHE_BYTES
-        self._cache = np.empty((len(records.labels), *first.shape), np.uint8) if fits else None
+        self.shape = (0, 0, 0)  # until a record is read
+        self._unchanged = True  # read returns every record as it was decoded
+        self._cache: np.ndarray | None = None
+        if records.pixels is not None:  # all of one shape, and decoded
+            self._take(0)
+            if self._unchanged:
+                self._cache = records.pixels
+                return
+        refusals = Refusals()
         for i in range(len(records.labels)):
-            raw = records.decode_fn(i)
-            fitted = fit_picture(raw, size, channels, records.name_fn(i))
-            self._check_shape(fitted, i)
-            self._unchanged &= fitted is raw
-            if self._cache is not None:
-                self._cache[i] = fitted
+            with refusals.noting():
+                self._take(i)
+            if refusals.all_refused:
+                break
+        refusals.check()
+
+    def _take(self, index: int) -> None:
+        """Decodes a record; the first one that can be read gives the shape of all."""
+        raw = self._records.decode_fn(index)
+        fitted = self._fitted(raw, index)
+        if not all(self.shape):
+            height, width, depth = fitted.shape
+            self.shape = (depth, height, width)
+            if len(self) * fitted.size <= CACHE_BYTES:
+                self._cache = np.empty((len(self), *fitted.shape), np.uint8)
+        self._check_shape(fitted, index)
+        self._unchanged &= fitted is raw
+        if self._cache is not None:
+            self._cache[index] = fitted
 
     def __len__(self) -> int:
         return len(self._records.labels)
@@ -196,8 +208,7 @@ class RecordSource:
         else:
             pixels = np.empty((len(chosen), height, width, depth), np.uint8)
             for position, index in enumerate(chosen.tolist()):
-                raw = self._records.decode_fn(index)
-                fitted = self._fitted(raw, index)
+                fitted = self._fitted(self._records.decode_fn(index), index)
                 self._check_shape(fitted, index)
                 pixels[position] = fitted
         batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
@@ -232,14 +243,13 @@ class RecordSource:
             return
         name = self._records.name_fn(index)
         if depth != self.shape[0]:
-            raise ValueError(
+            raise AtOnce(
                 f"{name} must have {self.shape[0]} channels like the first record, got {depth}: "
                 "use --channels 1 or 3"
             )
-        raise ValueError(
+        raise AtOnce(
             f"{name} must be {self.shape[1]}x{self.shape[2]} like the first record, got "
-            f"{height}x{width}: "
-            "give all one size with --size"
+            f"{height}x{width}: give all one size with --size"
         )
 
 
@@ -267,7 +277,7 @@ def read_records(
     if not isinstance(location, (str, Path)):
         return object_records(location, split, value_range, classes, label_column)
     if location in EMBEDDED:
-        _refuse_value_range(value_range, "digits")
+        refuse_value_range(value_range, "digits")
         return digits_records(split)
     if not is_address(str(location)) and not Path(location).exists():
         near = difflib.get_close_matches(str(location), EMBEDDED, n=1)
@@ -284,14 +294,7 @@ def read_records(
         form = find(located.kind)
         form.check_named(located)
         if not form.takes_value_range:
-            _refuse_value_range(value_range, located.kind)
+            refuse_value_range(value_range, located.kind)
         return form.read_fn(located, value_range, classes)
 
     return place.telling_records(place.telling(read))
-
-
-def _refuse_value_range(value_range: tuple[float, float] | None, kind: str) -> None:
-    if value_range is not None:
-        raise ValueError(
-            f"value_range is for float arrays, {kind} data are 8-bit: drop --value-range"
-        )

@@ -258,3 +258,22 @@ def test_without_fsspec_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(ValueError, match="pip install fsspec"):
         open_source("memory://bucket")
+
+
+@pytest.mark.parametrize(
+    ("address", "package"),
+    [
+        ("s3://bucket/set", "s3fs"), ("gs://bucket/set", "gcsfs"),
+        ("hf://datasets/a/b", "huggingface_hub"),
+    ],
+)  # fmt: skip
+def test_the_package_of_a_store_that_is_not_installed_is_named(
+    address: str, package: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    scheme = address.partition(":")[0]
+    loaded = sys.modules["fsspec.registry"].__dict__["_registry"]
+    monkeypatch.delitem(loaded, scheme, raising=False)
+    with pytest.raises(ValueError, match=f"^{scheme}:// needs {package}: pip install {package}$"):
+        open_source(address)
+    assert not list((home / "copies").iterdir())

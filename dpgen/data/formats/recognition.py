@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from dpgen.data.formats.location import (
 )
 from dpgen.data.formats.people import in_peoples_folders, people_files, require_one_level
 from dpgen.data.formats.picture_files import check_beside_pictures, unread_picture
+from dpgen.data.formats.refusals import Refusals
 from dpgen.data.formats.sidecars import refuse_foreign_labels, refuse_sidecars
 from dpgen.data.formats.splits import (
     ORDER,
@@ -110,8 +112,9 @@ def _scan(
             f"{folder} must not hold data beside {first}/{also}, got {loose[0].name}"
         )
     if kind == FOLDER:
-        beside = [entry for entry in entries if not entry.is_dir()]
-        _check_others(beside, [FOLDER], [])
+        beside, refusals = [entry for entry in entries if not entry.is_dir()], Refusals()
+        _note_others(beside, [FOLDER], [], refusals)
+        refusals.check()
         if all(file.class_name is None and file.label is None for file in files):
             refuse_foreign_labels(folder, [entry.name for entry in beside])
     return kind, files
@@ -142,21 +145,21 @@ def _refuse_data(beside: Path, folder: Path, splits: dict[str, str]) -> None:
 
 def _pictures_below(folder: Path) -> list[Path]:
     """Returns the pictures in a folder and below, sorted; other kinds of data are refused."""
-    found = []
+    found, refusals = [], Refusals()
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not is_hidden(name)]
-        for name in names:
-            path = Path(place, name)
-            if is_hidden(name):
-                continue
-            if (kind := kind_of(path)) is None:
-                _check_others([path], [FOLDER], [])
-                continue
-            if kind != FOLDER:
-                raise ValueError(
-                    f"{folder} must hold one kind of data, got folder and {kind}: move {name} away"
-                )
-            found.append(path)
+        for path in sorted(Path(place, name) for name in names if not is_hidden(name)):
+            with refusals.noting():
+                if (kind := kind_of(path)) is None:
+                    _note_others([path], [FOLDER], [], refusals)
+                elif kind != FOLDER:
+                    raise ValueError(
+                        f"{folder} must hold one kind of data, got folder and {kind}: move "
+                        f"{path.name} away"
+                    )
+                else:
+                    found.append(path)
+    refusals.check()
     return sorted(found)
 
 
@@ -168,7 +171,11 @@ def _scan_level(
     if told is not None:
         return FOLDER, _listed_files(*told, unit, {})
     inner = [entry for entry in entries if entry.is_dir()]
-    kinds = {entry: kind_of(entry) for entry in entries if not entry.is_dir()}
+    kinds, refusals = {}, Refusals()
+    for entry in entries:
+        with refusals.noting():
+            if not entry.is_dir():
+                kinds[entry] = kind_of(entry)
     data = [entry for entry, kind in kinds.items() if kind]
     found = sorted({kind for kind in kinds.values() if kind})
     if len(found) > 1:
@@ -180,7 +187,8 @@ def _scan_level(
             f"{folder} must hold data files or sub-folders, got {data[0].name} and "
             f"{inner[0].name}/: move one away"
         )
-    _check_others([entry for entry, kind in kinds.items() if not kind], found, inner)
+    _note_others([entry for entry, kind in kinds.items() if not kind], found, inner, refusals)
+    refusals.check()
     if found == [FOLDER] or (inner and not found):
         refuse_foreign_labels(folder, [entry.name for entry, kind in kinds.items() if not kind])
     if found == [FOLDER]:
@@ -216,14 +224,17 @@ def _listed_files(
     return in_peoples_folders(files, path, splits) if unit == FOLDER_UNIT else files
 
 
-def _check_others(others: list[Path], kinds: list[str], inner: list[Path]) -> None:
+def _note_others(
+    others: list[Path], kinds: list[str], inner: list[Path], refusals: Refusals
+) -> None:
     """Refuses what lies beside pictures, or beside class folders, and may be a record."""
     for path in others:
-        head = head_of(path).data
-        if kinds == [FOLDER] or (inner and not kinds):
-            check_beside_pictures(path.name, head, str(path))
-        elif not kinds and (wrong := unread_picture(path.name, head)) is not None:
-            raise ValueError(f"{path} {wrong}")
+        with refusals.noting():
+            head = head_of(path).data
+            if kinds == [FOLDER] or (inner and not kinds):
+                check_beside_pictures(path.name, head, str(path))
+            elif not kinds and (wrong := unread_picture(path.name, head)) is not None:
+                raise ValueError(f"{path} {wrong}")
 
 
 def _class_files(folder: Path) -> list[DataFile]:
@@ -238,7 +249,9 @@ def _class_files(folder: Path) -> list[DataFile]:
                 f"{_with_others(folder)}, or use --unit "
                 "folder with --max-records-per-unit if they are people"
             )
-    kind = kind_of(entries[0])
+    kind = None
+    with suppress(ValueError):  # of a file that cannot be read: decoding tells of all of them
+        kind = kind_of(entries[0])
     if kind not in (FOLDER, None):
         raise ValueError(
             f"class folder {folder} must hold pictures, got {kind} data: point at {folder} itself"

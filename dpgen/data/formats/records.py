@@ -215,6 +215,14 @@ def check_value_range(value_range: tuple[float, float] | None) -> None:
         )
 
 
+def refuse_value_range(value_range: tuple[float, float] | None, kind: str) -> None:
+    """Refuses a range for data of 8 bits, which have none to choose."""
+    if value_range is not None:
+        raise ValueError(
+            f"value_range is for float arrays, {kind} data are 8-bit: drop --value-range"
+        )
+
+
 def require_memory(n_bytes: int, path: Path, cure: str) -> None:
     """Refuses a file whose unpacked content exceeds the machine's memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dpgen.commands import consent
+from dpgen.commands import estimate as estimates
 from dpgen.commands.cli import main
 from dpgen.methods.dpdm import DPDM
 from dpgen.runs import machine
@@ -71,6 +72,17 @@ def test_on_a_terminal_it_asks(
     assert told.exit_code == exit_code
     assert "would take about 24 hours. Go on?" in told.stderr
     assert (tmp_path / "run").exists() == bool(list(home.rglob("*.jsonl"))) == (exit_code == 0)
+
+
+@pytest.mark.parametrize(
+    ("busy", "words"), [(0.4, "free: load 0.4"), (6.0, "up to 8 minutes: load")]
+)
+def test_the_estimate_says_how_long_a_run_takes_beside_others(
+    busy: float, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimates, "load", lambda: (busy, 2))
+    told = estimates.estimate(Rehearsal(120.0, 2**30, 1000, "CPU"))
+    assert told.startswith("about 2 minutes and 1.0 GiB on this CPU") and words in told
 
 
 def test_what_memory_cannot_hold_is_refused_and_a_yes_does_not_help(

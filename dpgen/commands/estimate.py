@@ -15,7 +15,9 @@ def estimate(rehearsal: Rehearsal) -> str:
     told = f"about {duration(rehearsal.seconds)} and {rehearsal.memory_bytes / GIB:.1f} GiB"
     if rehearsal.device == "GPU":
         return f"{told} on this GPU ({rehearsal.n_parameters:,} parameters; from a rehearsal)"
-    state = "busy now, so longer" if busy > BUSY * n else "free"
+    state = "free"
+    if busy > BUSY * n:  # others have their share of it
+        state = f"busy now, so up to {duration(rehearsal.seconds * (busy + n) / n)}"
     return (
         f"{told} on this CPU with its {n} processors to itself ({state}: load {busy:.1f}; "
         f"{rehearsal.n_parameters:,} parameters; from a rehearsal on random images)"

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from dpgen.images.images import Images
+from dpgen.images.grid import n_preview
+from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
 from samplers import Annealed, Sampler, ScoreFn, posterior_guided
@@ -30,6 +31,11 @@ def block_size(shape: tuple[int, int, int]) -> int:
 def n_blocks(n_images: int, shape: tuple[int, int, int]) -> int:
     """Returns the number of blocks in which ``n_images`` images are drawn."""
     return -(-n_images // block_size(shape))
+
+
+def n_for_preview(facts: PublicFacts) -> int:
+    """Returns the number of images that are drawn for the preview of a run: whole blocks."""
+    return n_blocks(n_preview(facts.n_classes), facts.shape) * block_size(facts.shape)
 
 
 @runtime_checkable

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from dpgen.configurations.dp_sad import DPSADSettings
 from dpgen.data.private import PrivateDataset
 from dpgen.generator.budget import asked_budget
+from dpgen.generator.drawing import n_for_preview
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.generator.sampler_settings import SamplerSettings
 from dpgen.images.facts import PublicFacts
@@ -69,8 +70,9 @@ class DPSAD(PrivateGenerator):
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         s = self.settings
         return rehearse(
-            s.teacher_for(facts), facts, hardware, self.default_sampler(), s.student
-        )
+            s.teacher_for(facts), facts, hardware, self.default_sampler(), s.student,
+            n_for_preview(facts),
+        )  # fmt: skip
 
     def _learn(
         self, data: PrivateDataset, promise: Plan | Claim, work: Workplace

@@ -11,6 +11,7 @@ from torch import nn
 from dpgen.configurations.dpdm import DPDMSettings
 from dpgen.data.private import PrivateDataset
 from dpgen.generator.budget import asked_budget
+from dpgen.generator.drawing import n_for_preview
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
@@ -49,8 +50,9 @@ class DPDM(PrivateGenerator):
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         return rehearse(
-            self.settings.teacher_for(facts), facts, hardware, self.default_sampler()
-        )
+            self.settings.teacher_for(facts), facts, hardware, self.default_sampler(),
+            n_drawn=n_for_preview(facts),
+        )  # fmt: skip
 
     def _learn(self, data: PrivateDataset, promise: Plan, work: Workplace) -> dict[str, nn.Module]:
         settings, facts = self.settings.teacher_for(data.facts), data.facts

@@ -20,6 +20,7 @@ from torch import nn
 from dpgen.configurations.pge import PGESettings
 from dpgen.data.private import PrivateDataset
 from dpgen.generator.budget import asked_budget
+from dpgen.generator.drawing import n_for_preview
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.proposer import Proposer
@@ -66,8 +67,12 @@ class PGE(PrivateGenerator):
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         s = self.resolve(facts)
         if s.sketch is not None and s.score is not None:
-            return rehearse_sketch(s.sketch, s.score, facts, hardware, s.sampler.build())
-        return rehearse(s.teacher_for(facts), facts, hardware, s.sampler.build())
+            return rehearse_sketch(
+                s.sketch, s.score, facts, hardware, s.sampler.build(), n_for_preview(facts)
+            )
+        return rehearse(
+            s.teacher_for(facts), facts, hardware, s.sampler.build(), n_drawn=n_for_preview(facts)
+        )
 
     def _learn(
         self, data: PrivateDataset, promise: Plan | Claim, work: Workplace

@@ -19,6 +19,7 @@ from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.fixed.dead_leaves import dead_leaves
 from dpgen.networks.hidden_features import HiddenFeatures
 from dpgen.networks.labeller import Axes
+from dpgen.networks.spectral import N_MEASURED
 from dpgen.privacy.mechanisms.clipping import add_clipped, zero_sum
 from dpgen.privacy.mechanisms.contributions import Statistic
 from dpgen.privacy.mechanisms.draws import KEY_BYTES, Draws
@@ -52,6 +53,7 @@ def rehearse(
     hardware: Hardware,
     sampler: Sampler,
     student: Distillation | None = None,
+    n_drawn: int | None = None,
 ) -> Rehearsal:
     """Estimates a run from the time of one private micro-batch and one public training step. Raises
     ValueError for a network whose loss is not finite.
@@ -62,6 +64,7 @@ def rehearse(
         hardware: device, precision and micro-batch.
         sampler: the sampler of the preview.
         student: the distillation that follows, if any.
+        n_drawn: number of images that are drawn for the preview; None: as many as it shows.
     """
     accelerator = hardware.accelerator()
     device = accelerator.device
@@ -95,7 +98,8 @@ def rehearse(
                 f"the loss of stand-in images must be finite, with preset {settings.preset} and "
                 f"precision {hardware.precision} it is not: take another one"
             )
-    evaluations = settings.pretrain_steps * settings.pretrain_batch * 3 + _preview(sampler, facts)
+    evaluations = settings.pretrain_steps * settings.pretrain_batch * 3
+    evaluations += _preview(sampler, facts, n_drawn)
     if student is not None:
         # A training step costs about three forward passes of the student and two of the
         # discriminator.
@@ -109,10 +113,10 @@ def rehearse(
 
 def rehearse_sketch(
     settings: SketchSettings, score: RefitSettings, facts: PublicFacts, hardware: Hardware,
-    sampler: Sampler,
+    sampler: Sampler, n_drawn: int | None = None,
 ) -> Rehearsal:  # fmt: skip
     """Estimates a run from the time of one micro-batch of each release and one step of each fit, on
-    random images.
+    random images; arguments as for `rehearse`.
     """
     device = hardware.accelerator().device
     decoder, n = sketch.untrained(facts, 0), max(64, facts.n_classes)
@@ -148,13 +152,14 @@ def rehearse_sketch(
         seconds += settings.classifier.n_steps * facts.n_records / n * _seconds(each_step, CPU)
     denoiser = Denoiser(score.network(facts)).to(device)
     # A training step costs about three forward passes.
-    passes = 3 * score.n_steps + _preview(sampler, facts) / score.batch_size
+    passes = 3 * score.n_steps + _preview(sampler, facts, n_drawn) / score.batch_size
     seconds += passes * _seconds(lambda: _forward(denoiser, facts, score.batch_size), device)
     networks: tuple[torch.nn.Module, ...] = (decoder, denoiser)
     if settings.spectrum is not None:
         networks = (denoiser,)
         leaves = partial(dead_leaves, n, facts.shape, torch.Generator().manual_seed(0))
-        seconds += score.n_samples / n * _seconds(leaves, CPU)
+        n_pictures = score.n_samples + N_MEASURED + (n_drawn or 0)
+        seconds += n_pictures / n * _seconds(leaves, CPU)
     return _found(seconds, sum(p.numel() for one in networks for p in one.parameters()), device)
 
 
@@ -165,10 +170,10 @@ def _around_nothing(statistic: SpectrumScale | SpectrumMoments) -> Statistic:
     return statistic.around(centre, statistic.basis.radius)
 
 
-def _preview(sampler: Sampler, facts: PublicFacts) -> int:
+def _preview(sampler: Sampler, facts: PublicFacts, n_drawn: int | None) -> int:
     """Counts the evaluations of the network for the images of the preview."""
     each = sampler.n_evaluations if isinstance(sampler, Annealed) else 1
-    return n_preview(facts.n_classes) * each
+    return (n_drawn or n_preview(facts.n_classes)) * each
 
 
 def _found(seconds: float, n_parameters: int, device: torch.device) -> Rehearsal:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from dpgen.generator import drawing
 from dpgen.images.facts import PublicFacts
+from dpgen.methods import find, find_settings
 from dpgen.networks.denoiser import Denoiser
 from dpgen.runs.context import Hardware
 from dpgen.stages import rehearsal
@@ -43,6 +45,22 @@ def test_the_preview_is_a_part_of_the_run(monkeypatch: pytest.MonkeyPatch) -> No
     one, two = (rehearse(settings(), FACTS, hardware, x).seconds for x in (SAMPLER, longer))
     more = longer.n_evaluations - SAMPLER.n_evaluations  # type: ignore[attr-defined]
     assert two - one == pytest.approx(20 * more / 8) and more > 0
+    drawn = rehearse(settings(), FACTS, hardware, SAMPLER, n_drawn=256).seconds
+    assert drawn - one == pytest.approx((256 - 20) * SAMPLER.n_evaluations / 8)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["dp-sad", "dpdm", "pge", "pge sketch"])
+def test_every_method_counts_the_images_that_its_preview_draws(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole block is drawn, of which the preview shows a few."""
+    counted = []
+    monkeypatch.setattr(rehearsal, "_seconds", lambda step, device: (step(), 1.0)[1])
+    monkeypatch.setattr(rehearsal, "_preview", lambda *given: counted.append(given[2]) or 1)
+    method, _, mode = name.partition(" ")
+    settings = find_settings(method)(**({"mode": mode} if mode else {}))
+    find(method)(epsilon=1.0, settings=settings).rehearse(FACTS, Hardware("cpu", micro_batch=2))
+    assert counted == [drawing.BLOCK]
 
 
 def test_time_in_which_the_processor_was_others_does_not_count() -> None:

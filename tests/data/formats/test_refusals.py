@@ -1,5 +1,5 @@
-"""Of several files that are refused, one error names all, and a file that is wrong for the whole set
-is an error at once.
+"""Of several files that are refused one error names all; what is wrong with a whole set is told at
+once.
 """
 
 from __future__ import annotations

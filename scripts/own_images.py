@@ -1,4 +1,4 @@
-"""Make five small image data sets, as people have them, to try dpgen on data that are not its own.
+"""Make six small image data sets, as people have them, to try dpgen on data that are not its own.
 
     python scripts/own_images.py FOLDER
 
@@ -7,6 +7,7 @@
     rgb64    PNG beside a note, a Thumbs.db and a metadata.csv: round and long cells
     grey16   PNG of 16 bits that hold 12: --value-range 0,4095; a ring or a bar of bright pixels
     dicom    Hounsfield units with a window: lungs with and without a nodule; needs pydicom
+    rgb128   JPEG, leaves and flowers of the same colours, turned and moved: too few for shapes
 
 Each has the folders train and test with one folder per class. No personal data: all is drawn or in
 scikit-learn. The same pixels come out each time.
@@ -87,6 +88,25 @@ def lung(rng: np.random.Generator, label: int) -> np.ndarray:
     return values + rng.normal(0, 25, values.shape)
 
 
+def plant128(rng: np.random.Generator, label: int) -> np.ndarray:
+    """Draws a leaf or a flower of five petals, 128x128 RGB: of any size, turn and place, and of the
+    same colours.
+    """
+    down, across = grid(rng, 128, 0.3)
+    turn, size = rng.uniform(0, 2 * np.pi), rng.uniform(0.35, 0.6)
+    if label == 0:
+        along = down * np.cos(turn) + across * np.sin(turn)
+        beside = across * np.cos(turn) - down * np.sin(turn)
+        mask = abs(along) + abs(beside) / 0.45 < size
+    else:
+        mask = np.zeros_like(down, bool)
+        for angle in turn + np.arange(5) * 2 * np.pi / 5:
+            petal = np.hypot(down - 0.6 * size * np.cos(angle), across - 0.6 * size * np.sin(angle))
+            mask |= petal < 0.36 * size
+    ink, paper = rng.uniform((150, 60, 80), (220, 120, 180)), rng.uniform(60, 110, 3)
+    return in_colour(rng, mask.astype(float), tuple(ink), tuple(paper))
+
+
 def save_dicom(hounsfield: np.ndarray, path: Path) -> None:
     """Writes a CT slice as scanners do: 16 bits, intercept -1024, a lung window in the tags."""
     from pydicom.dataset import Dataset, FileMetaDataset
@@ -157,6 +177,7 @@ def main() -> None:
         ("rgb64", cell64, ("round", "long"), 450, ".png"),
         ("grey16", deep32, ("ring", "bar"), 450, ".png"),
         ("dicom", lung, ("well", "nodule"), 450, ".dcm"),
+        ("rgb128", plant128, ("leaf", "flower"), 400, ".jpg"),
     )
     for name, draw, classes, n, suffix in drawn:
         for label, class_name in enumerate(classes):

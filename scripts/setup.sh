@@ -47,4 +47,6 @@ say "the first time takes one to five minutes and about 1.5 GB; pip stays silent
     --constraint scripts/constraints.txt --editable ".${extras:+[$extras]}" \
     || fail "pip could not install dpgen; its words are above"
 printf '%s\n' "$key" >"$stamp"
+.venv/bin/python -c 'import torchvision' 2>/dev/null || say "torchvision is of another build (CUDA or CPU) than" \
+    "this torch and does not import by itself: dpgen mends that for itself, programs of your own need two of one build"
 say "done: .venv is ready"

@@ -430,6 +430,7 @@ def test_a_data_set_that_spent_its_limit_is_refused_and_digits_never_are(
     told = dpgen("ledger").stdout
     assert " 2  40, 1x8x8" in told and told.count("epsilon = 0.3 alone, finished\n") == 2
     assert told.count("stages class means") == 2
+    assert "\n\ndata set: a random name, the one that certificates state." in told
     for path in (archive, tmp_path / "one", tmp_path / "two", ledger):
         assert told.count(f" {path}\n") + told.endswith(f" {path}\n") >= 1
 

@@ -54,7 +54,7 @@ def test_a_run_of_a_day_is_not_charged_without_a_yes(
 ) -> None:
     takes_a_day(monkeypatch)
     told = train(archive, tmp_path / "run")
-    assert told.exit_code == 2
+    assert told.exit_code == 2 and "expect little more than the average" in told.stderr
     assert "about 24 hours" in told.stderr and "nothing was charged" in told.stderr
     assert "--yes" in told.stderr
     assert not (tmp_path / "run").exists() and not list(home.rglob("*.jsonl"))
@@ -151,6 +151,7 @@ def test_a_plan_says_where_nothing_would_be_learned(
     told = dpgen("plan", "dpdm", "--data", archive, "--epsilon", epsilon, *TINY, "--device", "cpu")
     assert told.exit_code == 0, told.stderr
     assert ("nothing would be learned" in told.stdout) == drowned
+    assert ("expect little more than the average" in told.stdout) != drowned
     then = f"next: dpgen {'plan' if drowned else 'train'} dpdm --data"
     assert then in told.stderr
     assert told.stderr.count("--epsilon 3") == 1  # ten times as much, and at least 3
@@ -161,6 +162,7 @@ def test_a_run_that_would_learn_nothing_is_not_charged_without_a_yes(
 ) -> None:
     told = train(archive, tmp_path / "run", epsilon=0.001)
     assert told.exit_code == 2 and "nothing would be learned: nothing was charged" in told.stderr
+    assert "take a greater epsilon or delta, or more records" in told.stderr
     assert not (tmp_path / "run").exists() and not list(home.rglob("*.jsonl"))
 
 

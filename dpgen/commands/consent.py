@@ -35,6 +35,7 @@ def agree(
         ValueError: it does not fit into memory, or nobody is there to ask.
         click.Abort: the answer was no.
     """
+    from dpgen.methods.expectation import NOTHING, expected
     from dpgen.privacy.ledger.charges import limit_of, spent_of
     from dpgen.progress import progress_bar
 
@@ -51,7 +52,10 @@ def agree(
         advance()
     click.echo(estimate(rehearsal), err=True)
     _require_memory(rehearsal)
-    reasons = [*_hopeless(plan, facts), *_long(rehearsal), *_expensive(lines, after)]
+    expectation = expected(plan, facts)
+    click.echo(expectation.text, err=True)
+    hopeless = ["nothing would be learned"] if expectation.level == NOTHING else []
+    reasons = [*hopeless, *_long(rehearsal), *_expensive(lines, after)]
     if yes or not reasons:
         return
     told = "; ".join(reasons)
@@ -97,14 +101,6 @@ def _expensive(lines: list[dict[str, Any]], after: float) -> list[str]:
         f"this data set has spent epsilon = {spent:.3g} of its limit {limit:g}, and would have "
         f"spent {after:.3g} after this run"
     ]
-
-
-def _hopeless(plan: Any, facts: Any) -> list[str]:  # noqa: ANN401
-    from dpgen.commands.plan_report import DROWNED, drowned
-    from dpgen.privacy.accounting.events import event_to_json
-
-    events = [event_to_json(stage.mechanism.event) for stage in plan.stages]
-    return [DROWNED] if drowned(events, facts.n_records) else []
 
 
 def _long(rehearsal: Any) -> list[str]:  # noqa: ANN401

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,11 @@ from dpgen.privacy.ledger.known_ledgers import KnownLedger
 from dpgen.privacy.ledger.marks import n_shared
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 
-INDENT = "    "
+INDENT, WIDTH = "    ", 100
+LEGEND = (
+    "data set: a random name, the one that certificates state. ledger: its file, whose long name "
+    "is a hash of the images under this installation's key. run: a random name, of one training."
+)
 NOT_KNOWN = "not known: it was moved or deleted, or not made by `dpgen train` here"
 
 
@@ -52,7 +57,7 @@ def ledger_table(path: Path | None, raised: float | None) -> str:
             rows += [f"{INDENT}data {data}" for data in named]
             rows.append(f"{INDENT}ledger {one.path}")
             rows += [f"{INDENT}{told}" for run in runs for told in _run(lines, run, notes)]
-    return "\n".join(map(one_line, rows))
+    return "\n".join([*map(one_line, rows), "", *textwrap.wrap(LEGEND, WIDTH)])
 
 
 def _row(path: Path) -> str:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from dpgen.commands.estimate import estimate
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
+from dpgen.methods.expectation import Expectation, expected
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of, round_up
 from dpgen.privacy.accounting.events import event_to_json
 from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.statements.notice import Claim, sentences
 from dpgen.runs.context import Hardware, Rehearsal
 
-DROWNED = (
-    "the noise of every stage is greater than all records together can weigh, and nothing would be "
-    "learned"
-)
 LONG = 3600.0  # seconds of training above which a plan names the way without a GPU
 
 
@@ -39,15 +35,10 @@ class PlanReport:
     stages: tuple[dict[str, Any], ...]
     rehearsal: Rehearsal
     settings: dict[str, Any]
+    expectation: Expectation
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-    @property
-    def drowned(self) -> bool:
-        """Returns whether nothing would be learned: see `drowned`."""
-        events = (stage["events"] for stage in self.stages)
-        return drowned(events, self.facts.n_records)
 
     def text(self) -> str:
         f = self.facts
@@ -67,13 +58,8 @@ class PlanReport:
                     f"{stage['label']:14}{leaf['steps']:>9}{leaf['rate']:>9.4g}"
                     f"{leaf['noise_multiplier']:>15.5g}"
                 )
-        if self.drowned:
-            lines += ["", f"{DROWNED}: take a greater epsilon or delta, or more records"]
         r = self.rehearsal
-        lines += [
-            "",
-            estimate(r),
-        ]
+        lines += ["", self.expectation.text, "", estimate(r)]
         if r.device == "CPU" and r.seconds > LONG and not self.method.endswith("/sketch"):
             lines.append("there is no GPU here: pge --set mode=sketch takes minutes on a CPU")
         return "\n".join(lines)
@@ -108,23 +94,6 @@ class ClaimReport:
         return "\n".join([*lines, "nothing was charged; train needs --allow-unverified"])
 
 
-def drowned(events: Iterable[Iterable[dict[str, Any]]], n_records: int) -> bool:
-    """Returns whether in every stage the noise on one coordinate exceeds the sum of records.
-
-    A release of noise multiplier z sums r n records, each at most the bound C long, under noise of
-    standard deviation z C; k such releases average it to z / sqrt(k).
-
-    Args:
-        events: of each stage, as `event_to_json` writes them.
-        n_records: n.
-    """
-    leaves = [leaf for stage in events for leaf in stage]
-    return bool(leaves) and all(
-        leaf["noise_multiplier"] > n_records * leaf["rate"] * leaf["steps"] ** 0.5
-        for leaf in leaves
-    )
-
-
 def plan_report(
     generator: PrivateGenerator, facts: PublicFacts, hardware: Hardware
 ) -> PlanReport | ClaimReport:
@@ -145,4 +114,5 @@ def plan_report(
         stages,
         generator.rehearse(facts, hardware),
         asdict(generator.settings),
+        expected(plan, facts),
     )

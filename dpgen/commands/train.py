@@ -56,6 +56,7 @@ def plan(
 
         save_plan_preview(generator.settings, facts.shape, preview)
     from dpgen.commands.plan_report import PlanReport, plan_report
+    from dpgen.methods.expectation import NOTHING
     from dpgen.privacy.accounting.calibration import SAMPLED
     from dpgen.progress import progress_bar
 
@@ -66,7 +67,7 @@ def plan(
         click.echo(json.dumps(report.to_dict(), indent=1))
         return
     click.echo(report.text())
-    if isinstance(report, PlanReport) and report.drowned:
+    if isinstance(report, PlanReport) and report.expectation.level == NOTHING:
         words = [*named, *carried(plan, but={"epsilon", "delta", "preview"})]
         more = max(EPSILON, min(10 * given["epsilon"], SAMPLED[1]))
         say_next("plan", *words, "--epsilon", f"{more:g}")

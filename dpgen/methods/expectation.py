@@ -21,7 +21,7 @@ from dpgen.privacy.accounting.events import leaves
 from dpgen.privacy.plan import Plan
 
 NOTHING, AVERAGES, SHAPES, DETAILS = "nothing", "averages", "shapes", "details"
-FROM = {SHAPES: 2.0, DETAILS: 20.0}  # weights
+FROM = {SHAPES: 5.0, DETAILS: 20.0}  # weights
 _WORDS = {
     AVERAGES: "little more than the average brightness and colours of each class",
     SHAPES: "the shapes that images of a class share, blurred; how they differ is mostly made up",

@@ -41,7 +41,7 @@ class PlanReport:
         return asdict(self)
 
     def text(self) -> str:
-        f = self.facts
+        f, width = self.facts, max(14, *(len(stage["label"]) for stage in self.stages))
         lines = [
             f"{self.method} on {f.n_records} records of "
             f"{f.shape[0]}x{f.shape[1]}x{f.shape[2]} in {f.n_classes} classes",
@@ -50,12 +50,12 @@ class PlanReport:
             f"({f.relation.phrase}); nothing was charged",
             *self._units(),
             "",
-            f"{'stage':14}{'releases':>9}{'rate':>9}{'noise / bound':>15}",
+            f"{'stage':{width}}{'releases':>9}{'rate':>9}{'noise / bound':>15}",
         ]
         for stage in self.stages:
             for leaf in stage["events"]:
                 lines.append(
-                    f"{stage['label']:14}{leaf['steps']:>9}{leaf['rate']:>9.4g}"
+                    f"{stage['label']:{width}}{leaf['steps']:>9}{leaf['rate']:>9.4g}"
                     f"{leaf['noise_multiplier']:>15.5g}"
                 )
         r = self.rehearsal

@@ -51,7 +51,7 @@ class Expectation:
 
     @property
     def text(self) -> str:
-        """Says in a sentence what to expect, and what would give more."""
+        """Says in a line what to expect, and in another what would give more."""
         if self.level == NOTHING:
             return f"{DROWNED}: take a greater epsilon or delta, or more records"
         told = f"expect {_WORDS[self.level]} (signal over noise {self.weight:.2g})"
@@ -59,7 +59,7 @@ class Expectation:
             return told
         following = SHAPES if self.level == AVERAGES else DETAILS
         more = f"{following} begin at about {self.records_for_more:,} records a class, or {CURES}"
-        return f"{told}; {more}"
+        return f"{told}\n{more}"
 
 
 def expected(plan: Plan, facts: PublicFacts) -> Expectation:

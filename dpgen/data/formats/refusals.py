@@ -15,7 +15,7 @@ class Refused(ValueError):
 
 
 class AtOnce(ValueError):
-    """What is wrong with a file is wrong with the whole set: no other file is looked at."""
+    """What is wrong with a file is wrong with the whole set: no further file is looked at."""
 
 
 class Refusals:
@@ -27,11 +27,14 @@ class Refusals:
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """Notes a refusal in the block instead of raising it, unless it is `AtOnce`."""
+        """Notes a refusal in the block instead of raising it; `AtOnce` raises it with all before.
+        """
         try:
             yield
-        except AtOnce:
-            raise
+        except AtOnce as error:
+            self._n_refused += 1
+            self._first.append(error)
+            self.check()
         except (ValueError, PermissionError) as error:
             self._n_refused += 1
             if self._n_refused <= MOST_NAMED:

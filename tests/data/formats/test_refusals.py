@@ -75,6 +75,10 @@ def test_pictures_of_two_sizes_are_an_error_at_once(tmp_path: Path) -> None:
         (folder / "a" / f"{name}.png").write_bytes(encode_png(np.zeros((8, 8, 1), np.uint8)))
     with pytest.raises(ValueError, match=r"good1.png must be 6x6.*--size$"):
         open_source(folder)
+    for i in range(2):  # and after those that were refused before
+        (folder / "a" / f"cut{i}.png").write_bytes(PICTURE[:-20])
+    head, *lines = refusal(folder)
+    assert head.startswith("3 files") and "good1.png must be 6x6" in lines[-1]
 
 
 def test_all_files_of_another_format_in_a_flat_folder_are_named(tmp_path: Path) -> None:

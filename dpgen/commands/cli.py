@@ -34,7 +34,7 @@ from dpgen.commands.sample import sample
 from dpgen.commands.settings import settings
 from dpgen.commands.train import plan, train
 from dpgen.commands.verify import sign, verify
-from dpgen.data.formats.refusals import Refused
+from dpgen.data.formats.refusals import FilesRefused
 from dpgen.data.formats.table import described
 
 PACKAGE = Path(__file__).parents[1]
@@ -60,7 +60,7 @@ class _Program(click.Group):
             if ctx.params.get("verbose"):
                 traceback.print_exc()
             status, text = _outcome(error, ctx.invoked_subcommand)
-            lines = text.split("\n") if isinstance(error, Refused) else [text]
+            lines = text.split("\n") if isinstance(error, FilesRefused) else [text]
         click.echo("\n".join(["dpgen: " + one_line(lines[0]), *map(one_line, lines[1:])]), err=True)
         ctx.exit(status)
 

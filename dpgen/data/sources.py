@@ -17,7 +17,7 @@ from dpgen.data.formats.objects import images_records, object_records
 from dpgen.data.formats.pictures import fit_picture
 from dpgen.data.formats.recognition import locate
 from dpgen.data.formats.records import Records, check_value_range, refuse_value_range
-from dpgen.data.formats.refusals import AtOnce, Refusals
+from dpgen.data.formats.refusals import Refusals, SetRefused
 from dpgen.data.formats.table import find
 from dpgen.data.places import place_of
 from dpgen.data.remote import is_address
@@ -243,11 +243,11 @@ class RecordSource:
             return
         name = self._records.name_fn(index)
         if depth != self.shape[0]:
-            raise AtOnce(
+            raise SetRefused(
                 f"{name} must have {self.shape[0]} channels like the first record, got {depth}: "
                 "use --channels 1 or 3"
             )
-        raise AtOnce(
+        raise SetRefused(
             f"{name} must be {self.shape[1]}x{self.shape[2]} like the first record, got "
             f"{height}x{width}: give all one size with --size"
         )

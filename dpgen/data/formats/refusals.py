@@ -8,13 +8,13 @@ from contextlib import contextmanager
 MOST_NAMED = 10
 
 
-class Refused(ValueError):
+class FilesRefused(ValueError):
     """Several files or records are refused. The message has a line for each of the first ten, and
     their names hold no line breaks.
     """
 
 
-class AtOnce(ValueError):
+class SetRefused(ValueError):
     """What is wrong with a file is wrong with the whole set: no further file is looked at."""
 
 
@@ -27,11 +27,10 @@ class Refusals:
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """Notes a refusal in the block instead of raising it; `AtOnce` raises it with all before.
-        """
+        """Notes a refusal in the block instead of raising it; raises all at a `SetRefused`."""
         try:
             yield
-        except AtOnce as error:
+        except SetRefused as error:
             self._n_refused += 1
             self._first.append(error)
             self.check()
@@ -48,7 +47,7 @@ class Refusals:
         return self._n_refused >= MOST_NAMED and not self._n_passed
 
     def check(self) -> None:
-        """Raises the one error that was noted as it was, several as `Refused`."""
+        """Raises the one error that was noted as it was, several as `FilesRefused`."""
         if self._n_refused == 1:
             raise self._first[0]
         if not self._first:
@@ -58,10 +57,10 @@ class Refusals:
         if self.all_refused and not more:
             head = f"the first {self._n_refused} files or records are all refused:"
         lines = [head, *(str(error).replace("\n", "\\n") for error in self._first)]
-        raise Refused("\n  ".join([*lines, *([f"and {more} more"] if more else [])]))
+        raise FilesRefused("\n  ".join([*lines, *([f"and {more} more"] if more else [])]))
 
 
 def rewritten(error: ValueError, text_fn: Callable[[str], str]) -> ValueError:
     """Returns the same refusal with another message."""
     text = text_fn(str(error))
-    return type(error)(text) if isinstance(error, Refused | AtOnce) else ValueError(text)
+    return type(error)(text) if isinstance(error, FilesRefused | SetRefused) else ValueError(text)

@@ -13,7 +13,7 @@ import pytest
 from dpgen.data import copies
 from dpgen.data.formats.pictures import encode_png
 from dpgen.data.formats.records import Records
-from dpgen.data.formats.refusals import MOST_NAMED, Refused
+from dpgen.data.formats.refusals import MOST_NAMED, FilesRefused
 from dpgen.data.sources import RecordSource, open_source
 
 PICTURE = encode_png(np.full((6, 6, 1), 9, np.uint8))
@@ -30,7 +30,7 @@ def folder_of(root: Path, n_good: int, n_cut: int, place: str = "a") -> Path:
 
 def refusal(location: Path) -> list[str]:
     """The lines of the error about several files."""
-    with pytest.raises(Refused) as error:
+    with pytest.raises(FilesRefused) as error:
         open_source(location)
     return str(error.value).split("\n")
 
@@ -58,7 +58,7 @@ def test_where_nothing_is_read_the_rest_is_not_looked_at() -> None:
         raise ValueError(f"record {i} is refused")
 
     labels = np.zeros(100, np.int64)
-    with pytest.raises(Refused, match="^the first 10 files or records are all refused:"):
+    with pytest.raises(FilesRefused, match="^the first 10 files or records are all refused:"):
         RecordSource(Records("test", labels, ("all",), refused, str), None, None)
     assert asked == list(range(MOST_NAMED))
 
@@ -66,7 +66,7 @@ def test_where_nothing_is_read_the_rest_is_not_looked_at() -> None:
 def test_one_damaged_picture_is_told_as_ever(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^\S+cut00.png is damaged") as error:
         open_source(folder_of(tmp_path / "set", 2, 1))
-    assert not isinstance(error.value, Refused)
+    assert not isinstance(error.value, FilesRefused)
 
 
 def test_pictures_of_two_sizes_are_an_error_at_once(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -13,6 +14,10 @@ import pytest
 
 import dpgen as dpgen_package
 from dpgen.commands.cli import RESUMED, main
+from dpgen.commands.questions import QUESTIONS
+from dpgen.methods.expectation import FROM
+from dpgen.privacy.accounting.accountant import Budget
+from dpgen.privacy.accounting.calibration import gaussian_mu
 from dpgen.release.release_file import ReleaseFile, read_release
 from tests.commands import dpgen
 
@@ -67,3 +72,22 @@ def test_an_interruption_says_whether_the_same_command_goes_on(
     assert done.exit_code == 130
     assert ("goes on where this one stopped" in done.stderr) is (command in RESUMED)
     assert ("starts from the beginning" in done.stderr) is (command not in RESUMED)
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "shape", "shapes"), [(3, (1, 28, 28), 200), (3, (3, 32, 32), 390)]
+)
+def test_the_numbers_of_records_in_the_questions_are_those_that_plans_give(
+    epsilon: int, shape: tuple[int, int, int], shapes: int
+) -> None:
+    """A single release of all classes, at a great number of records."""
+    (text,) = [answer for question, answer in QUESTIONS if question.startswith("How many images")]
+    assert f"{shapes} " in text and "2.6 times" in text and "a third" in text
+    each = {
+        e: FROM["shapes"] * math.prod(shape) ** 0.5 / gaussian_mu(Budget(e, 1e-5))
+        for e in (1, 3, 10)
+    }
+    assert each[epsilon] == pytest.approx(shapes, rel=0.03)
+    assert each[1] / each[3] == pytest.approx(2.6, rel=0.03)
+    assert each[10] / each[3] == pytest.approx(1 / 3, rel=0.1)
+    assert FROM["details"] == 4 * FROM["shapes"]

@@ -30,6 +30,7 @@ from dpgen.commands.inspect import inspect
 from dpgen.commands.join import join
 from dpgen.commands.listings import ledger, methods
 from dpgen.commands.mix import mix
+from dpgen.commands.questions import questions
 from dpgen.commands.sample import sample
 from dpgen.commands.settings import settings
 from dpgen.commands.train import plan, train
@@ -136,7 +137,7 @@ A first run, on digits that come with the package:
 
 DATA is `digits`, or a path to {described()};
 a zip archive of these, or an address of them (s3://, gs://, hf://, ...). `dpgen inspect DATA` shows
-what would be read.
+what would be read, and `dpgen questions` answers what people ask.
 """
 
 
@@ -153,6 +154,6 @@ def main(verbose: bool) -> None:
 
 for command in (
     inspect, plan, train, sample, join, card, export, mix, evaluate, benchmark, verify, sign, audit,
-    methods, settings, ledger,
+    methods, settings, ledger, questions,
 ):  # fmt: skip
     main.add_command(command)

@@ -31,7 +31,6 @@ from dpgen.images.images import to_float
 from dpgen.methods.expectation import expected
 from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.labeller import in_parts
-from dpgen.networks.proposer import Proposer
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.training.refit_settings import RefitSettings
 
@@ -44,13 +43,11 @@ Written by `python scripts/expectation_table.py DATA --out assets/expectation.js
 learned from 2,000 images of a sketch, and of one that learned from the same real records, both on
 other records of the training split. Weight is that of the records of a class over the noise on an
 image, as `dpgen/methods/expectation.py` defines it. Kept is the share of what real images give
-beyond guessing; learned, of a spectrum, that of the variation within a class which was learned and
-not made up. Test records were not read; one seed.
+beyond guessing. Test records were not read; one seed.
 
 """
 COLUMNS = (
     "data", "shape", "classes", "records", "epsilon", "weight", "accuracy", "real", "kept",
-    "learned",
 )  # fmt: skip
 
 
@@ -110,29 +107,14 @@ def measured(
         "accuracy": round(100 * own, 1),
         "real": round(100 * real, 1),
         "kept": round((own - chance) / (real - chance), 2),
-        "learned": learned_share(generator.proposer, drawn),
     }
-
-
-def learned_share(proposer: Proposer, drawn: Images) -> float | None:
-    """Computes the share of the variation within a class that a spectrum has learned; None of a
-    decoder. The rest is made up.
-    """
-    if proposer.spectrum is None:
-        return None
-    shares = []
-    for k in range(proposer.n_classes):
-        row = k if proposer.spectrum.config.own_spread else 0
-        varied = drawn.pixels[drawn.labels == k].flatten(1).var(0).sum()
-        shares.append(proposer.spectrum.factors[row].square().sum() / varied)
-    return round(float(torch.stack(shares).mean()), 2)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Writes the rows as a table in Markdown, by weight."""
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for row in sorted(rows, key=lambda row: row["weight"]):
-        lines.append(f"| {' | '.join(str(row.get(name, '')) for name in COLUMNS)} |")
+        lines.append(f"| {' | '.join(str(row[name]) for name in COLUMNS)} |")
     return WORDS + "\n".join(lines) + "\n"
 
 

@@ -13,7 +13,7 @@ QUESTIONS = (
         "It depends on epsilon, the number of classes and the size of the images; `dpgen plan` "
         "says what to expect before anything is charged. At epsilon 3 and delta 1e-5 the shapes "
         "of a class begin at about 200 images of 28x28 in grey of this class, or 390 of 32x32 in "
-        "colour; how they vary takes four times as many. At epsilon 1 it is 2.6 times as many, at "
+        "colour; how they vary takes four times as many. At epsilon 1 it is 2.7 times as many, at "
         "epsilon 10 about a third.",
     ),
     (

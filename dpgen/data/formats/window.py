@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from dpgen.data.formats.refusals import SetRefused
+
 ValueRange = tuple[float, float] | None
 
 
@@ -21,7 +23,7 @@ def windowed(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:
 
 
 def declared(value_range: ValueRange, name: str, what: str) -> tuple[float, float]:
-    """Returns the declared window. Raises ValueError if there is none, because a rescale by the
+    """Returns the declared window. Raises SetRefused if there is none, because a rescale by the
     values of the data would publish them.
 
     Args:
@@ -30,7 +32,7 @@ def declared(value_range: ValueRange, name: str, what: str) -> tuple[float, floa
         what: its pixels in words, as "16 bits per pixel".
     """
     if value_range is None:
-        raise ValueError(
+        raise SetRefused(
             f"{name} has {what}, records have 8 bits: say which values are black and white with "
             "--value-range LOW,HIGH"
         )
@@ -40,7 +42,7 @@ def declared(value_range: ValueRange, name: str, what: str) -> tuple[float, floa
 def refuse_window(value_range: ValueRange, name: str) -> None:
     """Refuses a declared window for a picture of 8 bits, because it would change the picture."""
     if value_range is not None:
-        raise ValueError(
+        raise SetRefused(
             f"value_range is for float arrays and for grey pictures of more than 8 bits, {name} "
             "has 8: drop --value-range"
         )

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dpgen.data import copies
 from dpgen.data.formats.pictures import encode_png
 from dpgen.data.formats.records import Records
-from dpgen.data.formats.refusals import MOST_NAMED, FilesRefused
+from dpgen.data.formats.refusals import MOST_NAMED, FilesRefused, SetRefused
 from dpgen.data.sources import RecordSource, open_source
 
 PICTURE = encode_png(np.full((6, 6, 1), 9, np.uint8))
@@ -79,6 +80,13 @@ def test_pictures_of_two_sizes_are_an_error_at_once(tmp_path: Path) -> None:
         (folder / "a" / f"cut{i}.png").write_bytes(PICTURE[:-20])
     head, *lines = refusal(folder)
     assert head.startswith("3 files") and "good1.png must be 6x6" in lines[-1]
+
+
+def test_a_window_that_is_missing_is_told_once(tmp_path: Path) -> None:
+    for i in range(3):
+        Image.new("I;16", (6, 6), 900).save(tmp_path / f"{i}.png")
+    with pytest.raises(SetRefused, match="^[^\n]*0.png has 16 bits[^\n]*--value-range LOW,HIGH$"):
+        open_source(tmp_path)
 
 
 def test_all_files_of_another_format_in_a_flat_folder_are_named(tmp_path: Path) -> None:

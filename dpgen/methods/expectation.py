@@ -24,8 +24,8 @@ NOTHING, AVERAGES, SHAPES, DETAILS = "nothing", "averages", "shapes", "details"
 FROM = {SHAPES: 5.0, DETAILS: 20.0}  # weights
 _WORDS = {
     AVERAGES: "little more than the average brightness and colours of each class",
-    SHAPES: "the shapes that images of a class share, blurred; how they differ is mostly made up",
-    DETAILS: "the shapes of a class and how they vary, as far as the method can learn them",
+    SHAPES: "shapes that lie alike in all images of a class, blurred; the rest is mostly made up",
+    DETAILS: "shapes of a class and how they vary, as far as the method can learn them",
 }
 DROWNED = (
     "the noise of every stage is greater than all records together can weigh, and nothing would be "

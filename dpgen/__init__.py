@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dpgen.configurations.dp_sad import DPSADSettings
+    from dpgen.configurations.dpdfd import DPDFDSettings
     from dpgen.configurations.dpdm import DPDMSettings
     from dpgen.configurations.pge import PGESettings
     from dpgen.data.opening import open_images
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from dpgen.images.facts import PublicFacts
     from dpgen.images.images import Images
     from dpgen.methods.dp_sad import DPSAD
+    from dpgen.methods.dpdfd import DPDFD
     from dpgen.methods.dpdm import DPDM
     from dpgen.methods.loading import load
     from dpgen.methods.pge import PGE
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from dpgen.stages.sketch_settings import SketchSettings
     from dpgen.stages.spectrum_settings import SpectrumSettings
     from dpgen.stages.teacher_settings import TeacherSettings
+    from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
     from dpgen.training.distillation_settings import Distillation
     from dpgen.training.refit_settings import RefitSettings
 
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "DPSAD": "dpgen.methods.dp_sad",
     "DPSADSettings": "dpgen.configurations.dp_sad",
+    "DPDFD": "dpgen.methods.dpdfd",
+    "DPDFDSettings": "dpgen.configurations.dpdfd",
     "DPDM": "dpgen.methods.dpdm",
     "DPDMSettings": "dpgen.configurations.dpdm",
     "PGE": "dpgen.methods.pge",
@@ -58,11 +63,13 @@ _HOMES = {
     "PrivateDataset": "dpgen.data.private",
     "PrivateGenerator": "dpgen.generator.interface",
     "PublicFacts": "dpgen.images.facts",
+    "RefinementSettings": "dpgen.training.data_free_settings",
     "RefitSettings": "dpgen.training.refit_settings",
     "Samples": "dpgen.data.samples",
     "SamplerSettings": "dpgen.generator.sampler_settings",
     "SketchSettings": "dpgen.stages.sketch_settings",
     "SpectrumSettings": "dpgen.stages.spectrum_settings",
+    "StudentSettings": "dpgen.training.data_free_settings",
     "TeacherSettings": "dpgen.stages.teacher_settings",
     "UnverifiedClaim": "dpgen.privacy.statements.notice",
     "load": "dpgen.methods.loading",
@@ -70,12 +77,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "DPDFD",
     "DPDM",
     "DPSAD",
     "PGE",
     "Budget",
     "BudgetExceeded",
     "ClassifierSettings",
+    "DPDFDSettings",
     "DPDMSettings",
     "DPSADSettings",
     "Distillation",
@@ -85,11 +94,13 @@ __all__ = [
     "PrivateDataset",
     "PrivateGenerator",
     "PublicFacts",
+    "RefinementSettings",
     "RefitSettings",
     "SamplerSettings",
     "Samples",
     "SketchSettings",
     "SpectrumSettings",
+    "StudentSettings",
     "TeacherSettings",
     "UnverifiedClaim",
     "load",

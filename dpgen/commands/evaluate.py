@@ -60,8 +60,10 @@ class _Evaluate(click.Command):
                     formatter.write_dl(rows)
 
 
-def _released(run: Path) -> ReleasedClassifier:
-    """Loads the private classifier of a finished run. Raises ValueError if it released none."""
+def _released(run: Path) -> dict[str, ReleasedClassifier]:
+    """Loads the private classifiers of a finished run, its student before what it learned from.
+    Raises ValueError if it released none.
+    """
     from dpgen.evaluation.classifiers import ReleasedClassifier
     from dpgen.methods.loading import load
 
@@ -69,14 +71,27 @@ def _released(run: Path) -> ReleasedClassifier:
     facts, classifier = generator.facts, generator.classifier
     if facts is None or classifier is None:
         raise ValueError(
-            f"--classifier {run} must be a run with a private classifier, and it has none: train "
+            f"{run} must be a run with a private classifier, and it has none: train "
             "one with --set sketch.classifier.share=0.2"
         )
-    return ReleasedClassifier(classifier, facts.shape, facts.class_names)
+    made_for = facts.shape, facts.class_names
+    if generator.student is None:
+        return {str(run): ReleasedClassifier(classifier, *made_for)}
+    return {
+        f"{run}: student": ReleasedClassifier(generator.student, *made_for, classifier),
+        f"{run}: teacher": ReleasedClassifier(classifier, *made_for),
+    }
+
+
+def _is_run(path: Path) -> bool:
+    """Returns whether a path is the folder of a finished run."""
+    return (path / "config.json").is_file() and (path / "ledger.jsonl").is_file()
 
 
 @click.command(cls=_Evaluate)
-@click.argument("sets", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "given_sets", metavar="SETS...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 @click.option(
     "--reference", required=True, metavar="DATA",
     help="The real images: `digits`, or a path or address (see `dpgen --help`).",
@@ -185,13 +200,14 @@ def _released(run: Path) -> ReleasedClassifier:
 )
 @quiet_option
 def evaluate(
-    sets: tuple[Path, ...], reference: str, json_file: Path | None, channels: str | None,
+    given_sets: tuple[Path, ...], reference: str, json_file: Path | None, channels: str | None,
     value_range: str | None, classes: str | None, features_range: str | None, quiet: bool,
     runs: tuple[Path, ...], **given: Any,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """Compare synthetic SETS with real images: by FID and similar metrics, and by the accuracy on
     real images of classifiers trained on each set alone. Beside the sets stand real images of the
-    reference's other split, measured in the same way: the best that can be hoped for.
+    reference's other split, measured in the same way: the best that can be hoped for. A finished
+    run among SETS is measured by the private classifiers that it released, as by --classifier.
 
     Nothing is charged, and no epsilon covers scores against a private reference: they are for the
     owner's eyes. Under `accelerate launch` several processes share the feature extraction.
@@ -206,12 +222,15 @@ def evaluate(
     for option, file in (("--json", json_file), ("--preview", given["preview"])):
         if file is not None and not file.absolute().parent.is_dir():
             raise ValueError(f"{option} {file}: there is no folder {file.absolute().parent}")
+    sets = [path for path in given_sets if not _is_run(path)]
+    runs = (*runs, *(path for path in given_sets if _is_run(path)))
+    released = {name: one for run in runs for name, one in _released(run).items()}
     number = int(channels) if channels else None
     named = None if classes is None else parse_classes(classes)
     found = scores(
         sets, reference, channels=number, value_range=parse_value_range(value_range),
         classes=named, features_range=parse_value_range(features_range, "--features-range"),
-        classifiers={str(run): _released(run) for run in runs},
+        classifiers=released,
         show=not quiet, **given,
     )  # fmt: skip
     # gloo keeps the last results in a thread of its own, and one that outlives Python aborts it.

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from dpgen.evaluation.utility import confusion
+from dpgen.evaluation.utility import logits_of
 from dpgen.images.images import Images
+
+N_BINS = 15  # of confidence, of equal width
 
 
 class ReleasedClassifier(NamedTuple):
@@ -19,11 +22,14 @@ class ReleasedClassifier(NamedTuple):
         network: gives logits (B, K) of images (B, C, H, W) in [-1, 1].
         shape: (C, H, W) of its images.
         class_names: in the order of its logits.
+        teacher: the released classifier that it learned from, likewise; None where it learned from
+            the records.
     """
 
     network: nn.Module
     shape: tuple[int, int, int]
     class_names: tuple[str, ...]
+    teacher: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -34,11 +40,16 @@ class ClassifierScores:
         accuracy: share of the images that it takes for what they are.
         balanced: mean of that share over the classes that the reference has.
         per_class: that share of each class; None for a class without images.
+        calibration_error: expected calibration error, in [0, 1]: see `calibration_error`.
+        agreement: share of the images that it takes for what its teacher takes them for; None
+            without a teacher.
     """
 
     accuracy: float
     balanced: float
     per_class: tuple[float | None, ...]
+    calibration_error: float
+    agreement: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON values."""
@@ -61,10 +72,40 @@ def classifier_scores(
             f"{', '.join(class_names)}: they must be the same (--size and --channels bring a "
             "reference to a shape)"
         )
-    table = confusion(classifier.network, reference, len(class_names)).tolist()
-    shares = tuple(row[k] / sum(row) if sum(row) else None for k, row in enumerate(table))
+    logits, labels = logits_of(classifier.network, reference), reference.labels
+    taken = logits.argmax(1)
+    right = (taken == labels).double()
+    shares = [
+        float(right[labels == k].mean()) if (labels == k).any() else None
+        for k in range(len(class_names))
+    ]
     known = [share for share in shares if share is not None]
-    right = sum(row[k] for k, row in enumerate(table))
+    agreement = None
+    if classifier.teacher is not None:
+        told = logits_of(classifier.teacher, reference).argmax(1)
+        agreement = float((taken == told).double().mean())
     return ClassifierScores(
-        right / len(reference.labels), sum(known) / len(known), shares
-    )
+        float(right.mean()), sum(known) / len(known), tuple(shares),
+        calibration_error(logits, labels), agreement,
+    )  # fmt: skip
+
+
+def calibration_error(logits: Tensor, labels: Tensor) -> float:
+    """Computes the expected calibration error: the mean over images of how far, in their bin of
+    confidence, the mean confidence is from the share of images that were taken for what they are.
+
+    >>> calibration_error(torch.tensor([[9.0, -9.0]] * 4), torch.tensor([0, 0, 0, 1]))
+    0.25
+
+    Args:
+        logits: (N, K).
+        labels: (N,).
+
+    Reference: Guo, Pleiss, Sun, Weinberger (2017), "On Calibration of Modern Neural Networks",
+    arXiv 1706.04599; 15 bins of equal width.
+    """
+    confidence, taken = logits.double().softmax(1).max(1)
+    right = (taken == labels).double()
+    bins = (confidence * N_BINS).long().clamp_max(N_BINS - 1)
+    gaps = torch.zeros(N_BINS, dtype=torch.float64).index_add(0, bins, right - confidence)
+    return round(float(gaps.abs().sum() / len(labels)), 6)

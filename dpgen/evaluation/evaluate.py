@@ -57,10 +57,11 @@ def scores(
     classifiers: Mapping[str, ReleasedClassifier] | None = None,
     show: bool = False,
 ) -> Scores:
-    """Compares synthetic sets with real images.
+    """Compares synthetic sets with real images, and measures released classifiers on them.
 
     Args:
-        sets: what `dpgen sample` wrote, or any images in a format that dpgen reads.
+        sets: what `dpgen sample` wrote, or any images in a format that dpgen reads; none where only
+            classifiers are measured.
         reference: `digits` or a path; the real images.
         split: which of them.
         value_range: (low, high), black and white of a reference of floats or of deep grey.
@@ -85,6 +86,11 @@ def scores(
     Under a launcher several processes share the features; classifiers are trained by the first one
     alone, and only its scores are whole.
     """
+    if not sets:
+        for option, file in (("--nearest", nearest_to), ("--preview", preview)):
+            if file is not None:
+                raise ValueError(f"{option} shows synthetic images: name a set, too")
+        features, networks, real = "none", (), False
     if nearest_to is not None and features == "none":
         raise ValueError("nearest records are found by features: take --features classifier")
     if features == "none" and (features_range is not None or features_size is not None):
@@ -98,8 +104,11 @@ def scores(
         for path in sets:
             opened[str(path)] = open_source(path, classes=classes)
             advance()
-        # A reference that names no classes has those of the sets.
-        named = next(iter(opened.values())).class_names
+        # A reference that names no classes has those of the sets, or of the classifiers.
+        made_for = [*opened.values(), *(classifiers or {}).values()]
+        if not made_for:
+            raise ValueError("name a set, or a run with a private classifier")
+        named = made_for[0].class_names
 
         @cache_results
         def records(split: str) -> RecordSource:
@@ -112,7 +121,7 @@ def scores(
         source = records(split)
         tested, n_classes = _read(source), len(source.class_names)
         loaded = {path: _synthetic(path, made, source) for path, made in opened.items()}
-        largest = max(len(images.labels) for images in loaded.values())
+        largest = max((len(images.labels) for images in loaded.values()), default=0)
         other = _other_split(records, split, tested, largest) if real else NOT_ASKED
         judged = {
             name: classifier_scores(name, one, tested, source.class_names)
@@ -140,7 +149,7 @@ def scores(
     found = evaluate(
         compared, tested, protocol, n_classes=n_classes, network=network,
         private=not source.public, accelerator=accelerator, cache=cache, show=show,
-    )  # fmt: skip
+    ) if compared else {}  # fmt: skip
     if preview is not None:
         save_panels({"real": tested, **loaded}, preview, n_classes)
     copied: dict[str, Copying | None] = dict.fromkeys(loaded)

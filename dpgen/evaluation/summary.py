@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dpgen.evaluation.classifiers import N_BINS, ClassifierScores
 from dpgen.evaluation.evaluation import Evaluation
 from dpgen.evaluation.features import ClassifierFeatures
 from dpgen.evaluation.fidelity import Fidelity
@@ -18,7 +19,9 @@ WIDTH = 92  # of the words below the table
 BETTER = {"low": "lower", "high": "higher", None: ""}
 REAL = "real images"
 COPIES = "as near as 1 % of held-out"
-CLASSIFIER = "private classifier"
+CLASSIFIER, CALIBRATION, AGREEMENT = (
+    "private classifier", "its calibration error", "agrees with its teacher",
+)  # fmt: skip
 
 
 def summary(scores: Scores) -> str:
@@ -37,7 +40,8 @@ def _rows(scores: Scores) -> list[list[str]]:
         columns[REAL] = scores.real.evaluation
     found = [(one, one.metrics) for one in columns.values()]
     rows = [["metric", "better", *columns]]
-    rows.append(["images", "", *(_number(one.n_images) for one, _ in found)])
+    if found:
+        rows.append(["images", "", *(_number(one.n_images) for one, _ in found)])
     for metric in ordered(name for _, metrics in found for name in metrics):
         values = [metrics.get(metric.name) for _, metrics in found]
         decimals = metric.decimals(e.mean for e in values if e is not None)
@@ -46,7 +50,7 @@ def _rows(scores: Scores) -> list[list[str]]:
     if any(one.utilities for one, _ in found):
         rows.append(["weakest class", "", *(_weakest(one, scores.class_names) for one, _ in found)])
     copying = [one.copying for one in scores.sets.values()]
-    if all(one is not None for one in copying):
+    if copying and all(one is not None for one in copying):
         shares = [f"{100 * one.share(0.01):.1f} %" for one in copying if one is not None]
         rows.append([COPIES, "lower", *shares, *["1.0 %"] * (len(found) - len(shares))])
     return _with_classifiers(rows, scores)
@@ -59,8 +63,19 @@ def _with_classifiers(rows: list[list[str]], scores: Scores) -> list[list[str]]:
     n = len(scores.classifiers)
     head, *others = rows
     accuracies = [f"{100 * one.accuracy:.1f} %" for one in scores.classifiers.values()]
-    last = [CLASSIFIER, "higher", *["-"] * (len(head) - 2), *accuracies]
-    return [[*head, *scores.classifiers], *([*row, *["-"] * n] for row in others), last]
+    told = scores.classifiers.values()
+    errors = [f"{one.calibration_error:.3f}" for one in told]
+    last = [[CLASSIFIER, "higher", *accuracies], [CALIBRATION, "lower", *errors]]
+    if any(one.agreement is not None for one in told):
+        agreed = (one.agreement for one in told)
+        cells = ["-" if share is None else f"{100 * share:.1f} %" for share in agreed]
+        last.append([AGREEMENT, "", *cells])
+    blank = ["-"] * (len(head) - 2)
+    return [
+        [*head, *scores.classifiers],
+        *([*row, *["-"] * n] for row in others),
+        *([title, better, *blank, *cells] for title, better, *cells in last),
+    ]
 
 
 def _heads(scores: Scores) -> list[str]:
@@ -86,22 +101,25 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _paragraphs(scores: Scores) -> Iterable[str]:
-    one = next(iter(scores.sets.values())).evaluation
-    told = [("Real images", _of_real(scores))]
-    if one.fidelity is not None:
-        told.append(("Fidelity", _of_fidelity(one.fidelity, scores)))
-        told.append(("Features", _of_features(one.fidelity)))
-    told += [("Accuracy", _of_accuracy(each, scores)) for each in one.utilities.values()]
-    told += _meanings(one)
+    told = []
+    if scores.sets:
+        one = next(iter(scores.sets.values())).evaluation
+        told.append(("Real images", _of_real(scores)))
+        if one.fidelity is not None:
+            told.append(("Fidelity", _of_fidelity(one.fidelity, scores)))
+            told.append(("Features", _of_features(one.fidelity)))
+        told += [("Accuracy", _of_accuracy(each, scores)) for each in one.utilities.values()]
+        told += _meanings(one)
     told += [
-        (
-            f"Private classifier of {name}",
-            f"right in {100 * one.accuracy:.1f} % of the real images, in {100 * one.balanced:.1f} "
-            "% as a mean over classes; released by the run itself, under its guarantee, and "
-            "trained on no synthetic image.",
-        )
+        (f"Private classifier of {name}", _of_classifier(one, scores.class_names))
         for name, one in scores.classifiers.items()
     ]
+    if scores.classifiers:
+        told.append((
+            "Calibration",
+            f"`{CALIBRATION}` is the mean gap between confidence and accuracy in "
+            f"{N_BINS} bins of confidence; 0 where a classifier is as sure as it is right.",
+        ))  # fmt: skip
     if any(each.copying is not None for each in scores.sets.values()):
         told.append((
             "Copies",
@@ -129,6 +147,19 @@ def charge(private: bool) -> str:
             "choose by them what to publish."
         )
     return "not charged: the reference is public, so these numbers cost no privacy."
+
+
+def _of_classifier(one: ClassifierScores, class_names: Sequence[str]) -> str:
+    known = [(share, k) for k, share in enumerate(one.per_class) if share is not None]
+    share, k = min(known)
+    told = (
+        f"right in {100 * one.accuracy:.1f} % of the real images, in {100 * one.balanced:.1f} % as "
+        f"a mean over classes, least often in {class_names[k]} ({100 * share:.0f} %); released by "
+        "the run itself, under its guarantee, and "
+    )
+    if one.agreement is None:
+        return f"{told}trained on no synthetic image."
+    return f"{told}trained on images of the run's generator alone."
 
 
 def _of_real(scores: Scores) -> str:

@@ -29,6 +29,7 @@ __all__ = [
     "UtilityProtocol",
     "accuracy",
     "confusion",
+    "logits_of",
     "train_classifier",
     "utility",
 ]
@@ -259,12 +260,16 @@ def confusion(module: nn.Module, images: Images, n_classes: int) -> Tensor:
 
 
 @torch.no_grad()
-def _predicted(module: nn.Module, images: Images) -> Tensor:
-    """Predicts classes on the module's device, and returns them on the CPU."""
+def logits_of(module: nn.Module, images: Images) -> Tensor:
+    """Computes the logits of images, (N, K), on the module's device, and returns them on the CPU.
+    """
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     batches = to_uint8(images.pixels).split(TEST_BATCH)
-    found = [module(to_float(batch).to(device)).argmax(dim=1) for batch in batches]
-    return torch.cat(found).cpu()
+    return torch.cat([module(to_float(batch).to(device)) for batch in batches]).cpu()
+
+
+def _predicted(module: nn.Module, images: Images) -> Tensor:
+    return logits_of(module, images).argmax(dim=1)
 
 
 def _check(images: Images, n_classes: int, name: str) -> None:

@@ -5,6 +5,7 @@ however many are requested (with the default labels).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from dpgen.images.grid import n_preview
 from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.labeller import Labeller
-from dpgen.networks.proposer import Proposer
+from dpgen.networks.proposer import Attempts, Proposer
 from samplers import Annealed, Sampler, ScoreFn, posterior_guided
 
 BLOCK = 256  # the most images that are drawn from one seed
@@ -94,10 +95,57 @@ class Drawing(NamedTuple):
     proposer: Proposer | None = None
     judge: Judge | None = None
 
+    @property
+    def filter(self) -> Labeller | None:
+        """Returns the labeller that sends images back to be drawn again; None if there is none."""
+        proposer = self.network if isinstance(self.network, Proposer) else self.proposer
+        return None if proposer is None else proposer.labeller
+
+
+@dataclass
+class Redraws:
+    """Counts images that were drawn again because a labeller took them for another class.
+
+    Args:
+        images: how many were.
+        draws: further draws of all of them together.
+        rejected: images that it takes for another class even so.
+    """
+
+    images: int = 0
+    draws: int = 0
+    rejected: int = 0
+
+    def add(self, other: Redraws) -> None:
+        """Adds the counts of other images."""
+        self.images += other.images
+        self.draws += other.draws
+        self.rejected += other.rejected
+
+    @property
+    def told(self) -> dict[str, int]:
+        """Returns the counts by name, as the statement of a set lists them."""
+        return asdict(self)
+
+    def taken(self) -> Redraws:
+        """Returns the counts, and begins anew at zero."""
+        counted = Redraws(self.images, self.draws, self.rejected)
+        self.images = self.draws = self.rejected = 0
+        return counted
+
+    @classmethod
+    def of(cls, found: Attempts, n: int) -> Redraws:
+        """Counts the first ``n`` images."""
+        further = found.n_draws[:n] - 1
+        return cls(
+            int((further > 0).sum()), int(further.sum()), int(found.rejected[:n].sum())
+        )  # fmt: skip
+
 
 def draw_blocks(
-    drawing: Drawing, labels: Tensor, seed: int, *, blocks: range | None = None
-) -> Iterator[Images]:
+    drawing: Drawing, labels: Tensor, seed: int, *, blocks: range | None = None,
+    redraws: Redraws | None = None,
+) -> Iterator[Images]:  # fmt: skip
     """Yields samples for ``labels``, (N,), `block_size` at a time, each block from its own seed.
 
     The last block is drawn at full size and cut. With chosen labels, the images of a block depend
@@ -106,7 +154,9 @@ def draw_blocks(
     Args:
         blocks: the numbers of the blocks to draw; None draws all. A block is the same whichever
             others are drawn.
+        redraws: counts what a proposer draws again, of the images that are yielded.
     """
+    redraws = Redraws() if redraws is None else redraws
     network, sampler, guidance, device, proposer, judge = drawing
     shape = network.config.shape
     size = block_size(shape)
@@ -118,7 +168,11 @@ def draw_blocks(
         whole = _whole(part, first, size, network.n_classes)
         rng = torch.Generator().manual_seed((seed + block * 0x9E3779B97F4A7C15) % 2**63)
         with torch.no_grad():
-            if sampler is None:
+            if isinstance(network, Proposer):
+                found = network.attempt(whole, rng)
+                redraws.add(Redraws.of(found, len(part)))
+                pixels = found.pixels
+            elif sampler is None:
                 pixels = network.draw(whole, rng)
             else:
                 noise = torch.randn(size, *shape, generator=rng).to(device)
@@ -129,7 +183,9 @@ def draw_blocks(
                 if proposer is None:
                     pixels = sampler(score_fn, noise, generator=own)
                 else:
-                    start = proposer.draw(whole, rng).to(device)
+                    found = proposer.attempt(whole, rng)
+                    redraws.add(Redraws.of(found, len(part)))
+                    start = found.pixels.to(device)
                     pixels = cast(Annealed, sampler).refine(score_fn, start, generator=own)
         yield Images(pixels[: len(part)].float().clamp(-1, 1).cpu(), part)
 

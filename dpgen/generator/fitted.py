@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from dpgen.data.samples import Samples
 from dpgen.generator.draw import Draw
-from dpgen.generator.drawing import Drawing, Drawn, Judge, Scored, draw_blocks
+from dpgen.generator.drawing import Drawing, Drawn, Judge, Redraws, Scored, draw_blocks
 from dpgen.generator.labels import Labels, labels_of
 from dpgen.generator.sampler_settings import SamplerSettings
 from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
+from dpgen.networks.student import Student
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.statements.certificate import read_statement
 from dpgen.privacy.statements.document import Certificate, Notice, read_document
@@ -171,18 +172,19 @@ class Fitted(abc.ABC):
         labels: Labels | None = None,
         generator: torch.Generator | None = None,
         blocks: range | None = None,
+        redraws: Redraws | None = None,
     ) -> Iterator[Images]:
         """Yields the images of `sample`, up to 256 at a time, for the writers of sets.
 
         Args:
-            blocks: as for `dpgen.generator.drawing.draw_blocks`; the other arguments are those of
-                the whole set.
+            blocks, redraws: as for `dpgen.generator.drawing.draw_blocks`; the other arguments are
+                those of the whole set.
         """
         chosen = self.labels(labels, n)
         drawing = self.drawing(draw)
         generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
         seed = int(torch.randint(2**62, (), generator=generator))
-        yield from draw_blocks(drawing, chosen, seed, blocks=blocks)
+        yield from draw_blocks(drawing, chosen, seed, blocks=blocks, redraws=redraws)
 
     def drawing(self, draw: Draw) -> Drawing:
         """Resolves a `Draw` for this generator. Raises ValueError for a network, labeller or option
@@ -234,6 +236,26 @@ class Fitted(abc.ABC):
         """
         own = self.networks.get("classifier")
         return own if isinstance(own, Labeller) else self.labeller
+
+    @property
+    def student(self) -> Student | None:
+        """Returns the classifier that learned from drawn images alone, under the same guarantee;
+        None where the method trains none.
+        """
+        found = self.networks.get("student")
+        return found if isinstance(found, Student) else None
+
+    def classify(self, pixels: Tensor) -> list[str]:
+        """Names the class of each image, (B, C, H, W) in [-1, 1], by the `student`. Raises
+        ValueError where there is none, or for images of another shape.
+        """
+        facts, student = self._facts, self.student
+        if student is None:
+            raise ValueError(
+                f"{type(self).__name__} has no student, which a run of dpdfd has: use its "
+                "classifier, or train one on samples"
+            )
+        return [facts.class_names[k] for k in student.label(pixels).tolist()]
 
     def save(self, path: str | Path) -> None:
         """Copies the fitted run to ``path``, which must be absent or empty."""

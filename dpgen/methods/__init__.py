@@ -53,6 +53,15 @@ METHODS = {
         "diffusion model trained by DP-SGD with noise multiplicity; the baseline",
         {"dpsgd": "(epsilon, delta)-DP: Gaussian warm start and DP-SGD are charged"},
     ),
+    "dpdfd": Method(
+        "dpgen.methods.dpdfd:DPDFD",
+        "dpgen.configurations.dpdfd:DPDFDSettings",
+        "private sketch and classifier, then a generator and a student without data",
+        {
+            "sealed": "(epsilon, delta)-DP: a few Gaussian releases and the classifier's steps are "
+            "charged, generator and student see only what they released",
+        },
+    ),
 }
 
 

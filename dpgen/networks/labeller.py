@@ -82,11 +82,15 @@ class Axes(NamedTuple):
         scale = Scale(tensors["mean"], tensors["deviation"]) if "mean" in tensors else None
         return cls(tensors["centre"], tensors["directions"], scale)
 
-    def project(self, features: Tensor) -> Tensor:
-        """Projects features on the axes, (B, D) -> (B, d), each of norm one or zero."""
+    def coordinates(self, features: Tensor) -> Tensor:
+        """Projects features on the axes, (B, D) -> (B, d)."""
         if self.scale is not None:
             features = self.scale.standardise(features)
-        return unit((features - self.centre) @ self.directions.to(features.dtype))
+        return (features - self.centre) @ self.directions.to(features.dtype)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Projects features on the axes, (B, D) -> (B, d), each of norm one or zero."""
+        return unit(self.coordinates(features))
 
 
 FeatureMap = GaborFeatures | ScatteringFeatures
@@ -172,8 +176,15 @@ class Labeller(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Computes logits (B, K) of images (B, C, H, W) in [-1, 1]; differentiable in them."""
-        features = self.config.map(x)
-        return self.axes.project(features) @ self.weights + self.bias
+        return self.answer(self.coordinates(x))
+
+    def coordinates(self, x: Tensor) -> Tensor:
+        """Computes the coordinates of the features of images along the axes, (B, d)."""
+        return self.axes.coordinates(self.config.map(x))
+
+    def answer(self, coordinates: Tensor) -> Tensor:
+        """Computes logits (B, K) from `coordinates`, (B, d)."""
+        return unit(coordinates) @ self.weights + self.bias
 
     def label(self, pixels: Tensor) -> Tensor:
         """Returns the most likely class of each image, (B,) int64."""

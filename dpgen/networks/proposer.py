@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from dpgen.networks.spectral import SpectralConfig, SpectralPictures
 
 __all__ = ["Proposer", "ProposerConfig"]
 
-ATTEMPTS = 8  # draws of an image that the labeller keeps rejecting
+ATTEMPTS = 8  # further draws of an image that the labeller keeps rejecting
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,16 @@ class ProposerConfig:
         return self.drawn.n_classes
 
 
+class Attempts(NamedTuple):
+    """Drawn images: pixels (N, C, H, W), how often each was drawn (N,), and whether the labeller
+    takes it for another class even so (N,).
+    """
+
+    pixels: Tensor
+    n_draws: Tensor
+    rejected: Tensor
+
+
 class Proposer(nn.Module):
     """Draws images of given classes; with a labeller an image that it assigns to another class is
     drawn again, up to eight times.
@@ -96,17 +107,34 @@ class Proposer(nn.Module):
         judged.decoder, judged.spectrum, judged.labeller = self.decoder, self.spectrum, labeller
         return judged
 
-    @torch.no_grad()
+    def with_decoder(self, decoder: Decoder) -> Proposer:
+        """Returns a proposer that draws from another decoder of the same numbers, and is otherwise
+        the same.
+        """
+        other = Proposer(dataclasses.replace(self.config, decoder=decoder.config, spectrum=None))
+        other.decoder, other.labeller = decoder, self.labeller
+        return other
+
     def draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Draws images (N, C, H, W) in [-1, 1] of the classes ``labels``, (N,), on the CPU."""
+        return self.attempt(labels, generator).pixels
+
+    @torch.no_grad()
+    def attempt(self, labels: Tensor, generator: torch.Generator) -> Attempts:
+        """Draws the images of `draw`, and counts how often."""
         pixels = self._draw(labels, generator)
+        n_draws = torch.ones(len(labels), dtype=torch.int64)
         todo = torch.arange(len(labels))
-        for _ in range(ATTEMPTS if self.labeller is not None else 0):
+        for again in range(ATTEMPTS + 1 if self.labeller is not None else 0):
             todo = todo[self.labeller.label(pixels[todo]) != labels[todo]]  # type: ignore[union-attr]
-            if not len(todo):
+            if again == ATTEMPTS or not len(todo):
                 break
             pixels[todo] = self._draw(labels[todo], generator)
-        return pixels
+            n_draws[todo] += 1
+        rejected = torch.zeros(len(labels), dtype=torch.bool)
+        if self.labeller is not None:
+            rejected[todo] = True
+        return Attempts(pixels, n_draws, rejected)
 
     def _draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         drawing = self.decoder or self.spectrum

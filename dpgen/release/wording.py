@@ -138,8 +138,19 @@ def limits(subject: Subject) -> list[str]:
             "the private data."
         )
     if drawn.get("filters", "none") != "none":
-        told.append(f"Images were chosen: {drawn['filters']}.")
+        told.append(f"Images were chosen: {drawn['filters']}{_counted(drawn)}.")
     return told
+
+
+def _counted(drawn: Mapping[str, Any]) -> str:
+    """Says how many images were drawn again, where a set says so."""
+    if "redraws" not in drawn:
+        return ""
+    n = drawn["redraws"]
+    return (
+        f"; {n['images']} of {drawn['samples']} were, {n['draws']} times in all, and "
+        f"{n['rejected']} look like another class to it even so"
+    )
 
 
 def code(text: str) -> str:

@@ -17,6 +17,7 @@ from torch import nn
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.networks.labeller import Labeller, LabellerConfig
 from dpgen.networks.proposer import Proposer, ProposerConfig
+from dpgen.networks.student import ClassifierConfig, Student
 from dpgen.settings import plain
 
 
@@ -39,11 +40,13 @@ KINDS: dict[str, Kind] = {
     "denoiser": Kind(Denoiser, DenoiserConfig),
     "proposer": Kind(Proposer, ProposerConfig),
     "labeller": Kind(Labeller, LabellerConfig),
+    "classifier": Kind(Student, ClassifierConfig),
 }
 
 # The kinds of the networks of a run by the name of their files, unless its method says otherwise.
 BY_NAME = {
     "model": "denoiser", "teacher": "denoiser", "proposals": "proposer", "classifier": "labeller",
+    "student": "classifier",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -15,18 +16,22 @@ import torch
 
 from dpgen.images.grid import n_preview
 from dpgen.images.images import PublicFacts
+from dpgen.networks.decoder import Decoder
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.fixed.dead_leaves import dead_leaves
 from dpgen.networks.hidden_features import HiddenFeatures
-from dpgen.networks.labeller import Axes
+from dpgen.networks.labeller import Axes, Labeller, LabellerConfig
+from dpgen.networks.proposer import Proposer, ProposerConfig
 from dpgen.networks.spectral import N_MEASURED
+from dpgen.networks.student import ClassifierConfig
 from dpgen.privacy.mechanisms.clipping import add_clipped, zero_sum
 from dpgen.privacy.mechanisms.contributions import Statistic
 from dpgen.privacy.mechanisms.draws import KEY_BYTES, Draws
 from dpgen.runs.context import Hardware, Rehearsal, peak_memory
 from dpgen.runs.processes import joined
 from dpgen.stages import sketch, sketch_plan
-from dpgen.stages.classifier import rehearsed
+from dpgen.stages.classifier import N_GABOR, rehearsed
+from dpgen.stages.classifier_settings import features_for
 from dpgen.stages.denoising import DenoisingObjective
 from dpgen.stages.embedding import ClassEmbeddings
 from dpgen.stages.label_moments import LabelMoments
@@ -35,6 +40,9 @@ from dpgen.stages.sketch import SketchSettings
 from dpgen.stages.spectrum_moments import SpectrumMoments, SpectrumScale
 from dpgen.stages.teacher import untrained
 from dpgen.stages.teacher_settings import Teacher
+from dpgen.training import students
+from dpgen.training.data_free import descend
+from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
 from dpgen.training.denoising import NoiseLevels
 from dpgen.training.distillation_settings import BOOT, Distillation
 from dpgen.training.matching import match
@@ -119,6 +127,54 @@ def rehearse_sketch(
     random images; arguments as for `rehearse`.
     """
     device = hardware.accelerator().device
+    decoder, seconds = _sketched(settings, facts)
+    denoiser = Denoiser(score.network(facts)).to(device)
+    # A training step costs about three forward passes.
+    passes = 3 * score.n_steps + _preview(sampler, facts, n_drawn) / score.batch_size
+    seconds += passes * _seconds(lambda: _forward(denoiser, facts, score.batch_size), device)
+    networks: tuple[torch.nn.Module, ...] = (decoder, denoiser)
+    if settings.spectrum is not None:
+        networks = (denoiser,)
+        n, leaves = 64, partial(dead_leaves, 64, facts.shape, torch.Generator().manual_seed(0))
+        n_pictures = score.n_samples + N_MEASURED + (n_drawn or 0)
+        seconds += n_pictures / n * _seconds(leaves, CPU)
+    return _found(seconds, sum(p.numel() for one in networks for p in one.parameters()), device)
+
+
+def rehearse_data_free(
+    settings: SketchSettings, refinement: RefinementSettings, student: StudentSettings,
+    facts: PublicFacts, hardware: Hardware,
+) -> Rehearsal:  # fmt: skip
+    """Estimates a run as `rehearse_sketch` does: a sketch, then steps of a generator and of its
+    student, as if the teacher took every image for the class that was asked for.
+    """
+    device = hardware.accelerator().device
+    decoder, seconds = _sketched(settings, facts)
+    features = features_for(facts.shape)
+    n_axes = min(N_GABOR, features.n_features)
+    teacher = Labeller(LabellerConfig.of(features, facts.n_classes, n_axes))
+    pupil = students.untrained(ClassifierConfig(facts.shape, facts.n_classes, student.width), 0)
+    generator = torch.Generator().manual_seed(0)
+    if refinement.n_steps > 0:
+        refined = copy.deepcopy(decoder).to(device)
+        step = partial(
+            descend, refined, copy.deepcopy(refined), teacher.to(device),
+            replace(refinement, n_steps=1), student, generator=generator, seed=0, show=False,
+        )  # fmt: skip
+        seconds += refinement.n_steps * _seconds(step, device)
+    proposer = Proposer(ProposerConfig(decoder.config, settings.warps, mirror=settings.mirrors))
+    short = replace(student, n_steps=1, agreed=False)
+    step = partial(
+        students.learn, pupil.to(device), proposer, teacher.to(device), short,
+        generator=generator, show=False,
+    )  # fmt: skip
+    seconds += student.n_steps * _seconds(step, device)
+    n_parameters = sum(p.numel() for one in (decoder, pupil) for p in one.parameters())
+    return _found(seconds, n_parameters, device)
+
+
+def _sketched(settings: SketchSettings, facts: PublicFacts) -> tuple[Decoder, float]:
+    """Returns an untrained decoder, and the seconds of the releases and fits of a sketch."""
     decoder, n = sketch.untrained(facts, 0), max(64, facts.n_classes)
     labels = torch.arange(n) % facts.n_classes
     pixels = decoder.draw(labels, torch.Generator().manual_seed(0))
@@ -150,17 +206,7 @@ def rehearse_sketch(
         n_images = facts.n_records + settings.classifier.n_pictures
         seconds += n_images / n * _seconds(once, CPU)
         seconds += settings.classifier.n_steps * facts.n_records / n * _seconds(each_step, CPU)
-    denoiser = Denoiser(score.network(facts)).to(device)
-    # A training step costs about three forward passes.
-    passes = 3 * score.n_steps + _preview(sampler, facts, n_drawn) / score.batch_size
-    seconds += passes * _seconds(lambda: _forward(denoiser, facts, score.batch_size), device)
-    networks: tuple[torch.nn.Module, ...] = (decoder, denoiser)
-    if settings.spectrum is not None:
-        networks = (denoiser,)
-        leaves = partial(dead_leaves, n, facts.shape, torch.Generator().manual_seed(0))
-        n_pictures = score.n_samples + N_MEASURED + (n_drawn or 0)
-        seconds += n_pictures / n * _seconds(leaves, CPU)
-    return _found(seconds, sum(p.numel() for one in networks for p in one.parameters()), device)
+    return decoder, seconds
 
 
 def _around_nothing(statistic: SpectrumScale | SpectrumMoments) -> Statistic:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dpgen.data.export import check_empty, check_space
 from dpgen.data.sources import open_source
-from dpgen.generator.drawing import block_size, n_blocks
+from dpgen.generator.drawing import Redraws, block_size, n_blocks
 from dpgen.images.images import Images, to_float
 from dpgen.progress import progress_bar
 from dpgen.synthetic.certified import stated, write_certified
@@ -36,6 +36,11 @@ def join(folders: Sequence[Path], out: Path, *, show: bool = False) -> dict[str,
     n_images, size = int(whole.synthetic["samples"]), block_size(whole.shape)
     check_space(out, whole.synthetic["format"], n_images, whole.shape)
     stated(whole.document, {}, whole.synthetic, parts[0].folder)
+    synthetic, redraws = dict(whole.synthetic), Redraws()
+    for part in parts:
+        redraws.add(part.redraws)
+    if synthetic["filters"] != "none":
+        synthetic["redraws"] = redraws.told
 
     with progress_bar("joining", n_blocks(n_images, whole.shape), show=show) as advance:
 
@@ -48,7 +53,7 @@ def join(folders: Sequence[Path], out: Path, *, show: bool = False) -> dict[str,
                     advance()
 
         return write_certified(
-            blocks(), out, whole.document, whole.synthetic, whole.class_names, parts[0].folder
+            blocks(), out, whole.document, synthetic, whole.class_names, parts[0].folder
         )
 
 

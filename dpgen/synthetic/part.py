@@ -18,7 +18,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from dpgen.data.export import write_images
-from dpgen.generator.drawing import block_size, n_blocks
+from dpgen.generator.drawing import Redraws, block_size, n_blocks
 from dpgen.images.images import Images
 from dpgen.privacy.statements.certificate import (
     LARGEST_STATEMENT,
@@ -28,12 +28,13 @@ from dpgen.privacy.statements.certificate import (
     statement_bytes,
 )
 from dpgen.privacy.statements.document import Certificate, Notice
+from dpgen.settings import from_dict
 from dpgen.storage.canonical import digest
 from dpgen.storage.files import parse_json, read_text
 
 SCHEMA = "dpgen-part/1"
 FILE_BLOCKS = 40  # blocks in a file: 10,240 images, fewer of large ones
-KEYS = {"schema", "part", "of", "set", "document", "model", "files", "sha256"}
+KEYS = {"schema", "part", "of", "set", "document", "model", "redraws", "files", "sha256"}
 
 
 @dataclass(frozen=True)
@@ -116,11 +117,14 @@ class Whole:
 
 @dataclass(frozen=True)
 class Part:
-    """A part that was read: its folder, its share, its set and the names of its files in order."""
+    """A part that was read: its folder, its share, its set, what was drawn again for it, and the
+    names of its files in order.
+    """
 
     folder: Path
     share: Share
     whole: Whole
+    redraws: Redraws
     files: tuple[str, ...]
 
 
@@ -136,9 +140,14 @@ def whole_of(
     )  # fmt: skip
 
 
-def write_part(blocks: Iterable[Images], out: Path, share: Share, whole: Whole) -> int:
+def write_part(
+    blocks: Iterable[Images], out: Path, share: Share, whole: Whole, redraws: Redraws
+) -> int:
     """Writes the blocks of a share and returns the number of their images. The folder appears
     complete or not at all.
+
+    Args:
+        redraws: what was drawn again, counted while the blocks are drawn.
     """
     n_images = images_in(share, whole)
 
@@ -150,6 +159,7 @@ def write_part(blocks: Iterable[Images], out: Path, share: Share, whole: Whole) 
             "set": whole.content,
             "document": whole.document.name,
             "model": dict(whole.document.content),
+            "redraws": redraws.told,
             "files": {path.name: sha256_file(path) for path in sorted(folder.iterdir())},
         }
         return {**body, "sha256": digest(body)}
@@ -202,6 +212,7 @@ def read_part(folder: Path) -> Part:
         told |= {name: tuple(told[name]) for name in ("shape", "class_names")}
         whole = Whole(kind(content["model"]), **told)
         share, files = Share(content["part"], content["of"]), dict(content["files"])
+        redraws = from_dict(Redraws, content["redraws"], "redraws.")
         _ = images_in(share, whole), str(whole.synthetic["format"])
         sound = isinstance(whole.document, Notice) or intact(whole.document.content)
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
@@ -219,4 +230,4 @@ def read_part(folder: Path) -> Part:
             f"{folder}: {', '.join(wrong):.200} missing, foreign or changed since the part was "
             f"written: {cure}"
         )
-    return Part(folder, share, whole, tuple(sorted(files)))
+    return Part(folder, share, whole, redraws, tuple(sorted(files)))

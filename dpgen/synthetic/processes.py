@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from dpgen.generator.draw import Draw
+from dpgen.generator.drawing import Redraws
 from dpgen.images.images import Images, to_float, to_uint8
 from dpgen.methods.loading import load
 from dpgen.privacy.statements.certificate import CertificateError
@@ -50,7 +51,7 @@ class Work:
     seed: int
     allow_unverified: bool
 
-    def blocks(self, chosen: range) -> Iterator[Images]:
+    def blocks(self, chosen: range, redraws: Redraws) -> Iterator[Images]:
         """Draws the chosen blocks of the set. Raises CertificateError if the run is not the one
         that was named.
         """
@@ -59,12 +60,15 @@ class Work:
             raise CertificateError(f"{self.run} was changed while images were drawn: draw again")
         rng = torch.Generator().manual_seed(self.seed)
         return generator.sample_blocks(
-            len(self.labels), self.draw, labels=self.labels, generator=rng, blocks=chosen
-        )
+            len(self.labels), self.draw, labels=self.labels, generator=rng, blocks=chosen,
+            redraws=redraws,
+        )  # fmt: skip
 
 
 @contextmanager
-def drawn_by(jobs: int, work: Work, blocks: range) -> Iterator[Iterator[Images]]:
+def drawn_by(
+    jobs: int, work: Work, blocks: range, redraws: Redraws
+) -> Iterator[Iterator[Images]]:
     """Yields the images of ``blocks``, in order, rounded to uint8. All processes have ended when
     the context is left, whether by the end, an error or an interrupt.
 
@@ -75,6 +79,7 @@ def drawn_by(jobs: int, work: Work, blocks: range) -> Iterator[Iterator[Images]]
         jobs: number of processes.
         work: what they draw from.
         blocks: the numbers of the blocks to draw.
+        redraws: counts what was drawn again, of the images that were yielded.
 
     Raises:
         ChildProcessError: a process was killed.
@@ -92,7 +97,7 @@ def drawn_by(jobs: int, work: Work, blocks: range) -> Iterator[Iterator[Images]]
             other.close()  # the end of the process then is the end of the pipe
             processes.append(process)
             ends.append(end)
-        yield _in_order(processes, ends, work.labels, len(blocks))
+        yield _in_order(processes, ends, len(blocks), redraws)
     finally:
         for process in processes:
             process.terminate()
@@ -106,10 +111,10 @@ def drawn_by(jobs: int, work: Work, blocks: range) -> Iterator[Iterator[Images]]
 
 
 def _in_order(
-    processes: list[SpawnProcess], ends: list[Connection], labels: Tensor, n_blocks: int
+    processes: list[SpawnProcess], ends: list[Connection], n_blocks: int, redraws: Redraws
 ) -> Iterator[Images]:
     """Yields the blocks as they are numbered, and takes others in meanwhile."""
-    held: list[deque[Images]] = [deque() for _ in ends]
+    held: list[deque[tuple[Images, Redraws]]] = [deque() for _ in ends]
     left = [len(range(rank, n_blocks, len(ends))) for rank in range(len(ends))]
     for block in range(n_blocks):
         while not held[block % len(ends)]:
@@ -119,11 +124,15 @@ def _in_order(
                 rank = ends.index(end)  # type: ignore[arg-type]
                 held[rank].append(_received(processes[rank], ends[rank], rank))
                 left[rank] -= 1
-        yield held[block % len(ends)].popleft()
+        images, counted = held[block % len(ends)].popleft()
+        redraws.add(counted)
+        yield images
 
 
-def _received(process: SpawnProcess, end: Connection, rank: int) -> Images:
-    """Returns the next block of a process. Raises its error, or an error that says how it ended."""
+def _received(process: SpawnProcess, end: Connection, rank: int) -> tuple[Images, Redraws]:
+    """Returns the next block of a process, and what was drawn again for it. Raises its error, or an
+    error that says how it ended.
+    """
     try:
         found = end.recv()
     except EOFError:
@@ -135,8 +144,8 @@ def _received(process: SpawnProcess, end: Connection, rank: int) -> Images:
         ) from None
     if isinstance(found, BaseException):
         raise found
-    pixels, labels = found
-    return Images(to_float(torch.from_numpy(pixels)), torch.from_numpy(labels))
+    pixels, labels, counted = found
+    return Images(to_float(torch.from_numpy(pixels)), torch.from_numpy(labels)), counted
 
 
 def _draw(end: Connection, work: Work, blocks: range, rank: int, n_threads: int) -> None:
@@ -148,8 +157,10 @@ def _draw(end: Connection, work: Work, blocks: range, rank: int, n_threads: int)
         work = replace(work, draw=replace(work.draw, device=gpu))
     with suppress(BrokenPipeError):  # nobody reads any more
         try:
-            for block in work.blocks(blocks):
-                end.send((to_uint8(block.pixels).numpy(), block.labels.numpy()))
+            redraws = Redraws()
+            for block in work.blocks(blocks, redraws):
+                told = redraws.taken()
+                end.send((to_uint8(block.pixels).numpy(), block.labels.numpy(), told))
         except BrokenPipeError:
             raise
         except (ValueError, OSError, MemoryError, RuntimeError) as error:

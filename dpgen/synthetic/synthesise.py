@@ -13,12 +13,13 @@ from torch import Tensor
 
 from dpgen.data.export import check_empty, check_space
 from dpgen.generator.draw import Draw
-from dpgen.generator.drawing import n_blocks
+from dpgen.generator.drawing import Redraws, n_blocks
 from dpgen.generator.labels import RELEASED, Labels
 from dpgen.images.grid import save_grid
 from dpgen.images.images import Images
 from dpgen.methods.loading import load
-from dpgen.networks.proposer import ATTEMPTS, Proposer
+from dpgen.networks.labeller import Labeller
+from dpgen.networks.proposer import ATTEMPTS
 from dpgen.progress import progress_bar
 from dpgen.storage.canonical import digest
 from dpgen.synthetic.certified import stated, write_certified
@@ -90,7 +91,7 @@ def synthesise(
     synthetic = {
         "samples": n_images,
         "labels": told_labels(labels, chosen, facts.class_names),
-        "filters": filters(drawing.proposer),
+        "filters": filters(drawing.filter),
         "sampler": "none" if drawing.sampler is None else repr(drawing.sampler),
         "start": "noise" if drawing.proposer is None else "proposals",
         "guidance": draw.guidance,
@@ -108,6 +109,7 @@ def synthesise(
         whole = whole_of(document, synthetic, chosen, facts.shape, facts.class_names, device)
         check_space(out, "npz", images_in(share, whole), facts.shape)
     first: list[Images] = []
+    redraws = Redraws()
     with (
         progress_bar("sampling", len(blocks), show=show) as advance,
         ExitStack() as processes,
@@ -115,12 +117,12 @@ def synthesise(
         if jobs == 1:
             rng = torch.Generator().manual_seed(seed)
             drawn = generator.sample_blocks(
-                n_images, draw, labels=chosen, generator=rng, blocks=blocks
+                n_images, draw, labels=chosen, generator=rng, blocks=blocks, redraws=redraws
             )
         else:
             mark = digest(document.content)
             work = Work(run, mark, draw, chosen, seed, allow_unverified)
-            drawn = processes.enter_context(drawn_by(jobs, work, blocks))
+            drawn = processes.enter_context(drawn_by(jobs, work, blocks, redraws))
 
         def counted() -> Iterator[Images]:
             for block in drawn:
@@ -128,9 +130,11 @@ def synthesise(
                     first.append(block)
                 yield block
                 advance()
+            if drawing.filter is not None and share is None:
+                synthetic["redraws"] = redraws.told  # known now, before the statement is made
 
         if share is not None:
-            write_part(counted(), out, share, whole)
+            write_part(counted(), out, share, whole, redraws)
         else:
             statement = write_certified(
                 counted(), out, document, synthetic, facts.class_names, run
@@ -154,8 +158,8 @@ def told_labels(given: Labels | None, labels: Tensor, class_names: Sequence[str]
     return f"{whose}: {some}" + (f" and of {len(told) - N_TOLD} more" if told[N_TOLD:] else "")
 
 
-def filters(proposer: Proposer | None) -> str:
+def filters(labeller: Labeller | None) -> str:
     """Says what a reader of the set should know about images that were not taken."""
-    if proposer is None or proposer.labeller is None:
+    if labeller is None:
         return "none"
     return f"drawn again, up to {ATTEMPTS} times, when the private labeller saw another class"

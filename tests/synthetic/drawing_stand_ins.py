@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from dpgen.generator.draw import Draw
+from dpgen.generator.drawing import Redraws
 from dpgen.images.images import Images
 from dpgen.synthetic.processes import Work
 
@@ -30,7 +31,7 @@ class Flat(Work):
     fails: int = -1
     how: str = "error"
 
-    def blocks(self, chosen: range) -> Iterator[Images]:
+    def blocks(self, chosen: range, redraws: Redraws) -> Iterator[Images]:
         for block in chosen:
             if block == self.fails:
                 if self.how == "killed":

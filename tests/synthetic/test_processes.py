@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from dpgen.generator import drawing
+from dpgen.generator.drawing import Redraws
 from dpgen.images.images import to_uint8
 from dpgen.privacy.statements import statement as statements
 from dpgen.privacy.statements.certificate import CertificateError
@@ -50,7 +51,7 @@ def test_two_processes_draw_the_set_of_one_byte_for_byte(
 
 def test_blocks_come_in_order_and_an_interrupt_stops_processes_that_are_busy() -> None:
     with pytest.raises(KeyboardInterrupt):
-        with drawn_by(2, flat(fails=8, how="slow"), range(1, 10)) as blocks:
+        with drawn_by(2, flat(fails=8, how="slow"), range(1, 10), Redraws()) as blocks:
             found = [next(blocks) for _ in range(7)]
             assert len(multiprocessing.active_children()) == 2
             raise KeyboardInterrupt
@@ -89,7 +90,7 @@ def test_a_run_that_is_not_the_one_named_is_refused(run: Path) -> None:
     work = flat()
     other = Work(run, "0" * 64, work.draw, work.labels, 0, False)
     with pytest.raises(CertificateError, match="was changed while images were drawn"):
-        list(other.blocks(range(1)))
+        list(other.blocks(range(1), Redraws()))
 
 
 def test_jobs_below_one_are_refused(run: Path, tmp_path: Path) -> None:

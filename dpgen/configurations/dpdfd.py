@@ -1,0 +1,63 @@
+"""Settings of DPDFD and its plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from dpgen.images.facts import PublicFacts
+from dpgen.privacy.accounting.accountant import Budget
+from dpgen.privacy.plan import Plan
+from dpgen.stages import sketch_plan
+from dpgen.stages.classifier_settings import ClassifierSettings
+from dpgen.stages.sketch_settings import SPECTRUM, SketchSettings
+from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
+
+SHARE = 0.5  # of mu^2, of the teacher
+
+
+@dataclass(frozen=True)
+class DPDFDSettings:
+    """Settings of DPDFD.
+
+    Args:
+        mode: "sealed", the only one.
+        sketch: the private stages: the decoder from which the generator begins, and the teacher,
+            which is its classifier or its labeller; unless it has one of the two, a classifier with
+            half of mu^2.
+        refinement: how the generator is refined by the teacher, without data.
+        student: the classifier that learns from the generator's images, without data.
+    """
+
+    mode: str = "sealed"
+    sketch: SketchSettings = field(default_factory=SketchSettings)
+    refinement: RefinementSettings = field(default_factory=RefinementSettings)
+    student: StudentSettings = field(default_factory=StudentSettings)
+
+    def __post_init__(self) -> None:
+        if self.mode != "sealed":
+            raise ValueError(f"mode of dpdfd must be 'sealed', got {self.mode!r}")
+        if self.sketch.kind == SPECTRUM or self.sketch.spectrum is not None:
+            raise ValueError(
+                "dpdfd refines a decoder, and a spectrum has none: drop sketch.spectrum.*, and "
+                "sketch.kind or set it to decoder"
+            )
+        if self.sketch.labeller_share > 0 and self.sketch.classifier is not None:
+            raise ValueError(
+                "dpdfd has one teacher: set sketch.labeller_share or sketch.classifier.*, not both"
+            )
+
+    def resolved(self, facts: PublicFacts) -> DPDFDSettings:
+        """Returns the settings with every None filled in for these facts."""
+        sketch = replace(self.sketch, kind="decoder")
+        if sketch.labeller_share == 0 and sketch.classifier is None:
+            sketch = replace(sketch, classifier=ClassifierSettings(share=SHARE))
+        if facts.n_classes < 2:
+            raise ValueError(
+                "dpdfd needs records of at least 2 classes, which its teacher tells apart, got 1: "
+                "take pge with mode=sketch"
+            )
+        return replace(self, sketch=SketchSettings.chosen(sketch, facts))
+
+    def plan(self, facts: PublicFacts, budget: Budget) -> Plan:
+        """Plans everything that `fit` will charge."""
+        return sketch_plan.plan(self.resolved(facts).sketch, facts, budget)

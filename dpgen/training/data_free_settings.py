@@ -1,0 +1,105 @@
+"""The settings of data-free training: of a generator that is refined, and of a student."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class RefinementSettings:
+    """The settings of the refinement of a released generator by a released teacher. It reads no
+    record and costs no privacy. A weight of 0 leaves its loss out.
+
+    Args:
+        n_steps: training steps; 0 leaves the generator as it was released.
+        batch_size: images per step.
+        learning_rate: learning rate of the generator (Adam).
+        class_weight: weight of the cross-entropy of the teacher's answer to the class that was
+            asked for.
+        anchor_weight: weight of the mean squared distance of the pixels to those that the released
+            generator makes of the same latent.
+        moments_weight: weight of the squared distance of class means and standard deviations, of
+            pixels and of the teacher's features, to those of the released generator.
+        adversarial_weight: weight of the divergence of the student's answer from the teacher's,
+            which the generator then seeks: images that a student that learns beside it gets wrong.
+        balance_weight: weight of the negative entropy of the teacher's mean answer.
+        activation_weight: weight of the negative mean size of the teacher's features.
+    """
+
+    n_steps: int = 350
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    class_weight: float = 1.0
+    anchor_weight: float = 20.0
+    moments_weight: float = 0.0
+    adversarial_weight: float = 0.0
+    balance_weight: float = 0.0
+    activation_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.n_steps < 0:
+            raise ValueError(
+                f"n_steps of the refinement must be at least 0, got {self.n_steps}"
+            )
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be greater than 0, got {self.learning_rate}")
+        for name, weight in self.weights.items():
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"{name}_weight must be at least 0, got {weight}")
+        if self.n_steps > 0 and not any(self.weights.values()):
+            raise ValueError(
+                "a refinement must have a loss: give one a weight above 0, or set n_steps to 0"
+            )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Returns the weights by name of their loss, as in `dpgen.training.data_free_losses`."""
+        names = ("class", "anchor", "moments", "adversarial", "balance", "activation")
+        return {name: getattr(self, f"{name}_weight") for name in names}
+
+    def hurried(self) -> RefinementSettings:
+        """Returns shorter settings for the audit; the refinement costs no privacy."""
+        return replace(self, n_steps=min(self.n_steps, 2), batch_size=min(self.batch_size, 4))
+
+
+@dataclass(frozen=True)
+class StudentSettings:
+    """The settings of the student, a classifier that learns from drawn images alone.
+
+    Args:
+        n_steps: training steps.
+        batch_size: images per step, one half drawn anew and one half from earlier steps, at
+            least 2.
+        learning_rate: learning rate (Adam) of the first step; it falls to zero along half a cosine.
+        width: channels of its first block, a multiple of 8.
+        memory: number of earlier steps whose images are kept.
+        agreed: whether it learns only from images that the teacher takes for the class that was
+            asked for.
+    """
+
+    n_steps: int = 1000
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    width: int = 32
+    memory: int = 200
+    agreed: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("n_steps", 1), ("batch_size", 2), ("memory", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"{name} of the student must be at least {least}, got {getattr(self, name)}"
+                )
+        if self.width < 8 or self.width % 8:
+            raise ValueError(
+                f"width of the student must be a positive multiple of 8, got {self.width}"
+            )
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be greater than 0, got {self.learning_rate}")
+
+    def hurried(self) -> StudentSettings:
+        """Returns shorter settings for the audit; the student costs no privacy."""
+        return replace(self, n_steps=2, batch_size=min(self.batch_size, 8))

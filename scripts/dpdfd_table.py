@@ -1,0 +1,200 @@
+"""Measures what each part of dpdfd does: teacher, prior, refinement, filter and student.
+
+    python scripts/dpdfd_table.py --out assets/dpdfd.json
+
+Each cell releases a sketch and a teacher once, from a part of the training records of the embedded
+digits, and is scored on the rest; test records are not read. Generators and students are then made
+of the same release, so that rows of a cell differ by what is free alone. A cell that is in the
+output file is not run again; a table in Markdown is written beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from classifier_table import halves
+
+from dpgen import (
+    DPDFD,
+    Budget,
+    ClassifierSettings,
+    DPDFDSettings,
+    Images,
+    RefinementSettings,
+    SketchSettings,
+    StudentSettings,
+)
+from dpgen.data.private import PrivateDataset
+from dpgen.data.sources import open_source
+from dpgen.evaluation.utility import UtilityProtocol, accuracy, utility
+from dpgen.networks.labeller import Labeller
+from dpgen.networks.proposer import Proposer
+from dpgen.runs.checkpoint import Checkpoints
+from dpgen.runs.context import Hardware, Workplace
+from dpgen.stages.sketch import untrained
+from dpgen.training.data_free import refine
+from dpgen.training.students import teach
+
+DELTA = 1e-4
+NO_PRIOR = 0.02  # share of mu^2 of a sketch whose decoder is thrown away
+UNANCHORED = RefinementSettings(n_steps=800, anchor_weight=0.0)
+
+
+def settings_of(kind: str, share: float) -> SketchSettings:
+    """Makes the settings of the private stages with a teacher of this kind and share of mu^2."""
+    if kind == "moments":
+        return SketchSettings(labeller_share=share)
+    return SketchSettings(classifier=ClassifierSettings(share=share))
+
+
+class Cell:
+    """One release, and everything that is made of it.
+
+    Args:
+        place: folder of the run.
+        learned, held: records that the run learns from, and those that it is scored on.
+        n_samples: images that a classifier of samples learns from.
+    """
+
+    def __init__(
+        self, place: Path, sketch: SketchSettings, learned: Images, held: Images,
+        class_names: tuple[str, ...], epsilon: float, seed: int, n_samples: int,
+    ) -> None:  # fmt: skip
+        os.environ["DPGEN_HOME"] = str(place / "home")
+        quick = RefinementSettings(n_steps=0)
+        settings = DPDFDSettings(
+            sketch=sketch, refinement=quick, student=StudentSettings(n_steps=1)
+        )
+        generator = DPDFD(budget=Budget(epsilon, DELTA), settings=settings).fit(
+            PrivateDataset(open_source(learned, classes=class_names)), out=place / "run", seed=seed
+        )
+        model, teacher = generator.networks["model"], generator.classifier
+        assert isinstance(model, Proposer) and teacher is not None
+        self.model, self.teacher, self.held = model, teacher, held
+        self.facts = generator.facts
+        self.seed, self.n_samples, self.place = seed, n_samples, place
+        self.n_learned = len(learned.labels)
+
+    def work(self, name: str) -> Workplace:
+        accelerator = Hardware("cpu").accelerator()
+        return Workplace(Checkpoints(self.place / name), accelerator, None, self.seed, False)
+
+    def refined(self, name: str, settings: RefinementSettings, *, prior: bool = True) -> Proposer:
+        """Returns the model refined, from the released decoder or from one that knows nothing."""
+        assert self.facts is not None and self.model.decoder is not None
+        decoder = self.model.decoder if prior else untrained(self.facts, self.seed)
+        refined = refine(decoder, self.teacher, settings, StudentSettings(), self.work(name))
+        return self.model.with_decoder(refined)
+
+    def filtered(self, model: Proposer, on: bool) -> Proposer:
+        """Returns the model whose images the teacher sends back, or not."""
+        if on:
+            return model.judged_by(self.teacher)
+        plain = Proposer(replace(model.config, labeller=None))
+        plain.decoder = model.decoder
+        return plain
+
+    def scored(self, name: str, model: Proposer, student: StudentSettings) -> dict[str, float]:
+        """Scores samples of the model with and without the filter, and its student."""
+        found: dict[str, float] = {}
+        labels = torch.arange(self.n_samples) % model.n_classes
+        assert self.facts is not None
+        for on in (False, True):
+            one = self.filtered(model, on)
+            pixels = one.draw(labels, torch.Generator().manual_seed(self.seed))
+            if not on:
+                agreed = (self.teacher.label(pixels) == labels).float().mean()
+                found["agreed"] = 100 * float(agreed)
+            made = utility(
+                Images(pixels, labels), self.held, model.n_classes, seed=self.seed,
+                protocol=UtilityProtocol.of("cnn", self.n_learned),
+            )  # fmt: skip
+            found["samples, filtered" if on else "samples"] = 100 * made.accuracy
+            own = replace(student, agreed=on)
+            network = teach(one, self.teacher, own, self.work(f"{name} {on}"))
+            found["student, filtered" if on else "student"] = 100 * accuracy(network, self.held)
+        return found
+
+
+def teacher_accuracy(teacher: Labeller, held: Images) -> float:
+    return 100 * float((teacher.label(held.pixels) == held.labels).float().mean())
+
+
+def measured(
+    kind: str, share: float, learned: Images, held: Images, class_names: tuple[str, ...],
+    epsilon: float, seed: int, n_samples: int, parts: list[str],
+) -> dict[str, Any]:  # fmt: skip
+    """Makes one release and scores what is made of it."""
+    started = time.process_time()
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as place:
+        given = (learned, held, class_names, epsilon, seed, n_samples)
+        cell = Cell(Path(place) / "sketch", settings_of(kind, share), *given)
+        found["teacher"] = teacher_accuracy(cell.teacher, held)
+        student = StudentSettings()
+        if "released" in parts:
+            found["released"] = cell.scored("released", cell.model, student)
+        if "refined" in parts:
+            model = cell.refined("refined", RefinementSettings())
+            found["refined"] = cell.scored("refined", model, student)
+        if "none" in parts:
+            bare = Cell(Path(place) / "none", settings_of(kind, 1 - NO_PRIOR), *given)
+            found["teacher alone"] = teacher_accuracy(bare.teacher, held)
+            model = bare.refined("none", UNANCHORED, prior=False)
+            found["none"] = bare.scored("none", model, student)
+    return {**_rounded(found), "cpu_seconds": round(time.process_time() - started)}
+
+
+def _rounded(found: Any) -> Any:  # noqa: ANN401
+    if isinstance(found, dict):
+        return {name: _rounded(value) for name, value in found.items()}
+    return round(found, 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", default="digits")
+    parser.add_argument("--epsilons", type=float, nargs="+", default=[10.0, 1.0])
+    parser.add_argument("--kinds", nargs="+", default=["descent"], choices=["descent", "moments"])
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.5])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--parts", nargs="+", default=["released", "refined", "none"])
+    parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--held-out", type=float, default=0.2)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    rows = json.loads(given.out.read_text()) if given.out.exists() else []
+    learned, held, class_names = halves(given.data, given.held_out, None)
+    for seed in given.seeds:
+        for epsilon in given.epsilons:
+            for kind in given.kinds:
+                for share in given.shares:
+                    cell = {
+                        "data": Path(given.data).name, "teacher_kind": kind, "epsilon": epsilon,
+                        "share": share, "seed": seed, "parts": given.parts,
+                        "records": len(learned.labels), "held_out": len(held.labels),
+                        "samples": given.samples,
+                    }  # fmt: skip
+                    if any(cell.items() <= row.items() for row in rows):
+                        continue
+                    found = measured(
+                        kind, share, learned, held, class_names, epsilon, seed, given.samples,
+                        given.parts,
+                    )  # fmt: skip
+                    rows.append({**cell, **found})
+                    given.out.write_text(json.dumps(rows, indent=1) + "\n")
+                    print(rows[-1], flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""DPDFD: neighbour replay of the whole fit, resuming, certificate, samples, the student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dpgen import (
+    DPDFD,
+    Budget,
+    ClassifierSettings,
+    DPDFDSettings,
+    PrivateDataset,
+    RefinementSettings,
+    SketchSettings,
+    StudentSettings,
+)
+from dpgen.auditing.replay import hurried
+from dpgen.images.images import PublicFacts
+from dpgen.methods.loading import load
+from dpgen.methods.planned import planned_check
+from dpgen.networks.proposer import Proposer
+from dpgen.networks.student import Student
+from dpgen.privacy.statements.certificate import CertificateError
+from dpgen.privacy.verification.verify import verify
+from dpgen.runs.checkpoint import Checkpoints
+from dpgen.runs.context import Hardware
+from tests.methods import test_replay as replay
+
+live = replay.live
+STAGES = {
+    "classifier": {"sketch 1", "sketch 2", "classifier"},
+    "labeller": {"sketch 1", "sketch 2", "label moments"},
+}
+FACTS = PublicFacts((1, 8, 8), ("a", "b", "c"), 30)
+N_STATES = 9  # that a run with a classifier saves: every release, and what is made of it
+
+
+def tiny(name: str = "classifier", **given: Any) -> DPDFD:  # noqa: ANN401
+    """Tiny DPDFD by its teacher; every loss has a weight."""
+    teacher: dict[str, Any] = {"labeller_share": 0.3}
+    if name == "classifier":
+        teacher = {"classifier": ClassifierSettings(share=0.3, n_steps=4)}
+    sketch = SketchSettings(
+        n_steps=(2, 2), n_per_class=4, n_frequencies=12, n_hidden_frequencies=6, n_samples=60,
+        classifier_steps=2, **teacher,
+    )  # fmt: skip
+    refinement = RefinementSettings(
+        n_steps=2, batch_size=6, moments_weight=1.0, adversarial_weight=0.1, balance_weight=0.1,
+        activation_weight=0.1,
+    )  # fmt: skip
+    settings = DPDFDSettings(
+        sketch=sketch, refinement=refinement, student=StudentSettings(n_steps=3, batch_size=8)
+    )
+    return DPDFD(budget=Budget(3.0, 1e-3), settings=settings)
+
+
+@pytest.fixture
+def untrained() -> Callable[[str], DPDFD]:
+    """What `live` fits, by its teacher."""
+    return tiny
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path,
+    dataset: Callable[..., PrivateDataset],
+    records: Any,  # noqa: ANN401
+) -> Path:
+    tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("name", list(STAGES))
+def test_an_added_record_moves_every_release_by_at_most_its_bound_and_shows_in_nothing_released(
+    name: str,
+    live: Callable[..., replay.World],
+    records: Any,  # noqa: ANN401
+) -> None:
+    without = live(name, records)
+    replay.assert_priced(without)
+    reached: dict[str, float] = {}
+    for pixels, label in replay.CANARIES.values():
+        world = live(name, records.plus(pixels, label), forced=without)
+        replay.assert_released_alike(without, world)
+        moved = replay.movements(without, world)
+        assert set(moved) == STAGES[name]
+        for stage, values in moved.items():
+            assert max(values) <= 1.0, stage
+            reached[stage] = max(reached.get(stage, 0.0), *values)
+    # A gradient is as long as the clip norm where a record's class is thought impossible.
+    assert reached.pop("classifier", 1.0) > 0.8
+    assert min(reached.values()) >= 0.99, reached
+
+
+class Stopped(Exception):
+    """The machine went down."""
+
+
+@pytest.mark.parametrize("after", [5, 7, 8, 9])
+def test_a_run_stopped_after_a_checkpoint_goes_on_to_the_same_networks_and_pays_once(
+    after: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dataset: Callable[..., PrivateDataset],
+    records: Any,  # noqa: ANN401
+) -> None:
+    """One key for all, so that a run that nothing stopped is the oracle."""
+    monkeypatch.setattr("dpgen.privacy.lineage.keys.new_key", lambda: b"k" * 32)
+    write, saved = Checkpoints.save, list[str]()
+    monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "home"))
+
+    def stopping(states: Checkpoints, state: str, *rest: Any, **numbers: Any) -> None:  # noqa: ANN401
+        write(states, state, *rest, **numbers)
+        saved.append(state)
+        if len(saved) == after:
+            raise Stopped
+
+    monkeypatch.setattr(Checkpoints, "save", stopping)
+    with pytest.raises(Stopped):
+        tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
+    torch.manual_seed(5)  # nothing public is drawn from torch's own generator
+    found = tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
+    assert saved[-2:] == ["refinement", "student"] and len(saved) == N_STATES
+    assert not any(check.failed for check in verify(tmp_path / "run"))
+    monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "other home"))
+    oracle = tiny().fit(dataset(records), out=tmp_path / "oracle", seed=1)
+    for name, network in oracle.networks.items():
+        for one, other in zip(
+            network.state_dict().values(), found.networks[name].state_dict().values(), strict=True
+        ):
+            assert torch.equal(one, other), name
+
+
+def test_a_run_is_certified_loaded_and_drawn_from_and_its_student_names_classes(run: Path) -> None:
+    assert not any(check.failed for check in verify(run))
+    assert planned_check(run).held is True
+    found = load(run)
+    files = found.privacy["artifact"]["files"]
+    assert {"model.safetensors", "student.safetensors", "classifier.safetensors"} <= set(files)
+    assert found.privacy["mechanism"]["id"] == "dpdfd/sealed"
+    assert isinstance(found.networks["model"], Proposer) and isinstance(found.student, Student)
+    images = found.sample(7, seed=3)
+    assert images.pixels.shape == (7, 1, 8, 8)
+    assert torch.equal(found.sample(40, seed=3).pixels[:7], images.pixels)
+    logits = found.student(images.pixels)
+    assert found.classify(images.pixels) == ["abc"[k] for k in logits.argmax(1)]
+    assert torch.allclose(found.student.probabilities(images.pixels), logits.softmax(1))
+
+
+def test_a_student_that_was_changed_is_neither_loaded_nor_verified(run: Path) -> None:
+    held = (run / "student.safetensors").read_bytes()
+    (run / "student.safetensors").write_bytes(held[:-4] + b"\x00\x00\x00\x01")
+    assert any(check.failed for check in verify(run))
+    with pytest.raises(CertificateError, match="student.safetensors missing or changed"):
+        load(run)
+
+
+def test_what_is_free_is_cut_short_for_an_audit_and_the_plan_stays() -> None:
+    generator = tiny()
+    short = DPDFD(budget=generator.budget, settings=hurried(DPDFDSettings()))
+    assert short.plan(FACTS) == DPDFD(budget=generator.budget).plan(FACTS)
+    assert short.settings.student.n_steps == short.settings.refinement.n_steps == 2
+
+
+def test_shares_of_the_teacher_and_the_sketch_are_those_of_mu_squared() -> None:
+    plan = DPDFD(budget=Budget(3.0, 1e-3)).plan(FACTS)
+    squares = {
+        stage.label: stage.mechanism.n_releases / stage.mechanism.noise_multiplier**2
+        for stage in plan.stages
+    }
+    total = sum(squares.values())
+    assert squares["classifier"] / total == pytest.approx(0.5, rel=1e-3)
+    assert squares["sketch 1"] / total == pytest.approx(0.3, rel=1e-3)
+    with pytest.raises(ValueError, match="must leave some of the budget"):
+        SketchSettings(labeller_share=0.5, classifier=ClassifierSettings(0.5))
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    for settings, words in (
+        ({"mode": "paper"}, "must be 'sealed'"),
+        ({"sketch": SketchSettings(kind="spectrum")}, "a spectrum has none"),
+        (
+            {"sketch": SketchSettings(labeller_share=0.2, classifier=ClassifierSettings(0.2))},
+            "not both",
+        ),
+    ):
+        with pytest.raises(ValueError, match=words):
+            DPDFDSettings(**settings)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        DPDFD(epsilon=1).plan(PublicFacts((1, 8, 8), ("a",), 900))
+
+
+def test_a_plan_rehearses_every_loop_on_this_machine() -> None:
+    found = tiny().rehearse(FACTS, Hardware("cpu"))
+    long = DPDFD(budget=Budget(3.0, 1e-3), settings=DPDFDSettings()).rehearse(
+        FACTS, Hardware("cpu")
+    )
+    assert 0 < found.seconds < long.seconds

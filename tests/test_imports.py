@@ -82,7 +82,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "synthetic": {
         "data", "generator", "images", "methods", "networks", "privacy.statements",
-        "privacy.verification", "progress", "release", "storage",
+        "privacy.verification", "progress", "release", "settings", "storage",
     },
     "exports": {
         "data", "generator", "images", "methods", "networks", "privacy.statements", "release",

@@ -60,16 +60,32 @@ def test_folders_stand_in_the_head_only_where_names_are_not_enough() -> None:
     assert "a/real images" in head
 
 
-def test_a_private_classifier_has_a_column_with_one_number() -> None:
-    judged = {"run": ClassifierScores(0.694, 0.681, (0.7, 0.662))}
+def test_a_private_classifier_has_a_column_of_its_own_numbers() -> None:
+    judged = {
+        "student": ClassifierScores(0.694, 0.681, (0.7, 0.662), 0.0321, 0.9),
+        "teacher": ClassifierScores(0.71, 0.7, (0.72, 0.68), 0.1),
+    }
     lines = summary(replace(scores("set"), classifiers=judged)).splitlines()
-    assert lines[2].endswith("real images     run")
-    last = next(line for line in lines if line.startswith("private classifier"))
-    assert last.split()[2:] == ["higher", "-", "-", "69.4", "%"]
-    assert all(line.endswith("-") for line in lines[3:8] if line and line != last)
+    assert lines[2].endswith("real images  student  teacher")
+    rows = {line[:21].strip(): line[21:].split() for line in lines[3:10]}
+    assert rows["private classifier"] == ["higher", "-", "-", "69.4", "%", "71.0", "%"]
+    assert rows["its calibration error"] == ["lower", "-", "-", "0.032", "0.100"]
+    assert rows["agrees with its teach"][-3:] == ["90.0", "%", "-"]
+    assert all(line.endswith("-  " + " " * 6 + "-") for line in lines[3:7])
     told = words(replace(scores("set"), classifiers=judged))
     assert "right in 69.4 % of the real images, in 68.1 % as a mean over classes" in told
+    assert "least often in one (66 %)" in told and "in 15 bins of confidence" in told
+    assert "trained on images of the run's generator alone" in told
+    assert "trained on no synthetic image" in told
     assert "private classifier" not in words(scores("set"))
+
+
+def test_classifiers_are_summarised_without_a_set() -> None:
+    judged = {"run": ClassifierScores(0.694, 0.681, (0.7, None), 0.0321)}
+    found = replace(scores("set"), sets={}, real="none", classifiers=judged)
+    lines = summary(found).splitlines()
+    assert [line.split()[-1] for line in lines[2:5]] == ["run", "%", "0.032"]
+    assert "Real images" not in summary(found) and "agrees" not in summary(found)
 
 
 def test_the_protocol_is_told_in_words() -> None:

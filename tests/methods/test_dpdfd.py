@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,14 @@ from dpgen.auditing.replay import hurried
 from dpgen.images.images import PublicFacts
 from dpgen.methods.loading import load
 from dpgen.methods.planned import planned_check
+from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.proposer import Proposer
 from dpgen.networks.student import Student
 from dpgen.privacy.statements.certificate import CertificateError
 from dpgen.privacy.verification.verify import verify
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.context import Hardware
+from dpgen.stages import classifier, sketch_plan
 from tests.methods import test_replay as replay
 
 live = replay.live
@@ -37,7 +41,6 @@ STAGES = {
     "labeller": {"sketch 1", "sketch 2", "label moments"},
 }
 FACTS = PublicFacts((1, 8, 8), ("a", "b", "c"), 30)
-N_STATES = 9  # that a run with a classifier saves: every release, and what is made of it
 
 
 def tiny(name: str = "classifier", **given: Any) -> DPDFD:  # noqa: ANN401
@@ -65,6 +68,13 @@ def untrained() -> Callable[[str], DPDFD]:
     return tiny
 
 
+@pytest.fixture(autouse=True)
+def few_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A twelfth of the teacher's features, whose axes take longer than the rest of a fit."""
+    for module, name in ((classifier, "features_for"), (sketch_plan, "GaborFeatures")):
+        monkeypatch.setattr(module, name, partial(GaborFeatures, grid=2))
+
+
 @pytest.fixture
 def run(
     tmp_path: Path,
@@ -83,27 +93,21 @@ def test_an_added_record_moves_every_release_by_at_most_its_bound_and_shows_in_n
 ) -> None:
     without = live(name, records)
     replay.assert_priced(without)
-    reached: dict[str, float] = {}
-    for pixels, label in replay.CANARIES.values():
-        world = live(name, records.plus(pixels, label), forced=without)
-        replay.assert_released_alike(without, world)
-        moved = replay.movements(without, world)
-        assert set(moved) == STAGES[name]
-        for stage, values in moved.items():
-            assert max(values) <= 1.0, stage
-            reached[stage] = max(reached.get(stage, 0.0), *values)
-    # A gradient is as long as the clip norm where a record's class is thought impossible.
-    assert reached.pop("classifier", 1.0) > 0.8
-    assert min(reached.values()) >= 0.99, reached
+    world = live(name, records.plus(replay.CHECKS, 2), forced=without)
+    replay.assert_released_alike(without, world)
+    assert {"student.safetensors", "model.safetensors"} <= without.files.keys()
+    moved = replay.movements(without, world)
+    assert set(moved) == STAGES[name]
+    assert all(0.5 < max(values) <= 1.0 for values in moved.values()), moved
 
 
 class Stopped(Exception):
     """The machine went down."""
 
 
-@pytest.mark.parametrize("after", [5, 7, 8, 9])
+@pytest.mark.parametrize("after", ["classifier", "refinement"])
 def test_a_run_stopped_after_a_checkpoint_goes_on_to_the_same_networks_and_pays_once(
-    after: int,
+    after: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     dataset: Callable[..., PrivateDataset],
@@ -117,7 +121,7 @@ def test_a_run_stopped_after_a_checkpoint_goes_on_to_the_same_networks_and_pays_
     def stopping(states: Checkpoints, state: str, *rest: Any, **numbers: Any) -> None:  # noqa: ANN401
         write(states, state, *rest, **numbers)
         saved.append(state)
-        if len(saved) == after:
+        if state == after and saved.count(state) == 1:
             raise Stopped
 
     monkeypatch.setattr(Checkpoints, "save", stopping)
@@ -125,7 +129,7 @@ def test_a_run_stopped_after_a_checkpoint_goes_on_to_the_same_networks_and_pays_
         tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
     torch.manual_seed(5)  # nothing public is drawn from torch's own generator
     found = tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
-    assert saved[-2:] == ["refinement", "student"] and len(saved) == N_STATES
+    assert saved.count("refinement") == saved.count("student") == 1
     assert not any(check.failed for check in verify(tmp_path / "run"))
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "other home"))
     oracle = tiny().fit(dataset(records), out=tmp_path / "oracle", seed=1)
@@ -196,8 +200,8 @@ def test_settings_that_make_no_sense_are_refused() -> None:
 
 
 def test_a_plan_rehearses_every_loop_on_this_machine() -> None:
-    found = tiny().rehearse(FACTS, Hardware("cpu"))
-    long = DPDFD(budget=Budget(3.0, 1e-3), settings=DPDFDSettings()).rehearse(
-        FACTS, Hardware("cpu")
-    )
-    assert 0 < found.seconds < long.seconds
+    generator = tiny()
+    settings = replace(generator.settings, student=StudentSettings(n_steps=3000))
+    longer = DPDFD(budget=generator.budget, settings=settings)
+    short, long = (one.rehearse(FACTS, Hardware("cpu")) for one in (generator, longer))
+    assert 0 < short.seconds < long.seconds and short.n_parameters == long.n_parameters

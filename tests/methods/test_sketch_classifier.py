@@ -110,7 +110,7 @@ def test_the_classifier_is_a_file_of_the_run_that_its_certificate_covers(
     assert isinstance(again.classifier, Labeller) and isinstance(found.classifier, Labeller)
     assert torch.equal(again.classifier(x), found.classifier(x))
     assert again.labeller is not None  # in grey it sends images back, too
-    judged = _released(run)
+    (judged,) = _released(run).values()
     assert isinstance(judged.network, Labeller)
     assert (judged.shape, judged.class_names) == ((1, 8, 8), ("a", "b", "c"))
     held = (run / "classifier.safetensors").read_bytes()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,17 +24,22 @@ from dpgen import (
     StudentSettings,
 )
 from dpgen.auditing.replay import hurried
-from dpgen.images.images import PublicFacts
+from dpgen.images.images import PublicFacts, to_float
 from dpgen.methods.loading import load
 from dpgen.methods.planned import planned_check
 from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.proposer import Proposer
 from dpgen.networks.student import Student
+from dpgen.privacy.statements import statement
 from dpgen.privacy.statements.certificate import CertificateError
 from dpgen.privacy.verification.verify import verify
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.context import Hardware
 from dpgen.stages import classifier, sketch_plan
+from dpgen.synthetic.join import join
+from dpgen.synthetic.part import Share
+from dpgen.synthetic.synthesise import synthesise
+from tests.commands import dpgen
 from tests.methods import test_replay as replay
 
 live = replay.live
@@ -162,6 +169,54 @@ def test_a_student_that_was_changed_is_neither_loaded_nor_verified(run: Path) ->
     assert any(check.failed for check in verify(run))
     with pytest.raises(CertificateError, match="student.safetensors missing or changed"):
         load(run)
+
+
+def test_images_that_were_drawn_again_are_counted_in_a_set_and_in_its_joined_parts(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statement, "now", lambda: "2026-01-01T00:00:00+00:00")
+    whole = synthesise(run, 40, tmp_path / "whole", layout="npz", seed=3)
+    counts = whole["synthetic_dataset"]["redraws"]
+    assert not any(check.failed for check in verify(tmp_path / "whole"))
+    parts = [tmp_path / str(i) for i in (1, 2)]
+    for i, part in enumerate(parts, start=1):
+        synthesise(run, 40, part, layout="npz", seed=3, share=Share(i, 2))
+    assert join(parts, tmp_path / "joined") == whole
+    # Every image beyond the labeller's liking was drawn eight times more, and no other.
+    generator, labels = load(run), torch.arange(40) % 3
+    rejected = generator.classifier.label(generator.sample(40, seed=3).pixels) != labels
+    assert counts["rejected"] == int(rejected.sum())
+    assert counts["draws"] >= 8 * counts["rejected"] and counts["images"] >= counts["rejected"]
+    assert counts["images"] > 0, "a teacher of four steps agrees with everything"
+    page = (tmp_path / "whole" / "RELEASE.md").read_text()
+    assert f"{counts['images']} of 40 were, {counts['draws']} times in all" in page
+
+
+def test_evaluate_takes_a_run_and_measures_its_student_and_teacher(
+    run: Path,
+    tmp_path: Path,
+    records: Any,  # noqa: ANN401
+) -> None:
+    labels = np.array(records.labels)
+    np.savez(tmp_path / "real.npz", images=records.pixels[..., None], labels=labels)
+    told = tmp_path / "scores.json"
+    result = dpgen(
+        "evaluate", run, "--reference", tmp_path / "real.npz", "--split", "all", "--json", told,
+        "-q",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(told.read_text())
+    student, teacher = (found["classifiers"][f"{run}: {name}"] for name in ("student", "teacher"))
+    assert found["sets"] == {} and found["real"] is None
+    right = load(run).student.label(to_float(torch.from_numpy(records.pixels[:, None])))
+    assert student["accuracy"] == pytest.approx(float((right.numpy() == labels).mean()))
+    assert 0 <= student["agreement"] <= 1 and teacher["agreement"] is None
+    assert 0 <= student["calibration_error"] <= 1 and len(student["per_class"]) == 3
+    assert "agrees with its teacher" in result.stdout
+    refused = dpgen(
+        "evaluate", run, "--reference", "digits", "--preview", tmp_path / "p.png", "-q"
+    )
+    assert refused.exit_code == 2 and "--preview shows synthetic images" in refused.stderr
 
 
 def test_what_is_free_is_cut_short_for_an_audit_and_the_plan_stays() -> None:

@@ -19,11 +19,13 @@ import torch
 
 from dpgen.data.private import PrivateDataset
 from dpgen.methods.dp_sad import DPSAD
+from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.noise import KEY_BYTES
 from dpgen.runs.context import Hardware, Workplace
 from dpgen.runs.folder import RunFolder
-from dpgen.stages import labeller, sketch, teacher
+from dpgen.stages import classifier, labeller, sketch, teacher
+from tests.methods import test_dpdfd
 from tests.methods.test_sketch import tiny
 
 ROOT = Path(__file__).parents[2] / "dpgen"
@@ -115,7 +117,7 @@ def _distilled(untrained: Callable[..., Any]) -> DPSAD:
     return untrained("dp-sad", **settings)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("method", ["dp-sad", "pge"])
+@pytest.mark.parametrize("method", ["dp-sad", "pge", "dpdfd"])
 def test_no_free_fit_of_a_run_can_reach_a_key_a_ledger_or_a_record(
     method: str,
     tmp_path: Path,
@@ -124,7 +126,12 @@ def test_no_free_fit_of_a_run_can_reach_a_key_a_ledger_or_a_record(
     untrained: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    generator = _distilled(untrained) if method == "dp-sad" else tiny("labelled")
+    makers = {
+        "dp-sad": lambda: _distilled(untrained), "pge": lambda: tiny("labelled"),
+        "dpdfd": test_dpdfd.tiny,
+    }  # fmt: skip
+    generator = makers[method]()
+    monkeypatch.setattr(classifier, "features_for", partial(GaborFeatures, grid=2))
     watch = Watch(monkeypatch)
     generator.fit(dataset(records), out=tmp_path / "run", seed=1, hardware=Hardware("cpu"))
     expected = {
@@ -137,6 +144,11 @@ def test_no_free_fit_of_a_run_can_reach_a_key_a_ledger_or_a_record(
             "stages.sketch._fitted", "stages.sketch._trained", "stages.sketch._hidden",
             "stages.labeller.fit", "training.matching.match", "training.refit.refit",
             "training.denoising.pretrain",
+        },
+        "dpdfd": {
+            "training.data_free.refine", "training.data_free.descend",
+            "training.data_free_losses._moments", "training.students.teach",
+            "training.students.learn",
         },
     }  # fmt: skip
     assert expected[method] <= watch.called

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.mutations.classifier_detectors import CLASSIFIER
+from tests.mutations.data_free_detectors import DATA_FREE
 from tests.mutations.fit_detectors import FIT
 from tests.mutations.key_detectors import KEYS
 from tests.mutations.lineage_detectors import LINEAGE
@@ -19,7 +20,7 @@ from tests.mutations.spectrum_detectors import SPECTRUM
 
 DETECTORS: dict[str, Callable[[Path], str]] = {
     **MECHANISM, **LONG, **FIT, **RUN, **KEYS, **LINEAGE, **RESTORED, **RECORDS,
-    **SPECTRUM, **CLASSIFIER, **PROCESSES,
+    **SPECTRUM, **CLASSIFIER, **PROCESSES, **DATA_FREE,
 }  # fmt: skip
 GAMES = ("one-run game", "two-world game")
 # Not those that never run the code that is changed, or that put something of their own in its
@@ -41,6 +42,7 @@ ROOMS = {
     "price": ("price",),
     "spectrum": tuple(SPECTRUM),
     "classifier": tuple(CLASSIFIER),
+    "data-free": tuple(DATA_FREE),
     "published": ("neighbour replay", "doors", "ledger"),
 }  # fmt: skip
 # The first sentence of what each says of itself, in one line.

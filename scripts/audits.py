@@ -42,6 +42,7 @@ MODES: dict[str, tuple[str, dict[str, Any]]] = {
         "pge",
         {"mode": "sketch", "sketch": {"spectrum": {"bands": 6}, "classifier": {"share": 0.2}}},
     ),
+    "dpdfd": ("dpdfd", {}),
 }  # fmt: skip
 HEAD = """# Audits of every certified mode on the embedded digits
 

@@ -121,6 +121,7 @@ class Cell:
             own = replace(student, agreed=on)
             network = teach(one, self.teacher, own, self.work(f"{name} {on}"))
             found["student, filtered" if on else "student"] = 100 * accuracy(network, self.held)
+            print(name, _rounded(found), flush=True)
         return found
 
 
@@ -139,6 +140,7 @@ def measured(
         given = (learned, held, class_names, epsilon, seed, n_samples)
         cell = Cell(Path(place) / "sketch", settings_of(kind, share), *given)
         found["teacher"] = teacher_accuracy(cell.teacher, held)
+        print(epsilon, kind, share, seed, "teacher", found["teacher"], flush=True)
         student = StudentSettings()
         if "released" in parts:
             found["released"] = cell.scored("released", cell.model, student)

@@ -48,9 +48,14 @@ class Student(nn.Module):
         """Returns the input of the last linear layer, (B, 128)."""
         return self.network.features(x)
 
+    def of_features(self, features: Tensor) -> Tensor:
+        """Computes logits (B, K) from `features`, (B, 128)."""
+        logits: Tensor = self.network.head(features)
+        return logits
+
     def forward(self, x: Tensor) -> Tensor:
         """Computes logits (B, K) of images (B, C, H, W) in [-1, 1]."""
-        return self.network(x)
+        return self.of_features(self.features(x))
 
     def label(self, pixels: Tensor) -> Tensor:
         """Returns the most likely class of each image, (B,) int64."""

@@ -78,14 +78,24 @@ class StudentSettings:
         memory: number of earlier steps whose images are kept.
         agreed: whether it learns only from images that the teacher takes for the class that was
             asked for.
+        retain: whether earlier images count as they would after a step on the new ones alone, so
+            that what is new is learned where it does not undo what is known; a step then takes
+            twice as long.
+        affinity: weight of the squared distance between how alike the student finds any two images
+            and how alike the teacher does; 0 leaves it out.
+        mixing: whether a part of each new image is replaced by that of another one, with labels in
+            proportion (cut-mix).
     """
 
-    n_steps: int = 1000
+    n_steps: int = 500
     batch_size: int = 128
     learning_rate: float = 2e-3
     width: int = 32
     memory: int = 200
     agreed: bool = True
+    retain: bool = False
+    affinity: float = 0.0
+    mixing: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("n_steps", 1), ("batch_size", 2), ("memory", 1)):
@@ -99,6 +109,8 @@ class StudentSettings:
             )
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be greater than 0, got {self.learning_rate}")
+        if not 0 <= self.affinity < math.inf:
+            raise ValueError(f"affinity must be at least 0, got {self.affinity}")
 
     def hurried(self) -> StudentSettings:
         """Returns shorter settings for the audit; the student costs no privacy."""

@@ -3,6 +3,10 @@
 The student descends its cross-entropy to the class that was asked for, on images drawn anew and on
 images of earlier steps; by default only on images that the teacher takes for that class. Generator
 and teacher are released, so that the student is post-processing of them (theorem A3).
+
+References for the options of `StudentSettings`: Patel, Mopuri, Qiu (2023), "Learning to Retain
+while Acquiring", arXiv 2302.14290 (`retain`); the affinity loss of data-free quantisation, FAQD
+(`affinity`, here of the last features, as the teacher has no feature maps).
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn import functional
 
 from dpgen.networks.ema import EMA
@@ -64,19 +69,80 @@ class Lessons:
             with torch.no_grad():
                 agreed = self.teacher(images).argmax(1) == labels
             images, labels = images[agreed], labels[agreed]
-        parts = [(images, labels)] if len(labels) else []
+        earlier: tuple[Tensor, Tensor] | None = None
         if self._memory:
             chosen = torch.randint(len(self._memory), (), generator=self._generator)
-            parts.append(self._memory[int(chosen)])
+            earlier = self._memory[int(chosen)]
+        terms = []
         if len(labels):
             self._memory.append((images, labels))
-        if not parts:
+            terms.append(self._of_new(images, labels))
+        if earlier is not None:
+            terms.append(self._of_earlier(*earlier, terms[0] if terms else None))
+        if not terms:
             return
-        pixels, classes = (torch.cat(found) for found in zip(*parts, strict=True))
-        loss = functional.cross_entropy(self.student(pixels), classes)
         self.adam.zero_grad()
-        loss.backward()
+        torch.stack(terms).sum().backward()
         self.adam.step()
+
+    def _of_new(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Computes the loss of new images, half of the mean over both halves of a batch."""
+        target = functional.one_hot(labels, self.student.n_classes).to(images)
+        if self.settings.mixing:
+            images, target = cut_mixed(images, target, self._generator)
+        features = self.student.features(images)
+        loss = 0.5 * functional.cross_entropy(self.student.of_features(features), target)
+        if self.settings.affinity > 0:
+            with torch.no_grad():
+                wanted = affinities(self.teacher.coordinates(images))
+            gap = (affinities(features) - wanted).square().mean()
+            loss = loss + self.settings.affinity * gap
+        return loss
+
+    def _of_earlier(self, images: Tensor, labels: Tensor, new: Tensor | None) -> Tensor:
+        """Computes the loss of earlier images, at the weights after a step on the new ones if it is
+        to be retained.
+        """
+        if new is None or not self.settings.retain:
+            return 0.5 * functional.cross_entropy(self.student(images), labels)
+        weights = dict(self.student.named_parameters())
+        gradients = torch.autograd.grad(new, list(weights.values()), create_graph=True)
+        rate = self.adam.param_groups[0]["lr"]
+        moved = {
+            name: weight - rate * gradient
+            for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+        }
+        return 0.5 * functional.cross_entropy(
+            functional_call(self.student, moved, (images,)), labels
+        )
+
+
+def cut_mixed(
+    images: Tensor, targets: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Replaces one rectangle of all images, (B, C, H, W), by that of other images of the batch, and
+    mixes their targets, (B, K), by area.
+
+    Reference: Yun et al. (2019), "CutMix", arXiv 1905.04899, with a rectangle of uniform sides.
+    """
+    height, width = images.shape[2:]
+    order = torch.randperm(len(images), generator=generator).to(images.device)
+    tall, wide, top, left = (
+        int(torch.randint(1 + most, (), generator=generator))
+        for most in (height, width, height, width)
+    )
+    rows = slice(min(top, height - tall), min(top, height - tall) + tall)
+    columns = slice(min(left, width - wide), min(left, width - wide) + wide)
+    mixed = images.clone()
+    mixed[:, :, rows, columns] = images[order][:, :, rows, columns]
+    share = tall * wide / (height * width)
+    return mixed, (1 - share) * targets + share * targets[order]
+
+
+def affinities(features: Tensor) -> Tensor:
+    """Computes the cosines between the features of any two images, (B, D) -> (B, B)."""
+    unit = functional.normalize(features, dim=1)
+    return unit @ unit.T
 
 
 def teach(

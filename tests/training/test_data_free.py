@@ -22,7 +22,7 @@ from dpgen.training import data_free
 from dpgen.training.data_free import refine
 from dpgen.training.data_free_losses import LOSSES, Batch
 from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
-from dpgen.training.students import Lessons, teach, untrained
+from dpgen.training.students import Lessons, affinities, cut_mixed, teach, untrained
 
 SHAPE, N_CLASSES, N_AXES = (1, 8, 8), 3, 5
 STUDENT = StudentSettings(n_steps=2, batch_size=8)
@@ -73,12 +73,12 @@ def test_losses_are_what_their_formulas_say(decoder: Decoder, judge: Labeller) -
         "activation": -judge.coordinates(given.images).abs().mean(),
     }
     for name, value in expected.items():
-        assert float(LOSSES[name](given)) == pytest.approx(float(value), rel=1e-4), name
+        assert LOSSES[name](given).item() == pytest.approx(value.item(), rel=1e-4), name
     # All pixels moved by a quarter: class means by as much, spreads by nothing.
-    moved = float(LOSSES["moments"](given))
+    moved = LOSSES["moments"](given).item()
     theirs = judge.coordinates(given.anchors) - judge.coordinates(given.images)
-    assert moved >= 0.0625 and moved == pytest.approx(0.0625, abs=float(theirs.square().max()))
-    assert float(LOSSES["moments"](replace(given, anchors=given.images.detach()))) == 0
+    assert moved >= 0.0625 and moved == pytest.approx(0.0625, abs=theirs.square().max().item())
+    assert LOSSES["moments"](replace(given, anchors=given.images.detach())).item() == 0
     assert set(LOSSES) == set(RefinementSettings().weights)
 
 
@@ -92,7 +92,7 @@ def test_a_refined_generator_makes_more_of_what_the_teacher_takes_for_the_class(
     decoder: Decoder, judge: Labeller, tmp_path: Path
 ) -> None:
     before = copy.deepcopy(decoder.state_dict())
-    settings = RefinementSettings(n_steps=60, learning_rate=1e-2, anchor_weight=0.0)
+    settings = RefinementSettings(n_steps=40, batch_size=24, learning_rate=1e-2, anchor_weight=0.0)
     found = refine(decoder, judge, settings, STUDENT, work(tmp_path))
     assert agreement(found, judge) > agreement(decoder, judge) + 0.2
     assert all(torch.equal(t, before[name]) for name, t in decoder.state_dict().items())
@@ -104,7 +104,9 @@ def test_an_anchor_holds_the_images_where_they_were(
 ) -> None:
     labels, moved = torch.arange(30) % N_CLASSES, list[float]()
     for weight in (0.0, 1000.0):
-        settings = RefinementSettings(n_steps=20, learning_rate=1e-2, anchor_weight=weight)
+        settings = RefinementSettings(
+            n_steps=10, batch_size=24, learning_rate=1e-2, anchor_weight=weight
+        )
         found = refine(decoder, judge, settings, STUDENT, work(tmp_path / str(weight)))
         ours, theirs = (
             one.draw(labels, torch.Generator().manual_seed(3)) for one in (found, decoder)
@@ -130,26 +132,25 @@ def test_a_weight_of_zero_builds_nothing_and_no_step_changes_nothing(
 
 
 class Seen(Lessons):
-    """Notes the classes of every image that a step learns from."""
-
-    classes: list[list[int]]
+    """Notes the classes of all images that a step learns from."""
 
     def step(self, images: Tensor, labels: Tensor) -> None:
-        found = functional.cross_entropy
+        plain, seen = functional.cross_entropy, list[int]()
 
         def noted(logits: Tensor, wanted: Tensor) -> Tensor:
-            self.classes.append(wanted.tolist())
-            return found(logits, wanted)
+            seen.extend((wanted.argmax(1) if wanted.ndim == 2 else wanted).tolist())
+            return plain(logits, wanted)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("dpgen.training.students.functional.cross_entropy", noted)
             super().step(images, labels)
+        self.classes.append(seen)
 
 
 def lessons(judge: Labeller, settings: StudentSettings) -> Seen:
     student = untrained(ClassifierConfig(SHAPE, N_CLASSES, 8), 0)
     found = Seen(student, judge, settings, torch.Generator().manual_seed(0))
-    found.classes = []
+    found.classes = []  # type: ignore[attr-defined]
     return found
 
 
@@ -165,10 +166,62 @@ def test_a_student_learns_only_from_images_on_which_the_teacher_agrees_unless_to
     assert strict.classes == [taken[:8].tolist()] and lenient.classes == [asked.tolist()]
     strict.step(pixels[8:], asked[8:])  # nothing agrees: from the memory alone
     assert strict.classes[1] == taken[:8].tolist()
-    before = copy.deepcopy(lessons(judge, STUDENT).student.state_dict())
     idle = lessons(judge, STUDENT)
+    before = copy.deepcopy(idle.student.state_dict())
     idle.step(pixels[8:], asked[8:])
     assert all(torch.equal(t, before[name]) for name, t in idle.student.state_dict().items())
+
+
+def gradient_of_a_step(judge: Labeller, settings: StudentSettings) -> Tensor:
+    """The gradient of a second step, on images other than the first."""
+    rng = torch.Generator().manual_seed(7)
+    first, second = (torch.rand(6, *SHAPE, generator=rng) * 2 - 1 for _ in range(2))
+    one, labels = lessons(judge, settings), torch.arange(6) % N_CLASSES
+    one.adam.param_groups[0]["lr"] = 0.0  # the weights stay; what a step would do is its gradient
+    one.step(first, labels)
+    one.adam.param_groups[0]["lr"] = settings.learning_rate
+    one.step(second, labels)
+    return torch.cat([p.grad.flatten() for p in one.student.parameters() if p.grad is not None])
+
+
+def test_what_is_retained_is_the_loss_of_earlier_images_after_a_step_on_the_new_ones(
+    judge: Labeller,
+) -> None:
+    base = replace(STUDENT, agreed=False)
+    plain = gradient_of_a_step(judge, replace(base, learning_rate=1e-9))
+    for rate, alike in ((1e-9, True), (0.3, False)):
+        given = replace(base, learning_rate=rate)
+        kept, without = (
+            gradient_of_a_step(judge, replace(given, retain=on)) for on in (True, False)
+        )
+        assert torch.allclose(without, plain, atol=1e-6)
+        assert torch.allclose(kept, plain, atol=1e-6) is alike
+
+
+def test_mixed_images_have_labels_by_area(judge: Labeller) -> None:
+    images = torch.arange(5.0)[:, None, None, None].expand(5, 1, 8, 6).contiguous()
+    shares = set[float]()
+    for seed in range(20):
+        rng = torch.Generator().manual_seed(seed)
+        mixed, targets = cut_mixed(images, torch.eye(5), rng)
+        for k, (image, target) in enumerate(zip(mixed, targets, strict=True)):
+            for value in range(5):
+                area = float((image == value).float().mean())
+                assert float(target[value]) == pytest.approx(area, abs=1e-6)
+            shares.add(round(float(target[k]), 3))
+    assert len(shares) > 10
+    assert gradient_of_a_step(judge, replace(STUDENT, agreed=False, mixing=True)).abs().sum() > 0
+
+
+def test_affinities_are_cosines_and_weigh_what_the_setting_says(judge: Labeller) -> None:
+    found = affinities(torch.tensor([[2.0, 0.0], [0.0, 3.0], [1.0, 1.0]]))
+    half = 0.5**0.5
+    assert torch.allclose(found, torch.tensor([[1, 0, half], [0, 1, half], [half, half, 1]]))
+    base = replace(STUDENT, agreed=False)
+    plain, one, two = (
+        gradient_of_a_step(judge, replace(base, affinity=weight)) for weight in (0.0, 1.0, 2.0)
+    )
+    assert not torch.allclose(one, plain) and torch.allclose(two - one, one - plain, atol=1e-6)
 
 
 def test_a_memory_forgets_the_oldest_images(judge: Labeller) -> None:
@@ -176,7 +229,7 @@ def test_a_memory_forgets_the_oldest_images(judge: Labeller) -> None:
     for k in range(5):
         one.step(torch.zeros(1, *SHAPE), torch.tensor([k % N_CLASSES]))
     assert [labels.item() for _, labels in one._memory] == [0, 1]
-    assert [len(classes) for classes in one.classes] == [1, 2, 2, 2, 2]
+    assert [len(classes) for classes in one.classes] == [1, 2, 2, 2, 2]  # type: ignore[attr-defined]
 
 
 def test_a_student_learns_what_the_generator_draws(
@@ -199,7 +252,7 @@ def test_a_student_learns_what_the_generator_draws(
         (RefinementSettings, {"learning_rate": 0.0}), (RefinementSettings, {"anchor_weight": -1.0}),
         (StudentSettings, {"n_steps": 0}), (StudentSettings, {"batch_size": 1}),
         (StudentSettings, {"width": 12}), (StudentSettings, {"memory": 0}),
-        (StudentSettings, {"learning_rate": float("inf")}),
+        (StudentSettings, {"learning_rate": float("inf")}), (StudentSettings, {"affinity": -1.0}),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else next(iter(value)),
 )  # fmt: skip

@@ -78,8 +78,8 @@ def test_the_error_of_a_process_is_raised_where_the_set_is_written() -> None:
     end, other = multiprocessing.Pipe(duplex=False)
     processes._draw(other, flat(fails=2), range(1, 4), 0, 1)
     process = cast("SpawnProcess", None)  # it is asked only when the pipe ends
-    (block,) = [processes._received(process, end, 0)]
-    assert int(to_uint8(block.pixels).unique()) == 1
+    block, redraws = processes._received(process, end, 0)
+    assert int(to_uint8(block.pixels).unique()) == 1 and redraws == Redraws()
     with pytest.raises(ValueError, match="block 2 cannot be drawn"):
         processes._received(process, end, 0)
     end.close()

@@ -22,8 +22,8 @@ class DPDFDSettings:
     Args:
         mode: "sealed", the only one.
         sketch: the private stages: the decoder from which the generator begins, and the teacher,
-            which is its classifier or its labeller; unless it has one of the two, a classifier with
-            half of mu^2.
+            which is its classifier or its labeller; unless a setting of one of the two is given, a
+            classifier with half of mu^2.
         refinement: how the generator is refined by the teacher, without data.
         student: the classifier that learns from the generator's images, without data.
     """

@@ -1,20 +1,24 @@
-"""DPDFD: a private classifier and a private generator by data-free distillation from a private
+"""DPDFD: a private generator and a private classifier by data-free distillation from a private
 teacher.
 
-[R] After "Private data-free distillation" as its abstract describes it: a generator makes images
-without data, and a student learns from them what a teacher answers. The full text could not be
-read, so that this is a reconstruction and is compared with none of its numbers.
+Liu, Wang, Li, Zeng, Ge: "Model Conversion via Differentially Private Data-Free Distillation", IJCAI
+2023, arXiv 2304.12528. [R]: only its abstract could be read, so that this is a reconstruction, to
+be compared with none of its numbers.
 
-The published flow trains the teacher without protection and noises, query by query, what the
-student sees of it. Each answer may move with one record, and synthetic queries are no records, so
-that no sampling amplifies: Q answers within a ball of radius c under noise of standard deviation s
-are mu-GDP for mu = 2 c sqrt(Q) / s, far more than is claimed; and the generator, which descends on
-the teacher itself, sees it without any noise.
+The published flow converts a teacher that was trained without protection: a generator makes images,
+the gradients that teacher and student give on them are normalised and noised before the student
+descends, and the generator descends against the student. The noise protects one answer, and with
+one record less every answer of such a teacher may be another. Q answers, each in a ball of radius c
+and under noise of standard deviation s, are mu-GDP with mu = 2 c sqrt(Q) / s. It does not matter
+how many images a step has: a mean of b answers moves by 2 c like one of them, and drawing images
+amplifies nothing, as they are no records. A proof for records cannot rest on such noise unless it
+hides nearly all of what the teacher knows.
 
-Mode ``sealed`` touches the records twice, each time for a price: a sketch releases embeddings to
-which a decoder is fitted, and a classifier is trained by noisy descent, or fitted to released
-moments. Both are released, and everything after them is their post-processing (theorems B2, F3
-and A3): the decoder is refined by the teacher, and the student learns from its images.
+In mode ``sealed`` the teacher is private. Records are touched twice, each time for a price: a
+sketch releases embeddings, to which a decoder is fitted; the teacher is trained by noisy descent,
+or fitted to released moments. Everything after that is a function of what they released, without
+noise or limit (theorems B2, F3 and A3): the generator begins as the decoder and is refined by the
+teacher itself, and the student learns from its images.
 """
 
 from __future__ import annotations

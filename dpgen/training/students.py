@@ -5,8 +5,9 @@ images of earlier steps; by default only on images that the teacher takes for th
 and teacher are released, so that the student is post-processing of them (theorem A3).
 
 References for the options of `StudentSettings`: Patel, Mopuri, Qiu (2023), "Learning to Retain
-while Acquiring", arXiv 2302.14290 (`retain`); the affinity loss of data-free quantisation, FAQD
-(`affinity`, here of the last features, as the teacher has no feature maps).
+while Acquiring", arXiv 2302.14290 (`retain`); Li, Yang, Yin, Qi, Xin (2023), "Feature Affinity
+Assisted Knowledge Distillation", arXiv 2302.10899 (`affinity`, here of the last features, as the
+teacher has no feature maps).
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Lessons:
         self.adam.step()
 
     def _of_new(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Computes the loss of new images, half of the mean over both halves of a batch."""
+        """Computes the loss of new images, with a weight of a half, as they are half of a batch."""
         target = functional.one_hot(labels, self.student.n_classes).to(images)
         if self.settings.mixing:
             images, target = cut_mixed(images, target, self._generator)

@@ -24,6 +24,7 @@ teacher itself, and the student learns from its images.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import nn
 
@@ -47,7 +48,7 @@ class DPDFD(PrivateGenerator):
 
     id = "dpdfd"
     Settings = DPDFDSettings
-    kinds = {**BY_NAME, "model": "proposer"}  # noqa: RUF012
+    kinds: ClassVar[Mapping[str, str]] = {**BY_NAME, "model": "proposer"}
 
     def __init__(
         self,

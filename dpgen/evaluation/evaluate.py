@@ -105,10 +105,11 @@ def scores(
             opened[str(path)] = open_source(path, classes=classes)
             advance()
         # A reference that names no classes has those of the sets, or of the classifiers.
-        made_for = [*opened.values(), *(classifiers or {}).values()]
-        if not made_for:
+        classes_of = [one.class_names for one in opened.values()]
+        classes_of += [one.class_names for one in (classifiers or {}).values()]
+        if not classes_of:
             raise ValueError("name a set, or a run with a private classifier")
-        named = made_for[0].class_names
+        named = classes_of[0]
 
         @cache_results
         def records(split: str) -> RecordSource:

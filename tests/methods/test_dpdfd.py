@@ -92,7 +92,9 @@ def run(
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("name", list(STAGES))
+@pytest.mark.parametrize(
+    "name", ["classifier", pytest.param("labeller", marks=pytest.mark.slow)]
+)
 def test_an_added_record_moves_every_release_by_at_most_its_bound_and_shows_in_nothing_released(
     name: str,
     live: Callable[..., replay.World],
@@ -112,7 +114,9 @@ class Stopped(Exception):
     """The machine went down."""
 
 
-@pytest.mark.parametrize("after", ["classifier", "refinement"])
+@pytest.mark.parametrize(
+    "after", [pytest.param("classifier", marks=pytest.mark.slow), "refinement"]
+)
 def test_a_run_stopped_after_a_checkpoint_goes_on_to_the_same_networks_and_pays_once(
     after: str,
     tmp_path: Path,

@@ -54,7 +54,7 @@ WORDS = """# What each part of dpdfd does
 
 Written by `python scripts/dpdfd_table.py --out assets/dpdfd.json`: a fifth of the 1,437 training
 digits is held out, and every number is an accuracy in % on it; test records were not read. Delta
-1e-4, add/remove; the teacher has half of mu^2, and all of it where there is no prior. `agreed` is
+1e-4, add/remove; the teacher has half of mu^2, and nearly all where there is no prior. `agreed` is
 the share of drawn images that the teacher takes for the class that was asked for; `samples` a CNN
 on 4,000 of them, as `dpgen evaluate` trains it; `filtered` draws again, up to eight times, what
 the teacher takes for another class, and its student learns only from the rest.

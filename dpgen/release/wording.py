@@ -148,8 +148,8 @@ def _counted(drawn: Mapping[str, Any]) -> str:
         return ""
     n = drawn["redraws"]
     return (
-        f"; {n['images']} of {drawn['samples']} were, {n['draws']} times in all, and it still takes "
-        f"{n['rejected']} for another class"
+        f"; {n['images']} of {drawn['samples']} were, {n['draws']} times in all, and it still "
+        f"takes {n['rejected']} for another class"
     )
 
 

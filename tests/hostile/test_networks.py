@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dpgen.methods.loading import load
 from dpgen.networks.denoiser import Denoiser
+from dpgen.networks.student import ClassifierConfig, Student
 from dpgen.privacy.statements.certificate import CertificateError, read_statement
 from dpgen.privacy.verification.verify import verify
 from dpgen.runs.released import load_network
@@ -117,6 +118,25 @@ def test_a_proposer_that_the_file_does_not_hold_is_never_built(
     path = write(tmp_path, tensors, numbers, "proposer")
     outcome = in_child(lambda: load_network(path))
     assert outcome.refused and "a.safetensors" in outcome.message, outcome.message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"width": 65_536}, {"width": 12}, {"width": -8}, {"n_classes": 0}, {"n_classes": 65_536},
+        {"shape": [1, 4096, 4096]}, {"shape": [1, 8]}, {"shape": [1, 2, 2]}, {"names": ["a"]},
+    ],
+    ids=json.dumps,
+)  # fmt: skip
+def test_a_student_that_the_file_does_not_hold_is_never_built(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    numbers: dict[str, Any] = {"shape": [1, 8, 8], "n_classes": 2, "width": 8}
+    tensors = dict(Student(ClassifierConfig((1, 8, 8), 2, 8)).state_dict())
+    assert isinstance(load_network(write(tmp_path, tensors, numbers, "classifier")), Student)
+    path = write(tmp_path, tensors, numbers | change, "classifier")
+    with pytest.raises(ValueError, match=r"a\.safetensors"):
+        load_network(path)
 
 
 def forge(run: Path, name: str, content: bytes) -> None:

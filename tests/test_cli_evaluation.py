@@ -329,6 +329,7 @@ def test_a_benchmark_runs_once_shares_the_teacher_and_shows_what_it_found(
 ) -> None:
     """Of few digits, whose classifier for the features is soon trained."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "home"))
     data, file, out = tmp_path / "few.npz", tmp_path / "b.toml", tmp_path / "out"
     some = {split: read_images("digits", split=split) for split in ("train", "test")}
     np.savez(

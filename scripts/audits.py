@@ -74,10 +74,10 @@ def main() -> None:
     parser.add_argument("--pages", type=Path, help="folder")
     parser.add_argument("--out", type=Path, required=True, help="Markdown file")
     args = parser.parse_args()
-    rows = Rows(args.out.with_suffix(".json"), "mode", "epsilon")
+    rows = Rows(args.out.with_suffix(".json"))
     for mode in args.modes:
         for epsilon in args.epsilons:
-            if rows.hold(mode, epsilon):
+            if rows.hold(mode=mode, epsilon=epsilon):
                 continue
             start = time.perf_counter()
             found = _audited(mode, Budget(epsilon, args.delta), args.label_canaries)

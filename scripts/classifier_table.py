@@ -12,17 +12,15 @@ to nobody: they choose defaults, which is uncharged tuning on these data.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from measurement import Rows, fitted_apart, markdown
 
 from dpgen import PGE, Budget, Images, PGESettings
-from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
 from dpgen.images.images import to_float
 from dpgen.stages.classifier_settings import ClassifierSettings
@@ -43,7 +41,7 @@ has the rest of mu^2. Test records were not read. Constants of the descent were 
 records of CIFAR-10 and MNIST, and nothing was charged for that choice.
 
 """
-HEAD = "| data | records | held out | epsilon | share of mu^2 | seed | descent | moments |"
+HEAD = ("data", "records", "held out", "epsilon", "share of mu^2", "seed", *KINDS)
 
 
 def halves(
@@ -77,12 +75,10 @@ def measured(
     score = RefitSettings(n_samples=100, n_steps=1)
     settings = PGESettings(mode="sketch", sketch=sketch_of(kind, share), score=score)
     with tempfile.TemporaryDirectory() as place:
-        os.environ["DPGEN_HOME"] = str(Path(place) / "home")
-        data = PrivateDataset(open_source(learned, classes=class_names))
-        budget = Budget(epsilon, DELTA)
-        generator = PGE(budget=budget, settings=settings).fit(
-            data, out=Path(place) / "run", seed=seed
-        )
+        generator = fitted_apart(
+            PGE(budget=Budget(epsilon, DELTA), settings=settings),
+            learned, class_names, Path(place), seed=seed,
+        )  # fmt: skip
     assert generator.classifier is not None
     right = generator.classifier.label(held.pixels) == held.labels
     classes = [right[held.labels == k].float().mean() for k in range(len(class_names))]
@@ -101,11 +97,8 @@ def table(rows: list[dict[str, Any]]) -> str:
             row[name] for name in ("data", "records", "held_out", "epsilon", "share", "seed")
         )
         found.setdefault(key, {})[row["kind"]] = f"{row['accuracy']} ({row['balanced']})"
-    lines = [HEAD, "|---" * (HEAD.count("|") - 1) + "|"]
-    for key, kinds in found.items():
-        cells = [*map(str, key), *(kinds.get(kind, "") for kind in KINDS)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return WORDS + "\n".join(lines) + "\n"
+    cells = ([*key, *(kinds.get(kind, "") for kind in KINDS)] for key, kinds in found.items())
+    return WORDS + markdown(HEAD, cells)
 
 
 def main() -> None:
@@ -121,7 +114,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    rows = json.loads(given.out.read_text()) if given.out.exists() else []
+    rows = Rows(given.out, table)
     learned, held, class_names = halves(given.data, given.held_out, given.classes)
     for epsilon in given.epsilons:
         for seed in range(given.seeds):
@@ -131,15 +124,13 @@ def main() -> None:
                     "share": given.share, "seed": seed, "records": len(learned.labels),
                     "held_out": len(held.labels),
                 }  # fmt: skip
-                if any(cell.items() <= row.items() for row in rows):
+                if rows.hold(**cell):
                     continue
                 found = measured(
                     kind, learned, held, class_names, epsilon, given.share, seed
                 )
-                rows.append({**cell, **found})
-                given.out.write_text(json.dumps(rows, indent=1) + "\n")
-                given.out.with_suffix(".md").write_text(table(rows))
-                print(rows[-1], flush=True)
+                rows.add({**cell, **found})
+                print(rows.held[-1], flush=True)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ output file is not run again; a table in Markdown is written beside it.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import tempfile
 import time
 from dataclasses import replace
@@ -21,6 +19,7 @@ from typing import Any
 
 import torch
 from classifier_table import halves
+from measurement import Rows, fitted_apart, markdown
 
 from dpgen import (
     DPDFD,
@@ -32,8 +31,6 @@ from dpgen import (
     SketchSettings,
     StudentSettings,
 )
-from dpgen.data.private import PrivateDataset
-from dpgen.data.sources import open_source
 from dpgen.evaluation.utility import UtilityProtocol, accuracy, utility
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
@@ -60,10 +57,7 @@ on 4,000 of them, as `dpgen evaluate` trains it; `filtered` draws again, up to e
 the teacher takes for another class, and its student learns only from the rest.
 
 """
-HEAD = (
-    "| data | epsilon | seed | teacher | generator | agreed | samples | samples, filtered "
-    "| student | student, filtered |"
-)
+HEAD = ("data", "epsilon", "seed", "teacher", "generator", *SCORES)
 UNANCHORED = RefinementSettings(n_steps=800, anchor_weight=0.0)
 
 
@@ -87,14 +81,14 @@ class Cell:
         self, place: Path, sketch: SketchSettings, learned: Images, held: Images,
         class_names: tuple[str, ...], epsilon: float, seed: int, n_samples: int,
     ) -> None:  # fmt: skip
-        os.environ["DPGEN_HOME"] = str(place / "home")
         quick = RefinementSettings(n_steps=0)
         settings = DPDFDSettings(
             sketch=sketch, refinement=quick, student=StudentSettings(n_steps=1)
         )
-        generator = DPDFD(budget=Budget(epsilon, DELTA), settings=settings).fit(
-            PrivateDataset(open_source(learned, classes=class_names)), out=place / "run", seed=seed
-        )
+        generator = fitted_apart(
+            DPDFD(budget=Budget(epsilon, DELTA), settings=settings),
+            learned, class_names, place, seed=seed,
+        )  # fmt: skip
         model, teacher = generator.networks["model"], generator.classifier
         assert isinstance(model, Proposer) and teacher is not None
         self.model, self.teacher, self.held = model, teacher, held
@@ -185,19 +179,18 @@ def _rounded(found: Any) -> Any:  # noqa: ANN401
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Writes the rows as a table in Markdown, a line a generator."""
-    lines = [HEAD, "|---" * (HEAD.count("|") - 1) + "|"]
+    lines = []
     for row in rows:
         for part, words in PARTS.items():
             if part not in row:
                 continue
             found = row[part]
             teacher = row["teacher, no prior" if part == "none" else "teacher"]
-            cells = [
+            lines.append([
                 row["data"], f"{row['epsilon']:g}", row["seed"], teacher, words,
                 *(found[name] for name in SCORES),
-            ]  # fmt: skip
-            lines.append(f"| {' | '.join(map(str, cells))} |")
-    return WORDS + "\n".join(lines) + "\n"
+            ])  # fmt: skip
+    return WORDS + markdown(HEAD, lines)
 
 
 def main() -> None:
@@ -214,7 +207,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=float, default=0.2)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    rows = json.loads(given.out.read_text()) if given.out.exists() else []
+    rows = Rows(given.out, table)
     learned, held, class_names = halves(given.data, given.held_out, None)
     for seed in given.seeds:
         for epsilon in given.epsilons:
@@ -226,16 +219,14 @@ def main() -> None:
                         "records": len(learned.labels), "held_out": len(held.labels),
                         "samples": given.samples,
                     }  # fmt: skip
-                    if any(cell.items() <= row.items() for row in rows):
+                    if rows.hold(**cell):
                         continue
                     found = measured(
                         kind, share, learned, held, class_names, epsilon, seed, given.samples,
                         given.parts,
                     )  # fmt: skip
-                    rows.append({**cell, **found})
-                    given.out.write_text(json.dumps(rows, indent=1) + "\n")
-                    given.out.with_suffix(".md").write_text(table(rows))
-                    print(rows[-1], flush=True)
+                    rows.add({**cell, **found})
+                    print(rows.held[-1], flush=True)
 
 
 if __name__ == "__main__":

@@ -14,17 +14,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from measurement import Rows
+from measurement import Rows, fitted_apart, markdown
 from sklearn.linear_model import LogisticRegression
 
 from dpgen import PGE, Images, PGESettings
-from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
 from dpgen.images.grid import save_grid
 from dpgen.images.images import to_float
@@ -87,13 +85,13 @@ def measured(
     n_classes, n = len(class_names), len(learned.labels)
     settings = PGESettings(mode="sketch", score=RefitSettings(n_samples=100, n_steps=1))
     with tempfile.TemporaryDirectory() as place:
-        os.environ["DPGEN_HOME"] = str(Path(place) / "home")
-        data = PrivateDataset(open_source(learned, classes=class_names))
-        generator = PGE(budget=Budget.for_records(epsilon, None, n), settings=settings)
-        generator.fit(data, out=Path(place) / "run", seed=0)
-        plan = generator.plan(data.facts)
+        generator = fitted_apart(
+            PGE(budget=Budget.for_records(epsilon, None, n), settings=settings),
+            learned, class_names, Path(place), seed=0,
+        )  # fmt: skip
     labels = torch.arange(N_SAMPLES) % n_classes
-    assert generator.proposer is not None
+    facts = generator.facts
+    assert generator.proposer is not None and facts is not None
     drawn = Images(generator.proposer.draw(labels, torch.Generator().manual_seed(1)), labels)
     if picture is not None:
         save_grid(Images(drawn.pixels[: 10 * n_classes], labels[: 10 * n_classes]), picture,
@@ -103,7 +101,7 @@ def measured(
     return {
         "shape": "x".join(map(str, learned.pixels.shape[1:])),
         "classes": n_classes,
-        "weight": float(f"{expected(plan, data.facts).weight:.2g}"),
+        "weight": float(f"{expected(generator.plan(facts), facts).weight:.2g}"),
         "accuracy": round(100 * own, 1),
         "real": round(100 * real, 1),
         "kept": round((own - chance) / (real - chance), 2),
@@ -112,10 +110,8 @@ def measured(
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Writes the rows as a table in Markdown, by weight."""
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    for row in sorted(rows, key=lambda row: row["weight"]):
-        lines.append(f"| {' | '.join(str(row[name]) for name in COLUMNS)} |")
-    return WORDS + "\n".join(lines) + "\n"
+    ordered = sorted(rows, key=lambda row: row["weight"])
+    return WORDS + markdown(COLUMNS, ([row[name] for name in COLUMNS] for row in ordered))
 
 
 def main() -> None:
@@ -130,11 +126,11 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each row")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    rows = Rows(given.out, "data", "records", "epsilon")
+    rows = Rows(given.out, table)
     name = Path(given.data).name
     for n in given.records:
         for epsilon in given.epsilons:
-            if rows.hold(name, n, epsilon):
+            if rows.hold(data=name, records=n, epsilon=epsilon):
                 continue
             learned, tested, class_names = parts(given.data, n, given.size, given.classes)
             picture = None
@@ -142,7 +138,6 @@ def main() -> None:
                 picture = given.pictures / f"{name}-{n}-{epsilon:g}.png"
             found = measured(learned, tested, class_names, epsilon, picture)
             rows.add({"data": name, "records": n, "epsilon": epsilon, **found})
-            given.out.with_suffix(".md").write_text(table(rows.held))
             print(json.dumps(rows.held[-1]), flush=True)
 
 

@@ -6,13 +6,16 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from dpgen import Images, open_images
+from dpgen.data.private import PrivateDataset
+from dpgen.data.sources import open_source
 from dpgen.evaluation.utility import UtilityProtocol, utility
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.runs.context import peak_memory
@@ -60,21 +63,45 @@ def measure(
     }
 
 
+Generator = TypeVar("Generator", bound=PrivateGenerator)
+
+
+def fitted_apart(
+    generator: Generator, records: Images, class_names: tuple[str, ...], place: Path, *, seed: int
+) -> Generator:
+    """Trains a generator under fresh keys and a ledger of its own, all in a folder."""
+    os.environ["DPGEN_HOME"] = str(place / "home")
+    data = PrivateDataset(open_source(records, classes=class_names))
+    return generator.fit(data, out=place / "run", seed=seed)
+
+
 class Rows:
     """Rows in a JSON file, written after each; a row that is there is not measured again.
 
     Args:
         path: the file.
-        key: the fields that identify a row.
+        page_fn: makes a page in Markdown of the rows, which is written beside the file after each;
+            None: none is.
     """
 
-    def __init__(self, path: Path, *key: str) -> None:
-        self.path, self.key = path, key
+    def __init__(
+        self, path: Path, page_fn: Callable[[list[dict[str, Any]]], str] | None = None
+    ) -> None:
+        self.path, self._page_fn = path, page_fn
         self.held: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
 
-    def hold(self, *values: object) -> bool:
-        return values in [tuple(row[name] for name in self.key) for row in self.held]
+    def hold(self, **cell: object) -> bool:
+        """Returns whether there is a row with these fields."""
+        return any(cell.items() <= row.items() for row in self.held)
 
     def add(self, row: dict[str, Any]) -> None:
         self.held.append(row)
         self.path.write_text(json.dumps(self.held, indent=1) + "\n")
+        if self._page_fn is not None:
+            self.path.with_suffix(".md").write_text(self._page_fn(self.held))
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """Writes a table in Markdown."""
+    head, *body = (f"| {' | '.join(map(str, cells))} |" for cells in (columns, *rows))
+    return "\n".join([head, "|---" * len(columns) + "|", *body, ""])

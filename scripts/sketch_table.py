@@ -19,8 +19,6 @@ from dpgen import PGE, Budget, PGESettings
 from dpgen.data.sources import read_images
 from dpgen.stages.sketch import SketchSettings
 
-KEY = ("wanted", "labeller_share", "seed")
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -34,11 +32,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    test, rows = read_images(args.data, split="test", classes=10), Rows(args.out, *KEY)
+    test, rows = read_images(args.data, split="test", classes=10), Rows(args.out)
     for seed in range(args.seeds):
         for epsilon in args.epsilons:
             for share in args.shares:
-                if rows.hold(epsilon, share, seed):
+                if rows.hold(wanted=epsilon, labeller_share=share, seed=seed):
                     continue
                 sketch = SketchSettings(labeller_share=share, warp=args.warp)
                 settings = PGESettings(mode="sketch", sketch=sketch)

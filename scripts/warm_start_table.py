@@ -21,7 +21,6 @@ from dpgen import DPSAD, Budget, DPSADSettings
 from dpgen.data.sources import read_images
 from dpgen.stages.teacher import TeacherSettings
 
-KEY = ("wanted", "warm_start", "seed")
 # Few and small, for a CPU: nine tenths of mu^2 to the warm start, the rest to 100 steps.
 TEACHER: dict[str, Any] = {
     "preset": "quick", "warm_start_share": 0.9, "batch": 256, "n_steps": 100, "n_draws": 4,
@@ -39,11 +38,11 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=20_000)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    test, rows = read_images(args.data, split="test", classes=10), Rows(args.out, *KEY)
+    test, rows = read_images(args.data, split="test", classes=10), Rows(args.out)
     for seed in range(args.seeds):
         for epsilon in args.epsilons:
             for warm_start in ("moments", "sketch"):
-                if rows.hold(epsilon, warm_start, seed):
+                if rows.hold(wanted=epsilon, warm_start=warm_start, seed=seed):
                     continue
                 teacher = TeacherSettings(warm_start=warm_start, **TEACHER)
                 settings = DPSADSettings(teacher=teacher)

@@ -20,6 +20,7 @@ from torch.nn import functional
 from dpgen.images.images import Images, to_float, to_uint8
 from dpgen.networks.classifier import MLP, Classifier, Logistic
 from dpgen.networks.resnet import ResNet
+from dpgen.networks.seeding import seeded
 from dpgen.progress import progress_bar
 
 __all__ = [
@@ -210,9 +211,7 @@ def train_classifier(
     """
     _check(images, n_classes, "images")
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would seed accelerators too, whose state the fork does not restore.
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         channels, height, width = images.pixels.shape[1:]
         module = NETWORKS[protocol.network]((channels, height, width), n_classes).to(device)
     chosen = torch.randperm(images.labels.shape[0], generator=generator)[: protocol.n_train]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dpgen.networks.fixed.gabor import GaborFeatures, unit
 from dpgen.networks.fixed.scattering import ScatteringFeatures
+from dpgen.networks.seeding import seeded
 
 __all__ = ["Axes", "Labeller", "LabellerConfig", "Scale", "in_parts"]
 
@@ -63,8 +64,7 @@ class Axes(NamedTuple):
             values, vectors = torch.linalg.eigh(deviations.T @ deviations / len(deviations))
             values, vectors = values.flip(0)[:n_axes].clamp_min(0), vectors.flip(1)[:, :n_axes]
         else:
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(0)
+            with seeded(0):
                 most = min(n_axes + OVERSAMPLED, *features.shape)
                 _, singular, vectors = torch.svd_lowrank(features - centre, q=most, niter=2)
             values, vectors = singular[:n_axes].square() / len(features), vectors[:, :n_axes]

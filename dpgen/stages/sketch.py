@@ -34,6 +34,7 @@ from dpgen.networks.hidden_features import HiddenFeatures
 from dpgen.networks.labeller import Axes, Labeller, LabellerConfig, in_parts
 from dpgen.networks.perceptual import PerceptualNetwork
 from dpgen.networks.proposer import Proposer, ProposerConfig
+from dpgen.networks.seeding import seeded
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan
 from dpgen.progress import progress_bar
@@ -122,8 +123,7 @@ def _decoded(
 
 def untrained(facts: PublicFacts, seed: int) -> Decoder:
     """Makes an untrained decoder."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         return Decoder(DecoderConfig(facts.shape, facts.n_classes))
 
 
@@ -179,8 +179,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def untrained_classifier(facts: PublicFacts, seed: int) -> PerceptualNetwork:
     """Makes the untrained classifier between the rounds."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         return PerceptualNetwork(facts.shape, facts.n_classes, width=WIDTH)
 
 

@@ -12,6 +12,7 @@ from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.fixed.cosines import Cosines
 from dpgen.networks.gaussian import GaussianDenoiser
 from dpgen.networks.proposer import Proposer
+from dpgen.networks.seeding import seeded
 from dpgen.progress import progress_bar
 from dpgen.runs.context import Workplace
 from dpgen.training.denoising import NoiseLevels, pretrain
@@ -41,8 +42,7 @@ def refit(
         facts: public facts, for the shape and the classes.
         work: where the fit computes and saves.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(work.seed)
+    with seeded(work.seed):
         denoiser = Denoiser(settings.network(facts)).to(work.accelerator.device)
     fit_score(denoiser, proposer, settings, NoiseLevels(mean=-1.2, std=1.2), work)
     return denoiser

@@ -24,6 +24,7 @@ from torch.nn import functional
 from dpgen.networks.ema import EMA
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
+from dpgen.networks.seeding import seeded
 from dpgen.networks.student import ClassifierConfig, Student
 from dpgen.runs.context import Workplace
 from dpgen.training.data_free_settings import StudentSettings
@@ -35,8 +36,7 @@ EMA_DECAY = 0.99
 
 def untrained(config: ClassifierConfig, seed: int) -> Student:
     """Makes an untrained student."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         return Student(config)
 
 

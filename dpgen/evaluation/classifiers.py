@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dpgen.evaluation.utility import logits_of
+from dpgen.evaluation.utility import confused, logits_of, recalls
 from dpgen.images.images import Images
 
 N_BINS = 15  # of confidence, of equal width
@@ -72,21 +72,18 @@ def classifier_scores(
             f"{', '.join(class_names)}: they must be the same (--size and --channels bring a "
             "reference to a shape)"
         )
-    logits, labels = logits_of(classifier.network, reference), reference.labels
+    logits = logits_of(classifier.network, reference)
     taken = logits.argmax(1)
-    right = (taken == labels).double()
-    shares = [
-        float(right[labels == k].mean()) if (labels == k).any() else None
-        for k in range(len(class_names))
-    ]
+    table = confused(taken, reference, len(class_names))
+    shares = recalls(table)
     known = [share for share in shares if share is not None]
     agreement = None
     if classifier.teacher is not None:
         told = logits_of(classifier.teacher, reference).argmax(1)
         agreement = float((taken == told).double().mean())
     return ClassifierScores(
-        float(right.mean()), sum(known) / len(known), tuple(shares),
-        calibration_error(logits, labels), agreement,
+        int(table.trace()) / int(table.sum()), sum(known) / len(known), shares,
+        calibration_error(logits, reference.labels), agreement,
     )  # fmt: skip
 
 

@@ -29,8 +29,10 @@ __all__ = [
     "Utility",
     "UtilityProtocol",
     "accuracy",
+    "confused",
     "confusion",
     "logits_of",
+    "recalls",
     "train_classifier",
     "utility",
 ]
@@ -173,9 +175,7 @@ def utility(
     table = confusion(module.to(device), reference, n_classes)
     return Utility(
         accuracy=int(table.trace()) / int(table.sum()),
-        per_class=tuple(
-            int(row[k]) / int(row.sum()) if row.sum() else None for k, row in enumerate(table)
-        ),
+        per_class=recalls(table),
         confusion=tuple(tuple(row) for row in table.tolist()),
         n_train=min(n_synthetic, protocol.n_train or n_synthetic),
         n_test=reference.labels.shape[0],
@@ -247,8 +247,12 @@ def confusion(module: nn.Module, images: Images, n_classes: int) -> Tensor:
     """Counts the images of each class (row) that were taken for each class (column), int64 (K,
     K).
     """
+    return confused(_predicted(module, images), images, n_classes)
+
+
+def confused(predicted: Tensor, images: Images, n_classes: int) -> Tensor:
+    """Counts as `confusion` does, from the classes that the images were taken for, (N,)."""
     _check(images, n_classes, "images")
-    predicted = _predicted(module, images)
     if int(predicted.max()) >= n_classes:
         raise ValueError(
             f"n_classes must cover what the module predicts, class {int(predicted.max())}, "
@@ -256,6 +260,15 @@ def confusion(module: nn.Module, images: Images, n_classes: int) -> Tensor:
         )
     pairs = images.labels * n_classes + predicted
     return torch.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def recalls(table: Tensor) -> tuple[float | None, ...]:
+    """Returns the share of each class that was taken for it, from the table of `confusion`; None
+    for a class without images.
+    """
+    return tuple(
+        int(row[k]) / int(row.sum()) if row.sum() else None for k, row in enumerate(table)
+    )
 
 
 @torch.no_grad()

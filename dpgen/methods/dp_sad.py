@@ -70,8 +70,8 @@ class DPSAD(PrivateGenerator):
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         s = self.settings
         return rehearse(
-            s.teacher_for(facts), facts, hardware, self.default_sampler(), s.student,
-            n_for_preview(facts),
+            s.teacher_for(facts), facts, hardware, self.default_sampler(),
+            n_for_preview(facts), s.student,
         )  # fmt: skip
 
     def _learn(

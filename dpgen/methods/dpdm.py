@@ -51,7 +51,7 @@ class DPDM(PrivateGenerator):
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         return rehearse(
             self.settings.teacher_for(facts), facts, hardware, self.default_sampler(),
-            n_drawn=n_for_preview(facts),
+            n_for_preview(facts),
         )  # fmt: skip
 
     def _learn(self, data: PrivateDataset, promise: Plan, work: Workplace) -> dict[str, nn.Module]:

@@ -71,7 +71,7 @@ class PGE(PrivateGenerator):
                 s.sketch, s.score, facts, hardware, s.sampler.build(), n_for_preview(facts)
             )
         return rehearse(
-            s.teacher_for(facts), facts, hardware, s.sampler.build(), n_drawn=n_for_preview(facts)
+            s.teacher_for(facts), facts, hardware, s.sampler.build(), n_for_preview(facts)
         )
 
     def _learn(

@@ -60,8 +60,8 @@ def rehearse(
     facts: PublicFacts,
     hardware: Hardware,
     sampler: Sampler,
+    n_drawn: int,
     student: Distillation | None = None,
-    n_drawn: int | None = None,
 ) -> Rehearsal:
     """Estimates a run from the time of one private micro-batch and one public training step. Raises
     ValueError for a network whose loss is not finite.
@@ -71,8 +71,8 @@ def rehearse(
         facts: public facts of the records.
         hardware: device, precision and micro-batch.
         sampler: the sampler of the preview.
+        n_drawn: number of images that are drawn for the preview.
         student: the distillation that follows, if any.
-        n_drawn: number of images that are drawn for the preview; None: as many as it shows.
     """
     accelerator = hardware.accelerator()
     device = accelerator.device
@@ -107,7 +107,7 @@ def rehearse(
                 f"precision {hardware.precision} it is not: take another one"
             )
     evaluations = settings.pretrain_steps * settings.pretrain_batch * 3
-    evaluations += _preview(sampler, facts, n_drawn)
+    evaluations += _preview(sampler, n_drawn)
     if student is not None:
         # A training step costs about three forward passes of the student and two of the
         # discriminator.
@@ -121,7 +121,7 @@ def rehearse(
 
 def rehearse_sketch(
     settings: SketchSettings, score: RefitSettings, facts: PublicFacts, hardware: Hardware,
-    sampler: Sampler, n_drawn: int | None = None,
+    sampler: Sampler, n_drawn: int,
 ) -> Rehearsal:  # fmt: skip
     """Estimates a run from the time of one micro-batch of each release and one step of each fit, on
     random images; arguments as for `rehearse`.
@@ -130,13 +130,13 @@ def rehearse_sketch(
     decoder, seconds = _sketched(settings, facts)
     denoiser = Denoiser(score.network(facts)).to(device)
     # A training step costs about three forward passes.
-    passes = 3 * score.n_steps + _preview(sampler, facts, n_drawn) / score.batch_size
+    passes = 3 * score.n_steps + _preview(sampler, n_drawn) / score.batch_size
     seconds += passes * _seconds(lambda: _forward(denoiser, facts, score.batch_size), device)
     networks: tuple[torch.nn.Module, ...] = (decoder, denoiser)
     if settings.spectrum is not None:
         networks = (denoiser,)
         n, leaves = 64, partial(dead_leaves, 64, facts.shape, torch.Generator().manual_seed(0))
-        n_pictures = score.n_samples + N_MEASURED + (n_drawn or 0)
+        n_pictures = score.n_samples + N_MEASURED + n_drawn
         seconds += n_pictures / n * _seconds(leaves, CPU)
     return _found(seconds, sum(p.numel() for one in networks for p in one.parameters()), device)
 
@@ -216,10 +216,9 @@ def _around_nothing(statistic: SpectrumScale | SpectrumMoments) -> Statistic:
     return statistic.around(centre, statistic.basis.radius)
 
 
-def _preview(sampler: Sampler, facts: PublicFacts, n_drawn: int | None) -> int:
+def _preview(sampler: Sampler, n_drawn: int) -> int:
     """Counts the evaluations of the network for the images of the preview."""
-    each = sampler.n_evaluations if isinstance(sampler, Annealed) else 1
-    return (n_drawn or n_preview(facts.n_classes)) * each
+    return n_drawn * (sampler.n_evaluations if isinstance(sampler, Annealed) else 1)
 
 
 def _found(seconds: float, n_parameters: int, device: torch.device) -> Rehearsal:

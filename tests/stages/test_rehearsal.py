@@ -32,7 +32,7 @@ def settings(n_steps: int = 10) -> Any:  # noqa: ANN401
 def test_a_run_takes_as_long_as_it_has_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rehearsal, "_seconds", lambda step, device: (step(), 1.0)[1])
     hardware = Hardware("cpu", micro_batch=8)
-    few, many = (rehearse(settings(n), FACTS, hardware, SAMPLER) for n in (10, 40))
+    few, many = (rehearse(settings(n), FACTS, hardware, SAMPLER, 20) for n in (10, 40))
     assert many.seconds - few.seconds == 30 * math.ceil(16 / 8)
     assert few.device == "CPU" and few.n_parameters > 1000 and few.memory_bytes > 2**20
 
@@ -42,10 +42,10 @@ def test_the_preview_is_a_part_of_the_run(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(rehearsal, "_seconds", lambda step, device: (step(), 1.0)[1])
     longer = make_sampler("ddim", n_steps=8, sigma_min=0.1, sigma_max=2.0)
     hardware = Hardware("cpu", micro_batch=8)
-    one, two = (rehearse(settings(), FACTS, hardware, x).seconds for x in (SAMPLER, longer))
+    one, two = (rehearse(settings(), FACTS, hardware, x, 20).seconds for x in (SAMPLER, longer))
     more = longer.n_evaluations - SAMPLER.n_evaluations  # type: ignore[attr-defined]
     assert two - one == pytest.approx(20 * more / 8) and more > 0
-    drawn = rehearse(settings(), FACTS, hardware, SAMPLER, n_drawn=256).seconds
+    drawn = rehearse(settings(), FACTS, hardware, SAMPLER, 256).seconds
     assert drawn - one == pytest.approx((256 - 20) * SAMPLER.n_evaluations / 8)  # type: ignore[attr-defined]
 
 
@@ -56,7 +56,7 @@ def test_every_method_counts_the_images_that_its_preview_draws(
     """A whole block is drawn, of which the preview shows a few."""
     counted = []
     monkeypatch.setattr(rehearsal, "_seconds", lambda step, device: (step(), 1.0)[1])
-    monkeypatch.setattr(rehearsal, "_preview", lambda *given: counted.append(given[2]) or 1)
+    monkeypatch.setattr(rehearsal, "_preview", lambda *given: counted.append(given[1]) or 1)
     method, _, mode = name.partition(" ")
     settings = find_settings(method)(**({"mode": mode} if mode else {}))
     find(method)(epsilon=1.0, settings=settings).rehearse(FACTS, Hardware("cpu", micro_batch=2))
@@ -80,4 +80,4 @@ def test_a_network_whose_loss_is_not_finite_is_refused_before_it_is_paid_for(
 
     monkeypatch.setattr(rehearsal, "untrained", broken)
     with pytest.raises(ValueError, match="must be finite, with preset tiny and precision no"):
-        rehearse(settings(), FACTS, Hardware("cpu"), SAMPLER)
+        rehearse(settings(), FACTS, Hardware("cpu"), SAMPLER, 20)

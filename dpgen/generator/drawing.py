@@ -5,7 +5,7 @@ however many are requested (with the default labels).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
@@ -129,7 +129,7 @@ class Redraws:
 
     def taken(self) -> Redraws:
         """Returns the counts, and begins anew at zero."""
-        counted = Redraws(self.images, self.draws, self.rejected)
+        counted = replace(self)
         self.images = self.draws = self.rejected = 0
         return counted
 

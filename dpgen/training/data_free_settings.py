@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,11 @@ class RefinementSettings:
     @property
     def weights(self) -> dict[str, float]:
         """Returns the weights by name of their loss, as in `dpgen.training.data_free_losses`."""
-        names = ("class", "anchor", "moments", "adversarial", "balance", "activation")
-        return {name: getattr(self, f"{name}_weight") for name in names}
+        names = (field.name for field in fields(self))
+        return {
+            name.removesuffix("_weight"): getattr(self, name)
+            for name in names if name.endswith("_weight")
+        }  # fmt: skip
 
     def hurried(self) -> RefinementSettings:
         """Returns shorter settings for the audit; the refinement costs no privacy."""

@@ -83,16 +83,8 @@ def test_an_added_record_moves_every_release_by_at_most_its_bound_and_shows_in_n
     records: Any,  # noqa: ANN401
 ) -> None:
     without = live(name, records)
-    replay.assert_priced(without)
-    reached: dict[str, float] = {}
-    for pixels, label in replay.CANARIES.values():
-        world = live(name, records.plus(pixels, label), forced=without)
-        replay.assert_released_alike(without, world)
-        moved = replay.movements(without, world)
-        assert set(moved) == STAGES[name]
-        for stage, values in moved.items():
-            assert max(values) <= 1.0, stage
-            reached[stage] = max(reached.get(stage, 0.0), *values)
+    found = replay.moved_by_added(live, name, records, without, replay.CANARIES, STAGES[name])
+    reached = replay.reached(found)
     # What the moments of a spectrum reach hangs on the released scale: tests/stages has the worst.
     reached.pop("spectrum moments", None)
     # And a gradient is as long as the clip norm where a record's class is thought impossible.

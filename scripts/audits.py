@@ -52,8 +52,8 @@ stands the least that would have been seen, of a Gaussian mechanism, with probab
 the (epsilon, delta) bound, then by the f-DP bound. Two worlds: {n_runs} runs each of
 every stage's mechanism, with so little noise that the claim is {sharp:.3g}. Gradient canaries: one
 run of every stage's mechanism as configured; the stage of which most was refuted. Label canaries:
-one training as configured, the released model asked (`--label-canaries`; the rows of the sketch,
-whose decoder slows with every class, and of the spectrum were made with 0).
+one training as configured, the released model asked (`--label-canaries`; the rows of the sketch
+and of dpdfd, whose decoder slows with every class, and of the spectrum were made with 0).
 
 | mode | epsilon | verdict | a neighbour moved a release by at most, bound 1 | released files \
 that differ | row and neighbours move a sum by at most, margin 1e-05 | worst z of noise and coins, \

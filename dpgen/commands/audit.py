@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from dpgen.commands.inputs import hardware
+from dpgen.commands.new_file import NewFile
 from dpgen.commands.next_command import beside, carried, say_next, say_sign
 from dpgen.commands.options import hardware_options, quiet_option
 
@@ -18,7 +19,7 @@ from dpgen.commands.options import hardware_options, quiet_option
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=NewFile(folder=True),
     help="Folder for audit.json and audit.html, a page with the curves.",
 )
 @click.option("--quick", is_flag=True, help="Only the deterministic tests, about a minute.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dpgen.commands.new_file import NewFile
 from dpgen.commands.next_command import say_next
 from dpgen.commands.options import OneOf, quiet_option
 
@@ -167,7 +168,7 @@ def _is_run(path: Path) -> bool:
 @click.option(
     "--cache",
     metavar="FOLDER",
-    type=click.Path(path_type=Path),
+    type=NewFile(folder=True),
     help="Keeps the reference's features and the classifier behind them, so that they need not be "
     "made again for the same reference. They are as private as the reference.",
 )
@@ -175,14 +176,14 @@ def _is_run(path: Path) -> bool:
     "--nearest",
     "nearest_to",
     metavar="FOLDER",
-    type=click.Path(path_type=Path),
+    type=NewFile(folder=True),
     help="Write pictures of samples beside the nearest records of the reference's training split, "
     "and add the share of samples that are as near to a record as the nearest 1 % of held-out "
     "images are. The pictures show private records.",
 )
 @click.option(
     "--preview",
-    type=click.Path(path_type=Path),
+    type=NewFile(),
     help="Write a picture with some images of the reference and of each set.",
 )
 @click.option(
@@ -195,7 +196,7 @@ def _is_run(path: Path) -> bool:
     help="Measure the private classifier that this run released, too. Repeat.",
 )  # fmt: skip
 @click.option(
-    "--json", "json_file", type=click.Path(path_type=Path),
+    "--json", "json_file", type=NewFile(),
     help="Write the scores to this file, too.",
 )
 @quiet_option
@@ -219,9 +220,6 @@ def evaluate(
     from dpgen.evaluation.summary import summary
     from dpgen.images.classes import parse_classes
 
-    for option, file in (("--json", json_file), ("--preview", given["preview"])):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise ValueError(f"{option} {file}: there is no folder {file.absolute().parent}")
     sets = [path for path in given_sets if not _is_run(path)]
     runs = (*runs, *(path for path in given_sets if _is_run(path)))
     released = {name: one for run in runs for name, one in _released(run).items()}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dpgen.commands.new_file import NewFile
 from dpgen.commands.next_command import EPSILON, carried, say_next
 from dpgen.commands.options import json_option, reading_options, unit_option
 
@@ -22,7 +23,7 @@ N_SHOWN = 20  # classes, files and shapes in words; JSON has all
 @reading_options
 @unit_option
 @click.option(
-    "--picture", metavar="FILE", type=click.Path(path_type=Path),
+    "--picture", metavar="FILE", type=NewFile(".png"),
     help="Write a picture of a few records by class, a PNG that only you may read. It shows "
     "private records.",
 )  # fmt: skip
@@ -40,10 +41,6 @@ def inspect(data: str, picture: Path | None, as_json: bool, **given: Any) -> Non
     from dpgen.progress import progress_bar
     from dpgen.storage.durable import replace_durably
 
-    if picture is not None and picture.suffix.lower() != ".png":
-        raise ValueError(f"--picture must end in .png, got {picture.name!r}")
-    if picture is not None and not picture.absolute().parent.is_dir():
-        raise ValueError(f"--picture {picture}: there is no folder {picture.absolute().parent}")
     with progress_bar("reading images", 1, show=not as_json) as advance:
         found, shown = inspect_images(data, **reading_choices(given))
         advance()

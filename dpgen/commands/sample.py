@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dpgen.commands.labels import UNIFORM
+from dpgen.commands.new_file import NewFile
 from dpgen.commands.next_command import say_evaluate
 from dpgen.commands.options import (
     OneOf,
@@ -78,7 +79,7 @@ def _chosen(
 )  # fmt: skip
 @set_options
 @click.option(
-    "--preview", type=click.Path(path_type=Path), help="Write a picture of a few images, by class."
+    "--preview", type=NewFile(".png"), help="Write a picture of a few images, by class."
 )
 @click.option(
     "--seed", type=int, help="Seed of the images. Default: a fresh one. Recorded either way."

@@ -10,6 +10,7 @@ import click
 
 from dpgen.commands.inputs import budget_of, chosen, configured, hardware, open_data
 from dpgen.commands.launched import led_by_process_0
+from dpgen.commands.new_file import NewFile
 from dpgen.commands.next_command import EPSILON, carried, fresh, say_next, say_sample
 from dpgen.commands.options import (
     account_options,
@@ -30,7 +31,7 @@ from dpgen.commands.options import (
 @hardware_options
 @click.option(
     "--preview",
-    type=click.Path(path_type=Path),
+    type=NewFile(),
     help="Write a picture of what each value of sketch.augment does, on public images.",
 )
 @json_option

@@ -28,6 +28,7 @@ from dpgen.privacy.statements.certificate import (
     SIGNATURE,
     statement_bytes,
 )
+from dpgen.privacy.statements.outside import check_outside
 from dpgen.storage.durable import still_named
 
 _DOCUMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.(json|jsonl|md|txt|toml)")
@@ -173,13 +174,14 @@ def _locked(lock: Path, target: Path) -> Iterator[None]:
 
 
 def check_empty(target: Path) -> None:
-    """Refuses a target that exists and is not an empty folder."""
+    """Refuses a target that is not absent or an empty folder, or that a run or a set holds."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"{target} must be absent or an empty folder: choose an empty folder")
     if os.path.ismount(target):
         raise ValueError(
             f"{target} is a mount point, which cannot be renamed to: choose a folder in it"
         )
+    check_outside(target, "the folder")
 
 
 def check_space(

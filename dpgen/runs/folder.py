@@ -20,6 +20,7 @@ from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.lineage.memory import UNMARKED
 from dpgen.privacy.mechanisms.question import differences
 from dpgen.privacy.statements.certificate import CERTIFICATE, NOTICE
+from dpgen.privacy.statements.outside import check_outside
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.storage.canonical import canonical
 from dpgen.storage.durable import replace_durably, still_named
@@ -60,6 +61,8 @@ class RunFolder:
                 f"the run folder must be empty or an unfinished run, {path} is neither: "
                 "choose another folder"
             )
+        if not state.exists():
+            check_outside(path, "the run folder")
         self._private.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.chmod(self._private, 0o700)
         self._lock = os.open(self._private / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)

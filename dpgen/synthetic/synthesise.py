@@ -73,6 +73,8 @@ def synthesise(
         raise ValueError(f"--preview must end in .png, got {preview.name!r}")
     if preview is not None and not preview.absolute().parent.is_dir():
         raise ValueError(f"--preview {preview}: there is no folder {preview.absolute().parent}")
+    if preview is not None and preview.resolve().is_relative_to(out.resolve()):
+        raise ValueError(f"--preview {preview} lies in the set: name a place outside {out}")
     generator = load(run, allow_unverified=allow_unverified)
     facts = generator.facts
     assert facts is not None

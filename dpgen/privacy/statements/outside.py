@@ -1,0 +1,28 @@
+"""Keeps what is written out of the folders that have a statement: it says how many files there are,
+so that one file more makes it false.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dpgen.privacy.statements.certificate import CERTIFICATE, NOTICE, PART
+
+BEGUN = "checkpoint/run.json"  # in an unfinished run
+
+
+def check_outside(path: str | Path, name: str) -> None:
+    """Refuses a place in a run, finished or not, in a synthetic set, or in a part of one.
+
+    Args:
+        path: of a file or folder that is to be written; links are followed.
+        name: what the message calls it, as ``--json``.
+    """
+    real = Path(os.path.realpath(path))
+    for folder in (real, *real.parents):
+        if any((folder / stated).is_file() for stated in (CERTIFICATE, NOTICE, PART, BEGUN)):
+            raise ValueError(
+                f"{name} {path} lies in {folder}, a run or a set, and its statement covers no "
+                "file that is added: name a place outside"
+            )

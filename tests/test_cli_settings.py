@@ -33,6 +33,7 @@ def test_every_field_is_listed_once_with_a_line_of_meaning(method: str) -> None:
     expected = [
         name.replace("sampler.options", "sampler.OPTION")
         for name in _names(find_settings(method))
+        if method != "dpdfd" or not name.startswith("sketch.spectrum")  # which it refuses
     ]
     assert [one.name for one in listed] == expected
     assert all(one.form and one.meaning.endswith((".", ")")) for one in listed)

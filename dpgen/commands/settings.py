@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -95,7 +96,10 @@ def settings_of(method: str) -> list[Setting]:
     cls = find_settings(method)
     found = list(_resolved(method, cls))
     settings = []
+    foreign = tuple(_refused(method, cls))
     for leaf in leaves(cls):
+        if f"{leaf.name}.".startswith(foreign):
+            continue
         name, form = leaf.name, GROUP if leaf.is_group else form_of(leaf.hint)
         if leaf.others is not None:
             name, form = name.rpartition(".")[0] + ".OPTION", form_of(leaf.others)
@@ -103,6 +107,23 @@ def settings_of(method: str) -> list[Setting]:
         meaning = leaf.meaning.replace("``", "`")
         settings.append(Setting(name, form, default, depends_on, meaning))
     return settings
+
+
+def _refused(method: str, cls: Any) -> Iterator[str]:  # noqa: ANN401
+    """Yields the prefixes of optional groups that the method shares with others and refuses."""
+    from dpgen.methods import METHODS
+    from dpgen.settings import assign, from_dict, leaves
+
+    for leaf in leaves(cls):
+        if leaf.is_group and leaf.default is None:
+            for mode in METHODS[method].modes:
+                values: dict[str, Any] = {"mode": mode}
+                assign(values, leaf.name.split("."), {})
+                with suppress(ValueError):
+                    from_dict(cls, values)
+                    break
+            else:
+                yield f"{leaf.name}."
 
 
 def _listed_once(settings: Sequence[Setting]) -> Iterator[tuple[Setting, str | None]]:

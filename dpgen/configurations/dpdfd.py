@@ -22,8 +22,8 @@ class DPDFDSettings:
     Args:
         mode: "sealed", the only one.
         sketch: the private stages: the decoder from which the generator begins, and the teacher,
-            which is its classifier or its labeller; unless a setting of one of the two is given, a
-            classifier with half of mu^2.
+            which is its classifier, with half of mu^2 unless given, or its labeller, where
+            `labeller_share` is given.
         refinement: how the generator is refined by the teacher, without data.
         student: the classifier that learns from the generator's images, without data.
     """
@@ -49,8 +49,10 @@ class DPDFDSettings:
     def resolved(self, facts: PublicFacts) -> DPDFDSettings:
         """Returns the settings with every None filled in for these facts."""
         sketch = replace(self.sketch, kind="decoder")
-        if sketch.labeller_share == 0 and sketch.classifier is None:
-            sketch = replace(sketch, classifier=ClassifierSettings(share=SHARE))
+        teacher = sketch.classifier
+        if sketch.labeller_share == 0 and (teacher is None or teacher.share is None):
+            teacher = replace(teacher or ClassifierSettings(), share=SHARE)
+            sketch = replace(sketch, classifier=teacher)
         if facts.n_classes < 2:
             raise ValueError(
                 "dpdfd needs records of at least 2 classes, which its teacher tells apart, got 1: "

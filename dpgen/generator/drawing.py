@@ -127,6 +127,12 @@ class Redraws:
         """Returns the counts by name, as the statement of a set lists them."""
         return asdict(self)
 
+    def possible(self, n: int) -> bool:
+        """Returns whether these can be the counts of ``n`` images: each that was drawn again was so
+        at least once, and only those are rejected.
+        """
+        return 0 <= self.rejected <= self.images <= min(n, self.draws)
+
     def taken(self) -> Redraws:
         """Returns the counts, and begins anew at zero."""
         counted = replace(self)

@@ -94,10 +94,11 @@ class SketchSettings:
             )
         if not 0 <= self.labeller_share < 1:
             raise ValueError(f"labeller_share must lie in [0, 1), got {self.labeller_share}")
-        if self.labeller_share + self.classifier_share >= 1:
+        taken = 0.0 if self.classifier is None else self.classifier.share
+        if taken is not None and self.labeller_share + taken >= 1:
             raise ValueError(
                 "labeller_share and classifier.share must leave some of the budget, got "
-                f"{self.labeller_share} and {self.classifier_share}"
+                f"{self.labeller_share} and {taken}"
             )
         for name in ("n_frequencies", "n_hidden_frequencies", "n_samples", "classifier_steps"):
             if getattr(self, name) < 1:
@@ -181,8 +182,14 @@ class SketchSettings:
 
     @property
     def classifier_share(self) -> float:
-        """Returns the share of mu^2 of the classifier; 0 if there is none."""
-        return 0.0 if self.classifier is None else self.classifier.share
+        """Returns the share of mu^2 of the classifier; 0 if there is none. Raises ValueError where
+        it is left open.
+        """
+        if self.classifier is None:
+            return 0.0
+        if self.classifier.share is None:
+            raise ValueError("classifier.share is left open: resolve the settings first")
+        return self.classifier.share
 
 
 def _unlike_digits(facts: PublicFacts) -> bool:

@@ -32,7 +32,7 @@ from dpgen.settings import from_dict
 from dpgen.storage.canonical import digest
 from dpgen.storage.files import parse_json, read_text
 
-SCHEMA = "dpgen-part/1"
+SCHEMA = "dpgen-part/2"
 FILE_BLOCKS = 40  # blocks in a file: 10,240 images, fewer of large ones
 KEYS = {"schema", "part", "of", "set", "document", "model", "redraws", "files", "sha256"}
 
@@ -213,7 +213,9 @@ def read_part(folder: Path) -> Part:
         whole = Whole(kind(content["model"]), **told)
         share, files = Share(content["part"], content["of"]), dict(content["files"])
         redraws = from_dict(Redraws, content["redraws"], "redraws.")
-        _ = images_in(share, whole), str(whole.synthetic["format"])
+        _ = str(whole.synthetic["format"])
+        if not redraws.possible(images_in(share, whole)):
+            raise ValueError(f"counts of redraws, got {redraws.told}")
         sound = isinstance(whole.document, Notice) or intact(whole.document.content)
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{path} lacks or misplaces {error}: {cure}") from None

@@ -226,8 +226,12 @@ def test_what_is_free_is_cut_short_for_an_audit_and_the_plan_stays() -> None:
     assert short.settings.student.n_steps == short.settings.refinement.n_steps == 2
 
 
-def test_shares_of_the_teacher_and_the_sketch_are_those_of_mu_squared() -> None:
-    plan = DPDFD(budget=Budget(3.0, 1e-3)).plan(FACTS)
+@pytest.mark.parametrize("given", [None, ClassifierSettings(n_steps=20)], ids=["", "steps"])
+def test_shares_of_the_teacher_and_the_sketch_are_those_of_mu_squared(
+    given: ClassifierSettings | None,
+) -> None:
+    settings = DPDFDSettings(sketch=SketchSettings(classifier=given))
+    plan = DPDFD(budget=Budget(3.0, 1e-3), settings=settings).plan(FACTS)
     squares = {
         stage.label: stage.mechanism.n_releases / stage.mechanism.noise_multiplier**2
         for stage in plan.stages

@@ -142,5 +142,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
             ClassifierSettings(**wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="must leave some of the budget"):
         SketchSettings(labeller_share=0.5, classifier=ClassifierSettings(0.5))
+    with pytest.raises(ValueError, match="left open"):
+        _ = SketchSettings(classifier=ClassifierSettings()).shares
     with pytest.raises(ValueError, match="leave the classifier out"):
         tiny("classified").plan(PublicFacts((3, 5, 5), ("a", "b"), 900))

@@ -177,7 +177,7 @@ def test_a_part_that_was_changed_is_refused_with_the_name_of_the_file(
         (folder / "images-00000.npz").symlink_to(tmp_path / "elsewhere.npz")
 
     def unknown(folder: Path) -> None:
-        told = sealed(original | {"schema": "dpgen-part/2"})
+        told = sealed(original | {"schema": "dpgen-part/1"})
         (folder / PART).write_bytes(statement_bytes(told))
 
     changes: list[tuple[Callable[[Path], None], str]] = [
@@ -187,7 +187,7 @@ def test_a_part_that_was_changed_is_refused_with_the_name_of_the_file(
         (lambda folder: (folder / "images-00000.npz").unlink(), "missing, foreign or changed"),
         (lower, f"{PART} was changed since it was written: draw the part again"),
         (reseal, "the model's statement in it was changed"),
-        (unknown, "must have the schema 'dpgen-part/1', got 'dpgen-part/2'"),
+        (unknown, "must have the schema 'dpgen-part/2', got 'dpgen-part/1'"),
     ]
     for k, (change_fn, words) in enumerate(changes):
         changed = shutil.copytree(two, tmp_path / f"changed_{k}")
@@ -197,7 +197,7 @@ def test_a_part_that_was_changed_is_refused_with_the_name_of_the_file(
         assert str(changed) in str(caught.value)
     for key, value in {
         "part": "two", "of": None, "set": [], "document": "other.json", "model": 3,
-        "files": ["images-00000.npz"],
+        "files": ["images-00000.npz"], "redraws": {"images": 1, "draws": 0, "rejected": 0},
     }.items():  # fmt: skip
         (two / PART).write_bytes(statement_bytes(sealed(original | {key: value})))
         with pytest.raises(ValueError, match=PART):

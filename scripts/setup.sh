@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv and installs dpgen into it: bash scripts/setup.sh [EXTRA ...]   (extras: dev dicom parquet remote secure)
+# Makes .venv and installs dpgen into it: bash scripts/setup.sh [EXTRA ...]   (extras: dev datasets dicom onnx parquet remote secure)
 # Quick when nothing has changed since the last time. PYTHON=/path/to/python chooses the interpreter.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

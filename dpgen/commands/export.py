@@ -30,16 +30,17 @@ def _targets() -> Iterable[str]:
 )  # fmt: skip
 @steps_option
 @click.option(
-    "--network", default="model", show_default=True,
-    help="Network to write: model, or in a run of dp-sad also teacher.",
+    "--network",
+    help="Network to write.  [default: model to diffusers, student to onnx; a run of dp-sad also "
+    "has a teacher]",
 )  # fmt: skip
 @unverified_option
 def export(
-    run: Path, target: str, out: Path, sampler: str | None, steps: int | None, network: str,
-    allow_unverified: bool,
+    run: Path, target: str, out: Path, sampler: str | None, steps: int | None,
+    network: str | None, allow_unverified: bool,
 ) -> None:  # fmt: skip
-    """Write the model of a trained RUN as the parts of another library, with code that draws the
-    same images as `dpgen sample`. Costs no privacy.
+    """Write a network of a trained RUN as the parts of another library, with code that draws the
+    same images as `dpgen sample`, or classifies. Costs no privacy.
     """
     from dpgen.exports.export import export as write
 
@@ -47,6 +48,6 @@ def export(
         run, out, target=target, network=network, sampler=sampler, steps=steps_of(sampler, steps),
         allow_unverified=allow_unverified,
     )  # fmt: skip
-    click.echo(f"{out}: parts of {target}; {out / 'README.md'} has the code that draws from them")
+    click.echo(f"{out}: parts of {target}; {out / 'README.md'} has the code that uses them")
     if not allow_unverified:
         say_next("verify", run)

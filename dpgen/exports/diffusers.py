@@ -11,13 +11,21 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dpgen.exports.drawing_code import DRAW, SCHEDULER
-from dpgen.exports.model import Model
-from dpgen.privacy.statements.document import Certificate
-from dpgen.release.wording import WARNING
+from dpgen.exports.model import Model, model_of
+from dpgen.exports.stated import origin, stated
+from dpgen.generator.fitted import Fitted
+from samplers import Sampler
 
 SCHEMA = "dpgen-diffusers/1"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 PRIOR = ("means", "vectors", "values", "rest", "basis")
+
+
+def export(
+    generator: Fitted, network: str | None, sampler: Sampler | None, folder: Path
+) -> None:  # fmt: skip
+    """Writes a denoiser of a fitted generator, ``model`` unless another is named."""
+    write(model_of(generator, network or "model", sampler), folder)
 
 
 def write(model: Model, folder: Path) -> None:
@@ -29,15 +37,15 @@ def write(model: Model, folder: Path) -> None:
         model: the model to write.
         folder: an empty folder.
     """
-    stated = _stated(model)
+    told = stated(model.document)
     unet: Any = model.denoiser.unet
     unet.save_pretrained(folder / "unet", safe_serialization=True)
     path = folder / "unet" / WEIGHTS
-    save_file(load_file(path), path, metadata={"format": "pt", **stated})
+    save_file(load_file(path), path, metadata={"format": "pt", **told})
     prior = model.denoiser.prior
     if prior is not None:
         tensors = {name: getattr(prior, name).detach().contiguous() for name in PRIOR}
-        save_file(tensors, folder / "prior.safetensors", metadata=stated)
+        save_file(tensors, folder / "prior.safetensors", metadata=told)
     scheduler = _scheduler(model)
     if scheduler is not None:
         scheduler.save_pretrained(folder / "scheduler")
@@ -83,27 +91,9 @@ def _scheduler(model: Model) -> Any:  # noqa: ANN401
     return scheduler if same else None
 
 
-def _stated(model: Model) -> dict[str, str]:
-    """Returns the privacy metadata of the weights: texts by name, as in a safetensors file."""
-    content = model.document.content
-    if not isinstance(model.document, Certificate):
-        return {"privacy": WARNING, "notice_sha256": content["sha256"]}
-    guarantee = content["guarantee"]
-    keys = ("epsilon", "delta", "adjacency", "unit", "max_records_per_unit")
-    told = {key: repr(guarantee[key]).strip("'") for key in keys}
-    told["unit_bound"] = guarantee.get("unit_bound", "declared")
-    return {"privacy": content["statement"], **told, "certificate_sha256": content["sha256"]}
-
-
 def _readme(model: Model, *, with_scheduler: bool) -> Iterator[str]:
-    content, certified = model.document.content, isinstance(model.document, Certificate)
-    yield f"# A denoiser of {content['mechanism']['id']}, as parts of diffusers\n"
-    yield f"{content['statement']} {content['declared']}\n" if certified else f"**{WARNING}**\n"
-    yield (
-        f"`run-{model.document.name}` is the {model.document.kind} of the run that it was exported "
-        f"from (sha256 {content['sha256']}). Exporting and sampling cost no privacy. "
-        "`dpgen verify` checks the run; this folder holds other files.\n"
-    )
+    yield f"# A denoiser of {model.document.content['mechanism']['id']}, as parts of diffusers\n"
+    yield from origin(model.document)
     yield "## What is here\n"
     yield "* `unet/`: a stock `UNet2DModel`."
     yield "* `recipe.json`: noise levels, preconditioning, classes."

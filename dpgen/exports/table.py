@@ -8,17 +8,20 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from dpgen.exports.model import Model
+if TYPE_CHECKING:
+    from dpgen.generator.fitted import Fitted
+    from samplers import Sampler
 
-WriteFn = Callable[[Model, Path], None]
+    WriteFn = Callable[[Fitted, str | None, Sampler | None, Path], None]
 
 
 class Row(NamedTuple):
     """A target.
 
-    home: module and name of its writer, which gets the model and an empty folder.
+    home: module and name of its writer, which gets a fitted generator, the names of a released
+        network and of a sampler, None for its own choice, and an empty folder.
     described: what it writes, for a help text.
     """
 
@@ -28,8 +31,11 @@ class Row(NamedTuple):
 
 EXPORTS: Mapping[str, Row] = {
     "diffusers": Row(
-        "dpgen.exports.diffusers:write",
+        "dpgen.exports.diffusers:export",
         "a UNet2DModel, what stands beside it, and a README with code that draws from them",
+    ),
+    "onnx": Row(
+        "dpgen.exports.onnx:export", "the private classifier that a run of dpdfd releases"
     ),
 }
 

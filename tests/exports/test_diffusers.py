@@ -214,7 +214,7 @@ def test_a_run_is_exported_whole_or_not_at_all(
     ran = dpgen("export", run, "--to", "diffusers", "--out", out)
     assert ran.exit_code == 2 and "choose an empty folder" in ran.stderr
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
-    ran = dpgen("export", run, "--to", "onnx", "--out", tmp_path / "other")
+    ran = dpgen("export", run, "--to", "difusers", "--out", tmp_path / "other")
     assert ran.exit_code == 2 and "the nearest is 'diffusers'" in ran.stderr
 
     def full(*_: Any, **__: Any) -> None:  # noqa: ANN401

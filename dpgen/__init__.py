@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dpgen.configurations.dp_sad import DPSADSettings
     from dpgen.configurations.dpdfd import DPDFDSettings
     from dpgen.configurations.dpdm import DPDMSettings
+    from dpgen.configurations.m3d import CondensedSettings, M3DSettings
     from dpgen.configurations.pge import PGESettings
     from dpgen.data.opening import open_images
     from dpgen.data.private import PrivateDataset
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from dpgen.methods.dpdfd import DPDFD
     from dpgen.methods.dpdm import DPDM
     from dpgen.methods.loading import load
+    from dpgen.methods.m3d import M3D
     from dpgen.methods.pge import PGE
     from dpgen.privacy.accounting.accountant import Budget
     from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from dpgen.stages.classifier_settings import ClassifierSettings
     from dpgen.stages.sketch_settings import SketchSettings
     from dpgen.stages.spectrum_settings import SpectrumSettings
+    from dpgen.stages.stacked_plan import EmbeddingSettings
     from dpgen.stages.teacher_settings import TeacherSettings
     from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
     from dpgen.training.distillation_settings import Distillation
@@ -52,12 +55,16 @@ _HOMES = {
     "DPDFDSettings": "dpgen.configurations.dpdfd",
     "DPDM": "dpgen.methods.dpdm",
     "DPDMSettings": "dpgen.configurations.dpdm",
+    "M3D": "dpgen.methods.m3d",
+    "M3DSettings": "dpgen.configurations.m3d",
     "PGE": "dpgen.methods.pge",
     "PGESettings": "dpgen.configurations.pge",
     "Budget": "dpgen.privacy.accounting.accountant",
     "BudgetExceeded": "dpgen.privacy.ledger.privacy_ledger",
     "ClassifierSettings": "dpgen.stages.classifier_settings",
+    "CondensedSettings": "dpgen.configurations.m3d",
     "Distillation": "dpgen.training.distillation_settings",
+    "EmbeddingSettings": "dpgen.stages.stacked_plan",
     "Hardware": "dpgen.runs.context",
     "Images": "dpgen.images.images",
     "PrivateDataset": "dpgen.data.private",
@@ -80,16 +87,20 @@ __all__ = [
     "DPDFD",
     "DPDM",
     "DPSAD",
+    "M3D",
     "PGE",
     "Budget",
     "BudgetExceeded",
     "ClassifierSettings",
+    "CondensedSettings",
     "DPDFDSettings",
     "DPDMSettings",
     "DPSADSettings",
     "Distillation",
+    "EmbeddingSettings",
     "Hardware",
     "Images",
+    "M3DSettings",
     "PGESettings",
     "PrivateDataset",
     "PrivateGenerator",

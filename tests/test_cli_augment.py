@@ -10,17 +10,23 @@ from PIL import Image
 
 from dpgen.commands.plan_preview import save_plan_preview
 from dpgen.configurations.dpdm import DPDMSettings
+from dpgen.configurations.m3d import CondensedSettings, M3DSettings
 from dpgen.configurations.pge import PGESettings
 from dpgen.images.facts import PublicFacts
 from dpgen.stages.sketch_settings import AUGMENTS, SketchSettings
 
+SKETCH = PGESettings(mode="sketch", sketch=SketchSettings(augment="mirror"))
+CONDENSED = M3DSettings(condensed=CondensedSettings(augment="mirror"))
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 20, 16)])
+
+@pytest.mark.parametrize(
+    ("shape", "asked"), [((1, 8, 8), SKETCH), ((3, 20, 16), SKETCH), ((1, 8, 8), CONDENSED)],
+    ids=["grey", "colour", "condensed"],
+)  # fmt: skip
 def test_the_picture_shows_public_images_under_every_value(
-    tmp_path: Path, shape: tuple[int, int, int]
+    tmp_path: Path, shape: tuple[int, int, int], asked: PGESettings | M3DSettings
 ) -> None:
     facts = PublicFacts(shape, ("a", "b"), 900)
-    asked = PGESettings(mode="sketch", sketch=SketchSettings(augment="mirror"))
     save_plan_preview(asked.resolved(facts), shape, tmp_path / "p.png")
     picture = np.asarray(Image.open(tmp_path / "p.png").convert("L")).astype(int)
     panels = np.split(picture[30:, : picture.shape[1] // 4 * 4], 4, axis=1)

@@ -78,7 +78,7 @@ def test_listed_defaults_are_those_of_a_run(method: str, side: int) -> None:
     facts = PublicFacts((1, side, side), tuple("0123456789"), 60_000)
     cls = find_settings(method)
     resolved = asdict(cls().resolved(facts))
-    mode, preset = resolved["mode"], resolved.get("teacher", {}).get("preset")
+    mode, preset = resolved["mode"], resolved.get("teacher", {}).get("preset", "")
     key_of = {"": "", "mode": mode, "preset": preset, "mode, preset": f"{mode}, {preset}"}
     n_compared = 0
     for one in settings_of(method):
@@ -90,7 +90,7 @@ def test_listed_defaults_are_those_of_a_run(method: str, side: int) -> None:
             continue
         assert held == default, one.name
         n_compared += 1
-    assert n_compared > 15
+    assert n_compared > 9
 
 
 def test_the_list_shows_defaults_by_preset_and_is_json_on_request() -> None:

@@ -72,8 +72,9 @@ def _released(run: Path) -> dict[str, ReleasedClassifier]:
     facts, classifier = generator.facts, generator.classifier
     if facts is None or classifier is None:
         raise ValueError(
-            f"{run} must be a run with a private classifier, and it has none: train "
-            "one with --set sketch.classifier.share=0.2"
+            f"{run} must be a run with a private classifier, and it has none: evaluate a set of "
+            "`dpgen sample`, or train dpdfd, or pge with --set mode=sketch "
+            "--set sketch.classifier.share=0.2"
         )
     made_for = facts.shape, facts.class_names
     if generator.student is None:

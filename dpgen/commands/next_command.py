@@ -79,10 +79,16 @@ def beside(folder: Path, what: str) -> Path:
     return fresh(folder.with_name(f"{folder.name}-{what}") if named else Path(what))
 
 
-def say_sample(run: Path, *, unverified: bool) -> None:
-    """Says how a set is drawn from a run."""
+def say_sample(run: Path, *, unverified: bool, n_images: int | None = None) -> None:
+    """Says how a set is drawn from a run.
+
+    Args:
+        run: its folder.
+        unverified: whether it carries a notice.
+        n_images: how many different images its model holds; None if it draws every image anew.
+    """
     more = ["--allow-unverified"] if unverified else []
-    say_next("sample", run, "-n", N_IMAGES, "--out", beside(run, "images"), *more)
+    say_next("sample", run, "-n", n_images or N_IMAGES, "--out", beside(run, "images"), *more)
 
 
 def say_sign(folder: Path) -> None:

@@ -1,4 +1,6 @@
-"""Shows what `sketch.augment` does, on public pictures: `dpgen plan --preview FILE`."""
+"""Shows what `sketch.augment` or `condensed.augment` does, on public pictures: `dpgen plan
+--preview FILE`.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,15 @@ from dpgen.images.grid import save_panels
 from dpgen.images.images import Images
 from dpgen.networks.fixed.dead_leaves import dead_leaves
 from dpgen.networks.fixed.warps import augmented
-from dpgen.stages.sketch_settings import AUGMENTS, SketchSettings
+from dpgen.stages.sketch_settings import AUGMENTS
 
 N_PICTURES, N_COLUMNS = 16, 4
 
 
 def save_plan_preview(settings: Any, shape: tuple[int, int, int], path: Path) -> None:  # noqa: ANN401
-    """Writes a picture of public images of this shape under every value of ``sketch.augment``: the
-    embedded digits where images are grey, procedural pictures else. No record is read.
+    """Writes a picture of public images of this shape under every value of ``sketch.augment`` or
+    ``condensed.augment``: the embedded digits where images are grey, procedural pictures else. No
+    record is read.
 
     Args:
         settings: resolved settings of a method.
@@ -32,8 +35,10 @@ def save_plan_preview(settings: Any, shape: tuple[int, int, int], path: Path) ->
     Raises:
         ValueError: the settings have no sketch.
     """
-    sketch = getattr(settings, "sketch", None) or getattr(settings.teacher, "sketch", None)
-    if not isinstance(sketch, SketchSettings):
+    groups = (settings, getattr(settings, "teacher", None))
+    found = [getattr(group, name, None) for group in groups for name in ("sketch", "condensed")]
+    changed_by = next((one for one in found if one is not None), None)
+    if changed_by is None:
         raise ValueError(
             "--preview shows what sketch.augment does, and these settings have no sketch: drop it, "
             "or plan pge with --set mode=sketch"
@@ -41,8 +46,8 @@ def save_plan_preview(settings: Any, shape: tuple[int, int, int], path: Path) ->
     pictures, labels = _public(shape), torch.zeros(N_PICTURES, dtype=torch.int64)
     panels = {}
     for value in AUGMENTS:
-        mark = " (set)" if value == sketch.augment else ""
-        tried = replace(sketch, augment=value)
+        mark = " (set)" if value == changed_by.augment else ""
+        tried = replace(changed_by, augment=value)
         generator = torch.Generator().manual_seed(0)
         changed = augmented(pictures, tried.warps, tried.mirrors, generator)
         panels[value + mark] = Images(changed, labels)

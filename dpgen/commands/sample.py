@@ -156,6 +156,8 @@ def sample(
         click.echo(f"when all parts are drawn: dpgen join PART_1 ... PART_{share.of} --out SET")
         return
     click.echo(f"{n_drawn} images in {out}")
+    if (repeats := statement["synthetic_dataset"].get("repeats", "none")) != "none":
+        click.echo(f"Images repeat: {repeats}.")
     say_privacy(statement, out)
 
 

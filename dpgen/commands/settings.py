@@ -14,8 +14,8 @@ import click
 from dpgen.commands.options import json_option
 
 BY_SHAPE, OWN = "by the shape", "the method's own"
-# Public facts for which defaults are resolved: two sizes show the defaults that depend on the size.
-SIDES, N_RECORDS, N_CLASSES = (64, 128), 60_000, 10
+# Public facts for which defaults are resolved: the sizes show the defaults that depend on the size.
+SIDES, N_RECORDS, N_CLASSES = (28, 64, 128), 60_000, 10
 GROUP = "a group of settings"
 WIDTH, INDENT = 96, 4  # of the list, in characters
 MU = (

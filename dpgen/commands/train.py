@@ -152,4 +152,6 @@ def train(
         f"model {out / 'model.safetensors'}, picture {out / 'preview.png'}, "
         f"{document.kind} {out / document.name}"
     )
-    say_sample(out, unverified=not generator.certified)
+    if generator.n_distinct is not None:
+        click.echo(f"{generator.n_distinct} images; whoever draws more gets them again")
+    say_sample(out, unverified=not generator.certified, n_images=generator.n_distinct)

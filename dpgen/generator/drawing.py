@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 
 from dpgen.images.grid import n_preview
 from dpgen.images.images import Images, PublicFacts
+from dpgen.networks.condensed import turns_of
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Attempts, Proposer
 from samplers import Annealed, Sampler, ScoreFn, posterior_guided
@@ -56,6 +57,25 @@ class Drawn(Protocol):
     def draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Draws images (B, C, H, W) in [-1, 1] of these labels, (B,): a function of the weights,
         the labels and the generator. Generator, labels and images are on the CPU.
+        """
+
+
+@runtime_checkable
+class DrawnInTurn(Protocol):
+    """A `Drawn` network that holds a fixed number of images of each class, and draws them in turn.
+    """
+
+    @property
+    def n_distinct(self) -> int:
+        """Returns the number of images of each class."""
+
+    @property
+    def changes(self) -> bool:
+        """Returns whether an image that is drawn again is changed at random."""
+
+    def draw_in_turn(self, labels: Tensor, turns: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws as `Drawn.draw` does, where ``turns`` (B,) of the images of its class were drawn
+        before each image.
         """
 
 
@@ -168,6 +188,7 @@ def draw_blocks(
     size = block_size(shape)
     if sampler is not None:
         network = network.to(device)
+    turns = turns_of(labels) if isinstance(network, DrawnInTurn) else None
     for block in range(n_blocks(len(labels), shape)) if blocks is None else blocks:
         first = block * size
         part = labels[first : first + size]
@@ -178,6 +199,10 @@ def draw_blocks(
                 found = network.attempt(whole, rng)
                 redraws.add(Redraws.of(found, len(part)))
                 pixels = found.pixels
+            elif turns is not None:
+                taken = turns[first : first + size]
+                taken = pad(taken, (0, size - len(taken)))  # of images that are cut below
+                pixels = network.draw_in_turn(whole, taken, rng)
             elif sampler is None:
                 pixels = network.draw(whole, rng)
             else:

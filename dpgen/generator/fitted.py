@@ -15,7 +15,15 @@ from torch import Tensor, nn
 
 from dpgen.data.samples import Samples
 from dpgen.generator.draw import Draw
-from dpgen.generator.drawing import Drawing, Drawn, Judge, Redraws, Scored, draw_blocks
+from dpgen.generator.drawing import (
+    Drawing,
+    Drawn,
+    DrawnInTurn,
+    Judge,
+    Redraws,
+    Scored,
+    draw_blocks,
+)
 from dpgen.generator.labels import Labels, labels_of
 from dpgen.generator.sampler_settings import SamplerSettings
 from dpgen.images.images import Images, PublicFacts
@@ -110,6 +118,15 @@ class Fitted(abc.ABC):
             return None
         counts = read_class_counts(self.folder, facts.class_names)
         return dict(zip(facts.class_names, counts.shares(facts.n_records), strict=True))
+
+    @property
+    def n_distinct(self) -> int | None:
+        """Returns how many different images ``model`` holds, of all classes together: the first so
+        many that are drawn by default are each of them once, and then they come again. None for a
+        model that draws every image anew.
+        """
+        facts, model = self._facts, self.networks["model"]
+        return model.n_distinct * facts.n_classes if isinstance(model, DrawnInTurn) else None
 
     def labels(self, given: Labels | None, n: int | None) -> Tensor:
         """Returns the labels (n,) of the images to draw: see `labels_of`."""

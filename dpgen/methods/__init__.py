@@ -62,6 +62,15 @@ METHODS = {
             "charged, generator and student see only what they released",
         },
     ),
+    "m3d": Method(
+        "dpgen.methods.m3d:M3D",
+        "dpgen.configurations.m3d:M3DSettings",
+        "condensed set: 50 images a class, or as many as you say, fitted to one release",
+        {
+            "release": "(epsilon, delta)-DP: one Gaussian release of class embeddings is charged, "
+            "the images are fitted to it for free; a minute on a CPU"
+        },
+    ),
 }
 
 

@@ -139,6 +139,8 @@ def limits(subject: Subject) -> list[str]:
         )
     if drawn.get("filters", "none") != "none":
         told.append(f"Images were chosen: {drawn['filters']}{_counted(drawn)}.")
+    if drawn.get("repeats", "none") != "none":
+        told.append(f"Images repeat: {drawn['repeats']}.")
     return told
 
 

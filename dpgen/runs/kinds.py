@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from dpgen.networks.condensed import Condensed, CondensedConfig
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.networks.labeller import Labeller, LabellerConfig
 from dpgen.networks.proposer import Proposer, ProposerConfig
@@ -41,6 +42,7 @@ KINDS: dict[str, Kind] = {
     "proposer": Kind(Proposer, ProposerConfig),
     "labeller": Kind(Labeller, LabellerConfig),
     "classifier": Kind(Student, ClassifierConfig),
+    "condensed": Kind(Condensed, CondensedConfig),
 }
 
 # The kinds of the networks of a run by the name of their files, unless its method says otherwise.

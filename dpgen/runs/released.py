@@ -149,6 +149,20 @@ def _config_of(kind: str, text: str) -> Any:  # noqa: ANN401
     return config
 
 
+def refuse_unloadable(network: nn.Module) -> None:
+    """Refuses a network that `load_network` would not read again, for its size or its numbers:
+    before a run is charged that would end with it. The network may lie on the meta device.
+    """
+    kind = kind_of(network)
+    _config_of(kind, canonical(numbers_of(network)))
+    n_bytes = sum(t.numel() * t.element_size() for t in network.state_dict().values())
+    if n_bytes > LARGEST_NETWORK:
+        raise ValueError(
+            f"a network of kind {kind} must take at most {LARGEST_NETWORK:,} bytes, got "
+            f"{n_bytes:,}: make it smaller"
+        )
+
+
 def load_networks(
     folder: Path,
     names: Iterable[str],

@@ -37,6 +37,50 @@ class FeatureMap(Protocol):
         """Computes features of images (B, C, H, W) in [-1, 1], (B, n_features), one by one."""
 
 
+class KernelMap(FeatureMap, Protocol):
+    """Features whose inner products are those of kernels of several bandwidths."""
+
+    @property
+    def bands(self) -> Tensor:
+        """Returns which of the bandwidths each feature is of, (n_features,), int64."""
+
+
+@dataclass(frozen=True)
+class StackedFeatures:
+    """Several feature maps, side by side, each divided by the root of their number: of norm one
+    where all of them are.
+
+    Args:
+        parts: the maps, at least one.
+    """
+
+    parts: tuple[KernelMap, ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ValueError("parts must hold at least one feature map, got none")
+
+    @property
+    def n_features(self) -> int:
+        return sum(part.n_features for part in self.parts)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"name": "StackedFeatures", "parts": [part.settings for part in self.parts]}
+
+    def parted(self, means: Tensor) -> list[Tensor]:
+        """Splits mean embeddings of the stack (K, D) into those of each map by itself, (K, d)."""
+        sizes = [part.n_features for part in self.parts]
+        return list((math.sqrt(len(self.parts)) * means).split(sizes, dim=1))
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Computes the features of images, (B, C, H, W) -> (B, n_features), float64."""
+        import torch
+
+        stacked = torch.cat([part(pixels).double() for part in self.parts], 1)
+        return stacked / math.sqrt(len(self.parts))
+
+
 @dataclass(frozen=True)
 class ClassEmbeddings:
     """Class-wise sums of features clipped to norm 1, and counts.

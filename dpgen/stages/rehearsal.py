@@ -16,6 +16,7 @@ import torch
 
 from dpgen.images.grid import n_preview
 from dpgen.images.images import PublicFacts
+from dpgen.networks.condensed import Condensed
 from dpgen.networks.decoder import Decoder
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.fixed.dead_leaves import dead_leaves
@@ -26,14 +27,16 @@ from dpgen.networks.spectral import N_MEASURED
 from dpgen.networks.student import ClassifierConfig
 from dpgen.privacy.mechanisms.clipping import add_clipped, zero_sum
 from dpgen.privacy.mechanisms.contributions import Statistic
+from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.mechanisms.draws import KEY_BYTES, Draws
+from dpgen.privacy.plan import Plan
 from dpgen.runs.context import Hardware, Rehearsal, peak_memory
 from dpgen.runs.processes import joined
-from dpgen.stages import sketch, sketch_plan
+from dpgen.stages import sketch, sketch_plan, stacked_plan
 from dpgen.stages.classifier import N_GABOR, rehearsed
 from dpgen.stages.classifier_settings import features_for
 from dpgen.stages.denoising import DenoisingObjective
-from dpgen.stages.embedding import ClassEmbeddings
+from dpgen.stages.embedding import ClassEmbeddings, StackedFeatures
 from dpgen.stages.label_moments import LabelMoments
 from dpgen.stages.micro_batch import records_at_once
 from dpgen.stages.sketch import SketchSettings
@@ -41,6 +44,7 @@ from dpgen.stages.spectrum_moments import SpectrumMoments, SpectrumScale
 from dpgen.stages.teacher import untrained
 from dpgen.stages.teacher_settings import Teacher
 from dpgen.training import students
+from dpgen.training.condensation import Target, condense
 from dpgen.training.data_free import descend
 from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
 from dpgen.training.denoising import NoiseLevels
@@ -207,6 +211,38 @@ def _sketched(settings: SketchSettings, facts: PublicFacts) -> tuple[Decoder, fl
         seconds += n_images / n * _seconds(once, CPU)
         seconds += settings.classifier.n_steps * facts.n_records / n * _seconds(each_step, CPU)
     return decoder, seconds
+
+
+def rehearse_condensation(
+    plan: Plan, network: Condensed, n_steps: int, facts: PublicFacts, hardware: Hardware
+) -> Rehearsal:  # fmt: skip
+    """Estimates a run from the time of one micro-batch of its release and one step of the fit.
+
+    Args:
+        plan: a plan of `dpgen.stages.stacked_plan`.
+        network: the set, before it is fitted.
+        n_steps: steps of the fit.
+        facts: public facts of the records.
+        hardware: device.
+    """
+    statistic = plan.required(stacked_plan.LABEL, NoisySum).statistic
+    assert isinstance(statistic, ClassEmbeddings)
+    assert isinstance(statistic.features, StackedFeatures)
+    device, n = hardware.accelerator().device, max(64, facts.n_classes)
+    labels = torch.arange(n) % facts.n_classes
+    pixels = torch.rand(n, *facts.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    seconds = facts.n_records / n * _seconds(partial(statistic, pixels, labels), CPU)
+    targets = [
+        Target(phi, torch.zeros(facts.n_classes, phi.n_features), torch.ones(phi.n_features))
+        for phi in statistic.features.parts
+    ]
+    step = partial(
+        condense, copy.deepcopy(network), targets, n_steps=1,
+        learning_rate=0.1, generator=torch.Generator().manual_seed(0), device=device,
+        checkpoints=None, show=False,
+    )  # fmt: skip
+    seconds += n_steps * _seconds(step, device)
+    return _found(seconds, sum(p.numel() for p in network.parameters()), device)
 
 
 def _around_nothing(statistic: SpectrumScale | SpectrumMoments) -> Statistic:

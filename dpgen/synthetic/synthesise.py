@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dpgen.data.export import check_empty, check_space
 from dpgen.generator.draw import Draw
-from dpgen.generator.drawing import Redraws, n_blocks
+from dpgen.generator.drawing import Drawing, DrawnInTurn, Redraws, n_blocks
 from dpgen.generator.labels import RELEASED, Labels
 from dpgen.images.grid import save_grid
 from dpgen.images.images import Images
@@ -101,6 +101,7 @@ def synthesise(
         "network": draw.network,
         "seed": seed,
         "format": layout,
+        **repeats(drawing, chosen),
     }
     # A statement that nothing can be inherited from is refused before the first image.
     statement = dict(stated(document, {}, synthetic, run))
@@ -165,3 +166,18 @@ def filters(labeller: Labeller | None) -> str:
     if labeller is None:
         return "none"
     return f"drawn again, up to {ATTEMPTS} times, when the private labeller saw another class"
+
+
+def repeats(drawing: Drawing, labels: Tensor) -> dict[str, str]:
+    """Says how often one image stands in the set, under the name "repeats", where the model holds a
+    fixed number of images; an empty table for models that draw every image anew.
+    """
+    network = drawing.network
+    if not isinstance(network, DrawnInTurn):
+        return {}
+    most, n = int(torch.bincount(labels).max()), network.n_distinct
+    if most <= n:
+        return {"repeats": "none"}
+    again = "changed at random" if network.changes else "unchanged"
+    times = f"up to {-(-most // n)} times, {again} from the second time on"
+    return {"repeats": f"the model holds {n} images of each class: one stands here {times}"}

@@ -167,7 +167,7 @@ def test_a_network_of_another_kind_than_the_method_releases_is_refused(
 
 
 def test_a_network_of_no_kind_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="denoiser, .*, classifier, got MeansModel"):
+    with pytest.raises(TypeError, match="denoiser, .*, condensed, got MeansModel"):
         write_files(tmp_path, {}, {}, {"model": MeansModel(MeansConfig((1, 8, 8), 3))})
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(TypeError, match="got Linear"):
@@ -179,5 +179,5 @@ def test_a_file_of_a_kind_without_a_row_is_no_file_of_a_run(rows: None, tmp_path
 
     path = tmp_path / "model.safetensors"
     save_file(MeansModel(MeansConfig((1, 8, 8), 3)).state_dict(), path, metadata={"else": "{}"})
-    with pytest.raises(ValueError, match="denoiser or .* or classifier or class means"):
+    with pytest.raises(ValueError, match="denoiser or .* or condensed or class means"):
         load_network(path)

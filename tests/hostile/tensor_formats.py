@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save
 
 from dpgen.evaluation.feature_cache import FeatureCache, sha256_of
+from dpgen.networks.condensed import Condensed, CondensedConfig
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
 from dpgen.networks.proposer import Proposer, ProposerConfig
 from dpgen.runs.checkpoint import Checkpoints
@@ -34,6 +35,12 @@ def proposer() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         "warp": 1.0, "labeller": {**labeller, "n_classes": 2},
     }  # fmt: skip
     return dict(Proposer(from_dict(ProposerConfig, values)).state_dict()), values
+
+
+def condensed() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    config = CondensedConfig((1, 8, 8), 2, images_per_class=2, factor=2, warp=1.0)
+    numbers = {name: getattr(config, name) for name in config.__dataclass_fields__}
+    return dict(Condensed(config).state_dict()), numbers
 
 
 def tensor_file(tensors: dict[str, torch.Tensor]) -> Callable[[Any], bytes]:
@@ -63,7 +70,7 @@ def with_header(whole: bytes) -> tuple[Any, Callable[[Any], bytes]]:
 def network(content: bytes, folder: Path) -> None:
     (folder / "a.safetensors").write_bytes(content)
     loaded = load_network(folder / "a.safetensors")
-    assert isinstance(loaded, Denoiser | Proposer)
+    assert isinstance(loaded, Denoiser | Proposer | Condensed)
     assert all(torch.isfinite(t).all() for t in loaded.state_dict().values())
 
 
@@ -90,7 +97,8 @@ def cache(content: bytes, folder: Path) -> None:
 def tensor_formats() -> list[Format]:
     """Networks, checkpoints and cached features."""
     forms = []
-    for kind, (tensors, numbers) in (("denoiser", denoiser()), ("proposer", proposer())):
+    made = {"denoiser": denoiser(), "proposer": proposer(), "condensed": condensed()}
+    for kind, (tensors, numbers) in made.items():
         envelope = tensor_file(tensors)
         whole = envelope({kind: json.dumps(numbers)})
         forms += [

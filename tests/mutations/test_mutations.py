@@ -27,6 +27,7 @@ from tests.mutations import (
     classifier_bugs,
     clip_bugs,
     coin_bugs,
+    condensed_bugs,
     data_free_bugs,
     key_bugs,
     lineage_bugs,
@@ -50,7 +51,7 @@ BUGS = (
     *published_bugs.BUGS, *clip_bugs.BUGS, *branch_bugs.BUGS, *noise_bugs.BUGS, *repeat_bugs.BUGS,
     *coin_bugs.BUGS, *key_bugs.BUGS, *secret_bugs.BUGS, *lineage_bugs.BUGS, *stage_bugs.BUGS,
     *account_bugs.BUGS, *restored_bugs.BUGS, *records_bugs.BUGS, *spectrum_bugs.BUGS,
-    *classifier_bugs.BUGS, *process_bugs.BUGS, *data_free_bugs.BUGS,
+    *classifier_bugs.BUGS, *process_bugs.BUGS, *data_free_bugs.BUGS, *condensed_bugs.BUGS,
 )  # fmt: skip
 PRICING = ("dpgen.privacy.accounting.accountant.", "dpgen.privacy.statements.statement.")
 _ROWS: dict[str, dict[str, str]] = {}

@@ -9,7 +9,7 @@ import torch
 
 from dpgen.networks.fixed.fourier import FourierFeatures
 from dpgen.stages.counts import shrunk_counts
-from dpgen.stages.embedding import ClassEmbeddings, class_embeddings
+from dpgen.stages.embedding import ClassEmbeddings, StackedFeatures, class_embeddings
 
 SHAPE, K = (1, 4, 4), 3
 FEATURES = FourierFeatures(16, 10, (0.5,))
@@ -27,6 +27,20 @@ def test_without_noise_the_embeddings_are_the_class_means_of_the_features() -> N
     torch.testing.assert_close(counts, torch.tensor([10.0, 20.0, 30.0]).double())
     truth = torch.stack([FEATURES(pixels[labels == k]).mean(0) for k in range(K)])
     torch.testing.assert_close(means, truth)
+
+
+def test_stacked_maps_have_norm_one_together_and_get_back_the_means_that_each_has_alone() -> None:
+    parts = (FEATURES, FourierFeatures(16, 3, (0.2,)), FourierFeatures(16, 7, (1.0,), seed=1))
+    stack = StackedFeatures(parts)
+    pixels = torch.rand(9, *SHAPE, generator=torch.Generator().manual_seed(0)).double() * 2 - 1
+    found = stack(pixels)
+    assert found.shape == (9, stack.n_features) and found.dtype == torch.float64
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(9).double())
+    means = found.unflatten(0, (K, 3)).mean(1)
+    for part, own in zip(parts, stack.parted(means), strict=True):
+        torch.testing.assert_close(own, part(pixels).unflatten(0, (K, 3)).mean(1))
+    with pytest.raises(ValueError, match="at least one feature map"):
+        StackedFeatures(())
 
 
 def test_counts_that_differ_by_noise_alone_become_nearly_equal() -> None:

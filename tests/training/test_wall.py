@@ -25,7 +25,7 @@ from dpgen.privacy.mechanisms.noise import KEY_BYTES
 from dpgen.runs.context import Hardware, Workplace
 from dpgen.runs.folder import RunFolder
 from dpgen.stages import classifier, labeller, sketch, teacher
-from tests.methods import test_dpdfd
+from tests.methods import test_dpdfd, test_m3d
 from tests.methods.test_sketch import tiny
 
 ROOT = Path(__file__).parents[2] / "dpgen"
@@ -117,7 +117,7 @@ def _distilled(untrained: Callable[..., Any]) -> DPSAD:
     return untrained("dp-sad", **settings)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("method", ["dp-sad", "pge", "dpdfd"])
+@pytest.mark.parametrize("method", ["dp-sad", "pge", "dpdfd", "m3d"])
 def test_no_free_fit_of_a_run_can_reach_a_key_a_ledger_or_a_record(
     method: str,
     tmp_path: Path,
@@ -128,7 +128,7 @@ def test_no_free_fit_of_a_run_can_reach_a_key_a_ledger_or_a_record(
 ) -> None:
     makers = {
         "dp-sad": lambda: _distilled(untrained), "pge": lambda: tiny("labelled"),
-        "dpdfd": test_dpdfd.tiny,
+        "dpdfd": test_dpdfd.tiny, "m3d": test_m3d.tiny,
     }  # fmt: skip
     generator = makers[method]()
     monkeypatch.setattr(classifier, "features_for", partial(GaborFeatures, grid=2))
@@ -150,6 +150,7 @@ def test_no_free_fit_of_a_run_can_reach_a_key_a_ledger_or_a_record(
             "training.data_free_losses._moments", "training.students.teach",
             "training.students.learn",
         },
+        "m3d": {"training.condensation.condense", "training.condensation.discrepancy"},
     }  # fmt: skip
     assert expected[method] <= watch.called
     assert watch.found == {}

@@ -64,9 +64,16 @@ class FourierFeatures:
 
         generator = torch.Generator().manual_seed(self.seed)
         w = torch.randn(self.n_frequencies, self.n_inputs, generator=generator, dtype=torch.float64)
-        index = torch.arange(self.n_frequencies) % len(self.bandwidths)
+        index = self.bands[: self.n_frequencies]
         b = torch.tensor(self.bandwidths, dtype=torch.float64)[index] * math.sqrt(self.n_inputs)
         return w / b[:, None]
+
+    @property
+    def bands(self) -> Tensor:
+        """Returns which of the bandwidths each feature is of, (2 m,), int64."""
+        import torch
+
+        return (torch.arange(self.n_frequencies) % len(self.bandwidths)).repeat(2)
 
     @cached_property
     def _placed(self) -> dict[tuple[torch.device, torch.dtype], Tensor]:

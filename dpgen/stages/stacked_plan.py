@@ -53,7 +53,8 @@ class EmbeddingSettings:
         import torch
 
         features = replace(self, n_encoders=1).features(shape)
-        if not features(torch.zeros(1, *shape)).isfinite().all():
+        images = torch.linspace(-1, 1, 2 * math.prod(shape)).reshape(2, *shape)
+        if not features(images).isfinite().all():
             raise ValueError(
                 f"bandwidths must give features that are finite numbers, got {self.bandwidths}: "
                 "take larger ones"

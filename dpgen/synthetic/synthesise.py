@@ -90,7 +90,7 @@ def synthesise(
     seed = secrets.randbits(31) if seed is None else seed
     drawing = generator.drawing(draw)
     document = generator.document
-    synthetic = {
+    synthetic: dict[str, Any] = {
         "samples": n_images,
         "labels": told_labels(labels, chosen, facts.class_names),
         "filters": filters(drawing.filter),

@@ -214,7 +214,7 @@ def test_weights_that_are_no_numbers_are_refused(
 
 
 def test_only_a_trained_run_is_loaded(tmp_path: Path) -> None:
-    with pytest.raises(CertificateError, match="neither a finished run nor a synthetic set"):
+    with pytest.raises(CertificateError, match="absent does not exist: name the folder of a"):
         load(tmp_path / "absent")
     other = tmp_path / "set"
     other.mkdir()

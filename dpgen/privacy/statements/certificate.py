@@ -66,6 +66,10 @@ def read_statement(folder: Path) -> dict[str, Any]:
     path = folder / "privacy.json"
     if (folder / PART).exists() and not path.exists():
         raise CertificateError(whole_needed(folder))
+    if not folder.exists():
+        raise CertificateError(
+            f"{folder} does not exist: name the folder of a finished run or of a synthetic set"
+        )
     if not folder.is_dir() or not path.exists():
         raise CertificateError(
             f"{folder} is neither a finished run nor a synthetic set: it has no privacy.json"

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from dpgen.stages.teacher_settings import TeacherSettings
     from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
     from dpgen.training.distillation_settings import Distillation
+    from dpgen.training.public_settings import PublicSettings
     from dpgen.training.refit_settings import RefitSettings
 
 # Names are imported when first used: `import dpgen` costs milliseconds, torch and diffusers cost
@@ -70,6 +71,7 @@ _HOMES = {
     "PrivateDataset": "dpgen.data.private",
     "PrivateGenerator": "dpgen.generator.interface",
     "PublicFacts": "dpgen.images.facts",
+    "PublicSettings": "dpgen.training.public_settings",
     "RefinementSettings": "dpgen.training.data_free_settings",
     "RefitSettings": "dpgen.training.refit_settings",
     "Samples": "dpgen.data.samples",
@@ -105,6 +107,7 @@ __all__ = [
     "PrivateDataset",
     "PrivateGenerator",
     "PublicFacts",
+    "PublicSettings",
     "RefinementSettings",
     "RefitSettings",
     "SamplerSettings",

@@ -46,6 +46,7 @@ ARGUMENTS: dict[str, tuple[str, str, Callable[[str], str]]] = {
     "max-records-per-unit": ("max_records_per_unit={}", r"M\b|\d+", _as_is),
     "micro-batch": ("hardware=Hardware(micro_batch={})", r"\d+", _as_is),
     "overlap": ("overlap={}", "refuse|charge|separate", _text),
+    "public": ("public={}", r"DATA\b", _as_is),
     "size": ("size={}", r"\d+", _as_is),
     "split": ("split={}", "train|test|all", _text),
     "unit": ("unit={}", r"folder\b", _text),

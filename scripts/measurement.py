@@ -16,6 +16,8 @@ import torch
 from dpgen import Images, open_images
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
+from dpgen.evaluation.features import FeatureNetwork
+from dpgen.evaluation.fidelity import fidelity
 from dpgen.evaluation.utility import UtilityProtocol, utility
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.runs.context import peak_memory
@@ -24,6 +26,7 @@ from dpgen.runs.context import peak_memory
 def measure(
     generator: PrivateGenerator, records: str | Images, test: Images, *, n_samples: int,
     seed: int, sampling_seed: int | None = None, classes: int | None = None,
+    public: Images | None = None, features: FeatureNetwork | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Trains ``generator``, draws samples, trains the usual classifier of `dpgen evaluate` on them.
 
@@ -37,12 +40,14 @@ def measure(
         seed: seed of training, sampling and classifier.
         sampling_seed: seed of sampling, if different.
         classes: number of classes, where the records do not state it.
+        public: public images from which the run starts.
+        features: the network whose Frechet distance to ``test`` is measured, too; None for none.
     """
     with tempfile.TemporaryDirectory() as home:
         os.environ["DPGEN_HOME"] = home
         start = time.perf_counter()
         data = open_images(records, classes=classes)
-        generator.fit(data, out=Path(home) / "run", seed=seed, show=True)
+        generator.fit(data, out=Path(home) / "run", seed=seed, show=True, public=public)
         trained = time.perf_counter()
         drawing = torch.Generator().manual_seed(seed if sampling_seed is None else sampling_seed)
         images = generator.sample(n_samples, generator=drawing)
@@ -51,10 +56,14 @@ def measure(
     assert generator.facts is not None
     protocol = UtilityProtocol()
     found = utility(images, test, generator.facts.n_classes, seed=seed, protocol=protocol)
+    distance = {}
+    if features is not None:
+        distance = {"frechet": fidelity(images, test, features).values["fid"]}
     return {
         **{name: guarantee[name] for name in ("epsilon", "delta", "adjacency")},
         "seed": seed,
         "accuracy": 100 * found.accuracy,
+        **distance,
         "minutes": {"train": (trained - start) / 60, "sample": (drawn - trained) / 60},
         "gib": peak_memory() / 2**30,
         "threads": torch.get_num_threads(),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from dpgen.auditing.games.white_box import one_run, sharpened, two_world
 from dpgen.auditing.label_canaries import label_canary_scores, with_canaries
 from dpgen.auditing.powers import POWERS, power_of_game
 from dpgen.auditing.replay import Replay, hurried, replay
-from dpgen.auditing.stand_ins import neighbours
+from dpgen.auditing.stand_ins import neighbours, public_stand_ins
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.events import event_to_json
@@ -28,6 +30,7 @@ from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statements.attack import attack_sentences
 from dpgen.privacy.statements.certificate import CERTIFICATE, sha256_file
 from dpgen.privacy.statements.notice import UnverifiedClaim
+from dpgen.privacy.statements.public_start import KEY
 from dpgen.privacy.verification.verify import verify
 from dpgen.progress import progress_bar
 from dpgen.runs.context import Hardware
@@ -109,15 +112,28 @@ def _replayed(
     generator: PrivateGenerator, plan: Plan, facts: PublicFacts, seed: int, hardware: Hardware,
     advance: Callable[[], None],
 ) -> Replay:  # fmt: skip
-    kind: Callable[..., PrivateGenerator] = type(generator)
     settings = hurried(generator.settings)
 
     def make() -> PrivateGenerator:
-        return kind(budget=generator.budget, settings=settings)
+        return _unfitted(generator, settings, facts, seed)
 
     if make().plan(facts) != plan:
         raise RuntimeError("settings that were hurried must not change the plan")
     return replay(make, facts, seed=seed, hardware=hardware, advance=advance)
+
+
+def _unfitted(
+    generator: PrivateGenerator, settings: Any, facts: PublicFacts, seed: int  # noqa: ANN401
+) -> PrivateGenerator:
+    """Makes a generator like another one, which has learned nothing. Where the run of that one
+    started from public images it starts from stand-ins of them, the same in every world.
+    """
+    kind: Callable[..., PrivateGenerator] = type(generator)
+    made = kind(budget=generator.budget, settings=settings)
+    if "images" in generator.privacy.get(KEY, {}):
+        public = public_stand_ins(facts, seed)
+        made.fit = partial(made.fit, public=public)  # type: ignore[method-assign]
+    return made
 
 
 def _games(
@@ -168,10 +184,9 @@ def _label_canaries(
     generator: PrivateGenerator, plan: Plan, facts: PublicFacts, m: int, seed: int, show: bool
 ) -> Finding:
     """Plays the one-run game on the whole of `fit`, with the settings of the run and its plan."""
-    kind: Callable[..., PrivateGenerator] = type(generator)
 
     def make() -> PrivateGenerator:
-        return kind(budget=generator.budget, settings=generator.settings)
+        return _unfitted(generator, generator.settings, facts, seed)
 
     if make().plan(with_canaries(facts, m)).event != plan.event:
         raise RuntimeError("reserved classes must not change what a run is charged")

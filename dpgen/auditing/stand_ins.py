@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpgen.images.images import PublicFacts
+from dpgen.images.images import Images, PublicFacts, to_float
 
 N_RECORDS = 16
 
@@ -66,9 +66,7 @@ def neighbours(facts: PublicFacts, seed: int) -> tuple[StandIns, dict[str, Stand
     generator = torch.Generator().manual_seed(seed)
     shape, n_classes = facts.shape, facts.n_classes
     # Smooth images: a few pixels, enlarged. No record has the last class, if there are two.
-    coarse = torch.rand(N_RECORDS, shape[0], 4, 4, generator=generator)
-    smooth = torch.nn.functional.interpolate(coarse, size=shape[1:], mode="bilinear")
-    pixels = (255 * smooth).round().to(torch.uint8)
+    pixels = _smooth(shape, generator)
     labels = torch.arange(N_RECORDS) % max(1, n_classes - 1)
     base = StandIns(pixels, labels, facts.class_names)
     checks = 255 * (torch.arange(shape[1])[:, None] + torch.arange(shape[2])) % 510
@@ -87,3 +85,18 @@ def neighbours(facts: PublicFacts, seed: int) -> tuple[StandIns, dict[str, Stand
         name: base.ending_in(image, label, replace=replace)
         for name, (image, label) in records.items()
     }
+
+
+def public_stand_ins(facts: PublicFacts, seed: int) -> Images:
+    """Makes images that stand in for public ones from which a run starts, none of which is among
+    the stand-ins of its records or their neighbours.
+    """
+    generator = torch.Generator().manual_seed(seed + 1)
+    labels = torch.arange(N_RECORDS) % facts.n_classes
+    return Images(to_float(_smooth(facts.shape, generator)), labels, facts.class_names)
+
+
+def _smooth(shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
+    coarse = torch.rand(N_RECORDS, shape[0], 4, 4, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, size=shape[1:], mode="bilinear")
+    return (255 * smooth).round().to(torch.uint8)

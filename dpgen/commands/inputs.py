@@ -109,6 +109,40 @@ def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
     return data
 
 
+def open_start(
+    generator: Any, data: Any, public: str | None, value_range: str | None,  # noqa: ANN401
+    classes: str | None, *, show: bool,
+) -> Any:  # noqa: ANN401  # fmt: skip
+    """Opens the public images that were named, and gives the generator the settings of a run that
+    starts from them; returns None where none were named.
+    """
+    from dpgen.data.public import open_public
+    from dpgen.generator.public_start import settings_of
+    from dpgen.images.classes import parse_classes
+    from dpgen.progress import progress_bar
+
+    if public is None and (value_range, classes) != (None, None):
+        raise ValueError(
+            "--public-value-range and --public-classes are of public images: name them with "
+            "--public DATA"
+        )
+    generator.settings = settings_of(generator, public is not None)
+    if public is None:
+        return None
+    with progress_bar("open public images", 1, show=show) as advance:
+        window = parse_value_range(value_range, "--public-value-range")
+        named = None if classes is None else parse_classes(classes)
+        try:
+            opened = open_public(public, data.facts, value_range=window, classes=named)
+        except ValueError as error:
+            said = str(error)
+            for option in ("--value-range", "--classes"):
+                said = said.replace(option, f"--public{option[1:]}")
+            raise ValueError(said) from None
+        advance()
+    return opened
+
+
 def reading_choices(given: dict[str, Any]) -> dict[str, Any]:
     """Returns how the records are to be read, as it was typed, for `dpgen.data.inspection`."""
     from dpgen.images.classes import parse_classes

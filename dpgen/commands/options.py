@@ -131,6 +131,18 @@ set_options = options(
                  type=OneOf(written), help="How the images are stored."),
 )  # fmt: skip
 
+public_options = options(
+    click.option("--public", metavar="DATA",
+                 help="Images that you declare public, of any form that --data may have, labelled "
+                 "or not: the network learns from them before the private stages. They are named "
+                 "in the certificate, and none of them may be a private record. Settings: "
+                 "teacher.public.*"),
+    click.option("--public-value-range", metavar="LOW,HIGH",
+                 help="As --value-range, of the public images."),
+    click.option("--public-classes", metavar="N or NAME,NAME",
+                 help="As --classes, of the public images; labels that are numbers need none."),
+)  # fmt: skip
+
 OVERLAP = ["refuse", "charge", "separate"]
 
 account_options = options(

@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from dpgen.commands.inputs import budget_of, chosen, configured, hardware, open_data
+from dpgen.commands.inputs import (
+    budget_of,
+    chosen,
+    configured,
+    hardware,
+    open_data,
+    open_start,
+)  # fmt: skip
 from dpgen.commands.launched import led_by_process_0
 from dpgen.commands.new_file import NewFile
 from dpgen.commands.next_command import EPSILON, carried, fresh, say_next, say_sample
@@ -18,6 +25,7 @@ from dpgen.commands.options import (
     data_options,
     hardware_options,
     json_option,
+    public_options,
     quiet_option,
     unverified_option,
     yes_option,
@@ -93,13 +101,15 @@ def plan(
 @click.option("--seed", type=int, help="Seed of the public randomness, as of initial "
               "weights; never of the noise. Default: a fresh one. Recorded either way.")
 @account_options
+@public_options
 @unverified_option
 @yes_option
 @quiet_option
 @led_by_process_0
 def train(
-    method: str | None, out: Path, seed: int | None, allow_unverified: bool, yes: bool,
-    quiet: bool, **given: Any,  # noqa: ANN401
+    method: str | None, out: Path, seed: int | None, public: str | None,
+    public_value_range: str | None, public_classes: str | None,
+    allow_unverified: bool, yes: bool, quiet: bool, **given: Any,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """Learn from private images under a budget. Run it again to resume: it never spends twice.
 
@@ -117,6 +127,9 @@ def train(
     kind.check_mode_allowed(settings.mode, allow_unverified)
     data = open_data({**given, "quiet": quiet})
     generator = kind(budget=budget_of(given, data.facts.n_records), settings=settings)
+    start = open_start(
+        generator, data, public, public_value_range, public_classes, show=not quiet
+    )
     if not data.public and data.facts.origin != "stated":
         facts = data.facts
         click.echo(
@@ -139,6 +152,7 @@ def train(
             hardware=hardware(given),
             show=not quiet,
             allow_unverified=allow_unverified,
+            public=start,
         )
     finally:
         if not data.public:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hmac
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +19,7 @@ from dpgen.storage.durable import held_alone, replace_durably, sweep_partials
 from dpgen.storage.files import TEXT_BYTES, read_bytes
 
 if TYPE_CHECKING:
+    from dpgen.data.formats.records import Records
     from dpgen.data.sources import Source
 
 
@@ -77,7 +79,7 @@ class Identity(NamedTuple):
     marks: np.ndarray
 
 
-def identify(source: Source, key: bytes) -> Identity:
+def identify(source: Source | _Raw, key: bytes) -> Identity:
     """Computes fingerprint and marks, in one pass over the decoded records.
 
     The fingerprint is an HMAC over the sorted HMACs of records with their labels, before any
@@ -116,13 +118,25 @@ def fingerprint(source: Source, key: bytes) -> str:
 
 
 def overlap(source: Source, other: Source) -> int:
-    """Counts the different images that are in both, as `identify` recognises them. It leaves no
-    trace in the installation.
+    """Counts the different images that are in both, as `identify` recognises them; of ``source``
+    also those that a count of units leaves out. It leaves no trace in the installation.
     """
     from dpgen.privacy.mechanisms.noise import new_key
 
-    key = new_key()
-    return n_shared(identify(source, key).marks, identify(other, key).marks)
+    key, whole = new_key(), getattr(source, "uncounted", None)
+    own = identify(source if whole is None else _Raw(whole), key).marks
+    return n_shared(own, identify(other, key).marks)
+
+
+class _Raw:
+    """Records as decoded."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    def raw_records(self) -> Iterator[tuple[np.ndarray, int]]:
+        for i, label in enumerate(self._records.labels.tolist()):
+            yield self._records.decode_fn(i), label
 
 
 def _canonical(content: bytes, shape: tuple[int, ...]) -> bytes | None:

@@ -152,7 +152,7 @@ class RecordSource:
     def __init__(self, records: Records, size: int | None, channels: int | None) -> None:
         self.kind, self.public, self.class_names = records.kind, records.public, records.class_names
         self.classes_declared, self.passed_over = records.classes_declared, records.passed_over
-        self.units = records.units
+        self.units, self.uncounted = records.units, records.uncounted
         self.max_records_per_unit = records.max_records_per_unit  # None: they were not counted
         self._records, self._size, self._channels = records, size, channels
         self.shape = (0, 0, 0)  # until a record is read

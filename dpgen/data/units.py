@@ -118,7 +118,8 @@ def at_most(records: Records, most: int, key: bytes) -> Records:
     for own in positions.values():
         kept += own if len(own) <= most else sorted(own, key=rank)[:most]
     _tell(len(records.labels) - len(kept), records, len(positions), most)
-    return _chosen(replace(records, max_records_per_unit=most), np.array(sorted(kept)))
+    counted = replace(records, max_records_per_unit=most, uncounted=records)
+    return _chosen(counted, np.array(sorted(kept)))
 
 
 def _tell(n_surplus: int, records: Records, n_units: int, most: int) -> None:

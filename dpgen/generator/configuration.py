@@ -27,8 +27,19 @@ def configuration(generator: PrivateGenerator, seed: int) -> dict[str, Any]:
         "version": version("dpgen"),
         "budget": asdict(generator.budget),
         "seed": seed,
-        "settings": plain(asdict(generator.settings)),
+        "settings": _written(generator.settings),
     }
+
+
+def _written(settings: Any) -> Any:  # noqa: ANN401
+    """Returns settings as JSON values; those of a training on public images are there only where
+    there was one, so that other runs are read by versions that know none.
+    """
+    values = plain(asdict(settings))
+    teacher = values.get("teacher")
+    if teacher is not None and teacher.get("public", ...) is None:
+        del teacher["public"]
+    return values
 
 
 def as_written_now(config: Any, generator: PrivateGenerator, facts: PublicFacts) -> Any:  # noqa: ANN401
@@ -51,4 +62,4 @@ def as_written_now(config: Any, generator: PrivateGenerator, facts: PublicFacts)
         settings = make(budget=generator.budget, settings=held).resolve(facts)
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
         return config
-    return {**config, "settings": plain(asdict(settings))}
+    return {**config, "settings": _written(settings)}

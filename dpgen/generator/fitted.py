@@ -35,6 +35,7 @@ from dpgen.privacy.statements.certificate import read_statement
 from dpgen.privacy.statements.document import Certificate, Notice, read_document
 from dpgen.privacy.statements.notice import read_notice
 from dpgen.runs.class_counts import CLASS_COUNTS, read_class_counts
+from dpgen.runs.context import Workplace
 from samplers.types import Sampler
 
 
@@ -51,6 +52,11 @@ class Fitted(abc.ABC):
     facts: PublicFacts | None = None
     folder: Path | None = None
     networks: Mapping[str, nn.Module]
+    # The modes that can start from public images: those with settings `teacher.public`.
+    public_modes: ClassVar[frozenset[str]] = frozenset()
+    # Trains their network on public images and returns the place with its weights; None where no
+    # mode can.
+    begun_on: ClassVar[Callable[..., Workplace] | None] = None
     # What a process does that computes shares for another one; None where nothing is shared.
     assist: ClassVar[Callable[..., str] | None] = None
 

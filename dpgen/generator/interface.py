@@ -24,14 +24,14 @@ from dpgen.data.sources import open_source
 from dpgen.generator.budget import settle_budget, with_settled_budget
 from dpgen.generator.configuration import as_written_now, configuration
 from dpgen.generator.fitted import Fitted
+from dpgen.generator.public_start import begin_publicly
 from dpgen.generator.several import led_by_process_0
+from dpgen.generator.stating import stated
 from dpgen.images.images import Images, PublicFacts
-from dpgen.privacy.ledger.charges import lines_of_run
 from dpgen.privacy.plan import Plan
 from dpgen.privacy.statements.certificate import CertificateError
 from dpgen.privacy.statements.document import Certificate, Notice
-from dpgen.privacy.statements.notice import Claim, not_allowed, notice_of, unpriced
-from dpgen.privacy.statements.statement import statement_of
+from dpgen.privacy.statements.notice import Claim, not_allowed, unpriced
 from dpgen.progress import progress_bar
 from dpgen.runs.class_counts import keep_class_counts
 from dpgen.runs.context import Hardware, Rehearsal, Workplace, in_memory
@@ -39,10 +39,8 @@ from dpgen.runs.folder import RunFolder, sweep
 from dpgen.runs.kinds import BY_NAME
 from dpgen.runs.released import (
     checked_document,
-    hashes,
     load_networks,
     read_facts,
-    write_copy,
     write_files,
 )
 from dpgen.storage.durable import replace_durably
@@ -153,6 +151,7 @@ class PrivateGenerator(Fitted):
         hardware: Hardware | None = None,
         show: bool = False,
         allow_unverified: bool = False,
+        public: Any = None,  # noqa: ANN401
     ) -> Self:
         """Learns from private records; `plan` is charged to their ledger before the first is read.
 
@@ -167,6 +166,9 @@ class PrivateGenerator(Fitted):
             show: whether to show progress bars on standard error.
             allow_unverified: runs a mode whose privacy claim is not verified; its releases carry a
                 notice and never a certificate.
+            public: images that you declare public, of any form that ``data`` may have: networks
+                learn from them before the private stages, and the certificate names them. None of
+                them may be a private record.
 
         Raises:
             BudgetExceeded: the data set's ledger has no room for the plan; nothing was read.
@@ -185,8 +187,11 @@ class PrivateGenerator(Fitted):
         data.open_ledger(self.budget, folder / "checkpoint")
         self.facts = data.facts
         self.budget.check_records(data.facts.n_records)
+        with in_memory(lambda: "name fewer public images"):
+            start = begin_publicly(self, data, public)
+        self.settings = start.settings
         self.settings = self.resolve(data.facts)
-        config = configuration(self, seed)
+        config = configuration(self, seed) | start.config
 
         def read(held: Any) -> Any:  # noqa: ANN401
             return as_written_now(held, self, data.facts)
@@ -211,7 +216,11 @@ class PrivateGenerator(Fitted):
         promise = self.promise(data.facts)
         self.default_sampler()  # refuses bad settings before anything is charged
         with closing(RunFolder(folder, config, read)) as run:
+            work = Workplace(run.checkpoints, accelerator, hardware.micro_batch, seed, show)
             try:
+                if start.images is not None and self.begun_on is not None:
+                    # Free of charge, and so before it: a training that fails loses nothing.
+                    work = self.begun_on(start.images, self.settings.teacher, data.facts, work)
                 if isinstance(promise, Plan):
                     data.begin(run.id, run.keys, promise)
                 else:
@@ -220,7 +229,6 @@ class PrivateGenerator(Fitted):
                 if run.fresh:
                     run.discard()
                 raise
-            work = Workplace(run.checkpoints, accelerator, hardware.micro_batch, seed, show)
             with in_memory(lambda: "free some, then run the same command again"):
                 learned = self._learn(data, promise, work)
             self.networks = {
@@ -228,12 +236,12 @@ class PrivateGenerator(Fitted):
                 for name, network in learned.items()
             }
             self.folder = folder
-            self._release(data, promise, run, config, show)
+            self._release(data, promise, run, config, start.told, show)
         return self
 
     def _release(
         self, data: PrivateDataset, promise: Plan | Claim, run: RunFolder, config: dict[str, Any],
-        show: bool,
+        public_start: Mapping[str, Any] | None, show: bool,
     ) -> None:  # fmt: skip
         """Writes the released files, the certificate or notice last, then deletes the keys."""
         folder, facts = run.path, data.facts.to_dict()
@@ -242,26 +250,9 @@ class PrivateGenerator(Fitted):
             mechanisms = {stage.label: stage.mechanism for stage in promise.stages}
             keep_class_counts(folder, mechanisms, run.checkpoints, data.facts.class_names)
         self._preview(folder / "preview.png", show)
-        files = hashes(folder)
-        if isinstance(promise, Plan):
-            data.ledger.released(run.id, files)
-        ledger = data.ledger.lines()
-        lines, account = lines_of_run(ledger, run.id), data.account(ledger)
-        files = write_copy(folder, lines, files)
-        document: Certificate | Notice
-        if isinstance(promise, Claim):
-            document = Notice(notice_of(promise, files=files, facts=facts, data_set=account))
-        else:
-            stages = {label: one.settings for label, one in mechanisms.items()}
-            statement = statement_of(
-                "model",
-                lines=lines,
-                delta=self.budget.delta,
-                mechanism={"id": self.mechanism_id, "stages": stages},
-                files=files,
-                data_set=account,
-            )
-            document = Certificate(statement)
+        document = stated(
+            self.mechanism_id, promise, data, self.budget.delta, run.id, folder, public_start
+        )
         replace_durably(folder / document.name, document.to_bytes())
         run.finish()
 

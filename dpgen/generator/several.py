@@ -12,6 +12,7 @@ from dpgen.images.facts import PublicFacts
 from dpgen.runs.context import Hardware
 from dpgen.runs.processes import Processes, join, launched
 from dpgen.runs.released import checked_document, read_facts
+from dpgen.settings import from_dict, read_config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,4 +54,6 @@ def _followed(generator: Any, processes: Processes, hardware: Hardware) -> Any: 
         )
     document = checked_document(folder)
     settle_budget(generator, PublicFacts.from_dict(read_facts(folder)).n_records)
+    held = read_config(folder)["settings"]
+    generator.settings = from_dict(generator.Settings, held, held=True)
     return generator._restore(folder, document)

@@ -43,6 +43,8 @@ class DPSAD(PrivateGenerator):
     id = "dp-sad"
     Settings = DPSADSettings
     unverified_modes = frozenset({"paper"})
+    public_modes = frozenset({"sealed"})
+    begun_on = staticmethod(teacher.begun_on)
     assist = staticmethod(shared_steps.assist)
 
     def __init__(

@@ -27,6 +27,8 @@ class DPDM(PrivateGenerator):
 
     id = "dpdm"
     Settings = DPDMSettings
+    public_modes = frozenset({"dpsgd"})
+    begun_on = staticmethod(teacher.begun_on)
     assist = staticmethod(shared_steps.assist)
 
     def __init__(

@@ -41,6 +41,8 @@ class PGE(PrivateGenerator):
     id = "pge"
     Settings = PGESettings
     unverified_modes = frozenset({"paper"})
+    public_modes = frozenset({"dpsgd"})
+    begun_on = staticmethod(teacher.begun_on)
     assist = staticmethod(shared_steps.assist)
 
     def __init__(

@@ -1,8 +1,8 @@
 """The context of a training loop beside the data: where it computes and saves, and its seed.
 
-No key and no record is reachable from here, so that a fit which is given only released values and a
-`Workplace` cannot read any: keys belong to `dpgen.runs.folder.RunFolder`, and the private data take
-them from it before the first stage.
+No key and no private record is reachable from here, so that a fit which is given only released
+values and a `Workplace` cannot read any: keys belong to `dpgen.runs.folder.RunFolder`, and the
+private data take them from it before the first stage.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.processes import joined, launched
@@ -72,6 +73,8 @@ class Workplace:
         micro_batch: number of records whose gradients are held at once; None if not chosen.
         seed: seed of all public randomness.
         show: whether progress bars are shown.
+        weights: the weights by name with which the network of the private stages starts, learned
+            from public images; None for untrained ones.
     """
 
     checkpoints: Checkpoints
@@ -79,6 +82,7 @@ class Workplace:
     micro_batch: int | None
     seed: int
     show: bool
+    weights: Mapping[str, Tensor] | None = None
 
     def generator(self, purpose: int) -> torch.Generator:
         """Returns a CPU generator of public randomness; each purpose has its own stream."""

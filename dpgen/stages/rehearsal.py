@@ -110,8 +110,9 @@ def rehearse(
                 f"the loss of stand-in images must be finite, with preset {settings.preset} and "
                 f"precision {hardware.precision} it is not: take another one"
             )
-    evaluations = settings.pretrain_steps * settings.pretrain_batch * 3
-    evaluations += _preview(sampler, n_drawn)
+    evaluations = settings.pretrain_steps * settings.pretrain_batch * 3 + _preview(sampler, n_drawn)
+    if (public := settings.public) is not None:
+        evaluations += public.n_steps * public.batch_size * 3
     if student is not None:
         # A training step costs about three forward passes of the student and two of the
         # discriminator.
@@ -222,8 +223,6 @@ def rehearse_condensation(
         plan: a plan of `dpgen.stages.stacked_plan`.
         network: the set, before it is fitted.
         n_steps: steps of the fit.
-        facts: public facts of the records.
-        hardware: device.
     """
     statistic = plan.required(stacked_plan.LABEL, NoisySum).statistic
     assert isinstance(statistic, ClassEmbeddings)

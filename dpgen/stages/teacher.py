@@ -1,17 +1,19 @@
-"""The private teacher: warm start, pre-training on it, DP-SGD. `dpdm` and `pge` release it, and
-`dp-sad` distils it.
+"""The private teacher: a start on public images if there are any, warm start, pre-training on it,
+DP-SGD. `dpdm` and `pge` release it, and `dp-sad` distils it.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from dpgen.data.private import PrivateDataset
 from dpgen.images.facts import PublicFacts
+from dpgen.images.public_images import PublicImages
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.fixed.cosines import Cosines
 from dpgen.networks.gaussian import GaussianDenoiser
@@ -23,10 +25,11 @@ from dpgen.stages.moments import MEANS, SPREAD
 from dpgen.stages.teacher_plan import LABEL
 from dpgen.stages.teacher_settings import Teacher, TeacherSettings
 from dpgen.training.denoising import NoiseLevels, pretrain
+from dpgen.training.public_start import start_on_public
 from dpgen.training.refit import fit_score
 from dpgen.training.refit_settings import RefitSettings
 
-__all__ = ["TeacherSettings", "train", "untrained"]
+__all__ = ["TeacherSettings", "begun_on", "train", "untrained"]
 
 
 def train(
@@ -40,7 +43,10 @@ def train(
         proposer, if it has a labeller, and its classifier.
     """
     s, device = settings, work.accelerator.device
-    denoiser = untrained(s, facts, work.seed).to(device)
+    denoiser = untrained(s, facts, work.seed)
+    if work.weights is not None:
+        denoiser.load_state_dict(work.weights)
+    denoiser = denoiser.to(device)
     levels, others = NoiseLevels(n_draws=s.n_draws), dict[str, nn.Module]()
     # A checkpoint of DP-SGD holds the whole network, so earlier steps are not repeated.
     begun = work.checkpoints.load(LABEL) is not None
@@ -82,6 +88,18 @@ def train(
             shares=shared_steps.shares(),
         )
     return denoiser, others
+
+
+def begun_on(
+    images: PublicImages, settings: Teacher, facts: PublicFacts, work: Workplace
+) -> Workplace:
+    """Trains the network on public images, before a run is charged, and returns the place with the
+    weights that the private stages start from. A finished training is not repeated.
+    """
+    assert settings.public is not None
+    denoiser = untrained(settings, facts, work.seed).to(work.accelerator.device)
+    start_on_public(denoiser, images, settings.public, facts.class_names, work)
+    return replace(work, weights=denoiser.cpu().state_dict())
 
 
 def untrained(settings: Teacher, facts: PublicFacts, seed: int) -> Denoiser:

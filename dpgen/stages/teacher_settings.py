@@ -12,6 +12,7 @@ from dpgen.images.facts import PublicFacts
 from dpgen.networks.denoiser_config import PRESETS, DenoiserConfig, preset_for
 from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.training import score_matching
+from dpgen.training.public_settings import PublicSettings
 
 WARM_STARTS = ("moments", "sketch")
 RESIDUALS = ("off", "added", "fed")
@@ -54,6 +55,7 @@ class TeacherSettings:
         warm_start: "moments" (class means and spreads) or "sketch" (embeddings and a decoder; the
             network is pre-trained on its images, whose moments are its Gaussian).
         sketch: settings of the warm start where warm_start is "sketch".
+        public: settings of the training on public images before all of this, where there are any.
     """
 
     preset: str | None = None
@@ -73,6 +75,11 @@ class TeacherSettings:
     residual: str | None = None
     warm_start: str = "moments"
     sketch: SketchSettings | None = None
+    public: PublicSettings | None = None
+
+    def publicly(self) -> Self:
+        """Returns these settings for a run that starts from public images."""
+        return replace(self, public=self.public or PublicSettings())
 
     def hurried(self) -> Self:
         """Returns settings for the audit, with fewer of the steps that cost no privacy and the same

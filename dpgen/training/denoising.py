@@ -47,6 +47,36 @@ def score_weight(sigma: Tensor, config: DenoiserConfig) -> Tensor:
     return sigma**4 * loss_weight(sigma, config.sigma_data) / math.prod(config.shape)
 
 
+def denoising_loss(
+    denoiser: Denoiser,
+    pixels: Tensor,
+    labels: Tensor,
+    levels: NoiseLevels,
+    generator: torch.Generator,
+    accelerator: Accelerator,
+) -> Tensor:
+    """Computes the mean weighted denoising loss (EDM) of images, a scalar.
+
+    Args:
+        pixels: (B, C, H, W), on the CPU.
+        labels: (B,), each dropped with probability ``levels.label_drop``.
+        levels: the distribution of noise levels; one level is drawn for each image.
+        generator: CPU generator of levels, noise and dropped labels.
+    """
+    batch_size = len(labels)
+    log_sigma = levels.mean + levels.std * torch.randn(batch_size, generator=generator)
+    noise = torch.randn(pixels.shape, generator=generator)
+    drop = torch.rand(batch_size, generator=generator) < levels.label_drop
+    labels = torch.where(drop, denoiser.null_label, labels)
+    pixels, labels, sigma, noise = (
+        t.to(accelerator.device) for t in (pixels, labels, log_sigma.exp(), noise)
+    )
+    with accelerator.autocast():
+        denoised = denoiser(pixels + sigma[:, None, None, None] * noise, sigma, labels)
+    weight = loss_weight(sigma, denoiser.config.sigma_data)
+    return (weight * (denoised.float() - pixels).square().flatten(1).mean(1)).mean()
+
+
 def pretrain(
     denoiser: Denoiser,
     sample_fn: Callable[[int, torch.Generator], tuple[Tensor, Tensor]],
@@ -65,7 +95,6 @@ def pretrain(
     Args:
         sample_fn: (n, generator) -> pixels (n, C, H, W), labels (n,), on the CPU.
     """
-    device = accelerator.device
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimizer, n_steps, eta_min=learning_rate / 20
@@ -73,17 +102,7 @@ def pretrain(
     ema = EMA(denoiser, ema_decay)
     for _ in training_steps("pre-train on release", n_steps, denoiser, ema, show=show):
         pixels, labels = sample_fn(batch_size, generator)
-        log_sigma = levels.mean + levels.std * torch.randn(batch_size, generator=generator)
-        noise = torch.randn(pixels.shape, generator=generator)
-        drop = torch.rand(batch_size, generator=generator) < levels.label_drop
-        labels = torch.where(drop, denoiser.null_label, labels)
-        pixels, labels, sigma, noise = (
-            t.to(device) for t in (pixels, labels, log_sigma.exp(), noise)
-        )
-        with accelerator.autocast():
-            denoised = denoiser(pixels + sigma[:, None, None, None] * noise, sigma, labels)
-        weight = loss_weight(sigma, denoiser.config.sigma_data)
-        loss = (weight * (denoised.float() - pixels).square().flatten(1).mean(1)).mean()
+        loss = denoising_loss(denoiser, pixels, labels, levels, generator, accelerator)
         optimizer.zero_grad()
         accelerator.backward(loss)
         optimizer.step()

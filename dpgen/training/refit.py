@@ -92,15 +92,25 @@ def fit_score(
 
 def describe(gaussian: GaussianDenoiser, pixels: Tensor, labels: Tensor, cosines: Cosines) -> None:
     """Sets the moments of a Gaussian denoiser to those of images, class by class."""
-    means, covariances, outside = [], [], []
-    for k in range(gaussian.n_classes):
-        mine = pixels[labels == k].flatten(1).double()
-        mean = mine.mean(0)
-        coefficients = cosines.analyse(mine - mean)
-        means.append(mean)
-        covariance = coefficients.T @ coefficients / len(mine)
-        covariances.append(covariance + 1e-4 * torch.eye(len(covariance), dtype=torch.float64))
-        rest = (mine - mean).square().sum(1) - coefficients.square().sum(1)
-        outside.append(rest.mean() / max(1, mine.shape[1] - coefficients.shape[1]))
-    spread = float(torch.stack(outside).mean().clamp_min(0).sqrt())
-    gaussian.set(torch.stack(means), torch.stack(covariances), spread)
+    own = [moments_of(pixels[labels == k], cosines) for k in range(gaussian.n_classes)]
+    means, covariances, outside = (torch.stack(parts) for parts in zip(*own, strict=True))
+    gaussian.set(means, covariances, float(outside.mean().clamp_min(0).sqrt()))
+
+
+def moments_of(pixels: Tensor, cosines: Cosines) -> tuple[Tensor, Tensor, Tensor]:
+    """Computes the moments of images, as a Gaussian denoiser holds those of a class.
+
+    Args:
+        pixels: (N, C, H, W), N at least 1.
+
+    Returns:
+        Mean (C H W,), covariance of the cosines' coefficients (m, m), positive definite, and the
+        variance outside the cosines, a scalar; float64.
+    """
+    mine = pixels.flatten(1).double()
+    mean = mine.mean(0)
+    coefficients = cosines.analyse(mine - mean)
+    covariance = coefficients.T @ coefficients / len(mine)
+    covariance = covariance + 1e-4 * torch.eye(len(covariance), dtype=torch.float64)
+    rest = (mine - mean).square().sum(1) - coefficients.square().sum(1)
+    return mean, covariance, rest.mean() / max(1, mine.shape[1] - coefficients.shape[1])

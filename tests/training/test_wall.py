@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from dpgen.data.private import PrivateDataset
+from dpgen.images.images import Images
 from dpgen.methods.dp_sad import DPSAD
 from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.privacy.lineage.keys import StageKeys
@@ -25,6 +26,7 @@ from dpgen.privacy.mechanisms.noise import KEY_BYTES
 from dpgen.runs.context import Hardware, Workplace
 from dpgen.runs.folder import RunFolder
 from dpgen.stages import classifier, labeller, sketch, teacher
+from dpgen.training.public_settings import PublicSettings
 from tests.methods import test_dpdfd, test_m3d
 from tests.methods.test_sketch import tiny
 
@@ -113,7 +115,8 @@ def _free_functions() -> Iterator[Callable[..., Any]]:
 
 
 def _distilled(untrained: Callable[..., Any]) -> DPSAD:
-    settings = {"residual": "off", "pretrain_steps": 2, "pretrain_batch": 4}
+    public = PublicSettings(n_steps=2, batch_size=4)
+    settings = {"residual": "off", "pretrain_steps": 2, "pretrain_batch": 4, "public": public}
     return untrained("dp-sad", **settings)  # type: ignore[no-any-return]
 
 
@@ -133,12 +136,16 @@ def test_no_free_fit_of_a_run_can_reach_a_key_a_ledger_or_a_record(
     generator = makers[method]()
     monkeypatch.setattr(classifier, "features_for", partial(GaborFeatures, grid=2))
     watch = Watch(monkeypatch)
-    generator.fit(dataset(records), out=tmp_path / "run", seed=1, hardware=Hardware("cpu"))
+    start: dict[str, Any] = {}
+    if method == "dp-sad":
+        pixels = torch.linspace(-1, 1, 256).reshape(4, 1, 8, 8)
+        start["public"] = Images(pixels, torch.zeros(4).long())
+    generator.fit(dataset(records), out=tmp_path / "run", seed=1, hardware=Hardware("cpu"), **start)
     expected = {
         "dp-sad": {
-            "stages.teacher._pretrain", "training.denoising.pretrain",
-            "methods.dp_sad.DPSAD._distil", "training.distillation.draw_pairs",
-            "training.distillation.distil",
+            "training.public_start.start_on_public", "stages.teacher._pretrain",
+            "training.denoising.pretrain", "methods.dp_sad.DPSAD._distil",
+            "training.distillation.draw_pairs", "training.distillation.distil",
         },
         "pge": {
             "stages.sketch._fitted", "stages.sketch._trained", "stages.sketch._hidden",

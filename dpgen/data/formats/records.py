@@ -34,6 +34,7 @@ class Records:
             do not name them.
         units: the id of each record's unit, by position; None if it was not requested.
         max_records_per_unit: the most records that a unit has, if they were counted.
+        uncounted: all of them before their units were counted; None if they were not.
         passed_over: why what lies in the data files beside the records is not read, by its kind.
     """
 
@@ -47,6 +48,7 @@ class Records:
     classes_declared: bool = False
     units: tuple[str, ...] | None = None
     max_records_per_unit: int | None = None
+    uncounted: Records | None = None
     passed_over: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

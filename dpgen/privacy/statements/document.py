@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from dpgen.privacy.statements.certificate import NOTICE, read_statement, statement_bytes
 from dpgen.privacy.statements.notice import inherited_notice, read_notice, sentences
+from dpgen.privacy.statements.public_start import start_of
 from dpgen.privacy.statements.statement import inherited
 
 
@@ -35,7 +36,9 @@ class Certificate:
     @property
     def sentences(self) -> list[str]:
         """Returns the sentences that are printed."""
-        return [self.content["statement"], self.content["declared"]]
+        start = start_of(self.content)
+        own = [] if start is None else [start]
+        return [self.content["statement"], self.content["declared"], *own]
 
     def to_bytes(self) -> bytes:
         return statement_bytes(self.content)

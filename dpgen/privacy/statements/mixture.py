@@ -22,6 +22,7 @@ from dpgen.privacy.accounting.forms import profile_of
 from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.statements.certificate import SCHEMA
 from dpgen.privacy.statements.proofs import Theorem, applying, theorems
+from dpgen.privacy.statements.public_start import KEY
 from dpgen.privacy.statements.statement import (
     ENFORCED,
     accounting_of,
@@ -80,6 +81,11 @@ def account_of(parts: Sequence[Statement], *, disjoint: bool) -> Account:
     for part in parts:
         if "mixture" in part:
             raise ValueError("a mixture is not mixed again: mix the sets that it was made of")
+        if KEY in part:
+            raise ValueError(
+                "sets whose network learned from public images are not mixed: what was declared "
+                "public for one may be among the records of another, which no price here covers"
+            )
         (model,) = part["artifact"]["parents"]
         told = part["data_set"]["name"], event_from_json(part["accounting"]["events"])
         if runs.setdefault(model, told) != told:

@@ -21,6 +21,7 @@ from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.ledger.charges import charged_event, relation_of, releases_of
 from dpgen.privacy.statements.certificate import SCHEMA, finite_or_word, now
 from dpgen.privacy.statements.proofs import applying
+from dpgen.privacy.statements.public_start import COMPARED, KEY, start_told
 from dpgen.privacy.statements.recorded import SGD, Settings, is_sampled
 from dpgen.privacy.statements.tuning import tuning_of
 from dpgen.storage.canonical import digest
@@ -207,6 +208,7 @@ def statement_of(
     mechanism: Mapping[str, Any],
     files: Mapping[str, str],
     data_set: Mapping[str, Any],
+    public_start: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Makes the privacy statement of a model, from the ledger lines of the run that made it.
 
@@ -217,6 +219,7 @@ def statement_of(
         mechanism: id and settings of each stage that ran.
         files: SHA-256 of every file that the statement covers.
         data_set: the account of the data set's whole ledger.
+        public_start: what networks learned from before the private stages; None for nothing.
     """
     facts, stages = lines[0]["facts"], mechanism["stages"]
     basis = Basis(stages, charged_event(lines), delta, relation_of(lines), facts, data_set)
@@ -239,6 +242,9 @@ def statement_of(
         "data_set": dict(data_set),
         "tuning": said["tuning"],
     }
+    if public_start is not None:
+        statement[KEY] = start_told(public_start)
+        statement["data_access"] = [*said["data_access"], dict(COMPARED)]
     return {**statement, "sha256": digest(statement)}
 
 

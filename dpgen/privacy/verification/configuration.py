@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of
+from dpgen.privacy.statements.public_start import KEY, start_told
 from dpgen.privacy.verification.check import Check, agree
 from dpgen.privacy.verification.promise import basis_of
 from dpgen.storage.files import read_json
@@ -25,7 +26,10 @@ def configuration_checks(folder: Path, statement: Mapping[str, Any]) -> Iterator
         yield Check("configuration", False, f"{', '.join(missing)} is not among the files")
         return
     config = read_json(folder / "config.json")
-    wrong = [] if config.keys() == KEYS and config["schema"] == SCHEMA else ["its form"]
+    keys = KEYS | ({KEY} if KEY in statement else set())
+    wrong = [] if config.keys() == keys and config["schema"] == SCHEMA else ["its form"]
+    if not wrong and not _same_start(config, statement):
+        wrong.append("another public start")
     if f"{config['method']}/{config['settings']['mode']}" != mechanism["id"]:
         wrong.append(f"it is of {config['method']!r:.40}, mode {config['settings']['mode']!r:.40}")
     if config["version"] != mechanism["version"]:
@@ -41,3 +45,15 @@ def configuration_checks(folder: Path, statement: Mapping[str, Any]) -> Iterator
     facts = read_json(folder / "facts.json", FACTS_BYTES)
     same = agree(facts, statement["facts"])
     yield Check("facts", same, f"{statement['facts']['n_records']} records, as stated")
+
+
+def _same_start(config: Mapping[str, Any], statement: Mapping[str, Any]) -> bool:
+    """Returns whether configuration, settings and statement say the same of a public start."""
+    teacher = config["settings"].get("teacher") or {}
+    settings, stated = teacher.get("public"), statement.get(KEY, {})
+    images = stated.get("images")
+    if (settings is None) != (images is None):
+        return False
+    if settings is not None and images["n_steps"] != settings["n_steps"]:
+        return False
+    return KEY not in config or agree(start_told(config[KEY]), stated)

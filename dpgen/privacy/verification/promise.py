@@ -22,6 +22,7 @@ from dpgen.privacy.accounting.events import compose, event_to_json
 from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.statements import earlier
 from dpgen.privacy.statements.certificate import EARLIER, CertificateError
+from dpgen.privacy.statements.public_start import COMPARED, KEY, start_told
 from dpgen.privacy.statements.recorded import leaf_of, n_records_of
 from dpgen.privacy.statements.statement import Basis, derived, is_enforced, stated_relation
 from dpgen.privacy.statements.tuning import INSTALLATION
@@ -88,6 +89,10 @@ def promise_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
     same = same and statement["verified"] == again["verified"]
     yield Check("how it was counted", same, accountant_of(basis.event))
     yield _theorem_check(statement["mechanism"], None if old else again["theorems"])
+    if KEY in statement:
+        start = start_told(statement[KEY])
+        yield Check("public start", agree(start, statement[KEY]), start["statement"])
+        again["data_access"].append(dict(COMPARED))
     same = agree(again["implementation"], statement["implementation"])
     same = same and agree(again["data_access"], statement["data_access"])
     yield Check("implementation", same, "as the mechanisms that ran are computed")
@@ -101,6 +106,8 @@ def _form_check(statement: Mapping[str, Any]) -> Check:
     wanted = set(KEYS)
     if statement["artifact"]["kind"] == "synthetic_dataset":
         wanted.add("synthetic_dataset")
+    if KEY in statement and statement["schema"] != EARLIER:
+        wanted.add(KEY)
     odd = sorted(wanted ^ statement.keys())
     for name, keys in PARTS.items():
         if statement["schema"] == EARLIER and name == "mechanism":

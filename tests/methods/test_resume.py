@@ -19,6 +19,7 @@ import torch
 
 from dpgen.data.private import PrivateDataset
 from dpgen.generator import interface as generator
+from dpgen.generator import stating
 from dpgen.methods import dp_sad
 from dpgen.privacy.ledger.chain import LedgerError, parse_lines
 from dpgen.privacy.ledger.charges import executed_releases, n_runs, releases_of
@@ -190,7 +191,7 @@ PUBLIC = {
     "second student step saved": (after(Checkpoints, "save", state("student", 2)), CHARGED),
     "student finished": (after(dp_sad, "distil", always), CHARGED),
     "some files released": (
-        before(generator, "statement_of", always),
+        before(stating, "statement_of", always),
         CHARGED,
     ),
     "statement written, checkpoints still there": (

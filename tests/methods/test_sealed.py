@@ -208,8 +208,7 @@ def test_stage_two_has_no_parameter_that_could_carry_data() -> None:
         "micro_batch",
         "seed",
         "show",
-        "public",  # what a run starts from, which is declared public
-        "weights",
+        "weights",  # learned from public images
     ]
 
 

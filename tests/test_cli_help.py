@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import math
+import os
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
@@ -72,6 +75,16 @@ def test_an_interruption_says_whether_the_same_command_goes_on(
     assert done.exit_code == 130
     assert ("goes on where this one stopped" in done.stderr) is (command in RESUMED)
     assert ("starts from the beginning" in done.stderr) is (command not in RESUMED)
+
+
+def test_a_page_that_nobody_reads_to_its_end_ends_without_a_word() -> None:
+    command = [sys.executable, "-m", "dpgen", "settings", "pge"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ}
+    ) as ran:
+        assert ran.stdout is not None and ran.stderr is not None
+        ran.stdout.close()
+        assert ran.stderr.read() == b""
 
 
 @pytest.mark.parametrize(

@@ -58,12 +58,23 @@ class _Program(click.Group):
                 warnings.showwarning = partial(_note, warnings.showwarning, set())
                 return super().invoke(ctx)
         except (ValueError, OSError, MemoryError, KeyboardInterrupt) as error:
+            if isinstance(error, BrokenPipeError) and _unread():
+                raise  # click then ends without a word
             if ctx.params.get("verbose"):
                 traceback.print_exc()
             status, text = _outcome(error, ctx.invoked_subcommand)
             lines = text.split("\n") if isinstance(error, FilesRefused) else [text]
         click.echo("\n".join(["dpgen: " + one_line(lines[0]), *map(one_line, lines[1:])]), err=True)
         ctx.exit(status)
+
+
+def _unread() -> bool:
+    """Returns whether the reader of standard output has gone, as `head` does."""
+    try:
+        print(flush=True)  # what was to be written before is gone, as is any error about it
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def _note(

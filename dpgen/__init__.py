@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dpgen.configurations.dp_sad import DPSADSettings
     from dpgen.configurations.dpdfd import DPDFDSettings
     from dpgen.configurations.dpdm import DPDMSettings
+    from dpgen.configurations.dpsd import DPSDSettings
     from dpgen.configurations.m3d import CondensedSettings, M3DSettings
     from dpgen.configurations.pge import PGESettings
     from dpgen.data.opening import open_images
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from dpgen.methods.dp_sad import DPSAD
     from dpgen.methods.dpdfd import DPDFD
     from dpgen.methods.dpdm import DPDM
+    from dpgen.methods.dpsd import DPSD
     from dpgen.methods.loading import load
     from dpgen.methods.m3d import M3D
     from dpgen.methods.pge import PGE
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from dpgen.stages.spectrum_settings import SpectrumSettings
     from dpgen.stages.stacked_plan import EmbeddingSettings
     from dpgen.stages.teacher_settings import TeacherSettings
+    from dpgen.stages.votes_settings import VoteSettings
     from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
     from dpgen.training.distillation_settings import Distillation
     from dpgen.training.public_settings import PublicSettings
@@ -56,6 +59,8 @@ _HOMES = {
     "DPDFDSettings": "dpgen.configurations.dpdfd",
     "DPDM": "dpgen.methods.dpdm",
     "DPDMSettings": "dpgen.configurations.dpdm",
+    "DPSD": "dpgen.methods.dpsd",
+    "DPSDSettings": "dpgen.configurations.dpsd",
     "M3D": "dpgen.methods.m3d",
     "M3DSettings": "dpgen.configurations.m3d",
     "PGE": "dpgen.methods.pge",
@@ -80,6 +85,7 @@ _HOMES = {
     "SpectrumSettings": "dpgen.stages.spectrum_settings",
     "StudentSettings": "dpgen.training.data_free_settings",
     "TeacherSettings": "dpgen.stages.teacher_settings",
+    "VoteSettings": "dpgen.stages.votes_settings",
     "UnverifiedClaim": "dpgen.privacy.statements.notice",
     "load": "dpgen.methods.loading",
     "open_images": "dpgen.data.opening",
@@ -89,6 +95,7 @@ __all__ = [
     "DPDFD",
     "DPDM",
     "DPSAD",
+    "DPSD",
     "M3D",
     "PGE",
     "Budget",
@@ -98,6 +105,7 @@ __all__ = [
     "DPDFDSettings",
     "DPDMSettings",
     "DPSADSettings",
+    "DPSDSettings",
     "Distillation",
     "EmbeddingSettings",
     "Hardware",
@@ -117,6 +125,7 @@ __all__ = [
     "StudentSettings",
     "TeacherSettings",
     "UnverifiedClaim",
+    "VoteSettings",
     "load",
     "open_images",
 ]

@@ -133,7 +133,7 @@ def test_methods_are_listed_with_what_they_guarantee() -> None:
     said = dpgen("methods").stdout
     assert "dp-sad" in said and "dpdm" in said and "(epsilon, delta)-DP" in said
     listed = json.loads(dpgen("methods", "--json").stdout)
-    assert set(listed) == {"dp-sad", "pge", "dpdm", "dpdfd", "m3d"}
+    assert set(listed) == {"dp-sad", "pge", "dpdm", "dpdfd", "m3d", "dpsd"}
     assert "sealed" in listed["dp-sad"]["modes"] and "dpsgd" in listed["pge"]["modes"]
     for method in listed.values():
         for mode, promise in method["modes"].items():
@@ -466,7 +466,7 @@ def test_sampling_needs_a_trained_run_with_all_its_files_as_they_were(
     run: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    assert_refused(dpgen("sample", tmp_path / "absent", "-n", 2, "--out", out), "no privacy.json")
+    assert_refused(dpgen("sample", tmp_path / "absent", "-n", 2, "--out", out), "does not exist")
     empty = tmp_path / "empty"
     empty.mkdir()
     assert_refused(dpgen("sample", empty, "-n", 2, "--out", out), "no privacy.json")

@@ -27,13 +27,20 @@ def _names(cls: Any, path: str = "") -> list[str]:  # noqa: ANN401
     return found
 
 
+# Groups of settings that a method refuses.
+REFUSED: dict[str, tuple[str, ...]] = {
+    "dpdfd": ("sketch.spectrum.",),
+    "dpsd": ("sketch.spectrum.", "sketch.classifier."),
+}
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_field_is_listed_once_with_a_line_of_meaning(method: str) -> None:
     listed = settings_of(method)
     expected = [
         name.replace("sampler.options", "sampler.OPTION")
         for name in _names(find_settings(method))
-        if method != "dpdfd" or not name.startswith("sketch.spectrum")  # which it refuses
+        if not f"{name}.".startswith(REFUSED.get(method, ()))
     ]
     assert [one.name for one in listed] == expected
     assert all(one.form and one.meaning.endswith((".", ")")) for one in listed)
@@ -138,7 +145,7 @@ def test_default_takes_back_what_follows_from_facts_and_nothing_else() -> None:
 
 
 def test_settings_of_an_unknown_method_name_the_nearest() -> None:
-    result = dpgen("settings", "dpdn")
+    result = dpgen("settings", "dpdmm")
     assert result.exit_code == 2 and "the nearest is 'dpdm'" in result.output
 
 

@@ -26,6 +26,7 @@ from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.events import event_to_json
 from dpgen.privacy.mechanisms.declared import NoisySGD
+from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statements.attack import attack_sentences
 from dpgen.privacy.statements.certificate import CERTIFICATE, sha256_file
@@ -40,6 +41,7 @@ N_RUNS = 1000  # of the two-world game, per world
 # An audit plays several games: at these levels it accuses a correct run about once in a hundred.
 N_CANARIES, ALPHA = 5000, 1e-3  # of the one-run game, in the white box
 LABEL_ALPHA = 0.01  # a lower one would leave too little power to a few hundred canaries
+MOST_QUERIES = 8  # of an ensemble in a one-run game
 MOST_GRADIENTS = 200_000  # of canaries in a one-run game: the first steps of a long stage
 
 
@@ -169,7 +171,10 @@ def _games(
 
 
 def _n_steps(stage: Stage) -> int | None:
-    """Returns how many steps of DP-SGD a game takes; None for a stage that has no steps."""
+    """Returns how many steps of DP-SGD, or queries, a game takes; None for a stage that has none.
+    """
+    if isinstance(stage.mechanism, NoisyEnsemble):
+        return min(stage.mechanism.n_queries, MOST_QUERIES)
     if not isinstance(stage.mechanism, NoisySGD):
         return None
     affordable = math.ceil(MOST_GRADIENTS / (stage.mechanism.rate * N_CANARIES))

@@ -8,17 +8,19 @@ from dpgen.auditing import keys
 from dpgen.auditing.branches import branches
 from dpgen.auditing.chances import LEVEL, Chances
 from dpgen.auditing.coins import coins
+from dpgen.auditing.disjoint import Disjoint, disjoint
 from dpgen.auditing.findings import Finding
 from dpgen.auditing.isolation import Asked, Isolation, isolation
 from dpgen.auditing.long_run import long_run, of_a_run
-from dpgen.auditing.oracle import oracle
+from dpgen.auditing.oracle import Oracle, oracle
 from dpgen.auditing.powers import POWERS
 from dpgen.auditing.randomness import LIMIT, randomness
 from dpgen.auditing.replay import Replay
 from dpgen.auditing.worlds import World
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.mechanisms.clipping import MARGIN
-from dpgen.privacy.mechanisms.declared import NoisySGD
+from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 from dpgen.privacy.plan import Stage
 
 DETERMINISTIC = "deterministic"
@@ -36,19 +38,28 @@ def of_stage(
             are taken.
     """
     mechanism, asked = stage.mechanism, base.asked.get(stage.label)
+    if isinstance(mechanism, NoisyEnsemble):
+        yield _sensitivity(stage, oracle(mechanism))
+        advance()
+        if (fit := base.taught.get(stage.label)) is not None:
+            yield _disjoint(stage, disjoint(mechanism, fit, facts, seed=seed))
+        advance()
+        yield from _noise(stage, mechanism, base, advance)
+        return
     objective = asked.question[0] if asked is not None and asked.question else None
-    moved = oracle(mechanism, loss=None if objective is None else objective.loss)
-    yield Finding(
-        DETERMINISTIC, f"{stage.label}: sensitivity", moved.passed,
-        f"{len(moved.moved)} made-up records moved the sum by at most {moved.largest:.5f} of the "
-        "bound",
-        {"moved": dict(moved.moved)}, power=POWERS["sensitivity"],
-    )  # fmt: skip
-    yield _branches(stage, asked, facts, seed)
+    loss = None if objective is None else objective.loss
+    yield _sensitivity(stage, oracle(mechanism, loss=loss))
+    yield _branches(stage, mechanism, asked, facts, seed)
     advance()
     if asked is not None:
         yield _isolation(stage, isolation(asked, facts, seed=seed))
     advance()
+    yield from _noise(stage, mechanism, base, advance)
+
+
+def _noise(
+    stage: Stage, mechanism: Mechanism, base: World, advance: Callable[[], None]
+) -> Iterator[Finding]:
     drawn = randomness(mechanism)
     yield Finding(
         DETERMINISTIC, f"{stage.label}: randomness", drawn.passed,
@@ -65,9 +76,29 @@ def of_stage(
     advance()
 
 
-def _branches(stage: Stage, asked: Asked | None, facts: PublicFacts, seed: int) -> Finding:
+def _sensitivity(stage: Stage, moved: Oracle) -> Finding:
+    return Finding(
+        DETERMINISTIC, f"{stage.label}: sensitivity", moved.passed,
+        f"{len(moved.moved)} made-up records moved the sum by at most {moved.largest:.5f} of the "
+        "bound",
+        {"moved": dict(moved.moved)}, power=POWERS["sensitivity"],
+    )  # fmt: skip
+
+
+def _disjoint(stage: Stage, found: Disjoint) -> Finding:
+    return Finding(
+        DETERMINISTIC, f"{stage.label}: a record and its shard", found.passed,
+        f"each of {found.n_removed} records changed the answers of at most {found.n_changed} "
+        f"shards, by at most {found.farthest:.5f} of the bound; one is allowed",
+        {"changed": found.n_changed, "farthest": found.farthest}, power=POWERS["disjoint"],
+    )  # fmt: skip
+
+
+def _branches(
+    stage: Stage, mechanism: NoisySGD | NoisySum, asked: Asked | None, facts: PublicFacts, seed: int
+) -> Finding:
     objective = asked.question[0] if asked is not None and asked.question else None
-    found = branches(stage.mechanism, facts.shape, facts.n_classes, objective, seed=seed)
+    found = branches(mechanism, facts.shape, facts.n_classes, objective, seed=seed)
     return Finding(
         DETERMINISTIC, f"{stage.label}: a record's share in every branch", found.passed,
         f"{found.n_records} records, of all classes, draws and places, were at most "

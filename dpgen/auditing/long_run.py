@@ -38,7 +38,8 @@ from dpgen.auditing.chances import (
     of_equals,
 )
 from dpgen.auditing.overheard import fresh_source, overhear
-from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD
+from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 
 STRIDE = 1024
 N_RUNS = 24  # runs of a one-shot release
@@ -49,7 +50,7 @@ PIECE, MOST_PIECES, N_SHIFTED = 64, 64, 4  # of the tensors of a real run
 TAILS = (3.0, 3.5, 4.0, 4.5, 5.0)
 
 
-def long_run(mechanism: NoisySGD | NoisySum, *, n_words: int = 0) -> Chances:
+def long_run(mechanism: Mechanism, *, n_words: int = 0) -> Chances:
     """Tests for repeated noise and incomplete tails.
 
     Guarantee: a correct mechanism is accused with probability at most 7 `LEVEL`.
@@ -100,12 +101,15 @@ def of_a_run(noise: Mapping[Any, Tensor]) -> Chances:
     )
 
 
-def _large(mechanism: NoisySGD | NoisySum, n: int) -> tuple[np.ndarray, ...]:
+def _large(mechanism: Mechanism, n: int) -> tuple[np.ndarray, ...]:
     """Draws two large tensors of one release, and one of another release or run."""
     sgd = isinstance(mechanism, NoisySGD)
     width = 64
     shapes = {"first": (n // width, width), "second": (width, n // width)}
     source = fresh_source()
+    if isinstance(mechanism, NoisyEnsemble):
+        asked = overhear(mechanism, source, shapes, (0, 1))
+        return asked["first"][0], asked["second"][0], asked["first"][1]
     found = overhear(mechanism, source, shapes, (0,))
     again = overhear(
         mechanism, source if sgd else fresh_source(), {"first": shapes["first"]}, (1,)
@@ -113,12 +117,14 @@ def _large(mechanism: NoisySGD | NoisySum, n: int) -> tuple[np.ndarray, ...]:
     return found["first"][0], found["second"][0], again["first"][0]
 
 
-def _vectors(mechanism: NoisySGD | NoisySum) -> tuple[np.ndarray, np.ndarray]:
+def _vectors(mechanism: Mechanism) -> tuple[np.ndarray, np.ndarray]:
     """Draws two tensors of every release, (n, LENGTH) each, the first steps of one run first."""
     shapes = {"one": (16, LENGTH // 16), "two": (LENGTH, 1)}
     if isinstance(mechanism, NoisySGD):
         far = [STRIDE * (1 + k) for k in range(STRIDE)]
         runs = [(*range(STRIDE), *far), range(8), range(8)]
+    elif isinstance(mechanism, NoisyEnsemble):
+        runs = [range(STRIDE), range(8), range(8)]  # queries are asked one after another
     else:
         runs = [(0,)] * N_RUNS
     found = [overhear(mechanism, fresh_source(), shapes, releases) for releases in runs]

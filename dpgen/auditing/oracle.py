@@ -18,14 +18,18 @@ from torch import Tensor
 
 from dpgen.auditing.overheard import bound
 from dpgen.privacy.mechanisms.contributions import Block
-from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.draws import Draws
+from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 from dpgen.privacy.mechanisms.gradients import LossFn
 from dpgen.privacy.mechanisms.noise import KeyedNoise
+from dpgen.privacy.mechanisms.noisy_ensemble import ANSWER
 from dpgen.privacy.mechanisms.softmax import WEIGHTS, SoftmaxLoss
+from dpgen.privacy.mechanisms.teachers import Teacher
 
 SHAPES = {"first": (3, 4), "second": (5,), "third": ()}
 N_OTHERS = 7
+SIZES = (1, 3, 16)  # of micro-batches; numbers of shards
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,12 @@ class Oracle:
 
 
 def oracle(
-    mechanism: NoisySGD | NoisySum, *, loss: LossFn | None = None, seed: int = 0
+    mechanism: Mechanism, *, loss: LossFn | None = None, seed: int = 0
 ) -> Oracle:
     """Measures how far each record of a library moves the first release's sum, alone and among
-    others, in micro-batches of one, of a few and of all.
+    others, in micro-batches of one, of a few and of all; the teachers of an ensemble answer with
+    the sum of what their records send in, in one shard, in a few and in more than there are
+    records.
 
     Args:
         mechanism: a step of it, or its release.
@@ -56,16 +62,17 @@ def oracle(
             one of their factors, at weights which take a record for what it is not.
         seed: seed of the library.
     """
+    unit = "shards" if isinstance(mechanism, NoisyEnsemble) else "micro-batch"
     return Oracle(
         {
-            f"{name}, {company}, micro-batch {micro_batch}": _distance(
+            f"{name}, {company}, {unit} {micro_batch}": _distance(
                 _sum_before_noise(mechanism, others, micro_batch, loss),
                 _sum_before_noise(mechanism, torch.cat([others, sent[None]]), micro_batch, loss),
             )
             / bound(mechanism)
             for company, others in _companies(seed).items()
             for name, sent in _library(others, seed).items()
-            for micro_batch in (1, 3, 16)
+            for micro_batch in SIZES
         }
     )
 
@@ -166,6 +173,17 @@ class _SentGradient:
 
 
 @dataclass(frozen=True)
+class _SentAnswer:
+    """Trains teachers that answer with the sum of their records' contributions."""
+
+    shape: tuple[int, ...]
+
+    def __call__(self, pixels: Tensor, labels: Tensor, valid: Tensor, seed: int) -> Teacher:
+        total = pixels[valid].sum(0).reshape(self.shape)
+        return lambda queries: total.expand(len(queries), *self.shape)
+
+
+@dataclass(frozen=True)
 class _SentRow:
     """A loss of softmax regression whose records are their contributions."""
 
@@ -178,11 +196,13 @@ class _SentRow:
 
 
 def _sum_before_noise(
-    mechanism: NoisySGD | NoisySum, sent: Tensor, micro_batch: int, loss: LossFn | None
+    mechanism: Mechanism, sent: Tensor, micro_batch: int, loss: LossFn | None
 ) -> Tensor:
     """Returns the sum of the first release before its noise, (D,), for records with these
-    contributions.
+    contributions. An ensemble has as many shards as the others have rows in a micro-batch.
     """
+    if isinstance(mechanism, NoisyEnsemble):
+        return _sum_of_answers(mechanism, sent, micro_batch)
     if isinstance(mechanism, NoisySGD) and isinstance(loss, SoftmaxLoss):
         return _sum_of_products(mechanism, sent, micro_batch)
     if isinstance(mechanism, NoisySGD):
@@ -198,6 +218,17 @@ def _sum_of_release(mechanism: NoisySum, sent: Tensor, micro_batch: int) -> Tens
     told = replace(mechanism, statistic=_Sent(mechanism.statistic.bound))
     told.release(_Told(sent), noise, micro_batch=micro_batch)
     return noise.heard()
+
+
+def _sum_of_answers(mechanism: NoisyEnsemble, sent: Tensor, n_shards: int) -> Tensor:
+    """Returns the sum of all answers to one query before its noise, flattened, float64."""
+    noise, n_numbers = _Bare(), math.prod(mechanism.answer.shape)
+    few = replace(mechanism, n_shards=n_shards, n_queries=1)
+    # Contributions that are long enough for an answer, so that each number is some of a record's.
+    wide = sent.repeat(1, math.ceil(n_numbers / _size()))[:, :n_numbers]
+    fit = _SentAnswer(tuple(mechanism.answer.shape))
+    few.ensemble(_Told(wide), noise, fit, seed=0).ask(torch.zeros(1, 1, 1, 1))
+    return noise.before.get(ANSWER, torch.tensor([math.inf])).reshape(-1)
 
 
 def _sum_of_step(mechanism: NoisySGD, gradients: Tensor, micro_batch: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -14,10 +15,12 @@ import torch
 from torch import Tensor
 
 from dpgen.privacy.mechanisms.contributions import Block, Records
-from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.draws import Draws
+from dpgen.privacy.mechanisms.ensemble import Ball, NoisyEnsemble
 from dpgen.privacy.mechanisms.noise import KeyedNoise, NoiseSource, new_key
 from dpgen.privacy.mechanisms.noisy_step import NoisyStep
+from dpgen.privacy.mechanisms.teachers import Teacher
 
 CPU = torch.device("cpu")
 Shapes = Mapping[str, tuple[int, ...]]
@@ -43,6 +46,9 @@ class OneQuestion:
     def draws(self, slots: np.ndarray, **where: Any) -> Draws:  # noqa: ANN401
         return self._source.draws(slots, **where)
 
+    def tag(self, content: bytes) -> bytes:
+        return self._source.tag(content)
+
 
 class Overheard(OneQuestion):
     """A NoiseSource that passes on the answers of ``source`` and keeps its noise, float64, in units
@@ -66,31 +72,37 @@ class Overheard(OneQuestion):
 
 
 def overhear(
-    mechanism: NoisySGD | NoisySum, source: NoiseSource, shapes: Shapes,
+    mechanism: Mechanism, source: NoiseSource, shapes: Shapes,
     releases: Iterable[int] = (0,),
 ) -> dict[str, np.ndarray]:
     """Returns the noise of some releases, (n_releases, n_words) by tensor, in units of the standard
     deviation that the price assumes.
 
     Args:
-        shapes: shapes of the requested tensors; two dimensions for a NoisySum.
-        releases: steps of a NoisySGD; a NoisySum has one release.
+        shapes: shapes of the requested tensors; two dimensions for a NoisySum; of one size for a
+            NoisyEnsemble, which answers a query for each.
+        releases: steps of a NoisySGD; a NoisySum has one release; 0 to n - 1 for a NoisyEnsemble.
     """
     ear = Overheard(source, mechanism.noise_multiplier * bound(mechanism))
     for _ in answers(mechanism, ear, shapes, releases):
         pass
+    if isinstance(mechanism, NoisyEnsemble):
+        heard = [words for _, words in ear.heard]
+        return {name: np.stack(heard[k :: len(shapes)]) for k, name in enumerate(shapes)}
     return {name: np.stack([w for n, w in ear.heard if n == name]) for name in shapes}
 
 
-def bound(mechanism: NoisySGD | NoisySum) -> float:
-    """Returns the largest l2 norm that one record may contribute to a release."""
+def bound(mechanism: Mechanism) -> float:
+    """Returns how far one record, added or removed, may move a release."""
     if isinstance(mechanism, NoisySGD):
         return mechanism.clip_norm
+    if isinstance(mechanism, NoisyEnsemble):
+        return mechanism.answer.diameter
     return mechanism.statistic.bound
 
 
 def answers(
-    mechanism: NoisySGD | NoisySum, source: NoiseSource, shapes: Shapes,
+    mechanism: Mechanism, source: NoiseSource, shapes: Shapes,
     releases: Iterable[int] = (0,), *, records: Records | None = None, micro_batch: int = 64,
 ) -> Iterator[dict[str, Tensor]]:  # fmt: skip
     """Yields the answers of releases for tensors of these shapes, with records that contribute
@@ -105,9 +117,28 @@ def answers(
         empty = replace(mechanism, statistic=Nothing(bound(mechanism), tables))
         yield empty.release(records, source)
         return
+    if isinstance(mechanism, NoisyEnsemble):
+        yield from _asked(mechanism, source, shapes, len(list(releases)))
+        return
     held = {name: torch.zeros(shape) for name, shape in shapes.items()}
     for step in _steps(mechanism, source, releases, records, micro_batch):
         yield step.gradient(Flat(), held)
+
+
+def _asked(
+    mechanism: NoisyEnsemble, source: NoiseSource, shapes: Shapes, n_releases: int
+) -> Iterator[dict[str, Tensor]]:
+    """Yields the answers to one query for each shape, of an ensemble without records."""
+    sizes = {math.prod(shape) for shape in shapes.values()}
+    if len(sizes) != 1:
+        raise ValueError(f"an ensemble has answers of one size, asked for {sorted(sizes)}")
+    wide = replace(
+        mechanism, answer=Ball((*sizes,), bound(mechanism) / 2), n_queries=n_releases * len(shapes)
+    )
+    ensemble = wide.ensemble(Slots(0), source, Silent(), seed=0)
+    for _ in range(n_releases):
+        found = ensemble.ask(torch.zeros(len(shapes), 1, 1, 1))
+        yield {name: part.reshape(shapes[name]) for name, part in zip(shapes, found, strict=True)}
 
 
 def _steps(
@@ -193,6 +224,14 @@ class Nothing:
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> dict[str, Block]:
         raise RuntimeError("there is no record to ask about")
+
+
+@dataclass(frozen=True)
+class Silent:
+    """A function that trains no teacher: there is no record."""
+
+    def __call__(self, pixels: Tensor, labels: Tensor, valid: Tensor, seed: int) -> Teacher:
+        raise RuntimeError("there is no record to train on")
 
 
 def fresh_source() -> NoiseSource:

@@ -21,6 +21,8 @@ POWERS = {
     "sends in, alone or among others, in a micro-batch of any size",
     "branches": "a clip that fails in any branch that one in a thousand of these records takes, or "
     "more; not in rarer ones, nor at places beyond these records",
+    "disjoint": "a record that changes the answers of two shards, by its place, its order, a "
+    "capacity, a seed or what one teacher leaves to the next; not where it takes other records",
     "isolation": "gradients that depend on the row in a micro-batch or on the other rows by more "
     "than the margin of the clip; not where it takes other records or rows than these",
     "randomness": "noise whose standard deviation is 0.4 % off or whose law is not normal, and "

@@ -25,7 +25,8 @@ from dpgen.auditing.overheard import (
     fresh_source,
     overhear_coins,
 )
-from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 
 LIMIT = 6.0
 SHAPES = {"first": (100_000, 1), "second": (400, 250)}
@@ -50,7 +51,7 @@ class Randomness:
         return abs(self.scores[self.worst]) <= LIMIT and self.distinct >= 0.98
 
 
-def randomness(mechanism: NoisySGD | NoisySum) -> Randomness:
+def randomness(mechanism: Mechanism) -> Randomness:
     """Tests the noise, and for a NoisySGD the coins, of enough releases for every statistic."""
     noise = list(_noise(mechanism))
     flat = torch.cat([part.reshape(-1) for step in noise for part in step.values()]).numpy()
@@ -119,7 +120,7 @@ def _dispersion(sums: np.ndarray, n: int, q: float) -> float:
     return float(((sums**2).mean() - variance) / spread)
 
 
-def _noise(mechanism: NoisySGD | NoisySum) -> Iterator[dict[str, Tensor]]:
+def _noise(mechanism: Mechanism) -> Iterator[dict[str, Tensor]]:
     """Yields noise in units of the standard deviation that its price assumes: of several steps of
     one run, or of one release of several runs.
     """
@@ -129,7 +130,8 @@ def _noise(mechanism: NoisySGD | NoisySum) -> Iterator[dict[str, Tensor]]:
             for answer in answers(mechanism, fresh_source(), SHAPES):
                 yield {name: part / std for name, part in answer.items()}
         return
-    scale = mechanism.expected_batch / std
+    divisor = 1.0 if isinstance(mechanism, NoisyEnsemble) else mechanism.expected_batch
+    scale = divisor / std
     for answer in answers(mechanism, fresh_source(), SHAPES, range(N_NOISE_RELEASES)):
         yield {name: scale * part for name, part in answer.items()}
 

@@ -21,14 +21,17 @@ from dpgen.auditing.stand_ins import StandIns
 from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.lineage.keys import StageKeys
-from dpgen.privacy.mechanisms import noisy_step, noisy_sum
+from dpgen.privacy.mechanisms import noisy_ensemble, noisy_step, noisy_sum
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.draws import Draws
+from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 from dpgen.privacy.mechanisms.noise import NoiseSource
+from dpgen.privacy.mechanisms.noisy_ensemble import Ensemble
 from dpgen.privacy.mechanisms.noisy_step import NoisyStep
+from dpgen.privacy.mechanisms.teachers import Fit
 from dpgen.privacy.plan import Plan
 
-READERS = (noisy_step.__file__, noisy_sum.__file__)
+READERS = (noisy_step.__file__, noisy_sum.__file__, noisy_ensemble.__file__)
 N_STEPS = 2  # per DP-SGD stage, as a step depends only on released parameters and its batch
 
 
@@ -37,7 +40,8 @@ class World:
 
     sources: the noise source of each stage, by plan: the production source in the first world, and
         in all others that of the first.
-    asked: the first question of each stage, by label.
+    asked: the first question of each stage, by label; of an ensemble, ``taught``: what trains its
+        teachers.
     published: every word that the run published, the names that identify it first.
     """
 
@@ -51,6 +55,7 @@ class World:
         self.outside: set[str] = set()
         self.sources: dict[str, NoiseSource] = {} if forced is None else forced.sources
         self.asked: dict[str, Asked] = {}
+        self.taught: dict[str, Fit] = {}
         self.names: list[str] = []
         self.published: list[str] = []
 
@@ -91,6 +96,9 @@ class Transcript:
     def draws(self, slots: np.ndarray, **where: Any) -> Draws:  # noqa: ANN401
         return self._source.draws(slots, **where)
 
+    def tag(self, content: bytes) -> bytes:
+        return self._source.tag(content)
+
 
 class Guarded(StandIns):
     """Stand-in records that notice which function reads them."""
@@ -130,6 +138,10 @@ class ReplayedDataset(PrivateDataset):
     def release(self, mechanism: NoisySum, *, label: str) -> dict[str, Tensor]:
         self._world.asked[label] = Asked(mechanism)
         return super().release(mechanism, label=label)
+
+    def ensemble(self, mechanism: NoisyEnsemble, fit: Fit, **given: Any) -> Ensemble:  # noqa: ANN401
+        self._world.taught[given["label"]] = fit
+        return super().ensemble(mechanism, fit, **given)
 
     def steps(self, mechanism: NoisySGD, **given: Any) -> Iterator[NoisyStep]:  # noqa: ANN401
         for step in islice(super().steps(mechanism, **given), N_STEPS):

@@ -62,25 +62,27 @@ class _Evaluate(click.Command):
 
 
 def _released(run: Path) -> dict[str, ReleasedClassifier]:
-    """Loads the private classifiers of a finished run, its student before what it learned from.
-    Raises ValueError if it released none.
+    """Loads the private classifiers of a finished run, its student before what it learned from, if
+    that was released. Raises ValueError if it released none.
     """
     from dpgen.evaluation.classifiers import ReleasedClassifier
     from dpgen.methods.loading import load
 
     generator = load(run)
-    facts, classifier = generator.facts, generator.classifier
-    if facts is None or classifier is None:
+    facts, classifier, student = generator.facts, generator.classifier, generator.student
+    if facts is None or (classifier is None and student is None):
         raise ValueError(
             f"{run} must be a run with a private classifier, and it has none: evaluate a set of "
             "`dpgen sample`, or train dpdfd, or pge with --set mode=sketch "
             "--set sketch.classifier.share=0.2"
         )
     made_for = facts.shape, facts.class_names
-    if generator.student is None:
-        return {str(run): ReleasedClassifier(classifier, *made_for)}
+    only = student if classifier is None else classifier
+    if classifier is None or student is None:
+        assert only is not None
+        return {str(run): ReleasedClassifier(only, *made_for)}
     return {
-        f"{run}: student": ReleasedClassifier(generator.student, *made_for, classifier),
+        f"{run}: student": ReleasedClassifier(student, *made_for, classifier),
         f"{run}: teacher": ReleasedClassifier(classifier, *made_for),
     }
 

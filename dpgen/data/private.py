@@ -1,11 +1,12 @@
-"""Private images, which can only be read through two methods that return released values. There is
-no length, no index and no iteration.
+"""Private images, which can only be read through three methods that return released values. There
+is no length, no index and no iteration.
 
-`PrivateDataset.release` answers a `NoisySum`, `PrivateDataset.steps` a `NoisySGD`. Both require a
-charge in the data set's ledger before the first record is read. Generation methods never see a
-record: they pass functions of one record and get noised sums back.
+`PrivateDataset.release` answers a `NoisySum`, `PrivateDataset.steps` a `NoisySGD`, and
+`PrivateDataset.ensemble` a `NoisyEnsemble`. All require a charge in the data set's ledger before
+the first record is read. Generation methods never see a record: they pass functions of one record,
+or of one shard, and get noised sums back.
 
-A third method, `PrivateDataset.unprotected_records`, is for the negative controls. It is refused
+A fourth method, `PrivateDataset.unprotected_records`, is for the negative controls. It is refused
 unless the run was begun, and noted in the ledger, as one without a verified claim.
 """
 
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from dpgen.data.account import AccountedData
+from dpgen.data.saved_answers import ANSWERS, SavedAnswers
 from dpgen.data.slots import RecordSlots
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.ledger.charges import Charge
@@ -27,18 +29,21 @@ from dpgen.privacy.lineage.descent import Descent
 from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.lineage.witness import StageWitness
 from dpgen.privacy.mechanisms.contributions import Records
-from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 from dpgen.privacy.mechanisms.noise import NoiseSource
+from dpgen.privacy.mechanisms.noisy_ensemble import Ensemble
 from dpgen.privacy.mechanisms.noisy_step import NoisyStep
 from dpgen.privacy.mechanisms.shares import Shares
+from dpgen.privacy.mechanisms.teachers import Fit, rehearse
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.privacy.statements.notice import Claim
 from dpgen.runs.checkpoint import Checkpoints
 
 
 class PrivateDataset(AccountedData):
-    """Private records that answer a charged run through `release` and `steps` only; arguments as
-    for `AccountedData`.
+    """Private records that answer a charged run through `release`, `steps` and `ensemble` only;
+    arguments as for `AccountedData`.
     """
 
     _run: Descent | None = None
@@ -124,11 +129,11 @@ class PrivateDataset(AccountedData):
         self._unverified = None
         return RecordSlots(self._source, self._facts), keys.noise(claim.plan)
 
-    def _stage(self, label: str, mechanism: NoisySGD | NoisySum) -> Stage:
+    def _stage(self, label: str, mechanism: Mechanism) -> Stage:
         return Stage(label, mechanism, self.ledger.relation.max_records_per_unit)
 
-    def _enter(self, label: str, mechanism: NoisySGD | NoisySum) -> tuple[Descent, Charge]:
-        """Checks that a stage is charged, before anything is read; `release` and `steps` call it.
+    def _enter(self, label: str, mechanism: Mechanism) -> tuple[Descent, Charge]:
+        """Checks that a stage is charged, before anything is read; every door calls it.
         """
         if self._run is None:
             raise RuntimeError(
@@ -217,6 +222,44 @@ class PrivateDataset(AccountedData):
                 with contextlib.suppress(*forgiven):
                     run.executed(charge, start, witness.n_answered)
 
+    def ensemble(
+        self, mechanism: NoisyEnsemble, fit: Fit, *, label: str, checkpoints: Checkpoints, seed: int
+    ) -> Ensemble:
+        """Returns the ensemble of teachers, which answers queries with noised sums.
+
+        First a teacher is trained on made-up records (`rehearse`), so that a mistake in ``fit`` is
+        an error before a record is read; a method does the same before it charges the stage.
+
+        Args:
+            mechanism: the ensemble, as it was charged.
+            fit: trains the teacher of one shard.
+            label: the name that the stage was charged by.
+            checkpoints: where all answers are saved under the label, before anyone uses them. A
+                resumed stage asks its queries anew and is given the saved answers.
+            seed: public seed of the teachers.
+
+        Raises:
+            RuntimeError, LedgerError: as for `release`.
+            Exception: what ``fit`` raises on made-up records.
+        """
+        facts = self._facts
+        rehearsed = rehearse(mechanism, fit, facts.shape, facts.n_classes, seed)
+        run, charge = self._enter(label, mechanism)
+        records, witness = RecordSlots(self._source, facts), self._watched(label, run, charge)
+
+        def save(answers: Tensor) -> None:
+            self.save_state(checkpoints, label, {ANSWERS: answers}, step=len(answers))
+            run.executed(charge, 0, len(answers))
+
+        kept = SavedAnswers(mechanism, checkpoints.load(label), save)
+        if n_saved := len(kept.load()):
+            witness.starting(n_saved)
+            run.executed(charge, 0, n_saved)
+        noise = self.noise(run.keys, charge.plan)
+        return mechanism.ensemble(
+            records, noise, fit, seed=seed, witness=witness, kept=kept, rehearsed=rehearsed
+        )
+
     def noted_micro_batch(self, label: str, mechanism: NoisySGD) -> int | None:
         """Returns the micro-batch of a stage that gave an answer before it was stopped, which a
         resume keeps; None if it has given none, so that any is allowed.
@@ -241,7 +284,7 @@ class PrivateDataset(AccountedData):
         self._witnesses[label].saving(step)
         checkpoints.save(label, tensors, step=step)
 
-    def finish(self, label: str, mechanism: NoisySGD | NoisySum) -> None:
+    def finish(self, label: str, mechanism: Mechanism) -> None:
         """Notes that a stage whose release is saved is finished, and deletes its key: it can never
         be answered again, here or anywhere.
         """

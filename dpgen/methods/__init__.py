@@ -71,6 +71,15 @@ METHODS = {
             "the images are fitted to it for free; a minute on a CPU"
         },
     ),
+    "dpsd": Method(
+        "dpgen.methods.dpsd:DPSD",
+        "dpgen.configurations.dpsd:DPSDSettings",
+        "private sketch, and noised votes of teachers on disjoint shards on its images",
+        {
+            "label": "(epsilon, delta)-DP: a few Gaussian releases and every vote are charged, "
+            "student and generator see only what they released",
+        },
+    ),
 }
 
 

@@ -33,7 +33,7 @@ from dpgen.privacy.plan import Plan
 from dpgen.runs.context import Hardware, Rehearsal, Workplace
 from dpgen.runs.released import refuse_unloadable
 from dpgen.stages import stacked
-from dpgen.stages.rehearsal import rehearse_condensation
+from dpgen.stages.stacked_rehearsal import rehearse_condensation
 from dpgen.training.condensation import condense
 
 

@@ -48,6 +48,14 @@ class Student(nn.Module):
         """Returns the input of the last linear layer, (B, 128)."""
         return self.network.features(x)
 
+    def coordinates(self, x: Tensor) -> Tensor:
+        """Returns `features`, by the name that they have in a teacher, (B, 128)."""
+        return self.features(x)
+
+    def answer(self, coordinates: Tensor) -> Tensor:
+        """Computes logits (B, K) from `coordinates`, as a teacher does."""
+        return self.of_features(coordinates)
+
     def of_features(self, features: Tensor) -> Tensor:
         """Computes logits (B, K) from `features`, (B, 128)."""
         logits: Tensor = self.network.head(features)

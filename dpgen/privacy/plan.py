@@ -14,9 +14,10 @@ from dpgen.privacy.accounting.calibration import calibrate, gaussian_mu
 from dpgen.privacy.accounting.events import GaussianLeaf, compose
 from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.ledger.charges import Charge, plan_hash
-from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 
-M = TypeVar("M", NoisySGD, NoisySum)
+M = TypeVar("M", NoisySGD, NoisySum, NoisyEnsemble)
 
 LAST_DIGIT = 2e-4  # multipliers have 5 digits, rounded up
 
@@ -32,7 +33,7 @@ class Stage:
     """
 
     label: str
-    mechanism: NoisySGD | NoisySum
+    mechanism: Mechanism
     max_records_per_unit: int = 1
 
     @property

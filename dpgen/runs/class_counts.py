@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpgen.privacy.mechanisms.contributions import Counting
-from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import Mechanism, NoisySum
 from dpgen.storage.canonical import canonical
 from dpgen.storage.durable import replace_durably
 from dpgen.storage.files import read_json
@@ -74,7 +74,7 @@ def towards_equal(noisy: Tensor, noise: float, n_records: int) -> Tensor:
 
 
 def released_counts(
-    stages: Mapping[str, NoisySum | NoisySGD], checkpoints: Checkpoints
+    stages: Mapping[str, Mechanism], checkpoints: Checkpoints
 ) -> ClassCounts | None:
     """Averages the counts that the finished releases of a run hold, weighted by their precision;
     None where none of them counts classes.
@@ -105,7 +105,7 @@ def released_counts(
 
 
 def keep_class_counts(
-    folder: Path, stages: Mapping[str, NoisySum | NoisySGD], checkpoints: Checkpoints,
+    folder: Path, stages: Mapping[str, Mechanism], checkpoints: Checkpoints,
     class_names: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Writes the `released_counts` of a run beside its networks, whole; nothing where it has none,

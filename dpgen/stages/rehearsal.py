@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -16,7 +14,6 @@ import torch
 
 from dpgen.images.grid import n_preview
 from dpgen.images.images import PublicFacts
-from dpgen.networks.condensed import Condensed
 from dpgen.networks.decoder import Decoder
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.fixed.dead_leaves import dead_leaves
@@ -27,24 +24,22 @@ from dpgen.networks.spectral import N_MEASURED
 from dpgen.networks.student import ClassifierConfig
 from dpgen.privacy.mechanisms.clipping import add_clipped, zero_sum
 from dpgen.privacy.mechanisms.contributions import Statistic
-from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.mechanisms.draws import KEY_BYTES, Draws
-from dpgen.privacy.plan import Plan
-from dpgen.runs.context import Hardware, Rehearsal, peak_memory
+from dpgen.runs.context import Hardware, Rehearsal
 from dpgen.runs.processes import joined
-from dpgen.stages import sketch, sketch_plan, stacked_plan
+from dpgen.stages import sketch, sketch_plan
 from dpgen.stages.classifier import N_GABOR, rehearsed
 from dpgen.stages.classifier_settings import features_for
 from dpgen.stages.denoising import DenoisingObjective
-from dpgen.stages.embedding import ClassEmbeddings, StackedFeatures
+from dpgen.stages.embedding import ClassEmbeddings
 from dpgen.stages.label_moments import LabelMoments
 from dpgen.stages.micro_batch import records_at_once
 from dpgen.stages.sketch import SketchSettings
 from dpgen.stages.spectrum_moments import SpectrumMoments, SpectrumScale
 from dpgen.stages.teacher import untrained
 from dpgen.stages.teacher_settings import Teacher
+from dpgen.stages.timing import CPU, rehearsal_of, seconds_of
 from dpgen.training import students
-from dpgen.training.condensation import Target, condense
 from dpgen.training.data_free import descend
 from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
 from dpgen.training.denoising import NoiseLevels
@@ -52,11 +47,6 @@ from dpgen.training.distillation_settings import BOOT, Distillation
 from dpgen.training.matching import match
 from dpgen.training.refit_settings import RefitSettings
 from samplers import Annealed, Sampler
-
-CPU = torch.device("cpu")
-# Rough gain of each processor after the first: with two, private steps, matching and releases kept
-# 1.2 to 1.6 of them busy.
-PARALLEL = 0.5
 
 
 def rehearse(
@@ -103,7 +93,7 @@ def rehearse(
     micro_batches = settings.n_steps * math.ceil(settings.batch / size / n_processes)
     seconds = 0.0
     if settings.warm_start_share < 1:
-        seconds += micro_batches * _seconds(private, device)
+        seconds += micro_batches * seconds_of(private, device)
         # A sum leaves out gradients that are not finite; without others, nothing is learned.
         if not any(part.any() for part in total.values()):
             raise ValueError(
@@ -120,8 +110,8 @@ def rehearse(
         if student.pairing != BOOT:
             evaluations += student.pool_size * student.path.n_levels
     batch = max(1, min(64, size * settings.n_draws, n_preview(facts.n_classes)))
-    seconds += evaluations / batch * _seconds(lambda: _forward(denoiser, facts, batch), device)
-    return _found(seconds, sum(p.numel() for p in parameters.values()), device)
+    seconds += evaluations / batch * seconds_of(lambda: _forward(denoiser, facts, batch), device)
+    return rehearsal_of(seconds, sum(p.numel() for p in parameters.values()), device)
 
 
 def rehearse_sketch(
@@ -136,14 +126,15 @@ def rehearse_sketch(
     denoiser = Denoiser(score.network(facts)).to(device)
     # A training step costs about three forward passes.
     passes = 3 * score.n_steps + _preview(sampler, n_drawn) / score.batch_size
-    seconds += passes * _seconds(lambda: _forward(denoiser, facts, score.batch_size), device)
+    seconds += passes * seconds_of(lambda: _forward(denoiser, facts, score.batch_size), device)
     networks: tuple[torch.nn.Module, ...] = (decoder, denoiser)
     if settings.spectrum is not None:
         networks = (denoiser,)
         n, leaves = 64, partial(dead_leaves, 64, facts.shape, torch.Generator().manual_seed(0))
         n_pictures = score.n_samples + N_MEASURED + n_drawn
-        seconds += n_pictures / n * _seconds(leaves, CPU)
-    return _found(seconds, sum(p.numel() for one in networks for p in one.parameters()), device)
+        seconds += n_pictures / n * seconds_of(leaves, CPU)
+    n_parameters = sum(p.numel() for one in networks for p in one.parameters())
+    return rehearsal_of(seconds, n_parameters, device)
 
 
 def rehearse_data_free(
@@ -166,16 +157,16 @@ def rehearse_data_free(
             descend, refined, copy.deepcopy(refined), teacher.to(device),
             replace(refinement, n_steps=1), student, generator=generator, seed=0, show=False,
         )  # fmt: skip
-        seconds += refinement.n_steps * _seconds(step, device)
+        seconds += refinement.n_steps * seconds_of(step, device)
     proposer = Proposer(ProposerConfig(decoder.config, settings.warps, mirror=settings.mirrors))
     short = replace(student, n_steps=1, agreed=False)
     step = partial(
         students.learn, pupil.to(device), proposer, teacher.to(device), short,
         generator=generator, show=False,
     )  # fmt: skip
-    seconds += student.n_steps * _seconds(step, device)
+    seconds += student.n_steps * seconds_of(step, device)
     n_parameters = sum(p.numel() for one in (decoder, pupil) for p in one.parameters())
-    return _found(seconds, n_parameters, device)
+    return rehearsal_of(seconds, n_parameters, device)
 
 
 def _sketched(settings: SketchSettings, facts: PublicFacts) -> tuple[Decoder, float]:
@@ -196,7 +187,7 @@ def _sketched(settings: SketchSettings, facts: PublicFacts) -> tuple[Decoder, fl
             classifier = sketch.untrained_classifier(facts, 0)
             learned = statistic.features.learned(classifier, pixels)
             statistic = ClassEmbeddings(learned, facts.n_classes)
-        seconds += facts.n_records / n * _seconds(partial(statistic, pixels, labels), CPU)
+        seconds += facts.n_records / n * seconds_of(partial(statistic, pixels, labels), CPU)
         if isinstance(statistic, ClassEmbeddings):
             means = torch.zeros(facts.n_classes, statistic.features.n_features)
             embeddings.append((statistic.features, means))
@@ -205,43 +196,13 @@ def _sketched(settings: SketchSettings, facts: PublicFacts) -> tuple[Decoder, fl
                 n_per_class=settings.n_per_class, learning_rate=settings.learning_rate,
                 generator=torch.Generator().manual_seed(0), show=False, title="rehearsal",
             )  # fmt: skip
-            seconds += settings.n_steps[k] * _seconds(step, CPU)
+            seconds += settings.n_steps[k] * seconds_of(step, CPU)
     if settings.classifier is not None:
         once, each_step = rehearsed(pixels, labels, facts)
         n_images = facts.n_records + settings.classifier.n_pictures
-        seconds += n_images / n * _seconds(once, CPU)
-        seconds += settings.classifier.n_steps * facts.n_records / n * _seconds(each_step, CPU)
+        seconds += n_images / n * seconds_of(once, CPU)
+        seconds += settings.classifier.n_steps * facts.n_records / n * seconds_of(each_step, CPU)
     return decoder, seconds
-
-
-def rehearse_condensation(
-    plan: Plan, network: Condensed, n_steps: int, facts: PublicFacts, hardware: Hardware
-) -> Rehearsal:  # fmt: skip
-    """Estimates a run from the time of one micro-batch of its release and one step of the fit.
-
-    Args:
-        plan: a plan of `dpgen.stages.stacked_plan`.
-        network: the set, before it is fitted.
-        n_steps: steps of the fit.
-    """
-    statistic = plan.required(stacked_plan.LABEL, NoisySum).statistic
-    assert isinstance(statistic, ClassEmbeddings)
-    assert isinstance(statistic.features, StackedFeatures)
-    device, n = hardware.accelerator().device, max(64, facts.n_classes)
-    labels = torch.arange(n) % facts.n_classes
-    pixels = torch.rand(n, *facts.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    seconds = facts.n_records / n * _seconds(partial(statistic, pixels, labels), CPU)
-    targets = [
-        Target(phi, torch.zeros(facts.n_classes, phi.n_features), torch.ones(phi.n_features))
-        for phi in statistic.features.parts
-    ]
-    step = partial(
-        condense, copy.deepcopy(network), targets, n_steps=1,
-        learning_rate=0.1, generator=torch.Generator().manual_seed(0), device=device,
-        checkpoints=None, show=False,
-    )  # fmt: skip
-    seconds += n_steps * _seconds(step, device)
-    return _found(seconds, sum(p.numel() for p in network.parameters()), device)
 
 
 def _around_nothing(statistic: SpectrumScale | SpectrumMoments) -> Statistic:
@@ -256,12 +217,6 @@ def _preview(sampler: Sampler, n_drawn: int) -> int:
     return n_drawn * (sampler.n_evaluations if isinstance(sampler, Annealed) else 1)
 
 
-def _found(seconds: float, n_parameters: int, device: torch.device) -> Rehearsal:
-    on_gpu = device.type == "cuda"
-    memory = torch.cuda.max_memory_allocated() if on_gpu else peak_memory()
-    return Rehearsal(seconds, memory, n_parameters, "GPU" if on_gpu else "CPU")
-
-
 def _forward(denoiser: Denoiser, facts: PublicFacts, batch: int) -> None:
     device = next(denoiser.parameters()).device
     with torch.no_grad():
@@ -270,30 +225,3 @@ def _forward(denoiser: Denoiser, facts: PublicFacts, batch: int) -> None:
             torch.ones(batch, device=device),
             torch.zeros(batch, dtype=torch.int64, device=device),
         )
-
-
-def _seconds(step: Callable[[], object], device: torch.device) -> float:
-    """Measures the seconds of one call: of the second, because the first includes warming up.
-
-    On a CPU other processes do not count: it is the time of one thread, which waits for no other,
-    divided among the processors that a run keeps busy.
-    """
-    if device.type == "cuda":
-        return _timed(step, time.perf_counter)
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return _timed(step, time.process_time) / (PARALLEL * (n_threads - 1) + 1)
-    finally:
-        torch.set_num_threads(n_threads)
-
-
-def _timed(step: Callable[[], object], clock: Callable[[], float]) -> float:
-    seconds = 0.0
-    for _ in range(2):
-        start = clock()
-        step()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        seconds = clock() - start
-    return seconds

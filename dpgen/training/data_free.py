@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dpgen.networks.decoder import Decoder
 from dpgen.networks.ema import EMA
 from dpgen.networks.labeller import Labeller
-from dpgen.networks.student import ClassifierConfig
+from dpgen.networks.student import ClassifierConfig, Student
 from dpgen.runs.context import Workplace
 from dpgen.training.data_free_losses import LOSSES, NEED_STUDENT, Batch
 from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
@@ -30,7 +30,7 @@ EMA_DECAY = 0.99
 
 def refine(
     released: Decoder,
-    teacher: Labeller,
+    teacher: Labeller | Student,
     settings: RefinementSettings,
     student: StudentSettings,
     work: Workplace,
@@ -65,7 +65,7 @@ def refine(
 def descend(
     decoder: Decoder,
     released: Decoder,
-    teacher: Labeller,
+    teacher: Labeller | Student,
     settings: RefinementSettings,
     student: StudentSettings,
     *,

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dpgen.networks.labeller import Labeller
+from dpgen.networks.student import Student
 
 MOST_DIVERGENCE = 4.0
 
@@ -48,7 +49,7 @@ class Batch:
     images: Tensor
     labels: Tensor
     anchors: Tensor
-    teacher: Labeller
+    teacher: Labeller | Student
     student: nn.Module | None = None
 
     @cached_property

@@ -53,7 +53,7 @@ class Lessons:
     def __init__(
         self,
         student: Student,
-        teacher: Labeller,
+        teacher: Labeller | Student,
         settings: StudentSettings,
         generator: torch.Generator,
     ) -> None:
@@ -147,7 +147,7 @@ def affinities(features: Tensor) -> Tensor:
 
 
 def teach(
-    proposer: Proposer, teacher: Labeller, settings: StudentSettings, work: Workplace
+    proposer: Proposer, teacher: Labeller | Student, settings: StudentSettings, work: Workplace
 ) -> Student:
     """Returns a student of the images that a proposer draws, on the CPU.
 
@@ -175,7 +175,7 @@ def teach(
 def learn(
     student: Student,
     proposer: Proposer,
-    teacher: Labeller,
+    teacher: Labeller | Student,
     settings: StudentSettings,
     *,
     generator: torch.Generator,

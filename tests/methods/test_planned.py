@@ -16,6 +16,7 @@ from dpgen.methods import METHODS as KNOWN
 from dpgen.methods import find, find_settings
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.dpdm import DPDM, DPDMSettings
+from dpgen.methods.dpsd import DPSD
 from dpgen.methods.pge import PGE, PGESettings
 from dpgen.methods.planned import planned_check, require_planned
 from dpgen.privacy.accounting.accountant import Budget
@@ -55,6 +56,7 @@ METHODS = {
     "sketch": lambda budget: PGE(
         budget=budget, settings=PGESettings(mode="sketch", sketch=SketchSettings())
     ),
+    "dpsd": lambda budget: DPSD(budget=budget),
 }
 
 

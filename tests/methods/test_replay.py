@@ -23,6 +23,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dpgen.auditing.overheard import bound
 from dpgen.data.private import PrivateDataset
 from dpgen.privacy.ledger import ledger_file
 from dpgen.privacy.ledger.shared_ledger import SharedLedger
@@ -95,6 +96,9 @@ class Transcript:
 
     def draws(self, slots: np.ndarray, **where: Any) -> Draws:  # noqa: ANN401
         return self._source.draws(slots, **where)
+
+    def tag(self, content: bytes) -> bytes:
+        return self._source.tag(content)
 
 
 class Noon(datetime):
@@ -173,8 +177,7 @@ def live(
             plan, mechanism = stage.charge.plan, stage.mechanism
             world.labels[plan] = stage.label
             world.n_releases[plan] = mechanism.n_releases
-            statistic = getattr(mechanism, "statistic", None)
-            world.bounds[plan] = mechanism.clip_norm if statistic is None else statistic.bound
+            world.bounds[plan] = bound(mechanism)
         assert not any(check.failed for check in verify(folder)), verify(folder)
         return world
 

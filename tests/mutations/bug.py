@@ -74,6 +74,9 @@ class Around:
     def draws(self, slots: np.ndarray, **where: Any) -> Draws:  # noqa: ANN401
         return self._source.draws(slots, **where)
 
+    def tag(self, content: bytes) -> bytes:
+        return self._source.tag(content)
+
 
 def plain(source: KeyedNoise) -> KeyedNoise:
     """The source without a question: what it would draw if noise belonged to the release alone."""

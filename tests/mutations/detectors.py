@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.mutations.classifier_detectors import CLASSIFIER
 from tests.mutations.condensed_detectors import CONDENSED
 from tests.mutations.data_free_detectors import DATA_FREE
+from tests.mutations.ensemble_detectors import ENSEMBLE
 from tests.mutations.fit_detectors import FIT
 from tests.mutations.key_detectors import KEYS
 from tests.mutations.lineage_detectors import LINEAGE
@@ -21,7 +22,7 @@ from tests.mutations.spectrum_detectors import SPECTRUM
 
 DETECTORS: dict[str, Callable[[Path], str]] = {
     **MECHANISM, **LONG, **FIT, **RUN, **KEYS, **LINEAGE, **RESTORED, **RECORDS,
-    **SPECTRUM, **CLASSIFIER, **PROCESSES, **DATA_FREE, **CONDENSED,
+    **SPECTRUM, **CLASSIFIER, **PROCESSES, **DATA_FREE, **CONDENSED, **ENSEMBLE,
 }  # fmt: skip
 GAMES = ("one-run game", "two-world game")
 # Not those that never run the code that is changed, or that put something of their own in its
@@ -45,6 +46,7 @@ ROOMS = {
     "classifier": tuple(CLASSIFIER),
     "data-free": tuple(DATA_FREE),
     "condensed": tuple(CONDENSED),
+    "ensemble": tuple(ENSEMBLE),
     "published": ("neighbour replay", "doors", "ledger"),
 }  # fmt: skip
 # The first sentence of what each says of itself, in one line.

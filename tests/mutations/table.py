@@ -23,8 +23,8 @@ LEFT_OUT = (
         "no sum is complex. The same factor is in: one-shot release clipped table by table.",
     ),
     (
-        "Votes priced at sensitivity 1, shards that remember their coins",
-        "nothing votes, the labeller is a release of sums; there is no mode with shards.",
+        "Shards that are drawn, and that remember their coins",
+        "every shard answers every query: there are no coins, and nothing is amplified.",
     ),
     (
         "Mixup, augmentation over a batch, attention over a batch",

@@ -29,6 +29,7 @@ from tests.mutations import (
     coin_bugs,
     condensed_bugs,
     data_free_bugs,
+    ensemble_bugs,
     key_bugs,
     lineage_bugs,
     noise_bugs,
@@ -52,6 +53,7 @@ BUGS = (
     *coin_bugs.BUGS, *key_bugs.BUGS, *secret_bugs.BUGS, *lineage_bugs.BUGS, *stage_bugs.BUGS,
     *account_bugs.BUGS, *restored_bugs.BUGS, *records_bugs.BUGS, *spectrum_bugs.BUGS,
     *classifier_bugs.BUGS, *process_bugs.BUGS, *data_free_bugs.BUGS, *condensed_bugs.BUGS,
+    *ensemble_bugs.BUGS,
 )  # fmt: skip
 PRICING = ("dpgen.privacy.accounting.accountant.", "dpgen.privacy.statements.statement.")
 _ROWS: dict[str, dict[str, str]] = {}

@@ -98,6 +98,9 @@ class Silent:
     def draws(self, slots: np.ndarray, **where: Any) -> Draws:  # noqa: ANN401
         return self._keyed.draws(slots, **where)
 
+    def tag(self, content: bytes) -> bytes:
+        return self._keyed.tag(content)
+
     def sum(self) -> Tensor:
         """Everything that was summed, as one vector."""
         parts = [self.totals[name].flatten() for name in sorted(self.totals)]

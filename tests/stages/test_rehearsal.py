@@ -17,6 +17,7 @@ from dpgen.runs.context import Hardware
 from dpgen.stages import rehearsal
 from dpgen.stages.rehearsal import rehearse
 from dpgen.stages.teacher_settings import TeacherSettings
+from dpgen.stages.timing import seconds_of
 from samplers import make_sampler
 
 FACTS = PublicFacts((1, 8, 8), ("a", "b"), 100)
@@ -30,7 +31,7 @@ def settings(n_steps: int = 10) -> Any:  # noqa: ANN401
 
 
 def test_a_run_takes_as_long_as_it_has_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rehearsal, "_seconds", lambda step, device: (step(), 1.0)[1])
+    monkeypatch.setattr(rehearsal, "seconds_of", lambda step, device: (step(), 1.0)[1])
     hardware = Hardware("cpu", micro_batch=8)
     few, many = (rehearse(settings(n), FACTS, hardware, SAMPLER, 20) for n in (10, 40))
     assert many.seconds - few.seconds == 30 * math.ceil(16 / 8)
@@ -39,7 +40,7 @@ def test_a_run_takes_as_long_as_it_has_steps(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_preview_is_a_part_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty images at two or four evaluations each, eight images at once."""
-    monkeypatch.setattr(rehearsal, "_seconds", lambda step, device: (step(), 1.0)[1])
+    monkeypatch.setattr(rehearsal, "seconds_of", lambda step, device: (step(), 1.0)[1])
     longer = make_sampler("ddim", n_steps=8, sigma_min=0.1, sigma_max=2.0)
     hardware = Hardware("cpu", micro_batch=8)
     one, two = (rehearse(settings(), FACTS, hardware, x, 20).seconds for x in (SAMPLER, longer))
@@ -55,7 +56,7 @@ def test_every_method_counts_the_images_that_its_preview_draws(
 ) -> None:
     """A whole block is drawn, of which the preview shows a few."""
     counted = []
-    monkeypatch.setattr(rehearsal, "_seconds", lambda step, device: (step(), 1.0)[1])
+    monkeypatch.setattr(rehearsal, "seconds_of", lambda step, device: (step(), 1.0)[1])
     monkeypatch.setattr(rehearsal, "_preview", lambda *given: counted.append(given[1]) or 1)
     method, _, mode = name.partition(" ")
     settings = find_settings(method)(**({"mode": mode} if mode else {}))
@@ -64,7 +65,7 @@ def test_every_method_counts_the_images_that_its_preview_draws(
 
 
 def test_time_in_which_the_processor_was_others_does_not_count() -> None:
-    assert rehearsal._seconds(lambda: time.sleep(0.2), CPU) < 0.1
+    assert seconds_of(lambda: time.sleep(0.2), CPU) < 0.1
 
 
 def test_a_network_whose_loss_is_not_finite_is_refused_before_it_is_paid_for(

@@ -25,9 +25,9 @@ from dpgen.privacy.lineage.keys import StageKeys
 from dpgen.privacy.mechanisms.noise import KEY_BYTES
 from dpgen.runs.context import Hardware, Workplace
 from dpgen.runs.folder import RunFolder
-from dpgen.stages import classifier, labeller, sketch, teacher
+from dpgen.stages import classifier, labeller, sketch, teacher, votes
 from dpgen.training.public_settings import PublicSettings
-from tests.methods import test_dpdfd, test_m3d
+from tests.methods import test_dpdfd, test_dpsd, test_m3d
 from tests.methods.test_sketch import tiny
 
 ROOT = Path(__file__).parents[2] / "dpgen"
@@ -35,11 +35,12 @@ ROOT = Path(__file__).parents[2] / "dpgen"
 PRIVATE = (
     "dpgen.data.", "dpgen.privacy.lineage.", "dpgen.privacy.ledger.", "dpgen.runs.folder",
     "dpgen.privacy.mechanisms.noise", "dpgen.privacy.mechanisms.draws",
+    "dpgen.privacy.mechanisms.noisy_ensemble",
 )  # fmt: skip
 # Free fits outside `training`.
 FREE = (
     teacher._pretrain, sketch._fitted, sketch._trained, sketch._hidden, labeller.fit,
-    DPSAD._distil,
+    DPSAD._distil, votes._chosen, votes._taught,
 )  # fmt: skip
 LEAVES = (type, ModuleType, torch.Tensor, str, int, float, logging.Logger)
 
@@ -120,7 +121,7 @@ def _distilled(untrained: Callable[..., Any]) -> DPSAD:
     return untrained("dp-sad", **settings)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("method", ["dp-sad", "pge", "dpdfd", "m3d"])
+@pytest.mark.parametrize("method", ["dp-sad", "pge", "dpdfd", "m3d", "dpsd"])
 def test_no_free_fit_of_a_run_can_reach_a_key_a_ledger_or_a_record(
     method: str,
     tmp_path: Path,
@@ -131,10 +132,11 @@ def test_no_free_fit_of_a_run_can_reach_a_key_a_ledger_or_a_record(
 ) -> None:
     makers = {
         "dp-sad": lambda: _distilled(untrained), "pge": lambda: tiny("labelled"),
-        "dpdfd": test_dpdfd.tiny, "m3d": test_m3d.tiny,
+        "dpdfd": test_dpdfd.tiny, "m3d": test_m3d.tiny, "dpsd": test_dpsd.tiny,
     }  # fmt: skip
     generator = makers[method]()
-    monkeypatch.setattr(classifier, "features_for", partial(GaborFeatures, grid=2))
+    for module in (classifier, votes):
+        monkeypatch.setattr(module, "features_for", partial(GaborFeatures, grid=2))
     watch = Watch(monkeypatch)
     start: dict[str, Any] = {}
     if method == "dp-sad":
@@ -158,6 +160,7 @@ def test_no_free_fit_of_a_run_can_reach_a_key_a_ledger_or_a_record(
             "training.students.learn",
         },
         "m3d": {"training.condensation.condense", "training.condensation.discrepancy"},
+        "dpsd": {"stages.votes._chosen", "stages.votes._taught", "training.voted.learn"},
     }  # fmt: skip
     assert expected[method] <= watch.called
     assert watch.found == {}

@@ -20,9 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpgen.auditing.games.shard_canaries import ensemble_scores
 from dpgen.privacy.mechanisms.contributions import Block
-from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.draws import Draws
+from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 from dpgen.privacy.mechanisms.noise import KeyedNoise, new_key
 
 EXCESS = 10.0  # norm of a canary's gradient, in units of the clip norm
@@ -33,7 +35,7 @@ CPU = torch.device("cpu")
 
 
 def canary_scores(
-    mechanism: NoisySGD | NoisySum,
+    mechanism: Mechanism,
     versions: np.ndarray,
     *,
     n_others: int = 0,
@@ -44,16 +46,19 @@ def canary_scores(
 
     Args:
         versions: (m,), the version of each canary: 1, -1 (the opposite record) or 0 (absent).
-        n_others: number of records that are always present, in directions of their own.
+        n_others: number of records that are always present, in directions of their own; an ensemble
+            has one in every shard.
         advance: called after each release; there are ``mechanism.n_releases``.
 
     Returns:
         (m,) float64: the sum over releases of the answer along each canary's direction, before the
-        division by the expected batch, in units of the clip norm. A canary that is present moves
-        its score by 1 for each release that it is sampled in.
+        division by the expected batch, in units of the clip norm or the diameter. A canary that is
+        present moves its score by 1 for each release that it is sampled in.
     """
-    records = Canaries(versions, n_others)
     noise = KeyedNoise(new_key(), "audit")
+    if isinstance(mechanism, NoisyEnsemble):
+        return ensemble_scores(mechanism, versions, noise, advance)
+    records = Canaries(versions, n_others)
     if isinstance(mechanism, NoisySGD):
         return _sgd_scores(mechanism, records, noise, micro_batch, advance)[: len(versions)]
     return _sum_scores(mechanism, records, noise, micro_batch, advance)[: len(versions)]

@@ -17,7 +17,8 @@ from dpgen.privacy.accounting.accountant import Adjacency, curve_of, epsilon_of,
 from dpgen.privacy.accounting.events import leaves
 from dpgen.privacy.accounting.forms import mu_of
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD
+from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 
 # The slopes of a blow-up function that a game of at most 10^5 runs can see: e^12 > 10^5.
 PROFILE_EPSILONS = np.linspace(0.0, 12.0, 241)
@@ -132,7 +133,7 @@ def claim_of(event: DpEvent, delta: float, adjacency: Adjacency, scope: str) -> 
 
 
 def mechanism_claim(
-    mechanism: NoisySGD | NoisySum, delta: float, adjacency: Adjacency, of: int | None = None
+    mechanism: Mechanism, delta: float, adjacency: Adjacency, of: int | None = None
 ) -> Claim:
     """Returns the accountant's claim for ``mechanism`` alone.
 
@@ -144,6 +145,10 @@ def mechanism_claim(
         n = mechanism.n_steps
         steps = f"{n} step{'s' if n > 1 else ''}" if of in (None, n) else f"{n} of {of} steps"
         scope = f"{steps} at rate {mechanism.rate:.4g}, {scope}"
+    elif isinstance(mechanism, NoisyEnsemble):
+        n = mechanism.n_queries
+        queries = f"{n} queries" if of in (None, n) else f"{n} of {of} queries"
+        scope = f"{queries}, {scope}"
     else:
         scope = f"one release, {scope}"
     return claim_of(mechanism.event, delta, adjacency, scope)

@@ -17,30 +17,32 @@ from dpgen.auditing.games.one_run import OneRun, best_game
 from dpgen.auditing.games.two_world import ALPHA as TWO_WORLD_ALPHA
 from dpgen.auditing.games.two_world import TwoWorld, TwoWorldGame
 from dpgen.privacy.accounting.accountant import Adjacency
-from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 
 N_OTHERS = 7  # records that are in both worlds
 MICRO_BATCH = 4  # so small that the canary shares a micro-batch with some of them, not with all
 
 
 def sharpened(
-    mechanism: NoisySGD | NoisySum, adjacency: Adjacency, *, mu: float = 1.0, n_steps: int = 2
-) -> NoisySGD | NoisySum:
+    mechanism: Mechanism, adjacency: Adjacency, *, mu: float = 1.0, n_steps: int = 2
+) -> Mechanism:
     """Returns the mechanism with the noise multiplier at which it is exactly ``mu``-GDP, a NoisySGD
-    with ``n_steps`` steps on all records. At the multiplier and the rate of a plan one step leaks
-    too little for any feasible number of runs to expose a mistake. Clip norm, bound and denominator
-    stay the same.
+    with ``n_steps`` steps on all records, a NoisyEnsemble with as many queries. At the multiplier
+    and the rate of a plan one step leaks too little for any feasible number of runs to expose a
+    mistake. Clip norm, bound and denominator stay the same.
     """
     multiplier = (2.0 if adjacency == "replace_one" else 1.0) / mu
     if isinstance(mechanism, NoisySum):
         return replace(mechanism, noise_multiplier=multiplier)
-    return replace(
-        mechanism, rate=1.0, n_steps=n_steps, noise_multiplier=multiplier * math.sqrt(n_steps)
-    )
+    multiplier *= math.sqrt(n_steps)
+    if isinstance(mechanism, NoisyEnsemble):
+        return replace(mechanism, n_queries=n_steps, noise_multiplier=multiplier)
+    return replace(mechanism, rate=1.0, n_steps=n_steps, noise_multiplier=multiplier)
 
 
 def two_world(
-    mechanism: NoisySGD | NoisySum,
+    mechanism: Mechanism,
     *,
     adjacency: Adjacency,
     delta: float,
@@ -67,7 +69,7 @@ def two_world(
 
 
 def one_run(
-    mechanism: NoisySGD | NoisySum,
+    mechanism: Mechanism,
     *,
     adjacency: Adjacency,
     delta: float,
@@ -85,8 +87,8 @@ def one_run(
 
     Args:
         m: number of canaries, at least 20.
-        n_steps: run only the first so many steps of a NoisySGD; the claim is then that of the steps
-            that run, and says so.
+        n_steps: run only the first so many steps of a NoisySGD, or queries of a NoisyEnsemble; the
+            claim is then that of those that run, and says so.
         advance: called after each release.
     """
     if m < 20:
@@ -96,6 +98,8 @@ def one_run(
         raise ValueError(f"n_steps must lie in [1, {planned}], got {n_steps}")
     if isinstance(mechanism, NoisySGD) and n_steps is not None:
         mechanism = replace(mechanism, n_steps=n_steps)
+    if isinstance(mechanism, NoisyEnsemble) and n_steps is not None:
+        mechanism = replace(mechanism, n_queries=n_steps)
     claim = mechanism_claim(mechanism, delta, adjacency, of=planned)
     absent = -1.0 if adjacency == "replace_one" else 0.0
     scores = {False: np.empty(0), True: np.empty(0)}

@@ -6,6 +6,9 @@ without torch.
                   2016, Algorithm 1, with the sampling its analysis assumes).
     ``NoisySum``  one Gaussian release of a sum of clipped per-record statistics (Balle and Wang
                   2018).
+
+A third one, `dpgen.privacy.mechanisms.ensemble.NoisyEnsemble`, answers queries by teachers of
+disjoint shards.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from dp_accounting.dp_event import DpEvent
 
 from dpgen.privacy.accounting.events import GaussianLeaf
 from dpgen.privacy.mechanisms.contributions import Nobody, Records, Statistic, Witness
+from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 
 if TYPE_CHECKING:
     import torch
@@ -185,3 +189,6 @@ class NoisySum:
         from dpgen.privacy.mechanisms.noisy_sum import released_sum
 
         return released_sum(self, records, noise, micro_batch, witness)
+
+
+Mechanism = NoisySGD | NoisySum | NoisyEnsemble

@@ -49,6 +49,7 @@ from dpgen.privacy.mechanisms.draws import KEY_BYTES as DRAW_KEY_BYTES
 from dpgen.privacy.mechanisms.draws import Draws
 
 KEY_BYTES = 32
+TAG_BYTES = 16
 
 
 class NoiseSource(Protocol):
@@ -71,6 +72,11 @@ class NoiseSource(Protocol):
         self, slots: np.ndarray, *, release: int, device: torch.device | str = "cpu"
     ) -> Draws:
         """Returns the draws of these slots, (B,), at one release, independent between records."""
+
+    def tag(self, content: bytes) -> bytes:
+        """Returns 16 bytes that follow from a record's content and the stage's key alone: the same
+        for every release and every question of the stage.
+        """
 
 
 def new_key() -> bytes:
@@ -134,3 +140,7 @@ class KeyedNoise:
         self, slots: np.ndarray, *, release: int, device: torch.device | str = "cpu"
     ) -> Draws:
         return Draws(self._bytes(DRAW_KEY_BYTES, "draws", release, ""), slots, device)
+
+    def tag(self, content: bytes) -> bytes:
+        stage = KeyedNoise.for_question(self, "")
+        return stage._bytes(TAG_BYTES, "tag", 0, hashlib.sha256(content).hexdigest())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dpgen.privacy.statements.recorded import Settings, leaf_of
+from dpgen.privacy.statements.recorded import ENSEMBLE, Settings, leaf_of
 
 FOLDER = Path(__file__).with_name("theorems")
 
@@ -60,8 +60,11 @@ def applying(stages: Mapping[str, Settings]) -> list[Theorem]:
         stages: settings of each stage's mechanism, by label, as a statement holds them.
     """
     leaves = [leaf_of(settings) for settings in stages.values()]
-    names = ["B1"] if any(leaf.rate < 1 for leaf in leaves) else []
-    names += ["B2"] if any(leaf.rate == 1 for leaf in leaves) else []
+    answered = [settings["mechanism"] == ENSEMBLE for settings in stages.values()]
+    whole = [leaf.rate == 1 for leaf in leaves]
+    names = ["B1"] if not all(whole) else []
+    names += ["B2"] if any(w and not a for w, a in zip(whole, answered, strict=True)) else []
+    names += ["A2-V"] if any(answered) else []
     names += ["F3"] if sum(leaf.steps for leaf in leaves) > 1 else []
     return [theorems()[name] for name in (*names, "A3")]
 

@@ -13,23 +13,25 @@ from dpgen.privacy.accounting.events import GaussianLeaf
 
 Settings = Mapping[str, Any]
 
-SGD, SUM = "NoisySGD", "NoisySum"
+SGD, SUM, ENSEMBLE = "NoisySGD", "NoisySum", "NoisyEnsemble"
 
 
 def leaf_of(settings: Settings) -> GaussianLeaf:
     """Returns the event of a recorded mechanism. Raises ValueError for one that no proof covers.
 
     Args:
-        settings: as `NoisySGD.settings` and `NoisySum.settings` write them.
+        settings: as the `settings` of `NoisySGD`, `NoisySum` and `NoisyEnsemble` write them.
     """
     kind = settings["mechanism"]
     if kind == SGD:
         rate, n_steps = settings["rate"], settings["n_steps"]
     elif kind == SUM:
         rate, n_steps = 1.0, 1
+    elif kind == ENSEMBLE:
+        rate, n_steps = 1.0, settings["n_queries"]
     else:
         raise ValueError(f"no proof in this package covers the mechanism {kind!r:.60}")
-    for name in ("noise_multiplier", "rate", "clip_norm", "bound", "n_records"):
+    for name in ("noise_multiplier", "rate", "clip_norm", "bound", "n_records", "n_shards"):
         value = settings.get(name, 1.0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise ValueError(f"{name} of a stage must be greater than 0, got {value!r:.60}")
@@ -42,7 +44,7 @@ def is_sampled(settings: Settings) -> bool:
 
 
 def n_records_of(settings: Settings) -> int | None:
-    """Returns the declared number of records that the mechanism divides by; None where it uses
-    none.
+    """Returns the declared number of records that the mechanism divides by, or that fills a shard;
+    None where it uses none.
     """
-    return settings["n_records"] if settings["mechanism"] == SGD else None
+    return settings["n_records"] if settings["mechanism"] != SUM else None

@@ -22,7 +22,7 @@ from dpgen.privacy.ledger.charges import charged_event, relation_of, releases_of
 from dpgen.privacy.statements.certificate import SCHEMA, finite_or_word, now
 from dpgen.privacy.statements.proofs import applying
 from dpgen.privacy.statements.public_start import COMPARED, KEY, start_told
-from dpgen.privacy.statements.recorded import SGD, Settings, is_sampled
+from dpgen.privacy.statements.recorded import ENSEMBLE, SGD, Settings, is_sampled
 from dpgen.privacy.statements.tuning import tuning_of
 from dpgen.storage.canonical import digest
 
@@ -147,6 +147,10 @@ def implementation_of(
 
 def _how(settings: Settings) -> dict[str, str]:
     """Describes which records a stage reads, and how each record's contribution is bounded."""
+    if settings["mechanism"] == ENSEMBLE:
+        sampling = f"none: every record, in one of {settings['n_shards']} shards by a keyed hash"
+        bounded = "answer of one shard alone, one-hot or clipped; float64 sums"
+        return {"sampling": f"{sampling} of itself", "per_record": bounded}
     sampling = "Poisson, secret coins" if is_sampled(settings) else "none: every record"
     clipped = (
         "gradient of one record alone, clipped over all parameters together"

@@ -13,18 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble, Votes
 from dpgen.privacy.statements.mixture import THEOREMS
 from dpgen.privacy.statements.proofs import FOLDER, applying, theorems, with_lemmas
 from dpgen.privacy.statements.recorded import leaf_of
 
 ROOT = Path(__file__).parents[3]
 NAME = re.compile(r"\b([A-Z][0-9](?:-[A-Z])?)\b")
-CITED = re.compile(r"\b[Tt]heorems?\s+([A-Z][0-9](?:(?:, | and )[A-Z][0-9])*)|\(([A-Z][0-9])\)")
+ONE = r"[A-Z][0-9](?:-[A-Z])?"
+CITED = re.compile(rf"\b[Tt]heorems?\s+({ONE}(?:(?:, | and ){ONE})*)|\(({ONE})\)")
 SUM: dict[str, Any] = {"mechanism": "NoisySum", "noise_multiplier": 2.0, "bound": 1.0}
 SGD: dict[str, Any] = {
     "mechanism": "NoisySGD", "rate": 0.1, "n_steps": 3, "noise_multiplier": 1.0, "n_records": 9,
     "clip_norm": 1.0,
 }  # fmt: skip
+VOTES: dict[str, Any] = NoisyEnsemble(Votes(10), 250, 1000, 16.0, 60_000).settings
 HALF = 9.0
 X = np.linspace(-HALF, HALF, 20_001)
 
@@ -46,7 +49,7 @@ def cited_in_code() -> set[str]:
 
 def derivable() -> set[str]:
     """What certificates and notices can name."""
-    runs = [{"a": SUM}, {"a": SGD}, {"a": SUM, "b": SGD}]
+    runs = [{"a": SUM}, {"a": SGD}, {"a": SUM, "b": SGD}, {"a": VOTES}]
     return {t.name for stages in runs for t in applying(stages)} | set(THEOREMS.values())
 
 
@@ -109,6 +112,8 @@ def test_the_texts_are_shipped_with_the_package() -> None:
         ({"a": SGD | {"n_steps": 1}}, ["B1", "A3"]),
         ({"a": SGD | {"rate": 1.0}}, ["B2", "F3", "A3"]),
         ({"a": SUM, "b": SGD}, ["B1", "B2", "F3", "A3"]),
+        ({"a": VOTES | {"n_queries": 1}}, ["A2-V", "A3"]),
+        ({"a": SUM, "b": SGD, "c": VOTES}, ["B1", "B2", "A2-V", "F3", "A3"]),
     ],
 )
 def test_the_theorems_of_a_run_are_those_of_the_mechanisms_that_ran(

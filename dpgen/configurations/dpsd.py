@@ -1,0 +1,66 @@
+"""Settings of DPSD and its plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from dpgen.images.facts import PublicFacts
+from dpgen.privacy.accounting.accountant import Budget
+from dpgen.privacy.plan import Plan, Stage, split_budget
+from dpgen.stages import sketch_plan
+from dpgen.stages.sketch_settings import SPECTRUM, SketchSettings
+from dpgen.stages.votes_settings import LABEL, VoteSettings
+from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
+
+
+@dataclass(frozen=True)
+class DPSDSettings:
+    """Settings of DPSD.
+
+    Args:
+        mode: "label", the only one.
+        sketch: the releases to which the decoder is fitted that draws the first images.
+        votes: the teachers of disjoint shards, and what they are asked.
+        refinement: how the generator is refined by the student, without data.
+        student: the classifier that learns from the votes, without data.
+    """
+
+    mode: str = "label"
+    sketch: SketchSettings = field(default_factory=SketchSettings)
+    votes: VoteSettings = field(default_factory=VoteSettings)
+    refinement: RefinementSettings = field(default_factory=RefinementSettings)
+    student: StudentSettings = field(default_factory=StudentSettings)
+
+    def __post_init__(self) -> None:
+        if self.mode != "label":
+            raise ValueError(f"mode of dpsd must be 'label', got {self.mode!r}")
+        if self.sketch.kind == SPECTRUM or self.sketch.spectrum is not None:
+            raise ValueError(
+                "dpsd refines a decoder, and a spectrum has none: drop sketch.spectrum.*, and "
+                "sketch.kind or set it to decoder"
+            )
+        if self.sketch.labeller_share > 0 or self.sketch.classifier is not None:
+            raise ValueError(
+                "dpsd learns classes from votes: drop sketch.labeller_share and "
+                "sketch.classifier.*, or take dpdfd"
+            )
+
+    def resolved(self, facts: PublicFacts) -> DPSDSettings:
+        """Returns the settings with every None filled in for these facts, but the number of
+        queries, which the budget decides.
+        """
+        sketch = SketchSettings.chosen(replace(self.sketch, kind="decoder"), facts)
+        return replace(self, sketch=sketch, votes=self.votes.resolved(facts))
+
+    def plan(self, facts: PublicFacts, budget: Budget) -> Plan:
+        """Plans everything that `fit` will charge."""
+        s = self.resolved(facts)
+        n_queries = s.votes.affordable(facts, budget)
+        shares = [(1 - s.votes.share) * share for share in s.sketch.shares]
+        multipliers, _ = split_budget(
+            budget, facts.relation, shares=[*shares, s.votes.share], rate=1.0, n_steps=0,
+            repeats=[*s.sketch.repeats, n_queries],
+        )  # fmt: skip
+        votes = s.votes.mechanism(n_queries, multipliers[-1], facts)
+        stages = sketch_plan.stages(s.sketch, facts, multipliers[:-1])
+        return Plan((*stages, Stage(LABEL, votes)), facts.relation)

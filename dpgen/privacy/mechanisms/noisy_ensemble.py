@@ -1,0 +1,167 @@
+"""Runs an ensemble: the teachers' answers to a query, their sum, noise.
+
+Every query is a release of its own. Its noise belongs to the question: mechanism, ``fit`` with all
+its fields, seed, and the query itself. Teachers are never stored; they are trained when the first
+query comes that has no saved answer. Theorems A2-V and F3.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dpgen.privacy.mechanisms.contributions import Records, Witness
+from dpgen.privacy.mechanisms.ensemble import Ball, NoisyEnsemble, Votes
+from dpgen.privacy.mechanisms.noise import NoiseSource
+from dpgen.privacy.mechanisms.question import Given, Question, described
+from dpgen.privacy.mechanisms.teachers import Fit, Teacher, answers, require_answers, trained
+
+ANSWER = "answer"
+
+
+class Kept(Protocol):
+    """The saved answers of a stage, and the place where they are saved."""
+
+    def load(self) -> Tensor:
+        """Returns the saved answers, (n, ...) float64, those of queries 0 to n - 1."""
+
+    def save(self, answers: Tensor) -> None:
+        """Saves the answers of queries 0 to ``len(answers) - 1``, before anyone uses them."""
+
+
+class Ensemble:
+    """The teachers of one stage. They never come out; `ask` answers with noised sums."""
+
+    def __init__(
+        self,
+        mechanism: NoisyEnsemble,
+        records: Records,
+        noise: NoiseSource,
+        fit: Fit,
+        seed: int,
+        witness: Witness,
+        kept: Kept | None,
+        rehearsed: Teacher | None,
+    ) -> None:
+        self._mechanism, self._records, self._noise = mechanism, records, noise
+        self._seed, self._witness, self._kept, self._rehearsed = seed, witness, kept, rehearsed
+        self._fit = copy.deepcopy(fit)  # what the questions describe, whatever becomes of `fit`
+        self._question = Question.of(mechanism=mechanism, fit=self._fit, seed=seed, device="cpu")
+        shape = mechanism.answer.shape
+        self._answers = kept.load() if kept else torch.zeros(0, *shape, dtype=torch.float64)
+        self._n_asked = 0
+
+    @cached_property
+    def _teachers(self) -> Sequence[Teacher | None]:
+        """Trains the teachers when the first query comes that has no saved answer."""
+        return trained(self._mechanism, self._records, self._noise, self._fit, self._seed)
+
+    @property
+    def n_left(self) -> int:
+        """Returns the number of queries that may still be asked."""
+        return self._mechanism.n_queries - self._n_asked
+
+    def ask(
+        self, queries: Tensor, *, centre: Tensor | None = None, candidates: Tensor | None = None
+    ) -> Tensor:
+        """Returns the noised sum of the teachers' answers to each query, (B, ...) float64: counts
+        of votes, or the sum of the deviations from the centre. Divide it by the number of shards, a
+        constant, never by the number of shards that answered.
+
+        A query whose answer was saved is not asked again: the saved answer is returned, if it is
+        the same query.
+
+        Args:
+            queries: (B, C, H, W), made of released and public values alone.
+            centre: (B, ...), what deviations are measured from, for `Ball`; None for zero.
+            candidates: (B, n_classes) bool, the classes that may be voted for, for `Votes`; None
+                for all.
+
+        Raises:
+            RuntimeError: more queries than were charged.
+            LedgerError: the queries are not those that were asked before.
+            ValueError: centre or candidates do not fit the answers.
+            Exception: what a teacher of made-up records raises for these queries.
+        """
+        m, first, n = self._mechanism, self._n_asked, len(queries)
+        if n > self.n_left:
+            raise RuntimeError(
+                f"an ensemble answers the {m.n_queries} queries that were charged: {first} were "
+                f"asked, and {n} more would be {n - self.n_left} too many"
+            )
+        given = _checked(m, queries, centre, candidates)
+        if self._rehearsed is not None:
+            require_answers(m, self._rehearsed, given["queries"], self._seed)
+        questions = [self._asking(given, row) for row in range(n)]
+        for row, question in enumerate(questions):
+            self._witness.asked(question, first + row)
+        held = self._answers[first : first + n]
+        for row, answer in enumerate(held):
+            self._witness.answered(questions[row], first + row, {ANSWER: answer})
+        if len(held) < n:
+            new = {name: part[len(held) :] for name, part in given.items()}
+            found = self._noised(new, questions[len(held) :], first + len(held))
+            whole = torch.cat([self._answers, found])
+            if self._kept is not None:
+                self._kept.save(whole)
+            self._answers = whole
+        self._n_asked += n
+        return self._answers[first : first + n].clone()
+
+    def _asking(self, given: Mapping[str, Tensor], row: int) -> Question:
+        moving = dict(self._question.moving)
+        asked = Given({name: part[row] for name, part in given.items()})
+        kinds = described(asked, "asked", moving)
+        return Question({**self._question.stage, "asked": kinds}, moving)
+
+    def _noised(
+        self, given: Mapping[str, Tensor], questions: Sequence[Question], first: int
+    ) -> Tensor:
+        """Returns the noised sums of queries that have no answer yet."""
+        m = self._mechanism
+        totals = torch.zeros(len(questions), *m.answer.shape, dtype=torch.float64)
+        for answer in answers(m, self._teachers, given, self._seed):
+            totals += answer
+        found = []
+        for row, question in enumerate(questions):
+            release = first + row
+            self._witness.answering(question, release)
+            noise = self._noise.for_question(question.digest)
+            noised = noise.add(totals[row], m.noise_std, release=release, name=ANSWER)
+            self._witness.answered(question, release, {ANSWER: noised})
+            found.append(noised)
+        return torch.stack(found)
+
+
+def _checked(
+    mechanism: NoisyEnsemble, queries: Tensor, centre: Tensor | None, candidates: Tensor | None
+) -> dict[str, Tensor]:
+    """Returns what a question is made of, by name: queries and, if they are given, the centre or
+    the candidates. Raises ValueError for what does not fit the answers.
+    """
+    answer, n = mechanism.answer, len(queries)
+    given = {"queries": queries}
+    if centre is not None:
+        if not isinstance(answer, Ball) or tuple(centre.shape) != (n, *answer.shape):
+            raise ValueError(
+                f"centre must be {n} points of a Ball, got shape {tuple(centre.shape)} for {answer}"
+            )
+        given["centre"] = centre
+    if candidates is not None:
+        if not isinstance(answer, Votes) or tuple(candidates.shape) != (n, *answer.shape):
+            raise ValueError(
+                f"candidates must be {n} rows of a mark for every class of Votes, got shape "
+                f"{tuple(candidates.shape)} for {answer}"
+            )
+        if candidates.dtype != torch.bool or not candidates.any(1).all():
+            raise ValueError("candidates must be bool, with at least one class for every query")
+        given["candidates"] = candidates
+    for name, part in given.items():
+        if not part.isfinite().all():
+            raise ValueError(f"{name} must be finite numbers, got some that are not")
+    return {name: part.detach().cpu().clone() for name, part in given.items()}

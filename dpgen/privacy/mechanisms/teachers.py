@@ -1,0 +1,208 @@
+"""Teachers of disjoint shards: their training, and what each answers to a query.
+
+A shard's answer is a function of that shard, of the queries so far and of a public seed, and of
+nothing else, whatever a `Fit` does: every shard has a copy of it and of the queries of its own,
+random numbers that begin at its own seed, and its warnings, log and output are dropped. A teacher
+that raises, or whose answer is not what was declared, answers zero: an error would be an un-noised
+bit about one shard. Errors that are not the records' are found by `rehearse`, on made-up records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import random
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpgen.privacy.mechanisms.clipping import clip_factors
+from dpgen.privacy.mechanisms.contributions import Records
+from dpgen.privacy.mechanisms.ensemble import Ball, NoisyEnsemble, Votes
+from dpgen.privacy.mechanisms.noise import NoiseSource
+from dpgen.privacy.mechanisms.question import Question
+from dpgen.privacy.mechanisms.sharding import Shard, read_shard, shard_slots
+
+FAILURES = (Exception, SystemExit)  # of a teacher; an interrupt from outside ends the run
+N_REHEARSED = 2  # queries of a rehearsal
+Teacher = Callable[[Tensor], Tensor]
+
+
+class Fit(Protocol):
+    """Trains the teacher of one shard: a frozen dataclass of public numbers and released values
+    that is also a function.
+    """
+
+    def __call__(self, pixels: Tensor, labels: Tensor, valid: Tensor, seed: int) -> Teacher:
+        """Returns the teacher: a function of queries (B, C, H, W) that gives (B, ...), scores of
+        the classes for `Votes`, points for `Ball`.
+
+        Args:
+            pixels: (capacity, C, H, W) float32 in [-1, 1].
+            labels: (capacity,) int64.
+            valid: (capacity,) bool; other rows are padding. At least one is valid.
+            seed: public seed, a different one for every shard.
+        """
+
+
+def rehearse(
+    mechanism: NoisyEnsemble, fit: Fit, shape: tuple[int, int, int], n_classes: int, seed: int
+) -> Teacher:
+    """Returns a teacher of made-up records that has answered made-up queries. Errors that are not
+    the records' show here: it is to be called before a stage is charged.
+
+    Args:
+        shape: (C, H, W) of the images.
+        n_classes: number of classes of the records.
+
+    Raises:
+        TypeError, ValueError: the teacher's answer is not what the mechanism declares, or ``fit``
+            cannot be described.
+        Exception: whatever ``fit`` and the teacher raise.
+    """
+    Question.of(fit=fit)
+    generator, size = torch.Generator().manual_seed(seed), mechanism.capacity
+    pixels, queries = (
+        2 * torch.rand(n, *shape, generator=generator) - 1 for n in (size, N_REHEARSED)
+    )
+    shard = (pixels, torch.arange(size) % n_classes, torch.ones(size, dtype=torch.bool))
+    with _alone(seed):
+        teacher = copy.deepcopy(fit)(*shard, seed)
+    require_answers(mechanism, teacher, queries, seed)
+    return teacher
+
+
+def require_answers(
+    mechanism: NoisyEnsemble, teacher: Teacher, queries: Tensor, seed: int
+) -> None:
+    """Raises what the teacher of a rehearsal raises for these queries, and TypeError or ValueError
+    when its answers are not what the mechanism declares.
+    """
+    with _alone(seed):
+        answer = teacher(queries.clone())
+    if not isinstance(answer, Tensor):
+        raise TypeError(f"a teacher must answer with a tensor, got {type(answer).__name__}")
+    wanted, finite = (len(queries), *mechanism.answer.shape), bool(answer.isfinite().all())
+    if tuple(answer.shape) != wanted or not finite:
+        raise ValueError(
+            f"a teacher of made-up records must answer {len(queries)} queries with finite numbers "
+            f"of shape {wanted}, got shape {tuple(answer.shape)}"
+            f"{'' if finite else ', not all of them finite'}: correct the function that trains it"
+        )
+
+
+def trained(
+    mechanism: NoisyEnsemble, records: Records, noise: NoiseSource, fit: Fit, seed: int
+) -> list[Teacher | None]:
+    """Trains the teacher of every shard; None for one that is empty, or whose training failed."""
+    found: list[Teacher | None] = []
+    for shard, slots in enumerate(shard_slots(mechanism, records, noise)):
+        teacher = None
+        if len(slots):
+            teacher = _trained(fit, read_shard(mechanism, records, slots), seed_of(seed, shard))
+        found.append(teacher)
+    return found
+
+
+def _trained(fit: Fit, shard: Shard, seed: int) -> Teacher | None:
+    with contextlib.suppress(*FAILURES), _alone(seed):
+        # Of its own: a shard must not find what another one has left in it.
+        return copy.deepcopy(fit)(*shard, seed)
+    return None
+
+
+def answers(
+    mechanism: NoisyEnsemble,
+    teachers: Sequence[Teacher | None],
+    given: Mapping[str, Tensor],
+    seed: int,
+) -> Iterator[Tensor]:
+    """Yields the answers of every shard, (B, ...) float64, each in the declared set.
+
+    THIS IS NOT PRIVATE: only the noised sum over all shards is.
+
+    Args:
+        given: ``queries`` (B, C, H, W), and ``centre`` or ``candidates`` if there are any.
+    """
+    for shard, teacher in enumerate(teachers):
+        yield _answer(mechanism, teacher, given, seed_of(seed, shard))
+
+
+def _answer(
+    mechanism: NoisyEnsemble, teacher: Teacher | None, given: Mapping[str, Tensor], seed: int
+) -> Tensor:
+    declared = mechanism.answer
+    nothing = torch.zeros(len(given["queries"]), *declared.shape, dtype=torch.float64)
+    if teacher is None:
+        return nothing
+    with contextlib.suppress(*FAILURES), _alone(seed):
+        said = teacher(given["queries"].clone()).detach().double().cpu()
+        if said.shape == nothing.shape:
+            if isinstance(declared, Votes):
+                return vote(said, given.get("candidates"))
+            return deviation(said, declared, given.get("centre"))
+    return nothing
+
+
+def vote(scores: Tensor, candidates: Tensor | None = None) -> Tensor:
+    """Returns one-hot votes, (B, n_classes) float64, for the class of the highest score among the
+    candidates; zero where a score is not finite.
+    """
+    able = scores.isfinite().all(1, keepdim=True)
+    scores = torch.where(able, scores, 0.0)
+    if candidates is not None:
+        scores = scores.masked_fill(~candidates, -torch.inf)
+    votes = torch.nn.functional.one_hot(scores.argmax(1), scores.shape[1])
+    return votes.double() * able
+
+
+def deviation(points: Tensor, ball: Ball, centre: Tensor | None = None) -> Tensor:
+    """Returns the deviations of points (B, ...) from the centre, each scaled down to the radius;
+    zero where one is not finite.
+    """
+    away = points if centre is None else points - centre.double()
+    flat = away.reshape(len(away), -1)
+    factors = clip_factors(flat.norm(dim=1), ball.radius)[:, None]
+    # Zero times infinity is NaN: such a deviation is dropped, not scaled.
+    return (factors * torch.where(factors > 0, flat, 0.0)).reshape(away.shape)
+
+
+def seed_of(seed: int, shard: int) -> int:
+    """Returns the public seed of one shard."""
+    return int(np.random.SeedSequence((seed, shard)).generate_state(1)[0])
+
+
+@contextlib.contextmanager
+def _alone(seed: int) -> Iterator[None]:
+    """Runs the block with random numbers that begin at ``seed`` and are put back afterwards, and
+    without a word: how many numbers a teacher draws, and what it says, depends on its shard.
+    """
+    states: tuple[Any, Any] = random.getstate(), np.random.get_state()
+    level, devices = logging.root.manager.disable, list(range(torch.cuda.device_count()))
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            torch.random.fork_rng(devices=devices),
+            torch.enable_grad(),
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            # `torch.manual_seed` would queue a seed for every accelerator that is not there.
+            torch.default_generator.manual_seed(seed)
+            if devices:
+                torch.cuda.manual_seed_all(seed)
+            yield
+    finally:
+        logging.disable(level)
+        random.setstate(states[0])
+        np.random.set_state(states[1])

@@ -1,0 +1,63 @@
+"""Asks an ensemble of teachers, and never again what was answered before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dpgen.data.private import PrivateDataset
+from dpgen.data.saved_answers import ANSWERS
+from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
+from dpgen.privacy.mechanisms.teachers import Fit
+from dpgen.runs.context import Workplace
+
+
+class Answered:
+    """The answers of one stage. Where all of them are saved, the ensemble is not opened again: its
+    key may be gone.
+
+    Args:
+        data: the private records.
+        mechanism: the ensemble, as it was charged.
+        fit: trains the teacher of one shard.
+        label: the name that the stage was charged by.
+        work: where answers are saved, and the public seed of the teachers.
+    """
+
+    def __init__(
+        self, data: PrivateDataset, mechanism: NoisyEnsemble, fit: Fit, label: str, work: Workplace
+    ) -> None:
+        self._data, self._mechanism, self._label = data, mechanism, label
+        held, self._n_asked = work.checkpoints.load(label), 0
+        whole = held is not None and held[1].get("step") == mechanism.n_queries
+        self._saved = held[0][ANSWERS] if held is not None and whole else None
+        self._ask: Callable[..., Tensor] | None = None
+        if not whole:
+            ensemble = data.ensemble(
+                mechanism, fit, label=label, checkpoints=work.checkpoints, seed=work.seed
+            )
+            self._ask = ensemble.ask
+
+    def ask(
+        self, queries: Tensor, *, centre: Tensor | None = None, candidates: Tensor | None = None
+    ) -> Tensor:
+        """Returns the noised sums of the answers to the next queries, (B, ...) float64: see
+        `Ensemble.ask`.
+        """
+        if self._ask is not None:
+            return self._ask(queries, centre=centre, candidates=candidates)
+        assert self._saved is not None
+        first, self._n_asked = self._n_asked, self._n_asked + len(queries)
+        found = self._saved[first : self._n_asked]
+        if len(found) != len(queries):
+            raise RuntimeError(
+                f"stage {self._label!r} has {len(self._saved)} saved answers, asked for "
+                f"{self._n_asked}: start a new run folder, which is charged anew"
+            )
+        return torch.clone(found)
+
+    def finish(self) -> None:
+        """Notes that the stage is finished, and deletes its key."""
+        self._data.finish(self._label, self._mechanism)

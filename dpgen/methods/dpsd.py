@@ -69,7 +69,8 @@ class DPSD(PrivateGenerator):
         return settings
 
     def _promise(self, facts: PublicFacts) -> Plan:
-        return self.settings.plan(facts, self.budget)
+        plan = self.settings.plan(facts, self.budget)
+        return votes.rehearsed(self.resolve(facts).votes, plan, facts)
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         s = self.resolve(facts)

@@ -16,10 +16,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from dpgen.data.private import PrivateDataset
+from dpgen.images.facts import PublicFacts
 from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.networks.fixed.scattering import ScatteringFeatures
 from dpgen.networks.proposer import Proposer
 from dpgen.networks.student import ClassifierConfig, Student
+from dpgen.privacy.mechanisms import teachers
 from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 from dpgen.privacy.mechanisms.teachers import Teacher
 from dpgen.privacy.plan import Plan
@@ -68,6 +70,20 @@ class RidgeTeacher:
         return teacher
 
 
+def teacher_of(settings: VoteSettings, facts: PublicFacts) -> RidgeTeacher:
+    """Returns the function that trains the teacher of a shard."""
+    return RidgeTeacher(features_for(facts.shape), facts.n_classes, settings.ridge)
+
+
+def rehearsed(settings: VoteSettings, plan: Plan, facts: PublicFacts) -> Plan:
+    """Returns the plan when a teacher of made-up records has been trained and asked, before
+    anything is charged. Raises whatever it raises.
+    """
+    mechanism = plan.required(LABEL, NoisyEnsemble)
+    teachers.rehearse(mechanism, teacher_of(settings, facts), facts.shape, facts.n_classes, 0)
+    return plan
+
+
 def run(
     settings: VoteSettings,
     student: StudentSettings,
@@ -88,8 +104,7 @@ def run(
         work: where it computes and saves, and the seed of all public randomness.
     """
     facts, mechanism = data.facts, plan.required(LABEL, NoisyEnsemble)
-    fit = RidgeTeacher(features_for(facts.shape), facts.n_classes, settings.ridge)
-    answered = Answered(data, mechanism, fit, LABEL, work)
+    answered = Answered(data, mechanism, teacher_of(settings, facts), LABEL, work)
     config = ClassifierConfig(facts.shape, facts.n_classes, student.width)
     voted: list[tuple[Tensor, Tensor]] = []
     found = _taught(untrained(config, work.seed), proposer, None, voted, student, 0, work)

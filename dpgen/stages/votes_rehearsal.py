@@ -10,16 +10,14 @@ import torch
 from dpgen.images.images import PublicFacts
 from dpgen.networks.proposer import Proposer, ProposerConfig
 from dpgen.networks.student import ClassifierConfig
-from dpgen.privacy.mechanisms import teachers
 from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 from dpgen.privacy.plan import Plan
 from dpgen.runs.context import Hardware, Rehearsal
 from dpgen.stages import sketch
-from dpgen.stages.classifier_settings import features_for
 from dpgen.stages.rehearsal import rehearse_data_free
 from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.stages.timing import CPU, seconds_of
-from dpgen.stages.votes import RidgeTeacher
+from dpgen.stages.votes import rehearsed
 from dpgen.stages.votes_settings import LABEL, VoteSettings
 from dpgen.training import students, voted
 from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
@@ -33,11 +31,8 @@ def rehearse_votes(
     a student for each round and one before.
     """
     found = rehearse_data_free(settings, refinement, student, facts, hardware)
-    mechanism = plan.required(LABEL, NoisyEnsemble)
-    fit = RidgeTeacher(features_for(facts.shape), facts.n_classes, votes.ridge)
-    of_teacher = partial(
-        teachers.rehearse, mechanism, fit, facts.shape, facts.n_classes, seed=0
-    )
+    n_shards = plan.required(LABEL, NoisyEnsemble).n_shards
+    of_teacher = partial(rehearsed, votes, plan, facts)
     config = ClassifierConfig(facts.shape, facts.n_classes, student.width)
     device = hardware.accelerator().device
     pupil = students.untrained(config, 0).to(device)
@@ -48,6 +43,6 @@ def rehearse_votes(
         voted.learn, pupil, proposer, None, None, None, replace(student, n_steps=1),
         generator=torch.Generator().manual_seed(0), show=False,
     )  # fmt: skip
-    seconds = mechanism.n_shards * seconds_of(of_teacher, CPU)
+    seconds = n_shards * seconds_of(of_teacher, CPU)
     seconds += votes.n_rounds * student.n_steps * seconds_of(of_step, device)
     return replace(found, seconds=found.seconds + seconds)

@@ -237,6 +237,22 @@ def test_settings_that_make_no_sense_are_refused() -> None:
             VoteSettings(**{name: value})
 
 
+def test_a_teacher_that_cannot_be_trained_is_an_error_before_anything_is_charged(
+    tmp_path: Path,
+    dataset: Callable[..., PrivateDataset],
+    records: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*given: Any) -> Any:  # noqa: ANN401
+        raise AttributeError("a slip")
+
+    data = dataset(records)
+    monkeypatch.setattr(RidgeTeacher, "__call__", broken)
+    with pytest.raises(AttributeError, match="a slip"):
+        tiny().fit(data, out=tmp_path / "run", seed=1)
+    assert not (tmp_path / "run").exists() and not list(tmp_path.rglob("*.jsonl"))
+
+
 def test_a_teacher_of_a_shard_knows_what_it_was_shown_whatever_the_padding() -> None:
     fit = RidgeTeacher(GaborFeatures((1, 8, 8), grid=4), 3, 0.1)
     generator = torch.Generator().manual_seed(0)

@@ -27,6 +27,7 @@ from dpgen.methods.pge import PGE, PGESettings
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.statements.certificate import sha256_file
 from dpgen.privacy.statements.public_start import start_told
+from dpgen.privacy.verification.configuration import _same_start
 from dpgen.privacy.verification.verify import verify
 from dpgen.release.cards import cards_of, write_cards
 from dpgen.runs.checkpoint import Checkpoints
@@ -238,6 +239,14 @@ def test_labels_of_public_images_count_where_their_classes_have_the_name_of_a_pr
     assert told["images"]["classes"]["names"] == ["b"]
     assert "learned as that class: b (SHA-256 of the labels" in told["statement"]
     assert failed(tmp_path / "run") == []
+    # Whoever does not say that labels were learned contradicts the settings.
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    less = {name: value for name, value in told["images"].items() if name != "classes"}
+    config["public_start"] = {"images": less}
+    said = {"public_start": start_told({"images": less})}
+    assert not _same_start(config, said) and _same_start(
+        json.loads((tmp_path / "run/config.json").read_text()), {"public_start": told}
+    )
 
 
 def test_a_mode_without_such_a_network_and_settings_without_images_are_refused(

@@ -14,8 +14,9 @@ IMAGES = {"name", "n_images", "sha256", "n_steps"}
 CLASSES = {"names", "sha256"}
 # What a statement says beside the shape and the number of records that it reveals unpaid.
 COMPARED = {
-    "what": "that no image that was declared public is among the records",
-    "how": "decoded pixels, compared exactly; a near-duplicate is not found",
+    "what": "that no image that was declared public was found among the records",
+    "how": "decoded pixels, compared exactly; not found are near-duplicates and images of one "
+    "single colour",
     "event": None,
 }
 

@@ -54,6 +54,8 @@ def _same_start(config: Mapping[str, Any], statement: Mapping[str, Any]) -> bool
     images = stated.get("images")
     if (settings is None) != (images is None):
         return False
-    if settings is not None and images["n_steps"] != settings["n_steps"]:
+    if settings is not None and (images["n_steps"], "classes" in images) != (
+        settings["n_steps"], settings["labels"] == "names",
+    ):  # fmt: skip
         return False
     return KEY not in config or agree(start_told(config[KEY]), stated)

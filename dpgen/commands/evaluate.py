@@ -69,21 +69,20 @@ def _released(run: Path) -> dict[str, ReleasedClassifier]:
     from dpgen.methods.loading import load
 
     generator = load(run)
-    facts, classifier, student = generator.facts, generator.classifier, generator.student
-    if facts is None or (classifier is None and student is None):
+    facts, teacher, student = generator.facts, generator.classifier, generator.student
+    networks = [one for one in (student, teacher) if one is not None]
+    if facts is None or not networks:
         raise ValueError(
             f"{run} must be a run with a private classifier, and it has none: evaluate a set of "
             "`dpgen sample`, or train dpdfd, or pge with --set mode=sketch "
             "--set sketch.classifier.share=0.2"
         )
     made_for = facts.shape, facts.class_names
-    only = student if classifier is None else classifier
-    if classifier is None or student is None:
-        assert only is not None
-        return {str(run): ReleasedClassifier(only, *made_for)}
+    if len(networks) == 1:
+        return {str(run): ReleasedClassifier(networks[0], *made_for)}
     return {
-        f"{run}: student": ReleasedClassifier(student, *made_for, classifier),
-        f"{run}: teacher": ReleasedClassifier(classifier, *made_for),
+        f"{run}: student": ReleasedClassifier(networks[0], *made_for, networks[1]),
+        f"{run}: teacher": ReleasedClassifier(networks[1], *made_for),
     }
 
 

@@ -13,7 +13,7 @@ class NewFile(click.ParamType):  # type: ignore[type-arg]
     cover no file that is added to them.
 
     Args:
-        suffix: how its name must end, as ``.png``; ``None`` for any end.
+        suffix: how the name of a file must end, as ``.png``; ``None`` for any end.
         folder: it is a folder, made with those around it; that of a file must exist.
     """
 
@@ -25,12 +25,11 @@ class NewFile(click.ParamType):  # type: ignore[type-arg]
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None  # noqa: ANN401
     ) -> Path:  # fmt: skip
-        from dpgen.privacy.statements.outside import check_outside
+        from dpgen.privacy.statements.outside import check_new_file, check_outside
 
         path, option = Path(value), param.opts[-1] if param else "path"
-        if self.suffix is not None and path.suffix.lower() != self.suffix:
-            raise ValueError(f"{option} must end in {self.suffix}, got {path.name!r}")
-        if not self.folder and not path.absolute().parent.is_dir():
-            raise ValueError(f"{option} {path}: there is no folder {path.absolute().parent}")
-        check_outside(path, option)
+        if self.folder:
+            check_outside(path, option)
+        else:
+            check_new_file(path, option, self.suffix)
         return path

@@ -17,7 +17,7 @@ from dpgen.images.grid import save_panels
 from dpgen.images.images import Images
 from dpgen.networks.fixed.dead_leaves import dead_leaves
 from dpgen.networks.fixed.warps import augmented
-from dpgen.stages.sketch_settings import AUGMENTS
+from dpgen.stages.augment import AUGMENTS
 
 N_PICTURES, N_COLUMNS = 16, 4
 

@@ -9,12 +9,13 @@ from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan
 from dpgen.stages import stacked_plan
-from dpgen.stages.sketch_settings import AUGMENTS, SketchSettings
+from dpgen.stages.augment import Augmented
+from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.stages.stacked_plan import EmbeddingSettings
 
 
 @dataclass(frozen=True)
-class CondensedSettings:
+class CondensedSettings(Augmented):
     """The settings of the condensed set, all of which are free: they change no price.
 
     Args:
@@ -44,24 +45,13 @@ class CondensedSettings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be greater than 0, got {self.learning_rate}")
-        if self.augment not in (None, *AUGMENTS):
-            raise ValueError(f"augment must be one of {', '.join(AUGMENTS)}, got {self.augment!r}")
+        self.check_augment()
         if not 0 <= self.warp < math.inf:
             raise ValueError(f"warp must be at least 0, got {self.warp}")
 
     def resolved(self, facts: PublicFacts) -> CondensedSettings:
         """Returns the settings with every None filled in for these facts."""
         return replace(self, augment=self.augment or SketchSettings.chosen(None, facts).augment)
-
-    @property
-    def warps(self) -> float:
-        """Returns the strength of the warps, 0 where there are none."""
-        return self.warp if self.augment in ("warp", "both") else 0.0
-
-    @property
-    def mirrors(self) -> bool:
-        """Returns whether mirror images are taken to be of the same class."""
-        return self.augment in ("mirror", "both")
 
     def hurried(self) -> CondensedSettings:
         """Returns shorter settings for the audit; the fit costs no privacy."""

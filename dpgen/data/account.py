@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from dpgen.data.identity import Identity, home, identify, installation_key, known_ledgers
-from dpgen.data.identity import overlap as n_in_both
+from dpgen.data.identity import Identity, home, identify, installation_key, known_ledgers, overlap
 from dpgen.data.sources import Source
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import Adjacency, Budget, round_up
@@ -161,7 +160,7 @@ class AccountedData:
         """Counts the images of another source that are among these records, or among those that a
         count of units leaves out: for their owner only.
         """
-        return n_in_both(self._source, other)
+        return overlap(self._source, other)
 
     def overlaps(self) -> list[Overlap]:
         """Returns the other ledgers of the installation that hold some of these records, with the

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dpgen.data.private import PrivateDataset
-from dpgen.data.saved_answers import ANSWERS
+from dpgen.data.saved_answers import held_answers
 from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 from dpgen.privacy.mechanisms.teachers import Fit
 from dpgen.runs.context import Workplace
@@ -30,11 +30,10 @@ class Answered:
         self, data: PrivateDataset, mechanism: NoisyEnsemble, fit: Fit, label: str, work: Workplace
     ) -> None:
         self._data, self._mechanism, self._label = data, mechanism, label
-        held, self._n_asked = work.checkpoints.load(label), 0
-        whole = held is not None and held[1].get("step") == mechanism.n_queries
-        self._saved = held[0][ANSWERS] if held is not None and whole else None
+        self._saved = held_answers(mechanism, work.checkpoints.load(label))
+        self._n_asked = 0
         self._ask: Callable[..., Tensor] | None = None
-        if not whole:
+        if len(self._saved) < mechanism.n_queries:
             ensemble = data.ensemble(
                 mechanism, fit, label=label, checkpoints=work.checkpoints, seed=work.seed
             )
@@ -48,7 +47,6 @@ class Answered:
         """
         if self._ask is not None:
             return self._ask(queries, centre=centre, candidates=candidates)
-        assert self._saved is not None
         first, self._n_asked = self._n_asked, self._n_asked + len(queries)
         found = self._saved[first : self._n_asked]
         if len(found) != len(queries):

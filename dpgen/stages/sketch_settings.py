@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from dpgen.images.facts import PublicFacts
+from dpgen.networks.fixed.fourier import check_bandwidths
+from dpgen.stages.augment import Augmented
 from dpgen.stages.classifier_settings import ClassifierSettings
 from dpgen.stages.spectrum_settings import SpectrumSettings
 
@@ -17,7 +19,7 @@ from dpgen.stages.spectrum_settings import SpectrumSettings
 # 55 % of cases, those of a spectrum in 87 % (epsilon 10, by a classifier of real ones).
 LARGE, SMALL, MANY_RECORDS = 32, 16, 20_000
 SPECTRUM = "spectrum"
-KINDS, AUGMENTS = ("decoder", SPECTRUM), ("none", "warp", "mirror", "both")
+KINDS = "decoder", SPECTRUM
 # Settings that a spectrum has no use for.
 OF_DECODER = (
     "rounds", "n_steps", "n_per_class", "learning_rate", "n_frequencies", "bandwidths",
@@ -26,7 +28,7 @@ OF_DECODER = (
 
 
 @dataclass(frozen=True)
-class SketchSettings:
+class SketchSettings(Augmented):
     """The settings of the sketch.
 
     Args:
@@ -78,11 +80,9 @@ class SketchSettings:
     classifier: ClassifierSettings | None = None
 
     def __post_init__(self) -> None:
-        for name, values in (("kind", KINDS), ("augment", AUGMENTS)):
-            if getattr(self, name) not in (None, *values):
-                raise ValueError(
-                    f"{name} must be one of {', '.join(values)}, got {getattr(self, name)!r}"
-                )
+        if self.kind not in (None, *KINDS):
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        self.check_augment()
         if self.kind == "decoder" and self.spectrum is not None:
             raise ValueError("spectrum.* are settings of kind spectrum: drop them, or kind=decoder")
         if not self.rounds or any(not share > 0 for share in self.rounds):
@@ -106,9 +106,7 @@ class SketchSettings:
         if self.n_per_class < 2:
             raise ValueError(f"n_per_class must be at least 2, got {self.n_per_class}")
         for name in ("bandwidths", "hidden_bandwidths"):
-            values = getattr(self, name)
-            if not values or any(not 0 < b < math.inf for b in values):
-                raise ValueError(f"{name} must be positive numbers, got {values}")
+            check_bandwidths(name, getattr(self, name))
         for name in ("warp", "learning_rate"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
@@ -143,16 +141,6 @@ class SketchSettings:
             return {**held, "kind": "decoder", "augment": "warp"}
         used = {name: value for name, value in held.items() if name not in OF_DECODER}
         return {**used, "kind": SPECTRUM, "augment": "none"}
-
-    @property
-    def warps(self) -> float:
-        """Returns the strength of the warps, 0 where there are none."""
-        return self.warp if self.augment in ("warp", "both") else 0.0
-
-    @property
-    def mirrors(self) -> bool:
-        """Returns whether mirror images are taken to be of the same class."""
-        return self.augment in ("mirror", "both")
 
     def hurried(self) -> SketchSettings:
         """Returns settings that cut short what is free and leave what is charged as it is: for the

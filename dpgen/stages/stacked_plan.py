@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from dpgen.images.facts import PublicFacts
+from dpgen.networks.fixed.fourier import check_bandwidths
 from dpgen.networks.fixed.random_encoder import RandomEncoder
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.mechanisms.declared import NoisySum
@@ -37,8 +38,7 @@ class EmbeddingSettings:
         for name in ("n_encoders", "width", "n_frequencies"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.bandwidths or any(not 0 < b < math.inf for b in self.bandwidths):
-            raise ValueError(f"bandwidths must be positive numbers, got {self.bandwidths}")
+        check_bandwidths("bandwidths", self.bandwidths)
 
     def features(self, shape: tuple[int, int, int]) -> StackedFeatures:
         """Returns the feature map of images of this shape: public numbers alone."""

@@ -20,6 +20,7 @@ from dpgen.images.images import Images
 from dpgen.methods.loading import load
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import ATTEMPTS
+from dpgen.privacy.statements.outside import check_new_file
 from dpgen.progress import progress_bar
 from dpgen.storage.canonical import digest
 from dpgen.synthetic.certified import stated, write_certified
@@ -69,10 +70,8 @@ def synthesise(
         raise ValueError(f"--jobs must be at least 1, got {jobs}")
     if share is not None and seed is None:
         raise ValueError("--shard needs --seed, the same for all parts: they are of one set")
-    if preview is not None and preview.suffix.lower() != ".png":
-        raise ValueError(f"--preview must end in .png, got {preview.name!r}")
-    if preview is not None and not preview.absolute().parent.is_dir():
-        raise ValueError(f"--preview {preview}: there is no folder {preview.absolute().parent}")
+    if preview is not None:
+        check_new_file(preview, "--preview", ".png")
     if preview is not None and preview.resolve().is_relative_to(out.resolve()):
         raise ValueError(f"--preview {preview} lies in the set: name a place outside {out}")
     generator = load(run, allow_unverified=allow_unverified)

@@ -33,7 +33,6 @@ from dpgen.networks.student import Student
 from dpgen.privacy.statements import statement
 from dpgen.privacy.statements.certificate import CertificateError
 from dpgen.privacy.verification.verify import verify
-from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.context import Hardware
 from dpgen.stages import classifier, sketch_plan
 from dpgen.synthetic.join import join
@@ -41,6 +40,7 @@ from dpgen.synthetic.part import Share
 from dpgen.synthetic.synthesise import synthesise
 from tests.commands import dpgen
 from tests.methods import test_replay as replay
+from tests.methods.stopped import Stopped, assert_same_networks, stop_after
 
 live = replay.live
 STAGES = {
@@ -106,10 +106,6 @@ def test_an_added_record_moves_every_release_by_at_most_its_bound_and_shows_in_n
     assert all(0.5 < max(values) for values in moved.values()), moved
 
 
-class Stopped(Exception):
-    """The machine went down."""
-
-
 @pytest.mark.parametrize(
     "after", [pytest.param("classifier", marks=pytest.mark.slow), "refinement"]
 )
@@ -122,16 +118,8 @@ def test_a_run_stopped_after_a_checkpoint_goes_on_to_the_same_networks_and_pays_
 ) -> None:
     """One key for all, so that a run that nothing stopped is the oracle."""
     monkeypatch.setattr("dpgen.privacy.lineage.keys.new_key", lambda: b"k" * 32)
-    write, saved = Checkpoints.save, list[str]()
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "home"))
-
-    def stopping(states: Checkpoints, state: str, *rest: Any, **numbers: Any) -> None:  # noqa: ANN401
-        write(states, state, *rest, **numbers)
-        saved.append(state)
-        if state == after and saved.count(state) == 1:
-            raise Stopped
-
-    monkeypatch.setattr(Checkpoints, "save", stopping)
+    saved = stop_after(monkeypatch, lambda names: names[-1] == after and names.count(after) == 1)
     with pytest.raises(Stopped):
         tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
     torch.manual_seed(5)  # nothing public is drawn from torch's own generator
@@ -140,11 +128,7 @@ def test_a_run_stopped_after_a_checkpoint_goes_on_to_the_same_networks_and_pays_
     assert not any(check.failed for check in verify(tmp_path / "run"))
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "other home"))
     oracle = tiny().fit(dataset(records), out=tmp_path / "oracle", seed=1)
-    for name, network in oracle.networks.items():
-        for one, other in zip(
-            network.state_dict().values(), found.networks[name].state_dict().values(), strict=True
-        ):
-            assert torch.equal(one, other), name
+    assert_same_networks(oracle, found)
 
 
 def test_a_run_is_certified_loaded_and_drawn_from_and_its_student_names_classes(run: Path) -> None:

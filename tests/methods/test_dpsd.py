@@ -43,6 +43,7 @@ from dpgen.stages.votes import RidgeTeacher
 from dpgen.stages.votes_settings import DEVIATIONS, MARGIN
 from tests.commands import dpgen
 from tests.methods import test_replay as replay
+from tests.methods.stopped import Stopped, assert_same_networks, stop_after
 
 live = replay.live
 STAGES = {"sketch 1", "sketch 2", "votes"}
@@ -97,10 +98,6 @@ def test_an_added_record_moves_every_release_by_at_most_its_bound_and_shows_in_n
     assert not any("teacher" in name for name in without.files), "teachers are never stored"
 
 
-class Stopped(Exception):
-    """The machine went down."""
-
-
 @pytest.mark.parametrize("after", ["student 1", "refinement"])
 def test_a_run_that_was_stopped_asks_nothing_twice_and_comes_to_the_same_networks(
     after: str,
@@ -111,16 +108,8 @@ def test_a_run_that_was_stopped_asks_nothing_twice_and_comes_to_the_same_network
 ) -> None:
     """One key for all, so that a run that nothing stopped is the oracle."""
     monkeypatch.setattr("dpgen.privacy.lineage.keys.new_key", lambda: b"k" * 32)
-    write, saved = Checkpoints.save, list[str]()
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "home"))
-
-    def stopping(states: Checkpoints, state: str, *rest: Any, **numbers: Any) -> None:  # noqa: ANN401
-        write(states, state, *rest, **numbers)
-        saved.append(state)
-        if state == after and saved.count(state) == 1:
-            raise Stopped
-
-    monkeypatch.setattr(Checkpoints, "save", stopping)
+    saved = stop_after(monkeypatch, lambda names: names[-1] == after and names.count(after) == 1)
     with pytest.raises(Stopped):
         tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
     torch.manual_seed(5)  # nothing public is drawn from torch's own generator
@@ -129,11 +118,7 @@ def test_a_run_that_was_stopped_asks_nothing_twice_and_comes_to_the_same_network
     assert not any(check.failed for check in verify(tmp_path / "run"))
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "other home"))
     oracle = tiny().fit(dataset(records), out=tmp_path / "oracle", seed=1)
-    for name, network in oracle.networks.items():
-        for one, other in zip(
-            network.state_dict().values(), found.networks[name].state_dict().values(), strict=True
-        ):
-            assert torch.equal(one, other), name
+    assert_same_networks(oracle, found)
 
 
 def test_a_run_is_certified_loaded_drawn_from_and_measured(

@@ -28,6 +28,7 @@ from dpgen.stages.stacked_plan import EmbeddingSettings
 from dpgen.synthetic.synthesise import synthesise
 from tests.commands import dpgen
 from tests.methods import test_replay as replay
+from tests.methods.stopped import Stopped, assert_same_networks, stop_after
 
 live = replay.live
 N = 3  # images of each class
@@ -82,10 +83,6 @@ def test_a_replaced_record_moves_the_release_by_at_most_twice_its_bound(
     assert 1.0 < max(replay.movements(first, world)["embeddings"]) <= 2.0
 
 
-class Stopped(Exception):
-    """The machine went down."""
-
-
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_a_run_stopped_after_any_checkpoint_goes_on_to_the_same_images_and_pays_once(
     after: int,
@@ -96,27 +93,19 @@ def test_a_run_stopped_after_any_checkpoint_goes_on_to_the_same_images_and_pays_
 ) -> None:
     monkeypatch.setattr("dpgen.privacy.lineage.keys.new_key", lambda: b"k" * 32)
     monkeypatch.setattr(Checkpoints, "due", lambda states: True)
-    write, saved = Checkpoints.save, []
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "oracle home"))
     oracle = tiny().fit(dataset(records), out=tmp_path / "oracle", seed=1)
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "home"))
 
-    def stopping(states: Checkpoints, state: str, *rest: Any, **numbers: Any) -> None:  # noqa: ANN401
-        write(states, state, *rest, **numbers)
-        saved.append(state)
-        if len(saved) == after:
-            raise Stopped
-
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save", stopping)
+        stop_after(patch, lambda names: len(names) == after)
         with pytest.raises(Stopped):
             tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
     generator = tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
     assert not any(check.failed for check in verify(tmp_path / "run"))
     assert generator.privacy["data_set"]["runs"] == 1
     assert generator.privacy["releases"] == {"embeddings": {"charged": 1, "executed": 1}}
-    one, other = (g.networks["model"].state_dict() for g in (oracle, generator))
-    assert one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+    assert_same_networks(oracle, generator)
 
 
 def test_a_set_as_large_as_the_condensed_one_holds_each_image_once_and_a_larger_one_says_so(

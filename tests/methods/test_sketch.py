@@ -20,7 +20,6 @@ from dpgen.images.images import PublicFacts, to_uint8
 from dpgen.methods.loading import load
 from dpgen.networks.proposer import Proposer
 from dpgen.privacy.verification.verify import verify
-from dpgen.runs.checkpoint import Checkpoints
 from dpgen.settings import from_dict, plain
 from dpgen.stages.classifier_settings import ClassifierSettings
 from dpgen.stages.sketch import SketchSettings
@@ -30,6 +29,7 @@ from dpgen.synthetic.synthesise import synthesise
 from dpgen.training.refit import RefitSettings
 from samplers import DDIM, Annealed, Karras
 from tests.methods import test_replay as replay
+from tests.methods.stopped import Stopped, assert_same_networks, stop_after
 
 live = replay.live
 STAGES = {"sketch": {"sketch 1", "sketch 2"}}
@@ -111,10 +111,6 @@ def test_a_replaced_record_moves_every_release_by_at_most_twice_its_bound(
     assert all(max(values) > 1.0 for values in moved.values()), moved
 
 
-class Stopped(Exception):
-    """The machine went down."""
-
-
 @pytest.mark.parametrize(
     ("name", "after"), [(name, k + 1) for name, n in STATES.items() for k in range(n)]
 )
@@ -128,20 +124,13 @@ def test_a_run_stopped_after_any_checkpoint_goes_on_to_the_same_networks_and_pay
 ) -> None:
     """One key for all, so that a run that nothing stopped is the oracle."""
     monkeypatch.setattr("dpgen.privacy.lineage.keys.new_key", lambda: b"k" * 32)
-    write, saved = Checkpoints.save, []
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "oracle home"))
     oracle = tiny(name).fit(dataset(records), out=tmp_path / "oracle", seed=1)
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "home"))
 
-    def stopping(states: Checkpoints, state: str, *rest: Any, **numbers: Any) -> None:  # noqa: ANN401
-        write(states, state, *rest, **numbers)
-        saved.append(state)
-        if len(saved) == after:
-            raise Stopped
-
     data = dataset(records)
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save", stopping)
+        stop_after(patch, lambda names: len(names) == after)
         with pytest.raises(Stopped):
             tiny(name).fit(data, out=tmp_path / "run", seed=1)
     generator = tiny(name).fit(dataset(records), out=tmp_path / "run", seed=1)
@@ -151,9 +140,7 @@ def test_a_run_stopped_after_any_checkpoint_goes_on_to_the_same_networks_and_pay
         STAGES[name], 1
     )
     assert not list(tmp_path.rglob("*.key"))
-    for name, network in oracle.networks.items():
-        found = generator.networks[name].state_dict()
-        assert all(torch.equal(found[key], value) for key, value in network.state_dict().items())
+    assert_same_networks(oracle, generator)
 
 
 @pytest.mark.parametrize("name", ["labelled", "spectrum"])

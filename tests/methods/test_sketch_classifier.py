@@ -25,13 +25,10 @@ from dpgen.privacy.verification.verify import verify
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages.classifier_settings import LABEL, ClassifierSettings
 from dpgen.stages.sketch_settings import SketchSettings
+from tests.methods.stopped import Stopped, assert_same_networks
 from tests.methods.test_sketch import tiny
 
 N_STEPS = 4  # of `tiny`
-
-
-class Stopped(Exception):
-    """The machine went down."""
 
 
 @pytest.fixture
@@ -86,11 +83,7 @@ def test_a_run_stopped_at_a_step_goes_on_to_the_same_classifier_and_asks_nothing
     answers.clear()
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "other home"))
     oracle = tiny("classified").fit(dataset(records), out=tmp_path / "oracle", seed=1)
-    for one, other in zip(
-        oracle.networks["classifier"].state_dict().values(),
-        found.networks["classifier"].state_dict().values(), strict=True,
-    ):  # fmt: skip
-        assert torch.equal(one, other)
+    assert_same_networks(oracle, found)
 
 
 def test_the_classifier_is_a_file_of_the_run_that_its_certificate_covers(

@@ -20,14 +20,11 @@ from dpgen.privacy.verification.verify import verify
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.stages import sketch
 from dpgen.training.matching import match
+from tests.methods.stopped import Stopped
 from tests.methods.test_sketch import STAGES, tiny
 
 Fit = Callable[[str], PGE]
 PRIVATE = {"sketch 1": ["sums"], "sketch 2": ["sums"], "label moments": ["sums", "squares"]}
-
-
-class Stopped(Exception):
-    """The machine went down."""
 
 
 @pytest.fixture

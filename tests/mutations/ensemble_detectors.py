@@ -32,7 +32,7 @@ from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.mechanisms.noisy_ensemble import Ensemble
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.runs.checkpoint import Checkpoints
-from tests.mutations.fit_detectors import fixed, watched_silently
+from tests.mutations.fit_detectors import fixed, verdict, watched_silently
 from tests.mutations.mechanism_detectors import Rows, rough, smaller
 
 VOTES = NoisyEnsemble(Votes(3), 5, 4, 2.0, 20)
@@ -199,17 +199,7 @@ def voting_replay(place: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DPGEN_HOME", str(place / "home"))
         patch.setattr(PrivateDataset, "noise", fixed)
-        found = replays.replay(Voting, FACTS)
-    if found.outside:
-        return "records are read outside the mechanisms"
-    if math.isinf(found.largest):
-        return "a neighbour is asked other questions"
-    if found.largest > found.allowed:
-        return "a record moved a release by more than its bound"
-    names = sorted({name for files in found.different.values() for name in files})
-    if names:
-        return f"a record shows in {', '.join(names)}"
-    return f"no neighbour moves {', '.join(found.idle)}" if found.idle else ""
+        return verdict(replays.replay(Voting, FACTS))
 
 
 def _opened(place: Path, data: PrivateDataset) -> Ensemble:

@@ -90,7 +90,11 @@ def neighbour_replay(place: Path) -> str:
     """`dpgen.auditing.replay` on the whole of `fit`."""
     with quick(place) as patch:
         patch.setattr(PrivateDataset, "noise", fixed)
-        found = replays.replay(untrained, FACTS)
+        return verdict(replays.replay(untrained, FACTS))
+
+
+def verdict(found: replays.Replay) -> str:
+    """Says what a replay has seen; empty if it has seen nothing."""
     if found.outside:
         return "records are read outside the mechanisms"
     if math.isinf(found.largest):

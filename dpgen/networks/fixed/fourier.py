@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def check_bandwidths(name: str, values: tuple[float, ...]) -> None:
+    """Raises ValueError unless there are bandwidths, all of them positive numbers."""
+    if not values or any(not 0 < b < math.inf for b in values):
+        raise ValueError(f"{name} must be positive numbers, got {values}")
+
+
 @dataclass(frozen=True)
 class FourierFeatures:
     """The map phi of flat vectors, with frequencies from a public seed.
@@ -40,8 +46,7 @@ class FourierFeatures:
         for name in ("n_inputs", "n_frequencies"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.bandwidths or any(not 0 < b < math.inf for b in self.bandwidths):
-            raise ValueError(f"bandwidths must be positive numbers, got {self.bandwidths}")
+        check_bandwidths("bandwidths", self.bandwidths)
 
     @property
     def n_features(self) -> int:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from dpgen.networks.fixed.fourier import FourierFeatures
+from dpgen.networks.fixed.fourier import FourierFeatures, check_bandwidths
 
 if TYPE_CHECKING:
     import torch
@@ -51,8 +51,7 @@ class RandomEncoder:
         for name in ("n_frequencies", "width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.bandwidths or any(not 0 < b < math.inf for b in self.bandwidths):
-            raise ValueError(f"bandwidths must be positive numbers, got {self.bandwidths}")
+        check_bandwidths("bandwidths", self.bandwidths)
 
     @property
     def n_features(self) -> int:

@@ -12,6 +12,21 @@ from dpgen.privacy.statements.certificate import CERTIFICATE, NOTICE, PART
 BEGUN = "checkpoint/run.json"  # in an unfinished run
 
 
+def check_new_file(path: Path, name: str, suffix: str | None = None) -> None:
+    """Refuses a file that cannot be written, or may not be: see `check_outside`.
+
+    Args:
+        path: of the file.
+        name: what the message calls it, as ``--json``.
+        suffix: how its name must end, as ``.png``; ``None`` for any end.
+    """
+    if suffix is not None and path.suffix.lower() != suffix:
+        raise ValueError(f"{name} must end in {suffix}, got {path.name!r}")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"{name} {path}: there is no folder {path.absolute().parent}")
+    check_outside(path, name)
+
+
 def check_outside(path: str | Path, name: str) -> None:
     """Refuses a place in a run, finished or not, in a synthetic set, or in a part of one.
 

@@ -13,7 +13,7 @@ SENTENCE = "statement"
 IMAGES = {"name", "n_images", "sha256", "n_steps"}
 CLASSES = {"names", "sha256"}
 # What a statement says beside the shape and the number of records that it reveals unpaid.
-COMPARED = {
+COMPARED: Mapping[str, str | None] = {
     "what": "that no image that was declared public was found among the records",
     "how": "decoded pixels, compared exactly; not found are near-duplicates and images of one "
     "single colour",

@@ -171,6 +171,7 @@ class Basis:
         relation: what neighbouring data sets differ by.
         facts: public facts of the records.
         data_set: the account of the data set's whole ledger.
+        compared: whether the records were compared with public images.
     """
 
     stages: Mapping[str, Settings]
@@ -179,6 +180,7 @@ class Basis:
     relation: Relation
     facts: Mapping[str, Any]
     data_set: Mapping[str, Any]
+    compared: bool = False
 
 
 def derived(kind: str, basis: Basis) -> dict[str, Any]:
@@ -199,7 +201,7 @@ def derived(kind: str, basis: Basis) -> dict[str, Any]:
         **computed,
         "declared": declaration(basis.facts),
         "implementation": implementation_of(basis.stages, basis.relation, enforced=enforced),
-        "data_access": _unpriced(basis.facts, basis.data_set),
+        "data_access": _unpriced(basis),
         "tuning": tuning_of(basis.data_set),
     }
 
@@ -226,7 +228,8 @@ def statement_of(
         public_start: what networks learned from before the private stages; None for nothing.
     """
     facts, stages = lines[0]["facts"], mechanism["stages"]
-    basis = Basis(stages, charged_event(lines), delta, relation_of(lines), facts, data_set)
+    event, compared = charged_event(lines), public_start is not None
+    basis = Basis(stages, event, delta, relation_of(lines), facts, data_set, compared)
     said = derived(kind, basis)
     statement = {
         "schema": SCHEMA,
@@ -248,20 +251,18 @@ def statement_of(
     }
     if public_start is not None:
         statement[KEY] = start_told(public_start)
-        statement["data_access"] = [*said["data_access"], dict(COMPARED)]
     return {**statement, "sha256": digest(statement)}
 
 
-def _unpriced(
-    facts: Mapping[str, Any], data_set: Mapping[str, Any]
-) -> list[dict[str, str | None]]:
+def _unpriced(basis: Basis) -> list[dict[str, str | None]]:
     """Lists what the statement reveals of the records that no event pays for."""
     known = "shape, class names, number of records"
-    told: list[dict[str, str | None]] = [{"what": known, "how": facts["origin"], "event": None}]
-    if "record_total_epsilon" in data_set:
+    origin = basis.facts["origin"]
+    told: list[dict[str, str | None]] = [{"what": known, "how": origin, "event": None}]
+    if "record_total_epsilon" in basis.data_set:
         shared = "what ledgers that share a record with this data set have spent"
         told.append({"what": shared, "how": "keyed marks, compared exactly", "event": None})
-    return told
+    return [*told, dict(COMPARED)] if basis.compared else told
 
 
 def inherited(

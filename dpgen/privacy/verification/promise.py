@@ -22,7 +22,7 @@ from dpgen.privacy.accounting.events import compose, event_to_json
 from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.statements import earlier
 from dpgen.privacy.statements.certificate import EARLIER, CertificateError
-from dpgen.privacy.statements.public_start import COMPARED, KEY, start_told
+from dpgen.privacy.statements.public_start import KEY, start_told
 from dpgen.privacy.statements.recorded import leaf_of, n_records_of
 from dpgen.privacy.statements.statement import Basis, derived, is_enforced, stated_relation
 from dpgen.privacy.statements.tuning import INSTALLATION
@@ -62,6 +62,7 @@ def basis_of(statement: Mapping[str, Any]) -> Basis:
         stated_relation(guarantee),
         facts,
         statement["data_set"],
+        KEY in statement,
     )
 
 
@@ -92,7 +93,6 @@ def promise_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
     if KEY in statement:
         start = start_told(statement[KEY])
         yield Check("public start", agree(start, statement[KEY]), start["statement"])
-        again["data_access"].append(dict(COMPARED))
     same = agree(again["implementation"], statement["implementation"])
     same = same and agree(again["data_access"], statement["data_access"])
     yield Check("implementation", same, "as the mechanisms that ran are computed")

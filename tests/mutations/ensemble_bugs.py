@@ -19,6 +19,7 @@ from dpgen.privacy.ledger.chain import LedgerError
 from dpgen.privacy.mechanisms import teachers
 from dpgen.privacy.mechanisms.clipping import clip_factors
 from dpgen.privacy.mechanisms.ensemble import Ball
+from dpgen.privacy.mechanisms.isolation import isolated
 from dpgen.privacy.mechanisms.noisy_ensemble import Ensemble
 from tests.mutations.bug import Around, Bug, Change
 
@@ -123,7 +124,7 @@ def aloud(original: Callable[..., Any]) -> Callable[..., Any]:
     """An error of a teacher is an error of the run."""
 
     def trained(fit: Any, shard: Any, seed: int) -> Any:  # noqa: ANN401
-        with teachers._alone(seed):
+        with isolated(seed):
             return copy.deepcopy(fit)(*shard, seed)
 
     return trained
@@ -211,7 +212,17 @@ def one_noise(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def of_no_query(original: Callable[..., Any]) -> Callable[..., Any]:
     """The query is no part of the question."""
-    return lambda ensemble, given, row: ensemble._question
+    return lambda ensemble, given: [ensemble._question] * len(given["queries"])
+
+
+def of_one_query(original: Callable[..., Any]) -> Callable[..., Any]:
+    """A query is its whole question, whatever it is asked together with."""
+
+    def asking(ensemble: Ensemble, given: Mapping[str, Tensor]) -> list[Any]:
+        rows = range(len(given["queries"]))
+        return [original(ensemble, {k: v[r : r + 1] for k, v in given.items()})[0] for r in rows]
+
+    return asking
 
 
 def unsaved(original: Callable[..., None]) -> Callable[..., None]:
@@ -299,7 +310,12 @@ BUGS = (
     Bug(
         "one stream of random numbers for all teachers",
         "how many a teacher draws depends on its shard, and moves those of the next",
-        "ensemble", {HERE + "teachers._alone": in_company},
+        "ensemble", {HERE + "teachers.isolated": in_company},
+    ),
+    Bug(
+        "settings of the process that a teacher changed are kept",
+        "a record decides how exactly the teachers of all later shards compute",
+        "ensemble", {HERE + "isolation._unchanged": lambda original: contextlib.nullcontext},
     ),
     Bug(
         "an exception on an odd shard",
@@ -350,6 +366,11 @@ BUGS = (
         "a question without its query",
         "another query in the place of the first gets a second answer under one charge",
         "ensemble", {ENSEMBLE + "_asking": of_no_query},
+    ),
+    Bug(
+        "a question without the rest of its batch",
+        "a teacher that sees the others answers one query in two ways under one question",
+        "ensemble", {ENSEMBLE + "_asking": of_one_query},
     ),
     Bug(
         "answers used before they are saved",

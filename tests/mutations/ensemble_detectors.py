@@ -62,6 +62,20 @@ class Careless:
 
 
 @dataclass(frozen=True)
+class Meddling:
+    """Teachers that set the default type of numbers by the number of records of their shard, and
+    answer in the type that they found.
+    """
+
+    def __call__(
+        self, pixels: Tensor, labels: Tensor, valid: Tensor, seed: int
+    ) -> Callable[[Tensor], Tensor]:
+        answer = torch.eye(8)[torch.get_default_dtype().itemsize % 8]
+        torch.set_default_dtype(torch.float64 if valid.sum() % 2 else torch.float16)
+        return lambda queries: answer.expand(len(queries), 8)
+
+
+@dataclass(frozen=True)
 class Nearest:
     """Teachers that vote for the class of the record that is most like the query."""
 
@@ -103,9 +117,13 @@ def of_shards(place: Path) -> str:
 def other_shards(place: Path) -> str:
     """`dpgen.auditing.disjoint`: a record changes the answers of its own shard alone."""
     ball = replace(POINTS, answer=Ball((8,), 1.0))
-    for fit in (Digesting(1.0), Careless()):
-        with smaller():
-            found = disjoints.disjoint(ball, fit, FACTS)
+    plain = torch.get_default_dtype()
+    for fit in (Digesting(1.0), Careless(), Meddling()):
+        try:
+            with smaller():
+                found = disjoints.disjoint(ball, fit, FACTS)
+        finally:
+            torch.set_default_dtype(plain)
         if found.n_changed > 1:
             return f"a record changed the answers of {found.n_changed} shards"
         if not found.passed:
@@ -221,7 +239,7 @@ def voting_resume(place: Path) -> str:
         held = Checkpoints(place / "checkpoint").load(LABEL)
         if held is None or len(held[0]["answers"]) < 2:
             return "answers are used that were not saved"
-        for queries in (QUERIES[:2], QUERIES[2:]):
+        for queries in (QUERIES[:2], QUERIES[2:], QUERIES[:1]):
             patch.setattr(witness, "_ANSWERED", {})
             drawn: list[int] = []
             add = KeyedNoise.add

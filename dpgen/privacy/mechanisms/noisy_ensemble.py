@@ -1,8 +1,9 @@
 """Runs an ensemble: the teachers' answers to a query, their sum, noise.
 
 Every query is a release of its own. Its noise belongs to the question: mechanism, ``fit`` with all
-its fields, seed, and the query itself. Teachers are never stored; they are trained when the first
-query comes that has no saved answer. Theorems A2-V and F3.
+its fields, seed, and the batch of queries with the query's place in it, because a teacher may see
+the others. Teachers are never stored; they are trained when the first query comes that has no saved
+answer. Theorems A2-V and F3.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ class Ensemble:
         of votes, or the sum of the deviations from the centre. Divide it by the number of shards, a
         constant, never by the number of shards that answered.
 
-        A query whose answer was saved is not asked again: the saved answer is returned, if it is
-        the same query.
+        A batch whose answers were saved is not asked again: they are returned, if it is the same
+        batch.
 
         Args:
             queries: (B, C, H, W), made of released and public values alone.
@@ -83,7 +84,7 @@ class Ensemble:
                 for all.
 
         Raises:
-            RuntimeError: more queries than were charged.
+            RuntimeError: more queries than were charged, or saved answers to a part of them.
             LedgerError: the queries are not those that were asked before.
             ValueError: centre or candidates do not fit the answers.
             Exception: what a teacher of made-up records raises for these queries.
@@ -97,15 +98,19 @@ class Ensemble:
         given = _checked(m, queries, centre, candidates)
         if self._rehearsed is not None:
             require_answers(m, self._rehearsed, given["queries"], self._seed)
-        questions = [self._asking(given, row) for row in range(n)]
+        questions = self._asking(given)
         for row, question in enumerate(questions):
             self._witness.asked(question, first + row)
         held = self._answers[first : first + n]
+        if 0 < len(held) < n:
+            raise RuntimeError(
+                f"the first {len(held)} of these {n} queries were answered before, and without the "
+                "others: ask them in the same batches again"
+            )
         for row, answer in enumerate(held):
             self._witness.answered(questions[row], first + row, {ANSWER: answer})
-        if len(held) < n:
-            new = {name: part[len(held) :] for name, part in given.items()}
-            found = self._noised(new, questions[len(held) :], first + len(held))
+        if not len(held):
+            found = self._noised(given, questions, first)
             whole = torch.cat([self._answers, found])
             if self._kept is not None:
                 self._kept.save(whole)
@@ -113,11 +118,13 @@ class Ensemble:
         self._n_asked += n
         return self._answers[first : first + n].clone()
 
-    def _asking(self, given: Mapping[str, Tensor], row: int) -> Question:
+    def _asking(self, given: Mapping[str, Tensor]) -> list[Question]:
+        """Returns the question of every query of a batch; batches of one stage vary in size."""
         moving = dict(self._question.moving)
-        asked = Given({name: part[row] for name, part in given.items()})
-        kinds = described(asked, "asked", moving)
-        return Question({**self._question.stage, "asked": kinds}, moving)
+        described(Given(given), "batch", moving)
+        one = described(Given({name: part[0] for name, part in given.items()}), "asked", {})
+        stage, n = {**self._question.stage, "asked": one}, len(given["queries"])
+        return [Question(stage, {**moving, "row": str(row)}) for row in range(n)]
 
     def _noised(
         self, given: Mapping[str, Tensor], questions: Sequence[Question], first: int

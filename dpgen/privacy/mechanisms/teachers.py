@@ -1,22 +1,19 @@
 """Teachers of disjoint shards: their training, and what each answers to a query.
 
-A shard's answer is a function of that shard, of the queries so far and of a public seed, and of
-nothing else, whatever a `Fit` does: every shard has a copy of it and of the queries of its own,
-random numbers that begin at its own seed, and its warnings, log and output are dropped. A teacher
-that raises, or whose answer is not what was declared, answers zero: an error would be an un-noised
-bit about one shard. Errors that are not the records' are found by `rehearse`, on made-up records.
+A shard's answer is a function of that shard, of the batch of queries and of a public seed: every
+shard has a copy of the `Fit` and of the queries of its own, random numbers that begin at its own
+seed, and the settings that the process had before (`dpgen.privacy.mechanisms.isolation`, which says
+what a `Fit` must not do). A teacher that raises, or whose answer is not what was declared, answers
+zero: an error would be an un-noised bit about one shard. Errors that are not the records', and
+teachers that do not repeat themselves, are found by `rehearse`, on made-up records.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import io
-import logging
-import random
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,6 +22,7 @@ from torch import Tensor
 from dpgen.privacy.mechanisms.clipping import clip_factors
 from dpgen.privacy.mechanisms.contributions import Records
 from dpgen.privacy.mechanisms.ensemble import Ball, NoisyEnsemble, Votes
+from dpgen.privacy.mechanisms.isolation import isolated
 from dpgen.privacy.mechanisms.noise import NoiseSource
 from dpgen.privacy.mechanisms.question import Question
 from dpgen.privacy.mechanisms.sharding import Shard, read_shard, shard_slots
@@ -72,7 +70,7 @@ def rehearse(
         2 * torch.rand(n, *shape, generator=generator) - 1 for n in (size, N_REHEARSED)
     )
     shard = (pixels, torch.arange(size) % n_classes, torch.ones(size, dtype=torch.bool))
-    with _alone(seed):
+    with isolated(seed):
         teacher = copy.deepcopy(fit)(*shard, seed)
     require_answers(mechanism, teacher, queries, seed)
     return teacher
@@ -84,8 +82,10 @@ def require_answers(
     """Raises what the teacher of a rehearsal raises for these queries, and TypeError or ValueError
     when its answers are not what the mechanism declares.
     """
-    with _alone(seed):
+    with isolated(seed):
         answer = teacher(queries.clone())
+    with isolated(seed):
+        again = teacher(queries.clone())
     if not isinstance(answer, Tensor):
         raise TypeError(f"a teacher must answer with a tensor, got {type(answer).__name__}")
     wanted, finite = (len(queries), *mechanism.answer.shape), bool(answer.isfinite().all())
@@ -94,6 +94,11 @@ def require_answers(
             f"a teacher of made-up records must answer {len(queries)} queries with finite numbers "
             f"of shape {wanted}, got shape {tuple(answer.shape)}"
             f"{'' if finite else ', not all of them finite'}: correct the function that trains it"
+        )
+    if not torch.equal(answer, again):
+        raise ValueError(
+            "a teacher must give the same queries the same answers, and that of made-up records "
+            "gave others the second time: let it keep nothing of what it was asked"
         )
 
 
@@ -111,7 +116,7 @@ def trained(
 
 
 def _trained(fit: Fit, shard: Shard, seed: int) -> Teacher | None:
-    with contextlib.suppress(*FAILURES), _alone(seed):
+    with contextlib.suppress(*FAILURES), isolated(seed):
         # Of its own: a shard must not find what another one has left in it.
         return copy.deepcopy(fit)(*shard, seed)
     return None
@@ -141,7 +146,7 @@ def _answer(
     nothing = torch.zeros(len(given["queries"]), *declared.shape, dtype=torch.float64)
     if teacher is None:
         return nothing
-    with contextlib.suppress(*FAILURES), _alone(seed):
+    with contextlib.suppress(*FAILURES), isolated(seed):
         said = teacher(given["queries"].clone()).detach().double().cpu()
         if said.shape == nothing.shape:
             if isinstance(declared, Votes):
@@ -176,33 +181,3 @@ def deviation(points: Tensor, ball: Ball, centre: Tensor | None = None) -> Tenso
 def seed_of(seed: int, shard: int) -> int:
     """Returns the public seed of one shard."""
     return int(np.random.SeedSequence((seed, shard)).generate_state(1)[0])
-
-
-@contextlib.contextmanager
-def _alone(seed: int) -> Iterator[None]:
-    """Runs the block with random numbers that begin at ``seed`` and are put back afterwards, and
-    without a word: how many numbers a teacher draws, and what it says, depends on its shard.
-    """
-    states: tuple[Any, Any] = random.getstate(), np.random.get_state()
-    level, devices = logging.root.manager.disable, list(range(torch.cuda.device_count()))
-    logging.disable(logging.CRITICAL)
-    try:
-        with (
-            torch.random.fork_rng(devices=devices),
-            torch.enable_grad(),
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            # `torch.manual_seed` would queue a seed for every accelerator that is not there.
-            torch.default_generator.manual_seed(seed)
-            if devices:
-                torch.cuda.manual_seed_all(seed)
-            yield
-    finally:
-        logging.disable(level)
-        random.setstate(states[0])
-        np.random.set_state(states[1])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import random
 import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -213,6 +215,49 @@ class Careless:
         return teacher
 
 
+@dataclass(frozen=True)
+class Meddling:
+    """Teachers that change settings of the process, those of some shards other ones, and answer
+    with what they found.
+    """
+
+    def __call__(
+        self, pixels: Tensor, labels: Tensor, valid: Tensor, seed: int
+    ) -> Callable[[Tensor], Tensor]:
+        found = settings_found()
+        odd = bool(pixels[valid].sum() > 0)
+        torch.set_default_dtype(torch.float64 if odd else torch.bfloat16)
+        torch.set_num_threads(3 if odd else 2)
+        torch.set_deterministic_debug_mode("warn" if odd else "error")
+        torch.set_default_device("meta" if odd else "cpu")
+        torch.set_autocast_enabled("cpu", odd)
+        torch.set_float32_matmul_precision("medium" if odd else "high")
+        np.seterr(all="raise" if odd else "ignore")
+
+        def teacher(queries: Tensor) -> Tensor:
+            return torch.tensor([[*found, *settings_found()]]).expand(len(queries), -1)
+
+        return teacher
+
+
+def settings_found() -> list[float]:
+    """What Meddling changes, as numbers."""
+    read = (
+        torch.get_default_dtype(), torch.get_num_threads(), torch.get_deterministic_debug_mode(),
+        torch.get_default_device(), torch.is_autocast_enabled("cpu"),
+        torch.get_float32_matmul_precision(), sorted(np.geterr().items()),
+    )  # fmt: skip
+    return [float(zlib.crc32(str(one).encode())) for one in read]
+
+
+def test_settings_that_a_teacher_changes_are_put_back_for_the_next_one(kit: Kit) -> None:
+    before = settings_found()
+    ball = made(Ball((14,), 1e12))
+    found = ball.ensemble(some(kit), Bare(kit.KEY, "plan"), Meddling(), seed=0).ask(QUERY)
+    assert settings_found() == before
+    assert found[0].tolist() == pytest.approx([ball.n_shards * one for one in before] * 2, rel=1e-6)
+
+
 @pytest.mark.parametrize("fit", [Careless(), Digesting(1.0)], ids=["careless", "digesting"])
 def test_a_shard_never_meets_what_another_one_left_behind(
     fit: Any,  # noqa: ANN401
@@ -282,6 +327,19 @@ def test_an_odd_shard_answers_zero_and_stops_nothing(
     assert mechanism.capacity == 16
 
 
+def test_a_teacher_that_remembers_what_it_was_asked_is_refused_on_made_up_records() -> None:
+    """After a resume it would answer the next batch as if it had not been asked the last one."""
+
+    @dataclass(frozen=True)
+    class Counting:
+        def __call__(self, *shard: Tensor | int) -> Callable[[Tensor], Tensor]:
+            asked = itertools.count(1)
+            return lambda queries: torch.full((len(queries), 3), float(next(asked)))
+
+    with pytest.raises(ValueError, match="keep nothing of what it was asked"):
+        rehearse(made(), Counting(), SHAPE, 2, 0)
+
+
 def test_every_shard_has_the_same_shape_and_padding_is_marked(kit: Kit) -> None:
     records, noise, mechanism = some(kit, 9), KeyedNoise(kit.KEY, "plan"), made()
     for slots in shard_slots(mechanism, records, noise):
@@ -342,9 +400,24 @@ def test_every_query_is_a_release_with_the_noise_that_is_priced_and_of_its_own(k
     found = mechanism.ensemble(records, keyed, Mean(), seed=0).ask(QUERY.expand(3, *SHAPE))
     assert len(found.unique()) == found.numel()
     again = mechanism.ensemble(records, keyed, Mean(), seed=0)
-    assert torch.equal(torch.cat([again.ask(QUERY) for _ in range(3)]), found)
+    assert torch.equal(again.ask(QUERY.expand(3, *SHAPE)), found)
+    alone = mechanism.ensemble(records, keyed, Mean(), seed=0)
+    answers = torch.cat([alone.ask(QUERY) for _ in range(3)])
+    assert not torch.isin(answers, found).any(), "other batches are other questions"
     other = mechanism.ensemble(records, keyed, Mean(), seed=5).ask(QUERY.expand(3, *SHAPE))
     assert not torch.isin(other, found).any(), "another seed is another question"
+
+
+def test_answers_that_were_saved_for_another_batch_are_refused_and_no_teacher_is_asked(
+    kit: Kit,
+) -> None:
+    class OfOne:
+        def load(self) -> Tensor:
+            return torch.zeros(1, 3, dtype=torch.float64)
+
+    ensemble = made().ensemble(some(kit), None, Mean(), seed=0, kept=OfOne())
+    with pytest.raises(RuntimeError, match="first 1 of these 2 queries were answered before"):
+        ensemble.ask(QUERY.expand(2, *SHAPE))
 
 
 def test_votes_go_to_candidates_alone_and_sums_are_whole_numbers(kit: Kit) -> None:

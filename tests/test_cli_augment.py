@@ -13,7 +13,8 @@ from dpgen.configurations.dpdm import DPDMSettings
 from dpgen.configurations.m3d import CondensedSettings, M3DSettings
 from dpgen.configurations.pge import PGESettings
 from dpgen.images.facts import PublicFacts
-from dpgen.stages.sketch_settings import AUGMENTS, SketchSettings
+from dpgen.stages.augment import AUGMENTS
+from dpgen.stages.sketch_settings import SketchSettings
 
 SKETCH = PGESettings(mode="sketch", sketch=SketchSettings(augment="mirror"))
 CONDENSED = M3DSettings(condensed=CondensedSettings(augment="mirror"))

@@ -9,7 +9,7 @@ from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan, Stage, split_budget
 from dpgen.stages import sketch_plan
 from dpgen.stages.sketch_settings import SPECTRUM, SketchSettings
-from dpgen.stages.votes_settings import LABEL, VoteSettings
+from dpgen.stages.votes_settings import LABEL, MODES, VoteSettings
 from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
 
 
@@ -18,7 +18,8 @@ class DPSDSettings:
     """Settings of DPSD.
 
     Args:
-        mode: "label", the only one.
+        mode: what a teacher of a shard answers: "label", its vote for a class; "data", a correction
+            of the student's probabilities.
         sketch: the releases to which the decoder is fitted that draws the first images.
         votes: the teachers of disjoint shards, and what they are asked.
         refinement: how the generator is refined by the student, without data.
@@ -32,8 +33,8 @@ class DPSDSettings:
     student: StudentSettings = field(default_factory=StudentSettings)
 
     def __post_init__(self) -> None:
-        if self.mode != "label":
-            raise ValueError(f"mode of dpsd must be 'label', got {self.mode!r}")
+        if self.mode not in MODES:
+            raise ValueError(f"mode of dpsd must be one of {', '.join(MODES)}, got {self.mode!r}")
         if self.sketch.kind == SPECTRUM or self.sketch.spectrum is not None:
             raise ValueError(
                 "dpsd refines a decoder, and a spectrum has none: drop sketch.spectrum.*, and "
@@ -61,6 +62,6 @@ class DPSDSettings:
             budget, facts.relation, shares=[*shares, s.votes.share], rate=1.0, n_steps=0,
             repeats=[*s.sketch.repeats, n_queries],
         )  # fmt: skip
-        votes = s.votes.mechanism(n_queries, multipliers[-1], facts)
+        votes = s.votes.mechanism(s.mode, n_queries, multipliers[-1], facts)
         stages = sketch_plan.stages(s.sketch, facts, multipliers[:-1])
         return Plan((*stages, Stage(LABEL, votes)), facts.relation)

@@ -12,10 +12,12 @@ label, and nothing amplifies it. Here the records are divided into shards by a k
 a teacher of its own: one record changes one vote, and the same noise hides a record instead of a
 data set (theorem A2-V). The price is paid in teachers: each sees few records.
 
-In mode ``label`` records are touched twice. A sketch releases embeddings, to which a decoder is
-fitted that draws images. In rounds a student asks about images that it is least sure of, among the
-classes that it finds likeliest, and learns from the noised votes. Everything else is a function of
-what was released (theorems B2, F3 and A3): the generator is refined by the student.
+Records are touched twice. A sketch releases embeddings, to which a decoder is fitted that draws
+images. In rounds a student asks about images that it is least sure of. In mode ``label`` teachers
+vote among the classes that it finds likeliest, and it learns from the noised votes; in mode
+``data`` each teacher moves the student's probabilities towards its own, by a bounded length, and it
+learns from the noised mean. Everything else is a function of what was released (theorems B2, F3 and
+A3): the generator is refined by the student.
 
 Votes are for records that lie in silos, and for teachers that cannot be trained privately. Record
 by record they do not pay: with a fifth of the training digits held out and epsilon 10, students got

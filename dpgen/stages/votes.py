@@ -1,8 +1,10 @@
 """Votes on drawn images by teachers of disjoint shards, and the student that learns from them.
 
-In every round a student asks about drawn images that it is least sure of, and learns from the class
-of the most votes after the noise. Images and student are made of released values; records are read
-by the ensemble alone (theorem A2-V), and all the rest is post-processing (theorem A3).
+In every round a student asks about drawn images that it is least sure of. It learns from the class
+of the most votes after the noise; or, where teachers answer points, from its own probabilities plus
+the noised mean of the teachers' deviations from them, the nearest probabilities to that. Images and
+student are made of released values; records are read by the ensemble alone (theorem A2-V), and all
+the rest is post-processing (theorem A3).
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from dpgen.networks.fixed.scattering import ScatteringFeatures
 from dpgen.networks.proposer import Proposer
 from dpgen.networks.student import ClassifierConfig, Student
 from dpgen.privacy.mechanisms import teachers
-from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
-from dpgen.privacy.mechanisms.teachers import Teacher
+from dpgen.privacy.mechanisms.ensemble import Ball, NoisyEnsemble
+from dpgen.privacy.mechanisms.teachers import Fit, Teacher
 from dpgen.privacy.plan import Plan
 from dpgen.progress import progress_bar
 from dpgen.runs.context import Workplace
@@ -70,9 +72,40 @@ class RidgeTeacher:
         return teacher
 
 
-def teacher_of(settings: VoteSettings, facts: PublicFacts) -> RidgeTeacher:
-    """Returns the function that trains the teacher of a shard."""
-    return RidgeTeacher(features_for(facts.shape), facts.n_classes, settings.ridge)
+@dataclass(frozen=True)
+class LikelyTeacher:
+    """Trains a teacher that answers with the probabilities that are nearest to another one's
+    scores.
+
+    Args:
+        scored: trains the other one.
+    """
+
+    scored: RidgeTeacher
+
+    def __call__(self, pixels: Tensor, labels: Tensor, valid: Tensor, seed: int) -> Teacher:
+        scores = self.scored(pixels, labels, valid, seed)
+        return lambda queries: nearest_probabilities(scores(queries))
+
+
+def nearest_probabilities(points: Tensor) -> Tensor:
+    """Projects points (N, K) to the simplex: the nearest vectors of numbers that are not negative
+    and have the sum one.
+
+    Reference: Duchi, Shalev-Shwartz, Singer, Chandra (2008), "Efficient Projections onto the
+    l1-Ball for Learning in High Dimensions", figure 1.
+    """
+    ordered = points.sort(1, descending=True).values
+    excess = (ordered.cumsum(1) - 1) / torch.arange(1, points.shape[1] + 1, device=points.device)
+    last = (ordered > excess).sum(1, keepdim=True) - 1
+    return (points - excess.gather(1, last)).clamp(min=0)
+
+
+def teacher_of(settings: VoteSettings, plan: Plan, facts: PublicFacts) -> Fit:
+    """Returns the function that trains the teacher of a shard, as the ensemble asks it."""
+    scored = RidgeTeacher(features_for(facts.shape), facts.n_classes, settings.ridge)
+    points = isinstance(plan.required(LABEL, NoisyEnsemble).answer, Ball)
+    return LikelyTeacher(scored) if points else scored
 
 
 def rehearsed(settings: VoteSettings, plan: Plan, facts: PublicFacts) -> Plan:
@@ -80,7 +113,8 @@ def rehearsed(settings: VoteSettings, plan: Plan, facts: PublicFacts) -> Plan:
     anything is charged. Raises whatever it raises.
     """
     mechanism = plan.required(LABEL, NoisyEnsemble)
-    teachers.rehearse(mechanism, teacher_of(settings, facts), facts.shape, facts.n_classes, 0)
+    fit = teacher_of(settings, plan, facts)
+    teachers.rehearse(mechanism, fit, facts.shape, facts.n_classes, 0)
     return plan
 
 
@@ -104,7 +138,7 @@ def run(
         work: where it computes and saves, and the seed of all public randomness.
     """
     facts, mechanism = data.facts, plan.required(LABEL, NoisyEnsemble)
-    answered = Answered(data, mechanism, teacher_of(settings, facts), LABEL, work)
+    answered = Answered(data, mechanism, teacher_of(settings, plan, facts), LABEL, work)
     config = ClassifierConfig(facts.shape, facts.n_classes, student.width)
     voted: list[tuple[Tensor, Tensor]] = []
     found = _taught(untrained(config, work.seed), proposer, None, voted, student, 0, work)
@@ -114,21 +148,32 @@ def run(
         for k in range(n_rounds):
             size = each + (k < more)
             asked = _chosen(settings, found, proposer, size, k, work)
-            votes = answered.ask(asked["images"], candidates=asked["candidates"])
-            labels = votes.masked_fill(~asked["candidates"], -torch.inf).argmax(1)
-            voted.append((asked["images"], labels))
+            voted.append((asked["images"], _learned(mechanism, answered, asked)))
             found = _taught(found, proposer, found, voted, student, k + 1, work)
             advance()
     answered.finish()
     return found.eval().requires_grad_(False)
 
 
+def _learned(
+    mechanism: NoisyEnsemble, answered: Answered, asked: Mapping[str, Tensor]
+) -> Tensor:
+    """Returns what the teachers say of the images, without their noise as far as it is known: a
+    class, (N,), or probabilities, (N, K).
+    """
+    if isinstance(mechanism.answer, Ball):
+        total = answered.ask(asked["images"], centre=asked["probabilities"])
+        return nearest_probabilities(asked["probabilities"] + total / mechanism.n_shards).float()
+    votes = answered.ask(asked["images"], candidates=asked["candidates"])
+    return votes.masked_fill(~asked["candidates"], -torch.inf).argmax(1)
+
+
 def _chosen(
     settings: VoteSettings, student: Student, proposer: Proposer, size: int, k: int, work: Workplace
 ) -> dict[str, Tensor]:
-    """Returns the images of round k and the classes that may be voted for: those of which the
-    student is least sure, by the gap between its two likeliest classes. They are saved, so that a
-    resume asks about the same ones.
+    """Returns the images of round k, those of which the student is least sure, by the gap between
+    its two likeliest classes; the classes that may be voted for; and the student's probabilities,
+    float64. They are saved, so that a resume asks about the same ones.
     """
 
     def drawn() -> Mapping[str, Tensor]:
@@ -141,7 +186,11 @@ def _chosen(
         candidates = torch.zeros(odds.shape, dtype=torch.bool).scatter_(1, best.indices, True)
         if k == 0:
             candidates[:] = True
-        return {"images": images[rows], "candidates": candidates[rows]}
+        return {
+            "images": images[rows],
+            "candidates": candidates[rows],
+            "probabilities": odds[rows].double(),
+        }
 
     return work.checkpoints.once(f"queries {k + 1}", drawn)
 

@@ -1,4 +1,11 @@
-"""The settings of the votes: how many shards, how many queries, and their price."""
+"""The settings of the votes: how many shards, how many queries, and their price.
+
+Votes, and corrections in their place, ask for as many shards. K teachers, of which a share of 0.8
+more is for the first of two classes than for the second, part their counts by 0.8 K, under noise of
+2 m on the difference, m the noise multiplier: sqrt 2 for two counts, sqrt 2 for the diameter. A
+correction of length R along the line between the two classes parts them by sqrt 2 R, which makes
+0.8 sqrt 2 R K in all, under noise of sqrt 2 times 2 R m. Both ratios are 0.4 K / m.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +16,11 @@ from typing import Self
 from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.calibration import gaussian_mu
-from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble, Votes
+from dpgen.privacy.mechanisms.ensemble import Ball, NoisyEnsemble, Votes
 from dpgen.stages.classifier_settings import features_for
 
 LABEL = "votes"  # name that all queries are charged by
+MODES = "label", "data"
 MOST_QUERIES = 1000
 # Of the difference of two noised counts: with it the class of the most votes has the most after the
 # noise in 95 % of cases among ten, and with a margin of 0.8 K votes K = 6.375 noise multipliers.
@@ -34,6 +42,8 @@ class VoteSettings:
         n_candidates: classes that may be voted for, those that the student finds likeliest; in the
             first round, in which there is no opinion yet, all may.
         n_drawn: images that are drawn for each that is asked about.
+        radius: in mode "data", the longest correction of the student's probabilities by a teacher,
+            l2, in (0, sqrt 2].
         ridge: strength of the penalty of a teacher, relative to the mean square of its features.
     """
 
@@ -43,6 +53,7 @@ class VoteSettings:
     n_rounds: int = 4
     n_candidates: int = 3
     n_drawn: int = 10
+    radius: float = 0.5
     ridge: float = 0.1
 
     def __post_init__(self) -> None:
@@ -54,6 +65,11 @@ class VoteSettings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} of the votes must be at least {least}, got {value}")
+        if not 0 < self.radius <= math.sqrt(2.0):
+            raise ValueError(
+                f"radius of the votes must lie in (0, sqrt 2], sqrt 2 being the distance of two "
+                f"classes, got {self.radius}"
+            )
         if not 0 < self.ridge < math.inf:
             raise ValueError(f"ridge of the votes must be greater than 0, got {self.ridge}")
 
@@ -91,13 +107,13 @@ class VoteSettings:
         return n
 
     def mechanism(
-        self, n_queries: int, noise_multiplier: float, facts: PublicFacts
+        self, mode: str, n_queries: int, noise_multiplier: float, facts: PublicFacts
     ) -> NoisyEnsemble:
-        """Returns the ensemble that is charged."""
+        """Returns the ensemble that is charged: of votes, or in mode "data" of corrections."""
         assert self.n_shards is not None
-        return NoisyEnsemble(
-            Votes(facts.n_classes), self.n_shards, n_queries, noise_multiplier, facts.n_records
-        )
+        n = facts.n_classes
+        answer = Ball((n,), self.radius) if mode == "data" else Votes(n)
+        return NoisyEnsemble(answer, self.n_shards, n_queries, noise_multiplier, facts.n_records)
 
     def hurried(self) -> Self:
         """Returns settings that cut short what is free, for the audit."""

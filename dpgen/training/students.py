@@ -65,6 +65,7 @@ class Lessons:
     def step(self, images: Tensor, labels: Tensor) -> None:
         """Takes one step on drawn images, (B, C, H, W), and as many earlier ones; on images of
         which the teacher takes none for the class that was asked for, (B,), only on earlier ones.
+        Where agreement is not asked for, labels may be probabilities, (B, K).
         """
         if self.settings.agreed:
             with torch.no_grad():
@@ -88,7 +89,9 @@ class Lessons:
 
     def _of_new(self, images: Tensor, labels: Tensor) -> Tensor:
         """Computes the loss of new images, with a weight of a half, as they are half of a batch."""
-        target = functional.one_hot(labels, self.student.n_classes).to(images)
+        target = labels
+        if labels.ndim == 1:
+            target = functional.one_hot(labels, self.student.n_classes).to(images)
         if self.settings.mixing:
             images, target = cut_mixed(images, target, self._generator)
         features = self.student.features(images)

@@ -1,8 +1,8 @@
 """Trains a student from drawn images, some of which were voted on.
 
 The student descends its cross-entropy to the class that was asked for, on drawn images that it took
-for that class before, and to the voted class on those that have one. Images and votes are released,
-so that it is post-processing of them (theorem A3).
+for that class before, and to what was voted on those that have votes: a class, or probabilities.
+Images and votes are released, so that it is post-processing of them (theorem A3).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dpgen.networks.ema import EMA
 from dpgen.networks.proposer import Proposer
@@ -37,7 +38,8 @@ def learn(
         student: S, on the judge's device.
         proposer: draws the images; released, and not changed.
         judge: an earlier student, which decides on images that have no votes; None keeps them all.
-        images, labels: what was voted on, (N, C, H, W) and (N,); None for nothing.
+        images: what was voted on, (N, C, H, W); None for nothing.
+        labels: what was voted: classes, (N,), or probabilities, (N, K).
         settings: the numbers; ``agreed`` says whether there is a judge at all.
         generator: CPU generator of all randomness.
         show: whether to show a progress bar.
@@ -57,6 +59,8 @@ def learn(
                 kept = judge(pixels).argmax(1) == wanted
             pixels, wanted = pixels[kept], wanted[kept]
         if images is not None and labels is not None:
+            if labels.ndim == 2:
+                wanted = functional.one_hot(wanted, student.n_classes).to(labels)
             rows = torch.randint(len(labels), (n_fresh,), generator=generator)
             pixels = torch.cat([pixels, images[rows].to(device)])
             wanted = torch.cat([wanted, labels[rows].to(device)])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from dpgen import (
     DPSD,
@@ -33,14 +34,16 @@ from dpgen.methods.planned import planned_check
 from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.privacy.accounting.calibration import gaussian_mu
 from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble, Votes
+from dpgen.privacy.mechanisms.noisy_ensemble import Ensemble
+from dpgen.privacy.mechanisms.teachers import answers as _answers
 from dpgen.privacy.mechanisms.teachers import vote
 from dpgen.privacy.verification.verify import verify
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.context import Hardware
 from dpgen.stages import votes
 from dpgen.stages.ensemble import Answered
-from dpgen.stages.votes import RidgeTeacher
-from dpgen.stages.votes_settings import DEVIATIONS, MARGIN
+from dpgen.stages.votes import RidgeTeacher, nearest_probabilities
+from dpgen.stages.votes_settings import DEVIATIONS, MARGIN, MODES
 from tests.commands import dpgen
 from tests.methods import test_replay as replay
 from tests.methods.stopped import Stopped, assert_same_networks, stop_after
@@ -51,14 +54,15 @@ FACTS = PublicFacts((1, 8, 8), ("a", "b", "c"), 30)
 BUDGET = Budget(30.0, 1e-3)
 
 
-def tiny(name: str = "dpsd", **given: Any) -> DPSD:  # noqa: ANN401
-    """Tiny DPSD: twelve shards, five queries in two rounds."""
+def tiny(name: str = "label", **given: Any) -> DPSD:  # noqa: ANN401
+    """Tiny DPSD of this mode: twelve shards, five queries in two rounds."""
     sketch = SketchSettings(
         n_steps=(2, 2), n_per_class=4, n_frequencies=12, n_hidden_frequencies=6, n_samples=60,
         classifier_steps=2,
     )  # fmt: skip
     settings = DPSDSettings(
-        sketch=sketch, votes=VoteSettings(n_shards=12, n_queries=5, n_rounds=2, n_drawn=2),
+        mode=name, sketch=sketch,
+        votes=VoteSettings(n_shards=12, n_queries=5, n_rounds=2, n_drawn=2),
         refinement=RefinementSettings(n_steps=2, batch_size=6),
         student=StudentSettings(n_steps=3, batch_size=8),
     )  # fmt: skip
@@ -86,20 +90,27 @@ def run(
     return tmp_path / "run"
 
 
+@pytest.mark.parametrize("mode", MODES)
 def test_an_added_record_moves_every_release_by_at_most_its_bound_and_shows_in_nothing_released(
+    mode: str,
     live: Callable[..., replay.World],
     records: Any,  # noqa: ANN401
 ) -> None:
-    without, checks = live("dpsd", records), {"checks": (replay.CHECKS, 2)}
-    moved = replay.moved_by_added(live, "dpsd", records, without, checks, STAGES)["checks"]
+    without, checks = live(mode, records), {"checks": (replay.CHECKS, 2)}
+    moved = replay.moved_by_added(live, mode, records, without, checks, STAGES)["checks"]
     assert {"student.safetensors", "model.safetensors"} <= without.files.keys()
-    # From no vote, or from another class: a record moves one vote.
-    assert {round(x, 3) for x in moved["votes"]} <= {0.0, 0.707, 1.0} and max(moved["votes"]) > 0.5
+    assert max(moved["votes"]) > (0.5 if mode == "label" else 0.2)
+    if mode == "label":
+        # From no vote, or from another class: a record moves one vote.
+        assert {round(x, 3) for x in moved["votes"]} <= {0.0, 0.707, 1.0}
     assert not any("teacher" in name for name in without.files), "teachers are never stored"
 
 
-@pytest.mark.parametrize("after", ["student 1", "refinement"])
+@pytest.mark.parametrize(
+    ("mode", "after"), [("label", "student 1"), ("data", "student 1"), ("label", "refinement")]
+)
 def test_a_run_that_was_stopped_asks_nothing_twice_and_comes_to_the_same_networks(
+    mode: str,
     after: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -111,13 +122,13 @@ def test_a_run_that_was_stopped_asks_nothing_twice_and_comes_to_the_same_network
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "home"))
     saved = stop_after(monkeypatch, lambda names: names[-1] == after and names.count(after) == 1)
     with pytest.raises(Stopped):
-        tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
+        tiny(mode).fit(dataset(records), out=tmp_path / "run", seed=1)
     torch.manual_seed(5)  # nothing public is drawn from torch's own generator
-    found = tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
+    found = tiny(mode).fit(dataset(records), out=tmp_path / "run", seed=1)
     assert saved.count("votes") == saved.count("student 2") + 1 == 2, "one for each round"
     assert not any(check.failed for check in verify(tmp_path / "run"))
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "other home"))
-    oracle = tiny().fit(dataset(records), out=tmp_path / "oracle", seed=1)
+    oracle = tiny(mode).fit(dataset(records), out=tmp_path / "oracle", seed=1)
     assert_same_networks(oracle, found)
 
 
@@ -195,6 +206,55 @@ def test_at_the_fewest_shards_nineteen_of_twenty_votes_survive_their_noise() -> 
     assert float(right.float().mean()) == pytest.approx(0.96, abs=0.015)
 
 
+def test_corrections_of_two_classes_survive_their_noise_as_often_as_votes() -> None:
+    """The student cannot tell two classes apart, 0.9 K teachers are for the first one."""
+    multiplier, radius = 16.0, 0.5
+    n_shards = math.ceil(DEVIATIONS / MARGIN * multiplier)
+    apart = torch.tensor([radius, -radius]) / math.sqrt(2)
+    noise = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))
+    corrected = MARGIN * n_shards * apart + 2 * radius * multiplier * noise
+    counts = n_shards * torch.tensor([0.9, 0.1]) + math.sqrt(2) * multiplier * noise
+    right = [float((one[:, 0] > one[:, 1]).float().mean()) for one in (corrected, counts)]
+    assert right[0] == pytest.approx(right[1], abs=1e-6) and right[0] > 0.98
+
+
+def test_probabilities_are_the_nearest_ones() -> None:
+    """By the conditions of optimality: one shift of all that stay positive, the others below it."""
+    points = 2 * torch.randn(50, 4, generator=torch.Generator().manual_seed(0)).double()
+    found = nearest_probabilities(points)
+    assert torch.allclose(found.sum(1), torch.ones(50).double()) and (found >= 0).all()
+    for point, nearest in zip(points, found, strict=True):
+        kept = nearest > 0
+        shift = (point - nearest)[kept]
+        assert torch.allclose(shift, shift[0].expand_as(shift)) and (point[~kept] <= shift[0]).all()
+    assert torch.allclose(nearest_probabilities(found), found)
+
+
+def test_in_mode_data_an_answer_is_a_correction_of_the_student_within_its_radius(
+    tmp_path: Path, dataset: Callable[..., PrivateDataset],
+    records: Any, monkeypatch: pytest.MonkeyPatch,  # noqa: ANN401
+) -> None:  # fmt: skip
+    asked: list[tuple[Tensor, Tensor]] = []
+    ask = Ensemble.ask
+
+    def heard(self: Ensemble, queries: Tensor, **given: Any) -> Tensor:  # noqa: ANN401
+        answers = list(_answers(self._mechanism, self._teachers, {"queries": queries, **given}, 1))
+        asked.append((given["centre"], torch.stack(answers)))
+        return ask(self, queries, **given)
+
+    monkeypatch.setattr(Ensemble, "ask", heard)
+    found = tiny("data").fit(dataset(records), out=tmp_path / "run", seed=1)
+    assert found.privacy["mechanism"]["id"] == "dpsd/data"
+    assert not any(check.failed for check in verify(tmp_path / "run"))
+    assert len(asked) == 2
+    for centre, deviations in asked:
+        assert torch.allclose(centre.sum(1), torch.ones(len(centre)).double(), atol=1e-6)
+        lengths = deviations.norm(dim=2)
+        assert lengths.max() <= 0.5 and (lengths > 0.1).any(1).all()
+        # Within the plane of probabilities: the numbers of a correction have the sum zero.
+        assert torch.allclose(deviations.sum(2), torch.zeros(()).double(), atol=1e-6)
+
+
 def test_a_finished_stage_gives_its_saved_answers_and_not_one_more(tmp_path: Path) -> None:
     states, mechanism = Checkpoints(tmp_path), NoisyEnsemble(Votes(3), 5, 4, 2.0, 20)
     answers = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).double()
@@ -209,7 +269,7 @@ def test_a_finished_stage_gives_its_saved_answers_and_not_one_more(tmp_path: Pat
 
 def test_settings_that_make_no_sense_are_refused() -> None:
     for settings, words in (
-        ({"mode": "paper"}, "must be 'label'"),
+        ({"mode": "paper"}, "must be one of label, data"),
         ({"sketch": SketchSettings(kind="spectrum")}, "a spectrum has none"),
         ({"sketch": SketchSettings(classifier=ClassifierSettings(0.2))}, "take dpdfd"),
     ):
@@ -217,7 +277,9 @@ def test_settings_that_make_no_sense_are_refused() -> None:
             DPSDSettings(**settings)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least 2 classes"):
         DPSD(epsilon=10).plan(PublicFacts((1, 8, 8), ("a",), 900))
-    for name, value in (("share", 1.0), ("n_shards", 1), ("n_candidates", 1), ("ridge", 0.0)):
+    for name, value in (
+        ("share", 1.0), ("n_shards", 1), ("n_candidates", 1), ("ridge", 0.0), ("radius", 1.5),
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=name):
             VoteSettings(**{name: value})
 

@@ -132,11 +132,23 @@ def sign(folder: Path, key: Path) -> None:
 def _say_what_follows(folder: Path, statement: dict[str, Any], *, keyed: bool) -> None:
     """Says what follows a verification: a run is sampled, a set is signed, a signature checked."""
     if statement["artifact"]["kind"] != "synthetic_dataset":
-        say_sample(folder, unverified=False)
+        say_sample(folder, unverified=False, n_images=_n_distinct(folder, statement))
     elif not (folder / "privacy.sig").exists():
         say_sign(folder)
     elif not keyed:
         say_next("verify", folder, *carried(verify), "--public-key", "FILE")
+
+
+def _n_distinct(folder: Path, statement: dict[str, Any]) -> int | None:
+    """Returns how many different images the model of a run holds, by the run's settings: no network
+    is loaded. None if it draws every image anew.
+    """
+    from dpgen.settings import read_config
+
+    condensed = read_config(folder)["settings"].get("condensed")
+    if condensed is None:
+        return None
+    return int(condensed["images_per_class"] * len(statement["facts"]["class_names"]))
 
 
 def _noticed(folder: Path) -> list[str]:

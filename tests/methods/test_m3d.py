@@ -113,6 +113,7 @@ def test_a_set_as_large_as_the_condensed_one_holds_each_image_once_and_a_larger_
 ) -> None:
     generator = load(run)
     assert not any(check.failed for check in [*verify(run), planned_check(run)])
+    assert f"next: dpgen sample {run} -n {3 * N} " in dpgen("verify", run).stderr
     network = generator.networks["model"]
     assert isinstance(network, Condensed) and generator.class_shares is not None
     assert generator.n_distinct == 3 * N

@@ -37,6 +37,8 @@ def test_train_learns_from_public_images_of_another_form_and_verify_names_them(
     assert told["statement"] in found.stdout
     checked = dpgen("verify", run)
     assert checked.exit_code == 0 and f"public start: {told['statement']}" in checked.stdout
+    drawn = dpgen("sample", run, "-n", 2, "--out", tmp_path / "set", "-q")
+    assert told["statement"] in drawn.stdout
     # The same files, read as private, do not start from themselves.
     again = dpgen(*words[:-3], tmp_path / "other", "-q", "--yes", "--public", mine)
     assert again.exit_code == 2 and "30 different images of 'mine.npz' are private" in again.stderr

@@ -164,7 +164,9 @@ def sample(
 def say_privacy(statement: Mapping[str, Any], out: Path) -> None:
     """Prints what the statement or the notice of a set says, and the next command."""
     if "statement" in statement:
-        click.echo(statement["statement"])
+        from dpgen.privacy.statements.public_start import start_of
+
+        click.echo("\n".join(filter(None, (statement["statement"], start_of(statement)))))
     else:
         from dpgen.privacy.statements.notice import sentences
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from dpgen.privacy.ledger.chain import LedgerError
 from dpgen.privacy.ledger.known_ledgers import KnownLedgers
-from dpgen.privacy.ledger.marks import MARK_BYTES, n_shared
+from dpgen.privacy.ledger.marks import MARK_BYTES
 from dpgen.storage.durable import held_alone, replace_durably, sweep_partials
 from dpgen.storage.files import TEXT_BYTES, read_bytes
 
@@ -79,7 +79,7 @@ class Identity(NamedTuple):
     marks: np.ndarray
 
 
-def identify(source: Source | _Raw, key: bytes) -> Identity:
+def identify(source: Source, key: bytes) -> Identity:
     """Computes fingerprint and marks, in one pass over the decoded records.
 
     The fingerprint is an HMAC over the sorted HMACs of records with their labels, before any
@@ -103,11 +103,7 @@ def identify(source: Source | _Raw, key: bytes) -> Identity:
         record = keyed.copy()
         record.update(f"{pixels.shape}:{label}:".encode() + content)
         digests.append(record.digest())
-        shown = _canonical(content, pixels.shape)
-        if shown is not None:
-            image = keyed.copy()
-            image.update(shown)
-            marks += image.digest()[:MARK_BYTES]
+        marks += _mark(pixels, keyed) or b""
     whole = hmac.new(key, b"".join(sorted(digests)), "sha256").hexdigest()
     return Identity(whole, np.unique(np.frombuffer(bytes(marks), "<u8").astype(np.uint64)))
 
@@ -118,25 +114,70 @@ def fingerprint(source: Source, key: bytes) -> str:
 
 
 def overlap(source: Source, other: Source) -> int:
-    """Counts the different images that are in both, as `identify` recognises them; of ``source``
-    also those that a count of units leaves out. It leaves no trace in the installation.
+    """Counts the different images of ``other`` that are in ``source``: as decoded, which `identify`
+    recognises, or as either is learned from, after the public resize. Of ``source`` those count,
+    too, that a count of units leaves out. It leaves no trace in the installation.
     """
     from dpgen.privacy.mechanisms.noise import new_key
 
     key, whole = new_key(), getattr(source, "uncounted", None)
-    own = identify(source if whole is None else _Raw(whole), key).marks
-    return n_shared(own, identify(other, key).marks)
+    own = _marked(source if whole is None else _Raw(whole, source.shape), key)
+    theirs = _marked(other, key)
+    known = own.marks[own.shown]
+    shared = np.isin(theirs.marks, known) & theirs.shown
+    return len(np.unique(theirs.marks[shared.any(1), 0]))
+
+
+def marks_learned(source: Source, key: bytes) -> np.ndarray:
+    """Computes the marks of all images, as decoded and as they are learned from after the public
+    resize: (M,) uint64, distinct and in ascending order.
+    """
+    found = _marked(source, key)
+    return np.unique(found.marks[found.shown])
+
+
+class _Marked(NamedTuple):
+    """Marks of images, (N, 2) uint64, as decoded and as learned from, and whether there is one."""
+
+    marks: np.ndarray
+    shown: np.ndarray
+
+
+def _marked(source: Source | _Raw, key: bytes) -> _Marked:
+    from dpgen.data.formats.pictures import fit_picture
+
+    keyed, (depth, height, width) = hmac.new(key, digestmod="sha256"), source.shape
+    found: list[tuple[bytes | None, bytes | None]] = []
+    for pixels, _ in source.raw_records():
+        size = None if pixels.shape[:2] == (height, width) else height
+        learned = fit_picture(pixels, size, depth)
+        mark = _mark(pixels, keyed)
+        found.append((mark, mark if learned is pixels else _mark(learned, keyed)))
+    content = b"".join(mark or bytes(MARK_BYTES) for both in found for mark in both)
+    marks = np.frombuffer(content, "<u8").astype(np.uint64).reshape(-1, 2)
+    shown = np.array([mark is not None for both in found for mark in both], bool)
+    return _Marked(marks, shown.reshape(-1, 2))
 
 
 class _Raw:
-    """Records as decoded."""
+    """Records as decoded, and the shape in which they are learned from."""
 
-    def __init__(self, records: Records) -> None:
-        self._records = records
+    def __init__(self, records: Records, shape: tuple[int, int, int]) -> None:
+        self._records, self.shape = records, shape
 
     def raw_records(self) -> Iterator[tuple[np.ndarray, int]]:
         for i, label in enumerate(self._records.labels.tolist()):
             yield self._records.decode_fn(i), label
+
+
+def _mark(pixels: np.ndarray, keyed: hmac.HMAC) -> bytes | None:
+    """Returns the mark of an image, uint8 (H, W, C); None for a single colour."""
+    shown = _canonical(np.ascontiguousarray(pixels).tobytes(), pixels.shape)
+    if shown is None:
+        return None
+    image = keyed.copy()
+    image.update(shown)
+    return image.digest()[:MARK_BYTES]
 
 
 def _canonical(content: bytes, shape: tuple[int, ...]) -> bytes | None:

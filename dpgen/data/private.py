@@ -284,6 +284,10 @@ class PrivateDataset(AccountedData):
         self._witnesses[label].saving(step)
         checkpoints.save(label, tensors, step=step)
 
+    def is_finished(self, label: str, mechanism: Mechanism) -> bool:
+        """Returns whether a stage of the run was finished: only its saved release is left of it."""
+        return self._run is not None and self._run.is_finished(self._stage(label, mechanism).charge)
+
     def finish(self, label: str, mechanism: Mechanism) -> None:
         """Notes that a stage whose release is saved is finished, and deletes its key: it can never
         be answered again, here or anywhere.

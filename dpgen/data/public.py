@@ -11,12 +11,14 @@ from typing import Any
 
 from dpgen.arguments import as_typed
 from dpgen.data.account import AccountedData
-from dpgen.data.identity import home, identify, installation_key, known_ledgers
+from dpgen.data.identity import home, installation_key, known_ledgers, marks_learned
+from dpgen.data.places import place_of
 from dpgen.data.private import PrivateDataset
-from dpgen.data.sources import RecordSource, Source, open_source
+from dpgen.data.sources import EMBEDDED, RecordSource, Source, open_source
 from dpgen.images.classes import MAX_CLASSES, Classes, class_list
 from dpgen.images.facts import PublicFacts
 from dpgen.images.public_images import PublicImages
+from dpgen.privacy.statements.outside import stated_folder
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def open_public(
         classes: number or names of the classes of labels that the data do not name.
 
     Raises:
-        ValueError: the images are refused, or cannot have the shape of the private ones.
+        ValueError: the images are refused, lie in a run or a synthetic set, or cannot have the
+            shape of the private ones.
         FileNotFoundError: there is nothing at ``location``.
     """
     if isinstance(location, PublicSource):
@@ -73,6 +76,7 @@ def open_public(
         name = f"{source.kind} in memory"
         if isinstance(location, str | Path):  # a folder may be typed as "."
             name = Path(location).name or Path(location).resolve().name or str(location)
+            _require_unstated(location, name)
         opened = PublicSource(source, name)
     if opened.source.shape != facts.shape:
         raise ValueError(
@@ -80,6 +84,16 @@ def open_public(
             f"{opened.source.shape}: where that is no square, resize them beforehand"
         )
     return opened
+
+
+def _require_unstated(location: str | Path, name: str) -> None:
+    """Refuses a run, a set that was drawn from one, and files in either."""
+    if location not in EMBEDDED and stated_folder(place_of(location).path) is not None:
+        raise ValueError(
+            f"public images must depend on no private records, {name!r} has a privacy statement "
+            "(or a notice, or lies beside one): it was drawn from a model of some, and no "
+            "guarantee would cover what is learned from it here. Take other public images"
+        )
 
 
 def _read(
@@ -114,8 +128,9 @@ def _read(
 
 def require_public(public: PublicSource, data: AccountedData) -> None:
     """Refuses public images that are among the private records, or among those of another ledger of
-    this installation. Images are compared as decoded, before any resize, as
-    `dpgen.data.identity.identify` recognises them: a near-duplicate is not found.
+    this installation. Images are compared as decoded, and as they are learned from after the public
+    resize, as `dpgen.data.identity.overlap` recognises them: a near-duplicate is not found. The
+    records of another ledger are known as decoded.
 
     The refusal says how many images are in both, without noise, and so does whether a run begins.
     Only the data's owner sees either, before anything is charged, read for training or written;
@@ -134,7 +149,7 @@ def require_public(public: PublicSource, data: AccountedData) -> None:
         )
     if not any((home() / "ledgers").glob("*")):
         return
-    marks = identify(public.source, installation_key()).marks
+    marks = marks_learned(public.source, installation_key())
     # The data set's own ledger, too: it may hold marks of records that have since left the data.
     for other in known_ledgers().sharing(marks, own=None):
         raise ValueError(

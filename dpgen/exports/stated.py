@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dpgen.privacy.statements.document import Certificate, Notice
+from dpgen.privacy.statements.public_start import KEY, start_of
 from dpgen.release.wording import WARNING
 
 
@@ -17,6 +18,8 @@ def stated(document: Certificate | Notice) -> dict[str, str]:
     keys = ("epsilon", "delta", "adjacency", "unit", "max_records_per_unit")
     told = {key: repr(guarantee[key]).strip("'") for key in keys}
     told["unit_bound"] = guarantee.get("unit_bound", "declared")
+    if (start := start_of(content)) is not None:
+        told[KEY] = start
     return {"privacy": content["statement"], **told, "certificate_sha256": content["sha256"]}
 
 
@@ -25,7 +28,7 @@ def origin(document: Certificate | Notice) -> Iterator[str]:
     in ``run-privacy.json`` or ``run-notice.json`` beside it.
     """
     content, certified = document.content, isinstance(document, Certificate)
-    yield f"{content['statement']} {content['declared']}\n" if certified else f"**{WARNING}**\n"
+    yield " ".join(document.sentences) + "\n" if certified else f"**{WARNING}**\n"
     yield (
         f"`run-{document.name}` is the {document.kind} of the run that it was exported "
         f"from (sha256 {content['sha256']}). Exporting and using it cost no privacy. "

@@ -15,8 +15,8 @@ from dpgen.runs.context import Workplace
 
 
 class Answered:
-    """The answers of one stage. Where all of them are saved, the ensemble is not opened again: its
-    key may be gone.
+    """The answers of one stage. Once it is finished, the ensemble is not opened again, and they are
+    the saved ones; until then saved answers are compared with those that were given.
 
     Args:
         data: the private records.
@@ -33,7 +33,7 @@ class Answered:
         self._saved = held_answers(mechanism, work.checkpoints.load(label))
         self._n_asked = 0
         self._ask: Callable[..., Tensor] | None = None
-        if len(self._saved) < mechanism.n_queries:
+        if not data.is_finished(label, mechanism):
             ensemble = data.ensemble(
                 mechanism, fit, label=label, checkpoints=work.checkpoints, seed=work.seed
             )

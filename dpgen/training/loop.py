@@ -23,25 +23,36 @@ class Kept:
         name: name of the state among the checkpoints.
         checkpoints: where the state is saved.
         state: everything that changes in the loop, including its generator and the average.
+        learned: digests of what is learned from, where a statement names it; "" where none does.
     """
 
     name: str
     checkpoints: Checkpoints
     state: TrainingState
+    learned: str = ""
 
     def restore(self) -> int:
-        """Restores the state, and returns the number of steps that are done."""
+        """Restores the state, and returns the number of steps that are done. Raises ValueError for
+        a state that was learned from something else.
+        """
         held = self.checkpoints.load(self.name)
         if held is None:
             return 0
         tensors, numbers = held
+        if numbers.get("learned", "") != self.learned:
+            raise ValueError(
+                f"the checkpoint {self.name!r} must be of a training on what this run names, and "
+                "it was learned from something else: it belongs to another run. Start a new run "
+                "folder"
+            )
         self.state.load(tensors)
         return int(numbers["step"])
 
     def save(self, done: int, *, last: bool) -> None:
         """Saves the state after ``done`` steps, if a save is due or this is the last step."""
         if self.checkpoints.due() or last:
-            self.checkpoints.save(self.name, self.state.tensors(), step=done)
+            learned = {"learned": self.learned} if self.learned else {}
+            self.checkpoints.save(self.name, self.state.tensors(), step=done, **learned)
 
 
 def decay_rate(

@@ -50,7 +50,8 @@ def start_on_public(
         work: where the training computes and saves.
 
     Raises:
-        ValueError: the training ended with a weight that is not finite.
+        ValueError: the training ended with a weight that is not finite, or its saved state is of
+            other images.
     """
     s, null = settings, denoiser.null_label
     generator, levels = work.generator(500), NoiseLevels(n_draws=1)
@@ -62,7 +63,8 @@ def start_on_public(
     adam = torch.optim.Adam(denoiser.parameters(), lr=s.learning_rate)
     average = EMA(denoiser, s.ema_decay, warm_up=True)
     state = TrainingState({"model": denoiser, "ema": average}, {"adam": adam}, {"draws": generator})
-    kept = Kept(LABEL, work.checkpoints, state)
+    read = f"{images.sha256} {images.labels_sha256(class_names)}" if by_name else images.sha256
+    kept = Kept(LABEL, work.checkpoints, state, read)
     for step in training_steps(
         "start (public)", s.n_steps, denoiser, average, show=work.show, kept=kept
     ):

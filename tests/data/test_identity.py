@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dpgen.data.identity import fingerprint, identify, installation_key, known_ledgers, overlap
+from dpgen.data.formats.pictures import fit_picture
+from dpgen.data.identity import (
+    fingerprint,
+    identify,
+    installation_key,
+    known_ledgers,
+    marks_learned,
+    overlap,
+)
 from dpgen.privacy.ledger.chain import LedgerError
 
 KEY = bytes(range(32))
@@ -20,6 +28,7 @@ class Raw:
 
     def __init__(self, pixels: Sequence[np.ndarray], labels: Sequence[int] | None = None) -> None:
         self.pixels, self.labels = list(pixels), labels or [0] * len(pixels)
+        self.shape = (1, 5, 4)
 
     def raw_records(self) -> Iterator[tuple[np.ndarray, int]]:
         yield from zip(self.pixels, self.labels, strict=True)
@@ -88,11 +97,31 @@ def test_one_flipped_bit_is_another_image() -> None:
 
 def test_two_sources_are_compared_without_a_trace(home: Path) -> None:
     """Public start data against private records, say; grey on one side, RGB on the other."""
-    one, other = images(12), [np.repeat(x, 3, 2) for x in images(12)[9:]] + images(5, seed=1)
+    one = images(12)
+    other = [np.repeat(x, 3, 2) for x in [*images(12)[9:], *images(5, seed=1)]]
     assert overlap(source(one), source(other)) == 3
     assert overlap(source(one), source(images(5, seed=1))) == 0
     assert overlap(source([]), source(one)) == 0
     assert not home.exists()
+
+
+def test_images_are_compared_as_they_are_learned_from_too() -> None:
+    """A picture that a resize makes a record of, exactly, is that record, and counted once."""
+    wide = list(np.random.default_rng(2).integers(0, 256, (12, 6, 8, 3), dtype=np.uint8))
+    small = [fit_picture(x, 4, 1) for x in wide]
+    one, other = source(wide), source([*small[9:], *wide[:2], *small[:1]])
+    assert overlap(one, other) == 2, "the decoded ones: none is resized"
+    one.shape = (1, 4, 4)
+    assert overlap(one, other) == 6, "decoded ones and those that are learned from"
+    other.shape = one.shape
+    assert overlap(one, other) == 6
+    assert overlap(source(small), source(wide)) == 0
+    padded = [np.pad(x, ((0, 0), (2, 2), (0, 0))) for x in small]
+    assert overlap(one, source(padded)) == 0 and overlap(source(padded), one) == 0
+    cropped = source(padded)
+    cropped.shape = one.shape
+    assert overlap(one, cropped) == overlap(cropped, one) == 12
+    assert set(marks(small)) < set(marks_learned(cropped, KEY)) and len(marks(padded)) == 12
 
 
 def test_a_key_that_is_gone_is_not_drawn_anew_while_there_are_ledgers(home: Path) -> None:

@@ -5,6 +5,7 @@ private record is among them.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -14,12 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from dpgen.auditing import audit, replay
 from dpgen.auditing.stand_ins import neighbours
 from dpgen.data.opening import open_images
 from dpgen.data.private import PrivateDataset
 from dpgen.data.public import open_public
+from dpgen.exports.export import export
 from dpgen.images.images import Images, to_float
 from dpgen.images.public_images import PublicImages
 from dpgen.methods.loading import load
@@ -110,6 +113,10 @@ def test_public_images_stand_in_certificate_configuration_and_every_page(
     pages = cards_of(drawn)
     for page in ("README.md", "RELEASE.md"):
         assert told["statement"].encode() in pages[page]
+    export(run, tmp_path / "parts", target="diffusers")
+    assert told["statement"] in (tmp_path / "parts" / "README.md").read_text()
+    with safe_open(tmp_path / "parts" / "prior.safetensors", "pt") as weights:
+        assert weights.metadata()["public_start"] == told["statement"]
     # Whoever says less, or another thing, of what was public is found out.
     other = start_told({"images": {**told["images"], "n_images": 13}})
     for change in (
@@ -191,6 +198,30 @@ def test_an_interrupted_training_on_public_images_goes_on_to_the_same_weights(
     fit(tmp_path / "whole", public)
 
 
+def test_the_state_of_a_training_on_other_public_images_is_no_start(
+    fit: Callable[..., Any], public: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The certificate would name images that the weights have not seen."""
+    other = Images(-public.pixels, public.labels, public.class_names)
+
+    def stop(*given: Any) -> None:  # noqa: ANN401
+        raise Reached
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PrivateDataset, "begin", stop)
+        for name, images in (("one", public), ("other", other)):
+            with pytest.raises(Reached):
+                fit(tmp_path / name, images)
+    places = (tmp_path / name / "checkpoint/state" for name in ("one", "other"))
+    states = [place / "public start.safetensors" for place in places]
+    kept = states[1].read_bytes()
+    shutil.copy(*states)
+    with pytest.raises(ValueError, match="'public start' .* belongs to another run"):
+        fit(tmp_path / "other", other)
+    states[1].write_bytes(kept)
+    assert failed(fit(tmp_path / "other", other).folder) == []
+
+
 def test_public_images_that_are_private_records_are_refused_before_anything_is_charged(
     fit: Callable[..., Any],
     dataset: Callable[..., PrivateDataset],
@@ -202,6 +233,10 @@ def test_public_images_that_are_private_records_are_refused_before_anything_is_c
     mixed = images_of(np.concatenate([fresh, records.pixels[7:9]]))
     with pytest.raises(ValueError, match="2 different images of 'images in memory' are private"):
         fit(tmp_path / "run", mixed)
+    # Nor those that the crop to the shape of the private ones makes into records.
+    padded = images_of(np.pad(records.pixels[7:10], ((0, 0), (0, 0), (2, 2))))
+    with pytest.raises(ValueError, match="3 different images of 'images in memory' are private"):
+        fit(tmp_path / "run", padded)
     assert not (tmp_path / "run").exists()
     assert not list((tmp_path / "home").rglob("*.jsonl"))
     # Of another data set of the installation, too: what was charged there is private.
@@ -354,3 +389,21 @@ def test_sets_of_such_a_run_are_not_mixed(
     with pytest.raises(ValueError, match="learned from public images are not mixed"):
         mix([tmp_path / "set0", tmp_path / "set1"], tmp_path / "mixed")
     assert not (tmp_path / "mixed").exists()
+
+
+def test_a_set_that_was_drawn_from_a_model_of_private_records_is_not_public(
+    fit: Callable[..., Any], public: Images, tmp_path: Path, dataset: Callable[..., PrivateDataset],
+    records: Any,  # noqa: ANN401
+) -> None:  # fmt: skip
+    """What it says itself, certificate or notice, packed or not: no guarantee here would cover it.
+    """
+    drawn, facts = tmp_path / "set", dataset(records).facts
+    fit(tmp_path / "run", public)
+    synthesise(tmp_path / "run", 6, drawn, seed=0)
+    archive = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "set"))
+    for location in (drawn, drawn / facts.class_names[0], archive):
+        with pytest.raises(ValueError, match="must depend on no private records, .*statement"):
+            open_public(location, facts)
+    (drawn / "privacy.json").rename(drawn / "notice.json")
+    with pytest.raises(ValueError, match="must depend on no private records, .*notice"):
+        open_public(drawn, facts)

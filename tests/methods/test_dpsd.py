@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dpgen import (
@@ -33,6 +34,7 @@ from dpgen.methods.loading import load
 from dpgen.methods.planned import planned_check
 from dpgen.networks.fixed.gabor import GaborFeatures
 from dpgen.privacy.accounting.calibration import gaussian_mu
+from dpgen.privacy.ledger.chain import LedgerError
 from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble, Votes
 from dpgen.privacy.mechanisms.noisy_ensemble import Ensemble
 from dpgen.privacy.mechanisms.teachers import answers as _answers
@@ -130,6 +132,30 @@ def test_a_run_that_was_stopped_asks_nothing_twice_and_comes_to_the_same_network
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "other home"))
     oracle = tiny(mode).fit(dataset(records), out=tmp_path / "oracle", seed=1)
     assert_same_networks(oracle, found)
+
+
+@pytest.mark.parametrize("change", ["more", "other"])
+def test_saved_answers_that_nobody_gave_are_refused_also_when_they_are_all(
+    change: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dataset: Callable[..., PrivateDataset],
+    records: Any,  # noqa: ANN401
+) -> None:
+    """Whoever repeats a round instead of asking one has executed less than the statement says."""
+    monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "home"))
+    last = 1 if change == "more" else 2
+    stop_after(monkeypatch, lambda names: names.count("votes") == last)
+    with pytest.raises(Stopped):
+        tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
+    path = tmp_path / "run/checkpoint/state/votes.safetensors"
+    given = load_file(path)["answers"]
+    assert len(given) == (3 if change == "more" else 5)
+    saved = torch.cat([given, given])[:5] if change == "more" else given.flip(0)
+    save_file({"answers": saved.contiguous()}, path, metadata={"numbers": '{"step":5}'})
+    monkeypatch.setattr("dpgen.privacy.lineage.witness._ANSWERED", {})
+    with pytest.raises(LedgerError, match="holds 5 answers, and 3 were|come to another answer"):
+        tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
 
 
 def test_a_run_is_certified_loaded_drawn_from_and_measured(
@@ -259,8 +285,9 @@ def test_a_finished_stage_gives_its_saved_answers_and_not_one_more(tmp_path: Pat
     states, mechanism = Checkpoints(tmp_path), NoisyEnsemble(Votes(3), 5, 4, 2.0, 20)
     answers = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).double()
     states.save("votes", {"answers": answers}, step=4)
-    # No data set: nothing is opened.
-    answered = Answered(None, mechanism, None, "votes", SimpleNamespace(checkpoints=states))  # type: ignore[arg-type]
+    # Nothing is opened.
+    data: Any = SimpleNamespace(is_finished=lambda *stage: stage == ("votes", mechanism))
+    answered = Answered(data, mechanism, None, "votes", SimpleNamespace(checkpoints=states))  # type: ignore[arg-type]
     parts = [answered.ask(torch.zeros(n, 1, 8, 8)) for n in (3, 1)]
     assert torch.equal(torch.cat(parts), answers)
     with pytest.raises(RuntimeError, match="has 4 saved answers, asked for 5"):

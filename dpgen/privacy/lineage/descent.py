@@ -193,6 +193,10 @@ class Descent:
             )
         self._entered.add(charge.plan)
 
+    def is_finished(self, charge: Charge) -> bool:
+        """Returns whether a stage is finished, and is never answered again."""
+        return noted(self.lines(), "finished", self.run, charge) is not None
+
     def require_unfinished(self, lines: Lines, charge: Charge) -> None:
         if noted(lines, "finished", self.run, charge) is not None:
             raise LedgerError(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dpgen.privacy.mechanisms.teachers import Fit, Teacher
 
 NOBODY = Nobody()
+SMALLEST = 1e-100  # radius of a ball
 CAPACITY_DEVIATIONS = 6.0  # of the number of records in a shard, about its mean
 
 
@@ -71,8 +72,8 @@ class Ball:
 
     Args:
         shape: shape of one answer.
-        radius: the largest l2 norm of a deviation, over all its numbers; a longer one is scaled
-            down to it.
+        radius: the largest l2 norm of a deviation, over all its numbers, from 1e-100 to 1e100; a
+            longer one is scaled down to it.
     """
 
     shape: tuple[int, ...]
@@ -82,8 +83,11 @@ class Ball:
         object.__setattr__(self, "shape", tuple(self.shape))
         for size in self.shape:
             _whole(1, shape=size)
-        if not (math.isfinite(self.radius) and self.radius > 0):
-            raise ValueError(f"radius must be a number greater than 0, got {self.radius}")
+        # Squares of far smaller or greater numbers are zero or infinite, and norms with them.
+        if not SMALLEST <= self.radius <= 1 / SMALLEST:
+            raise ValueError(
+                f"radius must lie between {SMALLEST:g} and {1 / SMALLEST:g}, got {self.radius}"
+            )
 
     @property
     def diameter(self) -> float:

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dpgen.privacy.mechanisms.clipping import clip_factors
 from dpgen.privacy.mechanisms.contributions import Records
@@ -27,8 +27,8 @@ from dpgen.privacy.mechanisms.noise import NoiseSource
 from dpgen.privacy.mechanisms.question import Question
 from dpgen.privacy.mechanisms.sharding import Shard, read_shard, shard_slots
 
-FAILURES = (Exception, SystemExit)  # of a teacher; an interrupt from outside ends the run
 N_REHEARSED = 2  # queries of a rehearsal
+TENSORS = (Tensor, nn.Parameter)  # what a teacher may answer with
 Teacher = Callable[[Tensor], Tensor]
 
 
@@ -86,7 +86,7 @@ def require_answers(
         answer = teacher(queries.clone())
     with isolated(seed):
         again = teacher(queries.clone())
-    if not isinstance(answer, Tensor):
+    if type(answer) not in TENSORS:
         raise TypeError(f"a teacher must answer with a tensor, got {type(answer).__name__}")
     wanted, finite = (len(queries), *mechanism.answer.shape), bool(answer.isfinite().all())
     if tuple(answer.shape) != wanted or not finite:
@@ -116,7 +116,7 @@ def trained(
 
 
 def _trained(fit: Fit, shard: Shard, seed: int) -> Teacher | None:
-    with contextlib.suppress(*FAILURES), isolated(seed):
+    with _dropped(), isolated(seed):
         # Of its own: a shard must not find what another one has left in it.
         return copy.deepcopy(fit)(*shard, seed)
     return None
@@ -146,8 +146,10 @@ def _answer(
     nothing = torch.zeros(len(given["queries"]), *declared.shape, dtype=torch.float64)
     if teacher is None:
         return nothing
-    with contextlib.suppress(*FAILURES), isolated(seed):
-        said = teacher(given["queries"].clone()).detach().double().cpu()
+    with _dropped(), isolated(seed):
+        answer = teacher(given["queries"].clone())
+        # A class of its own may mean something else by the clip or the vote.
+        said = answer.detach().double().cpu() if type(answer) in TENSORS else nothing[:0]
         if said.shape == nothing.shape:
             if isinstance(declared, Votes):
                 return vote(said, given.get("candidates"))
@@ -181,3 +183,15 @@ def deviation(points: Tensor, ball: Ball, centre: Tensor | None = None) -> Tenso
 def seed_of(seed: int, shard: int) -> int:
     """Returns the public seed of one shard."""
     return int(np.random.SeedSequence((seed, shard)).generate_state(1)[0])
+
+
+@contextlib.contextmanager
+def _dropped() -> Iterator[None]:
+    """Ends the block at whatever it raises, without a word; an interrupt from outside ends the run.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: S110  that a shard failed is a bit about it
+        pass

@@ -34,10 +34,20 @@ def check_outside(path: str | Path, name: str) -> None:
         path: of a file or folder that is to be written; links are followed.
         name: what the message calls it, as ``--json``.
     """
-    real = Path(os.path.realpath(path))
+    folder = stated_folder(path)
+    if folder is not None:
+        raise ValueError(
+            f"{name} {path} lies in {folder}, a run or a set, and its statement covers no "
+            "file that is added: name a place outside"
+        )
+
+
+def stated_folder(path: str | Path) -> Path | None:
+    """Returns the run, finished or not, the synthetic set, or the part of one that a path lies in;
+    None if it lies in none. Links are followed.
+    """
+    real, documents = Path(os.path.realpath(path)), (CERTIFICATE, NOTICE, PART, BEGUN)
     for folder in (real, *real.parents):
-        if any((folder / stated).is_file() for stated in (CERTIFICATE, NOTICE, PART, BEGUN)):
-            raise ValueError(
-                f"{name} {path} lies in {folder}, a run or a set, and its statement covers no "
-                "file that is added: name a place outside"
-            )
+        if any((folder / document).is_file() for document in documents):
+            return folder
+    return None

@@ -6,6 +6,7 @@ that the same statement lists, so that the two can be compared.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,7 +36,24 @@ def leaf_of(settings: Settings) -> GaussianLeaf:
         value = settings.get(name, 1.0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise ValueError(f"{name} of a stage must be greater than 0, got {value!r:.60}")
+    if kind == ENSEMBLE and settings["bound"] != _diameter(settings["answer"]):
+        raise ValueError(
+            "bound of an ensemble must be the diameter of its answers, "
+            f"{settings['answer']!r:.80}, got {settings['bound']!r:.60}"
+        )
     return GaussianLeaf(float(rate), float(settings["noise_multiplier"]), n_steps)
+
+
+def _diameter(answer: Settings) -> float | None:
+    """Returns the largest distance of two answers, as `Votes` and `Ball` compute it; None for
+    answers of no kind that the theorem covers.
+    """
+    match answer:
+        case {"answer": "Votes", "n_classes": int()}:
+            return math.sqrt(2.0)
+        case {"answer": "Ball", "shape": list(), "radius": float() | int() as radius}:
+            return 2.0 * radius
+    return None
 
 
 def is_sampled(settings: Settings) -> bool:

@@ -8,6 +8,7 @@ import math
 import random
 import warnings
 import zlib
+from asyncio import CancelledError
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -495,6 +496,54 @@ def test_a_mistake_in_a_teacher_is_found_on_made_up_records(
     assert not torch.stack(list(answers(made(), found, queries, 0))).any()
 
 
+class Louder(Tensor):
+    """A tensor whose products are a thousand times what they should be."""
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        found = super().__torch_function__(function, types, args, kwargs or {})
+        return found + 999 * found if function.__name__ in ("mul", "__mul__") else found
+
+
+@dataclass(frozen=True)
+class Unruly:
+    """Teachers that answer with a tensor of a class of its own, or end what is around them."""
+
+    shape: tuple[int, ...]
+    ending: str = ""
+
+    def __call__(
+        self, pixels: Tensor, labels: Tensor, valid: Tensor, seed: int
+    ) -> Callable[[Tensor], Tensor]:
+        endings = {"exit": GeneratorExit, "cancel": CancelledError, "stop": KeyboardInterrupt}
+
+        def teacher(queries: Tensor) -> Tensor:
+            if self.ending:
+                raise endings[self.ending]
+            return torch.ones(len(queries), *self.shape).as_subclass(Louder)
+
+        return teacher
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_no_kind_of_answer_and_no_kind_of_error_says_more_than_an_answer(
+    kind: str, kit: Kit
+) -> None:
+    """But an interrupt, which may come from outside."""
+    mechanism, records, noise = made(ANSWERS[kind]), some(kit), KeyedNoise(kit.KEY, "plan")
+    shape, queries = mechanism.answer.shape, {"queries": QUERY}
+    for ending in ("", "exit", "cancel"):
+        found = trained(mechanism, records, noise, Unruly(shape, ending), 0)
+        assert not torch.stack(list(answers(mechanism, found, queries, 0))).any(), ending
+    found = trained(mechanism, records, noise, Unruly(shape, "stop"), 0)
+    with pytest.raises(KeyboardInterrupt):
+        list(answers(mechanism, found, queries, 0))
+    with pytest.raises(TypeError, match="must answer with a tensor, got Louder"):
+        rehearse(mechanism, Unruly(shape), SHAPE, 2, 0)
+
+
 def test_queries_that_a_teacher_cannot_take_are_an_error_and_cost_no_answer(kit: Kit) -> None:
     @dataclass(frozen=True)
     class Narrow(Mean):
@@ -521,8 +570,12 @@ def test_an_ensemble_that_cannot_be_priced_cannot_be_made(change: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: Votes(1), lambda: Ball((3,), 0.0), lambda: Ball((0,), 1.0)],
-    ids=["one class", "no radius", "no number"],
+    "make",
+    [
+        lambda: Votes(1), lambda: Ball((3,), 0.0), lambda: Ball((0,), 1.0),
+        lambda: Ball((3,), 1e-101), lambda: Ball((3,), 1e101), lambda: Ball((3,), math.nan),
+    ],
+    ids=["one class", "no radius", "no number", "no square", "infinite square", "not a radius"],
 )  # fmt: skip
 def test_answers_without_a_diameter_are_refused(make: Callable[[], Any]) -> None:
     with pytest.raises(ValueError):
@@ -537,3 +590,16 @@ def test_every_number_of_an_ensemble_is_in_its_settings_and_gives_its_event(kind
     changes: dict[str, Any] = {"n_shards": 5, "n_queries": 9, "noise_multiplier": 3.0}
     for name, value in {**changes, "n_records": 7, "answer": Ball((3,), 9.0)}.items():
         assert replace(mechanism, **{name: value}).settings != settings, name
+
+
+def test_a_statement_of_an_ensemble_has_the_bound_that_its_answers_have() -> None:
+    votes, ball = (made(answer).settings for answer in ANSWERS.values())
+    wrong = [
+        {**votes, "bound": 1.0},
+        {**votes, "answer": ball["answer"]},
+        {**ball, "answer": {**ball["answer"], "radius": 0.8}},
+        {**votes, "answer": {"answer": "Anything", "n_classes": 3}},
+    ]
+    for settings in wrong:
+        with pytest.raises(ValueError, match="must be the diameter of its answers"):
+            leaf_of(settings)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dpgen.generator.interface import PrivateGenerator
     from dpgen.generator.sampler_settings import SamplerSettings
     from dpgen.images.facts import PublicFacts
+    from dpgen.images.fair_classes import FairClasses
     from dpgen.images.images import Images
     from dpgen.methods.dp_sad import DPSAD
     from dpgen.methods.dpdfd import DPDFD
@@ -71,6 +72,7 @@ _HOMES = {
     "CondensedSettings": "dpgen.configurations.m3d",
     "Distillation": "dpgen.training.distillation_settings",
     "EmbeddingSettings": "dpgen.stages.stacked_plan",
+    "FairClasses": "dpgen.images.fair_classes",
     "Hardware": "dpgen.runs.context",
     "Images": "dpgen.images.images",
     "PrivateDataset": "dpgen.data.private",
@@ -108,6 +110,7 @@ __all__ = [
     "DPSDSettings",
     "Distillation",
     "EmbeddingSettings",
+    "FairClasses",
     "Hardware",
     "Images",
     "M3DSettings",

@@ -55,7 +55,7 @@ def test_every_option_in_a_message_that_python_can_meet_has_an_argument() -> Non
 def test_every_argument_is_one_that_a_function_has() -> None:
     known = {
         *inspect.signature(open_images).parameters, *inspect.signature(DPDM.fit).parameters,
-        *inspect.signature(Hardware).parameters,
+        *inspect.signature(Hardware).parameters, *inspect.signature(DPDM.sample).parameters,
     }  # fmt: skip
     for form, _, _ in ARGUMENTS.values():
         assert set(re.findall(r"(\w+)=", form)) <= known

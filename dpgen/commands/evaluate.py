@@ -198,6 +198,12 @@ def _is_run(path: Path) -> bool:
     help="Measure the private classifier that this run released, too. Repeat.",
 )  # fmt: skip
 @click.option(
+    "--fair", metavar="FILE", type=click.Path(path_type=Path),
+    help="Compare groups, too, by a classifier of targets for each column: parity gap, "
+    "equalised-odds gap and accuracy of each group. FILE gives target and group of each class, as "
+    "for sample --fair.",
+)  # fmt: skip
+@click.option(
     "--json", "json_file", type=NewFile(),
     help="Write the scores to this file, too.",
 )
@@ -205,7 +211,7 @@ def _is_run(path: Path) -> bool:
 def evaluate(
     given_sets: tuple[Path, ...], reference: str, json_file: Path | None, channels: str | None,
     value_range: str | None, classes: str | None, features_range: str | None, quiet: bool,
-    runs: tuple[Path, ...], **given: Any,  # noqa: ANN401
+    runs: tuple[Path, ...], fair: Path | None, **given: Any,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """Compare synthetic SETS with real images: by FID and similar metrics, and by the accuracy on
     real images of classifiers trained on each set alone. Beside the sets stand real images of the
@@ -221,6 +227,7 @@ def evaluate(
     from dpgen.evaluation.evaluate import scores
     from dpgen.evaluation.summary import summary
     from dpgen.images.classes import parse_classes
+    from dpgen.images.fair_classes import read_fair
 
     sets = [path for path in given_sets if not _is_run(path)]
     runs = (*runs, *(path for path in given_sets if _is_run(path)))
@@ -230,7 +237,7 @@ def evaluate(
     found = scores(
         sets, reference, channels=number, value_range=parse_value_range(value_range),
         classes=named, features_range=parse_value_range(features_range, "--features-range"),
-        classifiers=released,
+        classifiers=released, fair=None if fair is None else read_fair(fair),
         show=not quiet, **given,
     )  # fmt: skip
     # gloo keeps the last results in a thread of its own, and one that outlives Python aborts it.

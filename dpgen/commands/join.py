@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dpgen.commands.options import quiet_option
-from dpgen.commands.sample import say_privacy
+from dpgen.commands.sample import say_fair, say_privacy
 
 
 @click.command()
@@ -27,4 +27,5 @@ def join(parts: tuple[Path, ...], out: Path, quiet: bool) -> None:
 
     statement = write(parts, out, show=not quiet)
     click.echo(f"{statement['synthetic_dataset']['samples']} images in {out}")
+    say_fair(statement["synthetic_dataset"])
     say_privacy(statement, out)

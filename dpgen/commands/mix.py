@@ -8,6 +8,7 @@ import click
 
 from dpgen.commands.next_command import say_evaluate
 from dpgen.commands.options import quiet_option, set_options
+from dpgen.commands.sample import say_fair
 
 
 @click.command()
@@ -29,6 +30,7 @@ def mix(sets: tuple[Path, ...], out: Path, layout: str, disjoint: bool, quiet: b
 
     statement = write(sets, out, layout=layout, disjoint=disjoint, show=not quiet)
     click.echo(f"{statement['synthetic_dataset']['samples']} images in {out}")
+    say_fair(statement["synthetic_dataset"])
     click.echo(f"{statement['mixture']['rule']} of {len(sets)} sets")
     click.echo(statement["statement"])
     say_evaluate(out, statement)

@@ -118,4 +118,5 @@ def say_evaluate(folder: Path, document: Mapping[str, Any]) -> None:
         channels, height, width = part["facts"]["shape"]
         sized = ["--size", str(height)] if height == width else []
         words = ["--reference", "DATA", *sized, "--channels", str(channels)]
-    say_next("evaluate", folder, *words)
+    fair = click.get_current_context().params.get("fair")
+    say_next("evaluate", folder, *words, *([] if fair is None else ["--fair", str(fair)]))

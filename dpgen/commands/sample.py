@@ -77,6 +77,13 @@ def _chosen(
     ".toml file, where a class that is not named gets none. Do not count the private records for "
     "this: the set would publish the counts.",
 )  # fmt: skip
+@click.option(
+    "--fair", metavar="FILE", type=click.Path(path_type=Path),
+    help="Draws target and group independently of each other. FILE, .toml or .json, gives both for "
+    'each class in a table `classes`, as ill_f = ["ill", "f"]; all targets and all groups are '
+    "equally frequent unless tables `targets` and `groups` hold weights, as ill = 30. With "
+    "--labels released their frequencies are those that the run measured.",
+)  # fmt: skip
 @set_options
 @click.option(
     "--preview", type=NewFile(".png"), help="Write a picture of a few images, by class."
@@ -128,15 +135,15 @@ def _chosen(
 @unverified_option
 @quiet_option
 def sample(
-    run: Path, n_images: int | None, labels: str, out: Path, layout: str, preview: Path | None,
-    seed: int | None, sampler: str | None, steps: int | None, assignments: tuple[str, ...],
-    guidance: float,
-    labeller_guidance: float, network: str, jobs: int, shard: str | None, device: str,
-    allow_unverified: bool, quiet: bool,
+    run: Path, n_images: int | None, labels: str, fair: Path | None, out: Path, layout: str,
+    preview: Path | None, seed: int | None, sampler: str | None, steps: int | None,
+    assignments: tuple[str, ...], guidance: float, labeller_guidance: float, network: str,
+    jobs: int, shard: str | None, device: str, allow_unverified: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Make a synthetic data set from a trained RUN. Costs no privacy, any number of times."""
     from dpgen.commands.labels import parse_labels
     from dpgen.generator.draw import Draw
+    from dpgen.images.fair_classes import read_fair
     from dpgen.synthetic.part import Share
     from dpgen.synthetic.synthesise import synthesise
 
@@ -147,7 +154,8 @@ def sample(
     chosen = _chosen(sampler, steps, assignments)
     statement = synthesise(
         run, n_images, out, Draw(chosen, guidance, labeller_guidance, network, device),
-        labels=counts, layout=layout, preview=preview, seed=seed, show=not quiet,
+        labels=counts, fair=None if fair is None else read_fair(fair), layout=layout,
+        preview=preview, seed=seed, show=not quiet,
         allow_unverified=allow_unverified, jobs=jobs, share=share,
     )  # fmt: skip
     n_drawn = sum(counts.values()) if isinstance(counts, Mapping) else n_images
@@ -156,9 +164,19 @@ def sample(
         click.echo(f"when all parts are drawn: dpgen join PART_1 ... PART_{share.of} --out SET")
         return
     click.echo(f"{n_drawn} images in {out}")
+    say_fair(statement["synthetic_dataset"])
     if (repeats := statement["synthetic_dataset"].get("repeats", "none")) != "none":
         click.echo(f"Images repeat: {repeats}.")
     say_privacy(statement, out)
+
+
+def say_fair(drawn: Mapping[str, Any]) -> None:
+    """Prints how far target and group are independent in a set that was drawn so."""
+    if "fair" not in drawn:
+        return
+    gap = drawn["fair"]["parity_gap"]
+    rounded = f" but for {gap:.3g}, as images are whole" if gap else ""
+    click.echo(f"Fair labels: every group has the same shares of targets{rounded}.")
 
 
 def say_privacy(statement: Mapping[str, Any], out: Path) -> None:

@@ -53,6 +53,7 @@ def verify(
     from dpgen.privacy.verification.parentage import trace
     from dpgen.privacy.verification.signature import signature_check
     from dpgen.privacy.verification.verify import verify as check
+    from dpgen.synthetic.labels import labels_checks
 
     for path in (folder, *models, *(p for p in (ledger, public_key) if p is not None)):
         if not path.exists():
@@ -64,6 +65,7 @@ def verify(
             *(check for path in (folder, *models) for check in planned_checks(path)),
             *trace(folder, models=models, ledgers=ledgers),
             signature_check(folder, public_key),
+            *labels_checks(folder),
             *_pages(folder),
         ]
         statement = read_statement(folder)

@@ -17,12 +17,14 @@ from dpgen.data.sources import RecordSource, Source, open_source
 from dpgen.evaluation.classifiers import ReleasedClassifier, classifier_scores
 from dpgen.evaluation.evaluation import Protocol, evaluate
 from dpgen.evaluation.extraction import extract
+from dpgen.evaluation.fairness import fairness_scores
 from dpgen.evaluation.feature_networks import feature_network
 from dpgen.evaluation.features import FeatureNetwork
 from dpgen.evaluation.fidelity_protocol import FidelityProtocol
 from dpgen.evaluation.nearest import Copying, copying, nearest, save_nearest
 from dpgen.evaluation.scores import RealScores, Scores, SetScores
 from dpgen.images.classes import Classes
+from dpgen.images.fair_classes import FairClasses
 from dpgen.images.grid import save_panels
 from dpgen.images.images import Images, to_float, to_uint8
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
@@ -55,6 +57,7 @@ def scores(
     label_column: str | None = None,
     real: bool = True,
     classifiers: Mapping[str, ReleasedClassifier] | None = None,
+    fair: FairClasses | None = None,
     show: bool = False,
 ) -> Scores:
     """Compares synthetic sets with real images, and measures released classifiers on them.
@@ -81,6 +84,7 @@ def scores(
         real: whether to measure real images of the reference's other split, too: what a generator
             can hope for. As many as the largest set has, where there are as many.
         classifiers: released classifiers to measure on the reference, by name.
+        fair: target and group of each class: measures how classifiers treat groups, too.
         show: progress on standard error.
 
     Under a launcher several processes share the features; classifiers are trained by the first one
@@ -90,6 +94,8 @@ def scores(
         for option, file in (("--nearest", nearest_to), ("--preview", preview)):
             if file is not None:
                 raise ValueError(f"{option} shows synthetic images: name a set, too")
+        if fair is not None:
+            raise ValueError("--fair measures classifiers of synthetic images: name a set, too")
         features, networks, real = "none", (), False
     if nearest_to is not None and features == "none":
         raise ValueError("nearest records are found by features: take --features classifier")
@@ -120,6 +126,7 @@ def scores(
             )  # fmt: skip
 
         source = records(split)
+        fair = None if fair is None else fair.of(source.class_names)
         tested, n_classes = _read(source), len(source.class_names)
         loaded = {path: _synthetic(path, made, source) for path, made in opened.items()}
         largest = max((len(images.labels) for images in loaded.values()), default=0)
@@ -151,6 +158,12 @@ def scores(
         compared, tested, protocol, n_classes=n_classes, network=network,
         private=not source.public, accelerator=accelerator, cache=cache, show=show,
     ) if compared else {}  # fmt: skip
+    fairness = None
+    if fair is not None and accelerator.is_main_process:
+        fairness = fairness_scores(
+            compared, tested, fair, networks=protocol.networks, seeds=protocol.seeds,
+            n_records=protocol.n_records, device=accelerator.device, show=show,
+        )  # fmt: skip
     if preview is not None:
         save_panels({"real": tested, **loaded}, preview, n_classes)
     copied: dict[str, Copying | None] = dict.fromkeys(loaded)
@@ -163,7 +176,7 @@ def scores(
     return Scores(
         reference, split, len(tested.labels), not source.public, source.class_names, made,
         other if isinstance(other, str) else RealScores(found[REAL], other.split, other.n_there),
-        judged,
+        judged, fairness,
     )  # fmt: skip
 
 

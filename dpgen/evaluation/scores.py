@@ -7,6 +7,7 @@ from typing import Any
 
 from dpgen.evaluation.classifiers import ClassifierScores
 from dpgen.evaluation.evaluation import Evaluation
+from dpgen.evaluation.fairness import FairnessScores
 from dpgen.evaluation.metrics import Estimate
 from dpgen.evaluation.nearest import Copying
 
@@ -71,6 +72,7 @@ class Scores:
         sets: by path.
         real: of other real images; a reason where there are none.
         classifiers: of released classifiers, by name.
+        fairness: how classifiers of the sets treat groups; None where no groups were given.
     """
 
     reference: str
@@ -81,8 +83,10 @@ class Scores:
     sets: dict[str, SetScores]
     real: RealScores | str
     classifiers: dict[str, ClassifierScores] = field(default_factory=dict)
+    fairness: FairnessScores | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        told = {} if self.fairness is None else {"fairness": self.fairness.to_dict()}
         return {
             "schema": "dpgen-scores/2",
             "reference": self.reference,
@@ -93,6 +97,7 @@ class Scores:
             "sets": {name: scores.to_dict() for name, scores in self.sets.items()},
             "real": None if isinstance(self.real, str) else self.real.to_dict(),
             "classifiers": {name: one.to_dict() for name, one in self.classifiers.items()},
+            **told,
         }
 
 

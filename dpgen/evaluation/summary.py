@@ -49,6 +49,8 @@ def _rows(scores: Scores) -> list[list[str]]:
         rows.append([metric.title, BETTER[metric.better], *cells])
     if any(one.utilities for one, _ in found):
         rows.append(["weakest class", "", *(_weakest(one, scores.class_names) for one, _ in found)])
+    if scores.fairness is not None:
+        rows += scores.fairness.rows()
     copying = [one.copying for one in scores.sets.values()]
     if copying and all(one is not None for one in copying):
         shares = [f"{100 * one.share(0.01):.1f} %" for one in copying if one is not None]
@@ -109,6 +111,8 @@ def _paragraphs(scores: Scores) -> Iterable[str]:
             told.append(("Fidelity", _of_fidelity(one.fidelity, scores)))
             told.append(("Features", _of_features(one.fidelity)))
         told += [("Accuracy", _of_accuracy(each, scores)) for each in one.utilities.values()]
+        if scores.fairness is not None:
+            told.append(("Fairness", scores.fairness.words()))
         told += _meanings(one)
     told += [
         (f"Private classifier of {name}", _of_classifier(one, scores.class_names))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from dpgen.generator.drawing import (
     Scored,
     draw_blocks,
 )
+from dpgen.generator.fair_labels import Fair, FairLabels
 from dpgen.generator.labels import Labels, labels_of
 from dpgen.generator.sampler_settings import SamplerSettings
 from dpgen.images.images import Images, PublicFacts
@@ -36,6 +36,7 @@ from dpgen.privacy.statements.document import Certificate, Notice, read_document
 from dpgen.privacy.statements.notice import read_notice
 from dpgen.runs.class_counts import CLASS_COUNTS, read_class_counts
 from dpgen.runs.context import Workplace
+from dpgen.runs.released import copy_run
 from samplers.types import Sampler
 
 
@@ -134,8 +135,15 @@ class Fitted(abc.ABC):
         facts, model = self._facts, self.networks["model"]
         return model.n_distinct * facts.n_classes if isinstance(model, DrawnInTurn) else None
 
-    def labels(self, given: Labels | None, n: int | None) -> Tensor:
-        """Returns the labels (n,) of the images to draw: see `labels_of`."""
+    def fair_labels(self, fair: Fair, given: Labels | None) -> FairLabels:
+        """Returns how many images each class gets where target and group are independent."""
+        shares = self.class_shares if isinstance(given, str) else None
+        return FairLabels.asked(fair, given, self._facts.class_names, shares)
+
+    def labels(self, given: Labels | None, n: int | None, fair: Fair | None = None) -> Tensor:
+        """Returns the labels (n,) of the images to draw: see `labels_of`, and `fair_labels`."""
+        if fair is not None:
+            given = self.fair_labels(fair, given).counts(n)
         shares = self.class_shares if isinstance(given, str) else None
         found = None if shares is None else list(shares.values())
         return labels_of(given, n, self._facts.class_names, found)
@@ -145,6 +153,7 @@ class Fitted(abc.ABC):
         n: int | None = None,
         *,
         labels: Labels | None = None,
+        fair: Fair | None = None,
         sampler: Sampler | SamplerSettings | None = None,
         seed: int | None = None,
         generator: torch.Generator | None = None,
@@ -162,6 +171,8 @@ class Fitted(abc.ABC):
                 as ``{"ill": 100, "well": 50}``; ``"released"`` takes the proportions of
                 `class_shares`; None gives image i the class ``i % n_classes``, so that the first
                 images are the same however many are drawn.
+            fair: `FairClasses`, or a file of them: draws targets independently of groups, by
+                `FairLabels`; ``labels`` may then be None or ``"released"``.
             sampler: from `samplers`, or the settings of one; None takes the method's own. A network
                 that draws its images itself takes none, and no guidance.
             seed: seed of the images, as ``--seed`` of ``dpgen sample``.
@@ -184,7 +195,8 @@ class Fitted(abc.ABC):
                 raise ValueError("give seed= or generator=, not both")
             generator = torch.Generator().manual_seed(seed)
         draw = Draw(sampler, guidance, labeller_guidance, network, device)
-        blocks = self.sample_blocks(n, draw, labels=labels, generator=generator)
+        chosen = self.labels(labels, n, fair)
+        blocks = self.sample_blocks(n, draw, labels=chosen, generator=generator)
         return replace(Samples.joined(blocks), class_names=self._facts.class_names)
 
     def sample_blocks(
@@ -282,17 +294,6 @@ class Fitted(abc.ABC):
 
     def save(self, path: str | Path) -> None:
         """Copies the fitted run to ``path``, which must be absent or empty."""
-        target = Path(path)
         if self.folder is None:
             raise NotFitted(f"{type(self).__name__}.save needs fit() or load() first")
-        if target.exists() and any(target.iterdir()):
-            raise ValueError(f"the folder {target} is not empty: choose another")
-        partial = target.with_name(f".{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        document = self.document
-        for name in (*document.content["artifact"]["files"], document.name):
-            shutil.copyfile(self.folder / name, partial / name)  # only the files of the run
-        if target.exists():
-            target.rmdir()
-        partial.replace(target)
+        copy_run(self.folder, self.document, Path(path))

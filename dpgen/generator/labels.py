@@ -34,10 +34,7 @@ def labels_of(
         ValueError: a class does not exist (the nearest is named), or the labels are not ``n``.
     """
     if given is None:
-        if n is None:
-            raise ValueError("n must be given where labels are not: how many images?")
-        _check_number(n)
-        return torch.arange(n) % len(class_names)
+        return torch.arange(required(n)) % len(class_names)
     if isinstance(given, str):
         given = dict(zip(class_names, _shared_out(given, n, shares), strict=True))
     labels = _in_turn(given, class_names) if isinstance(given, Mapping) else _listed(
@@ -52,6 +49,14 @@ def labels_of(
             f"labels must lie in [0, {last}], got {int(labels.min())} to {int(labels.max())}"
         )
     return labels
+
+
+def required(n: int | None) -> int:
+    """Returns the number of images. Raises ValueError where none is given, or none is wanted."""
+    if n is None:
+        raise ValueError("n must be given where labels are not: how many images?")
+    _check_number(n)
+    return n
 
 
 def _check_number(n: int) -> None:

@@ -12,6 +12,11 @@ from dpgen.privacy.statements.public_start import start_of
 from dpgen.privacy.statements.statement import is_enforced, stated_relation
 from dpgen.release.subject import Subject
 
+ORIGINS = {
+    "uniform": "are equal",
+    "given": "were chosen by whoever drew the set",
+    "released": "follow noisy class counts of the private records, under the same guarantee",
+}
 MOST_NAMES = 30  # of classes, on a page that is read
 WARNING = (
     "NO PRIVACY GUARANTEE. These images were made by a method whose privacy claim is not verified. "
@@ -135,16 +140,45 @@ def limits(subject: Subject) -> list[str]:
             "Shares of classes follow class counts of the private records that were released with "
             "noise, under the same guarantee: they are near the true shares, and not equal to them."
         )
-    elif "labels" in drawn:
+    elif "labels" in drawn and "fair" not in drawn:
         told.append(
             "How many images each class has was chosen by whoever drew them, and not learned from "
             "the private data."
         )
+    if "fair" in drawn:
+        told += _fair(drawn["fair"])
     if drawn.get("filters", "none") != "none":
         told.append(f"Images were chosen: {drawn['filters']}{_counted(drawn)}.")
     if drawn.get("repeats", "none") != "none":
         told.append(f"Images repeat: {drawn['repeats']}.")
     return told
+
+
+def _fair(table: Mapping[str, Any]) -> list[str]:
+    """Says what fair labels are, whence their shares are, and what they do not promise."""
+    groups: dict[str, int] = {}
+    for name, (_, group) in table["classes"].items():
+        groups[group] = groups.get(group, 0) + table["counts"][name]
+    names = [f"{n} of {code(group)}" for group, n in groups.items()]
+    more = len(names) - MOST_NAMES
+    listed = ", ".join(names[:MOST_NAMES]) + (f" and of {more} more groups" if more > 0 else "")
+    gap = table["parity_gap"]
+    rounded = f" but for {gap:.3g}, as images are whole" if gap else ""
+    told = [
+        "Labels are fair: target and group of a class, as privacy.json lists them, are "
+        f"independent. Every group has the same shares of targets{rounded}. Images by group: "
+        f"{listed}."
+    ]
+    for by, words in ORIGINS.items():
+        axes = [axis for axis in ("targets", "groups") if table.get(axis, {}).get("by") == by]
+        if axes:
+            told.append(f"Shares of {' and of '.join(axes)} {words}.")
+    return [
+        *told,
+        "Fair labels do not say that images of all groups are equally good, nor that a classifier "
+        "of them treats groups alike: `dpgen evaluate SET --reference DATA --fair FILE` measures "
+        "that.",
+    ]
 
 
 def _counted(drawn: Mapping[str, Any]) -> str:

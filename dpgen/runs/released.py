@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,22 @@ def write_copy(
     text = "".join(canonical(line) + "\n" for line in lines)
     replace_durably(folder / COPY, text.encode())
     return dict(sorted({**files, COPY: sha256_file(folder / COPY)}.items()))
+
+
+def copy_run(folder: Path, document: Certificate | Notice, target: Path) -> None:
+    """Copies the files of a finished run, and no others, to ``target``, which appears complete.
+    Raises ValueError unless it is absent or empty.
+    """
+    if target.exists() and any(target.iterdir()):
+        raise ValueError(f"the folder {target} is not empty: choose another")
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name in (*document.content["artifact"]["files"], document.name):
+        shutil.copyfile(folder / name, partial / name)
+    if target.exists():
+        target.rmdir()
+    partial.replace(target)
 
 
 def read_facts(folder: Path) -> Mapping[str, Any]:

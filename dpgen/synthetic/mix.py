@@ -20,6 +20,7 @@ from dpgen.privacy.statements.mixture import account_of, mixed
 from dpgen.privacy.verification.verify import reading, verify
 from dpgen.progress import progress_bar
 from dpgen.release.cards import cards_of
+from dpgen.synthetic.labels import labels_checks, mixed_fair
 
 BLOCK = 256  # images that are held in memory at once
 
@@ -66,7 +67,10 @@ def mix(
     statement: dict[str, Any] = {}
 
     def certificate(folder: Path) -> dict[str, Any]:
-        synthetic = {"samples": n_images, "sizes": [len(s) for s in sources], "format": layout}
+        synthetic = {
+            "samples": n_images, "sizes": [len(s) for s in sources], "format": layout,
+            **mixed_fair(parts),
+        }  # fmt: skip
         files = tree_hash(folder)
         statement.update(mixed(parts, disjoint=disjoint, files=files, synthetic=synthetic))
         if len(statement_bytes(statement)) > LARGEST_STATEMENT:
@@ -102,7 +106,8 @@ def mix(
 def _statement(path: Path) -> dict[str, Any]:
     """Reads the statement of a set. Raises CertificateError if it does not hold."""
     statement = read_statement(path)
-    failed = [check.name for check in verify(path) if check.failed]
+    checks = [*verify(path), *labels_checks(path)]
+    failed = [check.name for check in checks if check.failed]
     if failed:
         raise CertificateError(f"{path} does not hold ({', '.join(failed)}): it is not mixed")
     with reading(path):

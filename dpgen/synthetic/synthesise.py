@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,21 @@ from torch import Tensor
 from dpgen.data.export import check_empty, check_space
 from dpgen.generator.draw import Draw
 from dpgen.generator.drawing import Drawing, DrawnInTurn, Redraws, n_blocks
+from dpgen.generator.fair_labels import Fair
 from dpgen.generator.labels import RELEASED, Labels
 from dpgen.images.grid import save_grid
 from dpgen.images.images import Images
 from dpgen.methods.loading import load
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import ATTEMPTS
+from dpgen.privacy.statements.certificate import LARGEST_STATEMENT, statement_bytes
 from dpgen.privacy.statements.outside import check_new_file
 from dpgen.progress import progress_bar
 from dpgen.storage.canonical import digest
 from dpgen.synthetic.certified import stated, write_certified
+from dpgen.synthetic.labels import told_fair, told_labels
 from dpgen.synthetic.part import Share, images_in, whole_of, write_part
 from dpgen.synthetic.processes import Work, drawn_by
-
-N_TOLD = 100  # classes whose counts a statement lists
 
 
 def synthesise(
@@ -37,6 +38,7 @@ def synthesise(
     draw: Draw = Draw(device="auto"),  # noqa: B008  immutable
     *,
     labels: Labels | None = None,
+    fair: Fair | None = None,
     layout: str = "folder",
     preview: Path | None = None,
     seed: int | None = None,
@@ -56,6 +58,8 @@ def synthesise(
         draw: how they are drawn; the method's own way unless it says otherwise.
         labels: as for `dpgen.generator.labels.labels_of`; ``None``: the same number of each class,
             but for a remainder.
+        fair: target and group of each class, which are then drawn independently of each other, as
+            `dpgen.generator.fair_labels.FairLabels` says; ``labels`` is None or ``"released"``.
         layout: format of the files, one of `dpgen.data.formats.table.written()`.
         preview: where to write a picture of a few images.
         seed: of the sampling; drawn and recorded when ``None``.
@@ -84,14 +88,20 @@ def synthesise(
         total = len(labels)
     if total is not None and share is None:
         check_space(out, layout, total, facts.shape)  # before so many labels are made
-    chosen = generator.labels(labels, n_images)
+    balanced = None if fair is None else generator.fair_labels(fair, labels)
+    chosen = generator.labels(
+        labels if balanced is None else balanced.counts(n_images), n_images
+    )  # fmt: skip
     n_images = len(chosen)
+    found = torch.bincount(chosen, minlength=facts.n_classes).tolist()
+    counts = dict(zip(facts.class_names, found, strict=True))
     seed = secrets.randbits(31) if seed is None else seed
     drawing = generator.drawing(draw)
     document = generator.document
     synthetic: dict[str, Any] = {
         "samples": n_images,
-        "labels": told_labels(labels, chosen, facts.class_names),
+        "labels": told_labels(labels, counts, balanced),
+        **told_fair(balanced, n_images),
         "filters": filters(drawing.filter),
         "sampler": "none" if drawing.sampler is None else repr(drawing.sampler),
         "start": "noise" if drawing.proposer is None else "proposals",
@@ -104,6 +114,11 @@ def synthesise(
     }
     # A statement that nothing can be inherited from is refused before the first image.
     statement = dict(stated(document, {}, synthetic, run))
+    if fair is not None and len(statement_bytes(statement)) > LARGEST_STATEMENT // 2:
+        raise ValueError(
+            f"--fair: {facts.n_classes} classes are too many to be listed in a statement, which "
+            f"has at most {LARGEST_STATEMENT} bytes"
+        )
     blocks = range(n_blocks(n_images, facts.shape))
     if share is not None:
         blocks = share.blocks(n_images, facts.shape)
@@ -145,19 +160,6 @@ def synthesise(
         shown = 10 * min(facts.n_classes, 10)
         save_grid(first[0][:shown], preview, n_classes=facts.n_classes)
     return statement
-
-
-def told_labels(given: Labels | None, labels: Tensor, class_names: Sequence[str]) -> str:
-    """Describes in words how many images each class has and who chose them; of many classes the
-    first.
-    """
-    if given is None:
-        return "uniform"
-    whose = RELEASED if isinstance(given, str) else "chosen"
-    counts = torch.bincount(labels, minlength=len(class_names)).tolist()
-    told = [f"{count} of {name}" for name, count in zip(class_names, counts, strict=True) if count]
-    some = ", ".join(told[:N_TOLD])
-    return f"{whose}: {some}" + (f" and of {len(told) - N_TOLD} more" if told[N_TOLD:] else "")
 
 
 def filters(labeller: Labeller | None) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dpgen.configurations.dpsd import DPSDSettings
     from dpgen.configurations.m3d import CondensedSettings, M3DSettings
     from dpgen.configurations.pge import PGESettings
+    from dpgen.configurations.transcription import TranscriptionSettings
     from dpgen.data.opening import open_images
     from dpgen.data.private import PrivateDataset
     from dpgen.data.samples import Samples
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from dpgen.training.distillation_settings import Distillation
     from dpgen.training.public_settings import PublicSettings
     from dpgen.training.refit_settings import RefitSettings
+    from dpgen.transcription.transcribing import transcribe
 
 # Names are imported when first used: `import dpgen` costs milliseconds, torch and diffusers cost
 # seconds.
@@ -89,8 +91,10 @@ _HOMES = {
     "TeacherSettings": "dpgen.stages.teacher_settings",
     "VoteSettings": "dpgen.stages.votes_settings",
     "UnverifiedClaim": "dpgen.privacy.statements.notice",
+    "TranscriptionSettings": "dpgen.configurations.transcription",
     "load": "dpgen.methods.loading",
     "open_images": "dpgen.data.opening",
+    "transcribe": "dpgen.transcription.transcribing",
 }
 
 __all__ = [
@@ -127,10 +131,12 @@ __all__ = [
     "SpectrumSettings",
     "StudentSettings",
     "TeacherSettings",
+    "TranscriptionSettings",
     "UnverifiedClaim",
     "VoteSettings",
     "load",
     "open_images",
+    "transcribe",
 ]
 
 

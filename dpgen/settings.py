@@ -203,14 +203,13 @@ def plain(value: Any) -> Any:  # noqa: ANN401
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def read_config(folder: Path) -> Mapping[str, Any]:
-    """Reads the configuration of a finished run."""
-    config = read_json(folder / "config.json")
+def read_config(folder: Path, name: str = "config.json") -> Mapping[str, Any]:
+    """Reads the configuration of a finished run, from the file of this name."""
+    config = read_json(folder / name)
     schema = config.get("schema") if isinstance(config, Mapping) else None
     if schema != CONFIG_SCHEMA:
         raise ValueError(
-            f"{folder / 'config.json'} has schema {schema!r:.60}, "
-            f"this version reads {CONFIG_SCHEMA}"
+            f"{folder / name} has schema {schema!r:.60}, this version reads {CONFIG_SCHEMA}"
         )
     return config
 

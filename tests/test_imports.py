@@ -88,11 +88,17 @@ ALLOWED: dict[str, set[str]] = {
         "data", "generator", "images", "methods", "networks", "privacy.statements", "release",
         "runs", "samplers",
     },
+    "transcription": {
+        "arguments", "configurations", "generator", "images", "methods", "networks",
+        "privacy.accounting", "privacy.statements", "privacy.verification", "runs", "settings",
+        "storage", "training",
+    },
     "commands": {
         "arguments", "auditing", "benchmark", "data", "data.formats", "evaluation", "exports",
         "generator", "images", "methods", "networks", "networks.fixed", "privacy.accounting",
         "privacy.ledger", "privacy.statements", "privacy.verification", "progress",
         "release", "runs", "samplers", "settings", "stages", "storage", "synthetic",
+        "transcription",
     },
 }  # fmt: skip
 

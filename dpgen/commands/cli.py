@@ -1,8 +1,8 @@
 """The command line. Results on standard output, progress on standard error.
 
 Exit status: 0 done; 1 the check said no; 2 bad input or budget refused, nothing written; 3 the
-machine failed (disk, memory); 130 interrupted. After both run the same command again: train and
-benchmark go on where they stopped, the others start from the beginning.
+machine failed (disk, memory); 130 interrupted. After both run the same command again: train,
+transcribe and benchmark go on where they stopped, the others start from the beginning.
 
 Commands import what they use when they run: `dpgen --help` loads neither torch nor diffusers.
 """
@@ -34,12 +34,14 @@ from dpgen.commands.questions import questions
 from dpgen.commands.sample import sample
 from dpgen.commands.settings import settings
 from dpgen.commands.train import plan, train
+from dpgen.commands.transcribe import transcribe
 from dpgen.commands.verify import sign, verify
 from dpgen.data.formats.refusals import FilesRefused
 from dpgen.data.formats.table import described
 
 PACKAGE = Path(__file__).parents[1]
-RESUMED = ("train", "benchmark")  # commands that keep what they did before an interruption
+# Commands that keep what they did before an interruption.
+RESUMED = ("train", "transcribe", "benchmark")
 SAID_NO, REFUSED, MACHINE_FAILED, INTERRUPTED = 1, 2, 3, 130
 
 
@@ -164,7 +166,7 @@ def main(verbose: bool) -> None:
 
 
 for command in (
-    inspect, plan, train, sample, join, card, export, mix, evaluate, benchmark, verify, sign, audit,
-    methods, settings, ledger, questions,
+    inspect, plan, train, transcribe, sample, join, card, export, mix, evaluate, benchmark, verify,
+    sign, audit, methods, settings, ledger, questions,
 ):  # fmt: skip
     main.add_command(command)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from dpgen.arguments import speaks_python
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.methods import find
+from dpgen.methods.transcription import Transcription
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.statements.certificate import NOTICE
 from dpgen.privacy.statements.notice import UnverifiedClaim
+from dpgen.privacy.statements.transcription import METHOD
 from dpgen.runs.released import checked_document
 from dpgen.settings import from_dict, read_config
 
@@ -35,11 +38,14 @@ def load(path: str | Path, *, allow_unverified: bool = False) -> PrivateGenerato
     document = checked_document(folder)
     config = read_config(folder)
     try:
-        method, budget = find(config["method"]), from_dict(Budget, config["budget"], "budget.")
-        if budget.is_open:
-            raise ValueError("setting 'budget.delta' is missing")
+        method: Any = Transcription if config["method"] == METHOD else find(config["method"])
+        budget = None  # of what was made of a classifier that came alone
+        if method is not Transcription or config["budget"] is not None:
+            budget = from_dict(Budget, config["budget"], "budget.")
+            if budget.is_open:
+                raise ValueError("setting 'budget.delta' is missing")
         settings = from_dict(method.Settings, config["settings"], held=True)
-        generator = method(budget=budget, settings=settings)
+        generator: PrivateGenerator = method(budget=budget, settings=settings)
     except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(
             f"{folder / 'config.json'} is not what a run writes: {error!r:.200}"

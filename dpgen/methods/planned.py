@@ -11,6 +11,7 @@ from dpgen.images.facts import PublicFacts
 from dpgen.methods import find_settings
 from dpgen.privacy.plan import SpentBudget
 from dpgen.privacy.statements.certificate import EARLIER, CertificateError, read_statement
+from dpgen.privacy.statements.transcription import KEY, PARENT_CONFIG
 from dpgen.privacy.verification.check import Check
 from dpgen.privacy.verification.verify import reading
 from dpgen.settings import from_dict, plain, read_config
@@ -27,7 +28,8 @@ def planned_check(folder: Path) -> Check:
     """
     statement = read_statement(folder)
     with reading(folder):
-        config, mechanism = read_config(folder), statement["mechanism"]
+        name = PARENT_CONFIG if KEY in statement else "config.json"
+        config, mechanism = read_config(folder, name), statement["mechanism"]
         if statement["schema"] == EARLIER:
             return Check(NAME, None, f"a run of {EARLIER} is not planned again by this version")
         if config["version"] != version("dpgen"):

@@ -10,6 +10,7 @@ from dpgen.privacy.accounting.accountant import round_up
 from dpgen.privacy.statements.attack import attack_sentences
 from dpgen.privacy.statements.public_start import start_of
 from dpgen.privacy.statements.statement import is_enforced, stated_relation
+from dpgen.privacy.statements.transcription import words_of
 from dpgen.release.subject import Subject
 
 ORIGINS = {
@@ -90,7 +91,8 @@ def public_facts(subject: Subject) -> list[str]:
     listed = ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
     told = [str(subject.content["declared"])] if subject.certified else []
     channels, height, width = facts["shape"]
-    starts = [start for part in subject.parts if (start := start_of(part)) is not None]
+    said = [words for part in subject.parts for words in (start_of(part), words_of(part))]
+    origins = [words for words in said if words is not None]
     return [
         *told,
         f"Shape of the images: {channels} x {height} x {width} (channels, height, width).",
@@ -98,7 +100,7 @@ def public_facts(subject: Subject) -> list[str]:
         + ", ".join(dict.fromkeys(str(part["facts"]["n_records"]) for part in subject.parts))
         + ".",
         f"Classes: {listed}.",
-        *dict.fromkeys(starts),
+        *dict.fromkeys(origins),
     ]
 
 

@@ -14,6 +14,7 @@ from dpgen.privacy.statements.certificate import NOTICE, read_statement, stateme
 from dpgen.privacy.statements.notice import inherited_notice, read_notice, sentences
 from dpgen.privacy.statements.public_start import start_of
 from dpgen.privacy.statements.statement import inherited
+from dpgen.privacy.statements.transcription import words_of
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ class Certificate:
     @property
     def sentences(self) -> list[str]:
         """Returns the sentences that are printed."""
-        start = start_of(self.content)
-        own = [] if start is None else [start]
-        return [self.content["statement"], self.content["declared"], *own]
+        own = [start_of(self.content), words_of(self.content)]
+        told = [words for words in own if words is not None]
+        return [self.content["statement"], self.content["declared"], *told]
 
     def to_bytes(self) -> bytes:
         return statement_bytes(self.content)

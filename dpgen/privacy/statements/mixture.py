@@ -1,10 +1,10 @@
 """The statement of a set that was mixed from several: what was spent on all of them together.
 
-Sets drawn from one run cost as much as the run, once. Runs on one data set compose. Runs on
-different data sets compose, too, because nothing shows that they share no record. If the user
-declares that they share none, each record is in only one of them, and the mixture costs as much as
-the costliest data set (parallel composition: theorem F7). That holds when a record is added or
-removed; a record that is replaced may move from one data set to another.
+Sets drawn from one run, or from transcriptions of it, cost as much as the run, once. Runs on one
+data set compose. Runs on different data sets compose, too, because nothing shows that they share no
+record. If the user declares that they share none, each record is in only one of them, and the
+mixture costs as much as the costliest data set (parallel composition: theorem F7). That holds when
+a record is added or removed; a record that is replaced may move from one data set to another.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from dpgen.privacy.statements.statement import (
     sentence,
     stated_relation,
 )
+from dpgen.privacy.statements.transcription import origin_of
 from dpgen.storage.canonical import digest
 
 Statement = Mapping[str, Any]
@@ -87,6 +88,7 @@ def account_of(parts: Sequence[Statement], *, disjoint: bool) -> Account:
                 "public for one may be among the records of another, which no price here covers"
             )
         (model,) = part["artifact"]["parents"]
+        model = origin_of(part, model)
         told = part["data_set"]["name"], event_from_json(part["accounting"]["events"])
         if runs.setdefault(model, told) != told:
             raise ValueError(

@@ -25,6 +25,7 @@ from dpgen.privacy.statements.certificate import (
     intact,
     now,
 )
+from dpgen.privacy.statements.transcription import words_of
 from dpgen.storage.canonical import digest
 from dpgen.storage.files import read_json
 
@@ -141,14 +142,20 @@ def sentences(noticed: Mapping[str, Any]) -> list[str]:
     """Puts a notice, or a claim's `to_dict`, into sentences, each number with the word that
     qualifies it.
     """
+    mechanism, why = noticed["mechanism"]["id"], f"{noticed['reason']} ({noticed['reference']})"
+    made = words_of(noticed)
+    told = [] if made is None else [made]
+    if "worst_case" not in noticed:  # of a classifier that came alone: no number is known of it
+        return [f"{mechanism} has no guarantee", why, *told]
     worst, claimed = noticed["worst_case"], noticed["claimed"]
     return [
-        f"{noticed['mechanism']['id']} has no guarantee: its privacy claim is not verified",
+        f"{mechanism} has no guarantee: its privacy claim is not verified",
         f"worst case: epsilon = {_number(worst['epsilon'])} at delta = {worst['delta']:g}, "
         f"mu = {_number(worst['mu'])}",
         f"claimed: epsilon = {_number(claimed['epsilon'])} at delta = {claimed['delta']:g} "
         f"by {claimed['by']}",
-        f"{noticed['reason']} ({noticed['reference']})",
+        why,
+        *told,
     ]
 
 

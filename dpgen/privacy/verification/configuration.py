@@ -18,14 +18,21 @@ KEYS = {"schema", "method", "version", "budget", "seed", "settings"}
 ROUNDING = 1 + 1e-9
 
 
-def configuration_checks(folder: Path, statement: Mapping[str, Any]) -> Iterator[Check]:
-    """Checks ``config.json`` and ``facts.json`` of a run folder."""
+def configuration_checks(
+    folder: Path, statement: Mapping[str, Any], name: str = "config.json"
+) -> Iterator[Check]:
+    """Checks the configuration and the facts in a run folder.
+
+    Args:
+        statement: of the run that was trained with that configuration.
+        name: of the file with the configuration.
+    """
     mechanism, files = statement["mechanism"], statement["artifact"]["files"]
     missing = [name for name in ("config.json", "facts.json") if name not in files]
     if missing:
         yield Check("configuration", False, f"{', '.join(missing)} is not among the files")
         return
-    config = read_json(folder / "config.json")
+    config = read_json(folder / name)
     keys = KEYS | ({KEY} if KEY in statement else set())
     wrong = [] if config.keys() == keys and config["schema"] == SCHEMA else ["its form"]
     if not wrong and not _same_start(config, statement):

@@ -1,4 +1,5 @@
-"""Traces a statement to its origin: the model of a synthetic set, the ledger of a model's data set.
+"""Traces a statement to its origin: the model of a synthetic set, the runs that a transcription
+goes back to, the ledger of the data set of a model.
 
 A set's statement names the digest of its model's, and says the same about privacy. The ledger that
 an installation keeps of the data set holds the lines of the copy in the run folder, and no others
@@ -15,6 +16,7 @@ from typing import Any
 from dpgen.privacy.statements.certificate import CERTIFICATE, CertificateError, read_statement
 from dpgen.privacy.verification.check import Check
 from dpgen.privacy.verification.installation import installation_check
+from dpgen.privacy.verification.transcription import chain_checks
 from dpgen.privacy.verification.verify import reading, verify
 from dpgen.storage.canonical import digest
 
@@ -38,7 +40,8 @@ def trace(
         if statement["artifact"]["kind"] == "model":
             if models:
                 raise CertificateError(f"{folder} is a run itself: --model is for synthetic sets")
-            return [installation_check(statement, folder, ledgers)]
+            beside = chain_checks(folder, statement)
+            return [*beside, installation_check(statement, folder, ledgers)]
         sets = statement["mixture"]["parts"] if "mixture" in statement else [statement]
         return list(_set_checks(folder, sets, models, ledgers))
 

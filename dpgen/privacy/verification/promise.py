@@ -20,7 +20,7 @@ from dpgen.privacy.accounting.accountant import (
 )
 from dpgen.privacy.accounting.events import compose, event_to_json
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.statements import earlier
+from dpgen.privacy.statements import earlier, transcription
 from dpgen.privacy.statements.certificate import EARLIER, CertificateError
 from dpgen.privacy.statements.public_start import KEY, start_told
 from dpgen.privacy.statements.recorded import leaf_of, n_records_of
@@ -93,11 +93,18 @@ def promise_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
     if KEY in statement:
         start = start_told(statement[KEY])
         yield Check("public start", agree(start, statement[KEY]), start["statement"])
+    if transcription.KEY in statement:
+        held = statement[transcription.KEY]
+        transcription.check_chain(held["chain"])
+        mechanism, made_by = statement["mechanism"]["id"], str(held["version"])
+        told = transcription.told(mechanism, held["chain"], made_by)
+        yield Check("transcription", agree(told, held), told["statement"])
     same = agree(again["implementation"], statement["implementation"])
     same = same and agree(again["data_access"], statement["data_access"])
     yield Check("implementation", same, "as the mechanisms that ran are computed")
-    told = again["tuning"]
-    yield Check("choice of settings", agree(told, statement["tuning"]), told["statement"])
+    tuning = again["tuning"]
+    agreed = agree(tuning, statement["tuning"])
+    yield Check("choice of settings", agreed, tuning["statement"])
     yield from _account_checks(statement, basis)
 
 
@@ -106,8 +113,8 @@ def _form_check(statement: Mapping[str, Any]) -> Check:
     wanted = set(KEYS)
     if statement["artifact"]["kind"] == "synthetic_dataset":
         wanted.add("synthetic_dataset")
-    if KEY in statement and statement["schema"] != EARLIER:
-        wanted.add(KEY)
+    if statement["schema"] != EARLIER:
+        wanted |= {KEY, transcription.KEY} & statement.keys()
     odd = sorted(wanted ^ statement.keys())
     for name, keys in PARTS.items():
         if statement["schema"] == EARLIER and name == "mechanism":

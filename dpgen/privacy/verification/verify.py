@@ -24,12 +24,14 @@ from dpgen.privacy.statements.certificate import (
     statement_bytes,
     tree_hash,
 )
+from dpgen.privacy.statements.transcription import KEY
 from dpgen.privacy.verification.check import Check
 from dpgen.privacy.verification.configuration import configuration_checks
 from dpgen.privacy.verification.ledger_copy import copy_checks, read_copy
 from dpgen.privacy.verification.mixture_parts import mixture_checks
 from dpgen.privacy.verification.promise import promise_checks
 from dpgen.privacy.verification.run_files import file_check, released_check, signature_form_check
+from dpgen.privacy.verification.transcription import transcription_checks
 from dpgen.storage.files import read_bytes
 
 __all__ = ["Check", "reading", "verify"]
@@ -82,6 +84,9 @@ def _checks(folder: Path, statement: dict[str, Any]) -> Iterator[Check]:
 
 def _run_checks(folder: Path, statement: dict[str, Any]) -> Iterator[Check]:
     yield from promise_checks(statement)
+    if KEY in statement:
+        yield from transcription_checks(folder, statement)
+        return
     parents = statement["artifact"]["parents"]
     yield Check("parents", parents == [], "none: a run")
     yield file_check(folder, statement["artifact"]["files"])

@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dpgen.configurations.dgd import DGDSettings
     from dpgen.configurations.dp_sad import DPSADSettings
     from dpgen.configurations.dpdfd import DPDFDSettings
     from dpgen.configurations.dpdm import DPDMSettings
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from dpgen.images.facts import PublicFacts
     from dpgen.images.fair_classes import FairClasses
     from dpgen.images.images import Images
+    from dpgen.methods.dgd import DGD
     from dpgen.methods.dp_sad import DPSAD
     from dpgen.methods.dpdfd import DPDFD
     from dpgen.methods.dpdm import DPDM
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from dpgen.stages.votes_settings import VoteSettings
     from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
     from dpgen.training.distillation_settings import Distillation
+    from dpgen.training.manifold_settings import ManifoldSettings
     from dpgen.training.public_settings import PublicSettings
     from dpgen.training.refit_settings import RefitSettings
     from dpgen.transcription.transcribing import transcribe
@@ -56,6 +59,8 @@ if TYPE_CHECKING:
 # Names are imported when first used: `import dpgen` costs milliseconds, torch and diffusers cost
 # seconds.
 _HOMES = {
+    "DGD": "dpgen.methods.dgd",
+    "DGDSettings": "dpgen.configurations.dgd",
     "DPSAD": "dpgen.methods.dp_sad",
     "DPSADSettings": "dpgen.configurations.dp_sad",
     "DPDFD": "dpgen.methods.dpdfd",
@@ -77,6 +82,7 @@ _HOMES = {
     "FairClasses": "dpgen.images.fair_classes",
     "Hardware": "dpgen.runs.context",
     "Images": "dpgen.images.images",
+    "ManifoldSettings": "dpgen.training.manifold_settings",
     "PrivateDataset": "dpgen.data.private",
     "PrivateGenerator": "dpgen.generator.interface",
     "PublicFacts": "dpgen.images.facts",
@@ -98,6 +104,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "DGD",
     "DPDFD",
     "DPDM",
     "DPSAD",
@@ -108,6 +115,7 @@ __all__ = [
     "BudgetExceeded",
     "ClassifierSettings",
     "CondensedSettings",
+    "DGDSettings",
     "DPDFDSettings",
     "DPDMSettings",
     "DPSADSettings",
@@ -118,6 +126,7 @@ __all__ = [
     "Hardware",
     "Images",
     "M3DSettings",
+    "ManifoldSettings",
     "PGESettings",
     "PrivateDataset",
     "PrivateGenerator",

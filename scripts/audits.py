@@ -45,6 +45,7 @@ MODES: dict[str, tuple[str, dict[str, Any]]] = {
     "dpdfd": ("dpdfd", {}),
     "m3d": ("m3d", {}),
     "dpsd": ("dpsd", {}),
+    "dgd": ("dgd", {}),
 }  # fmt: skip
 HEAD = """# Audits of every certified mode on the embedded digits
 
@@ -54,9 +55,9 @@ stands the least that would have been seen, of a Gaussian mechanism, with probab
 the (epsilon, delta) bound, then by the f-DP bound. Two worlds: {n_runs} runs each of
 every stage's mechanism, with so little noise that the claim is {sharp:.3g}. Gradient canaries: one
 run of every stage's mechanism as configured; the stage of which most was refuted. Label canaries:
-one training as configured, the released model asked (`--label-canaries`; the rows of the sketch
-and of dpdfd and dpsd, whose decoder slows with every class, of the spectrum and of m3d were made
-with 0). At epsilon 1 the digits are too few for the shards of dpsd, which refuses to run.
+one training as configured, the released model asked (`--label-canaries`; the rows of the sketch,
+of dpdfd, dpsd and dgd, whose decoder slows with every class, of the spectrum and of m3d were made
+with 0). At epsilon 1 the digits are too few for the shards of dpsd and dgd, which refuse to run.
 
 | mode | epsilon | verdict | a neighbour moved a release by at most, bound 1 | released files \
 that differ | row and neighbours move a sum by at most, margin 1e-05 | worst z of noise and coins, \

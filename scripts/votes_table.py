@@ -20,15 +20,31 @@ from typing import Any
 from classifier_table import halves
 from measurement import Rows, fitted_apart, markdown
 
-from dpgen import DPDFD, DPSD, PGE, Budget, DPSDSettings, Images, PGESettings
+from dpgen import (
+    DGD,
+    DPDFD,
+    DPSD,
+    PGE,
+    Budget,
+    DGDSettings,
+    DPSDSettings,
+    Images,
+    ManifoldSettings,
+    PGESettings,
+)
 from dpgen.evaluation.utility import UtilityProtocol, accuracy, utility
 from dpgen.generator.interface import PrivateGenerator
 
+UNMOVED = ManifoldSettings(tangent_weight=0.0, normal_weight=0.0, entropy_weight=0.0)
 METHODS: dict[str, tuple[str, Callable[[Budget], PrivateGenerator]]] = {
     "pge sketch": ("nobody", lambda b: PGE(budget=b, settings=PGESettings(mode="sketch"))),
     "dpdfd": ("a private teacher", lambda b: DPDFD(budget=b)),
     "dpsd label": ("votes", lambda b: DPSD(budget=b)),
     "dpsd data": ("corrections", lambda b: DPSD(budget=b, settings=DPSDSettings(mode="data"))),
+    "dgd": ("a private teacher, votes", lambda b: DGD(budget=b)),
+    "dgd, no moves": (
+        "a private teacher, votes", lambda b: DGD(budget=b, settings=DGDSettings(manifold=UNMOVED)),
+    ),
 }
 KEY = ("data", "records", "held_out", "epsilon", "delta", "seed", "method")
 WORDS = """# Votes of shards, and a private teacher

@@ -31,6 +31,7 @@ def _names(cls: Any, path: str = "") -> list[str]:  # noqa: ANN401
 REFUSED: dict[str, tuple[str, ...]] = {
     "dpdfd": ("sketch.spectrum.",),
     "dpsd": ("sketch.spectrum.", "sketch.classifier."),
+    "dgd": ("sketch.spectrum.",),
 }
 
 

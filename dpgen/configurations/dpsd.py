@@ -6,11 +6,14 @@ from dataclasses import dataclass, field, replace
 
 from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.plan import Plan, Stage, split_budget
-from dpgen.stages import sketch_plan
+from dpgen.privacy.plan import Plan
+from dpgen.stages import votes_plan
 from dpgen.stages.sketch_settings import SPECTRUM, SketchSettings
-from dpgen.stages.votes_settings import LABEL, MODES, VoteSettings
+from dpgen.stages.votes_settings import MODES, VoteSettings
 from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
+
+SHARE = 0.5  # of mu^2, of the votes
+N_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -51,17 +54,10 @@ class DPSDSettings:
         queries, which the budget decides.
         """
         sketch = SketchSettings.chosen(replace(self.sketch, kind="decoder"), facts)
-        return replace(self, sketch=sketch, votes=self.votes.resolved(facts))
+        votes = self.votes.resolved(facts, share=SHARE, n_rounds=N_ROUNDS)
+        return replace(self, sketch=sketch, votes=votes)
 
     def plan(self, facts: PublicFacts, budget: Budget) -> Plan:
         """Plans everything that `fit` will charge."""
         s = self.resolved(facts)
-        n_queries = s.votes.affordable(facts, budget)
-        shares = [(1 - s.votes.share) * share for share in s.sketch.shares]
-        multipliers, _ = split_budget(
-            budget, facts.relation, shares=[*shares, s.votes.share], rate=1.0, n_steps=0,
-            repeats=[*s.sketch.repeats, n_queries],
-        )  # fmt: skip
-        votes = s.votes.mechanism(s.mode, n_queries, multipliers[-1], facts)
-        stages = sketch_plan.stages(s.sketch, facts, multipliers[:-1])
-        return Plan((*stages, Stage(LABEL, votes)), facts.relation)
+        return votes_plan.plan(s.mode, s.sketch, s.votes, facts, budget)

@@ -80,6 +80,15 @@ METHODS = {
             "student and generator see only what they released",
         },
     ),
+    "dgd": Method(
+        "dpgen.methods.dgd:DGD",
+        "dpgen.configurations.dgd:DGDSettings",
+        "private sketch, classifier and votes; a student regularised along the images' manifold",
+        {
+            "sealed": "(epsilon, delta)-DP: a few Gaussian releases, the classifier's steps and "
+            "every vote are charged, all networks see only what they released",
+        },
+    ),
 }
 
 

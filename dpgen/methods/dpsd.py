@@ -44,6 +44,7 @@ from dpgen.runs.kinds import BY_NAME
 from dpgen.stages import sketch, votes
 from dpgen.stages.votes_rehearsal import rehearse_votes
 from dpgen.training.data_free import refine
+from dpgen.training.voted import learn
 
 
 class DPSD(PrivateGenerator):
@@ -86,7 +87,7 @@ class DPSD(PrivateGenerator):
         s = self.settings
         released = sketch.run(s.sketch, data.facts, data, promise, work).proposer
         assert released.decoder is not None
-        student = votes.run(s.votes, s.student, released, data, promise, work)
+        student = votes.run(s.votes, s.student, released, data, promise, work, learn)
         decoder = refine(released.decoder, student, s.refinement, s.student, work)
         return {"model": released.with_decoder(decoder), "student": student}
 

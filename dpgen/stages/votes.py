@@ -34,7 +34,7 @@ from dpgen.stages.ensemble import Answered
 from dpgen.stages.votes_settings import LABEL, VoteSettings
 from dpgen.training.data_free_settings import StudentSettings
 from dpgen.training.students import untrained
-from dpgen.training.voted import learn
+from dpgen.training.voted import Learn
 
 SMALLEST = 1e-9  # added to the penalty of a teacher whose features are all equal
 
@@ -125,6 +125,7 @@ def run(
     data: PrivateDataset,
     plan: Plan,
     work: Workplace,
+    learn: Learn,
 ) -> Student:
     """Asks all rounds and returns the student of the last one, on the CPU. A resume asks what was
     answered before anew, and gets the saved answers.
@@ -136,12 +137,14 @@ def run(
         data: the private records.
         plan: what was charged, the ensemble among it.
         work: where it computes and saves, and the seed of all public randomness.
+        learn: trains the student of a round, from released values alone.
     """
     facts, mechanism = data.facts, plan.required(LABEL, NoisyEnsemble)
     answered = Answered(data, mechanism, teacher_of(settings, plan, facts), LABEL, work)
     config = ClassifierConfig(facts.shape, facts.n_classes, student.width)
     voted: list[tuple[Tensor, Tensor]] = []
-    found = _taught(untrained(config, work.seed), proposer, None, voted, student, 0, work)
+    found = _taught(untrained(config, work.seed), proposer, None, voted, student, 0, work, learn)
+    assert settings.n_rounds is not None
     n_rounds = min(settings.n_rounds, mechanism.n_queries)
     each, more = divmod(mechanism.n_queries, n_rounds)
     with progress_bar("votes (private)", n_rounds, show=work.show) as advance:
@@ -149,7 +152,7 @@ def run(
             size = each + (k < more)
             asked = _chosen(settings, found, proposer, size, k, work)
             voted.append((asked["images"], _learned(mechanism, answered, asked)))
-            found = _taught(found, proposer, found, voted, student, k + 1, work)
+            found = _taught(found, proposer, found, voted, student, k + 1, work, learn)
             advance()
     answered.finish()
     return found.eval().requires_grad_(False)
@@ -203,6 +206,7 @@ def _taught(
     settings: StudentSettings,
     k: int,
     work: Workplace,
+    learn: Learn,
 ) -> Student:
     """Returns the student of round k, which begins as an earlier one."""
     student = copy.deepcopy(student).train().requires_grad_(True)

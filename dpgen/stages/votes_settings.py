@@ -32,13 +32,13 @@ class VoteSettings:
     """The settings of the votes.
 
     Args:
-        share: share of mu^2 of all queries together, in (0, 1).
+        share: share of mu^2 of all queries together, in (0, 1); unless given, that of the method.
         n_shards: number of shards, each with a teacher; unless given, the root of the number of
             records, rounded.
         n_queries: number of drawn images that are voted on; unless given, as many as the budget
             allows with these shards, at most 1000.
         n_rounds: number of rounds in which they are asked: later ones are about images that the
-            student is less sure of.
+            student is less sure of; unless given, as many as the method has.
         n_candidates: classes that may be voted for, those that the student finds likeliest; in the
             first round, in which there is no opinion yet, all may.
         n_drawn: images that are drawn for each that is asked about.
@@ -47,17 +47,17 @@ class VoteSettings:
         ridge: strength of the penalty of a teacher, relative to the mean square of its features.
     """
 
-    share: float = 0.5
+    share: float | None = None
     n_shards: int | None = None
     n_queries: int | None = None
-    n_rounds: int = 4
+    n_rounds: int | None = None
     n_candidates: int = 3
     n_drawn: int = 10
     radius: float = 0.5
     ridge: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
+        if self.share is not None and not 0 < self.share < 1:
             raise ValueError(f"share of the votes must lie in (0, 1), got {self.share}")
         for name, least in (
             ("n_shards", 2), ("n_queries", 1), ("n_rounds", 1), ("n_candidates", 2), ("n_drawn", 1),
@@ -73,22 +73,27 @@ class VoteSettings:
         if not 0 < self.ridge < math.inf:
             raise ValueError(f"ridge of the votes must be greater than 0, got {self.ridge}")
 
-    def resolved(self, facts: PublicFacts) -> Self:
-        """Returns these settings with nothing left open that does not depend on the budget. Raises
-        ValueError for images that have no features, or for fewer classes than one can vote on.
+    def resolved(self, facts: PublicFacts, *, share: float, n_rounds: int) -> Self:
+        """Returns these settings with nothing left open that does not depend on the budget; share
+        and rounds are those of the method. Raises ValueError for images that have no features, or
+        for fewer classes than one can vote on.
         """
         features_for(facts.shape)
         if facts.n_classes < 2:
             raise ValueError("votes need records of at least 2 classes, got 1: take pge")
-        n_shards = self.n_shards or max(2, round(math.sqrt(facts.n_records)))
-        return replace(self, n_shards=n_shards)
+        return replace(
+            self,
+            share=self.share or share,
+            n_shards=self.n_shards or max(2, round(math.sqrt(facts.n_records))),
+            n_rounds=self.n_rounds or n_rounds,
+        )
 
     def affordable(self, facts: PublicFacts, budget: Budget) -> int:
         """Returns the number of queries: the given one, or the most that the shards allow.
 
         Raises ValueError, with the numbers, if the noise hides what the shards agree on.
         """
-        assert self.n_shards is not None
+        assert self.n_shards is not None and self.share is not None
         moved = 2.0 if facts.relation.adjacency == "replace_one" else 1.0
         moved *= facts.relation.max_records_per_unit
         mu = gaussian_mu(budget) * math.sqrt(self.share) / moved

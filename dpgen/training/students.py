@@ -62,10 +62,11 @@ class Lessons:
         self._generator = generator
         self._memory: deque[tuple[Tensor, Tensor]] = deque(maxlen=settings.memory)
 
-    def step(self, images: Tensor, labels: Tensor) -> None:
+    def step(self, images: Tensor, labels: Tensor, further: Tensor | None = None) -> None:
         """Takes one step on drawn images, (B, C, H, W), and as many earlier ones; on images of
         which the teacher takes none for the class that was asked for, (B,), only on earlier ones.
-        Where agreement is not asked for, labels may be probabilities, (B, K).
+        Where agreement is not asked for, labels may be probabilities, (B, K). ``further`` is one
+        more term of the loss.
         """
         if self.settings.agreed:
             with torch.no_grad():
@@ -75,12 +76,14 @@ class Lessons:
         if self._memory:
             chosen = torch.randint(len(self._memory), (), generator=self._generator)
             earlier = self._memory[int(chosen)]
-        terms = []
+        terms = [] if further is None else [further]
+        new: Tensor | None = None
         if len(labels):
             self._memory.append((images, labels))
-            terms.append(self._of_new(images, labels))
+            new = self._of_new(images, labels)
+            terms.append(new)
         if earlier is not None:
-            terms.append(self._of_earlier(*earlier, terms[0] if terms else None))
+            terms.append(self._of_earlier(*earlier, new))
         if not terms:
             return
         self.adam.zero_grad()

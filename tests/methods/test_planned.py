@@ -14,6 +14,7 @@ from dpgen.generator.configuration import configuration
 from dpgen.images.images import PublicFacts
 from dpgen.methods import METHODS as KNOWN
 from dpgen.methods import find, find_settings
+from dpgen.methods.dgd import DGD
 from dpgen.methods.dp_sad import DPSAD, DPSADSettings
 from dpgen.methods.dpdm import DPDM, DPDMSettings
 from dpgen.methods.dpsd import DPSD
@@ -57,6 +58,7 @@ METHODS = {
         budget=budget, settings=PGESettings(mode="sketch", sketch=SketchSettings())
     ),
     "dpsd": lambda budget: DPSD(budget=budget),
+    "dgd": lambda budget: DGD(budget=budget),
 }
 
 

@@ -40,7 +40,8 @@ from dpgen.stages.teacher import untrained
 from dpgen.stages.teacher_settings import Teacher
 from dpgen.stages.timing import CPU, rehearsal_of, seconds_of
 from dpgen.training import students
-from dpgen.training.data_free import descend
+from dpgen.training.backdoor import N_COPIES, Shuffled, suspicious
+from dpgen.training.data_free import N_COMPARED, descend
 from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
 from dpgen.training.denoising import NoiseLevels
 from dpgen.training.distillation_settings import BOOT, Distillation
@@ -152,19 +153,27 @@ def rehearse_data_free(
     pupil = students.untrained(ClassifierConfig(facts.shape, facts.n_classes, student.width), 0)
     generator = torch.Generator().manual_seed(0)
     if refinement.n_steps > 0:
-        refined = copy.deepcopy(decoder).to(device)
+        refined, shuffled = copy.deepcopy(decoder).to(device), None
+        if refinement.vaccine_weight > 0:
+            shuffled = Shuffled((teacher.to(device),) * N_COPIES)
+            labels = torch.arange(N_COMPARED) % facts.n_classes
+            pixels = decoder.draw(labels, generator).to(device)
+            seconds += seconds_of(partial(suspicious, teacher, pixels, generator), device)
         step = partial(
             descend, refined, copy.deepcopy(refined), teacher.to(device),
             replace(refinement, n_steps=1), student, generator=generator, seed=0, show=False,
+            shuffled=shuffled,
         )  # fmt: skip
         seconds += refinement.n_steps * seconds_of(step, device)
     proposer = Proposer(ProposerConfig(decoder.config, settings.warps, mirror=settings.mirrors))
-    short = replace(student, n_steps=1, agreed=False)
-    step = partial(
-        students.learn, pupil.to(device), proposer, teacher.to(device), short,
-        generator=generator, show=False,
-    )  # fmt: skip
-    seconds += student.n_steps * seconds_of(step, device)
+    n_last = student.n_retrospecting
+    for n, retrospect in ((student.n_steps - n_last, False), (n_last, True)):
+        short = replace(student, n_steps=1, agreed=False, retrospect=retrospect)
+        step = partial(
+            students.learn, pupil.to(device), proposer, teacher.to(device), short,
+            generator=generator, show=False,
+        )  # fmt: skip
+        seconds += n * seconds_of(step, device) if n else 0.0
     n_parameters = sum(p.numel() for one in (decoder, pupil) for p in one.parameters())
     return rehearsal_of(seconds, n_parameters, device)
 

@@ -9,6 +9,7 @@ post-processing of them (theorem A3) and costs no privacy, however long it takes
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -19,6 +20,7 @@ from dpgen.networks.ema import EMA
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.student import ClassifierConfig, Student
 from dpgen.runs.context import Workplace
+from dpgen.training.backdoor import Shuffled, suspicious
 from dpgen.training.data_free_losses import LOSSES, NEED_STUDENT, Batch
 from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
 from dpgen.training.loop import decay_rate, training_steps
@@ -26,6 +28,7 @@ from dpgen.training.students import Lessons, untrained
 
 LABEL = "refinement"  # name of the saved state
 EMA_DECAY = 0.99
+N_COMPARED = 1000  # images by which shuffled copies of the teacher are chosen
 
 
 def refine(
@@ -72,6 +75,7 @@ def descend(
     generator: torch.Generator,
     seed: int,
     show: bool,
+    shuffled: Shuffled | None = None,
 ) -> None:
     """Trains the decoder, in place; it ends with averaged weights.
 
@@ -81,6 +85,8 @@ def descend(
         generator: CPU generator of all randomness but the student's initial weights.
         seed: of those.
         show: whether to show a progress bar.
+        shuffled: copies of the teacher for the vaccine, where they are chosen already; else they
+            are chosen after a tenth of the steps, by what the decoder then makes.
     """
     s, config = settings, decoder.config
     device = next(decoder.requires_grad_(True).parameters()).device
@@ -94,13 +100,15 @@ def descend(
     ema = EMA(decoder, EMA_DECAY, warm_up=True)
     for step in training_steps("generator, refined", s.n_steps, decoder, ema, show=show):
         decay_rate(adam, s.learning_rate, step, s.n_steps)
+        if "vaccine" in weights and step == s.n_steps // 10 and shuffled is None:
+            shuffled = _chosen(decoder, teacher, generator)
         labels = torch.randint(config.n_classes, (s.batch_size,), generator=generator).to(device)
         z = torch.randn(s.batch_size, config.n_latents, generator=generator).to(device)
         images = decoder(z, labels)
         with torch.no_grad():
             anchors = released(z, labels)
         judge = None if lessons is None else lessons.student
-        batch = Batch(images, labels, anchors, teacher, judge)
+        batch = Batch(images, labels, anchors, teacher, judge, shuffled)
         terms = [weight * LOSSES[name](batch) for name, weight in weights.items()]
         adam.zero_grad()
         torch.stack(terms).sum().backward()
@@ -108,3 +116,21 @@ def descend(
         adam.step()
         if lessons is not None:
             lessons.step(images.detach(), labels)
+
+
+def _chosen(
+    decoder: Decoder, teacher: Labeller | Student, generator: torch.Generator
+) -> Shuffled | None:
+    """Returns shuffled copies of the teacher, chosen by images of the decoder as it is."""
+    device = next(decoder.parameters()).device
+    labels = torch.arange(N_COMPARED, device=device) % decoder.config.n_classes
+    z = torch.randn(N_COMPARED, decoder.config.n_latents, generator=generator).to(device)
+    with torch.no_grad():
+        found = suspicious(teacher, decoder(z, labels), generator)
+    if found is None:
+        warnings.warn(
+            "vaccine_weight has no effect: eight attempts gave no shuffled copies of the teacher "
+            "that agree with it on a few drawn images only, which a trigger would show as",
+            stacklevel=2,
+        )
+    return found

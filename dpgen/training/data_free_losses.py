@@ -11,6 +11,8 @@ latents.
     adversarial   -min(KL(T(x) || S(x)), 4)
     balance       sum_k p_k log p_k,   p the mean of softmax T(x)
     activation    -mean |T's features|, before they are normalised
+    vaccine       -KL(T(x) || T'(x)), mean over images for which T and T' find the same class
+                  likeliest; T' the shuffled copies of T (`dpgen.training.backdoor`)
 
 Sources: Chen et al. (2019), "Data-Free Learning of Student Networks", arXiv 1904.01186, for
 `class`, `balance` and `activation`; Fang et al. (2019), "Data-Free Adversarial Distillation", arXiv
@@ -30,6 +32,7 @@ from torch.nn import functional
 
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.student import Student
+from dpgen.training.backdoor import Shuffled, divergences
 
 MOST_DIVERGENCE = 4.0
 
@@ -44,6 +47,7 @@ class Batch:
         anchors: what the released generator makes of the same latents, (B, C, H, W).
         teacher: T.
         student: S; None where no loss needs one.
+        shuffled: T'; None where no loss needs it, or none was found.
     """
 
     images: Tensor
@@ -51,6 +55,7 @@ class Batch:
     anchors: Tensor
     teacher: Labeller | Student
     student: nn.Module | None = None
+    shuffled: Shuffled | None = None
 
     @cached_property
     def coordinates(self) -> Tensor:
@@ -97,9 +102,7 @@ def _moments(rows: Tensor, one_hot: Tensor) -> tuple[Tensor, Tensor]:
 def adversarial_loss(batch: Batch) -> Tensor:
     """Computes the negative divergence of the student's answers from the teacher's, clamped."""
     assert batch.student is not None
-    teacher = functional.log_softmax(batch.logits, 1)
-    student = functional.log_softmax(batch.student(batch.images), 1)
-    divergence = functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    divergence = divergences(batch.logits, batch.student(batch.images)).mean()
     return -divergence.clamp_max(MOST_DIVERGENCE)
 
 
@@ -114,6 +117,17 @@ def activation_loss(batch: Batch) -> Tensor:
     return -batch.coordinates.abs().mean()
 
 
+def vaccine_loss(batch: Batch) -> Tensor:
+    """Computes the negative divergence of the shuffled copies' answer from the teacher's, over
+    images on which they agree; 0 where there are none, or no copies.
+    """
+    if batch.shuffled is None:
+        return batch.images.new_zeros(())
+    found = batch.shuffled(batch.images)
+    agreed = found.argmax(1) == batch.logits.argmax(1)
+    return -(divergences(batch.logits, found) * agreed).sum() / agreed.sum().clamp_min(1)
+
+
 LOSSES: dict[str, Callable[[Batch], Tensor]] = {
     "class": class_loss,
     "anchor": anchor_loss,
@@ -121,5 +135,6 @@ LOSSES: dict[str, Callable[[Batch], Tensor]] = {
     "adversarial": adversarial_loss,
     "balance": balance_loss,
     "activation": activation_loss,
+    "vaccine": vaccine_loss,
 }
 NEED_STUDENT = ("adversarial",)

@@ -25,6 +25,9 @@ class RefinementSettings:
             which the generator then seeks: images that a student that learns beside it gets wrong.
         balance_weight: weight of the negative entropy of the teacher's mean answer.
         activation_weight: weight of the negative mean size of the teacher's features.
+        vaccine_weight: weight of the divergence between the answers of the teacher and of copies of
+            it with shuffled channels, where they agree, which the generator then seeks: a defence
+            against a teacher with a backdoor, for which 0.1 is usual.
     """
 
     n_steps: int = 350
@@ -36,6 +39,7 @@ class RefinementSettings:
     adversarial_weight: float = 0.0
     balance_weight: float = 0.0
     activation_weight: float = 0.0
+    vaccine_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.n_steps < 0:
@@ -49,9 +53,11 @@ class RefinementSettings:
         for name, weight in self.weights.items():
             if not 0 <= weight < math.inf:
                 raise ValueError(f"{name}_weight must be at least 0, got {weight}")
-        if self.n_steps > 0 and not any(self.weights.values()):
+        own = [weight for name, weight in self.weights.items() if name != "vaccine"]
+        if self.n_steps > 0 and not any(own):
             raise ValueError(
-                "a refinement must have a loss: give one a weight above 0, or set n_steps to 0"
+                "a refinement must have a loss, beside the vaccine if it has that: give one a "
+                "weight above 0, or set n_steps to 0"
             )
 
     @property
@@ -88,6 +94,9 @@ class StudentSettings:
             and how alike the teacher does; 0 leaves it out.
         mixing: whether a part of each new image is replaced by that of another one, with labels in
             proportion (cut-mix).
+        retrospect: whether it unlearns, in the last tenth of its steps, what a perturbation of all
+            images does that changes the teacher's answers most: a defence against a teacher with a
+            backdoor.
     """
 
     n_steps: int = 500
@@ -99,6 +108,7 @@ class StudentSettings:
     retain: bool = False
     affinity: float = 0.0
     mixing: bool = False
+    retrospect: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("n_steps", 1), ("batch_size", 2), ("memory", 1)):
@@ -114,6 +124,11 @@ class StudentSettings:
             raise ValueError(f"learning_rate must be greater than 0, got {self.learning_rate}")
         if not 0 <= self.affinity < math.inf:
             raise ValueError(f"affinity must be at least 0, got {self.affinity}")
+
+    @property
+    def n_retrospecting(self) -> int:
+        """Returns the number of steps, the last ones, in which it unlearns."""
+        return math.ceil(self.n_steps / 10) if self.retrospect else 0
 
     def hurried(self) -> StudentSettings:
         """Returns shorter settings for the audit; the student costs no privacy."""

@@ -7,7 +7,7 @@ and teacher are released, so that the student is post-processing of them (theore
 References for the options of `StudentSettings`: Patel, Mopuri, Qiu (2023), "Learning to Retain
 while Acquiring", arXiv 2302.14290 (`retain`); Li, Yang, Yin, Qi, Xin (2023), "Feature Affinity
 Assisted Knowledge Distillation", arXiv 2302.10899 (`affinity`, here of the last features, as the
-teacher has no feature maps).
+teacher has no feature maps); `dpgen.training.backdoor` (`retrospect`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from dpgen.networks.proposer import Proposer
 from dpgen.networks.seeding import seeded
 from dpgen.networks.student import ClassifierConfig, Student
 from dpgen.runs.context import Workplace
+from dpgen.training.backdoor import retrospection
 from dpgen.training.data_free_settings import StudentSettings
 from dpgen.training.loop import decay_rate, training_steps
 
@@ -62,11 +63,31 @@ class Lessons:
         self._generator = generator
         self._memory: deque[tuple[Tensor, Tensor]] = deque(maxlen=settings.memory)
 
-    def step(self, images: Tensor, labels: Tensor, further: Tensor | None = None) -> None:
+    def begin(self, step: int, average: EMA) -> bool:
+        """Sets the learning rate of a step, counted from 0; returns whether the step retrospects.
+
+        Where steps begin to, the learning rate starts anew, as it had come down to nothing, and so
+        does the average.
+        """
+        s = self.settings
+        first = s.n_steps - s.n_retrospecting
+        if step < first:
+            decay_rate(self.adam, s.learning_rate, step, first)
+            return False
+        if step == first:
+            average.n_updates = 0
+        decay_rate(self.adam, s.learning_rate, step - first, s.n_retrospecting)
+        return True
+
+    def step(
+        self, images: Tensor, labels: Tensor, further: Tensor | None = None, *,
+        retrospect: bool = False,
+    ) -> None:  # fmt: skip
         """Takes one step on drawn images, (B, C, H, W), and as many earlier ones; on images of
         which the teacher takes none for the class that was asked for, (B,), only on earlier ones.
         Where agreement is not asked for, labels may be probabilities, (B, K). ``further`` is one
-        more term of the loss.
+        more term of the loss. A step that retrospects unlearns beside that what a perturbation of
+        the drawn images does.
         """
         if self.settings.agreed:
             with torch.no_grad():
@@ -88,6 +109,11 @@ class Lessons:
             return
         self.adam.zero_grad()
         torch.stack(terms).sum().backward()
+        if retrospect and len(images):
+            unlearned = retrospection(self.student, self.teacher, images, self._generator)
+            for parameter, gradient in zip(self.student.parameters(), unlearned, strict=True):
+                assert parameter.grad is not None
+                parameter.grad += gradient
         self.adam.step()
 
     def _of_new(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -200,7 +226,7 @@ def learn(
     ema = EMA(student, EMA_DECAY, warm_up=True)
     n_fresh = s.batch_size // 2
     for step in training_steps("student", s.n_steps, student, ema, show=show):
-        decay_rate(lessons.adam, s.learning_rate, step, s.n_steps)
+        retrospect = lessons.begin(step, ema)
         labels = torch.randint(proposer.n_classes, (n_fresh,), generator=generator)
         pixels = proposer.draw(labels, generator)
-        lessons.step(pixels.to(device), labels.to(device))
+        lessons.step(pixels.to(device), labels.to(device), retrospect=retrospect)

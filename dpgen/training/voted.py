@@ -20,7 +20,7 @@ from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
 from dpgen.networks.student import Student
 from dpgen.training.data_free_settings import StudentSettings
-from dpgen.training.loop import decay_rate, training_steps
+from dpgen.training.loop import training_steps
 from dpgen.training.students import EMA_DECAY, Lessons
 
 Regularise = Callable[[Student, Tensor], Tensor]
@@ -68,7 +68,7 @@ def learn(
     ema = EMA(student, EMA_DECAY, warm_up=True)
     n_fresh = s.batch_size // 2
     for step in training_steps("student", s.n_steps, student, ema, show=show):
-        decay_rate(lessons.adam, s.learning_rate, step, s.n_steps)
+        retrospect = lessons.begin(step, ema)
         wanted = torch.randint(proposer.n_classes, (n_fresh,), generator=generator)
         pixels = proposer.draw(wanted, generator).to(device)
         wanted = wanted.to(device)
@@ -83,4 +83,4 @@ def learn(
             rows = torch.randint(len(labels), (n_fresh,), generator=generator)
             pixels = torch.cat([pixels, images[rows].to(device)])
             wanted = torch.cat([wanted, labels[rows].to(device)])
-        lessons.step(pixels, wanted, further)
+        lessons.step(pixels, wanted, further, retrospect=retrospect)

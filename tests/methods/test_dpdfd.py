@@ -38,11 +38,13 @@ from dpgen.stages import classifier, sketch_plan
 from dpgen.synthetic.join import join
 from dpgen.synthetic.part import Share
 from dpgen.synthetic.synthesise import synthesise
+from dpgen.training import data_free
 from tests.commands import dpgen
 from tests.methods import test_replay as replay
 from tests.methods.stopped import Stopped, assert_same_networks, stop_after
 
 live = replay.live
+pytestmark = pytest.mark.filterwarnings("ignore:vaccine_weight has no effect")
 STAGES = {
     "classifier": {"sketch 1", "sketch 2", "classifier"},
     "labeller": {"sketch 1", "sketch 2", "label moments"},
@@ -61,11 +63,12 @@ def tiny(name: str = "classifier", **given: Any) -> DPDFD:  # noqa: ANN401
     )  # fmt: skip
     refinement = RefinementSettings(
         n_steps=2, batch_size=6, moments_weight=1.0, adversarial_weight=0.1, balance_weight=0.1,
-        activation_weight=0.1,
+        activation_weight=0.1, vaccine_weight=0.1,
     )  # fmt: skip
     settings = DPDFDSettings(
-        sketch=sketch, refinement=refinement, student=StudentSettings(n_steps=3, batch_size=8)
-    )
+        sketch=sketch, refinement=refinement,
+        student=StudentSettings(n_steps=3, batch_size=8, retrospect=True),
+    )  # fmt: skip
     return DPDFD(budget=Budget(3.0, 1e-3), settings=settings)
 
 
@@ -77,7 +80,10 @@ def untrained() -> Callable[[str], DPDFD]:
 
 @pytest.fixture(autouse=True)
 def few_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A twelfth of the teacher's features, whose axes take longer than the rest of a fit."""
+    """A twelfth of the teacher's features, whose axes take longer than the rest of a fit, and few
+    images by which its copies are chosen.
+    """
+    monkeypatch.setattr(data_free, "N_COMPARED", 30)
     for module, name in ((classifier, "features_for"), (sketch_plan, "GaborFeatures")):
         monkeypatch.setattr(module, name, partial(GaborFeatures, grid=2))
 

@@ -121,9 +121,10 @@ def test_a_weight_of_zero_builds_nothing_and_no_step_changes_nothing(
     def refused(*given: object) -> None:
         raise AssertionError("a loss without a weight was computed, or a student was made")
 
-    for name in ("moments", "adversarial", "balance", "activation"):
+    for name in ("moments", "adversarial", "balance", "activation", "vaccine"):
         monkeypatch.setitem(LOSSES, name, refused)
     monkeypatch.setattr(data_free, "untrained", refused)
+    monkeypatch.setattr(data_free, "suspicious", refused)
     refine(decoder, judge, RefinementSettings(n_steps=1), STUDENT, work(tmp_path / "one"))
     monkeypatch.setitem(LOSSES, "class", refused)
     same = refine(decoder, judge, RefinementSettings(n_steps=0), STUDENT, work(tmp_path / "two"))

@@ -158,7 +158,8 @@ def test_no_free_fit_of_a_run_can_reach_a_key_a_ledger_or_a_record(
         "dpdfd": {
             "training.data_free.refine", "training.data_free.descend",
             "training.data_free_losses._moments", "training.students.teach",
-            "training.students.learn",
+            "training.students.learn", "training.backdoor.suspicious",
+            "training.backdoor.retrospection",
         },
         "m3d": {"training.condensation.condense", "training.condensation.discrepancy"},
         "dpsd": {"stages.votes._chosen", "stages.votes._taught", "training.voted.learn"},

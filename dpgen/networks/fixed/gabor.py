@@ -53,6 +53,11 @@ class GaborFeatures:
         return (self.shape[0] + 8 + 8 + 8 * 4) * self.grid**2
 
     @property
+    def channels(self) -> tuple[tuple[int, int], ...]:
+        """Returns the number of channels and of cells of each, as the features are laid out."""
+        return ((self.n_features // self.grid**2, self.grid**2),)
+
+    @property
     def settings(self) -> dict[str, Any]:
         return {
             "name": "GaborFeatures",

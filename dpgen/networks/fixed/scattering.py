@@ -62,10 +62,15 @@ class ScatteringFeatures:
         }
 
     @property
-    def n_features(self) -> int:
+    def channels(self) -> tuple[tuple[int, int], ...]:
+        """Returns the number of channels and of cells of each, as the features are laid out."""
         pairs, alone = self._mirrored
         rows, columns = self._grid
-        return rows * (len(pairs) * columns + len(alone) * -(-columns // 2))
+        return (len(pairs), rows * columns), (len(alone), rows * -(-columns // 2))
+
+    @property
+    def n_features(self) -> int:
+        return sum(n_channels * n_cells for n_channels, n_cells in self.channels)
 
     @property
     def sides(self) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from dpgen.data.identity import Identity, home, identify, installation_key, known_ledgers, overlap
+from dpgen.data.once_public import require_never_public
 from dpgen.data.sources import Source
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import Adjacency, Budget, round_up
@@ -176,6 +177,9 @@ class AccountedData:
         Args:
             limit: limit of a new ledger, unless the data set was opened with a limit of its own.
             folder: the folder in which the ledger of public data lies.
+
+        Raises:
+            ValueError: the ledger is of other facts, or records were learned from as public.
         """
         self._known = None  # the records may have changed since
         limit = limit.settled(self._facts.n_records) if limit.is_open else limit
@@ -207,6 +211,8 @@ class AccountedData:
             ):
                 raise ValueError(_other_facts(path, known, self._facts))
             self._facts = known
+        if not self.public:
+            require_never_public(self._source)
         self._ledger = ledger
 
     def _require_same_records(self) -> None:

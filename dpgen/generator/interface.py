@@ -220,6 +220,7 @@ class PrivateGenerator(Fitted):
             try:
                 if start.images is not None and self.begun_on is not None:
                     # Free of charge, and so before it: a training that fails loses nothing.
+                    start.note()
                     work = self.begun_on(start.images, self.settings.teacher, data.facts, work)
                 if isinstance(promise, Plan):
                     data.begin(run.id, run.keys, promise)

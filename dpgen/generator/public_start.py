@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dpgen.data.account import AccountedData
+from dpgen.data.identity import installation_key, marks_learned
+from dpgen.data.once_public import note_public
 from dpgen.data.public import open_public, require_public
 from dpgen.images.public_images import PublicImages
 from dpgen.privacy.statements.public_start import KEY, images_told, start_told
@@ -24,16 +28,23 @@ class Start:
         told: what it is, as the configuration and the statement of a run hold it; None if networks
             start untrained.
         images: the public images; None for none.
+        marks: their marks, by which the installation knows later that they were public.
     """
 
     settings: Any
     told: Mapping[str, Any] | None = None
     images: PublicImages | None = None
+    marks: np.ndarray | None = None
 
     @property
     def config(self) -> dict[str, Any]:
         """Returns what ``config.json`` says of it: a run is resumed with this start only."""
         return {} if self.told is None else {KEY: dict(self.told)}
+
+    def note(self) -> None:
+        """Notes in the installation that the images are about to be learned from."""
+        if self.marks is not None:
+            note_public(self.marks)
 
 
 def settings_of(generator: PrivateGenerator, given: bool) -> Any:  # noqa: ANN401
@@ -90,4 +101,4 @@ def begin_publicly(
         "images": images_told(images.name, len(images), images.sha256, own.n_steps, classes)
     }
     start_told(told)  # what cannot be stated at the end is refused at the beginning
-    return Start(settings, told, images)
+    return Start(settings, told, images, marks_learned(opened.source, installation_key()))

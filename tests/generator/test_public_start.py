@@ -257,6 +257,32 @@ def test_public_images_that_are_private_records_are_refused_before_anything_is_c
         fit(tmp_path / "fourth", dataset(others))
 
 
+def test_images_that_were_public_once_are_never_private_again(
+    fit: Callable[..., Any], records: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: ANN401
+) -> None:  # fmt: skip
+    """A statement would say that nobody had spent more on them than its own run."""
+    rng = np.random.default_rng(6)
+    others = type(records)(rng.integers(0, 256, (30, 8, 8), np.uint8), [0] * 30, ("a", "b", "c"))
+    shown = images_of(records.pixels[3:6])
+    with monkeypatch.context() as patch:
+
+        def stop(*given: Any) -> None:  # noqa: ANN401
+            raise Reached
+
+        patch.setattr("dpgen.methods.dpdm.DPDM.begun_on", staticmethod(stop))
+        for _ in range(2):
+            with pytest.raises(Reached):
+                fit(tmp_path / "shown", shown, source=others)
+            noted = (tmp_path / "home/public.marks").read_bytes()
+    before = sorted((tmp_path / "home").rglob("*.jsonl"))
+    with pytest.raises(ValueError, match="3 different images of these data were declared public"):
+        fit(tmp_path / "late", images_of(rng.integers(0, 256, (4, 8, 8), np.uint8)))
+    assert sorted((tmp_path / "home").rglob("*.jsonl")) == before
+    assert not (tmp_path / "late").exists()
+    fit(tmp_path / "shown", shown, source=others)
+    assert (tmp_path / "home/public.marks").read_bytes() == noted, "noted once"
+
+
 def test_labels_of_public_images_count_where_their_classes_have_the_name_of_a_private_one(
     fit: Callable[..., Any], public: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

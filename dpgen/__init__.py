@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dpgen.configurations.dfkd import DFKDSettings
     from dpgen.configurations.dgd import DGDSettings
     from dpgen.configurations.dp_sad import DPSADSettings
     from dpgen.configurations.dpdfd import DPDFDSettings
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from dpgen.images.facts import PublicFacts
     from dpgen.images.fair_classes import FairClasses
     from dpgen.images.images import Images
+    from dpgen.methods.dfkd import DFKD
     from dpgen.methods.dgd import DGD
     from dpgen.methods.dp_sad import DPSAD
     from dpgen.methods.dpdfd import DPDFD
@@ -49,7 +51,12 @@ if TYPE_CHECKING:
     from dpgen.stages.stacked_plan import EmbeddingSettings
     from dpgen.stages.teacher_settings import TeacherSettings
     from dpgen.stages.votes_settings import VoteSettings
-    from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
+    from dpgen.training.data_free_settings import (
+        LabelSettings,
+        PupilSettings,
+        RefinementSettings,
+        StudentSettings,
+    )
     from dpgen.training.distillation_settings import Distillation
     from dpgen.training.manifold_settings import ManifoldSettings
     from dpgen.training.public_settings import PublicSettings
@@ -59,6 +66,8 @@ if TYPE_CHECKING:
 # Names are imported when first used: `import dpgen` costs milliseconds, torch and diffusers cost
 # seconds.
 _HOMES = {
+    "DFKD": "dpgen.methods.dfkd",
+    "DFKDSettings": "dpgen.configurations.dfkd",
     "DGD": "dpgen.methods.dgd",
     "DGDSettings": "dpgen.configurations.dgd",
     "DPSAD": "dpgen.methods.dp_sad",
@@ -82,11 +91,13 @@ _HOMES = {
     "FairClasses": "dpgen.images.fair_classes",
     "Hardware": "dpgen.runs.context",
     "Images": "dpgen.images.images",
+    "LabelSettings": "dpgen.training.data_free_settings",
     "ManifoldSettings": "dpgen.training.manifold_settings",
     "PrivateDataset": "dpgen.data.private",
     "PrivateGenerator": "dpgen.generator.interface",
     "PublicFacts": "dpgen.images.facts",
     "PublicSettings": "dpgen.training.public_settings",
+    "PupilSettings": "dpgen.training.data_free_settings",
     "RefinementSettings": "dpgen.training.data_free_settings",
     "RefitSettings": "dpgen.training.refit_settings",
     "Samples": "dpgen.data.samples",
@@ -104,6 +115,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "DFKD",
     "DGD",
     "DPDFD",
     "DPDM",
@@ -115,6 +127,7 @@ __all__ = [
     "BudgetExceeded",
     "ClassifierSettings",
     "CondensedSettings",
+    "DFKDSettings",
     "DGDSettings",
     "DPDFDSettings",
     "DPDMSettings",
@@ -125,6 +138,7 @@ __all__ = [
     "FairClasses",
     "Hardware",
     "Images",
+    "LabelSettings",
     "M3DSettings",
     "ManifoldSettings",
     "PGESettings",
@@ -132,6 +146,7 @@ __all__ = [
     "PrivateGenerator",
     "PublicFacts",
     "PublicSettings",
+    "PupilSettings",
     "RefinementSettings",
     "RefitSettings",
     "SamplerSettings",

@@ -133,7 +133,8 @@ def test_methods_are_listed_with_what_they_guarantee() -> None:
     said = dpgen("methods").stdout
     assert "dp-sad" in said and "dpdm" in said and "(epsilon, delta)-DP" in said
     listed = json.loads(dpgen("methods", "--json").stdout)
-    assert set(listed) == {"dp-sad", "pge", "dpdm", "dpdfd", "m3d", "dpsd", "dgd"}
+    named = {"dp-sad", "pge", "dpdm", "dpdfd", "dfkd", "m3d", "dpsd", "dgd"}
+    assert set(listed) == named
     assert "sealed" in listed["dp-sad"]["modes"] and "dpsgd" in listed["pge"]["modes"]
     for method in listed.values():
         for mode, promise in method["modes"].items():

@@ -30,6 +30,7 @@ def _names(cls: Any, path: str = "") -> list[str]:  # noqa: ANN401
 # Groups of settings that a method refuses.
 REFUSED: dict[str, tuple[str, ...]] = {
     "dpdfd": ("sketch.spectrum.",),
+    "dfkd": ("sketch.spectrum.",),
     "dpsd": ("sketch.spectrum.", "sketch.classifier."),
     "dgd": ("sketch.spectrum.",),
 }

@@ -101,6 +101,32 @@ def test_the_whole_way_is_marked_from_the_run_to_the_synthetic_set(
     assert not (tmp_path / "other").exists()
 
 
+def test_an_audit_of_a_notice_needs_the_flag_and_accuses_the_claim(
+    archive: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    small = ("mode=paper", "paper.n_steps=2", "paper.teacher_steps=4", "paper.batch=8",
+             "paper.generator_steps=2", "paper.width=8")  # fmt: skip
+    done = dpgen(
+        "train", "dfkd", *BUDGET, *(f"--set={name}" for name in small), "--data", archive, "--out",
+        run, "--device", "cpu", "-q", "--allow-unverified",
+    )  # fmt: skip
+    assert done.exit_code == 0 and f"dfkd/paper {LINE}" in done.stdout, done.output
+    audit = ["audit", run, "--quick", "--device", "cpu", "-q"]
+    refused = dpgen(*audit)
+    assert refused.exit_code == 1 and "--allow-unverified" in refused.stderr
+    games = dpgen("audit", run, "--allow-unverified", "--label-canaries", "20", "-q")
+    assert games.exit_code == 2 and "for runs with a certificate" in games.stderr
+    out = tmp_path / "audit"
+    done = dpgen(*audit, "--allow-unverified", "--out", out)
+    assert done.exit_code == 1, done.output
+    assert "VIOLATION: everything released" in done.stdout and "satisfies" not in done.stdout
+    told = json.loads((out / "audit.json").read_text())
+    assert told["passed"] is False and "not verified" in told["statement"]
+    page = (out / "audit.html").read_text()
+    assert "the statement in notice.json" in page and "privacy.json" not in page
+
+
 def test_digits_are_not_barred_from_certified_runs_by_an_unverified_one(
     tmp_path: Path, home: Path
 ) -> None:

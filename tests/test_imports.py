@@ -54,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "published": {
         "data", "images", "networks", "privacy.accounting", "privacy.mechanisms",
-        "privacy.statements", "runs", "samplers", "training",
+        "privacy.statements", "progress", "runs", "samplers", "training",
     },
     "stages": {
         "data", "images", "networks", "networks.fixed", "privacy", "privacy.accounting",

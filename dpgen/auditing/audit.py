@@ -71,8 +71,8 @@ def audit(
     facts, folder = generator.facts, generator.folder
     if not generator.certified:
         raise UnverifiedClaim(
-            f"{folder or generator.mechanism_id} carries a notice, not a certificate: there is no "
-            "claim to audit"
+            f"{folder or generator.mechanism_id} carries a notice, not a certificate: "
+            "`audit_claim` tries what its paper claims"
         )
     statement = generator.privacy
     assert facts is not None and folder is not None

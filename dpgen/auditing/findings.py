@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dpgen.privacy.statements.certificate import CERTIFICATE
+
 SCHEMA = "dpgen-audit/1"
 
 
@@ -51,6 +53,7 @@ class Audit:
     meaning: what the claimed epsilon means, in sentences.
     date: when the audit ended, in UTC.
     version: of dpgen, which audited.
+    document: the file whose digest ``certificate`` is: a notice where nothing is guaranteed.
     """
 
     run: str
@@ -61,6 +64,7 @@ class Audit:
     meaning: Sequence[str]
     date: str
     version: str
+    document: str = CERTIFICATE
 
     @property
     def passed(self) -> bool:
@@ -101,7 +105,8 @@ class Audit:
         }
 
     def text(self) -> str:
-        lines = [f"audited {self.date} by dpgen {self.version}: {self.run}, certificate SHA-256 "
+        what = "certificate" if self.document == CERTIFICATE else "notice"
+        lines = [f"audited {self.date} by dpgen {self.version}: {self.run}, {what} SHA-256 "
                  f"{self.certificate}"]  # fmt: skip
         kind = None
         for finding in self.findings:

@@ -41,7 +41,7 @@ def render(audit: Audit) -> str:
 
 def _audited(audit: Audit) -> Markup:
     """Lists the hashes of what was audited: the page speaks of nothing else."""
-    files = {**audit.files, "the statement in privacy.json": audit.certificate}
+    files = {**audit.files, f"the statement in {audit.document}": audit.certificate}
     return element(
         "section",
         element("h2", "What was audited"),

@@ -37,7 +37,7 @@ from dpgen.images.images import PublicFacts
 from dpgen.privacy.plan import Plan, Stage
 from dpgen.storage.canonical import canonical
 
-DATED = ("ledger.jsonl", "privacy.json")
+DATED = ("ledger.jsonl", "privacy.json", "notice.json")
 
 
 class Audited(Protocol):
@@ -123,13 +123,13 @@ def replay(
     for name, source in others.items():
         advance()
         try:
-            world = _lived(make, source, facts, World(base), seed, hardware)
+            world = lived(make, source, facts, World(base), seed, hardware)
         except (Exception, SystemExit) as error:  # whether a run stops is a bit about its records
             different[name] = (f"an exception ({type(error).__name__})",)
             continue
         for label, distance in _movements(base, world, stages).items():
             moved.setdefault(label, {})[name] = distance
-        different[name] = _different(base, world)
+        different[name] = differing(base, world)
         outside |= world.outside
     advance()
     allowed = 2.0 if facts.adjacency == "replace_one" else 1.0
@@ -143,15 +143,15 @@ def record(
     """Records the run that neighbours are compared with: ordinary stand-ins, keys and noise of its
     own.
     """
-    return _lived(make, neighbours(facts, seed)[0], facts, World(), seed, hardware)
+    return lived(make, neighbours(facts, seed)[0], facts, World(), seed, hardware)
 
 
-def _lived(
+def lived(
     make: Callable[[], Audited], source: StandIns, facts: PublicFacts, world: World, seed: int,
     hardware: Any,  # noqa: ANN401
 ) -> World:  # fmt: skip
-    """Runs in a folder that is deleted afterwards, and returns the world with the run's output and
-    all of its files except those with a random name or a date.
+    """Runs `fit` in a folder that is deleted afterwards, and returns the world with what the run
+    said and all of its files except those with a random name or a date.
     """
     said = io.StringIO()
     with tempfile.TemporaryDirectory() as place, redirect_stdout(said), redirect_stderr(said):
@@ -198,6 +198,7 @@ def _movements(one: World, other: World, stages: Mapping[str, Stage]) -> dict[st
     return found
 
 
-def _different(one: World, other: World) -> tuple[str, ...]:
+def differing(one: World, other: World) -> tuple[str, ...]:
+    """Returns the released values of two worlds that are not equal in every bit."""
     names = {**one.released, **other.released}
     return tuple(n for n in names if one.released.get(n) != other.released.get(n))

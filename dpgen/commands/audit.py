@@ -12,7 +12,7 @@ import click
 from dpgen.commands.inputs import hardware
 from dpgen.commands.new_file import NewFile
 from dpgen.commands.next_command import beside, carried, say_next, say_sign
-from dpgen.commands.options import hardware_options, quiet_option
+from dpgen.commands.options import hardware_options, quiet_option, unverified_option
 
 
 @click.command()
@@ -31,10 +31,12 @@ from dpgen.commands.options import hardware_options, quiet_option
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of stand-in records; never of noise."
 )
+@unverified_option
 @hardware_options
 @quiet_option
 def audit(
-    run: Path, out: Path | None, quick: bool, label_canaries: int, seed: int, quiet: bool,
+    run: Path, out: Path | None, quick: bool, label_canaries: int, seed: int,
+    allow_unverified: bool, quiet: bool,
     **given: Any,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """Try to break the claim of a finished RUN, and say what would have been seen.
@@ -42,9 +44,13 @@ def audit(
     Needs the run's configuration and no record: stand-in records are trained on, at no cost. Ends
     with status 1 when a violation was found. What rounding does to gradients is measured on
     --device, with --precision and --micro-batch: give those that the run was trained with.
+
+    With --allow-unverified a RUN that carries a notice is audited, too: what its paper claims,
+    against what is certified.
     """
     from dpgen.auditing.audit import audit as examine
     from dpgen.auditing.page import render
+    from dpgen.auditing.unverified import audit_claim
     from dpgen.methods.loading import load
     from dpgen.methods.planned import require_planned
     from dpgen.storage.durable import replace_durably
@@ -56,13 +62,17 @@ def audit(
             "--quick skips the games and cannot be combined with --label-canaries: "
             "drop one of them"
         )
-    generator = load(run)
+    generator = load(run, allow_unverified=allow_unverified)
+    common: dict[str, Any] = {
+        "games": not quick, "seed": seed, "hardware": hardware(given), "show": not quiet,
+    }  # fmt: skip
     if generator.certified:
         require_planned(run)
-    found = examine(
-        generator, games=not quick, n_label_canaries=label_canaries, seed=seed,
-        hardware=hardware(given), show=not quiet,
-    )  # fmt: skip
+        found = examine(generator, n_label_canaries=label_canaries, **common)
+    elif label_canaries:
+        raise ValueError("--label-canaries is for runs with a certificate: drop it")
+    else:
+        found = audit_claim(generator, **common)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         text = json.dumps(found.to_dict(), indent=1, allow_nan=False)

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan
+from dpgen.privacy.statements.notice import unpriced
+from dpgen.published import data_free_settings as published_data_free_settings
+from dpgen.published.data_free_settings import PaperSettings, check_mode
 from dpgen.stages import sketch_plan
 from dpgen.stages.classifier_settings import ClassifierSettings
 from dpgen.stages.sketch_settings import SPECTRUM, SketchSettings
@@ -20,22 +23,23 @@ class DPDFDSettings:
     """Settings of DPDFD.
 
     Args:
-        mode: "sealed", the only one.
+        mode: "sealed", or "paper" (as published, without a verified guarantee).
         sketch: the private stages: the decoder from which the generator begins, and the teacher,
             which is its classifier, with half of mu^2 unless given, or its labeller, where
             `labeller_share` is given.
         refinement: how the generator is refined by the teacher, without data.
         student: the classifier that learns from the generator's images, without data.
+        paper: the published algorithm, in mode paper only.
     """
 
     mode: str = "sealed"
     sketch: SketchSettings = field(default_factory=SketchSettings)
     refinement: RefinementSettings = field(default_factory=RefinementSettings)
     student: StudentSettings = field(default_factory=StudentSettings)
+    paper: PaperSettings | None = None
 
     def __post_init__(self) -> None:
-        if self.mode != "sealed":
-            raise ValueError(f"mode of dpdfd must be 'sealed', got {self.mode!r}")
+        check_mode(self, "dpdfd", "sealed")
         if self.sketch.kind == SPECTRUM or self.sketch.spectrum is not None:
             raise ValueError(
                 "dpdfd refines a decoder, and a spectrum has none: drop sketch.spectrum.*, and "
@@ -48,6 +52,11 @@ class DPDFDSettings:
 
     def resolved(self, facts: PublicFacts) -> DPDFDSettings:
         """Returns the settings with every None filled in for these facts."""
+        if self.mode == "paper":
+            paper = published_data_free_settings.resolve(
+                self.paper or PaperSettings(), "dpdfd", facts
+            )
+            return replace(self, paper=paper)
         sketch = replace(self.sketch, kind="decoder")
         teacher = sketch.classifier
         if sketch.labeller_share == 0 and (teacher is None or teacher.share is None):
@@ -61,5 +70,7 @@ class DPDFDSettings:
         return replace(self, sketch=SketchSettings.chosen(sketch, facts))
 
     def plan(self, facts: PublicFacts, budget: Budget) -> Plan:
-        """Plans everything that `fit` will charge."""
+        """Plans everything that `fit` will charge. Raises UnverifiedClaim in mode paper."""
+        if self.mode == "paper":
+            raise unpriced("dpdfd/paper")
         return sketch_plan.plan(self.resolved(facts).sketch, facts, budget)

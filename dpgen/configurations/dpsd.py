@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan
+from dpgen.privacy.statements.notice import unpriced
+from dpgen.published import data_free_settings as published_data_free_settings
+from dpgen.published.data_free_settings import PaperSettings, check_mode
 from dpgen.stages import votes_plan
 from dpgen.stages.sketch_settings import SPECTRUM, SketchSettings
 from dpgen.stages.votes_settings import MODES, VoteSettings
@@ -22,11 +25,12 @@ class DPSDSettings:
 
     Args:
         mode: what a teacher of a shard answers: "label", its vote for a class; "data", a correction
-            of the student's probabilities.
+            of the student's probabilities; or "paper" (as published, without a verified guarantee).
         sketch: the releases to which the decoder is fitted that draws the first images.
         votes: the teachers of disjoint shards, and what they are asked.
         refinement: how the generator is refined by the student, without data.
         student: the classifier that learns from the votes, without data.
+        paper: the published algorithm, in mode paper only.
     """
 
     mode: str = "label"
@@ -34,10 +38,10 @@ class DPSDSettings:
     votes: VoteSettings = field(default_factory=VoteSettings)
     refinement: RefinementSettings = field(default_factory=RefinementSettings)
     student: StudentSettings = field(default_factory=StudentSettings)
+    paper: PaperSettings | None = None
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"mode of dpsd must be one of {', '.join(MODES)}, got {self.mode!r}")
+        check_mode(self, "dpsd", *MODES)
         if self.sketch.kind == SPECTRUM or self.sketch.spectrum is not None:
             raise ValueError(
                 "dpsd refines a decoder, and a spectrum has none: drop sketch.spectrum.*, and "
@@ -53,11 +57,18 @@ class DPSDSettings:
         """Returns the settings with every None filled in for these facts, but the number of
         queries, which the budget decides.
         """
+        if self.mode == "paper":
+            paper = published_data_free_settings.resolve(
+                self.paper or PaperSettings(), "dpsd", facts
+            )
+            return replace(self, paper=paper)
         sketch = SketchSettings.chosen(replace(self.sketch, kind="decoder"), facts)
         votes = self.votes.resolved(facts, share=SHARE, n_rounds=N_ROUNDS)
         return replace(self, sketch=sketch, votes=votes)
 
     def plan(self, facts: PublicFacts, budget: Budget) -> Plan:
-        """Plans everything that `fit` will charge."""
+        """Plans everything that `fit` will charge. Raises UnverifiedClaim in mode paper."""
+        if self.mode == "paper":
+            raise unpriced("dpsd/paper")
         s = self.resolved(facts)
         return votes_plan.plan(s.mode, s.sketch, s.votes, facts, budget)

@@ -127,7 +127,7 @@ class PrivateDataset(AccountedData):
             )
         keys, _ = self._unverified
         self._unverified = None
-        return RecordSlots(self._source, self._facts), keys.noise(claim.plan)
+        return RecordSlots(self._source, self._facts), self.noise(keys, claim.plan)
 
     def _stage(self, label: str, mechanism: Mechanism) -> Stage:
         return Stage(label, mechanism, self.ledger.relation.max_records_per_unit)

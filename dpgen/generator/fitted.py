@@ -287,8 +287,8 @@ class Fitted(abc.ABC):
         facts, student = self._facts, self.student
         if student is None:
             raise ValueError(
-                f"{type(self).__name__} has no student, which runs of dpdfd, dpsd and dgd have: "
-                "use its classifier, or train one on samples"
+                f"{type(self).__name__} has no student, which runs of dpdfd, dfkd, dpsd and dgd "
+                "have: use its classifier, or train one on samples"
             )
         return [facts.class_names[k] for k in student.label(pixels).tolist()]
 

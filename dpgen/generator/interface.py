@@ -252,8 +252,9 @@ class PrivateGenerator(Fitted):
             keep_class_counts(folder, mechanisms, run.checkpoints, data.facts.class_names)
         self._preview(folder / "preview.png", show)
         document = stated(
-            self.mechanism_id, promise, data, self.budget.delta, run.id, folder, public_start
-        )
+            self.mechanism_id, promise, data, self.budget.delta, run.id, folder, public_start,
+            config,
+        )  # fmt: skip
         replace_durably(folder / document.name, document.to_bytes())
         run.finish()
 

@@ -11,6 +11,7 @@ from dpgen.privacy.ledger.charges import lines_of_run
 from dpgen.privacy.plan import Plan
 from dpgen.privacy.statements.document import Certificate, Notice
 from dpgen.privacy.statements.notice import Claim, notice_of
+from dpgen.privacy.statements.randomised_labels import are_randomised
 from dpgen.privacy.statements.statement import statement_of
 from dpgen.runs.released import hashes, write_copy
 
@@ -23,6 +24,7 @@ def stated(
     run: str,
     folder: Path,
     public_start: Mapping[str, Any] | None,
+    config: Mapping[str, Any],
 ) -> Certificate | Notice:
     """Notes in the ledger what a run has released, copies its lines into the folder, and returns
     the document that covers all files of the folder.
@@ -35,6 +37,7 @@ def stated(
         run: id of the run.
         folder: the run folder, which holds every released file.
         public_start: what networks learned from before the private stages; None for nothing.
+        config: the content of its ``config.json``.
     """
     files = hashes(folder)
     if isinstance(promise, Plan):
@@ -54,5 +57,6 @@ def stated(
         files=files,
         data_set=account,
         public_start=public_start,
+        labels_randomised=are_randomised(config),
     )
     return Certificate(statement)

@@ -60,6 +60,20 @@ METHODS = {
         {
             "sealed": "(epsilon, delta)-DP: a few Gaussian releases and the classifier's steps are "
             "charged, generator and student see only what they released",
+            "paper": "no guarantee: the published flow, a negative control; needs "
+            "--allow-unverified, carries a notice",
+        },
+    ),
+    "dfkd": Method(
+        "dpgen.methods.dfkd:DFKD",
+        "dpgen.configurations.dfkd:DFKDSettings",
+        "private sketch and classifier, then a student of its labels of drawn images",
+        {
+            "sealed": "(epsilon, delta)-DP: a few Gaussian releases and the classifier's steps are "
+            "charged, generator and student see only what they released; what changes labels at "
+            "random adds nothing to it",
+            "paper": "no guarantee: the published flow, a negative control; needs "
+            "--allow-unverified, carries a notice",
         },
     ),
     "m3d": Method(
@@ -78,6 +92,8 @@ METHODS = {
         {
             "label": "(epsilon, delta)-DP: a few Gaussian releases and every vote are charged, "
             "student and generator see only what they released",
+            "paper": "no guarantee: the published flow, a negative control; needs "
+            "--allow-unverified, carries a notice",
         },
     ),
     "dgd": Method(

@@ -19,6 +19,8 @@ sketch releases embeddings, to which a decoder is fitted; the teacher is trained
 or fitted to released moments. Everything after that is a function of what they released, without
 noise or limit (theorems B2, F3 and A3): the generator begins as the decoder and is refined by the
 teacher itself, and the student learns from its images.
+
+Mode ``paper`` is the published flow, which has no guarantee and is kept as a negative control.
 """
 
 from __future__ import annotations
@@ -35,10 +37,14 @@ from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan
+from dpgen.privacy.statements.notice import Claim
+from dpgen.published import data_free as published_data_free
+from dpgen.published import data_free_claims
 from dpgen.runs.context import Hardware, Rehearsal, Workplace
 from dpgen.runs.kinds import BY_NAME
 from dpgen.stages import sketch
 from dpgen.stages.rehearsal import rehearse_data_free
+from dpgen.stages.timing import rehearse_steps
 from dpgen.training.data_free import refine
 from dpgen.training.students import teach
 
@@ -48,6 +54,7 @@ class DPDFD(PrivateGenerator):
 
     id = "dpdfd"
     Settings = DPDFDSettings
+    unverified_modes = frozenset({"paper"})
     kinds: ClassVar[Mapping[str, str]] = {**BY_NAME, "model": "proposer"}
 
     def __init__(
@@ -65,17 +72,23 @@ class DPDFD(PrivateGenerator):
         settings: DPDFDSettings = self.settings.resolved(facts)
         return settings
 
-    def _promise(self, facts: PublicFacts) -> Plan:
+    def _promise(self, facts: PublicFacts) -> Plan | Claim:
+        if (paper := self.resolve(facts).paper) is not None:
+            return data_free_claims.claim(paper, self.budget)
         return self.settings.plan(facts, self.budget)
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         s = self.resolve(facts)
+        if s.paper is not None:
+            return rehearse_steps(*published_data_free.rehearsed(s.paper, facts), hardware)
         return rehearse_data_free(s.sketch, s.refinement, s.student, facts, hardware)
 
     def _learn(
-        self, data: PrivateDataset, promise: Plan, work: Workplace
+        self, data: PrivateDataset, promise: Plan | Claim, work: Workplace
     ) -> Mapping[str, nn.Module]:
         s = self.settings
+        if isinstance(promise, Claim):
+            return published_data_free.train(s.paper, data.facts, data, promise, work)._asdict()
         found = sketch.run(s.sketch, data.facts, data, promise, work)
         released, teacher = found.proposer, found.classifier or found.proposer.labeller
         assert released.decoder is not None and teacher is not None

@@ -23,6 +23,9 @@ Votes are for records that lie in silos, and for teachers that cannot be trained
 by record they do not pay: with a fifth of the training digits held out and epsilon 10, students got
 95.8 and 96.5 % (two seeds), and the second had 96.9 % before the first of its 68 votes, from the
 sketch's images alone. `dpgen.methods.dpdfd` gives that half of the budget to a private teacher.
+
+Mode ``paper`` is the published flow, with noise on labels or on answers: it has no guarantee and is
+kept as a negative control.
 """
 
 from __future__ import annotations
@@ -39,9 +42,13 @@ from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan
+from dpgen.privacy.statements.notice import Claim
+from dpgen.published import data_free as published_data_free
+from dpgen.published import data_free_claims
 from dpgen.runs.context import Hardware, Rehearsal, Workplace
 from dpgen.runs.kinds import BY_NAME
 from dpgen.stages import sketch, votes
+from dpgen.stages.timing import rehearse_steps
 from dpgen.stages.votes_rehearsal import rehearse_votes
 from dpgen.training.data_free import refine
 from dpgen.training.voted import learn
@@ -54,6 +61,7 @@ class DPSD(PrivateGenerator):
 
     id = "dpsd"
     Settings = DPSDSettings
+    unverified_modes = frozenset({"paper"})
     kinds: ClassVar[Mapping[str, str]] = {**BY_NAME, "model": "proposer"}
 
     def __init__(
@@ -71,20 +79,26 @@ class DPSD(PrivateGenerator):
         settings: DPSDSettings = self.settings.resolved(facts)
         return settings
 
-    def _promise(self, facts: PublicFacts) -> Plan:
+    def _promise(self, facts: PublicFacts) -> Plan | Claim:
+        if (paper := self.resolve(facts).paper) is not None:
+            return data_free_claims.claim(paper, self.budget)
         plan = self.settings.plan(facts, self.budget)
         return votes.rehearsed(self.resolve(facts).votes, plan, facts)
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         s = self.resolve(facts)
+        if s.paper is not None:
+            return rehearse_steps(*published_data_free.rehearsed(s.paper, facts), hardware)
         return rehearse_votes(
             s.sketch, s.votes, self.plan(facts), s.refinement, s.student, facts, hardware
         )
 
     def _learn(
-        self, data: PrivateDataset, promise: Plan, work: Workplace
+        self, data: PrivateDataset, promise: Plan | Claim, work: Workplace
     ) -> Mapping[str, nn.Module]:
         s = self.settings
+        if isinstance(promise, Claim):
+            return published_data_free.train(s.paper, data.facts, data, promise, work)._asdict()
         released = sketch.run(s.sketch, data.facts, data, promise, work).proposer
         assert released.decoder is not None
         student = votes.run(s.votes, s.student, released, data, promise, work, learn)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dpgen.images.images import Images, PublicFacts
 from dpgen.networks.denoiser import Denoiser, DenoiserConfig
@@ -69,7 +69,7 @@ def batch_of(
 
 
 def fit(
-    network: Denoiser,
+    network: nn.Module,
     images: Images,
     loss_fn: BatchLoss,
     schedule: Schedule,

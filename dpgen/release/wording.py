@@ -9,6 +9,7 @@ from typing import Any
 from dpgen.privacy.accounting.accountant import round_up
 from dpgen.privacy.statements.attack import attack_sentences
 from dpgen.privacy.statements.public_start import start_of
+from dpgen.privacy.statements.randomised_labels import randomised_of
 from dpgen.privacy.statements.statement import is_enforced, stated_relation
 from dpgen.privacy.statements.transcription import words_of
 from dpgen.release.subject import Subject
@@ -113,6 +114,7 @@ def not_covered(subject: Subject) -> list[str]:
         "What is learned about the whole population, which is what the set is for.",
         "Evaluation: scores that were computed on private records.",
         *choices,
+        *(one for part in subject.parts for one in randomised_of(part)),
         *(f"{one[0].upper()}{one[1:]}." for one in caveats),
     ]
     if content.get("mixture", {}).get("disjoint"):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from dpgen.runs.context import Rehearsal, peak_memory
+from dpgen.runs.context import Hardware, Rehearsal, peak_memory
 
 CPU = torch.device("cpu")
 # Rough gain of each processor after the first: with two, private steps, matching and releases kept
@@ -20,6 +20,22 @@ def rehearsal_of(seconds: float, n_parameters: int, device: torch.device) -> Reh
     on_gpu = device.type == "cuda"
     memory = torch.cuda.max_memory_allocated() if on_gpu else peak_memory()
     return Rehearsal(seconds, memory, n_parameters, "GPU" if on_gpu else "CPU")
+
+
+def rehearse_steps(
+    step_of: Callable[[torch.device], Callable[[], object]], n_steps: int, n_parameters: int,
+    hardware: Hardware,
+) -> Rehearsal:  # fmt: skip
+    """Estimates a run of steps of one kind.
+
+    Args:
+        step_of: makes such a step, on a device.
+        n_steps: number of them.
+        n_parameters: number of parameters of all networks.
+        hardware: device and precision.
+    """
+    device = hardware.accelerator().device
+    return rehearsal_of(n_steps * seconds_of(step_of(device), device), n_parameters, device)
 
 
 def seconds_of(step: Callable[[], object], device: torch.device) -> float:

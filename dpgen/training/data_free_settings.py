@@ -1,10 +1,13 @@
-"""The settings of data-free training: of a generator that is refined, and of a student."""
+"""The settings of data-free training: of a generator that is refined, of labels and students."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
 
+# Of images that are drawn once; the pixels of all together take at most 400 MB.
+FEWEST_IMAGES, MOST_IMAGES, MOST_PIXELS = 1000, 20_000, 100_000_000
+HURRIED_IMAGES = 8
 
 @dataclass(frozen=True)
 class RefinementSettings:
@@ -131,5 +134,72 @@ class StudentSettings:
         return math.ceil(self.n_steps / 10) if self.retrospect else 0
 
     def hurried(self) -> StudentSettings:
+        """Returns shorter settings for the audit; the student costs no privacy."""
+        return replace(self, n_steps=2, batch_size=min(self.batch_size, 8))
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """The settings of labelled images: drawn once, and labelled by a released teacher.
+
+    Args:
+        n_images: number of images; unless given, four for each record, from 1,000 to 20,000, and
+            fewer where images are so large that they would fill the memory.
+        randomise: epsilon_0 of a randomised response that changes the labels before the student
+            sees them. It protects one label of one made-up image, and no record: no part of the
+            guarantee rests on it. Unless given, labels are as the teacher says.
+    """
+
+    n_images: int | None = None
+    randomise: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_images is not None and self.n_images < 2:
+            raise ValueError(f"n_images must be at least 2, got {self.n_images}")
+        if self.randomise is not None and not 0 < self.randomise < math.inf:
+            raise ValueError(f"randomise must be a number above 0, got {self.randomise}")
+
+    def resolved(self, n_records: int, shape: tuple[int, int, int]) -> LabelSettings:
+        """Returns these settings with nothing left open, for public numbers of the records."""
+        if self.n_images is not None:
+            return self
+        n = min(max(4 * n_records, FEWEST_IMAGES), MOST_IMAGES, MOST_PIXELS // math.prod(shape))
+        return replace(self, n_images=max(n, 2))
+
+    def hurried(self) -> LabelSettings:
+        """Returns shorter settings for the audit; labels of drawn images cost no privacy."""
+        return replace(self, n_images=HURRIED_IMAGES)
+
+
+@dataclass(frozen=True)
+class PupilSettings:
+    """The settings of a student that learns from a fixed set of labelled images.
+
+    Args:
+        n_steps: training steps.
+        batch_size: images per step.
+        learning_rate: learning rate (Adam) of the first step; it falls to zero along half a cosine.
+        width: channels of its first block, a multiple of 8.
+        mixing: whether a part of each image is replaced by that of another one, with labels in
+            proportion (cut-mix): a student then learns fewer wrong labels by heart.
+    """
+
+    n_steps: int = 500
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    width: int = 32
+    mixing: bool = True
+
+    def __post_init__(self) -> None:
+        self.student  # noqa: B018  what a student refuses is refused here
+
+    @property
+    def student(self) -> StudentSettings:
+        """Returns the numbers that every student has."""
+        return StudentSettings(
+            self.n_steps, self.batch_size, self.learning_rate, self.width, mixing=self.mixing
+        )
+
+    def hurried(self) -> PupilSettings:
         """Returns shorter settings for the audit; the student costs no privacy."""
         return replace(self, n_steps=2, batch_size=min(self.batch_size, 8))

@@ -235,7 +235,8 @@ def test_shares_of_the_teacher_and_the_sketch_are_those_of_mu_squared(
 
 def test_settings_that_make_no_sense_are_refused() -> None:
     for settings, words in (
-        ({"mode": "paper"}, "must be 'sealed'"),
+        ({"mode": "proven"}, "mode of dpdfd must be 'sealed' or 'paper'"),
+        ({"mode": "paper", "student": StudentSettings(width=8)}, "student.* are settings of mode"),
         ({"sketch": SketchSettings(kind="spectrum")}, "a spectrum has none"),
         (
             {"sketch": SketchSettings(labeller_share=0.2, classifier=ClassifierSettings(0.2))},

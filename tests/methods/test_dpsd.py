@@ -297,7 +297,7 @@ def test_a_finished_stage_gives_its_saved_answers_and_not_one_more(tmp_path: Pat
 
 def test_settings_that_make_no_sense_are_refused() -> None:
     for settings, words in (
-        ({"mode": "paper"}, "must be one of label, data"),
+        ({"mode": "proven"}, "mode of dpsd must be 'label', 'data' or 'paper'"),
         ({"sketch": SketchSettings(kind="spectrum")}, "a spectrum has none"),
         ({"sketch": SketchSettings(classifier=ClassifierSettings(0.2))}, "take dpdfd"),
     ):

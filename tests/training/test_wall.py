@@ -27,7 +27,7 @@ from dpgen.runs.context import Hardware, Workplace
 from dpgen.runs.folder import RunFolder
 from dpgen.stages import classifier, labeller, sketch, teacher, votes
 from dpgen.training.public_settings import PublicSettings
-from tests.methods import test_dgd, test_dpdfd, test_dpsd, test_m3d
+from tests.methods import test_dfkd, test_dgd, test_dpdfd, test_dpsd, test_m3d
 from tests.methods.test_sketch import tiny
 
 ROOT = Path(__file__).parents[2] / "dpgen"
@@ -121,7 +121,9 @@ def _distilled(untrained: Callable[..., Any]) -> DPSAD:
     return untrained("dp-sad", **settings)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("method", ["dp-sad", "pge", "dpdfd", "m3d", "dpsd", "dgd"])
+@pytest.mark.parametrize(
+    "method", ["dp-sad", "pge", "dpdfd", "dfkd", "m3d", "dpsd", "dgd"]
+)
 def test_no_free_fit_of_a_run_can_reach_a_key_a_ledger_or_a_record(
     method: str,
     tmp_path: Path,
@@ -133,7 +135,7 @@ def test_no_free_fit_of_a_run_can_reach_a_key_a_ledger_or_a_record(
     makers = {
         "dp-sad": lambda: _distilled(untrained), "pge": lambda: tiny("labelled"),
         "dpdfd": test_dpdfd.tiny, "m3d": test_m3d.tiny, "dpsd": test_dpsd.tiny,
-        "dgd": test_dgd.tiny,
+        "dfkd": test_dfkd.tiny, "dgd": test_dgd.tiny,
     }  # fmt: skip
     generator = makers[method]()
     for module in (classifier, votes):
@@ -160,6 +162,11 @@ def test_no_free_fit_of_a_run_can_reach_a_key_a_ledger_or_a_record(
             "training.data_free_losses._moments", "training.students.teach",
             "training.students.learn", "training.backdoor.suspicious",
             "training.backdoor.retrospection",
+        },
+        "dfkd": {
+            "training.data_free.refine", "training.labelled.teach_labelled",
+            "training.labelled.randomised", "training.labelled.learn",
+            "training.randomised_response.respond",
         },
         "m3d": {"training.condensation.condense", "training.condensation.discrepancy"},
         "dpsd": {"stages.votes._chosen", "stages.votes._taught", "training.voted.learn"},

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from dpgen.privacy.statements.certificate import NOTICE, read_statement, statement_bytes
 from dpgen.privacy.statements.notice import inherited_notice, read_notice, sentences
 from dpgen.privacy.statements.public_start import start_of
+from dpgen.privacy.statements.randomised_labels import randomised_of
 from dpgen.privacy.statements.statement import inherited
 from dpgen.privacy.statements.transcription import words_of
 
@@ -37,7 +38,7 @@ class Certificate:
     @property
     def sentences(self) -> list[str]:
         """Returns the sentences that are printed."""
-        own = [start_of(self.content), words_of(self.content)]
+        own = [start_of(self.content), words_of(self.content), *randomised_of(self.content)]
         told = [words for words in own if words is not None]
         return [self.content["statement"], self.content["declared"], *told]
 

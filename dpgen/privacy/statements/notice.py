@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 from dpgen.privacy.accounting.accountant import CLOSED_FORM, round_up
@@ -90,6 +91,19 @@ def gaussian_worst_case(mu: float, delta: float) -> WorstCase:
         raise ValueError(f"mu must be a number greater than 0, got {mu}")
     mu = round_up(mu, 5)
     return WorstCase(mu, round_up(gaussian_epsilon(mu, delta)), delta, CLOSED_FORM)
+
+
+def responses_worst_case(n_labels: int, epsilon: float, delta: float) -> WorstCase:
+    """Computes the worst case of labels that are changed one by one by a response with parameter
+    ``epsilon``, in sets that no record chooses: all of them may be others on another data set.
+
+    Their epsilons add up (theorem P3); a response of that parameter is mu-GDP with
+    mu = 2 Phi^-1(e^epsilon / (e^epsilon + 1)) (Dong, Roth and Su 2022, Proposition 2.13), and
+    squares of mu add up.
+    """
+    each = -2 * NormalDist().inv_cdf(1 / (1 + math.exp(epsilon))) if epsilon < 36 else math.inf
+    mu = round_up(math.sqrt(n_labels) * each, 5) if math.isfinite(each) else math.inf
+    return WorstCase(mu, round_up(n_labels * epsilon), delta, "the sum of all labels")
 
 
 @dataclass(frozen=True)

@@ -19,21 +19,15 @@ from dpgen.privacy.accounting.events import event_to_json, leaves
 from dpgen.privacy.accounting.forms import mu_of, profile_of, units_of
 from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.ledger.charges import charged_event, relation_of, releases_of
+from dpgen.privacy.statements import randomised_labels
 from dpgen.privacy.statements.certificate import SCHEMA, finite_or_word, now
+from dpgen.privacy.statements.implementation import implementation_of
 from dpgen.privacy.statements.proofs import applying
 from dpgen.privacy.statements.public_start import COMPARED, KEY, start_told
-from dpgen.privacy.statements.recorded import ENSEMBLE, SGD, Settings, is_sampled
+from dpgen.privacy.statements.recorded import Settings
 from dpgen.privacy.statements.tuning import tuning_of
 from dpgen.storage.canonical import digest
 
-CAVEATS = (
-    "proof in real arithmetic: floating-point side channels are not covered",
-    "coins and noise are pseudo-random under a secret key; the proof takes them for independent",
-    "timing and memory side channels are not covered",
-    "a backup of an unfinished run folder is a secret: keys lie in it next to noisy answers",
-    "whether a run starts, and what an error before its charge shows of a record to whoever runs "
-    "it, are not covered",
-)
 SECOND = "opacus Renyi"
 ENFORCED = "enforced"  # unit_bound of facts and of a guarantee; absent where the bound is declared
 
@@ -127,39 +121,6 @@ def accounting_of(
     }
 
 
-def implementation_of(
-    stages: Mapping[str, Settings], relation: Relation, *, enforced: bool
-) -> dict[str, Any]:
-    """Describes how the mechanisms that ran are computed, and what their proofs do not cover."""
-    caveats = list(CAVEATS)
-    if enforced:
-        caveats.append("whose each record is, is as the unit ids say: two ids count as two people")
-    elif (m := relation.max_records_per_unit) > 1:
-        caveats.append(f"that no person has more than {m} records is declared and not checked")
-    return {
-        "stages": {label: _how(settings) for label, settings in stages.items()},
-        "nonfinite": "contributes zero",
-        "noise": "float64 Box-Muller from a SHAKE-256 stream, key drawn by the operating system "
-        "per stage",
-        "caveats": caveats,
-    }
-
-
-def _how(settings: Settings) -> dict[str, str]:
-    """Describes which records a stage reads, and how each record's contribution is bounded."""
-    if settings["mechanism"] == ENSEMBLE:
-        sampling = f"none: every record, in one of {settings['n_shards']} shards by a keyed hash"
-        bounded = "answer of one shard alone, one-hot or clipped; float64 sums"
-        return {"sampling": f"{sampling} of itself", "per_record": bounded}
-    sampling = "Poisson, secret coins" if is_sampled(settings) else "none: every record"
-    clipped = (
-        "gradient of one record alone, clipped over all parameters together"
-        if settings["mechanism"] == SGD
-        else "statistic of one record alone, clipped over all its tables together"
-    )
-    return {"sampling": sampling, "per_record": f"{clipped}; float64 sums"}
-
-
 @dataclass(frozen=True)
 class Basis:
     """The facts that a statement is derived from.
@@ -215,6 +176,7 @@ def statement_of(
     files: Mapping[str, str],
     data_set: Mapping[str, Any],
     public_start: Mapping[str, Any] | None = None,
+    labels_randomised: bool = False,
 ) -> dict[str, Any]:
     """Makes the privacy statement of a model, from the ledger lines of the run that made it.
 
@@ -226,6 +188,7 @@ def statement_of(
         files: SHA-256 of every file that the statement covers.
         data_set: the account of the data set's whole ledger.
         public_start: what networks learned from before the private stages; None for nothing.
+        labels_randomised: whether labels of made-up images were changed at random.
     """
     facts, stages = lines[0]["facts"], mechanism["stages"]
     event, compared = charged_event(lines), public_start is not None
@@ -251,6 +214,8 @@ def statement_of(
     }
     if public_start is not None:
         statement[KEY] = start_told(public_start)
+    if labels_randomised:
+        statement[randomised_labels.KEY] = randomised_labels.SENTENCE
     return {**statement, "sha256": digest(statement)}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of
+from dpgen.privacy.statements import randomised_labels
 from dpgen.privacy.statements.public_start import KEY, start_told
 from dpgen.privacy.verification.check import Check, agree
 from dpgen.privacy.verification.promise import basis_of
@@ -37,6 +38,8 @@ def configuration_checks(
     wrong = [] if config.keys() == keys and config["schema"] == SCHEMA else ["its form"]
     if not wrong and not _same_start(config, statement):
         wrong.append("another public start")
+    if randomised_labels.are_randomised(config) != (randomised_labels.KEY in statement):
+        wrong.append("another treatment of labels")
     if f"{config['method']}/{config['settings']['mode']}" != mechanism["id"]:
         wrong.append(f"it is of {config['method']!r:.40}, mode {config['settings']['mode']!r:.40}")
     if config["version"] != mechanism["version"]:

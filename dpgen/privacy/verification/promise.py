@@ -20,7 +20,7 @@ from dpgen.privacy.accounting.accountant import (
 )
 from dpgen.privacy.accounting.events import compose, event_to_json
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.statements import earlier, transcription
+from dpgen.privacy.statements import earlier, randomised_labels, transcription
 from dpgen.privacy.statements.certificate import EARLIER, CertificateError
 from dpgen.privacy.statements.public_start import KEY, start_told
 from dpgen.privacy.statements.recorded import leaf_of, n_records_of
@@ -99,6 +99,9 @@ def promise_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
         mechanism, made_by = statement["mechanism"]["id"], str(held["version"])
         told = transcription.told(mechanism, held["chain"], made_by)
         yield Check("transcription", agree(told, held), told["statement"])
+    for words in randomised_labels.randomised_of(statement):
+        same = words == randomised_labels.SENTENCE
+        yield Check("randomised labels", same, "that the guarantee does not rest on them")
     same = agree(again["implementation"], statement["implementation"])
     same = same and agree(again["data_access"], statement["data_access"])
     yield Check("implementation", same, "as the mechanisms that ran are computed")
@@ -114,7 +117,7 @@ def _form_check(statement: Mapping[str, Any]) -> Check:
     if statement["artifact"]["kind"] == "synthetic_dataset":
         wanted.add("synthetic_dataset")
     if statement["schema"] != EARLIER:
-        wanted |= {KEY, transcription.KEY} & statement.keys()
+        wanted |= {KEY, transcription.KEY, randomised_labels.KEY} & statement.keys()
     odd = sorted(wanted ^ statement.keys())
     for name, keys in PARTS.items():
         if statement["schema"] == EARLIER and name == "mechanism":

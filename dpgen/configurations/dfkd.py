@@ -1,0 +1,84 @@
+"""Settings of DFKD and its plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from dpgen.images.facts import PublicFacts
+from dpgen.privacy.accounting.accountant import Budget
+from dpgen.privacy.plan import Plan
+from dpgen.privacy.statements.notice import unpriced
+from dpgen.published import data_free_settings as published_data_free_settings
+from dpgen.published.data_free_settings import PaperSettings, check_mode
+from dpgen.stages import sketch_plan
+from dpgen.stages.classifier_settings import ClassifierSettings
+from dpgen.stages.sketch_settings import SPECTRUM, SketchSettings
+from dpgen.training.data_free_settings import LabelSettings, PupilSettings, RefinementSettings
+
+SHARE = 0.5  # of mu^2, of the teacher
+
+
+@dataclass(frozen=True)
+class DFKDSettings:
+    """Settings of DFKD.
+
+    Args:
+        mode: "sealed", or "paper" (as published, without a verified guarantee).
+        sketch: the private stages: the decoder from which the generator begins, and the teacher,
+            which is its classifier, with half of mu^2 unless given, or its labeller, where
+            `labeller_share` is given.
+        refinement: how the generator is refined by the teacher, without data, before it is frozen.
+        labels: the images that are drawn from it once, and their labels.
+        student: the classifier that learns from them, without data.
+        paper: the published algorithm, in mode paper only.
+    """
+
+    mode: str = "sealed"
+    sketch: SketchSettings = field(default_factory=SketchSettings)
+    refinement: RefinementSettings = field(default_factory=RefinementSettings)
+    labels: LabelSettings = field(default_factory=LabelSettings)
+    student: PupilSettings = field(default_factory=PupilSettings)
+    paper: PaperSettings | None = None
+
+    def __post_init__(self) -> None:
+        check_mode(self, "dfkd", "sealed")
+        if self.sketch.kind == SPECTRUM or self.sketch.spectrum is not None:
+            raise ValueError(
+                "dfkd refines a decoder, and a spectrum has none: drop sketch.spectrum.*, and "
+                "sketch.kind or set it to decoder"
+            )
+        if self.sketch.labeller_share > 0 and self.sketch.classifier is not None:
+            raise ValueError(
+                "dfkd has one teacher: set sketch.labeller_share or sketch.classifier.*, not both"
+            )
+        if self.refinement.adversarial_weight > 0:
+            raise ValueError(
+                "the generator of dfkd is frozen before there is a student: drop "
+                "refinement.adversarial_weight, or take dpdfd"
+            )
+
+    def resolved(self, facts: PublicFacts) -> DFKDSettings:
+        """Returns the settings with every None filled in for these facts."""
+        if self.mode == "paper":
+            paper = published_data_free_settings.resolve(
+                self.paper or PaperSettings(), "dfkd", facts
+            )
+            return replace(self, paper=paper)
+        sketch = replace(self.sketch, kind="decoder")
+        teacher = sketch.classifier
+        if sketch.labeller_share == 0 and (teacher is None or teacher.share is None):
+            teacher = replace(teacher or ClassifierSettings(), share=SHARE)
+            sketch = replace(sketch, classifier=teacher)
+        if facts.n_classes < 2:
+            raise ValueError(
+                "dfkd needs records of at least 2 classes, which its teacher tells apart, got 1: "
+                "take pge with mode=sketch"
+            )
+        labels = self.labels.resolved(facts.n_records, facts.shape)
+        return replace(self, sketch=SketchSettings.chosen(sketch, facts), labels=labels)
+
+    def plan(self, facts: PublicFacts, budget: Budget) -> Plan:
+        """Plans everything that `fit` will charge. Raises UnverifiedClaim in mode paper."""
+        if self.mode == "paper":
+            raise unpriced("dfkd/paper")
+        return sketch_plan.plan(self.resolved(facts).sketch, facts, budget)

@@ -1,0 +1,51 @@
+"""What a statement says of how mechanisms are computed, and what their proofs do not cover."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dpgen.privacy.accounting.relation import Relation
+from dpgen.privacy.statements.recorded import ENSEMBLE, SGD, Settings, is_sampled
+
+CAVEATS = (
+    "proof in real arithmetic: floating-point side channels are not covered",
+    "coins and noise are pseudo-random under a secret key; the proof takes them for independent",
+    "timing and memory side channels are not covered",
+    "a backup of an unfinished run folder is a secret: keys lie in it next to noisy answers",
+    "whether a run starts, and what an error before its charge shows of a record to whoever runs "
+    "it, are not covered",
+)
+
+
+def implementation_of(
+    stages: Mapping[str, Settings], relation: Relation, *, enforced: bool
+) -> dict[str, Any]:
+    """Describes how the mechanisms that ran are computed, and what their proofs do not cover."""
+    caveats = list(CAVEATS)
+    if enforced:
+        caveats.append("whose each record is, is as the unit ids say: two ids count as two people")
+    elif (m := relation.max_records_per_unit) > 1:
+        caveats.append(f"that no person has more than {m} records is declared and not checked")
+    return {
+        "stages": {label: _how(settings) for label, settings in stages.items()},
+        "nonfinite": "contributes zero",
+        "noise": "float64 Box-Muller from a SHAKE-256 stream, key drawn by the operating system "
+        "per stage",
+        "caveats": caveats,
+    }
+
+
+def _how(settings: Settings) -> dict[str, str]:
+    """Describes which records a stage reads, and how each record's contribution is bounded."""
+    if settings["mechanism"] == ENSEMBLE:
+        sampling = f"none: every record, in one of {settings['n_shards']} shards by a keyed hash"
+        bounded = "answer of one shard alone, one-hot or clipped; float64 sums"
+        return {"sampling": f"{sampling} of itself", "per_record": bounded}
+    sampling = "Poisson, secret coins" if is_sampled(settings) else "none: every record"
+    clipped = (
+        "gradient of one record alone, clipped over all parameters together"
+        if settings["mechanism"] == SGD
+        else "statistic of one record alone, clipped over all its tables together"
+    )
+    return {"sampling": sampling, "per_record": f"{clipped}; float64 sums"}

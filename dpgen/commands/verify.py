@@ -53,7 +53,6 @@ def verify(
     from dpgen.privacy.verification.parentage import trace
     from dpgen.privacy.verification.signature import signature_check
     from dpgen.privacy.verification.verify import verify as check
-    from dpgen.synthetic.labels import labels_checks
 
     for path in (folder, *models, *(p for p in (ledger, public_key) if p is not None)):
         if not path.exists():
@@ -65,8 +64,7 @@ def verify(
             *(check for path in (folder, *models) for check in planned_checks(path)),
             *trace(folder, models=models, ledgers=ledgers),
             signature_check(folder, public_key),
-            *labels_checks(folder),
-            *_pages(folder),
+            *_of_set(folder),
         ]
         statement = read_statement(folder)
     except CertificateError as error:
@@ -164,11 +162,16 @@ def _noticed(folder: Path) -> list[str]:
         return []
 
 
-def _pages(folder: Path) -> list[Check]:
-    """Checks the pages of a set against its statement; nothing for a run, which has none."""
+def _of_set(folder: Path) -> list[Check]:
+    """Checks the labels and the pages of a set against its statement; nothing for a run, which has
+    neither, so that torch is not loaded.
+    """
+    if not _is_set(folder):
+        return []
     from dpgen.release.cards import cards_check
+    from dpgen.synthetic.labels import labels_checks
 
-    return [cards_check(folder)] if _is_set(folder) else []
+    return [*labels_checks(folder), cards_check(folder)]
 
 
 def _is_set(folder: Path) -> bool:

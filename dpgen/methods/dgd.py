@@ -20,6 +20,14 @@ generator begins as the decoder and is refined by the teacher, and the autoencod
 images. The student learns from the votes, and from images that the teacher takes for the class that
 was asked for; and its answer is to stay along the manifold that the autoencoder finds, and just off
 it.
+
+Where a teacher can be trained privately, neither votes nor regularisation pay visibly. With a fifth
+of the training digits held out (287, so that one of them is 0.35 points) and epsilon 10, students
+of one release for each of two seeds got, with both 96.9 and 96.5 %; with votes alone 96.5 and 96.5;
+regularised alone, after as many steps, 96.2 and 95.5; with neither 96.5 and 96.2; their teachers
+94.4 and 95.8. The votes were simulated at the noise of the plan. Images that a student is least
+sure of are those on which shards disagree: of their votes, 52 to 89 % kept their class under the
+noise.
 """
 
 from __future__ import annotations

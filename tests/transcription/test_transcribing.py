@@ -259,6 +259,12 @@ def no_transcription(forged: Forged) -> None:
     forged.statement["artifact"]["parents"] = []
 
 
+def another_seed_of_the_trained_run(forged: Forged) -> None:
+    """What is free of charge in its configuration stands in its own statement's hash alone."""
+    path = forged.path / "parent_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"seed": 99}))
+
+
 def other_words(forged: Forged) -> None:
     forged.statement[KEY]["statement"] += " It is anonymous."
 
@@ -272,6 +278,7 @@ def other_words(forged: Forged) -> None:
         (another_parent, "parents"),
         (another_chain, "parents"),
         (no_transcription, "configuration"),
+        (another_seed_of_the_trained_run, "files of the trained run"),
         (other_words, "transcription"),
     ],
 )

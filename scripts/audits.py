@@ -46,6 +46,7 @@ MODES: dict[str, tuple[str, dict[str, Any]]] = {
     "dfkd": ("dfkd", {}),
     "m3d": ("m3d", {}),
     "dpsd": ("dpsd", {}),
+    "dpsd, mode data": ("dpsd", {"mode": "data"}),
     "dgd": ("dgd", {}),
 }  # fmt: skip
 HEAD = """# Audits of every certified mode on the embedded digits

@@ -44,6 +44,7 @@ from dpgen.published import unprotected
 from dpgen.published.data_free_settings import NORMALISED, PaperSettings
 from dpgen.runs.context import Workplace
 from dpgen.training.randomised_response import law, response_at
+from dpgen.training.simplex import nearest_probabilities
 
 ANSWERS, COINS = "answers", "coins of responses"
 EMA_DECAY = 0.95
@@ -179,7 +180,7 @@ class Loop:
         noised = noised.to(logits)
         if normal:
             return (logits * noised).sum() / len(logits)
-        targets = on_simplex(logits.detach().softmax(1) + noised)
+        targets = nearest_probabilities(logits.detach().softmax(1) + noised)
         return functional.cross_entropy(logits, targets)
 
     def _responses(self, logits: Tensor, answers: Tensor, step: int) -> Tensor:
@@ -229,14 +230,3 @@ def clipped(rows: Tensor, bound: float) -> Tensor:
     wide = rows.double()
     factors = clip_factors(wide.norm(dim=1), bound)[:, None]
     return torch.where(factors > 0, factors * wide, torch.zeros_like(wide))
-
-
-def on_simplex(rows: Tensor) -> Tensor:
-    """Projects rows (B, C) to the nearest probabilities: max(row - shift, 0) with the shift that
-    makes them add up to 1 (Duchi, Shalev-Shwartz, Singer, Chandra 2008).
-    """
-    ranked = rows.sort(1, descending=True).values
-    counts = torch.arange(1, rows.shape[1] + 1, device=rows.device)
-    shifts = (ranked.cumsum(1) - 1) / counts
-    n = (ranked > shifts).sum(1, keepdim=True)
-    return (rows - shifts.gather(1, n - 1)).clamp_min(0)

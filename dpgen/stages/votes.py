@@ -33,6 +33,7 @@ from dpgen.stages.classifier_settings import features_for
 from dpgen.stages.ensemble import Answered
 from dpgen.stages.votes_settings import LABEL, VoteSettings
 from dpgen.training.data_free_settings import StudentSettings
+from dpgen.training.simplex import nearest_probabilities
 from dpgen.training.students import untrained
 from dpgen.training.voted import Learn
 
@@ -86,19 +87,6 @@ class LikelyTeacher:
     def __call__(self, pixels: Tensor, labels: Tensor, valid: Tensor, seed: int) -> Teacher:
         scores = self.scored(pixels, labels, valid, seed)
         return lambda queries: nearest_probabilities(scores(queries))
-
-
-def nearest_probabilities(points: Tensor) -> Tensor:
-    """Projects points (N, K) to the simplex: the nearest vectors of numbers that are not negative
-    and have the sum one.
-
-    Reference: Duchi, Shalev-Shwartz, Singer, Chandra (2008), "Efficient Projections onto the
-    l1-Ball for Learning in High Dimensions", figure 1.
-    """
-    ordered = points.sort(1, descending=True).values
-    excess = (ordered.cumsum(1) - 1) / torch.arange(1, points.shape[1] + 1, device=points.device)
-    last = (ordered > excess).sum(1, keepdim=True) - 1
-    return (points - excess.gather(1, last)).clamp(min=0)
 
 
 def teacher_of(settings: VoteSettings, plan: Plan, facts: PublicFacts) -> Fit:

@@ -44,7 +44,7 @@ from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.context import Hardware
 from dpgen.stages import votes
 from dpgen.stages.ensemble import Answered
-from dpgen.stages.votes import RidgeTeacher, nearest_probabilities
+from dpgen.stages.votes import RidgeTeacher
 from dpgen.stages.votes_settings import DEVIATIONS, MARGIN, MODES
 from tests.commands import dpgen
 from tests.methods import test_replay as replay
@@ -242,18 +242,6 @@ def test_corrections_of_two_classes_survive_their_noise_as_often_as_votes() -> N
     counts = n_shards * torch.tensor([0.9, 0.1]) + math.sqrt(2) * multiplier * noise
     right = [float((one[:, 0] > one[:, 1]).float().mean()) for one in (corrected, counts)]
     assert right[0] == pytest.approx(right[1], abs=1e-6) and right[0] > 0.98
-
-
-def test_probabilities_are_the_nearest_ones() -> None:
-    """By the conditions of optimality: one shift of all that stay positive, the others below it."""
-    points = 2 * torch.randn(50, 4, generator=torch.Generator().manual_seed(0)).double()
-    found = nearest_probabilities(points)
-    assert torch.allclose(found.sum(1), torch.ones(50).double()) and (found >= 0).all()
-    for point, nearest in zip(points, found, strict=True):
-        kept = nearest > 0
-        shift = (point - nearest)[kept]
-        assert torch.allclose(shift, shift[0].expand_as(shift)) and (point[~kept] <= shift[0]).all()
-    assert torch.allclose(nearest_probabilities(found), found)
 
 
 def test_in_mode_data_an_answer_is_a_correction_of_the_student_within_its_radius(

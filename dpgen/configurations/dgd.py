@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan
+from dpgen.privacy.statements.notice import unpriced
+from dpgen.published import data_free_settings as published_data_free_settings
+from dpgen.published.data_free_settings import PaperSettings, check_mode
 from dpgen.stages import votes_plan
 from dpgen.stages.classifier_settings import ClassifierSettings
 from dpgen.stages.sketch_settings import SPECTRUM, SketchSettings
@@ -24,7 +27,7 @@ class DGDSettings:
     """Settings of DGD.
 
     Args:
-        mode: "sealed", the only one.
+        mode: "sealed", or "paper" (as published, without a verified guarantee).
         sketch: the decoder from which the generator begins, and the teacher, which is its
             classifier, with half of what the votes leave unless given, or its labeller, where
             `labeller_share` is given. Shares are of what the votes leave.
@@ -33,6 +36,7 @@ class DGDSettings:
         manifold: the autoencoder of the generator's images, and how it regularises the student,
             without data.
         student: the classifier that learns from the votes, without data.
+        paper: the published algorithm, in mode paper only.
     """
 
     mode: str = "sealed"
@@ -41,10 +45,10 @@ class DGDSettings:
     refinement: RefinementSettings = field(default_factory=RefinementSettings)
     manifold: ManifoldSettings = field(default_factory=ManifoldSettings)
     student: StudentSettings = field(default_factory=StudentSettings)
+    paper: PaperSettings | None = None
 
     def __post_init__(self) -> None:
-        if self.mode != "sealed":
-            raise ValueError(f"mode of dgd must be 'sealed', got {self.mode!r}")
+        check_mode(self, "dgd", "sealed")
         if self.sketch.kind == SPECTRUM or self.sketch.spectrum is not None:
             raise ValueError(
                 "dgd refines a decoder, and a spectrum has none: drop sketch.spectrum.*, and "
@@ -64,6 +68,11 @@ class DGDSettings:
         """Returns the settings with every None filled in for these facts, but the number of
         queries, which the budget decides.
         """
+        if self.mode == "paper":
+            paper = published_data_free_settings.resolve(
+                self.paper or PaperSettings(), "dgd", facts
+            )
+            return replace(self, paper=paper)
         votes = self.votes.resolved(facts, share=SHARE, n_rounds=N_ROUNDS)
         sketch = replace(self.sketch, kind="decoder")
         teacher = sketch.classifier
@@ -73,6 +82,8 @@ class DGDSettings:
         return replace(self, sketch=SketchSettings.chosen(sketch, facts), votes=votes)
 
     def plan(self, facts: PublicFacts, budget: Budget) -> Plan:
-        """Plans everything that `fit` will charge."""
+        """Plans everything that `fit` will charge. Raises UnverifiedClaim in mode paper."""
+        if self.mode == "paper":
+            raise unpriced("dgd/paper")
         s = self.resolved(facts)
         return votes_plan.plan("label", s.sketch, s.votes, facts, budget)

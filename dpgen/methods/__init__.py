@@ -92,6 +92,8 @@ METHODS = {
         {
             "label": "(epsilon, delta)-DP: a few Gaussian releases and every vote are charged, "
             "student and generator see only what they released",
+            "data": "(epsilon, delta)-DP: the same with bounded corrections of the student's "
+            "probabilities in the place of votes",
             "paper": "no guarantee: the published flow, a negative control; needs "
             "--allow-unverified, carries a notice",
         },
@@ -103,6 +105,8 @@ METHODS = {
         {
             "sealed": "(epsilon, delta)-DP: a few Gaussian releases, the classifier's steps and "
             "every vote are charged, all networks see only what they released",
+            "paper": "no guarantee: the published flow, a negative control; needs "
+            "--allow-unverified, carries a notice",
         },
     ),
 }

@@ -28,6 +28,9 @@ regularised alone, after as many steps, 96.2 and 95.5; with neither 96.5 and 96.
 94.4 and 95.8. The votes were simulated at the noise of the plan. Images that a student is least
 sure of are those on which shards disagree: of their votes, 52 to 89 % kept their class under the
 noise.
+
+Mode ``paper`` is the published flow, without the regularisation of its student: it has no guarantee
+and is kept as a negative control.
 """
 
 from __future__ import annotations
@@ -44,9 +47,13 @@ from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan
+from dpgen.privacy.statements.notice import Claim
+from dpgen.published import data_free as published_data_free
+from dpgen.published import data_free_claims
 from dpgen.runs.context import Hardware, Rehearsal, Workplace
 from dpgen.runs.kinds import BY_NAME
 from dpgen.stages import sketch, votes
+from dpgen.stages.timing import rehearse_steps
 from dpgen.stages.votes_rehearsal import rehearse_votes
 from dpgen.training.autoencoding import manifold
 from dpgen.training.data_free import refine
@@ -60,6 +67,7 @@ class DGD(PrivateGenerator):
 
     id = "dgd"
     Settings = DGDSettings
+    unverified_modes = frozenset({"paper"})
     kinds: ClassVar[Mapping[str, str]] = {**BY_NAME, "model": "proposer"}
 
     def __init__(
@@ -77,21 +85,27 @@ class DGD(PrivateGenerator):
         settings: DGDSettings = self.settings.resolved(facts)
         return settings
 
-    def _promise(self, facts: PublicFacts) -> Plan:
+    def _promise(self, facts: PublicFacts) -> Plan | Claim:
+        if (paper := self.resolve(facts).paper) is not None:
+            return data_free_claims.claim(paper, self.budget)
         plan = self.settings.plan(facts, self.budget)
         return votes.rehearsed(self.resolve(facts).votes, plan, facts)
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
         s = self.resolve(facts)
+        if s.paper is not None:
+            return rehearse_steps(*published_data_free.rehearsed(s.paper, facts), hardware)
         return rehearse_votes(
             s.sketch, s.votes, self.plan(facts), s.refinement, s.student, facts, hardware,
             s.manifold,
         )  # fmt: skip
 
     def _learn(
-        self, data: PrivateDataset, promise: Plan, work: Workplace
+        self, data: PrivateDataset, promise: Plan | Claim, work: Workplace
     ) -> Mapping[str, nn.Module]:
         s = self.settings
+        if isinstance(promise, Claim):
+            return published_data_free.train(s.paper, data.facts, data, promise, work)._asdict()
         found = sketch.run(s.sketch, data.facts, data, promise, work)
         released, teacher = found.proposer, found.classifier or found.proposer.labeller
         assert released.decoder is not None and teacher is not None

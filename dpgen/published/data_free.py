@@ -1,4 +1,4 @@
-r"""Data-free distillation as published, for study: dpdfd, dpsd and dfkd in one loop.
+r"""Data-free distillation as published, for study: dpdfd, dpsd, dfkd and dgd in one loop.
 
 [R]: of these papers only abstracts could be read; `dpgen.methods` names them. A teacher T learns
 from private images without protection. At each step a generator G makes b images x of random
@@ -11,18 +11,24 @@ softmax T(x):
               the label                                                   (dpsd)
     label     the likeliest class by T, changed by randomised response    (dpsd)
     frozen    the same, and G was trained against T before, without noise (dfkd)
+    votes     the class of the most votes of teachers of disjoint shards, with noise on each count;
+              G was trained against T before, without noise               (dgd, without its
+              regularisation of the student)
 
 Otherwise G follows S: it descends the cross-entropy of S to the class that was asked for.
 
 The papers price the noise as if a record moved one answer of a step, or one label. It moves the
 teacher, and so all of them: Q = b T answers are mu-GDP with mu = 2 sqrt(b T) / sigma, or cost
 Q eps0, between *any* two data sets; where T chooses the classes of a response, and where G has seen
-T, no epsilon holds. Proof: theorems P3 and A2.
+T, no epsilon holds. The noise on votes hides a record, but what is voted on does not. Proof:
+theorems P3 and A2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import zlib
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -71,7 +77,7 @@ def train(
     strength = claim.settings.get("noise_multiplier", claim.settings.get("epsilon_of_response"))
     flow = Loop(
         settings, facts, teacher, noise, float(strength), generator=work.generator(2),
-        seed=work.seed + 1, show=work.show,
+        seed=work.seed + 1, show=work.show, voters=_voters(settings, facts, images, work),
     )  # fmt: skip
     if settings.kind.frozen:
         flow.freeze()
@@ -98,6 +104,18 @@ def _teacher(
     return network.eval().requires_grad_(False)
 
 
+def _voters(
+    settings: PaperSettings, facts: PublicFacts, images: Images, work: Workplace
+) -> list[Student]:
+    """Trains the teachers that vote, each on a shard of its own, by a hash of the image; none in
+    other flows.
+    """
+    n = settings.n_shards or 0
+    shards = torch.tensor([zlib.crc32(one.numpy().tobytes()) % max(n, 1) for one in images.pixels])
+    parts = (Images(images.pixels[shards == k], images.labels[shards == k]) for k in range(n))
+    return [_teacher(settings, facts, part, work) for part in parts if len(part.labels)]
+
+
 def _classifier(settings: PaperSettings, facts: PublicFacts, seed: int) -> Student:
     with seeded(seed):
         return Student(ClassifierConfig(facts.shape, facts.n_classes, settings.width))
@@ -115,15 +133,17 @@ class Loop:
         generator: CPU generator of all public randomness but initial weights.
         seed: of those.
         show: whether to show a progress bar.
+        voters: teachers of disjoint shards, where labels are voted on.
     """
 
     def __init__(
         self, settings: PaperSettings, facts: PublicFacts, teacher: Student, noise: NoiseSource,
         strength: float, *, generator: torch.Generator, seed: int, show: bool,
+        voters: Sequence[Student] = (),
     ) -> None:  # fmt: skip
         self._settings, self._teacher, self._noise = settings, teacher, noise
         self._strength, self._draws, self._show = strength, generator, show
-        self._device = next(teacher.parameters()).device
+        self._device, self._voters = next(teacher.parameters()).device, voters
         with seeded(seed):
             self._generator = Decoder(DecoderConfig(facts.shape, facts.n_classes))
         self.student = _classifier(settings, facts, seed + 1).to(self._device)
@@ -159,7 +179,7 @@ class Loop:
         images = self._drawn()[0].detach()
         logits = self.student(images)
         with torch.no_grad():
-            answers = self._teacher(images)
+            answers = self._votes(images) if self._voters else self._teacher(images)
         self._of_student.zero_grad()
         self._loss(logits, answers, step).backward()
         self._of_student.step()
@@ -171,6 +191,8 @@ class Loop:
         them alone.
         """
         bound, normal = self._settings.kind.bound, self._settings.flow == "gradient"
+        if self._voters:
+            return functional.cross_entropy(logits, self._counted(answers, step).to(logits.device))
         if bound is None:
             labels = self._responses(logits.detach(), answers, step)
             return functional.cross_entropy(logits, labels)
@@ -182,6 +204,21 @@ class Loop:
             return (logits * noised).sum() / len(logits)
         targets = nearest_probabilities(logits.detach().softmax(1) + noised)
         return functional.cross_entropy(logits, targets)
+
+    def _votes(self, images: Tensor) -> Tensor:
+        """Counts the votes about images, (B, K) float64."""
+        n_classes = self.student.n_classes
+        named = (functional.one_hot(one(images).argmax(1), n_classes) for one in self._voters)
+        return torch.stack(list(named)).sum(0).double().cpu()
+
+    def _counted(self, votes: Tensor, step: int) -> Tensor:
+        """Returns the classes of the most votes after the noise; every image is a release."""
+        std, first = self._strength * math.sqrt(2.0), step * len(votes)
+        noised = (
+            self._noise.add(row, std, release=first + k, name=ANSWERS)
+            for k, row in enumerate(votes)
+        )
+        return torch.stack(list(noised)).argmax(1)
 
     def _responses(self, logits: Tensor, answers: Tensor, step: int) -> Tensor:
         truth = answers.argmax(1)
@@ -214,7 +251,7 @@ def rehearsed(
         return partial(flow.step, 0)
 
     sizes = (_classifier(settings, facts, 0), Decoder(DecoderConfig(facts.shape, facts.n_classes)))
-    n_steps = settings.n_steps + settings.teacher_steps
+    n_steps = settings.n_steps + settings.teacher_steps * (1 + (settings.n_shards or 0))
     n_steps += settings.generator_steps or 0
     return step_of, n_steps, sum(p.numel() for one in sizes for p in one.parameters())
 

@@ -16,10 +16,11 @@ from dpgen.privacy.statements.notice import (
     responses_worst_case,
     unbounded,
 )
-from dpgen.published.data_free_settings import PaperSettings
+from dpgen.published.data_free_settings import VOTES, PaperSettings
 
 BY_ANSWER = "each step one Gaussian on the answer about one image"
 BY_LABEL = "randomised response on a label, once"
+BY_VOTES = "a Gaussian on the votes about each image, of which a record moves one; the rest free"
 REASONS = {
     "answers": "The teacher has seen every record, so one record moves the answers about all "
     "images of a step, and not about one. The images are made up: drawing them amplifies nothing, "
@@ -47,6 +48,13 @@ def claim(settings: PaperSettings, budget: Budget) -> Claim:
         claimed = round_up(epsilon_of(_claimed(s, multiplier / 2).event, budget.delta, relation))
         own["noise_multiplier"] = multiplier
         told = (claimed, BY_ANSWER, gaussian_worst_case(query_mu(s, multiplier), budget.delta))
+    elif s.flow == VOTES:
+        # As the paper says of its votes, one vote of each count moves, whichever the relation.
+        relation = Relation("add_remove", 1)
+        multiplier = calibrate(lambda x: _voted(s, x).event, budget, relation)
+        claimed = round_up(epsilon_of(_voted(s, multiplier).event, budget.delta, relation))
+        own["noise_multiplier"] = multiplier
+        told = (claimed, BY_VOTES, unbounded(budget.delta))
     else:
         own["epsilon_of_response"] = budget.epsilon
         told = (budget.epsilon, BY_LABEL, _of_labels(s, budget))
@@ -64,6 +72,11 @@ def claim(settings: PaperSettings, budget: Budget) -> Claim:
 def _claimed(settings: PaperSettings, multiplier: float) -> GaussianLeaf:
     """Returns the event that the paper charges; ``multiplier`` in units of an answer's diameter."""
     return GaussianLeaf(1.0, multiplier, settings.n_steps)
+
+
+def _voted(settings: PaperSettings, multiplier: float) -> GaussianLeaf:
+    """Returns the event of the votes; ``multiplier`` in units of the distance of two votes."""
+    return GaussianLeaf(1.0, multiplier, settings.n_answers)
 
 
 def query_mu(settings: PaperSettings, noise_multiplier: float) -> float:

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 from dpgen.images.facts import PublicFacts
 from dpgen.published.settings import check_positive
 
+VOTES = "votes"
 RADIUS = 0.5  # of the ball about the student's answer in which a noised answer lies
 NORMALISED = 1.0  # norm of a normalised gradient
 GENERATOR_STEPS = 200
+N_SHARDS = 10
 
 
 class Flow(NamedTuple):
@@ -18,7 +20,7 @@ class Flow(NamedTuple):
 
     method: id of the method that the flow was published as.
     bound: largest distance of an answer from its centre, where answers get Gaussian noise; None
-        where labels are changed by randomised response.
+        where labels are changed by randomised response, or voted on.
     frozen: whether the generator is trained against the teacher, before there is a student, and
         not against the student.
     """
@@ -28,12 +30,13 @@ class Flow(NamedTuple):
     frozen: bool
 
 
-# The first flow of a method is its default. A further method, dgd, is a further row.
+# The first flow of a method is its default.
 FLOWS = {
     "gradient": Flow("dpdfd", NORMALISED, False),
     "label": Flow("dpsd", None, False),
     "data": Flow("dpsd", RADIUS, False),
     "frozen": Flow("dfkd", None, True),
+    VOTES: Flow("dgd", None, True),
 }
 
 
@@ -49,6 +52,7 @@ class PaperSettings:
         teacher_steps: training steps of the unprotected teacher.
         generator_steps: training steps of a generator that is frozen before there is a student,
             200 unless given; in other flows it takes one after each step of the student.
+        n_shards: teachers of disjoint shards that vote on labels, 10 unless given; for flow votes.
         n_steps: training steps of the student, each with images of its own.
         batch: images per step.
         learning_rate: learning rate of every network (Adam).
@@ -59,6 +63,7 @@ class PaperSettings:
     candidates: str = "student"
     teacher_steps: int = 200
     generator_steps: int | None = None
+    n_shards: int | None = None
     n_steps: int = 100
     batch: int = 256
     learning_rate: float = 2e-3
@@ -70,7 +75,8 @@ class PaperSettings:
         if self.candidates not in ("student", "teacher"):
             raise ValueError(f"candidates must be student or teacher, got {self.candidates!r}")
         whole = ("teacher_steps", "n_steps", "batch")
-        own = () if self.generator_steps is None else ("generator_steps",)
+        open_ones = ("generator_steps", "n_shards")
+        own = tuple(name for name in open_ones if getattr(self, name) is not None)
         check_positive(self, (*whole, *own), ("learning_rate",))
         if self.width < 8 or self.width % 8:
             raise ValueError(f"width must be a positive multiple of 8, got {self.width}")
@@ -108,7 +114,8 @@ def resolve(settings: PaperSettings, method: str, facts: PublicFacts) -> PaperSe
     chosen = replace(settings, flow=settings.flow or own[0])
     if chosen.flow not in own:
         raise ValueError(f"paper.flow of {method} must be {' or '.join(own)}, got {chosen.flow!r}")
-    if chosen.kind.bound is not None and chosen.candidates != PaperSettings.candidates:
+    responds = chosen.kind.bound is None and chosen.flow != VOTES
+    if not responds and chosen.candidates != PaperSettings.candidates:
         raise ValueError(
             f"paper.candidates is for flows that change labels, and {chosen.flow} does not: drop it"
         )
@@ -119,6 +126,10 @@ def resolve(settings: PaperSettings, method: str, facts: PublicFacts) -> PaperSe
             f"paper.generator_steps is for a generator that is frozen, and that of {chosen.flow} "
             "is not: drop it"
         )
+    if chosen.flow == VOTES:
+        chosen = replace(chosen, n_shards=chosen.n_shards or N_SHARDS)
+    elif chosen.n_shards is not None:
+        raise ValueError(f"paper.n_shards is for flow {VOTES}, got flow {chosen.flow}: drop it")
     if facts.n_classes < 2:
         raise ValueError(f"{method} needs records of at least 2 classes, got 1")
     return chosen

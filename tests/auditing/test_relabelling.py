@@ -12,10 +12,12 @@ from scipy.stats import binom
 
 from dpgen import (
     DFKD,
+    DGD,
     DPDFD,
     DPSD,
     Budget,
     DFKDSettings,
+    DGDSettings,
     DPDFDSettings,
     DPSDSettings,
     PrivateDataset,
@@ -46,6 +48,7 @@ MAKE: dict[str, tuple[type[Any], type[Any], dict[str, Any]]] = {
     "dpsd label by the teacher": (DPSD, DPSDSettings, {"candidates": "teacher"}),
     "dpsd data": (DPSD, DPSDSettings, {"flow": "data"}),
     "dfkd": (DFKD, DFKDSettings, {"generator_steps": 2}),
+    "dgd": (DGD, DGDSettings, {"generator_steps": 2, "n_shards": 3}),
 }
 
 
@@ -118,7 +121,9 @@ def test_the_number_of_rounds_is_enough_to_refute_the_claim_if_that_is_possible(
 def test_an_audit_accuses_every_published_flow(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For ever. `data` is accused by replay: its student needs more images than a test can pay."""
+    """For ever. `data` is accused by replay: its student needs more images than a test can pay. So
+    is dgd: its votes hold, and what is voted on does not.
+    """
     one = one_neighbour(monkeypatch)
     game = name in ("dpdfd", "dpsd label", "dfkd")
     generator = published(name)

@@ -193,7 +193,7 @@ def test_too_few_shards_are_refused_with_the_numbers(given: dict[str, int], word
 
 def test_settings_that_make_no_sense_are_refused() -> None:
     for settings, words in (
-        ({"mode": "paper"}, "must be 'sealed'"),
+        ({"mode": "label"}, "mode of dgd must be 'sealed' or 'paper', got 'label'"),
         ({"sketch": SketchSettings(kind="spectrum")}, "a spectrum has none"),
         (
             {"sketch": SketchSettings(labeller_share=0.2, classifier=ClassifierSettings(0.2))},

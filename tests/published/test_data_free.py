@@ -46,6 +46,35 @@ def test_noise_is_worth_less_than_claimed_by_the_root_of_the_images_of_a_step(fl
     assert told.mechanism == f"{FLOWS[flow].method}/paper" and told.reference == "theorem P3"
 
 
+def test_votes_are_priced_as_they_are_and_what_is_voted_on_by_nothing() -> None:
+    told = told_of("votes", n_steps=5, batch=20)
+    mu = math.sqrt(100) / told.settings["noise_multiplier"]
+    assert gaussian_epsilon(mu, 1e-5) == pytest.approx(1.0, rel=1e-3)
+    assert told.claimed_epsilon == 1.0 and math.isinf(told.worst_case.epsilon)
+    assert told.mechanism == "dgd/paper" and "generator was trained" in told.reason
+
+
+def test_the_class_of_the_most_votes_after_the_noise_is_the_label() -> None:
+    """Every image is a release, and noise is that of two votes' distance, times the multiplier."""
+    settings = resolve(PaperSettings(n_steps=2, batch=2, n_shards=4), "dgd", FACTS)
+    heard: list[tuple[int, float]] = []
+
+    class Heard(KeyedNoise):
+        def add(self, total: Tensor, std: float, *, release: int, name: str) -> Tensor:
+            heard.append((release, std))
+            return total + 10 * torch.eye(len(total))[release % 3].double()
+
+    voters = [lambda x, k=k: torch.eye(3)[[k, 0]] for k in (1, 1, 2, 1)]
+    loop = Loop(
+        settings, FACTS, Student(ClassifierConfig((1, 8, 8), 3, 8)), Heard(bytes(32), "plan"), 3.0,
+        generator=torch.Generator().manual_seed(0), seed=0, show=False, voters=voters,
+    )  # type: ignore[arg-type]  # fmt: skip
+    votes = loop._votes(torch.zeros(2, 1, 8, 8))
+    assert votes.tolist() == [[0, 3, 1], [4, 0, 0]]
+    assert loop._counted(votes, 1).tolist() == [2, 0]
+    assert heard == [(2, 3.0 * math.sqrt(2)), (3, 3.0 * math.sqrt(2))]
+
+
 def test_labels_add_up_and_where_records_choose_their_sets_nothing_bounds_them() -> None:
     told = told_of("label", n_steps=3, batch=4)
     assert (told.claimed_epsilon, told.worst_case.epsilon) == (1.0, 12.0)
@@ -167,6 +196,8 @@ def test_rows_that_are_not_finite_become_zero() -> None:
         ("dpdfd", {"flow": "label"}, "paper.flow of dpdfd must be gradient, got 'label'"),
         ("dpsd", {"flow": "gradient"}, "paper.flow of dpsd must be label or data"),
         ("dpdfd", {"candidates": "teacher"}, "paper.candidates is for flows that change labels"),
+        ("dfkd", {"n_shards": 5}, "paper.n_shards is for flow votes, got flow frozen: drop it"),
+        ("dgd", {"candidates": "teacher"}, "paper.candidates is for flows that change labels"),
         ("dpsd", {"generator_steps": 9}, "paper.generator_steps is for a generator that is frozen"),
     ],
 )
@@ -179,7 +210,7 @@ def test_settings_of_another_flow_are_refused(
 
 def test_settings_that_cannot_run_are_refused() -> None:
     for given, words in (
-        ({"flow": "both"}, "flow must be one of gradient, label, data, frozen, got 'both'"),
+        ({"flow": "both"}, "flow must be one of gradient, label, data, frozen, votes, got 'both'"),
         ({"candidates": "nobody"}, "candidates must be student or teacher"),
         ({"n_steps": 0}, "n_steps must be at least 1"),
         ({"generator_steps": 0}, "generator_steps must be at least 1"),

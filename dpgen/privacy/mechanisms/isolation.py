@@ -27,6 +27,11 @@ def _of_errors(held: Any) -> None:  # noqa: ANN401
     np.seterr(**held)
 
 
+def _of_device(held: torch.device) -> None:
+    # Without a default device tensors are made on the CPU, and nothing stands between calls.
+    torch.set_default_device(None if held == torch.device("cpu") else held)
+
+
 def _products() -> str | None:
     # It fails where the settings of single backends, which are read below, are not all equal.
     with contextlib.suppress(RuntimeError):
@@ -43,7 +48,7 @@ def _settings() -> Iterator[Setting]:
     """Yields the settings of the process that decide how a teacher computes."""
     backends: Any = torch.backends
     yield torch.get_default_dtype, torch.set_default_dtype
-    yield torch.get_default_device, torch.set_default_device
+    yield torch.get_default_device, _of_device
     yield torch.get_num_threads, torch.set_num_threads
     yield torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode
     yield np.geterr, _of_errors

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import _get_current_function_mode_stack
 
 from dpgen.auditing.disjoint import Digesting, disjoint
 from dpgen.auditing.games.shard_canaries import ensemble_scores
@@ -252,10 +253,11 @@ def settings_found() -> list[float]:
 
 
 def test_settings_that_a_teacher_changes_are_put_back_for_the_next_one(kit: Kit) -> None:
-    before = settings_found()
+    before, modes = settings_found(), _get_current_function_mode_stack()
     ball = made(Ball((14,), 1e12))
     found = ball.ensemble(some(kit), Bare(kit.KEY, "plan"), Meddling(), seed=0).ask(QUERY)
     assert settings_found() == before
+    assert _get_current_function_mode_stack() == modes, "a mode of the default device is left"
     assert found[0].tolist() == pytest.approx([ball.n_shards * one for one in before] * 2, rel=1e-6)
 
 

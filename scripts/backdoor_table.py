@@ -55,11 +55,12 @@ DEFENCES = {"none": (False, False), "vaccine": (True, False), "retrospect": (Fal
 PRIORS = ("poisoned", "clean", "none")
 WORDS = """# What of a backdoor reaches a student
 
-Written by `python scripts/backdoor_table.py --out {out}`: accuracy, and success of the attack (the
-share of images of other classes that the patch turns into its class), in % on a fifth of the 1,437
-training digits, which was held out; test records were not read. A tenth of the others is poisoned.
-`prior`: the records whose sketch, at epsilon {epsilon:g}, the generator begins as, with the poison
-or without it; `none`: an untrained generator, `class` and `adversarial` alone.
+Written by `python scripts/backdoor_table.py --out {out}`, with `--priors` as in the rows: accuracy,
+and success of the attack (the share of images of other classes that the patch turns into its
+class), in % on a fifth of the 1,437 training digits, which was held out; test records were not
+read. A tenth of the others is poisoned. `prior`: the records whose sketch, at epsilon {epsilon:g},
+the generator begins as, with the poison or without it; `none`: an untrained generator, `class` and
+`adversarial` alone.
 
 """
 HEAD = ("seed", "prior", "defence", "teacher", "its attack", "student", "its attack", "agreed")

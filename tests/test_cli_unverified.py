@@ -69,6 +69,8 @@ def test_the_whole_way_is_marked_from_the_run_to_the_synthetic_set(
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert f"pge/paper {LINE}" in done.stdout and str(run / "notice.json") in done.stdout
+    scored = dpgen("evaluate", run, "--reference", archive)
+    assert scored.exit_code == 2 and "must have a certificate, and has a notice" in scored.stderr
     assert "satisfies" not in done.stdout and "privacy.json" not in done.stdout
     (following,) = [line for line in done.stderr.splitlines() if line.startswith("next: ")]
     assert following.endswith(" --allow-unverified")

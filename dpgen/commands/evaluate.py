@@ -67,7 +67,14 @@ def _released(run: Path) -> dict[str, ReleasedClassifier]:
     """
     from dpgen.evaluation.classifiers import ReleasedClassifier
     from dpgen.methods.loading import load
+    from dpgen.privacy.statements.certificate import NOTICE
 
+    if (run / NOTICE).is_file():
+        raise ValueError(
+            f"{run} must have a certificate, and has a notice: scores of its classifier would be "
+            "taken for those of a private one. Evaluate a set that `dpgen sample "
+            "--allow-unverified` draws from it"
+        )
     generator = load(run)
     facts, teacher, student = generator.facts, generator.classifier, generator.student
     networks = [one for one in (student, teacher) if one is not None]
@@ -87,8 +94,11 @@ def _released(run: Path) -> dict[str, ReleasedClassifier]:
 
 
 def _is_run(path: Path) -> bool:
-    """Returns whether a path is the folder of a finished run."""
-    return (path / "config.json").is_file() and (path / "ledger.jsonl").is_file()
+    """Returns whether a path is the folder of a finished run, with or without a guarantee."""
+    from dpgen.privacy.statements.certificate import CERTIFICATE, NOTICE
+
+    stated = any((path / name).is_file() for name in (CERTIFICATE, NOTICE))
+    return stated and (path / "config.json").is_file()
 
 
 @click.command(cls=_Evaluate)

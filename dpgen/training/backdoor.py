@@ -22,6 +22,11 @@ also through d*, as if d were where gradient descent of f in S comes to rest:
 
     Phi(d, S) = d - r f_d(d, S),   v <- Phi_d' v + g_d, from 0,   gradient g_S + Phi_S' v.
 
+On digits of which a tenth was poisoned, neither is reliable: the attack on students of two seeds
+succeeded in 96 and 88 % of images without them, in 96 and 88 with the vaccine, 66 and 89 with
+retrospection, 77 and 81 with both (`scripts/backdoor_table.py`). It did not reach students whose
+generator began as a sketch of clean records.
+
 References: Hong, Zeng, Yu, Lyu, Jia, Zhou (2023), "Revisiting Data-Free Knowledge Distillation with
 Poisoned Teachers", arXiv 2306.02368, for both; Grazzi, Franceschi, Pontil, Salzo (2020), "On the
 Iteration Complexity of Hypergradient Computation", arXiv 2006.16218, for the fixed point.

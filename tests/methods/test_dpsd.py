@@ -265,7 +265,7 @@ def test_in_mode_data_an_answer_is_a_correction_of_the_student_within_its_radius
     for centre, deviations in asked:
         assert torch.allclose(centre.sum(1), torch.ones(len(centre)).double(), atol=1e-6)
         lengths = deviations.norm(dim=2)
-        assert lengths.max() <= 0.5 and (lengths > 0.1).any(1).all()
+        assert lengths.max() <= 0.5 and (lengths > 0).any(1).all() and (lengths > 0.4).any()
         # Within the plane of probabilities: the numbers of a correction have the sum zero.
         assert torch.allclose(deviations.sum(2), torch.zeros(()).double(), atol=1e-6)
 

@@ -8,11 +8,10 @@ from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan
 from dpgen.privacy.statements.notice import unpriced
-from dpgen.published import data_free_settings as published_data_free_settings
-from dpgen.published.data_free_settings import PaperSettings, check_mode
+from dpgen.published.data_free_settings import PaperSettings, check_mode, with_paper
 from dpgen.stages import votes_plan
-from dpgen.stages.classifier_settings import ClassifierSettings
-from dpgen.stages.sketch_settings import SPECTRUM, SketchSettings
+from dpgen.stages.refined_sketch import require_decoder, require_one_teacher, taught
+from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.stages.votes_settings import VoteSettings
 from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
 from dpgen.training.manifold_settings import ManifoldSettings
@@ -49,15 +48,8 @@ class DGDSettings:
 
     def __post_init__(self) -> None:
         check_mode(self, "dgd", "sealed")
-        if self.sketch.kind == SPECTRUM or self.sketch.spectrum is not None:
-            raise ValueError(
-                "dgd refines a decoder, and a spectrum has none: drop sketch.spectrum.*, and "
-                "sketch.kind or set it to decoder"
-            )
-        if self.sketch.labeller_share > 0 and self.sketch.classifier is not None:
-            raise ValueError(
-                "dgd has one teacher: set sketch.labeller_share or sketch.classifier.*, not both"
-            )
+        require_decoder(self.sketch, "dgd")
+        require_one_teacher(self.sketch, "dgd")
         if self.votes.radius != VoteSettings.radius:
             raise ValueError(
                 "dgd asks for votes, and votes.radius is of corrections: drop it, or take dpsd, "
@@ -69,16 +61,9 @@ class DGDSettings:
         queries, which the budget decides.
         """
         if self.mode == "paper":
-            paper = published_data_free_settings.resolve(
-                self.paper or PaperSettings(), "dgd", facts
-            )
-            return replace(self, paper=paper)
+            return with_paper(self, "dgd", facts)
         votes = self.votes.resolved(facts, share=SHARE, n_rounds=N_ROUNDS)
-        sketch = replace(self.sketch, kind="decoder")
-        teacher = sketch.classifier
-        if sketch.labeller_share == 0 and (teacher is None or teacher.share is None):
-            teacher = replace(teacher or ClassifierSettings(), share=TEACHER_SHARE)
-            sketch = replace(sketch, classifier=teacher)
+        sketch = taught(self.sketch, TEACHER_SHARE)
         return replace(self, sketch=SketchSettings.chosen(sketch, facts), votes=votes)
 
     def plan(self, facts: PublicFacts, budget: Budget) -> Plan:

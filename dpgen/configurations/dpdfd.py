@@ -8,11 +8,15 @@ from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan
 from dpgen.privacy.statements.notice import unpriced
-from dpgen.published import data_free_settings as published_data_free_settings
-from dpgen.published.data_free_settings import PaperSettings, check_mode
+from dpgen.published.data_free_settings import PaperSettings, check_mode, with_paper
 from dpgen.stages import sketch_plan
-from dpgen.stages.classifier_settings import ClassifierSettings
-from dpgen.stages.sketch_settings import SPECTRUM, SketchSettings
+from dpgen.stages.refined_sketch import (
+    require_classes,
+    require_decoder,
+    require_one_teacher,
+    taught,
+)
+from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
 
 SHARE = 0.5  # of mu^2, of the teacher
@@ -40,33 +44,15 @@ class DPDFDSettings:
 
     def __post_init__(self) -> None:
         check_mode(self, "dpdfd", "sealed")
-        if self.sketch.kind == SPECTRUM or self.sketch.spectrum is not None:
-            raise ValueError(
-                "dpdfd refines a decoder, and a spectrum has none: drop sketch.spectrum.*, and "
-                "sketch.kind or set it to decoder"
-            )
-        if self.sketch.labeller_share > 0 and self.sketch.classifier is not None:
-            raise ValueError(
-                "dpdfd has one teacher: set sketch.labeller_share or sketch.classifier.*, not both"
-            )
+        require_decoder(self.sketch, "dpdfd")
+        require_one_teacher(self.sketch, "dpdfd")
 
     def resolved(self, facts: PublicFacts) -> DPDFDSettings:
         """Returns the settings with every None filled in for these facts."""
         if self.mode == "paper":
-            paper = published_data_free_settings.resolve(
-                self.paper or PaperSettings(), "dpdfd", facts
-            )
-            return replace(self, paper=paper)
-        sketch = replace(self.sketch, kind="decoder")
-        teacher = sketch.classifier
-        if sketch.labeller_share == 0 and (teacher is None or teacher.share is None):
-            teacher = replace(teacher or ClassifierSettings(), share=SHARE)
-            sketch = replace(sketch, classifier=teacher)
-        if facts.n_classes < 2:
-            raise ValueError(
-                "dpdfd needs records of at least 2 classes, which its teacher tells apart, got 1: "
-                "take pge with mode=sketch"
-            )
+            return with_paper(self, "dpdfd", facts)
+        sketch = taught(self.sketch, SHARE)
+        require_classes(facts, "dpdfd")
         return replace(self, sketch=SketchSettings.chosen(sketch, facts))
 
     def plan(self, facts: PublicFacts, budget: Budget) -> Plan:

@@ -8,10 +8,10 @@ from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan
 from dpgen.privacy.statements.notice import unpriced
-from dpgen.published import data_free_settings as published_data_free_settings
-from dpgen.published.data_free_settings import PaperSettings, check_mode
+from dpgen.published.data_free_settings import PaperSettings, check_mode, with_paper
 from dpgen.stages import votes_plan
-from dpgen.stages.sketch_settings import SPECTRUM, SketchSettings
+from dpgen.stages.refined_sketch import require_decoder
+from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.stages.votes_settings import MODES, VoteSettings
 from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
 
@@ -42,11 +42,7 @@ class DPSDSettings:
 
     def __post_init__(self) -> None:
         check_mode(self, "dpsd", *MODES)
-        if self.sketch.kind == SPECTRUM or self.sketch.spectrum is not None:
-            raise ValueError(
-                "dpsd refines a decoder, and a spectrum has none: drop sketch.spectrum.*, and "
-                "sketch.kind or set it to decoder"
-            )
+        require_decoder(self.sketch, "dpsd")
         if self.sketch.labeller_share > 0 or self.sketch.classifier is not None:
             raise ValueError(
                 "dpsd learns classes from votes: drop sketch.labeller_share and "
@@ -58,10 +54,7 @@ class DPSDSettings:
         queries, which the budget decides.
         """
         if self.mode == "paper":
-            paper = published_data_free_settings.resolve(
-                self.paper or PaperSettings(), "dpsd", facts
-            )
-            return replace(self, paper=paper)
+            return with_paper(self, "dpsd", facts)
         sketch = SketchSettings.chosen(replace(self.sketch, kind="decoder"), facts)
         votes = self.votes.resolved(facts, share=SHARE, n_rounds=N_ROUNDS)
         return replace(self, sketch=sketch, votes=votes)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from dpgen.images.facts import PublicFacts
 from dpgen.published.settings import check_positive
 
+S = TypeVar("S", bound=Any)  # settings of a method, with ``mode`` and ``paper``
 VOTES = "votes"
 RADIUS = 0.5  # of the ball about the student's answer in which a noised answer lies
 NORMALISED = 1.0  # norm of a normalised gradient
@@ -133,6 +134,12 @@ def resolve(settings: PaperSettings, method: str, facts: PublicFacts) -> PaperSe
     if facts.n_classes < 2:
         raise ValueError(f"{method} needs records of at least 2 classes, got 1")
     return chosen
+
+
+def with_paper(settings: S, method: str, facts: PublicFacts) -> S:
+    """Returns the settings of a method in mode paper with those of its flow resolved."""
+    paper = resolve(settings.paper or PaperSettings(), method, facts)
+    return replace(settings, paper=paper)
 
 
 def check_mode(settings: Any, method: str, *certified: str) -> None:  # noqa: ANN401

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dpgen.arguments import as_typed
 from dpgen.data.account import AccountedData
-from dpgen.data.identity import home, installation_key, known_ledgers, marks_learned
+from dpgen.data.identity import installation_key, known_ledgers, marks_learned
 from dpgen.data.places import place_of
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import EMBEDDED, RecordSource, Source, open_source
@@ -126,7 +128,7 @@ def _read(
         raise ValueError(f"public images: {as_typed(error)}") from None
 
 
-def require_public(public: PublicSource, data: AccountedData) -> None:
+def require_public(public: PublicSource, data: AccountedData) -> np.ndarray:
     """Refuses public images that are among the private records, or among those of another ledger of
     this installation. Images are compared as decoded, and as they are learned from after the public
     resize, as `dpgen.data.identity.overlap` recognises them: a near-duplicate is not found. The
@@ -135,6 +137,10 @@ def require_public(public: PublicSource, data: AccountedData) -> None:
     The refusal says how many images are in both, without noise, and so does whether a run begins.
     Only the data's owner sees either, before anything is charged, read for training or written;
     every statement says that it covers neither.
+
+    Returns:
+        The marks of the images, as `dpgen.data.identity.marks_learned` computes them, by which the
+        installation knows later that they were public.
 
     Raises:
         ValueError: an image is in both.
@@ -147,8 +153,6 @@ def require_public(public: PublicSource, data: AccountedData) -> None:
             "public images. Do not take only these out: which ones are left out would tell who is "
             "among the records"
         )
-    if not any((home() / "ledgers").glob("*")):
-        return
     marks = marks_learned(public.source, installation_key())
     # The data set's own ledger, too: it may hold marks of records that have since left the data.
     for other in known_ledgers().sharing(marks, own=None):
@@ -157,3 +161,4 @@ def require_public(public: PublicSource, data: AccountedData) -> None:
             "other public images; do not take only these out, which would tell who is among the "
             "records. Nothing was charged"
         )
+    return marks

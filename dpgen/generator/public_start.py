@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dpgen.data.account import AccountedData
-from dpgen.data.identity import installation_key, marks_learned
 from dpgen.data.once_public import note_public
 from dpgen.data.public import open_public, require_public
 from dpgen.images.public_images import PublicImages
@@ -92,7 +91,7 @@ def begin_publicly(
     if public is None:
         return Start(settings)
     opened = open_public(public, data.facts)
-    require_public(opened, data)
+    marks = require_public(opened, data)
     images, own, names = opened.images(), settings.teacher.public, data.facts.class_names
     classes = None
     if own.labels == "names":
@@ -101,4 +100,4 @@ def begin_publicly(
         "images": images_told(images.name, len(images), images.sha256, own.n_steps, classes)
     }
     start_told(told)  # what cannot be stated at the end is refused at the beginning
-    return Start(settings, told, images, marks_learned(opened.source, installation_key()))
+    return Start(settings, told, images, marks)

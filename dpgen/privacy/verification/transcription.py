@@ -20,14 +20,13 @@ from dpgen.privacy.statements.transcription import (
     read_trained,
 )
 from dpgen.privacy.verification.check import Check, agree
-from dpgen.privacy.verification.configuration import FACTS_BYTES, configuration_checks
+from dpgen.privacy.verification.configuration import FACTS_BYTES, SCHEMA, configuration_checks
 from dpgen.privacy.verification.ledger_copy import copy_checks, read_copy
 from dpgen.privacy.verification.run_files import file_check, released_check
 from dpgen.storage.canonical import digest
 from dpgen.storage.files import read_json
 
 KEYS = {"schema", "method", "version", "budget", "seed", "settings", "parent"}
-SCHEMA = "dpgen-config/1"
 
 
 def transcription_checks(folder: Path, statement: Mapping[str, Any]) -> Iterator[Check]:

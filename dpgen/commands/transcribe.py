@@ -37,8 +37,9 @@ def transcribe(
     """Make another generator and another student of a certified RUN, without its records. Costs no
     privacy, any number of times; the new run names RUN and has its guarantee.
 
-    RUN must have released a generator that draws images itself and a classifier: dpdfd, dpsd, pge
-    with mode=sketch and sketch.classifier.share, or a transcription. Run it again to resume.
+    RUN must have released a generator that draws images itself and a classifier: dpdfd, dfkd, dpsd,
+    dgd, pge with mode=sketch and sketch.classifier.share, or a transcription. Run it again to
+    resume.
 
     With --allow-unverified RUN may also be the file of a classifier that comes alone: nothing can
     be guaranteed about it afterwards, and what is made of it carries a notice.

@@ -49,8 +49,8 @@ def transcribe(
     alone, has no guarantee and gets a notice.
 
     Args:
-        run: a finished run that draws images itself and has released a classifier: of dpdfd, dpsd,
-            pge in mode sketch, or a transcription; or the file of a classifier.
+        run: a finished run that draws images itself and has released a classifier: of dpdfd, dfkd,
+            dpsd, dgd, pge in mode sketch, or a transcription; or the file of a classifier.
         out: run folder to make; an unfinished transcription of the same run and settings in it is
             resumed, a finished one is loaded.
         settings: how; None takes the defaults.

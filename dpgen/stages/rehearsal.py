@@ -25,7 +25,7 @@ from dpgen.networks.student import ClassifierConfig
 from dpgen.privacy.mechanisms.clipping import add_clipped, zero_sum
 from dpgen.privacy.mechanisms.contributions import Statistic
 from dpgen.privacy.mechanisms.draws import KEY_BYTES, Draws
-from dpgen.runs.context import Hardware, Rehearsal
+from dpgen.runs.context import Hardware, Rehearsal, multiplies_halves
 from dpgen.runs.processes import joined
 from dpgen.stages import sketch, sketch_plan
 from dpgen.stages.classifier import N_GABOR, rehearsed
@@ -203,7 +203,8 @@ def _sketched(settings: SketchSettings, facts: PublicFacts) -> tuple[Decoder, fl
             step = partial(
                 match, copy.deepcopy(decoder), list(embeddings), n_steps=1,
                 n_per_class=settings.n_per_class, learning_rate=settings.learning_rate,
-                generator=torch.Generator().manual_seed(0), show=False, title="rehearsal",
+                generator=torch.Generator().manual_seed(0), half=multiplies_halves(CPU),
+                show=False, title="rehearsal",
             )  # fmt: skip
             seconds += settings.n_steps[k] * seconds_of(step, CPU)
     if settings.classifier is not None:

@@ -38,7 +38,7 @@ from dpgen.networks.seeding import seeded
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan
 from dpgen.progress import progress_bar
-from dpgen.runs.context import Workplace
+from dpgen.runs.context import Workplace, multiplies_halves
 from dpgen.stages import classifier, classifier_settings, labeller, spectrum
 from dpgen.stages.embedding import ClassEmbeddings, class_embeddings
 from dpgen.stages.label_moments import LABEL, LabelMoments
@@ -149,6 +149,7 @@ def _fitted(
             n_per_class=s.n_per_class,
             learning_rate=s.learning_rate,
             generator=generator,
+            half=multiplies_halves(device),
             show=work.show,
             title=f"decoder, round {k + 1}",
         )

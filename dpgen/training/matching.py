@@ -53,6 +53,7 @@ def match(
     n_per_class: int,
     learning_rate: float,
     generator: torch.Generator,
+    half: bool,
     show: bool,
     title: str,
 ) -> None:
@@ -61,6 +62,8 @@ def match(
     Args:
         embeddings: feature maps, which take images on the decoder's device, and released means.
         generator: CPU generator of all randomness.
+        half: whether the networks compute in bfloat16; weights, Fourier features and the loss stay
+            float32.
     """
     n_classes, device = decoder.config.n_classes, next(decoder.parameters()).device
     labels = torch.arange(n_classes, device=device).repeat_interleave(n_per_class)
@@ -72,10 +75,12 @@ def match(
         for group in adam.param_groups:
             group["lr"] = learning_rate * min(1.0, (step + 1) / 50) * decay
         z = torch.randn(len(labels), decoder.config.n_latents, generator=generator)
-        x = decoder(z.to(device), labels)
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            x = decoder(z.to(device), labels)
+            features = [phi(x) for phi, _ in targets]
         terms = [
-            unbiased_mmd(phi(x).unflatten(0, (n_classes, n_per_class)), means)
-            for phi, means in targets
+            unbiased_mmd(found.float().unflatten(0, (n_classes, n_per_class)), means)
+            for found, (_, means) in zip(features, targets, strict=True)
         ]
         adam.zero_grad()
         torch.stack(terms).sum().backward()

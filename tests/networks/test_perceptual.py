@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dpgen.networks.per_record import require_per_record
-from dpgen.networks.perceptual import HiddenFeatures, PerceptualNetwork
+from dpgen.networks.perceptual import HiddenFeatures, PerceptualNetwork, _pooled
 from dpgen.runs.checkpoint import Checkpoints
 
 SHAPE, K = (1, 8, 8), 3
@@ -51,6 +52,14 @@ def test_an_images_features_do_not_depend_on_the_others() -> None:
     assert torch.equal(FEATURES(changed)[0], FEATURES(x)[0])
     assert torch.isnan(FEATURES(changed)[1]).any(), "which the release counts as nothing"
     torch.testing.assert_close(FEATURES(x[2:3])[0], FEATURES(x)[2], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 7), (8, 8), (5, 9)])
+def test_maps_are_pooled_as_torch_pools_them(height: int, width: int) -> None:
+    maps = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    for side in (4, 7):
+        found, truth = _pooled(maps, side), functional.adaptive_avg_pool2d(maps, side)
+        torch.testing.assert_close(found, truth, rtol=0, atol=1e-6)
 
 
 def test_scales_are_those_of_the_samples_and_not_of_what_is_asked() -> None:

@@ -39,7 +39,8 @@ def test_one_image_a_class_has_no_pairs() -> None:
         unbiased_mmd(torch.zeros(2, 1, 3), torch.zeros(2, 3))
 
 
-def test_a_matched_decoder_has_the_means_it_was_given() -> None:
+@pytest.mark.parametrize("half", [False, True])
+def test_a_matched_decoder_has_the_means_it_was_given(half: bool) -> None:
     """Pixels themselves as features: class means of 0.5 and -0.5 are reached to a few per cent."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -52,6 +53,7 @@ def test_a_matched_decoder_has_the_means_it_was_given() -> None:
         n_per_class=16,
         learning_rate=5e-3,
         generator=torch.Generator().manual_seed(0),
+        half=half,
         show=False,
         title="",
     )

@@ -90,8 +90,11 @@ class FourierFeatures:
         """
         import torch
 
+        # Never in bfloat16, in which an angle above 8 is off by up to a thirty-second.
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
         where = (x.device, x.dtype)
         if where not in self._placed:
             self._placed[where] = self.frequencies.to(x)
-        angles = x.flatten(1) @ self._placed[where].T
+        with torch.autocast(x.device.type, enabled=False):
+            angles = x.flatten(1) @ self._placed[where].T
         return torch.cat([angles.cos(), angles.sin()], 1) / math.sqrt(self.n_frequencies)

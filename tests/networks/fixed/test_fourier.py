@@ -43,6 +43,16 @@ def test_images_are_taken_flat_and_in_their_own_precision() -> None:
     torch.testing.assert_close(features(x.float()).double(), flat, rtol=0, atol=1e-5)
 
 
+def test_angles_are_not_rounded_where_networks_compute_in_half_precision() -> None:
+    features = FourierFeatures(64, 30, (0.2,), seed=3)
+    x = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = features(x)
+        halved = features(x.bfloat16())
+    assert torch.equal(found, features(x))
+    assert torch.equal(halved, features(x.bfloat16().float()))
+
+
 def test_the_seed_decides_the_frequencies() -> None:
     x = vectors(2)
     first = FourierFeatures(D, 5, (1.0,), seed=1)

@@ -31,7 +31,7 @@ def test_counts_are_read_from_text_csv_and_toml_alike(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('ill = 100\n"very well" = 0\n')
     for text in ("ill=100,very well=0", *map(str, tmp_path.iterdir())):
         assert parse_labels(text) == expected
-    assert parse_labels(None) is parse_labels("uniform") is None
+    assert parse_labels(None) is None and parse_labels("uniform") == "uniform"
     assert parse_labels("released") == "released"
     assert parse_labels("a=b=3") == {"a=b": 3}
 
@@ -78,7 +78,7 @@ def test_a_set_has_the_counts_asked_for_and_the_guarantee_of_its_model(
 def test_equal_counts_give_the_images_of_uniform_labels(run: Path) -> None:
     generator = load(run)
     counted = generator.sample(labels=dict.fromkeys("0123456789", 2), seed=1)
-    uniform = generator.sample(20, seed=1)
+    uniform = generator.sample(20, labels="uniform", seed=1)
     assert torch.equal(counted.pixels, uniform.pixels)
     assert uniform.class_names == tuple("0123456789")
     named = generator.sample(labels=["3", "0"], seed=1)
@@ -93,10 +93,14 @@ def test_released_labels_follow_the_noisy_counts_that_the_run_keeps(
     generator = load(run)
     shares = generator.class_shares
     assert shares is not None and sum(shares.values()) == pytest.approx(1)
-    drawn = dpgen("sample", run, "--labels", "released", "-n", 40, "--out", tmp_path / "set",
-                  "--seed", 4, "-q", "--device", "cpu")  # fmt: skip
+    drawn = dpgen("sample", run, "-n", 40, "--out", tmp_path / "set", "--seed", 4, "-q",
+                  "--device", "cpu")  # fmt: skip
     assert drawn.exit_code == 0 and "40 images in" in drawn.output
-    found = Counter(generator.sample(40, labels="released", seed=4).labels.tolist())
+    by_default = generator.sample(40, seed=4)
+    released = generator.sample(40, labels="released", seed=4)
+    assert torch.equal(by_default.pixels, released.pixels)
+    found = Counter(released.labels.tolist())
+    assert f"measured them, with noise: {found[0]} of 0" in drawn.output
     for k, share in enumerate(shares.values()):
         assert abs(found[k] - 40 * share) < 1
     statement = json.loads((tmp_path / "set" / "privacy.json").read_text())
@@ -122,7 +126,7 @@ def test_a_run_without_released_counts_says_what_to_give_instead(
         load(changed)
     pixels = np.random.default_rng(0).integers(0, 256, (30, 8, 8), np.uint8)
     bare = PGE(epsilon=3, settings=QUICK).fit(open_images(pixels))
-    assert bare.class_shares is None
+    assert bare.class_shares is None and bare.usual_labels == "uniform"
     with pytest.raises(ValueError, match=r"holds no released class counts.*\{'ill': 100"):
         bare.sample(9, labels="released")
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dpgen.commands.labels import UNIFORM
 from dpgen.commands.new_file import NewFile
 from dpgen.commands.next_command import say_evaluate
 from dpgen.commands.options import (
@@ -71,11 +70,12 @@ def _chosen(
     help="How many images; needed unless --labels counts them.",
 )  # fmt: skip
 @click.option(
-    "--labels", metavar="COUNTS", default=UNIFORM, show_default=True,
-    help="How many images of each class: `uniform`, equally many; `released`, in the proportions "
-    "that the run measured with noise, where it did; or counts, as ill=100,well=50 or in a .csv or "
-    ".toml file, where a class that is not named gets none. Do not count the private records for "
-    "this: the set would publish the counts.",
+    "--labels", metavar="COUNTS",
+    help="How many images of each class: `released`, in the proportions that the run measured with "
+    "noise; `uniform`, equally many; or counts, as ill=100,well=50 or in a .csv or .toml file, "
+    "where a class that is not named gets none. Do not count the private records for this: the set "
+    "would publish the counts. Default: released, if the run measured them; else, and with --fair, "
+    "uniform.",
 )  # fmt: skip
 @click.option(
     "--fair", metavar="FILE", type=click.Path(path_type=Path),
@@ -164,10 +164,18 @@ def sample(
         click.echo(f"when all parts are drawn: dpgen join PART_1 ... PART_{share.of} --out SET")
         return
     click.echo(f"{n_drawn} images in {out}")
+    say_labels(statement["synthetic_dataset"]["labels"])
     say_fair(statement["synthetic_dataset"])
     if (repeats := statement["synthetic_dataset"].get("repeats", "none")) != "none":
         click.echo(f"Images repeat: {repeats}.")
     say_privacy(statement, out)
+
+
+def say_labels(told: str) -> None:
+    """Prints the counts of classes that were drawn in released proportions."""
+    whose, _, counts = told.partition(": ")
+    if whose == "released":
+        click.echo(f"Classes as the run measured them, with noise: {counts} (else --labels uniform)")
 
 
 def say_fair(drawn: Mapping[str, Any]) -> None:

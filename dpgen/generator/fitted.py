@@ -4,55 +4,44 @@ from __future__ import annotations
 
 import abc
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dpgen.data.samples import Samples
 from dpgen.generator.draw import Draw
 from dpgen.generator.drawing import (
     Drawing,
     Drawn,
-    DrawnInTurn,
     Judge,
     Redraws,
     Scored,
     draw_blocks,
 )
-from dpgen.generator.fair_labels import Fair, FairLabels
-from dpgen.generator.labels import Labels, labels_of
+from dpgen.generator.fair_labels import Fair
+from dpgen.generator.labels import Labels
+from dpgen.generator.released import NotFitted, Released
 from dpgen.generator.sampler_settings import SamplerSettings
-from dpgen.images.images import Images, PublicFacts
+from dpgen.images.images import Images
 from dpgen.networks.labeller import Labeller
 from dpgen.networks.proposer import Proposer
 from dpgen.networks.student import Student
 from dpgen.privacy.accounting.accountant import Budget
-from dpgen.privacy.statements.certificate import read_statement
-from dpgen.privacy.statements.document import Certificate, Notice, read_document
-from dpgen.privacy.statements.notice import read_notice
-from dpgen.runs.class_counts import CLASS_COUNTS, read_class_counts
 from dpgen.runs.context import Workplace
 from dpgen.runs.released import copy_run
 from samplers.types import Sampler
 
 
-class NotFitted(ValueError):
-    """The generator has learned nothing yet: call fit() or load()."""
-
-
-class Fitted(abc.ABC):
-    """Released networks, public facts and the folder they lie in."""
+class Fitted(Released, abc.ABC):
+    """Draws images from released networks."""
 
     budget: Budget
     asked: tuple[Budget, Budget] | None = None  # an earlier budget, and as it was settled
     settings: Any
-    facts: PublicFacts | None = None
-    folder: Path | None = None
-    networks: Mapping[str, nn.Module]
     # The modes that can start from public images: those with settings `teacher.public`.
     public_modes: ClassVar[frozenset[str]] = frozenset()
     # Trains their network on public images and returns the place with its weights; None where no
@@ -84,70 +73,6 @@ class Fitted(abc.ABC):
             raise ValueError(f"network must be {' or '.join(sorted(known))}, got {network!r}")
         return None
 
-    @property
-    def privacy(self) -> dict[str, Any]:
-        """Returns the privacy statement of the fitted model. Raises CertificateError when it has
-        none.
-        """
-        if self.folder is None:
-            raise NotFitted(f"{type(self).__name__}.privacy needs fit() or load() first")
-        return read_statement(self.folder)
-
-    @property
-    def notice(self) -> dict[str, Any]:
-        """Returns the notice of a model without a guarantee. Raises CertificateError for a model
-        that has one.
-        """
-        if self.folder is None:
-            raise NotFitted(f"{type(self).__name__}.notice needs fit() or load() first")
-        return read_notice(self.folder)
-
-    @property
-    def document(self) -> Certificate | Notice:
-        """Returns the certificate of the fitted model, or the notice of one without a guarantee."""
-        if self.folder is None:
-            raise NotFitted(f"{type(self).__name__}.document needs fit() or load() first")
-        return read_document(self.folder)
-
-    @property
-    def _facts(self) -> PublicFacts:
-        if self.facts is None or not getattr(self, "networks", None):
-            raise NotFitted(f"{type(self).__name__}.sample needs fit() or load() first")
-        return self.facts
-
-    @property
-    def class_shares(self) -> dict[str, float] | None:
-        """Reads the proportions of the classes as the run released them, noisy and covered by its
-        certificate; None where it released none: see `dpgen.runs.class_counts`.
-        """
-        facts = self._facts
-        if self.folder is None or CLASS_COUNTS not in self.document.content["artifact"]["files"]:
-            return None
-        counts = read_class_counts(self.folder, facts.class_names)
-        return dict(zip(facts.class_names, counts.shares(facts.n_records), strict=True))
-
-    @property
-    def n_distinct(self) -> int | None:
-        """Returns how many different images ``model`` holds, of all classes together: the first so
-        many that are drawn by default are each of them once, and then they come again. None for a
-        model that draws every image anew.
-        """
-        facts, model = self._facts, self.networks["model"]
-        return model.n_distinct * facts.n_classes if isinstance(model, DrawnInTurn) else None
-
-    def fair_labels(self, fair: Fair, given: Labels | None) -> FairLabels:
-        """Returns how many images each class gets where target and group are independent."""
-        shares = self.class_shares if isinstance(given, str) else None
-        return FairLabels.asked(fair, given, self._facts.class_names, shares)
-
-    def labels(self, given: Labels | None, n: int | None, fair: Fair | None = None) -> Tensor:
-        """Returns the labels (n,) of the images to draw: see `labels_of`, and `fair_labels`."""
-        if fair is not None:
-            given = self.fair_labels(fair, given).counts(n)
-        shares = self.class_shares if isinstance(given, str) else None
-        found = None if shares is None else list(shares.values())
-        return labels_of(given, n, self._facts.class_names, found)
-
     def sample(
         self,
         n: int | None = None,
@@ -169,8 +94,8 @@ class Fitted(abc.ABC):
             n: number of images, at least 1; None takes as many as there are labels.
             labels: (n,) positions or names of classes, as ``["ill", "well"]``, or counts by class,
                 as ``{"ill": 100, "well": 50}``; ``"released"`` takes the proportions of
-                `class_shares`; None gives image i the class ``i % n_classes``, so that the first
-                images are the same however many are drawn.
+                `class_shares`; ``"uniform"`` gives image i the class ``i % n_classes``, so that
+                the first images are the same however many are drawn; None takes `usual_labels`.
             fair: `FairClasses`, or a file of them: draws targets independently of groups, by
                 `FairLabels`; ``labels`` may then be None or ``"released"``.
             sampler: from `samplers`, or the settings of one; None takes the method's own. A network

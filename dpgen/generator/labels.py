@@ -10,7 +10,8 @@ from torch import Tensor
 from dpgen.settings import nearest
 
 Labels = Tensor | Sequence[int | str] | Mapping[str, int] | str
-RELEASED = "released"  # in the place of labels: the shares that the run released
+# In the place of labels: equally many images of each class, or the shares that the run released.
+UNIFORM, RELEASED = "uniform", "released"
 
 
 def labels_of(
@@ -24,8 +25,9 @@ def labels_of(
     Args:
         given: positions or names of classes, one per image; or the number of images of each class
             by name, in an order in which every stretch has about the same balance; 0 or no entry
-            for none. `RELEASED` takes ``n`` images in the proportions of ``shares``. None gives
-            image i the class ``i % n_classes``.
+            for none. `RELEASED` takes ``n`` images in the proportions of ``shares``, `UNIFORM`
+            gives image i the class ``i % n_classes``. None takes `RELEASED` where there are
+            ``shares``, and else `UNIFORM`.
         n: number of images; None takes as many as there are labels.
         class_names: names of all classes, in label order.
         shares: proportions of the classes, in label order, 1 in all; None: the run released none.
@@ -34,6 +36,8 @@ def labels_of(
         ValueError: a class does not exist (the nearest is named), or the labels are not ``n``.
     """
     if given is None:
+        given = UNIFORM if shares is None else RELEASED
+    if isinstance(given, str) and given == UNIFORM:
         return torch.arange(required(n)) % len(class_names)
     if isinstance(given, str):
         given = dict(zip(class_names, _shared_out(given, n, shares), strict=True))
@@ -91,7 +95,8 @@ def _shared_out(given: str, n: int | None, shares: Sequence[float] | None) -> li
     """Returns how many of ``n`` images each class gets: the nearest whole numbers that add up."""
     if given != RELEASED:
         raise ValueError(
-            f"labels must be one per image, counts by class or {RELEASED!r}, got {given!r:.60}"
+            f"labels must be one per image, counts by class, {UNIFORM!r} or {RELEASED!r}, got "
+            f"{given!r:.60}"
         )
     if shares is None:
         raise ValueError(

@@ -13,7 +13,7 @@ import numpy as np
 
 from dpgen.data.sources import read_records
 from dpgen.generator.fair_labels import FairLabels
-from dpgen.generator.labels import RELEASED, Labels
+from dpgen.generator.labels import RELEASED, UNIFORM, Labels
 from dpgen.images.fair_classes import FairClasses, parity_gap
 from dpgen.privacy.statements.certificate import read_statement
 from dpgen.privacy.verification.check import Check
@@ -31,15 +31,15 @@ def told_labels(
     first.
 
     Args:
-        given: as for `dpgen.generator.labels.labels_of`.
+        given: as for `dpgen.generator.labels.labels_of`, never None unless ``fair`` is given.
         counts: number of images by class.
         fair: the counts that were asked for, where target and group are independent.
     """
     if fair is not None:
         return _listed(FAIR, counts)
-    if given is None:
-        return "uniform"
-    return _listed(RELEASED if isinstance(given, str) else "chosen", counts)
+    if isinstance(given, str):
+        return UNIFORM if given == UNIFORM else _listed(RELEASED, counts)
+    return _listed("chosen", counts)
 
 
 def _listed(whose: str, counts: Mapping[str, int]) -> str:
@@ -58,7 +58,7 @@ def told_fair(fair: FairLabels | None, n_images: int) -> dict[str, Any]:
     chosen, counts = fair.fair, fair.counts(n_images)
 
     def axis(given: object, weights: Mapping[str, float]) -> dict[str, Any]:
-        by = RELEASED if fair.shares is not None else "uniform"
+        by = RELEASED if fair.shares is not None else UNIFORM
         return {"by": by if given is None else "given", "weights": dict(weights)}
 
     table = {

@@ -15,7 +15,7 @@ from dpgen.data.export import check_empty, check_space
 from dpgen.generator.draw import Draw
 from dpgen.generator.drawing import Drawing, DrawnInTurn, Redraws, n_blocks
 from dpgen.generator.fair_labels import Fair
-from dpgen.generator.labels import RELEASED, Labels
+from dpgen.generator.labels import Labels
 from dpgen.images.grid import save_grid
 from dpgen.images.images import Images
 from dpgen.methods.loading import load
@@ -56,10 +56,11 @@ def synthesise(
     Args:
         n_images: how many; ``None`` takes as many as there are labels.
         draw: how they are drawn; the method's own way unless it says otherwise.
-        labels: as for `dpgen.generator.labels.labels_of`; ``None``: the same number of each class,
-            but for a remainder.
+        labels: as for `dpgen.generator.labels.labels_of`; ``None``: the proportions that the run
+            released, where it did; else the same number of each class, but for a remainder.
         fair: target and group of each class, which are then drawn independently of each other, as
-            `dpgen.generator.fair_labels.FairLabels` says; ``labels`` is None or ``"released"``.
+            `dpgen.generator.fair_labels.FairLabels` says; ``labels`` is None, ``"uniform"`` or
+            ``"released"``.
         layout: format of the files, one of `dpgen.data.formats.table.written()`.
         preview: where to write a picture of a few images.
         seed: of the sampling; drawn and recorded when ``None``.
@@ -81,10 +82,12 @@ def synthesise(
     generator = load(run, allow_unverified=allow_unverified)
     facts = generator.facts
     assert facts is not None
+    if labels is None and fair is None:
+        labels = generator.usual_labels
     total = n_images
     if isinstance(labels, Mapping):
         total = sum(labels.values())
-    elif labels is not None and labels != RELEASED:
+    elif labels is not None and not isinstance(labels, str):
         total = len(labels)
     if total is not None and share is None:
         check_space(out, layout, total, facts.shape)  # before so many labels are made

@@ -15,8 +15,8 @@ from torch import Tensor
 import dpgen
 from dpgen.generator.draw import Draw
 from dpgen.generator.drawing import BLOCK, Drawing, draw_blocks
-from dpgen.generator.fitted import NotFitted
 from dpgen.generator.interface import PrivateGenerator
+from dpgen.generator.released import NotFitted
 from dpgen.methods.loading import load
 from dpgen.privacy.statements.certificate import CertificateError
 from dpgen.privacy.statements.notice import UnverifiedClaim

@@ -175,7 +175,8 @@ def say_labels(told: str) -> None:
     """Prints the counts of classes that were drawn in released proportions."""
     whose, _, counts = told.partition(": ")
     if whose == "released":
-        click.echo(f"Classes as the run measured them, with noise: {counts} (else --labels uniform)")
+        click.echo(f"Classes as the run measured them, with noise: {counts}")
+        click.echo("(--labels uniform draws equally many of each)")
 
 
 def say_fair(drawn: Mapping[str, Any]) -> None:

@@ -16,20 +16,20 @@ CLASSES = {"mnist": 10, "cifar10": 10}
 # A clip norm far below the norm of any gradient: every record has the same weight, and Adam removes
 # the scale (numbers of DPImageBench). The expected batch is slightly below a whole number of
 # micro-batches.
-COMMON: dict[str, Any] = {"batch": 1950, "clip_norm": 0.01}
+COMMON: dict[str, Any] = {"batch": 3960, "clip_norm": 0.01, "n_draws": 8}
 TEACHERS: dict[str, dict[str, Any]] = {
     "mnist": {
         "warm_start": "sketch", "residual": "off", "pretrain_steps": 2000, "pretrain_batch": 512,
-        "n_steps": 300, "n_draws": 8, "learning_rate": 7e-4,
+        "n_steps": 300, "learning_rate": 7e-4,
     },
     "cifar10": {
-        "warm_start": "moments", "bands": 8, "n_steps": 200, "n_draws": 4, "learning_rate": 1e-3,
+        "warm_start": "moments", "bands": 8, "n_steps": 300, "learning_rate": 1e-3,
     },
 }  # fmt: skip
-QUIET: dict[str, Any] = {"warm_start_share": 0.1, "ema_decay": 0.98}
+QUIET: dict[str, Any] = {"warm_start_share": 0.15, "ema_decay": 0.98}
 # At small epsilon: fewer and smaller steps, more of the budget for the one-shot releases.
 LOUD: dict[str, Any] = {
-    "warm_start_share": 0.7, "n_steps": 100, "learning_rate": 3e-4, "ema_decay": 0.95,
+    "warm_start_share": 0.5, "n_steps": 150, "learning_rate": 3e-4, "ema_decay": 0.95,
 }  # fmt: skip
 SKETCH: dict[str, Any] = {"labeller_share": 0.3, "n_samples": 30_000}
 STUDENT: dict[str, Any] = {

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dpgen.configurations.dpsd import DPSDSettings
     from dpgen.configurations.m3d import CondensedSettings, M3DSettings
     from dpgen.configurations.pge import PGESettings
+    from dpgen.configurations.teachers import TeachersSettings
     from dpgen.configurations.transcription import TranscriptionSettings
     from dpgen.data.opening import open_images
     from dpgen.data.private import PrivateDataset
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from dpgen.privacy.accounting.accountant import Budget
     from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded
     from dpgen.privacy.statements.notice import UnverifiedClaim
+    from dpgen.runs.classifier_file import save_classifier
     from dpgen.runs.context import Hardware
     from dpgen.stages.classifier_settings import ClassifierSettings
     from dpgen.stages.sketch_settings import SketchSettings
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from dpgen.training.manifold_settings import ManifoldSettings
     from dpgen.training.public_settings import PublicSettings
     from dpgen.training.refit_settings import RefitSettings
+    from dpgen.transcription.teaching import transcribe_teachers
     from dpgen.transcription.transcribing import transcribe
 
 # Names are imported when first used: `import dpgen` costs milliseconds, torch and diffusers cost
@@ -106,12 +109,15 @@ _HOMES = {
     "SpectrumSettings": "dpgen.stages.spectrum_settings",
     "StudentSettings": "dpgen.training.data_free_settings",
     "TeacherSettings": "dpgen.stages.teacher_settings",
+    "TeachersSettings": "dpgen.configurations.teachers",
     "VoteSettings": "dpgen.stages.votes_settings",
     "UnverifiedClaim": "dpgen.privacy.statements.notice",
     "TranscriptionSettings": "dpgen.configurations.transcription",
     "load": "dpgen.methods.loading",
     "open_images": "dpgen.data.opening",
+    "save_classifier": "dpgen.runs.classifier_file",
     "transcribe": "dpgen.transcription.transcribing",
+    "transcribe_teachers": "dpgen.transcription.teaching",
 }
 
 __all__ = [
@@ -155,12 +161,15 @@ __all__ = [
     "SpectrumSettings",
     "StudentSettings",
     "TeacherSettings",
+    "TeachersSettings",
     "TranscriptionSettings",
     "UnverifiedClaim",
     "VoteSettings",
     "load",
     "open_images",
+    "save_classifier",
     "transcribe",
+    "transcribe_teachers",
 ]
 
 

@@ -89,9 +89,9 @@ ALLOWED: dict[str, set[str]] = {
         "runs", "samplers",
     },
     "transcription": {
-        "arguments", "configurations", "generator", "images", "methods", "networks",
-        "privacy.accounting", "privacy.statements", "privacy.verification", "runs", "settings",
-        "storage", "training",
+        "arguments", "configurations", "data", "generator", "images", "methods", "networks",
+        "privacy.accounting", "privacy.ledger", "privacy.statements", "privacy.verification",
+        "runs", "settings", "stages", "storage", "training",
     },
     "commands": {
         "arguments", "auditing", "benchmark", "data", "data.formats", "evaluation", "exports",

@@ -77,6 +77,8 @@ def audit(
     statement = generator.privacy
     assert facts is not None and folder is not None
     plan = generator.plan(facts)
+    for stage in plan.stages:
+        stage.of_records  # noqa: B018  refused before anything is trained
     if event_to_json(plan.event) != statement["accounting"]["events"]:
         raise ValueError(
             f"{folder} was charged other events than this version plans for its settings: audit it "
@@ -145,7 +147,7 @@ def _games(
     adjacency = facts.adjacency
     with progress_bar("two worlds", 2 * N_RUNS * len(plan.stages), show=show) as advance:
         for stage in plan.stages:
-            mechanism = sharpened(stage.mechanism, adjacency)
+            mechanism = sharpened(stage.of_records, adjacency)
             worlds = two_world(
                 mechanism, adjacency=adjacency, delta=delta, n_runs=N_RUNS, advance=advance
             )
@@ -159,7 +161,7 @@ def _games(
     with progress_bar("gradient canaries", n_releases, show=show) as advance:
         for stage in plan.stages:
             found = one_run(
-                stage.mechanism, adjacency=adjacency, delta=delta, m=N_CANARIES,
+                stage.of_records, adjacency=adjacency, delta=delta, m=N_CANARIES,
                 n_steps=n_steps[stage.label], alpha=ALPHA, seed=seed, advance=advance,
             )  # fmt: skip
             name = f"{stage.label}: {N_CANARIES} gradient canaries"

@@ -19,7 +19,7 @@ from dpgen.auditing.replay import Replay
 from dpgen.auditing.worlds import World
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.mechanisms.clipping import MARGIN
-from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum, OfRecords
 from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 from dpgen.privacy.plan import Stage
 
@@ -37,7 +37,7 @@ def of_stage(
         base: a run of the same plan, from which the stage's question and the size of its tensors
             are taken.
     """
-    mechanism, asked = stage.mechanism, base.asked.get(stage.label)
+    mechanism, asked = stage.of_records, base.asked.get(stage.label)
     if isinstance(mechanism, NoisyEnsemble):
         yield _sensitivity(stage, oracle(mechanism))
         advance()
@@ -58,7 +58,7 @@ def of_stage(
 
 
 def _noise(
-    stage: Stage, mechanism: Mechanism, base: World, advance: Callable[[], None]
+    stage: Stage, mechanism: OfRecords, base: World, advance: Callable[[], None]
 ) -> Iterator[Finding]:
     drawn = randomness(mechanism)
     yield Finding(

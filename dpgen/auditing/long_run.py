@@ -38,7 +38,7 @@ from dpgen.auditing.chances import (
     of_equals,
 )
 from dpgen.auditing.overheard import fresh_source, overhear
-from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD
+from dpgen.privacy.mechanisms.declared import NoisySGD, OfRecords
 from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 
 STRIDE = 1024
@@ -50,7 +50,7 @@ PIECE, MOST_PIECES, N_SHIFTED = 64, 64, 4  # of the tensors of a real run
 TAILS = (3.0, 3.5, 4.0, 4.5, 5.0)
 
 
-def long_run(mechanism: Mechanism, *, n_words: int = 0) -> Chances:
+def long_run(mechanism: OfRecords, *, n_words: int = 0) -> Chances:
     """Tests for repeated noise and incomplete tails.
 
     Guarantee: a correct mechanism is accused with probability at most 7 `LEVEL`.
@@ -101,7 +101,7 @@ def of_a_run(noise: Mapping[Any, Tensor]) -> Chances:
     )
 
 
-def _large(mechanism: Mechanism, n: int) -> tuple[np.ndarray, ...]:
+def _large(mechanism: OfRecords, n: int) -> tuple[np.ndarray, ...]:
     """Draws two large tensors of one release, and one of another release or run."""
     sgd = isinstance(mechanism, NoisySGD)
     width = 64
@@ -117,7 +117,7 @@ def _large(mechanism: Mechanism, n: int) -> tuple[np.ndarray, ...]:
     return found["first"][0], found["second"][0], again["first"][0]
 
 
-def _vectors(mechanism: Mechanism) -> tuple[np.ndarray, np.ndarray]:
+def _vectors(mechanism: OfRecords) -> tuple[np.ndarray, np.ndarray]:
     """Draws two tensors of every release, (n, LENGTH) each, the first steps of one run first."""
     shapes = {"one": (16, LENGTH // 16), "two": (LENGTH, 1)}
     if isinstance(mechanism, NoisySGD):

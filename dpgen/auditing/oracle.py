@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dpgen.auditing.overheard import bound
 from dpgen.privacy.mechanisms.contributions import Block
-from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum, OfRecords
 from dpgen.privacy.mechanisms.draws import Draws
 from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 from dpgen.privacy.mechanisms.gradients import LossFn
@@ -49,7 +49,7 @@ class Oracle:
 
 
 def oracle(
-    mechanism: Mechanism, *, loss: LossFn | None = None, seed: int = 0
+    mechanism: OfRecords, *, loss: LossFn | None = None, seed: int = 0
 ) -> Oracle:
     """Measures how far each record of a library moves the first release's sum, alone and among
     others, in micro-batches of one, of a few and of all; the teachers of an ensemble answer with
@@ -196,7 +196,7 @@ class _SentRow:
 
 
 def _sum_before_noise(
-    mechanism: Mechanism, sent: Tensor, micro_batch: int, loss: LossFn | None
+    mechanism: OfRecords, sent: Tensor, micro_batch: int, loss: LossFn | None
 ) -> Tensor:
     """Returns the sum of the first release before its noise, (D,), for records with these
     contributions. An ensemble has as many shards as the others have rows in a micro-batch.

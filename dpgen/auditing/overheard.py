@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dpgen.privacy.mechanisms.contributions import Block, Records
-from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum, OfRecords
 from dpgen.privacy.mechanisms.draws import Draws
 from dpgen.privacy.mechanisms.ensemble import Ball, NoisyEnsemble
 from dpgen.privacy.mechanisms.noise import KeyedNoise, NoiseSource, new_key
@@ -72,7 +72,7 @@ class Overheard(OneQuestion):
 
 
 def overhear(
-    mechanism: Mechanism, source: NoiseSource, shapes: Shapes,
+    mechanism: OfRecords, source: NoiseSource, shapes: Shapes,
     releases: Iterable[int] = (0,),
 ) -> dict[str, np.ndarray]:
     """Returns the noise of some releases, (n_releases, n_words) by tensor, in units of the standard
@@ -92,7 +92,7 @@ def overhear(
     return {name: np.stack([w for n, w in ear.heard if n == name]) for name in shapes}
 
 
-def bound(mechanism: Mechanism) -> float:
+def bound(mechanism: OfRecords) -> float:
     """Returns how far one record, added or removed, may move a release."""
     if isinstance(mechanism, NoisySGD):
         return mechanism.clip_norm
@@ -102,7 +102,7 @@ def bound(mechanism: Mechanism) -> float:
 
 
 def answers(
-    mechanism: Mechanism, source: NoiseSource, shapes: Shapes,
+    mechanism: OfRecords, source: NoiseSource, shapes: Shapes,
     releases: Iterable[int] = (0,), *, records: Records | None = None, micro_batch: int = 64,
 ) -> Iterator[dict[str, Tensor]]:  # fmt: skip
     """Yields the answers of releases for tensors of these shapes, with records that contribute

@@ -25,7 +25,7 @@ from dpgen.auditing.overheard import (
     fresh_source,
     overhear_coins,
 )
-from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum, OfRecords
 from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 
 LIMIT = 6.0
@@ -51,7 +51,7 @@ class Randomness:
         return abs(self.scores[self.worst]) <= LIMIT and self.distinct >= 0.98
 
 
-def randomness(mechanism: Mechanism) -> Randomness:
+def randomness(mechanism: OfRecords) -> Randomness:
     """Tests the noise, and for a NoisySGD the coins, of enough releases for every statistic."""
     noise = list(_noise(mechanism))
     flat = torch.cat([part.reshape(-1) for step in noise for part in step.values()]).numpy()
@@ -120,7 +120,7 @@ def _dispersion(sums: np.ndarray, n: int, q: float) -> float:
     return float(((sums**2).mean() - variance) / spread)
 
 
-def _noise(mechanism: Mechanism) -> Iterator[dict[str, Tensor]]:
+def _noise(mechanism: OfRecords) -> Iterator[dict[str, Tensor]]:
     """Yields noise in units of the standard deviation that its price assumes: of several steps of
     one run, or of one release of several runs.
     """

@@ -188,11 +188,11 @@ def _movements(one: World, other: World, stages: Mapping[str, Stage]) -> dict[st
         if plan not in stages:
             found["what the plan does not hold"] = math.inf
             continue
-        label, mechanism = stages[plan].label, stages[plan].mechanism
+        label, mechanism = stages[plan].label, stages[plan].of_records
         found[label] = max(found.get(label, 0.0), square**0.5 / bound(mechanism))
     for (plan, _, _), std in {**one.stds, **other.stds}.items():
         if plan in stages:
-            mechanism = stages[plan].mechanism
+            mechanism = stages[plan].of_records
             if not math.isclose(std, mechanism.noise_multiplier * bound(mechanism), rel_tol=1e-9):
                 found[stages[plan].label] = math.inf
     return found

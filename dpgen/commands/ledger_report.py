@@ -20,7 +20,8 @@ from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 INDENT, WIDTH = "    ", 100
 LEGEND = (
     "data set: a random name, the one that certificates state. ledger: its file, whose long name "
-    "is a hash of the images under this installation's key. run: a random name, of one training."
+    "is a hash of the images, or teachers, under this installation's key. run: a random name, of "
+    "one training."
 )
 NOT_KNOWN = "not known: it was moved or deleted, or not made by `dpgen train` here"
 
@@ -65,10 +66,11 @@ def _row(path: Path) -> str:
     lines, limit = ledger.lines(), ledger.limit
     facts, spent = PublicFacts.from_dict(ledger.facts), round_up(ledger.spent())
     left = math.floor(1000 * max(0.0, limit.epsilon - spent)) / 1000
+    what = " teachers" if ledger.relation.is_of_teachers else ""
     return (
         f"{ledger.dataset:18}{spent:>8g}{limit.epsilon:>8g}{left:>8g}"
         f"{limit.delta:>9g}{n_runs(lines):>6}  "
-        f"{facts.n_records}, {'x'.join(map(str, facts.shape))}"
+        f"{facts.n_records}{what}, {'x'.join(map(str, facts.shape))}"
     )
 
 
@@ -82,13 +84,19 @@ def _marked(one: KnownLedger, everyone: Sequence[KnownLedger]) -> str:
             "on this very data set, which may be refused, has made them"
         )
     marks = one.marks.all
-    told = [f"{len(marks)} different images marked"]
+    told = [f"{len(marks)} different {_noun(one.path)} marked"]
     for other in everyone:
         if other.marks is not None and other.dataset != one.dataset:
             shared = n_shared(marks, other.marks.all)
             if shared:
                 told.append(f"{shared} of them also in {other.dataset}")
     return ", ".join(told)
+
+
+def _noun(path: Path) -> str:
+    """Returns what the records of a ledger are; of one that is not there, images."""
+    of_teachers = path.exists() and PrivacyLedger(path).relation.is_of_teachers
+    return "teachers" if of_teachers else "images"
 
 
 def _ids(lines: list[dict[str, Any]]) -> list[str]:

@@ -111,12 +111,12 @@ def settings_of(method: str) -> list[Setting]:
 
 def _refused(method: str, cls: Any) -> Iterator[str]:  # noqa: ANN401
     """Yields the prefixes of optional groups that the method shares with others and refuses."""
-    from dpgen.methods import METHODS
+    from dpgen.methods import row_of
     from dpgen.settings import assign, from_dict, leaves
 
     for leaf in leaves(cls):
         if leaf.is_group and leaf.default is None:
-            for mode in METHODS[method].modes:
+            for mode in row_of(method).modes:
                 values: dict[str, Any] = {"mode": mode}
                 assign(values, leaf.name.split("."), {})
                 with suppress(ValueError):
@@ -148,12 +148,14 @@ def _listed_once(settings: Sequence[Setting]) -> Iterator[tuple[Setting, str | N
 def _resolved(method: str, cls: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:  # noqa: ANN401
     """Yields mode, preset and resolved values; a group that the mode does not have is None."""
     from dpgen.images.facts import PublicFacts
-    from dpgen.methods import METHODS
+    from dpgen.methods import OF_MODELS, row_of
     from dpgen.networks.denoiser_config import PRESETS
     from dpgen.settings import from_dict
 
     names = tuple(str(k) for k in range(N_CLASSES))
-    for mode in METHODS[method].modes:
+    if method in OF_MODELS:
+        return  # no default depends on the shape of images
+    for mode in row_of(method).modes:
         for preset in PRESETS:
             foreign = []
             values: dict[str, Any] = {"mode": mode}

@@ -131,7 +131,9 @@ def sign(folder: Path, key: Path) -> None:
 
 def _say_what_follows(folder: Path, statement: dict[str, Any], *, keyed: bool) -> None:
     """Says what follows a verification: a run is sampled, a set is signed, a signature checked."""
-    if statement["artifact"]["kind"] != "synthetic_dataset":
+    if "teachers" in statement and statement["artifact"]["kind"] == "model":
+        say_next("evaluate", folder, "--reference", "DATA")  # it draws no images
+    elif statement["artifact"]["kind"] != "synthetic_dataset":
         say_sample(folder, unverified=False, n_images=_n_distinct(folder, statement))
     elif not (folder / "privacy.sig").exists():
         say_sign(folder)

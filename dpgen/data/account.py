@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
+from dpgen.data.facts_refusals import other_bound, other_facts
 from dpgen.data.identity import Identity, home, identify, installation_key, known_ledgers, overlap
 from dpgen.data.once_public import require_never_public
 from dpgen.data.sources import Source
@@ -48,6 +49,8 @@ class AccountedData:
             (`dpgen.data.units.at_most`); None where it read no unit ids, so that
             ``max_records_per_unit`` is only a declaration.
     """
+
+    of_teachers: ClassVar[bool] = False  # whether they are teachers in slots, and not records
 
     def __init__(
         self,
@@ -91,6 +94,11 @@ class AccountedData:
             raise ValueError(
                 f"the records were counted for units of at most {counted}, the facts are for "
                 f"{self._facts.max_records_per_unit}: open the data with that bound"
+            )
+        if self._facts.relation.is_of_teachers != self.of_teachers:
+            raise ValueError(
+                "adjacency must be add_remove or replace_one for records, got "
+                f"{self._facts.adjacency}: fixed_slots is for teachers"
             )
         if self._facts.shape != source.shape:
             raise ValueError(
@@ -155,6 +163,7 @@ class AccountedData:
             marks,
             rule=self._overlap,
             same=self._ledger_path is None,
+            noun="teachers" if self.of_teachers else "images",
         )
 
     def n_shared_with(self, other: Source) -> int:
@@ -202,18 +211,22 @@ class AccountedData:
                 f"--max-records-per-unit {known.max_records_per_unit}"
             )
         if known.unit_bound != self._facts.unit_bound:
-            raise ValueError(_other_bound(path, known))
+            raise ValueError(other_bound(path, known))
         if known != self._facts:
             # The first facts stay: a number of records that followed the data would publish it.
             if self._facts.origin == "stated" or (known.shape, known.class_names) != (
                 self._facts.shape,
                 self._facts.class_names,
             ):
-                raise ValueError(_other_facts(path, known, self._facts))
+                raise ValueError(other_facts(path, known, self._facts))
             self._facts = known
         if not self.public:
-            require_never_public(self._source)
+            self._require_unlearned()
         self._ledger = ledger
+
+    def _require_unlearned(self) -> None:
+        """Refuses records that a network of this installation has learned from as public ones."""
+        require_never_public(self._source)
 
     def _require_same_records(self) -> None:
         """Refuses records that are not those of the open ledger."""
@@ -263,38 +276,3 @@ class AccountedData:
         if self._declared_public:
             return "run folder (declared public data by whoever ran the training)"
         return "installation"
-
-
-def _other_bound(path: Path, known: PublicFacts) -> str:
-    """Describes the conflict between a ledger of counted units and data of uncounted ones, or the
-    reverse, and what to do.
-    """
-    apart = "Otherwise they can have an account of their own: --ledger NEWFILE --overlap charge"
-    if known.unit_bound == "enforced":
-        return (
-            f"the ledger {path} is kept for units whose records were counted, and these were not: "
-            f"give --unit and --max-records-per-unit {known.max_records_per_unit}, as before. "
-            f"{apart}"
-        )
-    return (
-        f"the ledger {path} is kept for units whose size is declared, and statements of its runs "
-        f"say so: drop --unit to continue with it. {apart}"
-    )
-
-
-def _other_facts(path: Path, known: PublicFacts, facts: PublicFacts) -> str:
-    """Describes the facts that differ from those in the data set's ledger, and what to do."""
-    cures = []
-    if known.shape != facts.shape:
-        depth, height, width = known.shape
-        size = f"--size {height} " if height == width else ""
-        cures.append(f"open the data as they were then ({size}--channels {depth})")
-    if known.class_names != facts.class_names:
-        cures.append(f"name the {known.n_classes} classes as they were then (--classes)")
-    if facts.origin == "stated":
-        cures.append("state these facts in the file of --facts, or drop --facts to use them")
-    return (
-        f"the ledger {path} holds other facts for this data set: {known.to_dict()}, got "
-        f"{facts.to_dict()}: {', '.join(cures)}. Under other facts they can have an account of "
-        "their own, which is charged beside this one: --ledger NEWFILE --overlap charge"
-    )

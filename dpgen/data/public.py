@@ -153,6 +153,13 @@ def require_public(public: PublicSource, data: AccountedData) -> np.ndarray:
             "public images. Do not take only these out: which ones are left out would tell who is "
             "among the records"
         )
+    return require_unknown(public)
+
+
+def require_unknown(public: PublicSource) -> np.ndarray:
+    """Refuses public images that are among the private records of a ledger of this installation,
+    which are known as decoded; returns the marks of the images, as `require_public` does.
+    """
     marks = marks_learned(public.source, installation_key())
     # The data set's own ledger, too: it may hold marks of records that have since left the data.
     for other in known_ledgers().sharing(marks, own=None):

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
+from dpgen.privacy.mechanisms.ensemble import AnyEnsemble
 
 ANSWERS = "answers"  # name of the tensor in the checkpoint
 State = tuple[Mapping[str, Tensor], Mapping[str, Any]]
 
 
-def held_answers(mechanism: NoisyEnsemble, state: State | None) -> Tensor:
+def held_answers(mechanism: AnyEnsemble, state: State | None) -> Tensor:
     """Returns the answers that a checkpoint holds, (n, ...) float64, those of queries 0 to n - 1.
 
     Args:
@@ -53,7 +53,7 @@ class SavedAnswers:
     """
 
     def __init__(
-        self, mechanism: NoisyEnsemble, state: State | None, save: Callable[[Tensor], None]
+        self, mechanism: AnyEnsemble, state: State | None, save: Callable[[Tensor], None]
     ) -> None:
         self._answers, self._save = held_answers(mechanism, state), save
 

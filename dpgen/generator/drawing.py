@@ -4,8 +4,9 @@ however many are requested (with the default labels).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
@@ -225,3 +226,19 @@ def _whole(labels: Tensor, first: int, size: int, n_classes: int) -> Tensor:
     """Fills ``labels``, which begin at image ``first``, up to a whole block with default labels."""
     more = torch.arange(first + len(labels), first + size) % n_classes
     return torch.cat([labels, more])
+
+
+def draws_nothing(network: str, known: Sequence[str], folder: Path | None) -> ValueError:
+    """Returns the error for a network that draws no images.
+
+    Args:
+        network: its name.
+        known: names of the networks of the run that draw images, which may be none.
+        folder: of the run.
+    """
+    if known:
+        return ValueError(f"network must be {' or '.join(known)}, got {network!r}")
+    return ValueError(
+        f"{folder or 'this run'} has released a classifier and no generator: no images can be "
+        "drawn. `dpgen evaluate` scores its classifier, `dpgen export --to onnx` hands it on"
+    )

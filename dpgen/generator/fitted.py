@@ -21,6 +21,7 @@ from dpgen.generator.drawing import (
     Redraws,
     Scored,
     draw_blocks,
+    draws_nothing,
 )
 from dpgen.generator.fair_labels import Fair
 from dpgen.generator.labels import Labels
@@ -70,7 +71,7 @@ class Fitted(Released, abc.ABC):
             return self.default_sampler(network)
         if not isinstance(drawn, Drawn):
             known = [name for name, one in self.networks.items() if isinstance(one, Scored | Drawn)]
-            raise ValueError(f"network must be {' or '.join(sorted(known))}, got {network!r}")
+            raise draws_nothing(network, sorted(known), self.folder)
         return None
 
     def sample(

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from dpgen.arguments import speaks_python
+from dpgen.data.charged import ChargedData
 from dpgen.data.private import PrivateDataset
 from dpgen.data.sources import open_source
 from dpgen.generator.budget import settle_budget, with_settled_budget
@@ -66,6 +67,9 @@ class PrivateGenerator(Fitted):
     unverified_modes: ClassVar[frozenset[str]] = frozenset()
     # The kinds of the released networks by file name: keys of `dpgen.runs.kinds.KINDS`.
     kinds: ClassVar[Mapping[str, str]] = BY_NAME
+    # Whether it learns from teachers that others have trained, in the place of records.
+    of_teachers: ClassVar[bool] = False
+    main: ClassVar[str] = "model"  # name of the network without which it is no run
 
     @abc.abstractmethod
     def resolve(self, facts: PublicFacts) -> Any:  # noqa: ANN401
@@ -82,7 +86,7 @@ class PrivateGenerator(Fitted):
 
     @abc.abstractmethod
     def _learn(
-        self, data: PrivateDataset, promise: Any, work: Workplace  # noqa: ANN401
+        self, data: Any, promise: Any, work: Workplace  # noqa: ANN401
     ) -> Mapping[str, nn.Module]:  # fmt: skip
         """Trains as promised, and returns the networks to release by file name; samples are drawn
         from ``model``.
@@ -144,7 +148,7 @@ class PrivateGenerator(Fitted):
     @led_by_process_0
     def fit(
         self,
-        data: PrivateDataset | Images | str | Path | Any,  # noqa: ANN401
+        data: ChargedData | Images | str | Path | Any,  # noqa: ANN401
         *,
         out: str | Path | None = None,
         seed: int | None = None,
@@ -177,8 +181,11 @@ class PrivateGenerator(Fitted):
         self.check_allowed(allow_unverified)
         hardware = hardware or Hardware()
         accelerator = hardware.accelerator()
-        if not isinstance(data, PrivateDataset):
+        if not isinstance(data, ChargedData):
             data = PrivateDataset(open_source(data))
+        if data.of_teachers != self.of_teachers:
+            wanted = "teachers, by dpgen.transcribe_teachers" if self.of_teachers else "records"
+            raise ValueError(f"{type(self).__name__} learns from {wanted}, got {data!r:.200}")
         folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="dpgen-"))
         if seed is None:
             held = RunFolder.seed_of(folder)
@@ -241,7 +248,7 @@ class PrivateGenerator(Fitted):
         return self
 
     def _release(
-        self, data: PrivateDataset, promise: Plan | Claim, run: RunFolder, config: dict[str, Any],
+        self, data: ChargedData, promise: Plan | Claim, run: RunFolder, config: dict[str, Any],
         public_start: Mapping[str, Any] | None, show: bool,
     ) -> None:  # fmt: skip
         """Writes the released files, the certificate or notice last, then deletes the keys."""
@@ -286,7 +293,7 @@ class PrivateGenerator(Fitted):
         )
         self.folder, self.networks = folder, networks
         try:
-            _ = networks["model"], self.proposer, self.default_sampler()
+            _ = networks[self.main], self.proposer, self.default_sampler()
         except KeyError as error:
             raise ValueError(f"{folder} must hold {error}.safetensors: it is not a run") from None
         return self

@@ -77,7 +77,7 @@ class Released:
         many that are drawn by default are each of them once, and then they come again. None for a
         model that draws every image anew.
         """
-        facts, model = self._facts, self.networks["model"]
+        facts, model = self._facts, self.networks.get("model")
         return model.n_distinct * facts.n_classes if isinstance(model, DrawnInTurn) else None
 
     def fair_labels(self, fair: Fair, given: Labels | None) -> FairLabels:

@@ -10,6 +10,7 @@ from dpgen.data.account import AccountedData
 from dpgen.privacy.ledger.charges import lines_of_run
 from dpgen.privacy.plan import Plan
 from dpgen.privacy.statements.document import Certificate, Notice
+from dpgen.privacy.statements.given_teachers import told_of
 from dpgen.privacy.statements.notice import Claim, notice_of
 from dpgen.privacy.statements.randomised_labels import are_randomised
 from dpgen.privacy.statements.statement import statement_of
@@ -58,5 +59,6 @@ def stated(
         data_set=account,
         public_start=public_start,
         labels_randomised=are_randomised(config),
+        teachers=told_of(config),
     )
     return Certificate(statement)

@@ -111,10 +111,31 @@ METHODS = {
     ),
 }
 
+# What is learned from models, and not from records: `dpgen transcribe` begins it.
+OF_MODELS = {
+    "teachers": Method(
+        "dpgen.methods.teachers:Teachers",
+        "dpgen.configurations.teachers:TeachersSettings",
+        "private student of the noised votes of teachers that silos have trained",
+        {"votes": "(epsilon, delta)-DP of each teacher and all records behind it: every vote is "
+                  "charged"},
+    ),
+}
+
 
 def find(method: str) -> type[Any]:
     """Returns the class of a method id. Raises ValueError naming the nearest known id."""
-    return _imported(_method(method).home)
+    if method in OF_MODELS:
+        raise ValueError(
+            f"{method!r} learns from models, and not from records: dpgen transcribe --{method} "
+            "FOLDER begins it"
+        )
+    return find_held(method)
+
+
+def find_held(method: str) -> type[Any]:
+    """Returns the class of the method id that a run folder holds, of records or of models."""
+    return _imported(row_of(method).home)
 
 
 def find_settings(method: str) -> type[Any]:
@@ -123,10 +144,15 @@ def find_settings(method: str) -> type[Any]:
 
     Raises ValueError naming the nearest known id.
     """
-    return _imported(_method(method).settings)
+    return _imported(row_of(method).settings)
 
 
-def _method(method: str) -> Method:
+def row_of(method: str) -> Method:
+    """Returns the row of a method, of records or of models. Raises ValueError naming the nearest
+    known id.
+    """
+    if method in OF_MODELS:
+        return OF_MODELS[method]
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: {nearest(method, list(METHODS))}")
     return METHODS[method]

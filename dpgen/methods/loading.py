@@ -7,7 +7,7 @@ from typing import Any
 
 from dpgen.arguments import speaks_python
 from dpgen.generator.interface import PrivateGenerator
-from dpgen.methods import find
+from dpgen.methods import find_held
 from dpgen.methods.transcription import Transcription
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.statements.certificate import NOTICE
@@ -38,7 +38,7 @@ def load(path: str | Path, *, allow_unverified: bool = False) -> PrivateGenerato
     document = checked_document(folder)
     config = read_config(folder)
     try:
-        method: Any = Transcription if config["method"] == METHOD else find(config["method"])
+        method: Any = Transcription if config["method"] == METHOD else find_held(config["method"])
         budget = None  # of what was made of a classifier that came alone
         if method is not Transcription or config["budget"] is not None:
             budget = from_dict(Budget, config["budget"], "budget.")

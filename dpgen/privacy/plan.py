@@ -14,10 +14,10 @@ from dpgen.privacy.accounting.calibration import calibrate, gaussian_mu
 from dpgen.privacy.accounting.events import GaussianLeaf, compose
 from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.ledger.charges import Charge, plan_hash
-from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD, NoisySum
-from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
+from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD, NoisySum, OfRecords
+from dpgen.privacy.mechanisms.ensemble import FixedEnsemble, NoisyEnsemble
 
-M = TypeVar("M", NoisySGD, NoisySum, NoisyEnsemble)
+M = TypeVar("M", NoisySGD, NoisySum, NoisyEnsemble, FixedEnsemble)
 
 LAST_DIGIT = 2e-4  # multipliers have 5 digits, rounded up
 
@@ -35,6 +35,16 @@ class Stage:
     label: str
     mechanism: Mechanism
     max_records_per_unit: int = 1
+
+    @property
+    def of_records(self) -> OfRecords:
+        """Returns the mechanism. Raises ValueError for one that asks given teachers."""
+        if isinstance(self.mechanism, FixedEnsemble):
+            raise ValueError(
+                f"stage {self.label!r} asks given teachers, and an audit has only records to put "
+                "in: there is no audit of it"
+            )
+        return self.mechanism
 
     @property
     def charge(self) -> Charge:
@@ -61,6 +71,14 @@ class Plan:
         labels = [stage.label for stage in self.stages]
         if len(set(labels)) != len(labels):
             raise ValueError(f"stage labels must differ, got {labels}")
+        for stage in self.stages:
+            # What a teacher moves is priced for slots, what a record moves for records.
+            of_teachers = isinstance(stage.mechanism, FixedEnsemble)
+            if of_teachers != self.relation.is_of_teachers:
+                raise ValueError(
+                    f"stage {stage.label!r} has no price for {self.relation.phrase}: a "
+                    "FixedEnsemble is priced for teachers in fixed slots, and nothing else is"
+                )
 
     @property
     def event(self) -> DpEvent:

@@ -49,6 +49,11 @@ def unit(subject: Subject) -> str:
             "One person, with all of their records. Enforced: the records of each person were "
             f"counted by unit id, and at most {relation.max_records_per_unit} of each were used."
         )
+    if relation.is_of_teachers:
+        return (
+            "One teacher, with all records that it was trained on: a whole silo. That no record is "
+            "behind two of them is declared by whoever ran the transcription, and not checked."
+        )
     if relation.max_records_per_unit == 1:
         return (
             "One record, an image with its label. Who has several images in the data is protected "
@@ -66,12 +71,15 @@ def larger_units(subject: Subject) -> str:
     """
     group: Mapping[str, Any] = subject.content["guarantee"]["group"]
     told = [f"{price} for {m}" for m, price in group.items() if price is not None]
-    return f"By number of records, epsilon at the same delta: {', '.join(told)}." if told else ""
+    what = "teachers" if subject.content["guarantee"]["unit"] == "teacher" else "records"
+    return f"By number of {what}, epsilon at the same delta: {', '.join(told)}." if told else ""
 
 
 def neighbours(subject: Subject) -> str:
     """Says what two data sets differ by that nobody can tell apart."""
     relation = stated_relation(subject.content["guarantee"])
+    if relation.is_of_teachers:
+        return f"Two lists of teachers are neighbours that differ by {relation.phrase}."
     return f"Two data sets are neighbours that differ by {relation.phrase}."
 
 
@@ -97,7 +105,7 @@ def public_facts(subject: Subject) -> list[str]:
     return [
         *told,
         f"Shape of the images: {channels} x {height} x {width} (channels, height, width).",
-        "Number of records: "
+        f"Number of {'teachers' if facts['adjacency'] == 'fixed_slots' else 'records'}: "
         + ", ".join(dict.fromkeys(str(part["facts"]["n_records"]) for part in subject.parts))
         + ".",
         f"Classes: {listed}.",

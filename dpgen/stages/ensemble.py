@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dpgen.data.private import PrivateDataset
+from dpgen.data.charged import ChargedData
 from dpgen.data.saved_answers import held_answers
-from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
-from dpgen.privacy.mechanisms.teachers import Fit
+from dpgen.privacy.mechanisms.ensemble import AnyEnsemble
+from dpgen.privacy.mechanisms.noisy_ensemble import Ensemble
 from dpgen.runs.context import Workplace
 
 
@@ -19,25 +19,23 @@ class Answered:
     the saved ones; until then saved answers are compared with those that were given.
 
     Args:
-        data: the private records.
+        data: the private records, or teachers.
         mechanism: the ensemble, as it was charged.
-        fit: trains the teacher of one shard.
         label: the name that the stage was charged by.
-        work: where answers are saved, and the public seed of the teachers.
+        work: where answers are saved.
+        open_fn: opens the ensemble; called at once, unless the stage is finished.
     """
 
     def __init__(
-        self, data: PrivateDataset, mechanism: NoisyEnsemble, fit: Fit, label: str, work: Workplace
-    ) -> None:
+        self, data: ChargedData, mechanism: AnyEnsemble, label: str, work: Workplace,
+        open_fn: Callable[[], Ensemble],
+    ) -> None:  # fmt: skip
         self._data, self._mechanism, self._label = data, mechanism, label
         self._saved = held_answers(mechanism, work.checkpoints.load(label))
         self._n_asked = 0
         self._ask: Callable[..., Tensor] | None = None
         if not data.is_finished(label, mechanism):
-            ensemble = data.ensemble(
-                mechanism, fit, label=label, checkpoints=work.checkpoints, seed=work.seed
-            )
-            self._ask = ensemble.ask
+            self._ask = open_fn().ask
 
     def ask(
         self, queries: Tensor, *, centre: Tensor | None = None, candidates: Tensor | None = None

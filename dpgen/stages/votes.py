@@ -25,6 +25,7 @@ from dpgen.networks.proposer import Proposer
 from dpgen.networks.student import ClassifierConfig, Student
 from dpgen.privacy.mechanisms import teachers
 from dpgen.privacy.mechanisms.ensemble import Ball, NoisyEnsemble
+from dpgen.privacy.mechanisms.noisy_ensemble import Ensemble
 from dpgen.privacy.mechanisms.teachers import Fit, Teacher
 from dpgen.privacy.plan import Plan
 from dpgen.progress import progress_bar
@@ -128,7 +129,14 @@ def run(
         learn: trains the student of a round, from released values alone.
     """
     facts, mechanism = data.facts, plan.required(LABEL, NoisyEnsemble)
-    answered = Answered(data, mechanism, teacher_of(settings, plan, facts), LABEL, work)
+    fit = teacher_of(settings, plan, facts)
+
+    def opened() -> Ensemble:
+        return data.ensemble(
+            mechanism, fit, label=LABEL, checkpoints=work.checkpoints, seed=work.seed
+        )
+
+    answered = Answered(data, mechanism, LABEL, work, opened)
     config = ClassifierConfig(facts.shape, facts.n_classes, student.width)
     voted: list[tuple[Tensor, Tensor]] = []
     found = _taught(untrained(config, work.seed), proposer, None, voted, student, 0, work, learn)

@@ -41,6 +41,7 @@ from tests.mutations import (
     secret_bugs,
     spectrum_bugs,
     stage_bugs,
+    teacher_bugs,
 )
 from tests.mutations.bug import Bug
 from tests.mutations.detectors import DETECTORS, ROOMS
@@ -53,7 +54,7 @@ BUGS = (
     *coin_bugs.BUGS, *key_bugs.BUGS, *secret_bugs.BUGS, *lineage_bugs.BUGS, *stage_bugs.BUGS,
     *account_bugs.BUGS, *restored_bugs.BUGS, *records_bugs.BUGS, *spectrum_bugs.BUGS,
     *classifier_bugs.BUGS, *process_bugs.BUGS, *data_free_bugs.BUGS, *condensed_bugs.BUGS,
-    *ensemble_bugs.BUGS,
+    *ensemble_bugs.BUGS, *teacher_bugs.BUGS,
 )  # fmt: skip
 PRICING = ("dpgen.privacy.accounting.accountant.", "dpgen.privacy.statements.statement.")
 _ROWS: dict[str, dict[str, str]] = {}

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from dpgen.auditing.games.shard_canaries import ensemble_scores
 from dpgen.privacy.mechanisms.contributions import Block
-from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum, OfRecords
 from dpgen.privacy.mechanisms.draws import Draws
 from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 from dpgen.privacy.mechanisms.noise import KeyedNoise, new_key
@@ -35,7 +35,7 @@ CPU = torch.device("cpu")
 
 
 def canary_scores(
-    mechanism: Mechanism,
+    mechanism: OfRecords,
     versions: np.ndarray,
     *,
     n_others: int = 0,

@@ -17,7 +17,7 @@ from dpgen.privacy.accounting.accountant import Adjacency, curve_of, epsilon_of,
 from dpgen.privacy.accounting.events import leaves
 from dpgen.privacy.accounting.forms import mu_of
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD
+from dpgen.privacy.mechanisms.declared import NoisySGD, OfRecords
 from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 
 # The slopes of a blow-up function that a game of at most 10^5 runs can see: e^12 > 10^5.
@@ -133,7 +133,7 @@ def claim_of(event: DpEvent, delta: float, adjacency: Adjacency, scope: str) -> 
 
 
 def mechanism_claim(
-    mechanism: Mechanism, delta: float, adjacency: Adjacency, of: int | None = None
+    mechanism: OfRecords, delta: float, adjacency: Adjacency, of: int | None = None
 ) -> Claim:
     """Returns the accountant's claim for ``mechanism`` alone.
 

@@ -17,7 +17,7 @@ from dpgen.auditing.games.one_run import OneRun, best_game
 from dpgen.auditing.games.two_world import ALPHA as TWO_WORLD_ALPHA
 from dpgen.auditing.games.two_world import TwoWorld, TwoWorldGame
 from dpgen.privacy.accounting.accountant import Adjacency
-from dpgen.privacy.mechanisms.declared import Mechanism, NoisySGD, NoisySum
+from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum, OfRecords
 from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 
 N_OTHERS = 7  # records that are in both worlds
@@ -25,8 +25,8 @@ MICRO_BATCH = 4  # so small that the canary shares a micro-batch with some of th
 
 
 def sharpened(
-    mechanism: Mechanism, adjacency: Adjacency, *, mu: float = 1.0, n_steps: int = 2
-) -> Mechanism:
+    mechanism: OfRecords, adjacency: Adjacency, *, mu: float = 1.0, n_steps: int = 2
+) -> OfRecords:
     """Returns the mechanism with the noise multiplier at which it is exactly ``mu``-GDP, a NoisySGD
     with ``n_steps`` steps on all records, a NoisyEnsemble with as many queries. At the multiplier
     and the rate of a plan one step leaks too little for any feasible number of runs to expose a
@@ -42,7 +42,7 @@ def sharpened(
 
 
 def two_world(
-    mechanism: Mechanism,
+    mechanism: OfRecords,
     *,
     adjacency: Adjacency,
     delta: float,
@@ -69,7 +69,7 @@ def two_world(
 
 
 def one_run(
-    mechanism: Mechanism,
+    mechanism: OfRecords,
     *,
     adjacency: Adjacency,
     delta: float,

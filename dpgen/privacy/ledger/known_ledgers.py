@@ -39,7 +39,11 @@ class Overlap(NamedTuple):
     known: int
 
     def __str__(self) -> str:
-        return f"{self.shared} different images are in the ledger {self.path} ({self.dataset})"
+        return self.told("images")
+
+    def told(self, noun: str) -> str:
+        """Says how many of them, which are called so, are in the ledger."""
+        return f"{self.shared} different {noun} are in the ledger {self.path} ({self.dataset})"
 
 
 class KnownLedger(NamedTuple):

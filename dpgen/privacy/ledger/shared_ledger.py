@@ -57,6 +57,7 @@ class SharedLedger:
         rule: what to do if other ledgers hold some of the records: ``refuse`` the run, ``charge``
             it to them as well, or keep the accounts ``separate``.
         same: whether ``own`` was found by the fingerprint of exactly these records.
+        noun: what the records are called in a refusal.
     """
 
     def __init__(
@@ -67,9 +68,10 @@ class SharedLedger:
         *,
         rule: OverlapRule,
         same: bool,
+        noun: str = "images",
     ) -> None:
         self._own, self._known, self._marks = own, known, marks
-        self._rule, self._same = rule, same
+        self._rule, self._same, self._noun = rule, same, noun
 
     def charge(self, run: str, charges: Sequence[Charge]) -> None:
         """Charges a run to all of the ledgers, as `PrivacyLedger.charge` does to one.
@@ -197,7 +199,8 @@ class SharedLedger:
             bounded = bounded and math.isfinite(spent)
             would = spent_of(lines, more=charges or ())
             told.append(
-                f"{overlap} (limit epsilon = {limit.epsilon:g} at delta = {limit.delta:g}; "
+                f"{overlap.told(self._noun)} (limit epsilon = {limit.epsilon:g} at delta = "
+                f"{limit.delta:g}; "
                 + (
                     f"{round_up(spent):g} is spent, and with this run it would be "
                     f"{round_up(would):g})"
@@ -215,8 +218,8 @@ class SharedLedger:
             "these data can have spent without bound"
         )
         return (
-            f"of the {len(self._marks)} different images of these data, {'; '.join(told)}. A "
-            "record spends its budget in every data set that it is in, so nothing was read. "
+            f"of the {len(self._marks)} different {self._noun} of these data, {'; '.join(told)}. "
+            "Each spends its budget in every data set that it is in, so nothing was read. "
             f"{cures}"
         )
 

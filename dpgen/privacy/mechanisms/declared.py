@@ -8,7 +8,8 @@ without torch.
                   2018).
 
 A third one, `dpgen.privacy.mechanisms.ensemble.NoisyEnsemble`, answers queries by teachers of
-disjoint shards.
+disjoint shards; `dpgen.privacy.mechanisms.ensemble.FixedEnsemble` by teachers that others have
+trained.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dp_accounting.dp_event import DpEvent
 
 from dpgen.privacy.accounting.events import GaussianLeaf
 from dpgen.privacy.mechanisms.contributions import Nobody, Records, Statistic, Witness
-from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
+from dpgen.privacy.mechanisms.ensemble import FixedEnsemble, NoisyEnsemble
 
 if TYPE_CHECKING:
     import torch
@@ -191,4 +192,5 @@ class NoisySum:
         return released_sum(self, records, noise, micro_batch, witness)
 
 
-Mechanism = NoisySGD | NoisySum | NoisyEnsemble
+OfRecords = NoisySGD | NoisySum | NoisyEnsemble
+Mechanism = OfRecords | FixedEnsemble

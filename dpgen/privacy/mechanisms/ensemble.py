@@ -7,8 +7,10 @@ is `dpgen.privacy.mechanisms.noisy_ensemble`.
     ``Votes``  an answer is a one-hot vector, or zero           diameter sqrt 2
     ``Ball``   an answer is a deviation of at most R, or zero    diameter 2 R
 
+`FixedEnsemble` is of teachers that others have trained, each in a slot of its own.
+
 Reference: Papernot et al. (2017), arXiv 1610.05755, whose noise on the counts of votes this is; the
-price does not depend on the votes. Theorem A2-V.
+price does not depend on the votes. Theorems A2-V and A2-T.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from dpgen.privacy.mechanisms.contributions import Nobody, Records, Witness
 
 if TYPE_CHECKING:
     from dpgen.privacy.mechanisms.noise import NoiseSource
-    from dpgen.privacy.mechanisms.noisy_ensemble import Ensemble, Kept
+    from dpgen.privacy.mechanisms.noisy_ensemble import Ensemble, Kept, Slots
     from dpgen.privacy.mechanisms.teachers import Fit, Teacher
 
 NOBODY = Nobody()
@@ -188,6 +190,89 @@ class NoisyEnsemble:
             rehearsed: a teacher of made-up records, which is asked every query first; None asks
                 none.
         """
-        from dpgen.privacy.mechanisms.noisy_ensemble import Ensemble
+        from dpgen.privacy.mechanisms.noisy_ensemble import of_shards
 
-        return Ensemble(self, records, noise, fit, seed, witness, kept, rehearsed)
+        return of_shards(self, records, noise, fit, seed, witness, kept, rehearsed)
+
+
+@dataclass(frozen=True)
+class FixedEnsemble:
+    """``n_queries`` noised sums of the answers of ``n_teachers`` teachers that others have trained,
+    each in a slot of its own.
+
+    Sensitivity: neighbours differ in the teacher of one slot, which may be any other one, or
+    missing. Every other slot holds the same teacher and gives the same answers; the one slot's
+    answer moves within the declared set, and a missing teacher answers zero, which lies in it: each
+    sum moves by at most ``answer.diameter``. A teacher that fails, or answers what is not finite,
+    answers zero. The queries may depend on all earlier answers. The privacy loss is dominated by
+    the ``n_queries``-fold Gaussian of this multiplier (theorem A2-T; theorem F3 for adaptive
+    composition). No sampling amplifies it.
+
+    Args:
+        answer: the set that every answer lies in.
+        n_teachers: number of slots, a public constant: also the number of terms of every sum.
+        n_queries: number of queries that are answered in all; one more is refused.
+        noise_multiplier: standard deviation of the noise on a sum, in units of
+            ``answer.diameter``.
+    """
+
+    answer: Votes | Ball
+    n_teachers: int
+    n_queries: int
+    noise_multiplier: float
+
+    def __post_init__(self) -> None:
+        _whole(1, n_teachers=self.n_teachers, n_queries=self.n_queries)
+        self._leaf  # noqa: B018  an event that cannot be priced must not exist
+
+    @property
+    def _leaf(self) -> GaussianLeaf:
+        return GaussianLeaf(1.0, self.noise_multiplier, self.n_queries)
+
+    @property
+    def event(self) -> DpEvent:
+        return self._leaf.event
+
+    @property
+    def n_releases(self) -> int:
+        return self.n_queries
+
+    @property
+    def noise_std(self) -> float:
+        """Returns the standard deviation of the noise on every coordinate of a sum."""
+        return self.noise_multiplier * self.answer.diameter
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {
+            "mechanism": "FixedEnsemble",
+            "noise_multiplier": self.noise_multiplier,
+            "bound": self.answer.diameter,
+            "n_teachers": self.n_teachers,
+            "n_queries": self.n_queries,
+            "answer": self.answer.settings,
+        }
+
+    def ensemble(
+        self,
+        slots: Slots,
+        noise: NoiseSource,
+        *,
+        seed: int,
+        witness: Witness = NOBODY,
+        kept: Kept | None = None,
+        rehearsed: Teacher | None = None,
+    ) -> Ensemble:
+        """Returns the ensemble, as `NoisyEnsemble.ensemble` does.
+
+        Args:
+            slots: the private teachers; read when the first query comes that has no saved answer.
+            seed: public seed of whatever a teacher draws.
+            kept, rehearsed: as for `NoisyEnsemble.ensemble`.
+        """
+        from dpgen.privacy.mechanisms.noisy_ensemble import of_slots
+
+        return of_slots(self, slots, noise, seed, witness, kept, rehearsed)
+
+
+AnyEnsemble = NoisyEnsemble | FixedEnsemble

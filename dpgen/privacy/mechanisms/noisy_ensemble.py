@@ -2,14 +2,15 @@
 
 Every query is a release of its own. Its noise belongs to the question: mechanism, ``fit`` with all
 its fields, seed, and the batch of queries with the query's place in it, because a teacher may see
-the others. Teachers are never stored; they are trained when the first query comes that has no saved
-answer. Theorems A2-V and F3.
+the others. Teachers of shards are never stored; they are trained when the first query comes that
+has no saved answer. Given teachers are no part of the question: neighbours differ in them, and what
+was noised under one question for both would tell them apart. Theorems A2-V, A2-T and F3.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Protocol
 
@@ -17,7 +18,13 @@ import torch
 from torch import Tensor
 
 from dpgen.privacy.mechanisms.contributions import Records, Witness
-from dpgen.privacy.mechanisms.ensemble import Ball, NoisyEnsemble, Votes
+from dpgen.privacy.mechanisms.ensemble import (
+    AnyEnsemble,
+    Ball,
+    FixedEnsemble,
+    NoisyEnsemble,
+    Votes,
+)
 from dpgen.privacy.mechanisms.noise import NoiseSource
 from dpgen.privacy.mechanisms.question import Given, Question, described
 from dpgen.privacy.mechanisms.teachers import Fit, Teacher, answers, require_answers, trained
@@ -35,32 +42,72 @@ class Kept(Protocol):
         """Saves the answers of queries 0 to ``len(answers) - 1``, before anyone uses them."""
 
 
+class Slots(Protocol):
+    """Private teachers that others have trained, in slots of fixed number and order. Only
+    mechanisms read them, and only while they run.
+    """
+
+    def teachers(self) -> Sequence[Teacher | None]:
+        """Returns the teacher of every slot; None for one that is missing."""
+
+
+def of_shards(
+    mechanism: NoisyEnsemble, records: Records, noise: NoiseSource, fit: Fit, seed: int,
+    witness: Witness, kept: Kept | None, rehearsed: Teacher | None,
+) -> Ensemble:  # fmt: skip
+    """Returns the ensemble of teachers that are trained on disjoint shards of the records."""
+    own = copy.deepcopy(fit)  # what the questions describe, whatever becomes of `fit`
+    question = Question.of(mechanism=mechanism, fit=own, seed=seed, device="cpu")
+
+    def teach() -> Sequence[Teacher | None]:
+        return trained(mechanism, records, noise, own, seed)
+
+    return Ensemble(mechanism, teach, question, noise, seed, witness, kept, rehearsed)
+
+
+def of_slots(
+    mechanism: FixedEnsemble, slots: Slots, noise: NoiseSource, seed: int,
+    witness: Witness, kept: Kept | None, rehearsed: Teacher | None,
+) -> Ensemble:  # fmt: skip
+    """Returns the ensemble of given teachers."""
+    question = Question.of(mechanism=mechanism, seed=seed, device="cpu")
+
+    def given() -> Sequence[Teacher | None]:
+        found = slots.teachers()
+        if len(found) != mechanism.n_teachers:
+            raise RuntimeError(
+                f"{mechanism.n_teachers} teachers were charged, and there are {len(found)}"
+            )
+        return found
+
+    return Ensemble(mechanism, given, question, noise, seed, witness, kept, rehearsed)
+
+
 class Ensemble:
     """The teachers of one stage. They never come out; `ask` answers with noised sums."""
 
     def __init__(
         self,
-        mechanism: NoisyEnsemble,
-        records: Records,
+        mechanism: AnyEnsemble,
+        teach: Callable[[], Sequence[Teacher | None]],
+        question: Question,
         noise: NoiseSource,
-        fit: Fit,
         seed: int,
         witness: Witness,
         kept: Kept | None,
         rehearsed: Teacher | None,
     ) -> None:
-        self._mechanism, self._records, self._noise = mechanism, records, noise
-        self._seed, self._witness, self._kept, self._rehearsed = seed, witness, kept, rehearsed
-        self._fit = copy.deepcopy(fit)  # what the questions describe, whatever becomes of `fit`
-        self._question = Question.of(mechanism=mechanism, fit=self._fit, seed=seed, device="cpu")
+        self._mechanism, self._teach, self._question = mechanism, teach, question
+        self._noise, self._seed, self._witness = noise, seed, witness
+        self._kept, self._rehearsed = kept, rehearsed
         shape = mechanism.answer.shape
         self._answers = kept.load() if kept else torch.zeros(0, *shape, dtype=torch.float64)
         self._n_asked = 0
 
     @cached_property
     def _teachers(self) -> Sequence[Teacher | None]:
-        """Trains the teachers when the first query comes that has no saved answer."""
-        return trained(self._mechanism, self._records, self._noise, self._fit, self._seed)
+        """Makes the teachers when the first query comes that has no saved answer."""
+        return self._teach()
 
     @property
     def n_left(self) -> int:
@@ -146,7 +193,7 @@ class Ensemble:
 
 
 def _checked(
-    mechanism: NoisyEnsemble, queries: Tensor, centre: Tensor | None, candidates: Tensor | None
+    mechanism: AnyEnsemble, queries: Tensor, centre: Tensor | None, candidates: Tensor | None
 ) -> dict[str, Tensor]:
     """Returns what a question is made of, by name: queries and, if they are given, the centre or
     the candidates. Raises ValueError for what does not fit the answers.

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dpgen.privacy.mechanisms.clipping import clip_factors
 from dpgen.privacy.mechanisms.contributions import Records
-from dpgen.privacy.mechanisms.ensemble import Ball, NoisyEnsemble, Votes
+from dpgen.privacy.mechanisms.ensemble import AnyEnsemble, Ball, NoisyEnsemble, Votes
 from dpgen.privacy.mechanisms.isolation import isolated
 from dpgen.privacy.mechanisms.noise import NoiseSource
 from dpgen.privacy.mechanisms.question import Question
@@ -77,7 +77,7 @@ def rehearse(
 
 
 def require_answers(
-    mechanism: NoisyEnsemble, teacher: Teacher, queries: Tensor, seed: int
+    mechanism: AnyEnsemble, teacher: Teacher, queries: Tensor, seed: int
 ) -> None:
     """Raises what the teacher of a rehearsal raises for these queries, and TypeError or ValueError
     when its answers are not what the mechanism declares.
@@ -123,14 +123,14 @@ def _trained(fit: Fit, shard: Shard, seed: int) -> Teacher | None:
 
 
 def answers(
-    mechanism: NoisyEnsemble,
+    mechanism: AnyEnsemble,
     teachers: Sequence[Teacher | None],
     given: Mapping[str, Tensor],
     seed: int,
 ) -> Iterator[Tensor]:
-    """Yields the answers of every shard, (B, ...) float64, each in the declared set.
+    """Yields the answers of every shard or slot, (B, ...) float64, each in the declared set.
 
-    THIS IS NOT PRIVATE: only the noised sum over all shards is.
+    THIS IS NOT PRIVATE: only the noised sum over all of them is.
 
     Args:
         given: ``queries`` (B, C, H, W), and ``centre`` or ``candidates`` if there are any.
@@ -140,7 +140,7 @@ def answers(
 
 
 def _answer(
-    mechanism: NoisyEnsemble, teacher: Teacher | None, given: Mapping[str, Tensor], seed: int
+    mechanism: AnyEnsemble, teacher: Teacher | None, given: Mapping[str, Tensor], seed: int
 ) -> Tensor:
     declared = mechanism.answer
     nothing = torch.zeros(len(given["queries"]), *declared.shape, dtype=torch.float64)

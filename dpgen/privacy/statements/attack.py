@@ -48,21 +48,28 @@ def attack_of(statement: Mapping[str, Any]) -> Attack:
 def attack_sentences(statement: Mapping[str, Any]) -> list[str]:
     """Says what epsilon means: what an attacker can gain, at most."""
     attack = attack_of(statement)
-    who, told = _question(stated_relation(statement["guarantee"]))
+    relation = stated_relation(statement["guarantee"])
+    who, told = _question(relation)
     found = " and ".join(
         f"{percent(share)} of the true cases at {percent(rate)} false alarms"
         for rate, share in attack.found.items()
     )
     return [
-        f"An attacker who knows every other record and sees all that this guarantee covers, now or "
-        f"later, and who has to say {who}, is right at most {percent(attack.right)} of the time "
-        "when both are as likely. A coin is right 50% of the time.",
+        f"An attacker who knows every other {_known(relation)} and sees all that this guarantee "
+        f"covers, now or later, and who has to say {who}, is right at most "
+        f"{percent(attack.right)} of the time when both are as likely. A coin is right 50% of the "
+        "time.",
         f"An attacker who seldom wants to be wrong finds at most {found}. By guessing alone they "
         f"would find as many as they raise false alarms. A false alarm is {told}.",
     ]
 
 
 def _question(relation: Relation) -> tuple[str, str]:
+    if relation.is_of_teachers:
+        return (
+            f"which of two {_those(relation)} was in one of the slots",
+            "to say the one when it was the other",
+        )
     if relation.adjacency == "replace_one":
         return (
             f"which of two {_those(relation)} was in the data",
@@ -74,7 +81,13 @@ def _question(relation: Relation) -> tuple[str, str]:
     )
 
 
+def _known(relation: Relation) -> str:
+    return "teacher" if relation.is_of_teachers else "record"
+
+
 def _those(relation: Relation, *, one: bool = False) -> str:
+    if relation.is_of_teachers:
+        return "teacher" if one else "teachers"
     if relation.max_records_per_unit == 1:
         return "record" if one else "records"
     return "person" if one else "people"

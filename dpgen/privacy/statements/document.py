@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from dpgen.privacy.statements import given_teachers
 from dpgen.privacy.statements.certificate import NOTICE, read_statement, statement_bytes
 from dpgen.privacy.statements.notice import inherited_notice, read_notice, sentences
 from dpgen.privacy.statements.public_start import start_of
@@ -38,7 +39,10 @@ class Certificate:
     @property
     def sentences(self) -> list[str]:
         """Returns the sentences that are printed."""
-        own = [start_of(self.content), words_of(self.content), *randomised_of(self.content)]
+        own = [
+            given_teachers.words_of(self.content), start_of(self.content), words_of(self.content),
+            *randomised_of(self.content),
+        ]  # fmt: skip
         told = [words for words in own if words is not None]
         return [self.content["statement"], self.content["declared"], *told]
 

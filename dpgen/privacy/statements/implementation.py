@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.statements.recorded import ENSEMBLE, SGD, Settings, is_sampled
+from dpgen.privacy.statements.recorded import ENSEMBLE, FIXED, SGD, Settings, is_sampled
 
 CAVEATS = (
     "proof in real arithmetic: floating-point side channels are not covered",
@@ -17,13 +17,21 @@ CAVEATS = (
     "it, are not covered",
 )
 
+TEACHERS = (
+    "that no record is behind two teachers, and that none of them was trained from what others of "
+    "them, or a common private start, had learned, is declared and not checked",
+    "a teacher that was trained anew on the same records is not recognised as the same one",
+)
+
 
 def implementation_of(
     stages: Mapping[str, Settings], relation: Relation, *, enforced: bool
 ) -> dict[str, Any]:
     """Describes how the mechanisms that ran are computed, and what their proofs do not cover."""
     caveats = list(CAVEATS)
-    if enforced:
+    if relation.is_of_teachers:
+        caveats += TEACHERS
+    elif enforced:
         caveats.append("whose each record is, is as the unit ids say: two ids count as two people")
     elif (m := relation.max_records_per_unit) > 1:
         caveats.append(f"that no person has more than {m} records is declared and not checked")
@@ -38,6 +46,10 @@ def implementation_of(
 
 def _how(settings: Settings) -> dict[str, str]:
     """Describes which records a stage reads, and how each record's contribution is bounded."""
+    if settings["mechanism"] == FIXED:
+        sampling = f"none: every teacher, in one of {settings['n_teachers']} fixed slots"
+        bounded = "answer of one teacher alone, one-hot or clipped; float64 sums"
+        return {"sampling": sampling, "per_teacher": bounded}
     if settings["mechanism"] == ENSEMBLE:
         sampling = f"none: every record, in one of {settings['n_shards']} shards by a keyed hash"
         bounded = "answer of one shard alone, one-hot or clipped; float64 sums"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dpgen.privacy.statements.recorded import ENSEMBLE, Settings, leaf_of
+from dpgen.privacy.statements.recorded import ENSEMBLE, FIXED, Settings, leaf_of
 
 FOLDER = Path(__file__).with_name("theorems")
 
@@ -60,11 +60,13 @@ def applying(stages: Mapping[str, Settings]) -> list[Theorem]:
         stages: settings of each stage's mechanism, by label, as a statement holds them.
     """
     leaves = [leaf_of(settings) for settings in stages.values()]
-    answered = [settings["mechanism"] == ENSEMBLE for settings in stages.values()]
+    kinds = [settings["mechanism"] for settings in stages.values()]
+    answered = [kind in (ENSEMBLE, FIXED) for kind in kinds]
     whole = [leaf.rate == 1 for leaf in leaves]
     names = ["B1"] if not all(whole) else []
     names += ["B2"] if any(w and not a for w, a in zip(whole, answered, strict=True)) else []
-    names += ["A2-V"] if any(answered) else []
+    names += ["A2-V"] if ENSEMBLE in kinds else []
+    names += ["A2-T"] if FIXED in kinds else []
     names += ["F3"] if sum(leaf.steps for leaf in leaves) > 1 else []
     return [theorems()[name] for name in (*names, "A3")]
 

@@ -11,32 +11,36 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpgen.privacy.accounting.events import GaussianLeaf
+from dpgen.privacy.accounting.relation import Relation
 
 Settings = Mapping[str, Any]
 
-SGD, SUM, ENSEMBLE = "NoisySGD", "NoisySum", "NoisyEnsemble"
+SGD, SUM, ENSEMBLE, FIXED = "NoisySGD", "NoisySum", "NoisyEnsemble", "FixedEnsemble"
 
 
 def leaf_of(settings: Settings) -> GaussianLeaf:
     """Returns the event of a recorded mechanism. Raises ValueError for one that no proof covers.
 
     Args:
-        settings: as the `settings` of `NoisySGD`, `NoisySum` and `NoisyEnsemble` write them.
+        settings: as the `settings` of `NoisySGD`, `NoisySum`, `NoisyEnsemble` and `FixedEnsemble`
+            write them.
     """
     kind = settings["mechanism"]
     if kind == SGD:
         rate, n_steps = settings["rate"], settings["n_steps"]
     elif kind == SUM:
         rate, n_steps = 1.0, 1
-    elif kind == ENSEMBLE:
+    elif kind in (ENSEMBLE, FIXED):
         rate, n_steps = 1.0, settings["n_queries"]
     else:
         raise ValueError(f"no proof in this package covers the mechanism {kind!r:.60}")
-    for name in ("noise_multiplier", "rate", "clip_norm", "bound", "n_records", "n_shards"):
+    for name in (
+        "noise_multiplier", "rate", "clip_norm", "bound", "n_records", "n_shards", "n_teachers",
+    ):  # fmt: skip
         value = settings.get(name, 1.0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise ValueError(f"{name} of a stage must be greater than 0, got {value!r:.60}")
-    if kind == ENSEMBLE and settings["bound"] != _diameter(settings["answer"]):
+    if kind in (ENSEMBLE, FIXED) and settings["bound"] != _diameter(settings["answer"]):
         raise ValueError(
             "bound of an ensemble must be the diameter of its answers, "
             f"{settings['answer']!r:.80}, got {settings['bound']!r:.60}"
@@ -62,7 +66,20 @@ def is_sampled(settings: Settings) -> bool:
 
 
 def n_records_of(settings: Settings) -> int | None:
-    """Returns the declared number of records that the mechanism divides by, or that fills a shard;
-    None where it uses none.
+    """Returns the declared number of records that the mechanism divides by, or that fills a shard,
+    or the number of its teachers; None where it uses none.
     """
-    return settings["n_records"] if settings["mechanism"] != SUM else None
+    kind = settings["mechanism"]
+    return settings["n_teachers" if kind == FIXED else "n_records"] if kind != SUM else None
+
+
+def require_relation(stages: Mapping[str, Settings], relation: Relation) -> None:
+    """Raises ValueError where a stage has no price under this relation: a `FixedEnsemble` has one
+    for teachers in fixed slots, and no other mechanism has.
+    """
+    for label, settings in stages.items():
+        if (settings["mechanism"] == FIXED) != relation.is_of_teachers:
+            raise ValueError(
+                f"stage {label!r:.60}, a {settings['mechanism']!s:.60}, has no price for "
+                f"{relation.phrase}"
+            )

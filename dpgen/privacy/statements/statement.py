@@ -19,16 +19,17 @@ from dpgen.privacy.accounting.events import event_to_json, leaves
 from dpgen.privacy.accounting.forms import mu_of, profile_of, units_of
 from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.ledger.charges import charged_event, relation_of, releases_of
-from dpgen.privacy.statements import randomised_labels
+from dpgen.privacy.statements import given_teachers, randomised_labels
 from dpgen.privacy.statements.certificate import SCHEMA, finite_or_word, now
 from dpgen.privacy.statements.implementation import implementation_of
 from dpgen.privacy.statements.proofs import applying
 from dpgen.privacy.statements.public_start import COMPARED, KEY, start_told
-from dpgen.privacy.statements.recorded import Settings
+from dpgen.privacy.statements.recorded import Settings, require_relation
 from dpgen.privacy.statements.tuning import tuning_of
 from dpgen.storage.canonical import digest
 
 SECOND = "opacus Renyi"
+SLOTS = "declared public, as read from the teachers' files, by whoever ran the transcription"
 ENFORCED = "enforced"  # unit_bound of facts and of a guarantee; absent where the bound is declared
 
 
@@ -45,10 +46,12 @@ def sentence(
         f" The records of each person were counted by unit id, and at most {m} were used: the "
         "bound is enforced."
     )
+    what = f"{relation.phrase} (image and label) of the training data"
+    if relation.is_of_teachers:
+        what = f"{relation.phrase}, in slots of fixed number and names"
     return (
         f"This {kind.replace('_', ' ')} satisfies ({epsilon:g}, {stated:g})-differential "
-        f"privacy in the central model, "
-        f"with respect to {relation.phrase} (image and label) of the training data."
+        f"privacy in the central model, with respect to {what}."
     ) + (counted if enforced else "")
 
 
@@ -73,6 +76,12 @@ def declaration(facts: Mapping[str, Any]) -> str:
         "named": "declared public by whoever ran the training, the classes by number or name and "
         "the rest as read from the data's own headers",
     }[facts["origin"]]
+    if facts["adjacency"] == "fixed_slots":
+        return (
+            f"The shape of the images, the number of teachers ({facts['n_records']}), their names "
+            f"and the list of classes ({len(facts['class_names'])}) were {SLOTS}; they are "
+            "published as they are and the guarantee does not cover them."
+        )
     return (
         f"The shape of the images, the number of records ({facts['n_records']}) and the list of "
         f"classes ({len(facts['class_names'])}) were {origin}; they are published as they are and "
@@ -143,6 +152,9 @@ class Basis:
     data_set: Mapping[str, Any]
     compared: bool = False
 
+    def __post_init__(self) -> None:
+        require_relation(self.stages, self.relation)
+
 
 def derived(kind: str, basis: Basis) -> dict[str, Any]:
     """Derives everything in the statement of a run, or of a set drawn from it, that follows from
@@ -163,7 +175,7 @@ def derived(kind: str, basis: Basis) -> dict[str, Any]:
         "declared": declaration(basis.facts),
         "implementation": implementation_of(basis.stages, basis.relation, enforced=enforced),
         "data_access": _unpriced(basis),
-        "tuning": tuning_of(basis.data_set),
+        "tuning": tuning_of(basis.data_set, of_teachers=basis.relation.is_of_teachers),
     }
 
 
@@ -177,6 +189,7 @@ def statement_of(
     data_set: Mapping[str, Any],
     public_start: Mapping[str, Any] | None = None,
     labels_randomised: bool = False,
+    teachers: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Makes the privacy statement of a model, from the ledger lines of the run that made it.
 
@@ -189,6 +202,8 @@ def statement_of(
         data_set: the account of the data set's whole ledger.
         public_start: what networks learned from before the private stages; None for nothing.
         labels_randomised: whether labels of made-up images were changed at random.
+        teachers: what `dpgen.privacy.statements.given_teachers` tells of the teachers; None for a
+            run that learned from records.
     """
     facts, stages = lines[0]["facts"], mechanism["stages"]
     event, compared = charged_event(lines), public_start is not None
@@ -214,6 +229,8 @@ def statement_of(
     }
     if public_start is not None:
         statement[KEY] = start_told(public_start)
+    if teachers is not None:
+        statement[given_teachers.KEY] = dict(teachers)
     if labels_randomised:
         statement[randomised_labels.KEY] = randomised_labels.SENTENCE
     return {**statement, "sha256": digest(statement)}
@@ -221,11 +238,15 @@ def statement_of(
 
 def _unpriced(basis: Basis) -> list[dict[str, str | None]]:
     """Lists what the statement reveals of the records that no event pays for."""
-    known = "shape, class names, number of records"
+    known, of_teachers = "shape, class names, number of records", basis.relation.is_of_teachers
+    if of_teachers:
+        known = "shape, class names, number and names of the teachers"
     origin = basis.facts["origin"]
     told: list[dict[str, str | None]] = [{"what": known, "how": origin, "event": None}]
     if "record_total_epsilon" in basis.data_set:
         shared = "what ledgers that share a record with this data set have spent"
+        if of_teachers:
+            shared = "what ledgers that share a teacher with this one have spent"
         told.append({"what": shared, "how": "keyed marks, compared exactly", "event": None})
     return [*told, dict(COMPARED)] if basis.compared else told
 

@@ -10,20 +10,24 @@ from dpgen.privacy.accounting.accountant import round_up
 INSTALLATION = "installation"  # the place of the ledger of private data
 
 
-def tuning_of(data_set: Mapping[str, Any]) -> dict[str, Any]:
+def tuning_of(data_set: Mapping[str, Any], *, of_teachers: bool = False) -> dict[str, Any]:
     """States what the choice of settings may have cost beside this run.
 
     Args:
         data_set: the account of the data set's whole ledger.
+        of_teachers: whether it is of teachers in slots, and not of records.
     """
+    data = "these teachers" if of_teachers else "this data set"
     n, total = data_set["runs"], data_set["total_epsilon"]
     counted = (
-        f"This run and all others on this data set, {n} in all, are charged to its ledger"
+        f"This run and all others on {data}, {n} in all, are charged to "
+        f"{'one' if of_teachers else 'its'} ledger"
         if data_set["ledger"] == INSTALLATION
         else "Runs on this data set are not counted together: it was taken for public"
     )
     # Statements of versions that did not mark records say nothing about other data sets.
-    shared = f"{shared_sentence(data_set)} " if "record_total_epsilon" in data_set else ""
+    sentence = shared_teachers if of_teachers else shared_sentence
+    shared = f"{sentence(data_set)} " if "record_total_epsilon" in data_set else ""
     return {
         "runs_charged": n,
         "total_epsilon": total,
@@ -50,4 +54,24 @@ def shared_sentence(data_set: Mapping[str, Any]) -> str:
         "where a pixel changed, as in a resize or a lossy compression, not in other installations, "
         "and not in ledgers from before records were marked. This number has no noise on it: the "
         "guarantee does not cover whether records are shared."
+    )
+
+
+def shared_teachers(data_set: Mapping[str, Any]) -> str:
+    """States the most that a teacher can have spent in all lists that hold it, and which teachers
+    are not recognised.
+    """
+    most = data_set["record_total_epsilon"]
+    spent = (
+        f"no teacher has spent more than epsilon = {most:g}"
+        if isinstance(most, int | float)
+        else "there is no bound on what a teacher has spent"
+    )
+    return (
+        f"Runs on other lists that have one of the teachers counted in, {spent} at delta = "
+        f"{round_up(data_set['limit']['delta'], 6):g}, as far as this installation of dpgen "
+        "recognises teachers: by weights that are exactly the same; not where one was trained "
+        "anew, not in other installations, and not the records behind it, on which a silo may have "
+        "run something else. This number has no noise on it: the guarantee does not cover whether "
+        "teachers are shared."
     )

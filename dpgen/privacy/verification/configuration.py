@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dpgen.privacy.accounting.accountant import Budget, epsilon_of
-from dpgen.privacy.statements import randomised_labels
+from dpgen.privacy.statements import given_teachers, randomised_labels
 from dpgen.privacy.statements.public_start import KEY, start_told
 from dpgen.privacy.verification.check import Check, agree
 from dpgen.privacy.verification.promise import basis_of
@@ -40,6 +40,8 @@ def configuration_checks(
         wrong.append("another public start")
     if randomised_labels.are_randomised(config) != (randomised_labels.KEY in statement):
         wrong.append("another treatment of labels")
+    if not agree(given_teachers.told_of(config), statement.get(given_teachers.KEY)):
+        wrong.append("other teachers or queries")
     if f"{config['method']}/{config['settings']['mode']}" != mechanism["id"]:
         wrong.append(f"it is of {config['method']!r:.40}, mode {config['settings']['mode']!r:.40}")
     if config["version"] != mechanism["version"]:
@@ -54,7 +56,8 @@ def configuration_checks(
     yield Check("configuration", not wrong, seen)
     facts = read_json(folder / "facts.json", FACTS_BYTES)
     same = agree(facts, statement["facts"])
-    yield Check("facts", same, f"{statement['facts']['n_records']} records, as stated")
+    noun = "teachers" if given_teachers.KEY in statement else "records"
+    yield Check("facts", same, f"{statement['facts']['n_records']} {noun}, as stated")
 
 
 def _same_start(config: Mapping[str, Any], statement: Mapping[str, Any]) -> bool:

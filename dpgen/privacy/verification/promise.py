@@ -20,7 +20,7 @@ from dpgen.privacy.accounting.accountant import (
 )
 from dpgen.privacy.accounting.events import compose, event_to_json
 from dpgen.privacy.accounting.relation import Relation
-from dpgen.privacy.statements import earlier, randomised_labels, transcription
+from dpgen.privacy.statements import earlier, given_teachers, randomised_labels, transcription
 from dpgen.privacy.statements.certificate import EARLIER, CertificateError
 from dpgen.privacy.statements.public_start import KEY, start_told
 from dpgen.privacy.statements.recorded import leaf_of, n_records_of
@@ -99,6 +99,7 @@ def promise_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
         mechanism, made_by = statement["mechanism"]["id"], str(held["version"])
         told = transcription.told(mechanism, held["chain"], made_by)
         yield Check("transcription", agree(told, held), told["statement"])
+    yield from _teachers_checks(statement, basis)
     for words in randomised_labels.randomised_of(statement):
         same = words == randomised_labels.SENTENCE
         yield Check("randomised labels", same, "that the guarantee does not rest on them")
@@ -117,7 +118,8 @@ def _form_check(statement: Mapping[str, Any]) -> Check:
     if statement["artifact"]["kind"] == "synthetic_dataset":
         wanted.add("synthetic_dataset")
     if statement["schema"] != EARLIER:
-        wanted |= {KEY, transcription.KEY, randomised_labels.KEY} & statement.keys()
+        known = {KEY, transcription.KEY, randomised_labels.KEY, given_teachers.KEY}
+        wanted |= known & statement.keys()
     odd = sorted(wanted ^ statement.keys())
     for name, keys in PARTS.items():
         if statement["schema"] == EARLIER and name == "mechanism":
@@ -127,6 +129,19 @@ def _form_check(statement: Mapping[str, Any]) -> Check:
         odd += [f"{name}.{key}" for key in sorted(keys ^ statement[name].keys())]
     seen = f"{', '.join(odd):.200} missing or not known" if odd else "the fields of a statement"
     return Check("form", not odd, seen)
+
+
+def _teachers_checks(statement: Mapping[str, Any], basis: Basis) -> Iterator[Check]:
+    """Checks that a statement for teachers, and no other, tells of them, and in these words."""
+    held = statement.get(given_teachers.KEY)
+    if held is None and not basis.relation.is_of_teachers:
+        return
+    if held is None or not basis.relation.is_of_teachers:
+        yield Check("teachers", False, "told of where none is the unit, or not told of")
+        return
+    told = given_teachers.told(held["names"], held["images"])
+    same = agree(told, held) and len(held["names"]) == basis.facts["n_records"]
+    yield Check("teachers", same, told[given_teachers.SENTENCE])
 
 
 def _stage_checks(statement: Mapping[str, Any], basis: Basis) -> Iterator[Check]:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from dpgen.methods.pge import PGE
     from dpgen.privacy.accounting.accountant import Budget
     from dpgen.privacy.ledger.privacy_ledger import BudgetExceeded
+    from dpgen.privacy.mechanisms.silos import Silos
     from dpgen.privacy.statements.notice import UnverifiedClaim
     from dpgen.runs.classifier_file import save_classifier
     from dpgen.runs.context import Hardware
@@ -105,6 +106,7 @@ _HOMES = {
     "RefitSettings": "dpgen.training.refit_settings",
     "Samples": "dpgen.data.samples",
     "SamplerSettings": "dpgen.generator.sampler_settings",
+    "Silos": "dpgen.privacy.mechanisms.silos",
     "SketchSettings": "dpgen.stages.sketch_settings",
     "SpectrumSettings": "dpgen.stages.spectrum_settings",
     "StudentSettings": "dpgen.training.data_free_settings",
@@ -157,6 +159,7 @@ __all__ = [
     "RefitSettings",
     "SamplerSettings",
     "Samples",
+    "Silos",
     "SketchSettings",
     "SpectrumSettings",
     "StudentSettings",

@@ -31,8 +31,8 @@ def _names(cls: Any, path: str = "") -> list[str]:  # noqa: ANN401
 REFUSED: dict[str, tuple[str, ...]] = {
     "dpdfd": ("sketch.spectrum.",),
     "dfkd": ("sketch.spectrum.",),
-    "dpsd": ("sketch.spectrum.", "sketch.classifier."),
-    "dgd": ("sketch.spectrum.",),
+    "dpsd": ("sketch.spectrum.", "sketch.classifier.", "votes.silos."),
+    "dgd": ("sketch.spectrum.", "votes.silos."),
 }
 
 

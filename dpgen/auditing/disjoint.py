@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dpgen.auditing.overheard import fresh_source
+from dpgen.auditing.silos import numbered
 from dpgen.auditing.stand_ins import neighbours
 from dpgen.images.images import PublicFacts, to_float
 from dpgen.privacy.mechanisms.ensemble import Ball, NoisyEnsemble
@@ -58,9 +59,13 @@ def disjoint(
         facts: shape and classes of the records.
         seed: seed of the stand-ins and the teachers.
     """
-    few = replace(mechanism, n_shards=min(mechanism.n_shards, N_SHARDS), n_records=N_DECLARED)
+    n_shards = min(mechanism.n_shards, N_SHARDS)
+    few = replace(
+        mechanism, n_shards=n_shards, n_records=N_DECLARED,
+        silos=numbered(mechanism.silos, n_shards, max_records=N_DECLARED),
+    )  # fmt: skip
     told = replace(few, answer=Ball((N_DIGITS,), mechanism.answer.diameter / 2))
-    source, everything = fresh_source(), _Remaining(facts, seed)
+    source, everything = fresh_source(), _Remaining(facts, seed, n_shards)
     n, queries = everything.n_slots, everything.read(np.arange(N_QUERIES))[0].flip(-1)
 
     def asked(kind: NoisyEnsemble, teach: Fit, records: _Remaining) -> Tensor:
@@ -73,7 +78,7 @@ def disjoint(
     for kind, teach in ((told, Digesting(mechanism.answer.diameter)), (few, fit)):
         whole = asked(kind, teach, everything)
         for one in removed:
-            found = asked(kind, teach, _Remaining(facts, seed, without=one))
+            found = asked(kind, teach, _Remaining(facts, seed, n_shards, without=one))
             most = max(most, sum(not torch.equal(*pair) for pair in zip(whole, found, strict=True)))
             gaps = (found - whole).reshape(len(whole), N_QUERIES, -1).norm(dim=2)
             farthest = max(farthest, float(gaps.max()) / mechanism.answer.diameter)
@@ -81,14 +86,21 @@ def disjoint(
 
 
 class _Remaining:
-    """Stand-in records, some of them twice, without one of them."""
+    """Stand-in records, some of them twice, without one of them. The first silo is the largest.
+    """
 
-    def __init__(self, facts: PublicFacts, seed: int, without: int | None = None) -> None:
+    def __init__(
+        self, facts: PublicFacts, seed: int, n_silos: int, without: int | None = None
+    ) -> None:
         base, others = neighbours(facts, seed)
         pixels = torch.cat([base.pixels, *(x.pixels[-1:] for x in others.values())])
         kept = [k for k in range(len(pixels)) if k != without]
         self._pixels, self._labels = pixels[kept], torch.tensor(kept) % facts.n_classes
         self.n_slots = len(kept)
+        self._silos = np.array(kept) % (n_silos + 1) % n_silos
+
+    def silo_of(self, slots: np.ndarray) -> np.ndarray:
+        return np.asarray(self._silos[slots])
 
     def read(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         valid = torch.ones(len(slots), dtype=torch.bool)

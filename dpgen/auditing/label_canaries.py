@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dpgen.auditing.silos import silos_of_settings
 from dpgen.auditing.stand_ins import StandIns, neighbours
 from dpgen.data.private import PrivateDataset
 from dpgen.images.images import PublicFacts, to_float
@@ -80,7 +81,7 @@ def label_canary_scores(
     )
     with tempfile.TemporaryDirectory() as place:
         fitted = make()
-        data = PrivateDataset(source, facts=full)
+        data = PrivateDataset(replace(source, silos=silos_of_settings(fitted)), facts=full)
         fitted.fit(data, out=Path(place) / "run", seed=seed, show=show)
     network = fitted.networks.get("teacher", fitted.networks["model"])
     images = to_float(pixels)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dpgen.auditing.overheard import bound
+from dpgen.auditing.silos import numbered
 from dpgen.privacy.mechanisms.contributions import Block
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum, OfRecords
 from dpgen.privacy.mechanisms.draws import Draws
@@ -109,10 +110,13 @@ def _size() -> int:
 
 
 class _Told:
-    """Records whose pixels are their contributions."""
+    """Records whose pixels are their contributions, dealt to silos in turn."""
 
-    def __init__(self, sent: Tensor) -> None:
-        self._sent, self.n_slots = sent, len(sent)
+    def __init__(self, sent: Tensor, n_silos: int = 1) -> None:
+        self._sent, self.n_slots, self._n_silos = sent, len(sent), n_silos
+
+    def silo_of(self, slots: np.ndarray) -> np.ndarray:
+        return np.asarray(slots % self._n_silos)
 
     def read(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         labels = torch.zeros(len(slots), dtype=torch.int64)
@@ -223,11 +227,12 @@ def _sum_of_release(mechanism: NoisySum, sent: Tensor, micro_batch: int) -> Tens
 def _sum_of_answers(mechanism: NoisyEnsemble, sent: Tensor, n_shards: int) -> Tensor:
     """Returns the sum of all answers to one query before its noise, flattened, float64."""
     noise, n_numbers = _Bare(), math.prod(mechanism.answer.shape)
-    few = replace(mechanism, n_shards=n_shards, n_queries=1)
+    silos = numbered(mechanism.silos, n_shards)
+    few = replace(mechanism, n_shards=n_shards, n_queries=1, silos=silos)
     # Contributions that are long enough for an answer, so that each number is some of a record's.
     wide = sent.repeat(1, math.ceil(n_numbers / _size()))[:, :n_numbers]
     fit = _SentAnswer(tuple(mechanism.answer.shape))
-    few.ensemble(_Told(wide), noise, fit, seed=0).ask(torch.zeros(1, 1, 1, 1))
+    few.ensemble(_Told(wide, n_shards), noise, fit, seed=0).ask(torch.zeros(1, 1, 1, 1))
     return noise.before.get(ANSWER, torch.tensor([math.inf])).reshape(-1)
 
 

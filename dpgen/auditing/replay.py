@@ -30,6 +30,7 @@ from typing import Any, Protocol
 
 from dpgen.auditing.keys import published
 from dpgen.auditing.overheard import bound
+from dpgen.auditing.silos import silos_of_settings
 from dpgen.auditing.stand_ins import StandIns, neighbours
 from dpgen.auditing.worlds import ReplayedDataset, World
 from dpgen.data.private import PrivateDataset
@@ -156,8 +157,9 @@ def lived(
     said = io.StringIO()
     with tempfile.TemporaryDirectory() as place, redirect_stdout(said), redirect_stderr(said):
         folder = Path(place) / "run"
-        data = ReplayedDataset(source, facts, world)
-        make().fit(data, out=folder, seed=seed, show=False, hardware=hardware)
+        made = make()
+        data = ReplayedDataset(replace(source, silos=silos_of_settings(made)), facts, world)
+        made.fit(data, out=folder, seed=seed, show=False, hardware=hardware)
         world.released = {
             str(path.relative_to(folder)): path.read_bytes()
             for path in sorted(folder.rglob("*"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dpgen.images.images import Images, PublicFacts, to_float
+from dpgen.privacy.mechanisms.silos import Silos
 
 N_RECORDS = 16
 
@@ -22,11 +25,13 @@ class StandIns:
         pixels: (N, C, H, W) uint8.
         labels: (N,) int64, possibly out of the range of the classes.
         class_names: class names of the data set that they stand in for.
+        silos: silos of the data set that they stand in for; each record names one of them.
     """
 
     pixels: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
+    silos: Silos | None = None
     kind = "stand-ins"
     public = True
 
@@ -41,6 +46,20 @@ class StandIns:
         rows = torch.as_tensor(np.asarray(indices, dtype=np.int64))
         return self.pixels[rows], self.labels[rows]
 
+    def silo_of(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Returns the number of the silo of each of these records, (B,) int64, by its own pixels
+        and label.
+        """
+        if self.silos is None:
+            raise TypeError("these records have no silos")
+        contents = [
+            self.pixels[i].numpy().tobytes() + bytes([int(self.labels[i]) % 256])
+            for i in np.asarray(indices, dtype=np.int64).tolist()
+        ]
+        return np.array(
+            [zlib.crc32(content) % len(self.silos.names) for content in contents], dtype=np.int64
+        )
+
     def raw_records(self) -> Iterator[tuple[np.ndarray, int]]:
         for image, label in zip(self.pixels, self.labels, strict=True):
             yield image.permute(1, 2, 0).numpy(), int(label)
@@ -49,10 +68,10 @@ class StandIns:
         """Returns these records with one more at the end, or with another one in place of the last.
         """
         kept = slice(None, -1 if replace else None)
-        return StandIns(
-            torch.cat([self.pixels[kept], pixels[None]]),
-            torch.cat([self.labels[kept], torch.tensor([label])]),
-            self.class_names,
+        return dataclasses.replace(
+            self,
+            pixels=torch.cat([self.pixels[kept], pixels[None]]),
+            labels=torch.cat([self.labels[kept], torch.tensor([label])]),
         )
 
 

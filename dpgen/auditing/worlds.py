@@ -119,7 +119,7 @@ class ReplayedDataset(PrivateDataset):
     """Stand-in records whose answers are those of a world; only the first steps of DP-SGD."""
 
     def __init__(self, source: StandIns, facts: PublicFacts, world: World) -> None:
-        guarded = Guarded(source.pixels, source.labels, source.class_names)
+        guarded = Guarded(source.pixels, source.labels, source.class_names, source.silos)
         object.__setattr__(guarded, "world", world)
         super().__init__(guarded, facts=facts)
         self._world = world

@@ -99,6 +99,9 @@ def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
             adjacency=given["adjacency"],
             max_records_per_unit=given["max_records_per_unit"],
             unit=given["unit"],
+            silo=given["silo"],
+            silos=parse_names(given["silos"]),
+            max_records_per_silo=given["max_records_per_silo"],
             label_column=given["label_column"],
             ledger=given.get("ledger"),
             overlap=given.get("overlap", "refuse"),
@@ -157,8 +160,14 @@ def reading_choices(given: dict[str, Any]) -> dict[str, Any]:
         "classes": None if given["classes"] is None else parse_classes(given["classes"]),
         "else_classes": None if facts is None else facts.class_names,
         "unit": given["unit"],
+        "silo": given["silo"],
         "label_column": given["label_column"],
     }
+
+
+def parse_names(text: str | None) -> tuple[str, ...] | None:
+    """Reads NAME,NAME; None of None."""
+    return None if text is None else tuple(name.strip() for name in text.split(","))
 
 
 def parse_value_range(

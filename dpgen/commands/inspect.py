@@ -10,7 +10,7 @@ import click
 
 from dpgen.commands.new_file import NewFile
 from dpgen.commands.next_command import EPSILON, carried, say_next
-from dpgen.commands.options import json_option, reading_options, unit_option
+from dpgen.commands.options import json_option, reading_options, silo_option, unit_option
 
 if TYPE_CHECKING:
     from dpgen.data.inspection import Inspection
@@ -22,6 +22,7 @@ N_SHOWN = 20  # classes, files and shapes in words; JSON has all
 @click.argument("data", metavar="DATA")
 @reading_options
 @unit_option
+@silo_option
 @click.option(
     "--picture", metavar="FILE", type=NewFile(".png"),
     help="Write a picture of a few records by class, a PNG that only you may read. It shows "
@@ -56,7 +57,9 @@ def inspect(data: str, picture: Path | None, as_json: bool, **given: Any) -> Non
         from dpgen.commands.train import plan
 
         bound = [] if given["unit"] is None else ["--max-records-per-unit", "1"]
-        say_next("plan", *carried(plan), *bound, "--epsilon", EPSILON)
+        bound += [] if given["silo"] is None else ["--max-records-per-silo", "M"]
+        method = [] if given["silo"] is None else ["dpsd"]
+        say_next("plan", *method, *carried(plan), *bound, "--epsilon", EPSILON)
 
 
 def _print_table(found: Inspection) -> None:
@@ -104,6 +107,9 @@ def _rows(found: Inspection) -> list[tuple[str, str]]:
     if found.unit_counts is not None:
         each = [f"{n} with {size}" for size, n in found.unit_counts.items()]
         rows.append((f"{sum(found.unit_counts.values())} people", _shortened(each, "sizes")))
+    if found.silo_counts is not None:
+        silos = [f"{name} ({n})" for name, n in found.silo_counts.items()]
+        rows.append((f"{len(silos)} silos", _shortened(silos, "silos")))
     over = [f"{name}: {why}" for name, why in found.passed_over.items()]
     rows += [("passed over", text) for text in over[:N_SHOWN]]
     if len(over) > N_SHOWN:

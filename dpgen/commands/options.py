@@ -78,8 +78,16 @@ unit_option = click.option(
     help="Where it is written which person each record is of, so that of each person no more "
     "records are used than plan and train are told. It is a column of Parquet or metadata.csv, an "
     "array of an npz, or a key of the JSON in tar shards; or `folder`, for the folder that a "
-    "picture lies in (PERSON/ or CLASS/PERSON/); or a CSV file with the columns file_name and "
-    "unit, for IDX index and unit.",
+    "picture lies in (PERSON/ or CLASS/PERSON/), `top-folder` for PERSON/CLASS/; or a CSV file "
+    "with the columns file_name and unit, for IDX index and unit.",
+)  # fmt: skip
+
+silo_option = click.option(
+    "--silo", metavar="COLUMN or folder or top-folder or FILE.csv",
+    help="Where it is written which silo (hospital, branch) each record is of: each silo is then a "
+    "shard with a teacher of its own, in dpsd and dgd. As --unit; in folders `folder` reads "
+    "CLASS/SILO/, and `top-folder` reads SILO/CLASS/; the column of a CSV file is silo. The list "
+    "of silos is published.",
 )  # fmt: skip
 
 data_options = options(
@@ -95,6 +103,13 @@ data_options = options(
                  "you declare that nobody has more. Default: what --facts or the ledger say, else "
                  "1."),
     unit_option,
+    silo_option,
+    click.option("--silos", metavar="NAME,NAME",
+                 help="All silos, also those without records. Default: those that the data name, "
+                 "which you then declare public."),
+    click.option("--max-records-per-silo", type=click.IntRange(1), metavar="M",
+                 help="The most records of a silo that its teacher sees, needed with --silo. It is "
+                 "published, so it is declared and never counted."),
 )  # fmt: skip
 
 budget_options = options(

@@ -52,13 +52,19 @@ def plan(
     images. A mode without a guarantee says so, and what its worst case is. `dpgen methods` lists
     the METHODs; without one, one is chosen for the data, the budget and this machine.
     """
+    from dpgen.generator.silos import with_silos
+
     named = [] if method is None else [method]
     if method is None:
         method, given = chosen(given)
     kind, settings, facts = configured(method, given)
-    if facts is None or given["unit"] is not None:
-        facts = open_data({**given, "quiet": as_json}).facts
+    data = None
+    if facts is None or given["unit"] is not None or given["silo"] is not None:
+        data = open_data({**given, "quiet": as_json})
+        facts = data.facts
     generator = kind(budget=budget_of(given, facts.n_records), settings=settings)
+    if data is not None:
+        generator.settings = with_silos(generator, generator.settings, data)
     generator.settings = generator.resolve(facts)
     if preview is not None:
         from dpgen.commands.plan_preview import save_plan_preview
@@ -76,6 +82,8 @@ def plan(
         click.echo(json.dumps(report.to_dict(), indent=1))
         return
     click.echo(report.text())
+    if data is not None and data.silos is not None:
+        click.echo(data.silos.sentence)
     if isinstance(report, PlanReport) and report.expectation.level == NOTHING:
         words = [*named, *carried(plan, but={"epsilon", "delta", "preview"})]
         more = max(EPSILON, min(10 * given["epsilon"], SAMPLED[1]))
@@ -120,6 +128,7 @@ def train(
     from dpgen.commands.consent import agree
     from dpgen.commands.evaluate import evaluate
     from dpgen.commands.run_notes import note_run
+    from dpgen.generator.silos import with_silos
 
     if method is None:
         method, given = chosen(given)
@@ -127,6 +136,7 @@ def train(
     kind.check_mode_allowed(settings.mode, allow_unverified)
     data = open_data({**given, "quiet": quiet})
     generator = kind(budget=budget_of(given, data.facts.n_records), settings=settings)
+    generator.settings = with_silos(generator, generator.settings, data)
     start = open_start(
         generator, data, public, public_value_range, public_classes, show=not quiet
     )
@@ -137,6 +147,8 @@ def train(
             f"{facts.n_classes} classes (--facts FILE states them instead)",
             err=True,
         )
+    if data.silos is not None:
+        click.echo(data.silos.sentence, err=True)
     data.open_ledger(generator.budget, out / "checkpoint")
     if given["overlap"] != "refuse":
         for other in data.overlaps():

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, get_args
 from dpgen.data.facts_refusals import other_bound, other_facts
 from dpgen.data.identity import Identity, home, identify, installation_key, known_ledgers, overlap
 from dpgen.data.once_public import require_never_public
+from dpgen.data.silos import assigned, silos_of
 from dpgen.data.sources import Source
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.accounting.accountant import Adjacency, Budget, round_up
@@ -20,6 +21,7 @@ from dpgen.privacy.ledger.charges import limit_of, n_runs, spent_of
 from dpgen.privacy.ledger.known_ledgers import Overlap
 from dpgen.privacy.ledger.privacy_ledger import PrivacyLedger
 from dpgen.privacy.ledger.shared_ledger import OverlapRule, SharedLedger
+from dpgen.privacy.mechanisms.silos import Silos
 from dpgen.privacy.statements.certificate import finite_or_word
 
 
@@ -135,6 +137,11 @@ class AccountedData:
         return self._facts
 
     @property
+    def silos(self) -> Silos | None:
+        """Returns what is public of the silos of the records; None where they have none."""
+        return silos_of(self._source)
+
+    @property
     def ledger(self) -> PrivacyLedger:
         """Returns the data set's ledger. Raises RuntimeError before `open_ledger` was called."""
         if self._ledger is None:
@@ -241,11 +248,11 @@ class AccountedData:
             )
 
     def _owner(self, run: str) -> str:
-        """Returns the identity that a run's keys are bound to: run, ledger and records.
+        """Returns the identity that a run's keys are bound to: run, ledger, records and silos.
 
         Records are part of it because --ledger can name the ledger of data that have since changed.
         """
-        return f"{run} {self.ledger.dataset} {self._identity()}"
+        return f"{run} {self.ledger.dataset} {self._identity()}{assigned(self._source)}"
 
     def account(self, lines: Sequence[dict[str, Any]] | None = None) -> dict[str, Any]:
         """Summarises the data set's whole ledger for the privacy statement; for private data also

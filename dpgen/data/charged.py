@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dpgen.data.account import AccountedData
 from dpgen.data.saved_answers import ANSWERS, SavedAnswers
+from dpgen.data.silos import require_silos
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.ledger.charges import Charge
 from dpgen.privacy.lineage.descent import Descent
@@ -65,6 +66,7 @@ class ChargedData(AccountedData):
                 f"for {self.ledger.relation.phrase}"
             )
         self._run = self._unverified = None
+        require_silos(plan, self._source)
         self._require_same_records()
         descent = Descent(self.ledger, run, keys)
         keys.check(self._owner(run), tied=descent.was_begun())

@@ -19,7 +19,9 @@ from dpgen.data.formats.picture_files import picture_format
 from dpgen.data.formats.recognition import locate
 from dpgen.data.formats.table import FOLDER
 from dpgen.data.places import place_of
-from dpgen.data.sources import EMBEDDED, RecordSource, open_source, read_records
+from dpgen.data.reading import EMBEDDED, read_records
+from dpgen.data.silos import SiloIds
+from dpgen.data.sources import RecordSource, open_source
 from dpgen.data.units import Units
 from dpgen.images.classes import Classes, class_list
 from dpgen.images.grid import grid
@@ -48,6 +50,7 @@ class Inspection:
         n_records, class_names, shape: as they would be declared; shape is (C, H, W).
         class_counts: number of records of each class.
         unit_counts: number of units, by their number of records; None without unit ids.
+        silo_counts: number of records of each silo, by name; None without silo ids.
         stored: number of records, by shape before any resize, "HxWxC".
         lowest, highest: extreme pixels as read, in 0..255.
         black, white: shares of pixels that are 0 and 255.
@@ -64,6 +67,7 @@ class Inspection:
     class_names: tuple[str, ...]
     class_counts: tuple[int, ...]
     unit_counts: dict[int, int] | None
+    silo_counts: dict[str, int] | None
     shape: tuple[int, int, int]
     stored: dict[str, int]
     lowest: int
@@ -87,30 +91,35 @@ def inspect_images(
     classes: Classes | None = None,
     else_classes: tuple[str, ...] | None = None,
     unit: str | Path | None = None,
+    silo: str | Path | None = None,
     label_column: str | None = None,
 ) -> tuple[Inspection, np.ndarray]:
     """Reads every record as a run would, and writes nothing.
 
     Arguments as for `dpgen.data.sources.open_source`, which refuses the same data; ``unit`` as
-    `dpgen.data.units.Units.ids`, but all records of a unit are shown.
+    `dpgen.data.units.Units.ids` and ``silo`` as `dpgen.data.silos.SiloIds.ids`, but all records of
+    a unit or a silo are shown.
 
     Returns:
         The findings, and a picture of a few records, a row per class: uint8 (H, W, C).
     """
     declared = else_classes if classes is None else class_list(classes)
     units = None if unit is None else Units(unit, None)
-    ids = None if units is None else units.place
+    silos = None if silo is None else SiloIds(silo, 1)
+    ids = silos.place if silos is not None else None if units is None else units.place
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         source = open_source(
             location, split=split, size=size, channels=channels, value_range=value_range,
-            classes=classes, else_classes=else_classes, units=units, label_column=label_column,
+            classes=classes, else_classes=else_classes, units=units, silos=silos,
+            label_column=label_column,
         )  # fmt: skip
         labels, counts = _looked_at(source)
         stored, equal = _stored(source)
         path = None if location in EMBEDDED else place_of(location).path
-        located = None if path is None else locate(path, split, ids, label_column)
-    splits = _splits(location, value_range, declared, ids, label_column)
+        name = "unit" if silos is None else "silo"
+        located = None if path is None else locate(path, split, ids, label_column, name)
+    splits = _splits(location, value_range, declared, (ids, label_column, name))
     found = Inspection(
         location=str(location),
         kind=source.kind,
@@ -121,6 +130,7 @@ def inspect_images(
         class_names=source.class_names,
         class_counts=tuple(np.bincount(labels, minlength=len(source.class_names)).tolist()),
         unit_counts=_unit_counts(source),
+        silo_counts=_silo_counts(source),
         shape=source.shape,
         stored=dict(stored.most_common()),
         lowest=int(np.flatnonzero(counts)[0]),
@@ -164,6 +174,14 @@ def _unit_counts(source: RecordSource) -> dict[int, int] | None:
     return dict(sorted(Counter(Counter(source.units).values()).items()))
 
 
+def _silo_counts(source: RecordSource) -> dict[str, int] | None:
+    if source.silos is None:
+        return None
+    numbers = source.silo_of(range(len(source)))
+    counts = np.bincount(numbers, minlength=len(source.silos.names))
+    return dict(zip(source.silos.names, counts.tolist(), strict=True))
+
+
 def _looked_at(source: RecordSource) -> tuple[np.ndarray, np.ndarray]:
     """Reads all labels, (N,), and counts the pixels of each value, (256,)."""
     labels, counts = [], np.zeros(256, np.int64)
@@ -178,14 +196,13 @@ def _splits(
     location: str | Path,
     value_range: tuple[float, float] | None,
     classes: tuple[str, ...] | None,
-    unit: str | Path | None,
-    label_column: str | None,
+    ids: tuple[str | Path | None, str | None, str],
 ) -> dict[str, int | str]:
     """Counts the records of every split, or says why one cannot be read."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of splits that are not the one that is shown
         found = {
-            split: _n_records(location, split, value_range, classes, unit, label_column)
+            split: _n_records(location, split, value_range, classes, ids)
             for split in get_args(Split)
         }
     alike = len(set(found.values())) == 1  # data without splits serve as any
@@ -199,12 +216,15 @@ def _n_records(
     split: Split,
     value_range: tuple[float, float] | None,
     classes: tuple[str, ...] | None,
-    unit: str | Path | None,
-    label_column: str | None,
+    ids: tuple[str | Path | None, str | None, str],
 ) -> int | str:
-    """Counts the records of a split, or returns why it cannot be read."""
+    """Counts the records of a split, or returns why it cannot be read.
+
+    Args:
+        ids: where ids stand, the column of labels, and the name of the ids: see `read_records`.
+    """
     try:
-        return len(read_records(location, split, value_range, classes, unit, label_column).labels)
+        return len(read_records(location, split, value_range, classes, *ids).labels)
     except ValueError as error:
         return str(error)
 

@@ -9,6 +9,7 @@ from typing import Any
 from dpgen.arguments import speaks_python
 from dpgen.data.formats.location import Split
 from dpgen.data.private import PrivateDataset
+from dpgen.data.silos import SiloIds
 from dpgen.data.sources import open_source
 from dpgen.data.units import Units
 from dpgen.images.classes import Classes, check_declared
@@ -29,6 +30,9 @@ def open_images(
     adjacency: Adjacency | None = None,
     max_records_per_unit: int | None = None,
     unit: str | Path | Sequence[str | int] | None = None,
+    silo: str | Path | Sequence[str | int] | None = None,
+    silos: Sequence[str | int] | None = None,
+    max_records_per_silo: int | None = None,
     ledger: str | Path | None = None,
     limit: Budget | None = None,
     public: bool = False,
@@ -53,6 +57,15 @@ def open_images(
             the JSON in tar shards; ``folder``, the folder that a picture lies in, as CLASS/PERSON/;
             a CSV file with the columns file_name and unit, of IDX index and unit; or, for data in
             memory, one id per record. Without it that bound is declared and not checked.
+        silo: which silo (hospital, branch) each record is of, in the forms of ``unit``: each silo
+            is then a shard with a teacher of its own, in methods that ask teachers of shards (dpsd,
+            dgd). In folders ``folder`` reads CLASS/SILO/, and ``top-folder`` reads SILO/CLASS/.
+            Epsilon still protects a record, or a person.
+        silos: the ids of all silos, also of those without records. Unless given, those that the
+            data name. Either way they are declared public, as the list of classes is.
+        max_records_per_silo: the most records of a silo that its teacher sees, needed with
+            ``silo``. It is public: choose it without counting, as from the size of a silo that is
+            known anyway. Which records are left out follows from a secret key.
         facts, adjacency, max_records_per_unit, ledger, limit, public, overlap: as for
             `PrivateDataset`.
         classes: number of classes, or their names, for data with labels that do not state them
@@ -72,7 +85,8 @@ def open_images(
         location, split=split, size=size, channels=channels, value_range=value_range,
         classes=classes if facts is None else None,
         else_classes=None if facts is None else facts.class_names,
-        units=_units(unit, max_records_per_unit, facts), label_column=label_column,
+        units=_units(unit, max_records_per_unit, facts),
+        silos=silo_ids(silo, silos, max_records_per_silo), label_column=label_column,
     )  # fmt: skip
     return PrivateDataset(
         source,
@@ -104,3 +118,27 @@ def _units(
     if most is None and facts is not None:
         most = facts.max_records_per_unit
     return Units(unit, most)
+
+
+def silo_ids(
+    silo: str | Path | Sequence[str | int] | None,
+    silos: Sequence[str | int] | None,
+    most: int | None,
+) -> SiloIds | None:
+    """Returns the silos to read; None where none are asked for. Raises ValueError where no bound on
+    their records is given, or a bound or names without silo ids.
+    """
+    if silo is None:
+        if silos is not None or most is not None:
+            raise ValueError(
+                "--silos and --max-records-per-silo are of silos: say with --silo where it is "
+                "written which silo each record is of"
+            )
+        return None
+    if most is None:
+        raise ValueError(
+            "--silo needs --max-records-per-silo M, the most records of a silo that its teacher "
+            "sees. M is published, so it is declared and never counted: name a number that is "
+            "known of your silos anyway"
+        )
+    return SiloIds(silo, most, silos)

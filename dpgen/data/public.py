@@ -16,7 +16,8 @@ from dpgen.data.account import AccountedData
 from dpgen.data.identity import installation_key, known_ledgers, marks_learned
 from dpgen.data.places import place_of
 from dpgen.data.private import PrivateDataset
-from dpgen.data.sources import EMBEDDED, RecordSource, Source, open_source
+from dpgen.data.reading import EMBEDDED
+from dpgen.data.sources import RecordSource, Source, open_source
 from dpgen.images.classes import MAX_CLASSES, Classes, class_list
 from dpgen.images.facts import PublicFacts
 from dpgen.images.public_images import PublicImages

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpgen.data.silos import OfSilos
 from dpgen.data.sources import Source
 from dpgen.images.images import PublicFacts, to_float
 
@@ -18,6 +19,14 @@ class RecordSlots:
     def __init__(self, source: Source, facts: PublicFacts) -> None:
         self._source, self._n_classes = source, facts.n_classes
         self.n_slots = len(source)
+
+    def silo_of(self, slots: np.ndarray) -> np.ndarray:
+        """Returns the number of each record's silo, (B,) int64. Raises TypeError where the data
+        were opened without silos.
+        """
+        if not isinstance(self._source, OfSilos):
+            raise TypeError("these records were opened without silos")
+        return self._source.silo_of(slots)
 
     def read(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         pixels, labels = self._source.read(slots)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args, runtime_checkable
@@ -11,26 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpgen.data.formats.digits import digits_records
 from dpgen.data.formats.location import Split
-from dpgen.data.formats.objects import images_records, object_records
 from dpgen.data.formats.pictures import fit_picture
-from dpgen.data.formats.recognition import locate
-from dpgen.data.formats.records import Records, check_value_range, refuse_value_range
+from dpgen.data.formats.records import Records, check_value_range
 from dpgen.data.formats.refusals import Refusals, SetRefused
-from dpgen.data.formats.table import find
-from dpgen.data.places import place_of
-from dpgen.data.remote import is_address
+from dpgen.data.reading import read_records
+from dpgen.data.silos import SiloIds, in_silos
 from dpgen.data.units import Units, counted
 from dpgen.images.classes import Classes, check_declared, class_list
 from dpgen.images.images import Images, to_float
+from dpgen.privacy.mechanisms.silos import Silos
 from dpgen.privacy.statements.certificate import PART, whole_needed
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
 CACHE_BYTES = 2**30  # sets up to this size are cached; larger ones are decoded at every read
-EMBEDDED = ("digits",)
 
 
 @runtime_checkable
@@ -77,6 +72,7 @@ def open_source(
     classes: Classes | None = None,
     else_classes: tuple[str, ...] | None = None,
     units: Units | None = None,
+    silos: SiloIds | None = None,
     label_column: str | None = None,
 ) -> RecordSource:
     """Opens a data set and decodes every record once, so that bad data fail early.
@@ -98,6 +94,7 @@ def open_source(
             of a facts file, or of the sets that the data are compared with.
         units: which person each record belongs to, and the most of each that are kept; None keeps
             all.
+        silos: which silo each record is of, and what is declared of the silos; None for none.
         label_column: column or key of the labels, where two are named like labels or none is.
     """
     if split not in get_args(Split):
@@ -111,12 +108,16 @@ def open_source(
         raise ValueError(whole_needed(Path(location)))
     declared = else_classes if classes is None else class_list(classes)
     place = None if units is None else units.place
-    records = read_records(location, split, value_range, declared, place, label_column)
+
+    def read(ids: str | Path | None, name: str = "unit") -> Records:
+        return read_records(location, split, value_range, declared, ids, label_column, name)
+
+    records, found = (read(place), None) if silos is None else in_silos(read, silos, place)
     if classes is not None and not records.classes_declared:
         check_declared(classes, records.class_names, name=f"the {records.kind} data")
     if units is not None:
         records = counted(records, units, location)
-    return RecordSource(records, size, channels)
+    return RecordSource(records, size, channels, found)
 
 
 def read_images(
@@ -147,13 +148,18 @@ class RecordSource:
         records: the records of a reader.
         size: side of the square, in pixels, or None.
         channels: 1, 3 or None.
+        silos: the silos that the records are of; None for none.
     """
 
-    def __init__(self, records: Records, size: int | None, channels: int | None) -> None:
+    def __init__(
+        self, records: Records, size: int | None, channels: int | None, silos: Silos | None = None
+    ) -> None:
         self.kind, self.public, self.class_names = records.kind, records.public, records.class_names
         self.classes_declared, self.passed_over = records.classes_declared, records.passed_over
         self.units, self.uncounted = records.units, records.uncounted
         self.max_records_per_unit = records.max_records_per_unit  # None: they were not counted
+        self.silos = silos
+        self._silo_of = None if silos is None else silos.numbers(records.silos or ())
         self._records, self._size, self._channels = records, size, channels
         self.shape = (0, 0, 0)  # until a record is read
         self._unchanged = True  # read returns every record as it was decoded
@@ -214,6 +220,14 @@ class RecordSource:
         batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
         return batch, torch.from_numpy(self._records.labels[chosen])
 
+    def silo_of(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Returns the number of the silo of each of these records, (B,) int64. Raises TypeError
+        where the data were opened without silos.
+        """
+        if self._silo_of is None:
+            raise TypeError("these records were opened without silos")
+        return np.asarray(self._silo_of[np.asarray(indices, dtype=np.int64)])
+
     def raw_records(self) -> Iterator[tuple[np.ndarray, int]]:
         """Yields every record as decoded, uint8 (H, W, C), with its label, in order.
 
@@ -251,50 +265,3 @@ class RecordSource:
             f"{name} must be {self.shape[1]}x{self.shape[2]} like the first record, got "
             f"{height}x{width}: give all one size with --size"
         )
-
-
-def read_records(
-    location: object,
-    split: Split,
-    value_range: tuple[float, float] | None,
-    classes: tuple[str, ...] | None,
-    unit: str | Path | None = None,
-    label_column: str | None = None,
-) -> Records:
-    """Finds the records of a location with their labels; pictures are not decoded yet.
-
-    Arguments as for `open_source`, ``classes`` by name, ``unit`` as `Units.place`.
-    """
-    if unit is not None and (not isinstance(location, str | Path) or location in EMBEDDED):
-        raise ValueError(
-            f"unit ids are read of files and folders, got data in memory with --unit {unit}: give "
-            "one id per record, as unit=[...] in Python"
-        )
-    if label_column is not None and (isinstance(location, Images) or location in EMBEDDED):
-        raise ValueError(f"the data have no columns: leave --label-column {label_column} out")
-    if isinstance(location, Images):
-        return images_records(location, value_range, classes)
-    if not isinstance(location, (str, Path)):
-        return object_records(location, split, value_range, classes, label_column)
-    if location in EMBEDDED:
-        refuse_value_range(value_range, "digits")
-        return digits_records(split)
-    if not is_address(str(location)) and not Path(location).exists():
-        near = difflib.get_close_matches(str(location), EMBEDDED, n=1)
-        hint = (
-            f"did you mean {near[0]!r}?"
-            if near
-            else f"name a file, a folder, or {EMBEDDED[0]!r}, the embedded set"
-        )
-        raise FileNotFoundError(f"no data at {str(location)!r}: {hint}")
-    place = place_of(location)
-
-    def read() -> Records:
-        located = locate(place.path, split, unit, label_column)
-        form = find(located.kind)
-        form.check_named(located)
-        if not form.takes_value_range:
-            refuse_value_range(value_range, located.kind)
-        return form.read_fn(located, value_range, classes)
-
-    return place.telling_records(place.telling(read))

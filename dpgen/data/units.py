@@ -77,11 +77,12 @@ def _with_ids(records: Records, ids: Sequence[str | int]) -> Records:
 def at_most(records: Records, most: int, key: bytes) -> Records:
     """Returns the records with at most ``most`` of each unit, in their order.
 
-    Of a unit with more, those are kept whose HMAC of decoded pixels and label is smallest. Nothing
-    else enters: no position, no file name, no other unit.
+    Of a unit with more, those are kept whose HMAC of decoded pixels and label is smallest; of
+    copies in several silos, those whose silo comes first by name. Nothing else enters: no position,
+    no file name, no other unit.
 
-    Theorem. Write D_u for the records of unit u, as a multiset of (pixels, label), and k for the
-    key, which is drawn independently of the data. What is kept is S(D) = the union over u of
+    Theorem. Write D_u for the records of unit u, as a multiset of (pixels, label, silo), and k for
+    the key, which is drawn independently of the data. What is kept is S(D) = the union over u of
     s_k(D_u), with s_k(D_u) = D_u where it has at most M records, else its M records of smallest
     HMAC under k; records of one value are the same record, so which copy is kept makes no
     difference. S(D) has at most M records of each unit. If D' is D with unit v added or removed,
@@ -107,12 +108,13 @@ def at_most(records: Records, most: int, key: bytes) -> Records:
         positions.setdefault(unit, []).append(i)
     keyed = hmac.new(hmac.digest(key, PURPOSE, "sha256"), digestmod="sha256")
 
-    def rank(i: int) -> bytes:
+    def rank(i: int) -> tuple[bytes, str]:
         pixels = records.decode_fn(i)
         found = keyed.copy()
         found.update(f"{pixels.shape}:{records.labels[i]}:".encode())
         found.update(np.ascontiguousarray(pixels).tobytes())
-        return found.digest()
+        # Copies in two silos are not the same record.
+        return found.digest(), "" if records.silos is None else records.silos[i]
 
     kept: list[int] = []
     for own in positions.values():
@@ -135,12 +137,17 @@ def _tell(n_surplus: int, records: Records, n_units: int, most: int) -> None:
 def _chosen(records: Records, kept: np.ndarray) -> Records:
     if len(kept) == len(records.labels):
         return records
-    decode, name_of, units = records.decode_fn, records.name_fn, records.units or ()
+    decode, name_of = records.decode_fn, records.name_fn
+
+    def chosen(ids: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if ids is None else tuple(ids[i] for i in kept.tolist())
+
     return replace(
         records,
         labels=records.labels[kept],
         decode_fn=lambda i: decode(int(kept[i])),
         name_fn=lambda i: name_of(int(kept[i])),
         pixels=None if records.pixels is None else records.pixels[kept],
-        units=tuple(units[i] for i in kept.tolist()),
+        units=chosen(records.units),
+        silos=chosen(records.silos),
     )

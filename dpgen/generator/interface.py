@@ -27,6 +27,7 @@ from dpgen.generator.configuration import as_written_now, configuration
 from dpgen.generator.fitted import Fitted
 from dpgen.generator.public_start import begin_publicly
 from dpgen.generator.several import led_by_process_0
+from dpgen.generator.silos import with_silos
 from dpgen.generator.stating import stated
 from dpgen.images.images import Images, PublicFacts
 from dpgen.privacy.plan import Plan
@@ -196,7 +197,7 @@ class PrivateGenerator(Fitted):
         self.budget.check_records(data.facts.n_records)
         with in_memory(lambda: "name fewer public images"):
             start = begin_publicly(self, data, public)
-        self.settings = start.settings
+        self.settings = with_silos(self, start.settings, data)
         self.settings = self.resolve(data.facts)
         config = configuration(self, seed) | start.config
 

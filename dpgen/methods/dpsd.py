@@ -25,6 +25,9 @@ training digits held out and epsilon 10, students got 95.8 and 97.2 % in mode ``
 96.5 % of `dpgen.methods.dpdfd`, which gives that half of the budget to a private teacher; and in an
 earlier run a student had 96.9 % before the first of 68 votes, from the sketch's images alone.
 
+Of data that are opened with silos (`dpgen.open_images`, ``silo``) each silo is a shard, so that a
+teacher is of one silo. MEASURED
+
 Mode ``paper`` is the published flow, with noise on labels or on answers: it has no guarantee and is
 kept as a negative control.
 """

@@ -17,6 +17,7 @@ from dpgen.images.facts import PublicFacts
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.accounting.calibration import gaussian_mu
 from dpgen.privacy.mechanisms.ensemble import Ball, NoisyEnsemble, Votes
+from dpgen.privacy.mechanisms.silos import Silos
 from dpgen.stages.classifier_settings import features_for
 
 LABEL = "votes"  # name that all queries are charged by
@@ -45,6 +46,8 @@ class VoteSettings:
         radius: in mode "data", the longest correction of the student's probabilities by a teacher,
             l2, in (0, sqrt 2].
         ridge: strength of the penalty of a teacher, relative to the mean square of its features.
+        silos: the silos that are the shards; they come with the data that are opened with silos,
+            and are not set.
     """
 
     share: float | None = None
@@ -55,6 +58,7 @@ class VoteSettings:
     n_drawn: int = 10
     radius: float = 0.5
     ridge: float = 0.1
+    silos: Silos | None = None
 
     def __post_init__(self) -> None:
         if self.share is not None and not 0 < self.share < 1:
@@ -72,6 +76,24 @@ class VoteSettings:
             )
         if not 0 < self.ridge < math.inf:
             raise ValueError(f"ridge of the votes must be greater than 0, got {self.ridge}")
+
+    def of(self, silos: Silos | None) -> Self:
+        """Returns these settings for data with these silos, each of which is a shard. Raises
+        ValueError for settings of another number of shards, or of other silos.
+        """
+        if self.silos not in (None, silos):
+            raise ValueError(
+                "votes.silos are those of the data, and these are others: open the data as they "
+                "were (--silo, --silos, --max-records-per-silo), and set no votes.silos"
+            )
+        if silos is None:
+            return self
+        if self.n_shards not in (None, len(silos.names)):
+            raise ValueError(
+                f"votes.n_shards must be the number of silos, {len(silos.names)}, got "
+                f"{self.n_shards}: drop it, or drop --silo for shards by a keyed hash"
+            )
+        return replace(self, silos=silos, n_shards=len(silos.names))
 
     def resolved(self, facts: PublicFacts, *, share: float, n_rounds: int) -> Self:
         """Returns these settings with nothing left open that does not depend on the budget; share
@@ -101,11 +123,13 @@ class VoteSettings:
         n = self.n_queries or min(most, MOST_QUERIES)
         if n > most or n < facts.n_classes:
             wanted = max(n, facts.n_classes)
+            of_silos = "" if self.silos is None else ", one for each silo"
             fewest = math.ceil(DEVIATIONS * math.sqrt(wanted) / (MARGIN * mu))
             raise ValueError(
                 f"{wanted} queries at mu = {mu:.3g} need at least {fewest} shards, or the noise "
-                f"hides what they agree on; got {self.n_shards}, which allow {most} queries, and "
-                f"at least one per class ({facts.n_classes}) is asked: set votes.n_shards, lower "
+                f"hides what they agree on; got {self.n_shards}{of_silos}, which allow "
+                f"{most} queries, and at least one per class ({facts.n_classes}) is asked: "
+                f"{'set votes.n_shards' if self.silos is None else 'drop --silo'}, lower "
                 "votes.n_queries, raise votes.share or epsilon, or take dpdfd, whose teacher needs "
                 "no shards"
             )
@@ -118,7 +142,9 @@ class VoteSettings:
         assert self.n_shards is not None
         n = facts.n_classes
         answer = Ball((n,), self.radius) if mode == "data" else Votes(n)
-        return NoisyEnsemble(answer, self.n_shards, n_queries, noise_multiplier, facts.n_records)
+        return NoisyEnsemble(
+            answer, self.n_shards, n_queries, noise_multiplier, facts.n_records, self.silos
+        )
 
     def hurried(self) -> Self:
         """Returns settings that cut short what is free, for the audit."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dpgen.data.sources import read_records
+from dpgen.data.reading import read_records
 from dpgen.generator.fair_labels import FairLabels
 from dpgen.generator.labels import RELEASED, UNIFORM, Labels
 from dpgen.images.fair_classes import FairClasses, parity_gap

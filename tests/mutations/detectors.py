@@ -18,13 +18,14 @@ from tests.mutations.process_detectors import PROCESSES
 from tests.mutations.records_detectors import RECORDS
 from tests.mutations.restored_detectors import RESTORED
 from tests.mutations.run_detectors import RUN
+from tests.mutations.silo_detectors import SILO
 from tests.mutations.spectrum_detectors import SPECTRUM
 from tests.mutations.teacher_detectors import TEACHERS
 
 DETECTORS: dict[str, Callable[[Path], str]] = {
     **MECHANISM, **LONG, **FIT, **RUN, **KEYS, **LINEAGE, **RESTORED, **RECORDS,
     **SPECTRUM, **CLASSIFIER, **PROCESSES, **DATA_FREE, **CONDENSED, **ENSEMBLE,
-    **TEACHERS,
+    **TEACHERS, **SILO,
 }  # fmt: skip
 GAMES = ("one-run game", "two-world game")
 # Not those that never run the code that is changed, or that put something of their own in its
@@ -50,6 +51,7 @@ ROOMS = {
     "condensed": tuple(CONDENSED),
     "ensemble": tuple(ENSEMBLE),
     "teachers": tuple(TEACHERS),
+    "silos": tuple(SILO),
     "published": ("neighbour replay", "doors", "ledger"),
 }  # fmt: skip
 # The first sentence of what each says of itself, in one line.

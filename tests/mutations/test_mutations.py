@@ -39,6 +39,7 @@ from tests.mutations import (
     repeat_bugs,
     restored_bugs,
     secret_bugs,
+    silo_bugs,
     spectrum_bugs,
     stage_bugs,
     teacher_bugs,
@@ -54,7 +55,7 @@ BUGS = (
     *coin_bugs.BUGS, *key_bugs.BUGS, *secret_bugs.BUGS, *lineage_bugs.BUGS, *stage_bugs.BUGS,
     *account_bugs.BUGS, *restored_bugs.BUGS, *records_bugs.BUGS, *spectrum_bugs.BUGS,
     *classifier_bugs.BUGS, *process_bugs.BUGS, *data_free_bugs.BUGS, *condensed_bugs.BUGS,
-    *ensemble_bugs.BUGS, *teacher_bugs.BUGS,
+    *ensemble_bugs.BUGS, *teacher_bugs.BUGS, *silo_bugs.BUGS,
 )  # fmt: skip
 PRICING = ("dpgen.privacy.accounting.accountant.", "dpgen.privacy.statements.statement.")
 _ROWS: dict[str, dict[str, str]] = {}

@@ -43,9 +43,11 @@ def ensemble_scores(
         advance: called after each query.
     """
     m = len(versions)
+    # Silos would say where a canary is; a hash has to find a shard for each.
     wide = replace(
-        mechanism, answer=Ball((m,), mechanism.answer.diameter / 2), n_shards=2 * m, n_records=4 * m
-    )
+        mechanism, answer=Ball((m,), mechanism.answer.diameter / 2), n_shards=2 * m,
+        n_records=4 * m, silos=None,
+    )  # fmt: skip
     records, fit = _placed(wide, versions, noise)
     ensemble = wide.ensemble(records, noise, fit, seed=0)
     scores = np.zeros(m)

@@ -84,10 +84,12 @@ def _units(located: Located, image: Path, n_records: int, *, alone: bool) -> tup
     if not isinstance(located.unit, Path):
         raise ValueError(
             f"{located.root}: IDX files hold no unit ids, got {located.unit}: list them in a CSV "
-            f"file with the columns index and unit{'' if alone else ' and file_name'}, and give "
-            "--unit FILE.csv"
+            f"file with the columns index and {located.id_name}{'' if alone else ' and file_name'},"
+            " and give --unit FILE.csv"
         )
-    return units_by_index(located.unit, image, n_records, alone=alone)
+    return units_by_index(
+        located.unit, image, n_records, alone=alone, id_name=located.id_name
+    )
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -170,16 +170,16 @@ def stylegan_labels(path: Path) -> dict[str, Entry] | None:
     return found
 
 
-def units_listed(path: Path) -> dict[str, str]:
+def units_listed(path: Path, id_name: str) -> dict[str, str]:
     """Reads the unit ids of pictures from a CSV file, by path relative to the data."""
-    return list_of_units(_csv_rows(path), FILE_COLUMNS, path)
+    return list_of_units(_csv_rows(path), FILE_COLUMNS, path, id_name)
 
 
 def units_by_index(
-    path: Path, images: Path, n_records: int, *, alone: bool
+    path: Path, images: Path, n_records: int, *, alone: bool, id_name: str
 ) -> tuple[str, ...]:  # fmt: skip
     """Reads the unit ids of the records of an images file from a CSV file: see `list_by_index`."""
-    return list_by_index(_csv_rows(path), path, images, n_records, alone=alone)
+    return list_by_index(_csv_rows(path), path, images, n_records, alone=alone, id_name=id_name)
 
 
 def _entries(

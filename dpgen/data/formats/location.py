@@ -43,7 +43,8 @@ class Located:
     Class lists are taken from ``files``, records from ``chosen``: a label means the same in every
     split. ``split`` is what was asked for, where a file holds several. ``unit`` is where unit ids
     stand: a column, ``folder`` or a CSV file; None where none are read. ``label_column`` is the
-    column or key of labels, where one was named.
+    column or key of labels, where one was named. ``id_name`` is the name of the column of ids in a
+    CSV file: "unit", or "silo" where the ids that are read as units are those of silos.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Located:
     split: Split = "all"
     unit: str | Path | None = None
     label_column: str | None = None
+    id_name: str = "unit"
 
     @property
     def name(self) -> str:

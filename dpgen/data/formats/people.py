@@ -1,4 +1,6 @@
-"""Folders of people: pictures in PERSON/ or CLASS/PERSON/, whose folder is their unit."""
+"""Folders of people or of silos: pictures in PERSON/, CLASS/PERSON/ or SILO/CLASS/, whose folder is
+their unit.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +37,25 @@ def people_files(folder: Path) -> list[DataFile]:
                 f"move them up, {LIST}"
             )
         files += [DataFile(file, "", class_name, unit=person.name) for file in pictures]
+    return files
+
+
+def silo_files(folder: Path) -> list[DataFile]:
+    """Lists the pictures in the class folders of one folder, which is their unit: UNIT/CLASS/."""
+    files: list[DataFile] = []
+    for inner in visible(folder):
+        if not inner.is_dir():
+            raise ValueError(
+                f"{folder} must hold the folders of its classes, got {inner.name}: move it into one"
+            )
+        pictures = visible(inner)
+        deeper = next((entry for entry in pictures if entry.is_dir()), None)
+        if not pictures or deeper is not None:
+            told = "nothing" if deeper is None else f"the folder {deeper.name}/"
+            raise ValueError(f"class folder {inner} must hold pictures only, got {told}")
+        files += [DataFile(file, "", inner.name, unit=folder.name) for file in pictures]
+    if not files:
+        raise ValueError(f"{folder} holds no images: remove the folder or fill it")
     return files
 
 

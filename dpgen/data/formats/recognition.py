@@ -18,7 +18,12 @@ from dpgen.data.formats.location import (
     read_class_list,
     visible,
 )
-from dpgen.data.formats.people import in_peoples_folders, people_files, require_one_level
+from dpgen.data.formats.people import (
+    in_peoples_folders,
+    people_files,
+    require_one_level,
+    silo_files,
+)
 from dpgen.data.formats.picture_files import check_beside_pictures, unread_picture
 from dpgen.data.formats.refusals import Refusals
 from dpgen.data.formats.sidecars import refuse_foreign_labels, refuse_sidecars
@@ -31,12 +36,13 @@ from dpgen.data.formats.splits import (
     with_named_splits,
 )
 from dpgen.data.formats.table import FOLDER, find, named_files
-from dpgen.data.formats.unit_ids import FOLDER_UNIT
+from dpgen.data.formats.unit_ids import FOLDER_UNIT, FOLDERS, TOP_FOLDER
 
 
 def locate(
-    path: Path, split: Split, unit: str | Path | None = None, label_column: str | None = None
-) -> Located:
+    path: Path, split: Split, unit: str | Path | None = None, label_column: str | None = None,
+    id_name: str = "unit",
+) -> Located:  # fmt: skip
     """Finds the data files under a path, a file or a folder, and their kind.
 
     Files that are no data (a README, privacy.json) and hidden files are passed over; a file named
@@ -48,8 +54,10 @@ def locate(
         unit: where unit ids stand, if they are asked for: a column, ``folder`` or a CSV file. With
             ``folder`` the one that a picture lies in names its person, and those above it are
             class and split: PERSON/, CLASS/PERSON/, SPLIT/CLASS/PERSON/. Folders of one name are
-            one person, also in two classes.
+            one person, also in two classes. With ``top-folder`` it is the folder above the classes:
+            UNIT/CLASS/, SPLIT/UNIT/CLASS/.
         label_column: the column or key of labels, where one was named.
+        id_name: the name of the column of ids in a CSV file.
     """
     if not path.is_dir():
         kind = kind_of(path)
@@ -67,7 +75,7 @@ def locate(
     named = find(kind).reads_class_list and not foreign
     names = read_class_list(root / CLASS_LIST) if named else None
     chosen = tuple(choose(files, split, path))
-    return Located(kind, root, tuple(files), chosen, names, split, unit, label_column)
+    return Located(kind, root, tuple(files), chosen, names, split, unit, label_column, id_name)
 
 
 def _scan(
@@ -193,9 +201,9 @@ def _scan_level(
         refuse_foreign_labels(folder, [entry.name for entry, kind in kinds.items() if not kind])
     if found == [FOLDER]:
         refuse_sidecars(data, [entry for entry, kind in kinds.items() if not kind])
-    if found == [FOLDER] and unit == FOLDER_UNIT:
+    if found == [FOLDER] and unit in FOLDERS:
         raise ValueError(
-            f"{data[0]} must lie in the folder of its person, as --unit folder says: move it there"
+            f"{data[0]} must lie in the folder of its person, as --unit {unit} says: move it there"
         )
     if found:
         return found[0], [DataFile(entry, "", None) for entry in data]
@@ -209,11 +217,13 @@ def _scan_level(
         files = [file for entry in inner for file in people_files(entry)]
         require_one_level(files, folder)
         return FOLDER, files
+    if unit == TOP_FOLDER:
+        return FOLDER, [file for entry in inner for file in silo_files(entry)]
     return FOLDER, [file for entry in inner for file in _class_files(entry)]
 
 
 def _column(unit: str | Path | None) -> str | None:
-    return unit if isinstance(unit, str) and unit != FOLDER_UNIT else None
+    return unit if isinstance(unit, str) and unit not in FOLDERS else None
 
 
 def _listed_files(
@@ -221,7 +231,7 @@ def _listed_files(
 ) -> list[DataFile]:
     """Returns the listed pictures, with their person where folders name people."""
     files = with_labels(path, entries, _pictures_below(path.parent))
-    return in_peoples_folders(files, path, splits) if unit == FOLDER_UNIT else files
+    return in_peoples_folders(files, path, splits) if unit in FOLDERS else files
 
 
 def _note_others(

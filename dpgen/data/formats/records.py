@@ -33,6 +33,7 @@ class Records:
         classes_declared: whether the classes were named when the data were opened, because the data
             do not name them.
         units: the id of each record's unit, by position; None if it was not requested.
+        silos: the id of each record's silo, by position; None if it was not requested.
         max_records_per_unit: the most records that a unit has, if they were counted.
         uncounted: all of them before their units were counted; None if they were not.
         passed_over: why what lies in the data files beside the records is not read, by its kind.
@@ -47,6 +48,7 @@ class Records:
     public: bool = False
     classes_declared: bool = False
     units: tuple[str, ...] | None = None
+    silos: tuple[str, ...] | None = None
     max_records_per_unit: int | None = None
     uncounted: Records | None = None
     passed_over: dict[str, str] = field(default_factory=dict)

@@ -9,8 +9,8 @@ from typing import Any
 from dpgen.data.formats.labels import is_label_name
 from dpgen.data.formats.location import Located
 
-FOLDER_UNIT = "folder"  # in the place of a column's name
-UNIT_NAMES = ("unit", "unit_id")  # of the column in a list with several
+# In the place of a column's name: the folder that a picture lies in, or that above the classes.
+FOLDER_UNIT, TOP_FOLDER = FOLDERS = "folder", "top-folder"
 
 
 def unit_id(value: object, where: str) -> str:
@@ -79,27 +79,28 @@ def unit_name(located: Located, where: str) -> str | None:
         located: its ``unit`` says where the ids stand.
         where: the words that say where they could, for the message.
     """
-    if isinstance(located.unit, Path) or located.unit == FOLDER_UNIT:
+    if isinstance(located.unit, Path) or located.unit in FOLDERS:
         raise ValueError(
             f"{located.root}: unit ids of {where}, got {located.unit}: name it with --unit NAME "
-            "(rename one that is called 'folder')"
+            f"(rename one that is called '{located.unit}')"
         )
     return located.unit
 
 
 def file_units(
-    located: Located, listed_fn: Callable[[Path], Mapping[str, str]]
+    located: Located, listed_fn: Callable[[Path, str], Mapping[str, str]]
 ) -> tuple[str, ...] | None:
     """Returns the unit ids of the chosen files; None if they are not requested.
 
     Args:
         located: its ``unit`` says where the ids stand.
-        listed_fn: reads a list of them, by path relative to the root.
+        listed_fn: reads a list of them, by path relative to the root, from a CSV file and the name
+            of its column of ids.
     """
     if located.unit is None:
         return None
     if isinstance(located.unit, Path):
-        return _from_list(located, listed_fn(located.unit), located.unit)
+        return _from_list(located, listed_fn(located.unit, located.id_name), located.unit)
     for file in located.chosen:
         if file.unit is None:
             raise ValueError(
@@ -125,7 +126,7 @@ def _from_list(located: Located, ids: Mapping[str, str], path: Path) -> tuple[st
 
 
 def list_of_units(
-    rows: Sequence[Mapping[str, Any]], file_columns: Sequence[str], path: Path
+    rows: Sequence[Mapping[str, Any]], file_columns: Sequence[str], path: Path, id_name: str
 ) -> dict[str, str]:
     """Returns the unit id of each picture that a CSV file lists.
 
@@ -133,18 +134,19 @@ def list_of_units(
         rows: of the file, by column.
         file_columns: the names that the column of pictures may have.
         path: of the file, for messages.
+        id_name: the column of ids in a list with several others, also with "_id" at its end.
     """
     if not rows:
         raise ValueError(f"{path} must list pictures and their unit ids, got no rows")
     columns = list(rows[0])
     file = next((name for name in file_columns if name in columns), None)
     others = [name for name in columns if name != file]
-    exact = [name for name in others if name.lower() in UNIT_NAMES]
+    exact = [name for name in others if name.lower() in (id_name, f"{id_name}_id")]
     found = exact if len(others) > 1 else others
     if file is None or len(found) != 1:
         raise ValueError(
             f"{path} must have a column file_name and one of unit ids, got {columns!s:.200}: keep "
-            "these two, or name the one of the ids 'unit'"
+            f"these two, or name the one of the ids {id_name!r}"
         )
     ids: dict[str, str] = {}
     for row in rows:
@@ -156,10 +158,11 @@ def list_of_units(
 
 
 def list_by_index(
-    rows: Sequence[Mapping[str, Any]], path: Path, images: Path, n_records: int, *, alone: bool
-) -> tuple[str, ...]:
+    rows: Sequence[Mapping[str, Any]], path: Path, images: Path, n_records: int, *, alone: bool,
+    id_name: str,
+) -> tuple[str, ...]:  # fmt: skip
     """Returns the unit id of each record of an images file, from a CSV file with the columns index
-    and unit: each index from 0 to ``n_records - 1`` once.
+    and ``id_name``: each index from 0 to ``n_records - 1`` once.
 
     Args:
         rows: of the file, by column.
@@ -170,8 +173,8 @@ def list_by_index(
         alone: whether no other images file is there; else the column file_name is needed.
     """
     columns = set(rows[0]) if rows else set()
-    wanted = {"index", "unit"} if alone else {"file_name", "index", "unit"}
-    if not wanted <= columns <= {"file_name", "index", "unit"}:
+    wanted = {"index", id_name} if alone else {"file_name", "index", id_name}
+    if not wanted <= columns <= {"file_name", "index", id_name}:
         raise ValueError(
             f"{path} must have the columns {', '.join(sorted(wanted))}, got "
             f"{sorted(columns)!s:.200}: index counts the records of {images.name} from 0"
@@ -187,7 +190,7 @@ def list_by_index(
                 f"from 0 to {n_records - 1}, got {row['index']!r:.60}"
                 f"{' twice' if index in found else ''}"
             )
-        found[index] = unit_id(row["unit"], f"{path}: index {index}")
+        found[index] = unit_id(row[id_name], f"{path}: index {index}")
     if len(found) < n_records:
         first = next(i for i in range(n_records) if i not in found)
         raise ValueError(

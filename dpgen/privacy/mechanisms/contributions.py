@@ -34,6 +34,16 @@ class Records(Protocol):
         """
 
 
+@runtime_checkable
+class InSilos(Protocol):
+    """`Records` that each lie in a silo."""
+
+    def silo_of(self, slots: np.ndarray) -> np.ndarray:
+        """Returns the number of the silo of each of these slots, (B,) int64: a part of the record,
+        as its label is.
+        """
+
+
 @dataclass(frozen=True)
 class Block:
     """One named part of a record's statistic: ``values[i]`` is added to row ``rows[i]`` of its

@@ -1,8 +1,8 @@
 """An ensemble of teachers on disjoint shards as it is declared and charged: noised sums of answers.
 
-The records are divided into K shards by a keyed hash of each record alone. A teacher per shard is
-trained without any protection; a query gets the noised sum of the K teachers' answers. What runs it
-is `dpgen.privacy.mechanisms.noisy_ensemble`.
+The records are divided into K shards by a keyed hash of each record alone, or by the silo that each
+record names. A teacher per shard is trained without any protection; a query gets the noised sum of
+the K teachers' answers. What runs it is `dpgen.privacy.mechanisms.noisy_ensemble`.
 
     ``Votes``  an answer is a one-hot vector, or zero           diameter sqrt 2
     ``Ball``   an answer is a deviation of at most R, or zero    diameter 2 R
@@ -10,7 +10,7 @@ is `dpgen.privacy.mechanisms.noisy_ensemble`.
 `FixedEnsemble` is of teachers that others have trained, each in a slot of its own.
 
 Reference: Papernot et al. (2017), arXiv 1610.05755, whose noise on the counts of votes this is; the
-price does not depend on the votes. Theorems A2-V and A2-T.
+price does not depend on the votes. Theorems A2-V, for silos A2-S, and A2-T.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dp_accounting.dp_event import DpEvent
 
 from dpgen.privacy.accounting.events import GaussianLeaf
 from dpgen.privacy.mechanisms.contributions import Nobody, Records, Witness
+from dpgen.privacy.mechanisms.silos import Silos
 
 if TYPE_CHECKING:
     from dpgen.privacy.mechanisms.noise import NoiseSource
@@ -111,7 +112,7 @@ class NoisyEnsemble:
     which the accountant knows, as it knows units of several records. A teacher that fails, or
     answers what is not finite, answers zero; so does an empty shard. The queries may depend on all
     earlier answers. The privacy loss is dominated by the ``n_queries``-fold Gaussian of this
-    multiplier (theorem A2-V; theorem F3 for adaptive composition). No sampling amplifies it.
+    multiplier (theorems A2-V, A2-S; theorem F3 for adaptive composition). No sampling amplifies it.
 
     Args:
         answer: the set that every answer lies in.
@@ -119,7 +120,9 @@ class NoisyEnsemble:
         n_queries: number of queries that are answered in all; one more is refused.
         noise_multiplier: standard deviation of the noise on a sum, in units of
             ``answer.diameter``.
-        n_records: the public, declared size of the data set; it sets the capacity of a shard.
+        n_records: the public, declared size of the data set; it sets the capacity of a shard by
+            hash.
+        silos: the silos that are the shards, ``n_shards`` of them; None divides by a keyed hash.
     """
 
     answer: Votes | Ball
@@ -127,9 +130,15 @@ class NoisyEnsemble:
     n_queries: int
     noise_multiplier: float
     n_records: int
+    silos: Silos | None = None
 
     def __post_init__(self) -> None:
         _whole(1, n_shards=self.n_shards, n_queries=self.n_queries, n_records=self.n_records)
+        if self.silos is not None and self.n_shards != len(self.silos.names):
+            raise ValueError(
+                f"n_shards must be the number of silos, {len(self.silos.names)}, got "
+                f"{self.n_shards}"
+            )
         self._leaf  # noqa: B018  an event that cannot be priced must not exist
 
     @property
@@ -151,9 +160,12 @@ class NoisyEnsemble:
 
     @property
     def capacity(self) -> int:
-        """Returns the most records of a shard that its teacher sees: ceil(n/K + 6 sqrt(n/K)), n
-        the declared number. All shards are filled up to it.
+        """Returns the most records of a shard that its teacher sees, a constant: the declared one
+        of silos, else ceil(n/K + 6 sqrt(n/K)), n the declared number of records. All shards are
+        filled up to it.
         """
+        if self.silos is not None:
+            return self.silos.max_records
         mean = self.n_records / self.n_shards
         return math.ceil(mean + CAPACITY_DEVIATIONS * math.sqrt(mean))
 
@@ -167,6 +179,7 @@ class NoisyEnsemble:
             "n_queries": self.n_queries,
             "n_records": self.n_records,
             "answer": self.answer.settings,
+            **({} if self.silos is None else {"shards": self.silos.settings}),
         }
 
     def ensemble(

@@ -159,14 +159,16 @@ def _answer(
 
 def vote(scores: Tensor, candidates: Tensor | None = None) -> Tensor:
     """Returns one-hot votes, (B, n_classes) float64, for the class of the highest score among the
-    candidates; zero where a score is not finite.
+    candidates; zero where a score is not finite, and where several candidates have the highest: a
+    teacher that knows none of them, as in a silo without these classes, would vote for the first.
     """
     able = scores.isfinite().all(1, keepdim=True)
     scores = torch.where(able, scores, 0.0)
     if candidates is not None:
         scores = scores.masked_fill(~candidates, -torch.inf)
     votes = torch.nn.functional.one_hot(scores.argmax(1), scores.shape[1])
-    return votes.double() * able
+    single = (scores == scores.amax(1, keepdim=True)).sum(1, keepdim=True) == 1
+    return votes.double() * (able & single)
 
 
 def deviation(points: Tensor, ball: Ball, centre: Tensor | None = None) -> Tensor:

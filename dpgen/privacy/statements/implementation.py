@@ -7,6 +7,7 @@ from typing import Any
 
 from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.statements.recorded import ENSEMBLE, FIXED, SGD, Settings, is_sampled
+from dpgen.privacy.statements.silos import divided
 
 CAVEATS = (
     "proof in real arithmetic: floating-point side channels are not covered",
@@ -51,9 +52,8 @@ def _how(settings: Settings) -> dict[str, str]:
         bounded = "answer of one teacher alone, one-hot or clipped; float64 sums"
         return {"sampling": sampling, "per_teacher": bounded}
     if settings["mechanism"] == ENSEMBLE:
-        sampling = f"none: every record, in one of {settings['n_shards']} shards by a keyed hash"
         bounded = "answer of one shard alone, one-hot or clipped; float64 sums"
-        return {"sampling": f"{sampling} of itself", "per_record": bounded}
+        return {"sampling": f"none: every record, {divided(settings)}", "per_record": bounded}
     sampling = "Poisson, secret coins" if is_sampled(settings) else "none: every record"
     clipped = (
         "gradient of one record alone, clipped over all parameters together"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dpgen.privacy.statements.recorded import ENSEMBLE, FIXED, Settings, leaf_of
+from dpgen.privacy.statements.recorded import ENSEMBLE, FIXED, SHARDS, Settings, leaf_of
 
 FOLDER = Path(__file__).with_name("theorems")
 
@@ -65,7 +65,9 @@ def applying(stages: Mapping[str, Settings]) -> list[Theorem]:
     whole = [leaf.rate == 1 for leaf in leaves]
     names = ["B1"] if not all(whole) else []
     names += ["B2"] if any(w and not a for w, a in zip(whole, answered, strict=True)) else []
-    names += ["A2-V"] if ENSEMBLE in kinds else []
+    of_silos = [SHARDS in s for s in stages.values() if s["mechanism"] == ENSEMBLE]
+    names += ["A2-V"] if not all(of_silos) else []
+    names += ["A2-S"] if any(of_silos) else []
     names += ["A2-T"] if FIXED in kinds else []
     names += ["F3"] if sum(leaf.steps for leaf in leaves) > 1 else []
     return [theorems()[name] for name in (*names, "A3")]

@@ -15,6 +15,7 @@ from dpgen.privacy.accounting.relation import Relation
 
 Settings = Mapping[str, Any]
 
+SHARDS = "shards"  # of an ensemble whose shards are silos
 SGD, SUM, ENSEMBLE, FIXED = "NoisySGD", "NoisySum", "NoisyEnsemble", "FixedEnsemble"
 
 
@@ -45,7 +46,20 @@ def leaf_of(settings: Settings) -> GaussianLeaf:
             "bound of an ensemble must be the diameter of its answers, "
             f"{settings['answer']!r:.80}, got {settings['bound']!r:.60}"
         )
+    if kind == ENSEMBLE and SHARDS in settings and not _is_of_silos(settings[SHARDS]):
+        raise ValueError(
+            "shards of an ensemble must be silos with a declared bound, or left out where a hash "
+            f"makes them, got {settings[SHARDS]!r:.80}"
+        )
     return GaussianLeaf(float(rate), float(settings["noise_multiplier"]), n_steps)
+
+
+def _is_of_silos(shards: object) -> bool:
+    """Returns whether the settings of shards are those that `Silos` writes."""
+    match shards:
+        case {"by": "silo", "ids": str(), "names_sha256": str(), "max_records": int() as most}:
+            return not isinstance(most, bool) and most >= 1
+    return False
 
 
 def _diameter(answer: Settings) -> float | None:

@@ -25,6 +25,7 @@ from dpgen.privacy.statements.implementation import implementation_of
 from dpgen.privacy.statements.proofs import applying
 from dpgen.privacy.statements.public_start import COMPARED, KEY, start_told
 from dpgen.privacy.statements.recorded import Settings, require_relation
+from dpgen.privacy.statements.silos import silos_declared
 from dpgen.privacy.statements.tuning import tuning_of
 from dpgen.storage.canonical import digest
 
@@ -172,7 +173,7 @@ def derived(kind: str, basis: Basis) -> dict[str, Any]:
         "verified": "proven",
         "theorems": [theorem.cited for theorem in applying(basis.stages)],
         **computed,
-        "declared": declaration(basis.facts),
+        "declared": declaration(basis.facts) + silos_declared(basis.stages),
         "implementation": implementation_of(basis.stages, basis.relation, enforced=enforced),
         "data_access": _unpriced(basis),
         "tuning": tuning_of(basis.data_set, of_teachers=basis.relation.is_of_teachers),

@@ -28,6 +28,7 @@ SGD: dict[str, Any] = {
     "clip_norm": 1.0,
 }  # fmt: skip
 VOTES: dict[str, Any] = NoisyEnsemble(Votes(10), 250, 1000, 16.0, 60_000).settings
+SILOS = {"by": "silo", "ids": "folder", "names_sha256": "0", "max_records": 9}
 HALF = 9.0
 X = np.linspace(-HALF, HALF, 20_001)
 
@@ -114,6 +115,8 @@ def test_the_texts_are_shipped_with_the_package() -> None:
         ({"a": SGD | {"rate": 1.0}}, ["B2", "F3", "A3"]),
         ({"a": SUM, "b": SGD}, ["B1", "B2", "F3", "A3"]),
         ({"a": VOTES | {"n_queries": 1}}, ["A2-V", "A3"]),
+        ({"a": VOTES | {"shards": SILOS}}, ["A2-S", "F3", "A3"]),
+        ({"a": VOTES, "b": VOTES | {"shards": SILOS}}, ["A2-V", "A2-S", "F3", "A3"]),
         ({"a": SUM, "b": SGD, "c": VOTES}, ["B1", "B2", "A2-V", "F3", "A3"]),
     ],
 )

@@ -14,27 +14,21 @@ fewer the plan is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, ClassVar, Protocol
+from collections.abc import Mapping
+from typing import Any, ClassVar, NoReturn, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from dpgen.configurations.teachers import TeachersSettings
 from dpgen.data.teachers import PrivateTeachers
 from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.facts import PublicFacts
-from dpgen.networks.student import ClassifierConfig
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.plan import Plan
 from dpgen.privacy.statements.given_teachers import METHOD
-from dpgen.runs.context import Hardware, Rehearsal, Workplace
+from dpgen.runs.context import Hardware, Workplace
 from dpgen.stages import given_votes
-from dpgen.stages.timing import rehearse_steps
-from dpgen.training.labelled import learn
 from dpgen.training.pooled import teach_pool
-from dpgen.training.students import untrained
 
 
 class AskedAbout(Protocol):
@@ -81,20 +75,11 @@ class Teachers(PrivateGenerator):
         plan: Plan = self.settings.plan(facts, self.budget)
         return plan
 
-    def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
-        s = self.settings.student
-        student = untrained(ClassifierConfig(facts.shape, facts.n_classes, s.width), 0)
-        images = torch.zeros(s.batch_size, *facts.shape)
-        labels = torch.arange(s.batch_size) % facts.n_classes
-        once = replace(s, n_steps=1)
-
-        def step_of(device: torch.device) -> Callable[[], object]:
-            pupil = student.to(device)
-            generator = torch.Generator().manual_seed(0)
-            return lambda: learn(pupil, images, labels, once, generator=generator, show=False)
-
-        n_parameters = sum(p.numel() for p in student.parameters())
-        return rehearse_steps(step_of, 2 * s.n_steps, n_parameters, hardware)
+    def rehearse(self, facts: PublicFacts, hardware: Hardware) -> NoReturn:
+        raise ValueError(
+            "a student of given teachers learns for minutes and is not rehearsed: `dpgen "
+            "transcribe --teachers FOLDER --plan` says what it costs"
+        )
 
     def _learn(
         self, data: PrivateTeachers, promise: Any, work: Workplace  # noqa: ANN401

@@ -105,7 +105,7 @@ def public_facts(subject: Subject) -> list[str]:
     return [
         *told,
         f"Shape of the images: {channels} x {height} x {width} (channels, height, width).",
-        f"Number of {'teachers' if facts['adjacency'] == 'fixed_slots' else 'records'}: "
+        f"Number of {'teachers' if facts.get('adjacency') == 'fixed_slots' else 'records'}: "
         + ", ".join(dict.fromkeys(str(part["facts"]["n_records"]) for part in subject.parts))
         + ".",
         f"Classes: {listed}.",

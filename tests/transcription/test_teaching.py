@@ -8,6 +8,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ from dpgen.runs.released import hashes
 from dpgen.stages.asked_settings import AskedSettings
 from dpgen.storage.canonical import digest
 from dpgen.training.students import untrained
+from dpgen.transcription import queries
 from tests.commands import dpgen
 from tests.methods.stopped import Stopped, assert_same_networks, stop_after
 from tests.privacy.conftest import make_run, make_set
@@ -304,6 +306,28 @@ def test_a_certified_set_is_named_as_another_release(place: Path) -> None:
     (images / "images-00000.npz").write_bytes(b"changed")
     with pytest.raises(CertificateError, match="does not hold"):
         made(place, "run2", images=images, public=None)
+
+
+def test_images_are_drawn_from_a_certified_run_the_same_at_every_resume(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[int, int]] = []
+
+    class Drawing:
+        def sample(self, n: int, *, seed: int) -> SimpleNamespace:
+            drawn.append((n, seed))
+            generator = torch.Generator().manual_seed(seed)
+            return SimpleNamespace(pixels=2 * torch.rand(n, 1, 8, 8, generator=generator) - 1)
+
+    parent = make_run(place / "parent", ledger=place / "parent.jsonl")
+    monkeypatch.setattr(queries, "load", lambda folder: Drawing())
+    monkeypatch.setattr(queries, "planned_checks", lambda folder: [])  # its method is made up
+    found = made(place, images=parent, public=None)
+    told = read_statement(place / "run")[KEY]["images"]
+    assert (told["source"], told["name"], told["n_images"]) == ("run", "parent", 2000)
+    assert told["origin"] == digest(read_statement(parent)) and not failed(place / "run")
+    assert_same_networks(found, made(place, images=parent, public=None))
+    assert drawn == [(2000, 0), (2000, 0)]
 
 
 def test_images_that_teachers_are_not_asked_about(place: Path) -> None:

@@ -77,7 +77,7 @@ def declaration(facts: Mapping[str, Any]) -> str:
         "named": "declared public by whoever ran the training, the classes by number or name and "
         "the rest as read from the data's own headers",
     }[facts["origin"]]
-    if facts["adjacency"] == "fixed_slots":
+    if facts.get("adjacency") == "fixed_slots":
         return (
             f"The shape of the images, the number of teachers ({facts['n_records']}), their names "
             f"and the list of classes ({len(facts['class_names'])}) were {SLOTS}; they are "

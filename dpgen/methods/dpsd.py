@@ -26,7 +26,13 @@ training digits held out and epsilon 10, students got 95.8 and 97.2 % in mode ``
 earlier run a student had 96.9 % before the first of 68 votes, from the sketch's images alone.
 
 Of data that are opened with silos (`dpgen.open_images`, ``silo``) each silo is a shard, so that a
-teacher is of one silo. MEASURED
+teacher is of one silo (theorem A2-S). Silos that are alike vote as shards by hash do, and silos
+that lack classes do not. Of 40 silos of the digits, teachers voted on a fifth that was held out:
+without noise the most votes were right for 97.6 and 95.8 % by hash, 97.6 and 94.8 % by silos of all
+classes, 97.9 and 94.8 % by silos of six classes each, 88.5 and 94.1 % by silos of four; under the
+noise of a plan of 78 queries for 89.8 and 89.5, 90.8 and 90.1, 70.6 and 69.5, 45.8 and 46.1 %. The
+number of shards that a plan asks for supposes that 0.8 K votes agree, and of silos with four
+classes 0.2 K do.
 
 Mode ``paper`` is the published flow, with noise on labels or on answers: it has no guarantee and is
 kept as a negative control.

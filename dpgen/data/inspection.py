@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from dpgen.data.equal_pictures import shared, stored_pictures
 from dpgen.data.formats.listing import TABLES
 from dpgen.data.formats.location import CLASS_LIST, Located, Split, is_hidden
 from dpgen.data.formats.picture_files import picture_format
@@ -115,11 +115,19 @@ def inspect_images(
             label_column=label_column,
         )  # fmt: skip
         labels, counts = _looked_at(source)
-        stored, equal = _stored(source)
+        stored, equal, known = stored_pictures(source)
         path = None if location in EMBEDDED else place_of(location).path
         name = "unit" if silos is None else "silo"
         located = None if path is None else locate(path, split, ids, label_column, name)
     splits = _splits(location, value_range, declared, (ids, label_column, name))
+    for other in _held_apart(splits, split):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # told where that split is inspected
+            apart = open_source(
+                location, split=other, value_range=value_range, else_classes=declared,
+                units=units, silos=silos, label_column=label_column, size=size, channels=channels,
+            )  # fmt: skip
+        equal += shared(apart, other, split, known)
     found = Inspection(
         location=str(location),
         kind=source.kind,
@@ -146,26 +154,14 @@ def inspect_images(
     return found, _picture(source, labels)
 
 
-def _stored(source: RecordSource) -> tuple[Counter[str], list[str]]:
-    """Counts the records stored in each shape, and describes how many pictures are equal."""
-    shapes: Counter[str] = Counter()
-    seen: dict[bytes, int] = {}
-    n_equal = n_unlike = 0
-    for raw, label in source.raw_records():
-        shapes["x".join(map(str, raw.shape))] += 1
-        content = hashlib.blake2b(raw.tobytes(), digest_size=16, key=str(raw.shape).encode())
-        first = seen.get(content.digest())
-        if first is None:
-            seen[content.digest()] = label
-            continue
-        n_equal += 1
-        n_unlike += first != label
-    if not n_equal:
-        return shapes, []
-    return shapes, [
-        f"records with the very pixels of an earlier one: {n_equal}, of these under another label: "
-        f"{n_unlike}; each is read, and is a record of its own"
-    ]
+def _held_apart(splits: dict[str, int | str], split: Split) -> list[Split]:
+    """Returns the splits that can be read and should share no picture with this one: those held out
+    from training, or the one for training. Of those held out one may serve as the other.
+    """
+    if split == "all" or len(set(splits.values())) == 1:
+        return []
+    others: list[Split] = ["test", "validation"] if split == "train" else ["train"]
+    return [other for other in others if isinstance(splits.get(other), int)]
 
 
 def _unit_counts(source: RecordSource) -> dict[int, int] | None:

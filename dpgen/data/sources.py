@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dpgen.data.formats.location import Split
 from dpgen.data.formats.pictures import fit_picture
-from dpgen.data.formats.records import Records, check_value_range
+from dpgen.data.formats.records import Records, check_value_range, warn_of_dim
 from dpgen.data.formats.refusals import Refusals, SetRefused
 from dpgen.data.reading import read_records
 from dpgen.data.silos import SiloIds, in_silos
@@ -117,7 +117,11 @@ def open_source(
         check_declared(classes, records.class_names, name=f"the {records.kind} data")
     if units is not None:
         records = counted(records, units, location)
-    return RecordSource(records, size, channels, found)
+    source = RecordSource(records, size, channels, found)
+    if records.pixels is None and (extremes := source.extremes()):
+        name = str(location) if isinstance(location, str | Path) else f"the {records.kind} data"
+        warn_of_dim(*extremes, name, value_range)
+    return source
 
 
 def read_images(
@@ -190,6 +194,10 @@ class RecordSource:
         self._unchanged &= fitted is raw
         if self._cache is not None:
             self._cache[index] = fitted
+
+    def extremes(self) -> tuple[int, int] | None:
+        """Returns the extreme pixels, in 0..255; None for a set that is too large to be held."""
+        return None if self._cache is None else (int(self._cache.min()), int(self._cache.max()))
 
     def __len__(self) -> int:
         return len(self._records.labels)

@@ -99,7 +99,8 @@ def _pixels(
     images: Any, name: str, value_range: tuple[float, float] | None, labelled: bool  # noqa: ANN401
 ) -> np.ndarray:  # fmt: skip
     if isinstance(images, torch.Tensor):
-        array = images.detach().cpu().numpy()
+        array = tensor_values(images)
+        refuse_counted_last(array.shape, name, labelled)
         if array.ndim == 3 and len(array) in (1, 3) and not labelled:
             raise ValueError(
                 f"{name} must be (N, H, W) or (N, C, H, W), got shape {array.shape}, which is one "
@@ -113,8 +114,31 @@ def _pixels(
         array = array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
         array = np.ascontiguousarray(array[..., None] if array.ndim == 3 else array)
     else:
+        if np.ma.is_masked(images):
+            raise ValueError(
+                f"{name} must be whole, got masked pixels, whose values are not told: fill them, "
+                "as images.filled(0) does"
+            )
         array = np.asarray(images)
     return image_array(array, name, value_range, labelled)
+
+
+def tensor_values(tensor: torch.Tensor) -> np.ndarray:
+    """Returns a tensor as an array; floats of 16 bits that NumPy does not have as those of 32."""
+    plain = tensor.detach().cpu()
+    return np.asarray((plain.float() if plain.dtype == torch.bfloat16 else plain).numpy())
+
+
+def refuse_counted_last(shape: tuple[int, ...], name: str, labelled: bool) -> None:
+    """Refuses unlabelled grey pictures that may be counted by the last axis: the first two are of
+    one length, and the last is not.
+    """
+    if len(shape) == 3 and shape[0] == shape[1] != shape[2] and not labelled:
+        raise ValueError(
+            f"{name} must be (N, H, W), got shape {shape}, in which the pictures may be counted by "
+            f"the last axis: give images.transpose(2, 0, 1) if they are {shape[2]} pictures, "
+            f"images[..., None] (of a tensor images[:, None]) if they are {shape[0]}"
+        )
 
 
 def image_array(
@@ -132,6 +156,7 @@ def image_array(
             "picture or a set of narrow grey ones: save images[None] if it is one picture, "
             "images[..., None] if it is a set"
         )
+    refuse_counted_last(array.shape, name, labelled)
     if array.ndim == 3 and len(array) == 3 and not labelled:
         warnings.warn(
             f"{name}, {array.shape}, is read as three grey pictures: if it is one in colour, save "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
 from typing import Any
 
-from dpgen.data.formats.labels import label_name, tell_unlabelled
-from dpgen.data.formats.splits import SPLIT_COLUMNS, refuse_flags, split_of
+from dpgen.data.formats.labels import label_name, tell_other_labels, tell_unlabelled
+from dpgen.data.formats.split_columns import SPLIT_COLUMNS, refuse_flags
 from dpgen.data.formats.unit_ids import check_unit_column
 from dpgen.storage.files import parse_json
 
@@ -42,12 +42,22 @@ def columns_of(
     if label is not None and label == unit:
         raise ValueError(f"{name}: {unit!r:.60} holds labels and cannot hold unit ids")
     if image is None or not _holds_pictures(schema, image):
+        kinds = ", ".join(f"{field.name}: {field.type!s:.40}" for field in schema)
         raise ValueError(
-            f"{name} must have an image column of {{bytes, path}}, got {schema.names!s:.200}"
+            f"{name} must have an image column of {{bytes, path}}, encoded pictures as datasets "
+            f"saves them, got {kinds!s:.200}: save it so, as pictures in a folder, or arrays of "
+            "pixels as npz"
         )
     if label is not None and schema.get_field_index(label) < 0:
         raise ValueError(f"{name} must have one column {label!r:.60}, got {schema.names!s:.200}")
     refuse_flags((one for one in others if one != label), name)
+    tell_other_labels(others, label, label_column, name, stacklevel=2)
+    if len(images) > 1:
+        passed = ", ".join(column for column in images if column != image)
+        warnings.warn(
+            f"{name}: pictures are read from {image!r:.60}, and {passed!s:.200} passed over",
+            stacklevel=2,
+        )
     rest = [column for column in others if column.lower() not in SPLIT_COLUMNS]
     if label is None and rest:
         tell_unlabelled(f"{name}: no column is named like labels", rest, stacklevel=2)
@@ -96,43 +106,6 @@ def _one(columns: list[str], preferred: str, name: str) -> str | None:
     return columns[0] if columns else None
 
 
-def split_column(names: Sequence[str], name: str) -> str | None:
-    """Returns the column that says of which split each record is; None where there is none.
-
-    Args:
-        names: of all columns.
-        name: of the file, for messages.
-    """
-    found = [column for column in names if column.lower() in SPLIT_COLUMNS]
-    if len(found) > 1:
-        raise ValueError(
-            f"{name} must have one column of splits, got {found!s:.200}: drop the others, or read "
-            "everything with --split all"
-        )
-    return found[0] if found else None
-
-
-def split_values(column: Any, name: str) -> list[str]:  # noqa: ANN401
-    """Returns the split of each record: train, test or validation, by any usual word.
-
-    Args:
-        column: of an Arrow table.
-        name: of the file and the column, for messages.
-    """
-    told: dict[str, str] = {}
-    found = []
-    for i, value in enumerate(column.to_pylist()):
-        if isinstance(value, str) and value not in told:
-            told[value] = split_of(value)
-        found.append(told[value] if isinstance(value, str) else "")
-        if found[-1] not in ("train", "test", "validation"):
-            raise ValueError(
-                f"{name} must say train, validation or test, got {value!r:.60} at record {i}: "
-                "correct it, or read everything with --split all"
-            )
-    return found
-
-
 def label_values(column: Any, name: str) -> list[int | str]:  # noqa: ANN401
     """Returns the values of a label column: whole numbers, truth values or text, none missing.
 
@@ -147,6 +120,8 @@ def label_values(column: Any, name: str) -> list[int | str]:  # noqa: ANN401
             f"{name}: every record must have a label, got {column.null_count} without: fill them "
             "in, or leave these records out"
         )
+    if not len(column):
+        return []
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     if not (text or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):

@@ -7,8 +7,9 @@ pixels stays there: a file that says it has some is refused, one that does not s
 from __future__ import annotations
 
 import io
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from dpgen.data.formats.dicom_frames import (
     JPEG_BASELINE,
     compressed_values,
 )
+from dpgen.data.formats.dicom_values import rescale, value_tags
 from dpgen.data.formats.window import ValueRange, refuse_window, windowed
 from dpgen.storage.files import refuse_bomb
 
@@ -32,7 +34,7 @@ PLAIN = {  # transfer syntaxes that are read
     JPEG_BASELINE: "JPEG baseline",
     JPEG_2000: "lossless JPEG 2000",
 }
-RLE = "1.2.840.10008.1.2.5"
+RLE, DEFLATED = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.1.99"
 NEEDED = (  # tags without which there is no telling what the pixels are
     "Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "PhotometricInterpretation",
 )  # fmt: skip
@@ -55,7 +57,8 @@ def decode_dicom(
 
     A grey value is v = slope * stored + intercept, as the file rescales it (Hounsfield units in
     CT). It is shown through the declared window, else through the first window of the file's own
-    tags, each picture by its own; grey of 8 bits without either keeps its values. Outside the
+    tags, each picture by its own, where both may stand in the functional groups of an enhanced
+    file; grey of 8 bits without either keeps its values. Outside the
     window it is black or white. MONOCHROME1, where the lowest value is white, is inverted after
     that. Colour of 8 bits is taken as it is.
 
@@ -76,6 +79,8 @@ def decode_dicom(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of values that are not needed
+            if DEFLATED.encode() in data:  # it would be unpacked with its header, whatever its size
+                raise _unlike("Deflated Explicit VR Little Endian")
             header = pydicom.dcmread(io.BytesIO(data))
             _check(header, name, len(data))
             packed = header.file_meta.TransferSyntaxUID in COLOURS
@@ -104,16 +109,20 @@ class _Refused(Exception):
     """What is wrong with a file that is whole."""
 
 
+def _unlike(syntax: str) -> _Refused:
+    return _Refused(
+        f"is DICOM stored as {syntax}, read are {', '.join(PLAIN.values())}: convert it with "
+        "gdcmconv --raw (of the package gdcm) or dcmdjpeg (of dcmtk)"
+    )
+
+
 def _check(header: Any, name: str, n_packed: int) -> None:  # noqa: ANN401
     """Refuses what is no single image of 8 to 32 bits, before any pixel is decoded."""
     syntax = header.file_meta.get("TransferSyntaxUID")
     if syntax is None:
         raise Damaged("its header does not say how the pixels are stored (TransferSyntaxUID)")
     if syntax not in PLAIN:
-        raise _Refused(
-            f"is DICOM stored as {syntax.name}, read are {', '.join(PLAIN.values())}: convert it "
-            "with gdcmconv --raw (of the package gdcm) or dcmdjpeg (of dcmtk)"
-        )
+        raise _unlike(syntax.name)
     if "PixelData" not in header:
         kind = getattr(header.get("SOPClassUID"), "name", "DICOM")
         raise _Refused(f"holds no pixels ({kind}): move it away")
@@ -139,6 +148,7 @@ def _check(header: Any, name: str, n_packed: int) -> None:  # noqa: ANN401
         raise _Refused(
             f"has {header.BitsAllocated} bits per channel, colours and JPEG have 8: convert it"
         )
+    _check_meaning(header, meaning)
     rows, columns, bits = (int(header[k].value) for k in ("Rows", "Columns", "BitsAllocated"))
     if min(rows, columns) < 1 or rows * columns > (Image.MAX_IMAGE_PIXELS or 2**62):
         raise _Refused(
@@ -152,17 +162,30 @@ def _check(header: Any, name: str, n_packed: int) -> None:  # noqa: ANN401
         raise Damaged(f"{len(header.PixelData)} bytes of pixels, {columns}x{rows} take {n_bytes}")
 
 
+def _check_meaning(header: Any, meaning: str) -> None:  # noqa: ANN401
+    """Refuses what says that the stored numbers are not those that are read, or not shown so."""
+    stored, high = header.get("BitsStored"), header.get("HighBit")
+    if None not in (stored, high) and int(high) != int(stored) - 1:
+        raise _Refused(
+            f"stores {stored} bits with the highest at place {high}, read are values whose lowest "
+            "bit is at place 0: convert it"
+        )
+    if meaning == GREY[1] and str(header.get("PresentationLUTShape", "")).upper() == "INVERSE":
+        raise _Refused(
+            "says that 0 is black (MONOCHROME2), and that it is shown inverted "
+            "(PresentationLUTShape): correct one of them"
+        )
+
+
 def _shown(
     header: Any, stored: np.ndarray, name: str, value_range: ValueRange  # noqa: ANN401
 ) -> np.ndarray:  # fmt: skip
     """Returns stored grey values, (H, W), as uint8."""
+    tags = value_tags(header)
     if "ModalityLUTSequence" in header:
         raise _Refused("has a table in place of slope and intercept (Modality LUT): convert it")
-    slope, intercept = (
-        float(default if header.get(key) is None else header.get(key))
-        for key, default in (("RescaleSlope", 1), ("RescaleIntercept", 0))
-    )
-    window = value_range or _own_window(header)
+    slope, intercept = rescale(tags)
+    window = value_range or _own_window(tags)
     rescaled = (slope, intercept) != (1, 0)
     if window is None and (stored.dtype != np.uint8 or int(header.BitsStored) != 8 or rescaled):
         raise _Refused(
@@ -174,28 +197,28 @@ def _shown(
     return 255 - shown if header.PhotometricInterpretation == GREY[0] else shown
 
 
-def _own_window(header: Any) -> tuple[float, float] | None:  # noqa: ANN401
+def _own_window(tags: Mapping[str, Any]) -> tuple[float, float] | None:
     """Returns the first window of the file's tags as (black, white); None where it has none.
 
     LINEAR, the default, is black at center - 0.5 - (width - 1) / 2 and white (width - 1) further;
     LINEAR_EXACT at center - width / 2 and width further.
     """
-    if "VOILUTSequence" in header:
+    if "VOILUTSequence" in tags:
         raise _Refused(
             "has a table in place of a window (VOI LUT): declare one with --value-range LOW,HIGH"
         )
-    centers, widths = header.get("WindowCenter"), header.get("WindowWidth")
+    centers, widths = tags.get("WindowCenter"), tags.get("WindowWidth")
     if centers in (None, "") or widths in (None, ""):
         return None
     center, width = (
         float(value if isinstance(value, (str, float, int)) else value[0])
         for value in (centers, widths)
     )
-    function = str(header.get("VOILUTFunction") or "LINEAR")
-    if function == "LINEAR" and width > 1:
+    function = str(tags.get("VOILUTFunction") or "LINEAR")
+    if function == "LINEAR" and width > 1 and math.isfinite(center + width):
         low = center - 0.5 - (width - 1) / 2
         return low, low + width - 1
-    if function == "LINEAR_EXACT" and width > 0:
+    if function == "LINEAR_EXACT" and width > 0 and math.isfinite(center + width):
         return center - width / 2, center + width / 2
     raise _Refused(
         f"has the window {function} of width {width:g}, read are LINEAR and LINEAR_EXACT: declare "

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from dpgen.data.formats.blocks import Pieces
+from dpgen.data.formats.companions import refuse_companions, refuse_masks
 from dpgen.data.formats.format import Format, Head, ValueRange, Writer
 from dpgen.data.formats.labels import settled
 from dpgen.data.formats.listing import units_listed
-from dpgen.data.formats.location import CLASS_LIST, Located, is_hidden
-from dpgen.data.formats.parts import one_class, refuse_companions
+from dpgen.data.formats.location import CLASS_LIST, Located, folded, is_hidden
+from dpgen.data.formats.parts import one_class
 from dpgen.data.formats.picture_files import SUFFIXES, picture_format, unread_picture
 from dpgen.data.formats.pictures import decode_picture_file, encode_png, png_bytes
 from dpgen.data.formats.records import Records
@@ -25,13 +26,6 @@ from dpgen.data.formats.unit_ids import file_units
 
 MOST_WORDS = 20  # with which names of pictures begin, to be taken for those of classes
 BLOCK_BYTES = 4096  # what a file system gives a file at least
-_PICTURES = {
-    "images", "image", "imgs", "img", "pictures", "photos", "scans", "inputs", "jpegimages",
-}  # fmt: skip
-_MASKS = {
-    "masks", "mask", "labels", "label", "annotations", "annotation", "segmentations",
-    "segmentation", "groundtruth", "ground_truth", "gt", "targets", "segmentationclass",
-}  # fmt: skip
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]|^\.|^ |[. ]$')
 _DEVICES = {"con", "prn", "aux", "nul"}
 
@@ -72,8 +66,9 @@ def folder_records(
             f"the columns file_name and {located.label_column}, or leave it out"
         )
     found = sorted({file.class_name for file in located.files if file.class_name is not None})
-    _refuse_unlike_classes(located, found)
-    refuse_companions(located.files)
+    _refuse_twins(located, found)
+    refuse_masks(located, found)
+    refuse_companions(file.path for file in located.files)
     whole = one_class(located, found, classes)
     if whole is not None:
         labels = np.zeros(len(located.chosen), np.int64)
@@ -145,6 +140,7 @@ def _listed_records(
         stated=located.class_names,
         place=f"class_names in a {CLASS_LIST} written by dpgen",
     )
+    _require_agreement(located, labels, names)
     chosen = {file.path for file in located.chosen}
     kept = [file.path in chosen for file in located.files if file.label is not None]
     declared = located.class_names is None
@@ -152,34 +148,42 @@ def _listed_records(
     return _records(located, value_range, kept_labels, names, classes_declared=declared)
 
 
-def _refuse_unlike_classes(located: Located, found: Sequence[str]) -> None:
-    """Refuses folders of pictures and of their masks, which are no classes, and two folders whose
-    names are one in two spellings of Unicode, or in capitals and small letters.
+def _require_agreement(located: Located, labels: np.ndarray, names: tuple[str, ...]) -> None:
+    """Refuses listed numbers that give pictures another class than the folders do, where all of
+    these have names of classes that are no numbers.
     """
+    files = [file for file in located.files if file.label is not None]
+    folders = [file.path.parent.name for file in files]
+    if not set(folders) <= set(names) or any(name.isdigit() for name in folders):
+        return
+    for file, folder, label in zip(files, folders, labels.tolist(), strict=True):
+        if names[label] != folder:
+            raise ValueError(
+                f"{file.path} is listed as class {label}, {names[label]!r:.60}, and its folder "
+                f"says {folder!r:.60}: correct one of them"
+            )
+
+
+def _refuse_twins(located: Located, found: Sequence[str]) -> None:
+    """Refuses two folders whose names are one in two spellings of Unicode, or differ in capitals,
+    blanks, hyphens or signs that nobody sees.
+    """
+    spelled: dict[str, str] = {}
     seen: dict[str, str] = {}
     for name in found:
-        spelled = unicodedata.normalize("NFC", name)
-        other = seen.setdefault(spelled.casefold(), name)
-        if other != name and unicodedata.normalize("NFC", other) == spelled:
+        exact = unicodedata.normalize("NFC", name)
+        other = spelled.setdefault(exact, name)
+        if other != name:
             raise ValueError(
-                f"{located.root}: two class folders are called {spelled!r}, in two spellings of "
+                f"{located.root}: two class folders are called {exact!r}, in two spellings of "
                 "Unicode: merge them, or rename one"
             )
+        other = seen.setdefault(folded(name), name)
         if other != name and located.class_names is None:
             raise ValueError(
-                f"{located.root}: the class folders {other}/ and {name}/ differ in capitals alone, "
-                "and many systems take them for one: merge them, or rename one"
+                f"{located.root}: the class folders {other!r} and {name!r} differ in capitals, "
+                "blanks, hyphens or invisible signs alone: merge them, or rename one"
             )
-    if located.class_names is not None:
-        return
-    pictures = next((name for name in found if name.lower() in _PICTURES), None)
-    beside = next((name for name in found if name.lower() in _MASKS), None)
-    if pictures is not None and beside is not None:
-        place = next(one.path.parent for one in located.files if one.class_name == pictures)
-        raise ValueError(
-            f"{located.root}: {pictures}/ and {beside}/ look like pictures and their masks or "
-            f"annotations, and not like classes: point at {place}; if they are classes, rename them"
-        )
 
 
 def write_folder(shard: Shard, pieces: Pieces) -> None:

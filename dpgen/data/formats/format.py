@@ -76,6 +76,8 @@ class Format:
         takes_label_column: whether it has columns or keys, of which one may be named that holds
             labels; the others refuse the name.
         reads_class_list: whether a ``dataset.json`` beside its files lists their classes.
+        whole_files: whether a file holds many records with all that is read of them, so that a copy
+            of it counts them twice.
         hint_fn: for a file that no format recognises: what is wrong and the cure, or None.
         writer: how sets are written; None: the format is only read.
     """
@@ -87,6 +89,7 @@ class Format:
     takes_unit: bool = False
     takes_label_column: bool = False
     reads_class_list: bool = False
+    whole_files: bool = False
     hint_fn: Callable[[Head], str | None] = _no_hint
     writer: Writer | None = None
 

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from dpgen.data.formats.foreign import foreign_file, is_binary, left_over
 from dpgen.data.formats.format import Head
 from dpgen.data.formats.picture_files import unread_picture, unread_volume
 from dpgen.data.formats.table import FORMATS, find, named_files
@@ -33,8 +34,14 @@ def kind_of(path: Path) -> str | None:
         raise ValueError(f"{path} is damaged or truncated: {error}") from error
     if len(kinds) > 1:
         raise ValueError(f"{path} must be of one format, it passes for {' and '.join(kinds)}")
+    left = left_over(path.name)
+    if left is not None and (kinds or is_binary(head.data)):
+        raise ValueError(f"{path} {left}")
     if kinds:
         return kinds[0]
+    foreign = foreign_file(path.name, head.data)
+    if foreign is not None:
+        raise ValueError(f"{path} {foreign}")
     formats = [find(kind) for kind in FORMATS]
     for hint in (one.hint_fn(head) for one in formats):
         if hint is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -101,6 +102,28 @@ def tell_unlabelled(subject: str, names: Iterable[str], *, stacklevel: int) -> N
     )
 
 
+def tell_other_labels(
+    names: Iterable[str], label: str | None, wanted: str | None, where: str, *, stacklevel: int
+) -> None:
+    """Warns, on the owner's screen, where another column is named like labels than the one that is
+    read, and nobody has named that one.
+
+    Args:
+        names: of all columns.
+        label: the one that is read, if any.
+        wanted: the one that was named with ``--label-column``, if any.
+        where: the words that name their table in a message.
+        stacklevel: as `warnings.warn` counts it from the caller.
+    """
+    others = [name for name in names if name != label and is_label_name(name)]
+    if label is not None and wanted is None and others:
+        warnings.warn(
+            f"{where}: labels are read from {label!r:.60}, and {', '.join(others)!s:.200} passed "
+            "over: name another one with --label-column if that is not meant",
+            stacklevel=stacklevel + 1,
+        )
+
+
 def settled(
     values: Sequence[int | str] | np.ndarray,
     declared: tuple[str, ...] | None,
@@ -194,6 +217,9 @@ def _are_values(names: tuple[str, ...]) -> bool:
 
 def _by_name(texts: Sequence[str], names: tuple[str, ...], name: str) -> np.ndarray:
     number = {one: k for k, one in enumerate(names)}
+    plain = {unicodedata.normalize("NFC", one): k for k, one in enumerate(names)}
+    if len(plain) == len(names):  # é is one letter or two, and nobody sees which
+        number, texts = plain, [unicodedata.normalize("NFC", text) for text in texts]
     for i, text in enumerate(texts):
         if text not in number:
             raise ValueError(

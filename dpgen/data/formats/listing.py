@@ -5,20 +5,25 @@ Where one lists labels, the folders of the pictures are no classes.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dpgen.data.formats.labels import label_name, refuse_columns_of_classes, tell_unlabelled
+from dpgen.data.formats.labels import (
+    label_name,
+    refuse_columns_of_classes,
+    tell_other_labels,
+    tell_unlabelled,
+)
 from dpgen.data.formats.location import CLASS_LIST, DataFile
-from dpgen.data.formats.splits import SPLIT_COLUMNS, refuse_flags, split_of
+from dpgen.data.formats.rows import LIST_BYTES, csv_rows, json_rows
+from dpgen.data.formats.split_columns import refuse_flags, refuse_split_words, split_column
+from dpgen.data.formats.splits import split_of
 from dpgen.data.formats.unit_ids import check_unit_column, list_by_index, list_of_units, unit_id
-from dpgen.storage.files import parse_json, read_json, read_text
+from dpgen.storage.files import read_json
 
-LIST_BYTES = 2**26  # a million and a half pictures
 TABLES = ("metadata.csv", "metadata.jsonl")
 LABELS_KEY = "labels"  # of StyleGAN's dataset.json
 # Of pictures, in any case, the first that there is; the last ones may be ids, and name no picture.
@@ -128,9 +133,13 @@ def _by_whole_name(
     for place in places:
         bare.setdefault(place.with_suffix("").as_posix(), []).append(place.as_posix())
     whole = {place.as_posix() for place in places}
+    spelled: dict[str, list[str]] = {}
+    for name in whole:
+        spelled.setdefault(unicodedata.normalize("NFC", name), []).append(name)
     found: dict[str, Entry] = {}
     for name, entry in entries.items():
-        own = [name] if name in whole else bare.get(name, [name])
+        alike = spelled.get(unicodedata.normalize("NFC", name), [name])
+        own = [name] if name in whole else bare.get(name, alike)
         if len(own) > 1:
             raise ValueError(
                 f"{path}: {name!r:.200} may be {own[0]} or {own[1]}: give it its suffix"
@@ -172,20 +181,20 @@ def stylegan_labels(path: Path) -> dict[str, Entry] | None:
 
 def units_listed(path: Path, id_name: str) -> dict[str, str]:
     """Reads the unit ids of pictures from a CSV file, by path relative to the data."""
-    return list_of_units(_csv_rows(path), FILE_COLUMNS, path, id_name)
+    return list_of_units(csv_rows(path), FILE_COLUMNS, path, id_name)
 
 
 def units_by_index(
     path: Path, images: Path, n_records: int, *, alone: bool, id_name: str
 ) -> tuple[str, ...]:  # fmt: skip
     """Reads the unit ids of the records of an images file from a CSV file: see `list_by_index`."""
-    return list_by_index(_csv_rows(path), path, images, n_records, alone=alone, id_name=id_name)
+    return list_by_index(csv_rows(path), path, images, n_records, alone=alone, id_name=id_name)
 
 
 def _entries(
     path: Path, unit: str | None, label_column: str | None
 ) -> dict[str, Entry] | None:  # fmt: skip
-    rows = _csv_rows(path) if path.suffix == ".csv" else _json_rows(path)
+    rows = csv_rows(path) if path.suffix == ".csv" else json_rows(path)
     if not rows:
         raise ValueError(f"{path} must list the pictures, got no rows")
     columns = list(rows[0])
@@ -206,9 +215,13 @@ def _entries(
         check_unit_column(unit, others, str(path))
         others.remove(unit)
     label = label_name(others, str(path), label_column)
-    split = next((name for name in others if name.lower() in SPLIT_COLUMNS), None)
+    split = split_column(others, str(path))
     refuse_flags((one for one in others if one != label), str(path))
     rest = [name for name in others if name != split]
+    for column in rest:
+        if column != label:
+            refuse_split_words(column, (str(row[column]) for row in rows), str(path))
+    tell_other_labels(others, label, label_column, str(path), stacklevel=2)
     if label is None and rest:
         values_of = {name: [row[name] for row in rows] for name in rest}
         refuse_columns_of_classes(values_of, str(path))
@@ -256,34 +269,3 @@ def _add(found: dict[str, Entry], name: str, entry: Entry, path: Path) -> None:
     if name in found:
         raise ValueError(f"{path} must list a picture once, it lists {name!r:.200} twice")
     found[name] = entry
-
-
-def _csv_rows(path: Path) -> list[dict[str, Any]]:
-    text = read_text(path, LIST_BYTES).removeprefix("\ufeff")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        columns, *rows = [row for row in reader if row] or [[]]
-    except csv.Error as error:
-        raise ValueError(f"{path} must be CSV: line {reader.line_num}: {error}") from None
-    if len(set(columns)) < len(columns):
-        raise ValueError(f"{path} must name each column once, got {columns!s:.200}")
-    for row in rows:
-        if len(row) != len(columns):
-            raise ValueError(
-                f"{path} must have {len(columns)} values in each row, separated by commas, got "
-                f"{row!s:.200}"
-            )
-    return [dict(zip(columns, row, strict=True)) for row in rows]
-
-
-def _json_rows(path: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(read_text(path, LIST_BYTES).split("\n"), 1):
-        if not line.strip():
-            continue
-        row = parse_json(line, f"{path}: line {number}", finite=False)
-        if not isinstance(row, dict) or (rows and row.keys() != rows[0].keys()):
-            raise ValueError(f"{path}: line {number} must be an object with the keys of the first")
-        rows.append(row)
-    return rows
-

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -91,6 +93,15 @@ def class_list(class_names: tuple[str, ...]) -> bytes:
 def is_hidden(name: str) -> bool:
     """Returns whether a file or folder of this name is no part of the data."""
     return name.startswith(".") or name.lower() in HIDDEN
+
+
+def folded(name: str) -> str:
+    """Returns a name without what people do not tell apart: capitals, forms of a letter, invisible
+    signs, and which blank, hyphen or underscore stands between two words.
+    """
+    plain = unicodedata.normalize("NFKC", name)
+    shown = "".join(sign for sign in plain if unicodedata.category(sign) != "Cf")
+    return " ".join(re.split(r"[\s_-]+", shown)).strip().casefold()
 
 
 def visible(folder: Path) -> list[Path]:

@@ -268,6 +268,6 @@ def write_npz(shard: Shard, pieces: Pieces) -> None:
 
 NPZ = Format(
     (".npz", ".npy", ".zip"), recognise, npz_records, takes_value_range=True, takes_unit=True,
-    hint_fn=hint,
+    whole_files=True, hint_fn=hint,
     writer=Writer(write_npz, lambda raw: raw + 8),
 )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from dpgen.data.formats.arrays import holds_arrays, memory_records
+from dpgen.data.formats.arrays import holds_arrays, memory_records, tensor_values
 from dpgen.data.formats.labels import label_name, settled, tell_unlabelled
 from dpgen.data.formats.location import Split
 from dpgen.data.formats.pictures import CHANNELS, as_array
@@ -160,9 +160,9 @@ def item_pixels(item: object, name: str, value_range: tuple[float, float] | None
             )
         return as_array(ImageOps.exif_transpose(item).convert(CHANNELS[item.mode]))
     if isinstance(item, torch.Tensor):
-        array = item.detach().cpu().numpy()
+        array = tensor_values(item)
         array = array.transpose(1, 2, 0) if array.ndim == 3 else array
-    elif isinstance(item, np.ndarray):
+    elif isinstance(item, np.ndarray) and not np.ma.is_masked(item):
         array = item
     else:
         raise ValueError(

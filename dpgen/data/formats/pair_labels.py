@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from dpgen.data.formats.companions import refuse_companions
 from dpgen.data.formats.labels import tell_unlabelled
 from dpgen.data.formats.location import is_hidden
 from dpgen.data.formats.pairs import Pair, stated_value
@@ -17,7 +18,7 @@ _UNREAD = tuple(suffix for suffix in STRUCTURED if suffix != ".json")
 
 def pair_labels(
     pairs: Sequence[tuple[Path, Pair]], classes: tuple[str, ...] | None,
-    others: Sequence[tuple[Path, str]] = (),
+    others: Sequence[tuple[Path, str]] = (), lists: Sequence[tuple[Path, str]] = (),
 ) -> list[int | str] | None:  # fmt: skip
     """Returns the label of each record: from the files beside it, else a .txt, else its folder;
     None where the records have none. Files that may hold them and are not read are an error.
@@ -26,13 +27,16 @@ def pair_labels(
         pairs: the records of all shards, each with its shard.
         classes: the names of the classes, where they are known.
         others: names of the files that belong to no record, each with its shard.
+        lists: those of them that name several pictures.
     """
+    refuse_companions(path / f"{pair.key}.png" for path, pair in pairs)
+    _require_one_key(pairs)
     found = [_agreed(path, pair, classes) for path, pair in pairs]
     if all(label is None for label in found):
         found = (
             _texts(pairs, classes)
             or _folders(pairs, classes)
-            or _one_class(len(pairs), classes, others)
+            or _one_class(len(pairs), classes, others, lists)
             or []
         )
         _tell_keys(pairs, found)
@@ -41,7 +45,44 @@ def pair_labels(
         raise ValueError(
             f"{path}: {pair.key} must have a label, .cls or .json, like the other records"
         )
-    return [label for label in found if label is not None] or None
+    labels = [label for label in found if label is not None]
+    _require_agreement(pairs, labels, classes)
+    return labels or None
+
+
+def _require_one_key(pairs: Sequence[tuple[Path, Pair]]) -> None:
+    """Refuses labels of several keys of JSON, which need not mean the same."""
+    known: dict[str, str] = {}
+    for path, pair in pairs:
+        if pair.label_key:
+            known.setdefault(pair.label_key, f"{path}: {pair.key}")
+    if len(known) > 1:
+        said = ", ".join(f"{key!r:.40} in {where}" for key, where in list(known.items())[:2])
+        raise ValueError(
+            f"the JSON beside the pictures must have the label under one key, got {said}: rename "
+            "one, or name the one that all have with --label-column"
+        )
+
+
+def _require_agreement(
+    pairs: Sequence[tuple[Path, Pair]], labels: Sequence[int | str],
+    classes: tuple[str, ...] | None,
+) -> None:  # fmt: skip
+    """Refuses labels that give pictures another class than their folders do, where all of these
+    have names of classes that are no numbers.
+    """
+    folders = [pair.key.split("/")[-2] if "/" in pair.key else "" for _, pair in pairs]
+    if classes is None or not set(folders) <= set(classes) or any(map(str.isdigit, folders)):
+        return
+    for (path, pair), folder, label in zip(pairs, folders, labels, strict=bool(labels)):
+        name = label
+        if isinstance(label, int):
+            name = classes[label] if 0 <= label < len(classes) else ""
+        if name in classes and name != folder:
+            raise ValueError(
+                f"{path}: {pair.key} is labelled {label!r:.60}, and its folder says "
+                f"{folder!r:.60}: correct one of them"
+            )
 
 
 def passed_over(
@@ -52,7 +93,7 @@ def passed_over(
     kinds: dict[tuple[str, str], list[tuple[Path, str]]] = {}
     for path, name in others:
         last = PurePosixPath(name)
-        why = "hidden" if is_hidden(last.name) else "no label is read from it"
+        why = "hidden" if any(map(is_hidden, last.parts)) else "no label is read from it"
         kinds.setdefault((last.suffix.lower() or last.name, why), []).append((path, name))
     for path, pair in pairs:
         if pair.text and (pair.labels or labels is None or not is_short(pair.text.encode())):
@@ -68,7 +109,8 @@ def passed_over(
 
 
 def _one_class(
-    n_pairs: int, classes: tuple[str, ...] | None, others: Sequence[tuple[Path, str]]
+    n_pairs: int, classes: tuple[str, ...] | None, others: Sequence[tuple[Path, str]],
+    lists: Sequence[tuple[Path, str]],
 ) -> list[int | str | None] | None:
     """Returns one declared class for all records where other files may hold their labels; None
     where none may.
@@ -76,8 +118,9 @@ def _one_class(
     doubtful = [
         (path, name)
         for path, name in others
-        if name.lower().endswith(_UNREAD) or may_list_labels(PurePosixPath(name).name)
-    ]
+        if not any(map(is_hidden, PurePosixPath(name).parts))
+        and (name.lower().endswith(_UNREAD) or may_list_labels(PurePosixPath(name).name))
+    ] + list(lists)
     if not doubtful:
         return None
     if classes is not None and len(classes) == 1 and classes != NO_CLASSES:

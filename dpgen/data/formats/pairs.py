@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from dpgen.data.formats.labels import is_label_name, label_name
+from dpgen.data.formats.location import is_hidden
 from dpgen.data.formats.picture_files import SUFFIXES, check_beside_pictures, picture_format
 from dpgen.data.formats.pictures import LARGEST_FILE
-from dpgen.data.formats.splits import SPLIT_COLUMNS, split_of
+from dpgen.data.formats.sidecars import HEAD_BYTES, lists_pictures
+from dpgen.data.formats.split_columns import refuse_flags, split_column
+from dpgen.data.formats.splits import AMBIGUOUS, split_of
 from dpgen.data.formats.unit_ids import check_unit_column, unit_id
 from dpgen.storage.files import TEXT_BYTES, InPieces, open_file, parse_json
 
@@ -35,6 +39,8 @@ class Pair:
 
     labels: by the name of the member that gives each.
     split: that its JSON tells; "" for none.
+    unread_split: what its JSON says where that is no split.
+    label_key: the key of its JSON that holds the label, if one does.
     text: of its .txt, a label or a caption.
     keys: of its JSON, where none is a label.
     unit: the unit id in its JSON, if asked for.
@@ -44,16 +50,21 @@ class Pair:
     picture: tuple[int, int]
     labels: dict[str, int | str] = field(default_factory=dict)
     split: str = ""
+    unread_split: str = ""
+    label_key: str = ""
     text: str | None = None
     keys: tuple[str, ...] = ()
     unit: str | None = None
 
 
 class Content(NamedTuple):
-    """The content of a shard: its records, and the names of the files that belong to none."""
+    """The content of a shard: its records, the names of the files that belong to none, and of those
+    the ones that name several pictures.
+    """
 
     pairs: list[Pair]
     others: list[str]
+    lists: list[str]
 
 
 class JsonKeys(NamedTuple):
@@ -81,22 +92,38 @@ def read_pairs(path: Path, asked: JsonKeys = JsonKeys()) -> Content:  # noqa: B0
     """
     groups: dict[str, list[Member]] = {}
     others: list[str] = []
+    lone: list[Member] = []
     with open_file(path) as raw:
         for name, place in _members(path, raw):
+            if any(map(is_hidden, name.parts)):
+                others.append(str(name))
+                continue
             stem, _, rest = name.name.partition(".")
             middle, _, suffix = rest.rpartition(".")
             member = Member(name, middle, suffix.lower(), place)
             if stem and _belongs(member, raw, path):
                 groups.setdefault(str(name.with_name(stem)), []).append(member)
             else:
-                others.append(str(name))
+                lone.append(member)
         pairs = []
         for key, members in groups.items():
             for own, part in _records(key, members, path):
                 pair = _pair(own, part, raw, path, asked)
                 pairs += [] if pair is None else [pair]
-                others += [str(member.name) for member in part] if pair is None else []
-    return Content(pairs, others)
+                lone += part if pair is None else []
+        lists = _lists(lone, groups, raw)
+    return Content(pairs, others + [str(member.name) for member in lone], lists)
+
+
+def _lists(lone: list[Member], groups: dict[str, list[Member]], raw: BinaryIO) -> list[str]:
+    """Returns the names of the files of no record that name several pictures."""
+    found = []
+    known = {one.name.name for own in groups.values() for one in own} if lone else set()
+    for member in lone:
+        raw.seek(member.place[0])
+        if lists_pictures(raw.read(min(member.place[1], HEAD_BYTES)), known):
+            found.append(str(member.name))
+    return found
 
 
 def _members(path: Path, raw: BinaryIO) -> list[tuple[PurePosixPath, tuple[int, int]]]:
@@ -236,12 +263,13 @@ def _read_json(
             pair.unit = unit_id(table[asked.unit], name)
             others.remove(asked.unit)
         label = label_name(others, name, asked.label)
-        split = next((table[key] for key in table if key.lower() in SPLIT_COLUMNS), "")
-        pair.split = split_of(split) if isinstance(split, str) else ""
+        refuse_flags((one for one in others if one != label), name)
+        _read_split(pair, table, name)
         if label is None:
             pair.keys = tuple(table)
             return
         value, what = table[label], label
+        pair.label_key = sys.intern(label)
     elif asked != JsonKeys():
         wanted = asked.label if asked.unit is None else asked.unit
         raise ValueError(f"{name} must be an object with the key {wanted!r:.60}")
@@ -253,3 +281,13 @@ def _read_json(
             "would do, too"
         )
     pair.labels[member.name.name] = value
+
+
+def _read_split(pair: Pair, table: dict[str, Any], name: str) -> None:
+    key = split_column(table, name)
+    if key is None:
+        return
+    said = table[key]
+    pair.split = split_of(said) if isinstance(said, str) else ""
+    if pair.split in ("", AMBIGUOUS):
+        pair.split, pair.unread_split = "", f"{said!r:.60}"

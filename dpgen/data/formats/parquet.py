@@ -15,13 +15,20 @@ from typing import Any
 import numpy as np
 
 from dpgen.data.formats.blocks import Pieces
-from dpgen.data.formats.columns import columns_of, label_values, split_column, split_values
+from dpgen.data.formats.columns import columns_of, label_values
 from dpgen.data.formats.format import Format, Head, Writer
 from dpgen.data.formats.labels import settled
 from dpgen.data.formats.location import Located
 from dpgen.data.formats.pictures import decode_picture, encode_png, png_bytes
 from dpgen.data.formats.records import Records, require_memory
 from dpgen.data.formats.shards import Shard, new_file
+from dpgen.data.formats.split_columns import (
+    may_tell_splits,
+    refuse_other_split,
+    refuse_split_words,
+    split_column,
+    split_values,
+)
 from dpgen.data.formats.splits import chosen_splits
 from dpgen.data.formats.unit_ids import unit_column, unit_name
 from dpgen.images.classes import NO_CLASSES
@@ -59,9 +66,8 @@ def parquet_records(
     chosen = {file.path for file in located.chosen}
     column = unit_name(located, "Parquet data stand in a column")
     for path, split in ((file.path, file.split) for file in located.files):
-        by_column = located.split != "all" and not split
         table, image, label, names, by = _read(
-            path, path in chosen, by_column, column, located.label_column
+            path, path in chosen, located.split != "all", column, located.label_column
         )
         known = known or (label, names)
         if known != (label, names):
@@ -74,14 +80,21 @@ def parquet_records(
         values += found
         read += [path in chosen] * len(found)
         if path in chosen:
-            told = split_values(table.column(by), f"{path}: {by}") if by else [""] * len(table)
-            splits += told
+            for other in {*table.column_names} - {image, label, column, by}:
+                refuse_split_words(other, table.column(other).to_pylist(), str(path))
+            if by and split:
+                refuse_other_split(table.column(by), split, f"{path}: {by}")
+            by_column = bool(by) and not split
+            told = split_values(table.column(by), f"{path}: {by}") if by_column else None
+            splits += [""] * len(table) if told is None else told
             if column is not None:
                 units += unit_column(table.column(column), str(path))
             row = 0
             for chunk in table.column(image).chunks:
                 parts.append((chunk, str(path), row))
                 row += len(chunk)
+    if not values:
+        raise ValueError(f"{located.name} must hold at least one record, got none")
     kept = _of_split(splits, located)
     ends = list(itertools.accumulate(len(chunk) for chunk, _, _ in parts))
     declared = label is not None and names is None
@@ -150,14 +163,17 @@ def _read(
     size, cure = size_of(path), "export it as a folder or as tar shards"
     most = max(BOMB_BYTES, BOMB_RATIO * size)
     try:
-        with _fence(3 * most), parquet.ParquetFile(path, pre_buffer=False) as file:
+        with _fence(3 * most), parquet.ParquetFile(
+            path, pre_buffer=False, page_checksum_verification=True
+        ) as file:
             image, label, names = columns_of(
                 file.schema_arrow, str(path), unit, label_column
             )
             split = split_column(file.schema_arrow.names, str(path)) if by_column else None
             taken = ([image] if with_pictures else []) + ([label] if label else [])
             if with_pictures:
-                taken += [one for one in (unit, split) if one and one not in taken]
+                doubtful = _doubtful(file.schema_arrow) if by_column else []
+                taken += [one for one in (unit, split, *doubtful) if one and one not in taken]
                 require_memory(_unpacked(file), path, cure)
                 refuse_bomb(_unpacked(file), size, str(path), cure)
             return file.read(columns=taken, use_threads=False), image, label, names, split
@@ -169,6 +185,18 @@ def _read(
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ValueError(f"{path} is damaged or truncated: {error}") from error
+
+
+def _doubtful(schema: Any) -> list[str]:  # noqa: ANN401
+    """Returns the columns of text whose values may be the words of splits, by their names."""
+    import pyarrow as pa
+
+    found = []
+    for name, kind in ((one.name, one.type) for one in schema):
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        found += [name] if text and may_tell_splits(name) else []
+    return found
 
 
 @contextmanager
@@ -254,6 +282,6 @@ def _require_pyarrow(class_names: tuple[str, ...]) -> None:
 
 PARQUET = Format(
     (".parquet",), recognise, parquet_records, takes_value_range=True, takes_unit=True,
-    takes_label_column=True,
+    whole_files=True, takes_label_column=True,
     writer=Writer(write_parquet, lambda raw: png_bytes(raw) + 64, check_fn=_require_pyarrow),
 )  # fmt: skip

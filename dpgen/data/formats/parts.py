@@ -6,10 +6,10 @@ import itertools
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from dpgen.data.formats.location import DataFile, Located
+from dpgen.data.formats.companions import versions
+from dpgen.data.formats.location import Located
 from dpgen.data.formats.splits import HUMP
 from dpgen.images.classes import NO_CLASSES
 
@@ -51,7 +51,17 @@ _WHOLE = {  # by what the folders look like, if each of them matches
         rf"|(?:{_YEAR}[-_. ]*|\d\d?[-_. ]*)?(?:{_NAMED})(?:[-_. ]*{_YEAR})?"
         r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day"
     ),
-    "the same pictures in several sizes": re.compile(r"\d{2,5}x\d{2,5}"),
+    "the same pictures in several sizes": re.compile(r"\d{2,5}x\d{2,5}|x[2348]|[lhs]r"),
+    "splits of one set": re.compile(
+        r"tr|te|ts|va|(?:un)?seen|quer(?:y|ies)|gallery|probe|learn(?:ing)?|calibration"
+    ),
+    "pictures and what belongs to them": re.compile(
+        r"inputs?|outputs?|targets?|sources?|gt|ground_?truth|before|after|rgb|depth|nir|infrared"
+    ),
+    "folders without a name": re.compile(
+        r"(?:(?:new|untitled) folder|neuer ordner|nouveau dossier|nueva carpeta|nuova cartella"
+        r"|新建文件夹)(?: ?\(?\d+\)?)?"
+    ),
     "formats of files": re.compile(r"png|jpe?g|tiff?|bmp|gif|webp|dicom|dcm|nifti"),
     "versions of one set": re.compile(
         r"raw|originals?|(?:pre)?processed|resized|cropped|crops|augment(?:ed|ations?)|enhanced"
@@ -60,10 +70,10 @@ _WHOLE = {  # by what the folders look like, if each of them matches
     "records with and without labels": re.compile(r"(?:un|non_?)?labell?ed(?:_.*)?"),
 }
 _COPY = re.compile(r"(.+?)(?:[\W_]+(?:copy|old|backup|bak|orig)(?:[\W_]*\d+\W?)?| ?\(\d+\))")
-_BESIDE = re.compile(  # names of what tools save beside a picture, behind its own
-    r"(.+?)[\W_](?:masks?|seg|segmentation|gt|groundtruth|ground_truth|annotation|superpixels"
-    r"|thumb|thumbnail|overlay|heatmap|depth)(?:[\W_]?\d+)?",
-    re.IGNORECASE,
+_ASIDE = re.compile(
+    r"(?:un|not[_ ])(?:sorted|labell?ed|tagged|annotated|classified|assigned)"
+    r"|to[_ ](?:sort|check|review)|trash|junk|duplicates?|discard(?:ed)?|deleted|corrupt(?:ed)?"
+    r"|exclude[ds]?|ignored?|todo|te?mp|quarantine|backups?|do[_ ]not[_ ]use"
 )
 _BUCKET = re.compile(r"[0-9]{3,}")
 N_NAMED = 8  # folders up to here are listed in the command that takes them for classes
@@ -86,6 +96,7 @@ def one_class(
         return None
     doubtful, like = _doubtful(located, found)
     if not doubtful or (classes is not None and set(found) <= set(classes)):
+        _refuse_set_aside(located, found, classes)
         return None
     if classes is not None and len(classes) == 1 and classes != NO_CLASSES:
         return classes
@@ -101,6 +112,20 @@ def one_class(
         "like classes: list the labels beside the folders, in a metadata.csv with the columns "
         "file_name and label or a dataset.json, or take all pictures for one class with --classes 1"
         f"{people}; if the folders are classes, say so with --classes {listed}"
+    )
+
+
+def _refuse_set_aside(
+    located: Located, found: Sequence[str], classes: tuple[str, ...] | None
+) -> None:
+    """Refuses a folder of what was sorted out, or not sorted yet, beside those of classes."""
+    aside = next((name for name in found if _ASIDE.fullmatch(_lower(name).strip(" _-."))), None)
+    if aside is None or len(found) < 2 or (classes is not None and aside in classes):
+        return
+    raise ValueError(
+        f"{located.root / aside} looks like pictures that were set aside, or not sorted yet, and "
+        f"not like a class beside {next(name for name in found if name != aside)}/: move it away; "
+        "if it is a class, say so by naming all classes with --classes NAME,NAME"
     )
 
 
@@ -125,26 +150,10 @@ def _doubtful(located: Located, found: Sequence[str]) -> tuple[list[str], str]:
         copy = _COPY.fullmatch(text)
         if copy is not None and copy[1] in by_lower:
             return [by_lower[copy[1]], name], "a folder and its copy"
+    same = versions(located.files)
+    if same:
+        return same, "the same pictures in several versions, as the names in them are the same"
     return _buckets(located), "parts of one set, numbered on from folder to folder"
-
-
-def refuse_companions(files: Iterable[DataFile]) -> None:
-    """Refuses masks and the like beside the pictures that they belong to, as ``1_mask.png`` beside
-    ``1.png``, which are no records of their own.
-    """
-    stems: dict[Path, set[str]] = {}
-    doubtful = []
-    for file in files:
-        stems.setdefault(file.path.parent, set()).add(file.path.stem)
-        match = _BESIDE.fullmatch(file.path.stem)
-        doubtful += [] if match is None else [(file.path, match[1])]
-    for path, stem in doubtful:
-        if stem in stems[path.parent]:
-            raise ValueError(
-                f"{path} looks like a mask, or another picture made of the one that is called "
-                f"{stem}, and not like a record: move these away; if they are records, rename them "
-                "or list them in a metadata.csv with the columns file_name and label"
-            )
 
 
 def _lower(name: str) -> str:

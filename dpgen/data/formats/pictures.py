@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from dpgen.data.formats.damage import UNREADABLE, Damaged
+from dpgen.data.formats.foreign import foreign_file, left_over
 from dpgen.data.formats.jpeg import MOST_SCANS, count_scans, require_whole, unread_process
 from dpgen.data.formats.picture_files import READ, picture_format, unread_picture
-from dpgen.data.formats.png import check_png
-from dpgen.data.formats.tiff import check_tiff
+from dpgen.data.formats.png import check_png, require_rows
+from dpgen.data.formats.pnm import check_pnm
+from dpgen.data.formats.tiff import check_tiff, jpeg_parts, stored_values
+from dpgen.data.formats.trailer import refuse_second
 from dpgen.data.formats.window import ValueRange, declared, refuse_window, windowed
 from dpgen.storage.files import read_bytes, refuse_bomb
 
@@ -36,15 +38,16 @@ MOST_PIXELS = 2**26  # of a picture on its way to --size, before the crop
 def decode_picture(data: bytes, name: str, value_range: ValueRange = None) -> np.ndarray:
     """Decodes one picture file to uint8 (H, W, C), C 1 or 3, rotated as its EXIF says.
 
-    PNG, JPEG, BMP, WebP, TIFF, PGM and PPM, the first frame of a GIF, and DICOM, which
-    `dpgen.data.formats.dicom` explains.
+    PNG, JPEG, BMP, WebP, GIF, TIFF, PGM and PPM, and DICOM, which `dpgen.data.formats.dicom`
+    explains.
 
-    Guarantees: alpha, colours of 16 bits, an animation but of a GIF, several pages, CMYK,
-    truncation, damage that a checksum or the compressed data show, pictures above Pillow's pixel
-    limit, and a few bytes that announce many megabytes or many scans are errors that name the file.
-    Not noticed: a WebP or a GIF of full length with other bytes in its middle, and changed pixels
-    of a BMP, PNM or uncompressed TIFF. These formats have no checksum, nearly every sequence of
-    bytes decodes to some picture, and long tails of zeros occur in whole WebP files, too.
+    Guarantees: alpha, colours of 16 bits, an animation, several pages, a second picture behind one
+    that is no JPEG, CMYK, truncation, damage that a checksum or the compressed data show, pictures
+    above Pillow's pixel limit, and a few bytes that announce many megabytes or many scans are
+    errors that name the file. Not noticed: a WebP, a GIF or a TIFF in LZW or PackBits of full
+    length with other bytes in its middle, and changed pixels of a BMP, PNM or uncompressed TIFF.
+    These formats have no checksum, nearly every sequence of bytes decodes to some picture, and long
+    tails of zeros occur in whole WebP files, too.
 
     Args:
         data: the bytes of the file.
@@ -56,6 +59,9 @@ def decode_picture(data: bytes, name: str, value_range: ValueRange = None) -> np
     head = data[:512]
     found = picture_format("", head)  # a record's name may have dots and no suffix
     if found is None:
+        foreign = foreign_file("", head)
+        if foreign is not None:
+            raise ValueError(f"{name} {foreign}")
         what = "an empty file" if not data else f"bytes that begin {data[:8].hex(' ')}"
         raise ValueError(
             f"{name} must be a picture that is read ({', '.join(READ)}), got {what}: convert or "
@@ -79,7 +85,7 @@ def decode_picture_file(path: Path, value_range: ValueRange = None) -> np.ndarra
     refused, whatever its content passes for.
     """
     data = read_bytes(path, LARGEST_FILE)
-    wrong = unread_picture(path.name, data[:512])
+    wrong = unread_picture(path.name, data[:512]) or left_over(path.name)
     if wrong is not None:
         raise ValueError(f"{path} {wrong}")
     return decode_picture(data, str(path), value_range)
@@ -107,10 +113,11 @@ def _decoded(data: bytes, kind: str, name: str, value_range: ValueRange) -> np.n
     refuse_bomb(unpacked, len(data), name, "make it smaller")
     if kind == "TIFF":
         check_tiff(picture, name)
-    if kind == "WebP" and getattr(picture, "is_animated", False):
+    if kind in ("WebP", "GIF") and getattr(picture, "is_animated", False):
         raise ValueError(f"{name} is animated, a record is one picture: keep one frame")
     if kind == "PNM":
-        _check_pnm(data, picture, name)
+        check_pnm(data, picture, name)
+    refuse_second(data, kind, name)
     if "transparency" in picture.info:
         raise ValueError(f"{name} has transparent pixels, records have none: flatten it to RGB")
     deep = picture.mode in DEEP
@@ -124,13 +131,20 @@ def _decoded(data: bytes, kind: str, name: str, value_range: ValueRange) -> np.n
     try:
         if kind == "JPEG":
             require_whole(data, _jpeg_pixels)
+        elif kind == "PNG":
+            require_rows(data)
+        for part in jpeg_parts(picture, data):
+            require_whole(part, _jpeg_pixels)
         with picture, _nothing_painted_over():
             mode = picture.mode  # a GIF may have another one once it is loaded
+            n_colours = _n_colours(picture)
             picture.load()
+            if mode == "P" and np.asarray(picture).max() >= n_colours:
+                raise Damaged(f"its pixels name a colour that its palette of {n_colours} lacks")
             turned = ImageOps.exif_transpose(picture)
             if not deep:
                 return as_array(turned.convert(CHANNELS[mode]))
-            values = np.array(turned)[..., None]
+            values = stored_values(picture, np.array(turned))[..., None]
     except UNREADABLE as error:
         raise Damaged(str(error)) from error
     if not np.isfinite(values).all():
@@ -150,8 +164,22 @@ def _opened(data: bytes, kind: str, name: str) -> Image.Image:
         raise ValueError(
             f"{name} must have at most {Image.MAX_IMAGE_PIXELS} pixels: make it smaller ({error})"
         ) from error
+    except UnidentifiedImageError as error:
+        raise Damaged(
+            "its header makes no sense, or is of a kind that is not read, as of 64 bits a pixel: "
+            "convert it to 8, 16 or 32 bits if other programs show it"
+        ) from error
     except (*UNREADABLE, UserWarning) as error:
         raise Damaged(str(error)) from error
+
+
+def _n_colours(picture: Image.Image) -> int:
+    """Returns the number of colours in a picture's palette; 0 where it has none."""
+    palette = picture.palette
+    if picture.mode != "P" or palette is None:
+        return 0
+    bands = (palette.rawmode or palette.mode).partition(";")[0]
+    return len(palette.palette) // len(bands)
 
 
 def _jpeg_pixels(data: bytes) -> bytes:
@@ -168,27 +196,6 @@ def _nothing_painted_over() -> Iterator[None]:
         yield
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
-
-
-def _check_pnm(data: bytes, picture: Image.Image, name: str) -> None:
-    """Refuses a white value that Pillow would rescale, and a second picture behind the first."""
-    fields = re.sub(rb"#[^\r\n]*", b"", data[:4096]).split(None, 4)
-    bits = data[:2] in (b"P1", b"P4")
-    most = b"1" if bits else fields[3]
-    if not bits and (most not in (b"255", b"65535") or (most != b"255" and picture.mode == "RGB")):
-        raise ValueError(
-            f"{name} must have 255 as its largest value, or 65535 if it is grey, got "
-            f"{most.decode(errors='replace')}: convert it to PNG"
-        )
-    if data[:2] in (b"P4", b"P5", b"P6"):
-        n_bytes = picture.width * len(picture.getbands()) * (2 if most == b"65535" else 1)
-        n_bytes = picture.height * (-(-picture.width // 8) if bits else n_bytes)
-        start = picture.tile[0].offset  # type: ignore[attr-defined]  # of pictures from files
-        if len(data) > start + n_bytes + 1:  # a line may end behind the pixels
-            raise ValueError(
-                f"{name} must hold one picture, got {len(data) - start - n_bytes} bytes behind its "
-                "pixels: save each picture as a file"
-            )
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

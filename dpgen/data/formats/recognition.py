@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
+from dpgen.data.formats.class_folders import class_files
+from dpgen.data.formats.foreign import is_binary
 from dpgen.data.formats.kinds import head_of, kind_of
-from dpgen.data.formats.listing import Entry, listed, stylegan_labels, with_labels
+from dpgen.data.formats.listing import TABLES, Entry, listed, stylegan_labels, with_labels
 from dpgen.data.formats.location import (
     CLASS_LIST,
     DataFile,
@@ -18,15 +20,20 @@ from dpgen.data.formats.location import (
     read_class_list,
     visible,
 )
+from dpgen.data.formats.numbering import refuse_twice, tell_missing
 from dpgen.data.formats.people import (
     in_peoples_folders,
     people_files,
     require_one_level,
     silo_files,
 )
-from dpgen.data.formats.picture_files import check_beside_pictures, unread_picture
+from dpgen.data.formats.picture_files import (
+    check_beside_pictures,
+    may_be_passed_over,
+    unread_picture,
+)
 from dpgen.data.formats.refusals import Refusals
-from dpgen.data.formats.sidecars import refuse_foreign_labels, refuse_sidecars
+from dpgen.data.formats.sidecars import may_list_labels, refuse_foreign_labels, refuse_sidecars
 from dpgen.data.formats.splits import (
     ORDER,
     OTHER,
@@ -74,6 +81,9 @@ def locate(
     foreign = kind == FOLDER and stylegan_labels(root / CLASS_LIST) is not None
     named = find(kind).reads_class_list and not foreign
     names = read_class_list(root / CLASS_LIST) if named else None
+    refuse_twice(files, by_content=find(kind).whole_files)
+    if kind != FOLDER:
+        tell_missing(file.path for file in files)
     chosen = tuple(choose(files, split, path))
     return Located(kind, root, tuple(files), chosen, names, split, unit, label_column, id_name)
 
@@ -124,7 +134,10 @@ def _scan(
         _note_others(beside, [FOLDER], [], refusals)
         refusals.check()
         if all(file.class_name is None and file.label is None for file in files):
-            refuse_foreign_labels(folder, [entry.name for entry in beside])
+            paths = [file.path for file in files]
+            refuse_foreign_labels(folder, [entry.name for entry in beside], paths)
+            for apart in [inner[name] for name, one in splits.items() if one == OTHER]:
+                refuse_foreign_labels(apart, [entry.name for entry in visible(apart)], paths)
     return kind, files
 
 
@@ -151,14 +164,29 @@ def _refuse_data(beside: Path, folder: Path, splits: dict[str, str]) -> None:
                 )
 
 
-def _pictures_below(folder: Path) -> list[Path]:
-    """Returns the pictures in a folder and below, sorted; other kinds of data are refused."""
+def _pictures_below(told: Path) -> list[Path]:
+    """Returns the pictures beside a list and below, sorted; other kinds of data are refused, and so
+    is another list further down.
+
+    Args:
+        told: path of the list.
+    """
+    folder = told.parent
     found, refusals = [], Refusals()
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not is_hidden(name)]
         for path in sorted(Path(place, name) for name in names if not is_hidden(name)):
             with refusals.noting():
+                if path.name in TABLES and path != told:
+                    raise ValueError(
+                        f"{path} would not be read, as {told} lists the pictures: make one list of "
+                        "both, or move one away"
+                    )
                 if (kind := kind_of(path)) is None:
+                    if path.parent == folder and path != told and may_list_labels(path.name):
+                        warnings.warn(
+                            f"{path} is not read, as {told.name} lists the pictures", stacklevel=2
+                        )
                     _note_others([path], [FOLDER], [], refusals)
                 elif kind != FOLDER:
                     raise ValueError(
@@ -198,7 +226,9 @@ def _scan_level(
     _note_others([entry for entry, kind in kinds.items() if not kind], found, inner, refusals)
     refusals.check()
     if found == [FOLDER] or (inner and not found):
-        refuse_foreign_labels(folder, [entry.name for entry, kind in kinds.items() if not kind])
+        below = (path for entry in inner for path in visible(entry))
+        texts = [entry.name for entry, kind in kinds.items() if not kind]
+        refuse_foreign_labels(folder, texts, data or below)
     if found == [FOLDER]:
         refuse_sidecars(data, [entry for entry, kind in kinds.items() if not kind])
     if found == [FOLDER] and unit in FOLDERS:
@@ -219,7 +249,7 @@ def _scan_level(
         return FOLDER, files
     if unit == TOP_FOLDER:
         return FOLDER, [file for entry in inner for file in silo_files(entry)]
-    return FOLDER, [file for entry in inner for file in _class_files(entry)]
+    return FOLDER, [file for entry in inner for file in class_files(entry)]
 
 
 def _column(unit: str | Path | None) -> str | None:
@@ -230,7 +260,7 @@ def _listed_files(
     path: Path, entries: dict[str, Entry], unit: str | Path | None, splits: dict[str, str]
 ) -> list[DataFile]:
     """Returns the listed pictures, with their person where folders name people."""
-    files = with_labels(path, entries, _pictures_below(path.parent))
+    files = with_labels(path, entries, _pictures_below(path))
     return in_peoples_folders(files, path, splits) if unit in FOLDERS else files
 
 
@@ -243,33 +273,10 @@ def _note_others(
             head = head_of(path).data
             if kinds == [FOLDER] or (inner and not kinds):
                 check_beside_pictures(path.name, head, str(path))
+            elif kinds and not may_be_passed_over(path.name) and is_binary(head):
+                raise ValueError(
+                    f"{path} lies beside {kinds[0]} data, and is of no kind that is read: convert "
+                    "it, or move it away"
+                )
             elif not kinds and (wrong := unread_picture(path.name, head)) is not None:
                 raise ValueError(f"{path} {wrong}")
-
-
-def _class_files(folder: Path) -> list[DataFile]:
-    entries = visible(folder)
-    if not entries:
-        raise ValueError(f"class folder {folder} holds no images: remove the folder or fill it")
-    for entry in entries:
-        if entry.is_dir():
-            raise ValueError(
-                f"class folder {folder} must hold pictures only, got the folder {entry.name}/: "
-                f"point at {folder} if its folders are splits or classes"
-                f"{_with_others(folder)}, or use --unit "
-                "folder with --max-records-per-unit if they are people"
-            )
-    kind = None
-    with suppress(ValueError):  # of a file that cannot be read: decoding tells of all of them
-        kind = kind_of(entries[0])
-    if kind not in (FOLDER, None):
-        raise ValueError(
-            f"class folder {folder} must hold pictures, got {kind} data: point at {folder} itself"
-            f"{_with_others(folder)}"
-        )
-    return [DataFile(entry, "", folder.name) for entry in entries]
-
-
-def _with_others(folder: Path) -> str:
-    more = sum(entry.is_dir() for entry in visible(folder.parent)) > 1
-    return ", with what lies in the folders beside it moved into it" if more else ""

@@ -129,6 +129,8 @@ def image_layout(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
         return shape
     if len(shape) > 2 and shape[-3] in (1, 3):
         cure = "move the channels last, as transpose(0, 2, 3, 1) does"
+    elif len(shape) == 4 and shape[2] in (1, 3) and shape[0] == shape[1]:
+        cure = "put the pictures first, as transpose(3, 0, 1, 2) does"
     elif shape[-1] in (2, 4):
         cure = "drop the alpha channel"
     else:

@@ -4,29 +4,73 @@ sidecars of the same name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from dpgen.data.formats.listing import TABLES
+from dpgen.data.formats.location import CLASS_LIST
 from dpgen.data.formats.splits import splits_in, words
 from dpgen.storage.files import open_file
 
-_LISTS = {"labels", "label", "annotations", "split", "splits"}
+_LISTS = {
+    "labels", "label", "annotations", "split", "splits", "metadata", "instances", "coco", "truth",
+    "groundtruth", "gt", "identity", "identities", "attr", "attrs", "attributes", "targets",
+    "target", "bbox", "bboxes",
+}  # fmt: skip
+_TEXTS = (".txt", ".lst", ".list", ".json", ".yaml", ".yml", ".xml", ".toml", ".dat", "")
+_WORD = re.compile(r"[^\s,;|:\"'<>()\[\]{}=]+")
+_NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?,?")
 STRUCTURED = (".json", ".yaml", ".yml", ".toml", ".xml")
-HEAD_BYTES = 512  # of a text, in which a caption has several words
+HEAD_BYTES = 2048  # of a text, in which a caption has several words
 CAPTION_WORDS = 4  # a text of so many words is a caption and no class name
 
 
-def refuse_foreign_labels(folder: Path, names: Iterable[str]) -> None:
-    """Refuses a table beside pictures that is named like labels and is read by nothing here."""
+def refuse_foreign_labels(
+    folder: Path, names: Iterable[str], pictures: Iterable[Path] = ()
+) -> None:
+    """Refuses a table beside pictures that is named like labels, or names them, and is read by
+    nothing here.
+
+    Args:
+        folder: where it lies.
+        names: of all files there that are no pictures.
+        pictures: in and below the folder; looked at where a text is there.
+    """
+    known: frozenset[str] | None = None
     for name in names:
-        if name not in TABLES and may_list_labels(name):
+        told = name not in TABLES and may_list_labels(name)
+        if not told and Path(name).suffix.lower() in _TEXTS and name != CLASS_LIST:
+            if known is None:
+                known = frozenset(path.name for path in pictures)
+            told = lists_pictures(_beginning(folder / name), known)
+        if told:
             raise ValueError(
                 f"{folder / name} lies beside pictures and may hold their labels or splits, which "
                 "would not be read: name it metadata.csv, in the folder of the pictures, with the "
                 "columns file_name and label (--label-column names another one) or split, or move "
                 "it away"
             )
+
+
+def lists_pictures(data: bytes, known: Collection[str]) -> bool:
+    """Returns whether a text names two pictures or more by their names, or each at the beginning
+    of a line by what stands before its suffix.
+
+    Args:
+        data: the beginning of the text.
+        known: the names of the pictures.
+    """
+    text = data.decode(errors="replace")
+    if len({word for word in map(_last, _WORD.findall(text)) if word in known}) > 1:
+        return True
+    stems = {name.partition(".")[0] for name in known}
+    first = [_last(words[0]) for line in text.split("\n") if len(words := _WORD.findall(line)) > 1]
+    return len({word for word in first if word in stems}) > max(1, len(first) // 2)
+
+
+def _last(word: str) -> str:
+    return re.split(r"[/\\]", word)[-1]
 
 
 def may_list_labels(name: str) -> bool:
@@ -68,6 +112,9 @@ def _beginning(path: Path) -> bytes:
 
 
 def is_short(data: bytes) -> bool:
-    """Returns whether a text has few words, as a label has, and no caption; an empty one has none.
+    """Returns whether a text has few words, as a label has, or numbers alone, as boxes of objects
+    have, and is no caption; an empty one is neither.
     """
-    return 0 < len(data.decode(errors="replace").split()) < CAPTION_WORDS
+    found = data.decode(errors="replace").split()
+    numbers = all(_NUMBER.fullmatch(word) for word in found)
+    return 0 < len(found) and (len(found) < CAPTION_WORDS or numbers)

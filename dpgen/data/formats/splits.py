@@ -14,21 +14,35 @@ from dpgen.data.formats.location import DataFile, Split
 AMBIGUOUS = "ambiguous"  # split of a file whose name has words of two splits
 OTHER = "other"  # split of a folder beside those of the splits
 _SPLIT_OF = {
-    **dict.fromkeys(("train", "training", "trainval"), "train"),
     **dict.fromkeys(
-        ("test", "testing", "eval", "evaluation", "holdout", "heldout", "t10k"), "test"
+        (
+            "train", "training", "trainval", "trn", "trainings", "entrainement", "entraînement",
+            "apprentissage", "entrenamiento", "treino", "treinamento", "addestramento", "обучение",
+            "训练", "訓練", "学習",
+        ), "train",
     ),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "validation"),
-}
+    **dict.fromkeys(
+        (
+            "test", "testing", "eval", "evaluation", "holdout", "heldout", "t10k", "tst", "prueba",
+            "teste", "тест", "测试", "測試", "テスト",
+        ), "test",
+    ),
+    **dict.fromkeys(
+        (
+            "val", "valid", "validation", "validate", "dev", "development", "validierung",
+            "validierungs", "validación", "validacion", "validação", "валидация", "验证", "検証",
+        ), "validation",
+    ),
+}  # fmt: skip
 _SPLITS = frozenset(_SPLIT_OF.values())
 ORDER = ("train", "test", "validation", OTHER)  # order of the records if all are read
 _GLUE = sorted(_SPLIT_OF.keys() - {"t10k"}, key=len, reverse=True)
 _MAY_GLUE = re.compile("|".join(_GLUE), re.IGNORECASE)
 _ENDINGS = {"er", "ers", "ed", "able", "ing", "ings"}  # trainer, tested: other words
-_COMPOUND = re.compile(r"(.+?)(?:set|data|images?|imgs?|labels?)")  # trainset, testdata
-SPLIT_COLUMNS = ("split", "subset", "partition")  # of tables, in lower case
+_COMPOUND = re.compile(r"(.+?)(?:set|data|daten|images?|imgs?|labels?|集)")  # trainset, testdata
 _LETTERS = re.compile(r"[^\W\d_]+")
 _T10K = re.compile(r"(?<![^\W_])t10k(?![^\W_])", re.IGNORECASE)
+_HELD_OUT = re.compile(r"(?<![^\W_])h([oe])ld[\W_]out(?![^\W_])", re.IGNORECASE)
 HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # XRaysTrain, trainA
 _NEUTRAL = {
     "set", "sets", "data", "dataset", "split", "images", "image", "imgs", "img", "pictures",
@@ -42,7 +56,7 @@ def words(name: str) -> list[str]:
 
     A word is whole: ``constrained`` does not hold ``train``, ``train2017`` and ``trainA`` do.
     """
-    text = unicodedata.normalize("NFC", name)
+    text = _HELD_OUT.sub(r"h\1ldout", unicodedata.normalize("NFC", name))
     found = ["t10k"] * len(_T10K.findall(text))
     for run in _LETTERS.findall(_T10K.sub(" ", text)):
         found += [word.lower() for word in HUMP.sub(" ", run).split()]
@@ -62,7 +76,7 @@ def split_of(name: str) -> str:
 
 def is_split_folder(name: str) -> bool:
     """Returns whether a folder's name is that of a split only, as ``val`` or ``train2017``."""
-    return len(splits_in(name)) == 1 and not _rest(name)
+    return len(splits_in(name)) == 1 and not without_split(name)
 
 
 def told_by(word: str) -> str | None:
@@ -71,7 +85,7 @@ def told_by(word: str) -> str | None:
     return _SPLIT_OF.get(word) or (_SPLIT_OF.get(compound[1]) if compound else None)
 
 
-def _rest(name: str) -> tuple[str, ...]:
+def without_split(name: str) -> tuple[str, ...]:
     """Returns the words that stand neither for a split nor for data in general."""
     return tuple(word for word in words(name) if not told_by(word) and word not in _NEUTRAL)
 
@@ -87,7 +101,7 @@ def glued_splits(names: Iterable[str]) -> dict[str, str]:
     glued = set()
     for name in (name for name in names if _MAY_GLUE.search(name)):
         told = split_of(name)
-        pairs = [(told, "".join(_rest(name)))] if told in _SPLITS else []
+        pairs = [(told, "".join(without_split(name)))] if told in _SPLITS else []
         if not told:
             pairs = list(_unglued(name))
             glued.update([name] if pairs else [])
@@ -111,22 +125,6 @@ def _unglued(name: str) -> Iterable[tuple[str, str]]:
             front, back = core.removesuffix(glue), core.removeprefix(glue)
             for rest in {front, back} - {core, "", *_ENDINGS}:
                 yield _SPLIT_OF[glue], "".join([*found[:i], rest, *found[i + 1 :]])
-
-
-def refuse_flags(columns: Iterable[str], where: str) -> None:
-    """Refuses a column that is named for one split alone, as ``is_train``: it tells the splits of
-    records in a way that is not read.
-
-    Args:
-        columns: names of all columns.
-        where: the words that name their table in a message.
-    """
-    for column in columns:
-        if len(splits_in(column)) == 1 and set(_rest(column)) <= {"is", "in", "for"}:
-            raise ValueError(
-                f"{where}: the column {column!r:.60} may tell the splits, which are read from a "
-                "column split of the words train, validation and test: write one, or drop it"
-            )
 
 
 def with_named_splits(files: Iterable[DataFile]) -> list[DataFile]:
@@ -168,14 +166,15 @@ def folder_splits(names: Collection[str], path: Path | None, split: Split) -> di
     if glued and AMBIGUOUS not in glued.values() and glued.keys() == set(names):
         return glued
     found = {**glued, **found}
-    rests = {_rest(name) for name in names}
+    rests = {without_split(name) for name in names}
     if len(found) == len(names) and len(rests) == 1 and len(set(found.values())) > 1:
         return found
     if path is None:
         return {}
     for name, one in found.items():
         for other, held_out in found.items():
-            alike = _rest(name) == _rest(other) or (name in glued and other in glued)
+            both_glued = name in glued and other in glued
+            alike = both_glued or without_split(name) == without_split(other)
             if one == "train" != held_out and alike:
                 raise ValueError(
                     f"{path}: {name}/ and {other}/ look like splits, and the other folders do not "

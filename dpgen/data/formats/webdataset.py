@@ -57,10 +57,12 @@ def archive_records(
     asked = JsonKeys(located.label_column, unit)
     pairs: list[tuple[DataFile, Pair]] = []
     others: list[tuple[Path, str]] = []
+    lists: list[tuple[Path, str]] = []
     for file in located.files:
         content = read_pairs(file.path, asked)
         pairs += [(file, pair) for pair in content.pairs]
         others += [(file.path, name) for name in content.others]
+        lists += [(file.path, name) for name in content.lists]
     bare = next((pair for _, pair in pairs if not pair.labels), None)
     if located.label_column is not None and bare is not None:
         raise ValueError(
@@ -76,7 +78,7 @@ def archive_records(
     read = _read(located, pairs)
     stated = located.class_names
     placed = [(file.path, pair) for file, pair in pairs]
-    values = pair_labels(placed, stated or classes, others)
+    values = pair_labels(placed, stated or classes, others, lists)
     over = passed_over(placed, others, values)
     chosen = [(f.path, pair) for (f, pair), one in zip(pairs, read, strict=True) if one]
 
@@ -115,7 +117,20 @@ def _read(located: Located, pairs: list[tuple[DataFile, Pair]]) -> list[bool]:
         file.split or pair.split or _split_in(pair.key) or _only(pair.key, glued)
         for file, pair in pairs
     ]
-    if located.split == "all" or not any(splits):
+    if located.split == "all":
+        return [True] * len(pairs)
+    for file, pair in pairs:
+        if pair.unread_split:
+            raise ValueError(
+                f"{file.path}: {pair.key} must be for train, validation or test, its JSON says "
+                f"{pair.unread_split}: correct it, or read everything with --split all"
+            )
+        if file.split and pair.split not in ("", file.split):
+            raise ValueError(
+                f"{file.path} is named for {file.split}, and the JSON of {pair.key} says "
+                f"{pair.split}: correct one of them, or read everything with --split all"
+            )
+    if not any(splits):
         return [True] * len(pairs)
     files = [
         DataFile(file.path / pair.key, split)
@@ -155,6 +170,6 @@ def write_webdataset(shard: Shard, pieces: Pieces) -> None:
 
 WEBDATASET = Format(
     (".tar", ".tgz"), recognise, archive_records, takes_value_range=True, takes_unit=True,
-    takes_label_column=True, reads_class_list=True, hint_fn=hint,
+    whole_files=True, takes_label_column=True, reads_class_list=True, hint_fn=hint,
     writer=Writer(write_webdataset, lambda raw: png_bytes(raw) + 5 * BLOCK, lists_classes=True),
 )  # fmt: skip

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import sys
+import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
 
 from dpgen.data.formats.dicom_frames import JPEG_2000
@@ -241,3 +243,56 @@ def test_without_pydicom_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(ValueError, match="pip install pydicom"):
         decode_picture(data, "x")
+
+
+def test_slope_and_window_of_an_enhanced_file_stand_in_its_functional_groups() -> None:
+    values, window, shared = Dataset(), Dataset(), Dataset()
+    values.RescaleSlope, values.RescaleIntercept = "2", "-1024"
+    window.WindowCenter, window.WindowWidth = "0", "2048"
+    window.VOILUTFunction = "LINEAR_EXACT"
+    shared.PixelValueTransformationSequence = [values]
+    shared.FrameVOILUTSequence = [window]
+    found = made(STORED, SharedFunctionalGroupsSequence=[shared], NumberOfFrames=1)
+    flat = made(
+        STORED, RescaleSlope="2", RescaleIntercept="-1024", WindowCenter="0", WindowWidth="2048",
+        VOILUTFunction="LINEAR_EXACT",
+    )  # fmt: skip
+    assert grey(found) == grey(flat)
+    assert grey(found, (0, 4095)) == grey(flat, (0, 4095)) != grey(made(STORED), (0, 4095))
+    with pytest.raises(ValueError, match="its tags give RescaleSlope twice, 1 and 2"):
+        decode_picture(
+            made(STORED, SharedFunctionalGroupsSequence=[shared], RescaleSlope="1"), "x", (0, 1)
+        )
+
+
+@pytest.mark.parametrize(
+    ("tags", "match"),
+    [
+        ({"BitsStored": 12, "HighBit": 15}, "stores 12 bits with the highest at place 15"),
+        ({"PresentationLUTShape": "INVERSE"}, "shown inverted .PresentationLUTShape"),
+        ({"RescaleSlope": "0"}, "rescaled by the slope 0 and 0"),
+        ({"RescaleSlope": "nan"}, "rescaled by the slope nan"),
+    ],
+)
+def test_numbers_that_do_not_mean_what_is_read_are_refused(
+    tags: dict[str, Any], match: str
+) -> None:
+    with pytest.raises(ValueError, match=f"x .*{match}"):
+        decode_picture(made(STORED, **tags), "x", (0, 4095))
+
+
+def test_a_window_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="x has the window LINEAR of width 10"):
+        decode_picture(made(STORED, WindowCenter="nan", WindowWidth="10"), "x")
+
+
+def test_a_deflated_file_is_refused_before_it_is_unpacked() -> None:
+    packed = zlib.compressobj(9, wbits=-15)
+    content = packed.compress(bytes(2**26)) + packed.flush()
+    head = made(STORED)[: 132 + 200]
+    data = head.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99") + content
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="x is DICOM stored as Deflated .* gdcmconv --raw"):
+        decode_picture(data, "x")
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()

@@ -52,6 +52,7 @@ ARGUMENTS: dict[str, tuple[str, str, Callable[[str], str]]] = {
     "public": ("public={}", r"DATA\b", _as_is),
     "silo": ("silo={}", r"folder\b|top-folder\b", _text),
     "silos": ("silos={}", "NAME,NAME", _names),
+    "readers": ("hardware=Hardware(readers={})", "one|all", _text),
     "size": ("size={}", r"\d+", _as_is),
     "split": ("split={}", "train|test|all", _text),
     "unit": ("unit={}", r"folder\b", _text),

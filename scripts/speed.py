@@ -7,7 +7,8 @@ Sections: `step` (private over plain: time, peak memory), `peers` (Opacus hooks 
 `sampling` (1, 2, 4 and 250 steps), `precision` (the network in bfloat16, channels last), `written`
 (from network to disk), `parallel` (sampling by one and two processes), `shared` (private steps by
 one and two), `streamed` (large sets to disk: peak memory, and time over that of a plain write),
-`growth` (records, side, parameters), `gpu` (whole steps on a GPU, with what the card can do). Times
+`growth` (records, side, parameters), `profile` (operators or kernels of a micro-batch by time, only
+where it is named), `gpu` (whole steps on a GPU, with what the card can do). Times
 on a CPU are of this process alone, but for `written`, `parallel`, `shared` and `streamed` by the
 wall clock, which needs idle cores; every ratio is the median of rounds in turns, with the least and
 the largest. Rows are printed and written as they come, so that a run that is cut off keeps what it
@@ -42,6 +43,7 @@ def main() -> None:
     from speed_runs.drawing import drawing, precision, writing
     from speed_runs.gpu import gpu
     from speed_runs.growth import growth
+    from speed_runs.operators import operators
     from speed_runs.parallel import parallel
     from speed_runs.peers import peers
     from speed_runs.picture import save_picture
@@ -66,11 +68,11 @@ def main() -> None:
     sections = {
         "step": steps, "peers": peers, "sampling": drawing, "precision": precision,
         "written": writing, "parallel": parallel, "shared": shared_steps, "streamed": streaming,
-        "growth": growth,
+        "growth": growth, "profile": operators,
     }  # fmt: skip
     if device.type == "cuda":
         sections = {"gpu": gpu, **sections}
-    chosen = given.only or list(sections)
+    chosen = given.only or [name for name in sections if name != "profile"]
     if unknown := [name for name in chosen if name not in sections]:
         sys.exit(f"--only must be of {', '.join(sections)} on {device.type}, got {unknown[0]!r}")
     bench = Bench(device, given.rounds, given.out)

@@ -186,4 +186,6 @@ def parse_value_range(
 def hardware(given: dict[str, Any]) -> Any:  # noqa: ANN401
     from dpgen.runs.context import Hardware
 
-    return Hardware(given["device"], given["precision"], given["micro_batch"])
+    return Hardware(
+        given["device"], given["precision"], given["micro_batch"], given.get("readers", "one")
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -35,11 +36,18 @@ def led_by_process_0(command: Callable[..., None]) -> Callable[..., None]:
 
 def _assist(given: dict[str, Any]) -> None:
     """Computes shares for process 0 until it ends. If it fails, it says why itself."""
-    from dpgen.commands.inputs import hardware
+    from dpgen.commands.inputs import hardware, open_data
     from dpgen.runs.processes import Stopped, joined
     from dpgen.stages.shared_steps import assist
 
-    processes = joined()
+    processes, here = joined(), hardware(given)
     assert processes is not None
+
+    def opened() -> Any:  # noqa: ANN401
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # process 0 says what is to be said of the data
+            return open_data({**given, "quiet": True}).checked_records()
+
     with contextlib.suppress(Stopped, KeyboardInterrupt):
-        assist(processes, hardware(given).accelerator().device)
+        device = here.accelerator().device
+        assist(processes, device, opened if here.readers == "all" else None)

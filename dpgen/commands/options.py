@@ -184,6 +184,11 @@ hardware_options = options(
                  "and more time. Default: what suits device and batch. A resumed run keeps its "
                  "own."),
 )  # fmt: skip
+readers_option = click.option(
+    "--readers", type=click.Choice(["one", "all"]), default="one", show_default=True,
+    help="Under a launcher: process 0 reads the images and sends the others what they compute, or "
+    "all read their own, for which --data must name the same images in each.",
+)  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of words.")
 yes_option = click.option(
     "-y", "--yes", is_flag=True,

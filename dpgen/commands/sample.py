@@ -132,13 +132,16 @@ def _chosen(
 )  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True,
               help="auto takes a GPU where there is one.")
+@click.option("--precision", type=click.Choice(["no", "bf16"]), default="no", show_default=True,
+              help="Numbers of the network that a sampler follows: `no` is float32.")
 @unverified_option
 @quiet_option
 def sample(
     run: Path, n_images: int | None, labels: str, fair: Path | None, out: Path, layout: str,
     preview: Path | None, seed: int | None, sampler: str | None, steps: int | None,
     assignments: tuple[str, ...], guidance: float, labeller_guidance: float, network: str,
-    jobs: int, shard: str | None, device: str, allow_unverified: bool, quiet: bool,
+    jobs: int, shard: str | None, device: str, precision: str, allow_unverified: bool,
+    quiet: bool,
 ) -> None:  # fmt: skip
     """Make a synthetic data set from a trained RUN. Costs no privacy, any number of times."""
     from dpgen.commands.labels import parse_labels
@@ -153,7 +156,7 @@ def sample(
         raise ValueError("'-n' is missing: how many images? (--labels may count them instead)")
     chosen = _chosen(sampler, steps, assignments)
     statement = synthesise(
-        run, n_images, out, Draw(chosen, guidance, labeller_guidance, network, device),
+        run, n_images, out, Draw(chosen, guidance, labeller_guidance, network, device, precision),
         labels=counts, fair=None if fair is None else read_fair(fair), layout=layout,
         preview=preview, seed=seed, show=not quiet,
         allow_unverified=allow_unverified, jobs=jobs, share=share,

@@ -27,6 +27,7 @@ from dpgen.commands.options import (
     json_option,
     public_options,
     quiet_option,
+    readers_option,
     unverified_option,
     yes_option,
 )
@@ -108,6 +109,7 @@ def plan(
 )
 @click.option("--seed", type=int, help="Seed of the public randomness, as of initial "
               "weights; never of the noise. Default: a fresh one. Recorded either way.")
+@readers_option
 @account_options
 @public_options
 @unverified_option

@@ -6,8 +6,8 @@ is no length, no index and no iteration.
 the first record is read. Generation methods never see a record: they pass functions of one record,
 or of one shard, and get noised sums back.
 
-A fourth method, `PrivateDataset.unprotected_records`, is for the negative controls. It is refused
-unless the run was begun, and noted in the ledger, as one without a verified claim.
+`PrivateDataset.unprotected_records` is for the negative controls, and refused unless the ledger
+notes the run as one without a verified claim; `checked_records` is for a helper of a charged run.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor
 from dpgen.data.charged import ChargedData
 from dpgen.data.slots import RecordSlots
 from dpgen.privacy.lineage.witness import StageWitness
+from dpgen.privacy.mechanisms.checked_records import CheckedRecords
 from dpgen.privacy.mechanisms.contributions import Records
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
@@ -52,6 +53,10 @@ class PrivateDataset(ChargedData):
         keys, _ = self._unverified
         self._unverified = None
         return RecordSlots(self._source, self._facts), self.noise(keys, claim.plan)
+
+    def checked_records(self) -> CheckedRecords:
+        """Returns the records for a helper of process 0, which sends the digest of each it asks."""
+        return CheckedRecords(RecordSlots(self._source, self._facts))
 
     def release(self, mechanism: NoisySum, *, label: str) -> dict[str, Tensor]:
         """Releases the noised sum over all records of a clipped statistic.

@@ -26,6 +26,8 @@ class Draw:
             has one.
         network: name of a released network: "model", or "teacher" for dp-sad.
         device: device on which images are computed; "auto" is a GPU where there is one.
+        precision: "no" (float32) or "bf16", of the network that a sampler follows alone. A network
+            that draws its images itself takes float32.
     """
 
     sampler: Sampler | SamplerSettings | None = None
@@ -33,12 +35,15 @@ class Draw:
     labeller_guidance: float = 0.0
     network: str = "model"
     device: torch.device | str = "cpu"
+    precision: str = "no"
 
     def __post_init__(self) -> None:
         for name in ("guidance", "labeller_guidance"):
             weight = getattr(self, name)
             if not math.isfinite(weight):
                 raise ValueError(f"{name} must be a finite number, got {weight}")
+        if self.precision not in ("no", "bf16"):
+            raise ValueError(f"precision must be no or bf16, got {self.precision!r}")
 
     def built(self) -> Sampler | None:
         """Returns the sampler; None for the method's own."""

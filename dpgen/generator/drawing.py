@@ -107,6 +107,7 @@ class Drawing(NamedTuple):
         proposer: draws the images from which a sampler with a method `refine` starts, instead of
             noise.
         judge: guides the score towards images that a labeller assigns to their class.
+        half: whether the network computes its score in bfloat16; all else is float32.
     """
 
     network: Any
@@ -115,6 +116,16 @@ class Drawing(NamedTuple):
     device: torch.device | str = "cpu"
     proposer: Proposer | None = None
     judge: Judge | None = None
+    half: bool = False
+
+    def score_fn(self, labels: Tensor) -> ScoreFn:
+        """Returns the score that the sampler follows, for images of these labels (B,), which lie on
+        the device.
+        """
+        found: ScoreFn = self.network.score_fn(labels, self.guidance)
+        if self.half:
+            found = _in_half(found, torch.device(self.device).type)
+        return found if self.judge is None else self.judge.tilted(found, labels)
 
     @property
     def filter(self) -> Labeller | None:
@@ -184,7 +195,9 @@ def draw_blocks(
         redraws: counts what a proposer draws again, of the images that are yielded.
     """
     redraws = Redraws() if redraws is None else redraws
-    network, sampler, guidance, device, proposer, judge = drawing
+    network, sampler, device, proposer = (
+        drawing.network, drawing.sampler, drawing.device, drawing.proposer
+    )  # fmt: skip
     shape = network.config.shape
     size = block_size(shape)
     if sampler is not None:
@@ -209,9 +222,7 @@ def draw_blocks(
             else:
                 noise = torch.randn(size, *shape, generator=rng).to(device)
                 own = torch.Generator(device=device).manual_seed(rng.initial_seed() ^ 1)
-                score_fn = network.score_fn(whole.to(device), guidance)
-                if judge is not None:
-                    score_fn = judge.tilted(score_fn, whole.to(device))
+                score_fn = drawing.score_fn(whole.to(device))
                 if proposer is None:
                     pixels = sampler(score_fn, noise, generator=own)
                 else:
@@ -220,6 +231,16 @@ def draw_blocks(
                     start = found.pixels.to(device)
                     pixels = cast(Annealed, sampler).refine(score_fn, start, generator=own)
         yield Images(pixels[: len(part)].float().clamp(-1, 1).cpu(), part)
+
+
+def _in_half(score_fn: ScoreFn, device: str) -> ScoreFn:
+    """Computes a score with the matrix products and convolutions of its network in bfloat16."""
+
+    def half(x: Tensor, sigma: Tensor) -> Tensor:
+        with torch.autocast(device, torch.bfloat16):
+            return score_fn(x, sigma).float()
+
+    return half
 
 
 def _whole(labels: Tensor, first: int, size: int, n_classes: int) -> Tensor:

@@ -87,6 +87,7 @@ class Fitted(Released, abc.ABC):
         labeller_guidance: float = 0.0,
         network: str = "model",
         device: torch.device | str = "cpu",
+        precision: str = "no",
     ) -> Samples:
         """Draws ``n`` synthetic images. It costs no privacy, however often it is called, and is
         deterministic given its seed.
@@ -107,7 +108,7 @@ class Fitted(Released, abc.ABC):
             labeller_guidance: weight of classifier guidance by the private labeller, if the
                 generator has one.
             network: name of a released network: "model", or "teacher" for dp-sad.
-            device: device on which they are computed; the images are returned on the CPU.
+            device, precision: as for `Draw`; the images are returned on the CPU.
 
         Returns:
             Images with pixels (n, C, H, W), float32 in [-1, 1].
@@ -120,7 +121,7 @@ class Fitted(Released, abc.ABC):
             if generator is not None:
                 raise ValueError("give seed= or generator=, not both")
             generator = torch.Generator().manual_seed(seed)
-        draw = Draw(sampler, guidance, labeller_guidance, network, device)
+        draw = Draw(sampler, guidance, labeller_guidance, network, device, precision)
         chosen = self.labels(labels, n, fair)
         blocks = self.sample_blocks(n, draw, labels=chosen, generator=generator)
         return replace(Samples.joined(blocks), class_names=self._facts.class_names)
@@ -161,10 +162,13 @@ class Fitted(Released, abc.ABC):
             judge = Judge(self.classifier, draw.labeller_guidance)
         own, network = self.sampler_of(draw.network), self.networks[draw.network]
         given = draw.built()
-        if not isinstance(network, Scored) and (given is not None or draw.guidance or judge):
+        half = draw.precision == "bf16"
+        if not isinstance(network, Scored) and (
+            given is not None or draw.guidance or judge or half
+        ):
             raise ValueError(
-                f"network {draw.network!r} draws its images itself: it takes no sampler and no "
-                "guidance"
+                f"network {draw.network!r} draws its images itself: it takes no sampler, no "
+                "guidance and no precision"
             )
         device = draw.device
         if device == "auto":
@@ -172,7 +176,7 @@ class Fitted(Released, abc.ABC):
         proposes = draw.network == "model" and given in (None, own)
         return Drawing(
             network, own if given is None else given, draw.guidance, device,
-            self.proposer if proposes else None, judge,
+            self.proposer if proposes else None, judge, half,
         )  # fmt: skip
 
     @property

@@ -20,13 +20,11 @@ from torch import nn
 
 from dpgen.arguments import speaks_python
 from dpgen.data.charged import ChargedData
-from dpgen.data.private import PrivateDataset
-from dpgen.data.sources import open_source
 from dpgen.generator.budget import settle_budget, with_settled_budget
 from dpgen.generator.configuration import as_written_now, configuration
 from dpgen.generator.fitted import Fitted
 from dpgen.generator.public_start import begin_publicly
-from dpgen.generator.several import led_by_process_0
+from dpgen.generator.several import as_private, led_by_process_0
 from dpgen.generator.silos import with_silos
 from dpgen.generator.stating import stated
 from dpgen.images.images import Images, PublicFacts
@@ -182,8 +180,7 @@ class PrivateGenerator(Fitted):
         self.check_allowed(allow_unverified)
         hardware = hardware or Hardware()
         accelerator = hardware.accelerator()
-        if not isinstance(data, ChargedData):
-            data = PrivateDataset(open_source(data))
+        data = as_private(data)
         if data.of_teachers != self.of_teachers:
             wanted = "teachers, by dpgen.transcribe_teachers" if self.of_teachers else "records"
             raise ValueError(f"{type(self).__name__} learns from {wanted}, got {data!r:.200}")

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dpgen.data.charged import ChargedData
+from dpgen.data.private import PrivateDataset
+from dpgen.data.sources import open_source
 from dpgen.generator.budget import settle_budget
 from dpgen.images.facts import PublicFacts
 from dpgen.runs.context import Hardware
@@ -35,7 +38,8 @@ def led_by_process_0(fit: F) -> F:
         if processes is None:
             return fit(self, *args, **kwargs)
         if processes.rank > 0:
-            return _followed(self, processes, kwargs.get("hardware") or Hardware())
+            data = args[0] if args else kwargs["data"]
+            return _followed(self, processes, kwargs.get("hardware") or Hardware(), data)
         with processes.leading():
             fitted = fit(self, *args, **kwargs)
             processes.result = str(Path(fitted.folder).resolve())
@@ -44,9 +48,23 @@ def led_by_process_0(fit: F) -> F:
     return led  # type: ignore[return-value]
 
 
-def _followed(generator: Any, processes: Processes, hardware: Hardware) -> Any:  # noqa: ANN401
+def as_private(data: Any) -> ChargedData:  # noqa: ANN401
+    """Opens what `fit` was given, unless it is open."""
+    return data if isinstance(data, ChargedData) else PrivateDataset(open_source(data))
+
+
+def _followed(
+    generator: Any, processes: Processes, hardware: Hardware, data: Any  # noqa: ANN401
+) -> Any:  # noqa: ANN401  # fmt: skip
     """Assists process 0, and returns the generator with what process 0 has released."""
-    folder = Path(generator.assist(processes, hardware.accelerator().device))
+
+    def opened() -> Any:  # noqa: ANN401
+        private = as_private(data)
+        assert isinstance(private, PrivateDataset)  # nothing else has steps that processes share
+        return private.checked_records()
+
+    open_fn = opened if hardware.readers == "all" else None
+    folder = Path(generator.assist(processes, hardware.accelerator().device, open_fn))
     if not folder.is_dir():
         raise ValueError(
             f"the run folder must lie where all processes find it, process {processes.rank} does "

@@ -31,11 +31,14 @@ class Hardware:
         precision: "no" (float32) or "bf16"; clipping, sums and noise stay in float64 either way.
         micro_batch: number of records whose gradients are held at once. None takes a number that
             suits the device and the batch, or on a resume the number that the run was begun with.
+        readers: "one" (process 0 reads the records and sends them to the other processes of a
+            launcher) or "all" (each process reads those that it computes, from the same data).
     """
 
     device: str = "auto"
     precision: str = "no"
     micro_batch: int | None = None
+    readers: str = "one"
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu"):
@@ -44,6 +47,8 @@ class Hardware:
             raise ValueError(f"precision must be no or bf16, got {self.precision!r}")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ValueError(f"micro_batch must be at least 1, got {self.micro_batch}")
+        if self.readers not in ("one", "all"):
+            raise ValueError(f"readers must be one or all, got {self.readers!r}")
 
     def accelerator(self) -> Accelerator:
         """Makes the accelerator. It also sets this process to multiply on a GPU in full float32 and

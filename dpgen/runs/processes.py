@@ -1,12 +1,13 @@
 """The processes of one training run, as `torchrun` or `accelerate launch` starts them.
 
-Process 0 runs the program. It alone opens the ledger, the keys and the run folder, reads records,
-adds noise and writes. The others wait for its messages and answer each with one of their own, and
-end with it, so that a budget that is refused or an error is told once and nobody waits in vain.
+Process 0 runs the program. It alone opens the ledger, the keys and the run folder, adds noise and
+writes; it alone reads records, unless all were started to read those that they compute. The others
+wait for its messages and answer each with one of their own, and end with it, so that a budget that
+is refused or an error is told once and nobody waits in vain.
 
 A message is a table of numbers and words and some tensors, as a safetensors file; nothing is
 pickled. Messages go over TCP (gloo), from memory of the CPU, without encryption: they hold
-gradients before the noise and the records themselves, so processes on several machines need a
+gradients before the noise and records, or who they are, so processes on several machines need a
 network that is trusted as the machines are.
 """
 

@@ -1,25 +1,31 @@
 """The steps of the private teacher, shared among the processes of a launcher.
 
 Process 0 sends each of the others the network once and the parameters of a step, then a micro-batch
-at a time with the key of its draws, and gets its sum back. The others hold no key of the stage, no
-coins and no noise. They compute as process 0 does (same versions, settings, threads and device), so
+at a time with the key of its draws, and gets its sum back. To a process that has opened the data
+itself it sends slots and digests of the records in place of the records
+(`dpgen.privacy.mechanisms.checked_records`). The others hold no key of the stage, no coins and no
+noise. They compute as process 0 does (same versions, settings, threads and device), so
 that the sum of a micro-batch is the same in every bit whoever computes it; other processes are
 refused before they are sent a record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.denoiser_config import DenoiserConfig
+from dpgen.privacy.mechanisms.checked_records import CheckedRecords, SlotDigests
 from dpgen.privacy.mechanisms.clipping import Parameters, zero_sum
 from dpgen.privacy.mechanisms.draws import Draws
+from dpgen.privacy.mechanisms.micro_batches import Rows, filled
+from dpgen.privacy.mechanisms.noise import new_key
 from dpgen.privacy.mechanisms.question import differences, settings, versions
 from dpgen.privacy.mechanisms.shares import MicroBatch, Shares, Task
 from dpgen.runs.kinds import numbers_of
@@ -35,6 +41,8 @@ ERRORS: dict[str, type[Exception]] = {
     "memory": MemoryError, "memory of the GPU": torch.OutOfMemoryError, "refused": ValueError,
     "other": RuntimeError,
 }  # fmt: skip
+ROWS = ("pixels", "labels", "valid")
+READS = "reads"  # in the answer of a process that reads records itself
 
 
 def shares() -> Shares:
@@ -42,7 +50,8 @@ def shares() -> Shares:
     processes = joined()
     if processes is None:
         return Shares()
-    return Shares([Helper(processes, rank) for rank in range(1, processes.n_processes)])
+    digests = SlotDigests(new_key())
+    return Shares([Helper(processes, rank, digests) for rank in range(1, processes.n_processes)])
 
 
 class Helper:
@@ -51,10 +60,12 @@ class Helper:
     Args:
         processes: the processes of the launcher, of which this is the first.
         rank: number of the other process.
+        digests: of the records, for a process that reads them itself.
     """
 
-    def __init__(self, processes: Processes, rank: int) -> None:
-        self._processes, self._rank = processes, rank
+    def __init__(self, processes: Processes, rank: int, digests: SlotDigests) -> None:
+        self._processes, self._rank, self._digests = processes, rank, digests
+        self._reads = False
         self._objective: object = None
         self._task: Task | None = None
         self._number = 0
@@ -63,18 +74,20 @@ class Helper:
         """Sends a micro-batch, and before it whatever has changed since the last one."""
         if task.objective is not self._objective:
             numbers, tensors = _described(task)
-            self._send("stage", tensors, **numbers)
-            self.answer()
+            n_slots, key = batch.records.n_slots, self._digests.key.hex()
+            self._send("stage", tensors, **numbers, n_slots=n_slots, digest_key=key)
+            self._reads = READS in self.answer()
             self._objective = task.objective
         if task is not self._task:
             self._send("step", task.parameters, clip_norm=task.clip_norm)
             self.answer()
             self._task = task
-        rows = {
-            "pixels": batch.pixels, "labels": batch.labels, "valid": batch.valid,
-            "slots": torch.from_numpy(batch.draws.slots),
-        }  # fmt: skip
+        rows = self._addressed(batch) if self._reads else dict(zip(ROWS, batch.rows, strict=True))
+        rows["slots"] = torch.from_numpy(batch.draws.slots)
         self._send("share", rows, key=batch.draws.key.hex())
+
+    def _addressed(self, batch: MicroBatch) -> dict[str, Tensor]:
+        return {"digests": torch.from_numpy(self._digests.of(batch.records, batch.slots))}
 
     def _send(self, word: str, tensors: Mapping[str, Tensor], **numbers: Any) -> None:  # noqa: ANN401
         self._number = self._processes.new_number()
@@ -96,7 +109,10 @@ class Helper:
         return dict(message.tensors)
 
 
-def assist(processes: Processes, device: torch.device) -> str:
+def assist(
+    processes: Processes, device: torch.device,
+    open_fn: Callable[[], CheckedRecords] | None = None,
+) -> str:  # fmt: skip
     """Computes what process 0 asks for until it has ended; returns what it says then.
 
     Raises:
@@ -106,8 +122,10 @@ def assist(processes: Processes, device: torch.device) -> str:
     Args:
         processes: the processes of the launcher, of which this is not the first.
         device: the device on which this one computes.
+        open_fn: opens the data, so that this process reads the records of its shares itself; None
+            has them sent.
     """
-    assistant = Assistant(device)
+    assistant = Assistant(device, open_fn)
     while (message := processes.next_task()).word != "done":
         number = message.numbers["number"]
         try:
@@ -122,33 +140,61 @@ def assist(processes: Processes, device: torch.device) -> str:
 
 
 class Assistant:
-    """What a process that is not the first holds of the stage, and how it answers."""
+    """What a process that is not the first holds of the stage, and how it answers.
 
-    def __init__(self, device: torch.device) -> None:
+    Args:
+        device: the device on which it computes.
+        open_fn: as for `assist`. It is called here, while process 0 opens the data as well; that it
+            fails is told to process 0 in the place of the first answer.
+    """
+
+    def __init__(
+        self, device: torch.device, open_fn: Callable[[], CheckedRecords] | None = None
+    ) -> None:
         self._device = device
         self._objective: DenoisingObjective | None = None
         self._task: Task | None = None
+        self._records: CheckedRecords | None = None
+        self._digest_key, self._refusal = b"", ""
+        try:
+            self._records = None if open_fn is None else open_fn()
+        except (OSError, ValueError, MemoryError) as error:
+            self._refusal = f"it cannot open the data, which it has to read itself: {error}"
 
     def answer(self, message: Message) -> Parameters:
-        """Does what a message says, and returns the sum of a micro-batch; nothing otherwise."""
+        """Does what a message says, and returns the sum of a micro-batch; nothing otherwise, except
+        `READS` if it reads records itself.
+        """
         numbers, tensors = message.numbers, message.tensors
+        if self._refusal:
+            raise ValueError(self._refusal)
         if message.word == "stage":
             self._objective = self._made(numbers, tensors)
-            return {}
+            if self._records is None:
+                return {}
+            self._records.require(numbers["n_slots"])
+            self._digest_key = bytes.fromhex(numbers["digest_key"])
+            return {READS: torch.tensor(True)}
         if message.word == "step" and self._objective is not None:
             parameters = {name: t.to(self._device) for name, t in tensors.items()}
             self._task = Task(self._objective, parameters, numbers["clip_norm"], self._device)
             return {}
         if message.word == "share" and self._task is not None:
             total = zero_sum(self._task.parameters)
-            key, slots = bytes.fromhex(numbers["key"]), tensors["slots"].numpy()
-            batch = MicroBatch(
-                tensors["pixels"], tensors["labels"], tensors["valid"],
-                Draws(key, slots, self._device),
-            )  # fmt: skip
-            self._task.add(total, batch)
+            slots, key = tensors["slots"].numpy(), bytes.fromhex(numbers["key"])
+            rows = self._rows(slots, tensors)
+            self._task.add(total, rows, Draws(key, slots, self._device))
             return total
         raise ValueError(f"process 0 must send a stage, a step and shares, got {message.word!r}")
+
+    def _rows(self, slots: np.ndarray, tensors: Mapping[str, Tensor]) -> Rows:
+        """Returns the rows that were sent, or reads those whose digests were sent."""
+        if self._records is None:
+            pixels, labels, valid = (tensors[name] for name in ROWS)
+            return pixels, labels, valid
+        digests = tensors["digests"].numpy()
+        rows = self._records.read(slots[: len(digests)], digests, self._digest_key)
+        return filled(*rows, len(slots))
 
     def _made(self, numbers: Any, tensors: Any) -> DenoisingObjective:  # noqa: ANN401
         words = list(differences(numbers["computes"], _computes(self._device)))

@@ -111,6 +111,7 @@ def synthesise(
         "guidance": draw.guidance,
         "labeller_guidance": draw.labeller_guidance,
         "network": draw.network,
+        "precision": "bf16" if drawing.half else "float32",
         "seed": seed,
         "format": layout,
         **repeats(drawing, chosen),

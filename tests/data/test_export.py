@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from dpgen.data.export import write_images
+from dpgen.data.formats.shards import write_new
 from dpgen.data.formats.table import written
 from dpgen.data.sources import open_source
 from dpgen.images.images import Images, to_float, to_uint8
@@ -46,6 +47,22 @@ def needs_pyarrow(format: str) -> None:  # noqa: A002
 
 def nothing_but(folder: Path, *names: str) -> bool:
     return sorted(entry.name for entry in folder.iterdir()) == sorted(names)
+
+
+def test_a_small_file_is_written_whole_and_never_over_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:7]))
+    path = tmp_path / "0.png"
+    write_new(str(path), bytes(range(100)))
+    assert path.read_bytes() == bytes(range(100))
+    with pytest.raises(FileExistsError):
+        write_new(str(path), b"another")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileExistsError):
+        write_new(str(tmp_path / "link"), b"another")
+    assert path.read_bytes() == bytes(range(100)) and nothing_but(tmp_path, "0.png", "link")
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -48,6 +48,28 @@ def test_labels_of_ones_own_change_no_other_image(network: Denoiser) -> None:
     assert not torch.allclose(one[3], two[3], atol=1e-3)
 
 
+def test_in_bfloat16_the_network_alone_computes_in_it(network: Denoiser) -> None:
+    sampler, labels = make_sampler("ddim", n_steps=2, sigma_min=0.1, sigma_max=3.0), torch.arange(5)
+    labels = labels % 3
+    half = Images.joined(draw_blocks(Drawing(network, sampler, half=True), labels, seed=4)).pixels
+    rest = Images.joined(draw_blocks(Drawing(network, sampler), labels, seed=4)).pixels
+    # By hand: only the scores are of another precision, not the noise and not the sampler.
+    whole = torch.arange(BLOCK) % 3
+    noise = torch.randn(BLOCK, *SHAPE, generator=torch.Generator().manual_seed(4))
+    score_fn, types = network.score_fn(whole), set[torch.dtype]()
+
+    def by_hand(x: Tensor, sigma: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            found = score_fn(x, sigma).float()
+        types.update((x.dtype, found.dtype))
+        return found
+
+    with torch.no_grad():
+        expected = sampler(by_hand, noise, generator=torch.Generator())[:5].clamp(-1, 1)
+    assert torch.equal(half, expected) and types == {torch.float32}
+    assert 1e-5 < float((half - rest).abs().max()) and float((half - rest).abs().mean()) < 0.05
+
+
 @pytest.fixture
 def small_blocks() -> None:
     """Blocks here are as large as those of users."""

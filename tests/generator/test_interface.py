@@ -125,6 +125,21 @@ def test_the_teacher_is_drawn_from_with_its_own_path_when_it_is_named(
     assert stated["network"] == "teacher" and stated["sampler"] == repr(path)
 
 
+def test_a_precision_is_stated_and_an_unknown_one_is_refused(
+    fitted: Callable[[str], PrivateGenerator], tmp_path: Path
+) -> None:
+    generator = fitted("dpdm")
+    rest, half = (generator.sample(4, seed=1, precision=p).pixels for p in ("no", "bf16"))
+    assert not torch.equal(rest, half)
+    for precision, stated in (("no", "float32"), ("bf16", "bf16")):
+        out, draw = tmp_path / stated, Draw(precision=precision)
+        found = synthesise(tmp_path / "run", 4, out, draw, seed=1, layout="npz")
+        held = json.loads((out / "privacy.json").read_text())["synthetic_dataset"]
+        assert held == found["synthetic_dataset"] and held["precision"] == stated
+    with pytest.raises(ValueError, match="precision must be no or bf16, got 'half'"):
+        generator.sample(4, precision="half")
+
+
 def test_no_generator_draws_a_fresh_seed(fitted: Callable[[str], PrivateGenerator]) -> None:
     generator = fitted("dpdm")
     torch.manual_seed(0)

@@ -11,6 +11,7 @@ from torch import Tensor
 from tests.mutations.bug import Around, Bug, Change
 
 ADD = "dpgen.privacy.mechanisms.shares.Shares.add"
+READ = "dpgen.privacy.mechanisms.checked_records.CheckedRecords.read"
 GRADIENT = "dpgen.privacy.mechanisms.noisy_step.NoisyStep.gradient"
 
 
@@ -34,7 +35,7 @@ def the_last_one_twice(original: Callable[..., None]) -> Callable[..., None]:
         every = list(batches)
         original(shares, total, task, every)
         if (len(every) - 1) % _n(shares):
-            task.add(total, every[-1])
+            task.add(total, every[-1].rows, every[-1].draws)
 
     return add
 
@@ -75,6 +76,13 @@ def divided(original: Callable[..., Any]) -> Callable[..., Any]:
     return gradient
 
 
+def unchecked(original: Callable[..., Any]) -> Callable[..., Any]:
+    def read(records: Any, slots: Any, digests: Any, key: bytes) -> Any:  # noqa: ANN401
+        return records._records.read(slots)
+
+    return read
+
+
 BUGS = (
     Bug(
         "a mean over processes",
@@ -105,5 +113,11 @@ BUGS = (
         "sums added process by process",
         "a resume on another number of processes then gives a second answer to one question",
         "processes", {ADD: share_by_share},
+    ),
+    Bug(
+        "records of a helper that nobody compares",
+        "in another order a record is added by two processes, in other data one that is not "
+        "charged",
+        "processes", {READ: unchecked},
     ),
 )

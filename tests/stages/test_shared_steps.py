@@ -6,7 +6,9 @@ The other processes live in this one here; `tests/runs/test_processes.py` starts
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dpgen.images.images import PublicFacts
+from dpgen.privacy.mechanisms.checked_records import CheckedRecords, SlotDigests
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.mechanisms.noise import KeyedNoise
 from dpgen.privacy.mechanisms.shares import Shares
@@ -33,11 +36,18 @@ SGD = NoisySGD(0.4, 2, 1.5, n_records=60, clip_norm=1.0)
 
 
 class Wires:
-    """`Processes` of which every other one is an `Assistant` of its own in this process."""
+    """`Processes` of which every other one is an `Assistant` of its own in this process.
 
-    def __init__(self, n_helpers: int) -> None:
+    read: the records that the first ones read themselves; the others have theirs sent.
+    """
+
+    def __init__(self, n_helpers: int, read: Sequence[Images] = ()) -> None:
         self.n_processes = 1 + n_helpers
-        self.assistants = {rank: Assistant(CPU) for rank in range(1, self.n_processes)}
+        opened = [partial(CheckedRecords, one) for one in read]
+        open_fns = [*opened, *[None] * (n_helpers - len(read))]
+        self.assistants = {
+            rank: Assistant(CPU, open_fn) for rank, open_fn in enumerate(open_fns, 1)
+        }
         self.sent: list[tuple[int, Message]] = []
         self._answers: dict[int, Message] = {}
         self._n = 0
@@ -62,11 +72,14 @@ class Images:
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(3)
-        self._pixels = 2 * torch.rand(self.n_slots, 1, 8, 8, generator=generator) - 1
+        self.pixels = 2 * torch.rand(self.n_slots, 1, 8, 8, generator=generator) - 1
+        self.labels = torch.arange(self.n_slots) % 2
+        self.valid = torch.arange(self.n_slots) % 7 != 0
+        self.n_read = Counter[int]()
 
     def read(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        valid = torch.from_numpy(slots % 7 != 0)
-        return self._pixels[slots], torch.from_numpy(slots % 2), valid
+        self.n_read.update(slots.tolist())
+        return self.pixels[slots], self.labels[slots], self.valid[slots]
 
 
 def objective(loss: str = "denoising", precision: str = "no") -> DenoisingObjective:
@@ -81,11 +94,15 @@ def objective(loss: str = "denoising", precision: str = "no") -> DenoisingObject
     return DenoisingObjective(denoiser, NoiseLevels(n_draws=2), loss, precision)
 
 
-def answers(asked: DenoisingObjective, wires: Wires | None) -> Iterator[dict[str, Tensor]]:
-    helpers = [] if wires is None else [Helper(wires, k) for k in wires.assistants]  # type: ignore[arg-type]
+def answers(
+    asked: DenoisingObjective, wires: Wires | None, records: Images | None = None
+) -> Iterator[dict[str, Tensor]]:
+    digests = SlotDigests(bytes(32))
+    ranks = [] if wires is None else wires.assistants
+    helpers = [Helper(wires, rank, digests) for rank in ranks]  # type: ignore[arg-type]
     parameters = {name: p.detach().clone() for name, p in asked.denoiser.named_parameters()}
     for step in SGD.steps(
-        Images(), KeyedNoise(KEY, "plan"), start=0, micro_batch=5, device=CPU,
+        records or Images(), KeyedNoise(KEY, "plan"), start=0, micro_batch=5, device=CPU,
         shares=Shares(helpers),
     ):  # fmt: skip
         yield (answer := step.gradient(asked, parameters))
@@ -126,6 +143,96 @@ def test_other_processes_get_neither_the_key_of_the_stage_nor_noise_nor_coins() 
     # The key of a step's draws is one of its own.
     keys = {message.numbers["key"] for message in shares}
     assert len(keys) == SGD.n_steps and all(len(key) == 16 for key in keys)
+
+
+def test_helpers_that_read_records_themselves_come_to_the_same_answers() -> None:
+    whole, own, read, n_reading = Images(), Images(), [Images() for _ in range(3)], 2
+    alone, wires = list(answers(objective(), None, whole)), Wires(3, read[:n_reading])
+    for one, other in zip(alone, answers(objective(), wires, own), strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    for rank in range(1, 4):
+        shares = [m for to, m in wires.sent if to == rank and m.word == "share"]
+        asked = Counter[int]()
+        for message in shares:
+            if rank <= n_reading:
+                assert set(message.tensors) == {"digests", "slots"}
+                n = len(message.tensors["digests"])
+                assert message.tensors["digests"].shape == (n, 16)
+                asked.update(message.tensors["slots"][:n].tolist())
+        # A helper reads the records of its micro-batches alone, each as often as it was drawn.
+        assert asked == read[rank - 1].n_read and (shares or not asked)
+    # Process 0 reads every record once for its digest; and then only those that it computes or
+    # sends.
+    others = sum((images.n_read for images in read), Counter[int]())
+    assert own.n_read == Counter(range(60)) + whole.n_read - others
+
+
+def another_order(images: Images) -> None:
+    for name in ("pixels", "labels", "valid"):
+        setattr(images, name, getattr(images, name).roll(2, 0))
+
+
+def another_pixel(images: Images) -> None:
+    images.pixels[:, 0, 3, 3] += 1e-6
+
+
+def another_label(images: Images) -> None:
+    images.labels = 1 - images.labels
+
+
+def others_valid(images: Images) -> None:
+    images.valid = ~images.valid
+
+
+def another_size(images: Images) -> None:
+    images.pixels = images.pixels[:, :, :4, :4]
+
+
+def one_more(images: Images) -> None:
+    images.n_slots = 61
+
+
+def gone(images: Images) -> None:
+    def read(slots: np.ndarray) -> None:
+        raise FileNotFoundError(f"no file {slots[0]}.png")
+
+    images.read = read  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [another_order, another_pixel, another_label, others_valid, another_size, one_more, gone],
+)
+def test_a_helper_with_other_records_stops_the_step_and_names_none(
+    changed: Callable[[Images], None],
+) -> None:
+    changed(other := Images())
+    with pytest.raises(ValueError) as refused:
+        next(answers(objective(), Wires(1, [other])))
+    told = str(refused.value)
+    assert told.startswith("a record is not the one that process 0 has, or cannot be read: give")
+    assert not any(c.isdigit() for c in told.replace("process 0", "")) and ".png" not in told
+    assert refused.value.__cause__ is None and refused.value.__suppress_context__ or changed != gone
+
+
+def test_a_record_that_changes_during_the_run_stops_it() -> None:
+    other = Images()
+    found = answers(objective(), Wires(1, [other]))
+    next(found)
+    another_pixel(other)
+    with pytest.raises(ValueError, match="let no file change during the run"):
+        next(found)
+
+
+def test_that_a_helper_cannot_open_the_data_is_told() -> None:
+    def fails() -> CheckedRecords:
+        raise FileNotFoundError("no data at '/records'")
+
+    wires = Wires(1)
+    wires.assistants[1] = Assistant(CPU, fails)
+    with pytest.raises(ValueError, match="cannot open the data.*no data at '/records'"):
+        next(answers(objective(), wires))
+    assert [message.word for _, message in wires.sent] == ["stage"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 
 from dpgen.data.formats.table import written
 from dpgen.data.sources import open_source
+from dpgen.generator.draw import Draw
 from dpgen.privacy.statements import statement as statements
 from dpgen.privacy.statements.certificate import PART, CertificateError, statement_bytes
 from dpgen.privacy.verification.verify import verify
@@ -133,6 +134,7 @@ def test_parts_that_are_missing_twice_there_or_of_another_set_are_refused_by_nam
         "samples": {"n": N_IMAGES - 1},
         "format": {"layout": "folder"},
         "labels": {"labels": {"0": 99, "1": 1}, "n": None},
+        "precision": {"draw": Draw(precision="bf16")},
         "model": {"run": other_run},
     }.items():
         foreign = parts(3, name, **given)[2]

@@ -20,7 +20,7 @@ from dpgen.data.formats.parts import one_class
 from dpgen.data.formats.picture_files import SUFFIXES, picture_format, unread_picture
 from dpgen.data.formats.pictures import decode_picture_file, encode_png, png_bytes
 from dpgen.data.formats.records import Records
-from dpgen.data.formats.shards import Shard, numbered
+from dpgen.data.formats.shards import Shard, numbered, write_new
 from dpgen.data.formats.splits import folder_splits, words
 from dpgen.data.formats.unit_ids import file_units
 
@@ -191,10 +191,13 @@ def write_folder(shard: Shard, pieces: Pieces) -> None:
 
     The caller syncs: a call per file takes minutes.
     """
+    places: dict[int, str] = {}
     for index, pixels, label in numbered(shard, pieces):
-        path = shard.folder / shard.class_names[label] / f"{index:0{shard.digits}d}.png"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(encode_png(pixels))
+        if label not in places:
+            place = shard.folder / shard.class_names[label]
+            place.mkdir(exist_ok=True)
+            places[label] = str(place)
+        write_new(f"{places[label]}/{index:0{shard.digits}d}.png", encode_png(pixels))
 
 
 def check_folder_names(class_names: tuple[str, ...]) -> None:

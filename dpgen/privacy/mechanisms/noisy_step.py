@@ -7,6 +7,7 @@ assumes. Theorems B1 and F3.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -92,7 +93,7 @@ class NoisyStep:
         size = self._micro_batch
         for first in range(0, len(self._slots), size):
             slots = self._slots[first : first + size]
-            rows = self._read(slots, size)
             addresses = np.concatenate([slots, np.repeat(slots[:1], size - len(slots))])
             draws = noise.draws(addresses, release=self.index, device=self._device)
-            yield MicroBatch(*rows, draws)
+            rows_fn = partial(self._read, slots, size)
+            yield MicroBatch(self._records.records, slots, rows_fn, draws)

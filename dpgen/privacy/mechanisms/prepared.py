@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from torch import Tensor
 
 from dpgen.privacy.mechanisms.contributions import Objective, Preparing, Records
-from dpgen.privacy.mechanisms.micro_batches import filled
+from dpgen.privacy.mechanisms.micro_batches import Rows, filled
 from dpgen.privacy.mechanisms.question import Question
 from dpgen.storage.canonical import digest
-
-Rows = tuple[Tensor, Tensor, Tensor]  # rows or pixels (B, ...), labels (B,), valid (B,)
 
 
 class PreparedRecords:
@@ -26,13 +23,13 @@ class PreparedRecords:
     """
 
     def __init__(self, records: Records, *, keep: bool) -> None:
-        self._records, self._keep = records, keep
+        self.records, self._keep = records, keep
         self._kept: dict[bytes, Rows] = {}
         self._stage = ""
 
     @property
     def n_slots(self) -> int:
-        return self._records.n_slots
+        return self.records.n_slots
 
     def seen_by(
         self, objective: Objective, question: Question
@@ -45,7 +42,7 @@ class PreparedRecords:
         """
 
         def read(slots: np.ndarray, size: int) -> Rows:
-            return filled(*self._records.read(slots), size)
+            return filled(*self.records.read(slots), size)
 
         if not isinstance(objective, Preparing):
             return read

@@ -10,37 +10,46 @@ the total.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Protocol
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from dpgen.privacy.mechanisms.clipping import Parameters, add_clipped
-from dpgen.privacy.mechanisms.contributions import Objective
+from dpgen.privacy.mechanisms.contributions import Objective, Records
 from dpgen.privacy.mechanisms.draws import Draws
-from dpgen.privacy.mechanisms.micro_batches import moved
+from dpgen.privacy.mechanisms.micro_batches import Rows, moved
 
 __all__ = ["Helper", "MicroBatch", "Shares", "Task"]
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """The records of one micro-batch, in memory of the CPU, and their random numbers.
+    """Some records of a step and their random numbers. Records are read when `rows` is first used:
+    a helper may read them itself.
 
     Args:
-        pixels: (B, C, H, W) float32.
-        labels: (B,) int64.
-        valid: (B,) bool; a record marked False contributes zero.
-        draws: the random numbers of these records at this step.
+        records: all records.
+        slots: slots of those of this micro-batch, (B,).
+        rows_fn: reads them, filled up to the size of a micro-batch.
+        draws: the random numbers of all rows at this step.
     """
 
-    pixels: Tensor
-    labels: Tensor
-    valid: Tensor
+    records: Records
+    slots: np.ndarray
+    rows_fn: Callable[[], Rows]
     draws: Draws
+
+    @cached_property
+    def rows(self) -> Rows:
+        """Returns the rows of the records, in memory of the CPU; one marked as not valid
+        contributes zero.
+        """
+        return self.rows_fn()
 
 
 @dataclass(frozen=True)
@@ -59,13 +68,11 @@ class Task:
     clip_norm: float
     device: torch.device
 
-    def add(self, total: Parameters, batch: MicroBatch) -> None:
+    def add(self, total: Parameters, rows: Rows, draws: Draws) -> None:
         """Adds the clipped gradients of one micro-batch to ``total``, in place."""
-        pixels, labels, valid = (
-            moved(t, self.device) for t in (batch.pixels, batch.labels, batch.valid)
-        )
-        rows = (pixels, labels, self.objective.draw(batch.draws))
-        add_clipped(total, self.objective.loss, self.parameters, rows, valid, self.clip_norm)
+        pixels, labels, valid = (moved(t, self.device) for t in rows)
+        given = (pixels, labels, self.objective.draw(draws))
+        add_clipped(total, self.objective.loss, self.parameters, given, valid, self.clip_norm)
 
 
 class Helper(Protocol):
@@ -103,7 +110,7 @@ class Shares:
                 for helper, batch in zip(self._helpers, batch_round[1:], strict=False):
                     helper.ask(task, batch)
                     asked.append(helper)
-                task.add(total, batch_round[0])
+                task.add(total, batch_round[0].rows, batch_round[0].draws)
             finally:
                 # Also after an error: a helper that waits to answer would never hear of it.
                 found = _answers(asked)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from dpgen.data.formats.pictures import decode_picture, encode_png, fit_picture
+from dpgen.data.formats.pictures import decode_picture, encode_png, fit_picture, png_bytes
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (40, 30, 3), np.uint8)
@@ -69,9 +69,19 @@ def test_what_a_camera_keeps_beside_the_picture_is_no_scan() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_png_keeps_every_pixel(channels: int) -> None:
-    pixels = NOISE[..., :channels]
-    assert np.array_equal(decode_picture(encode_png(pixels), "x"), pixels)
+@pytest.mark.parametrize("shape", [(40, 30), (1, 1), (1, 9), (9, 1)])
+def test_png_keeps_every_pixel_and_stays_within_the_space_that_is_checked(
+    shape: tuple[int, int], channels: int
+) -> None:
+    slope = np.add.outer(np.arange(shape[0]), 3 * np.arange(shape[1])).astype(np.uint8)
+    for pixels in (NOISE[: shape[0], : shape[1], :channels], np.dstack([slope] * channels)):
+        data = encode_png(pixels)
+        assert np.array_equal(decode_picture(data, "x"), pixels)
+        # Pillow does not use this decoder's checks, and names the same picture.
+        with Image.open(io.BytesIO(data)) as picture:
+            assert picture.format == "PNG" and picture.mode == {1: "L", 3: "RGB"}[channels]
+            assert np.array_equal(np.asarray(picture).reshape(pixels.shape), pixels)
+        assert len(data) <= png_bytes(pixels.size)
 
 
 def test_palette_and_two_level_pictures_are_decoded_without_loss() -> None:

@@ -32,9 +32,10 @@ class Other:
     def ask(self, task: Task, batch: MicroBatch) -> None:
         assert self.n_waiting == 0, "a helper computes one micro-batch at a time"
         self.n_waiting += 1
-        self.slots += [int(s) for s, v in zip(batch.draws.slots, batch.valid, strict=True) if v]
+        valid = batch.rows[2]
+        self.slots += [int(s) for s, v in zip(batch.draws.slots, valid, strict=True) if v]
         total = zero_sum(task.parameters)
-        task.add(total, batch)
+        task.add(total, batch.rows, batch.draws)
         self.found.append(total)
 
     def answer(self) -> dict[str, Tensor]:

@@ -41,6 +41,7 @@ ARGUMENTS: dict[str, tuple[str, str, Callable[[str], str]]] = {
     "device": ("hardware=Hardware(device={})", "cpu|auto", _text),
     "facts": ("facts=PublicFacts(...)", "FILE", _as_is),
     "fair": ("fair={}", r"FILE\b", _as_is),
+    "init": ("init={}", r"FOLDER\b|/[^\s,;]*[^\s,;:.]", _text),
     "label-column": ("label_column={}", r"[\w-]+", _text),
     "labels": ("labels={}", "released", _text),
     "ledger": ("ledger={}", r"(?:NEW)?FILE\b|/[^\s,;]*[^\s,;:.]", _text),

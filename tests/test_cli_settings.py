@@ -29,6 +29,9 @@ def _names(cls: Any, path: str = "") -> list[str]:  # noqa: ANN401
 
 # Groups of settings that a method refuses.
 REFUSED: dict[str, tuple[str, ...]] = {
+    "dp-sad": ("teacher.init.",),
+    "dpdm": ("teacher.init.",),
+    "pge": ("teacher.init.",),
     "dpdfd": ("sketch.spectrum.",),
     "dfkd": ("sketch.spectrum.",),
     "dpsd": ("sketch.spectrum.", "sketch.classifier.", "votes.silos."),

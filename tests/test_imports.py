@@ -49,8 +49,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "generator": {
         "arguments", "data", "images", "networks", "privacy", "privacy.accounting",
-        "privacy.ledger", "privacy.statements", "progress", "runs", "samplers", "settings",
-        "storage",
+        "privacy.ledger", "privacy.statements", "privacy.verification", "progress", "runs",
+        "samplers", "settings", "storage",
     },
     "published": {
         "data", "images", "networks", "privacy.accounting", "privacy.mechanisms",

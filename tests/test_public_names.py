@@ -49,4 +49,5 @@ def test_type_checkers_see_what_python_finds() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_class_of_settings_that_a_certified_mode_takes_is_public(method: str) -> None:
     groups = {leaf.hint.__name__ for leaf in leaves(find_settings(method)) if leaf.is_group}
-    assert groups - {"PaperSettings"} <= set(dpgen.__all__)
+    followed = {"Architecture", "Variant"}  # of the weights of others, and not chosen
+    assert groups - {"PaperSettings"} - followed <= set(dpgen.__all__)

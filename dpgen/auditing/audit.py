@@ -35,6 +35,7 @@ from dpgen.privacy.statements.public_start import KEY
 from dpgen.privacy.verification.verify import verify
 from dpgen.progress import progress_bar
 from dpgen.runs.context import Hardware
+from dpgen.runs.initial_weights import InitialWeights
 
 TWO_WORLDS, ONE_RUN = "two worlds", "one run"
 N_RUNS = 1000  # of the two-world game, per world
@@ -130,13 +131,18 @@ def _unfitted(
     generator: PrivateGenerator, settings: Any, facts: PublicFacts, seed: int  # noqa: ANN401
 ) -> PrivateGenerator:
     """Makes a generator like another one, which has learned nothing. Where the run of that one
-    started from public images it starts from stand-ins of them, the same in every world.
+    started from public images or other weights it starts from stand-ins of them, the same in every
+    world.
     """
     kind: Callable[..., PrivateGenerator] = type(generator)
     made = kind(budget=generator.budget, settings=settings)
-    if "images" in generator.privacy.get(KEY, {}):
+    started = generator.privacy.get(KEY, {})
+    if "images" in started:
         public = public_stand_ins(facts, seed)
         made.fit = partial(made.fit, public=public)  # type: ignore[method-assign]
+    if "weights" in started:
+        weights = InitialWeights.made_up(settings.teacher.init, facts.shape, seed)
+        made.fit = partial(made.fit, init=weights)  # type: ignore[method-assign]
     return made
 
 

@@ -14,14 +14,22 @@ def estimate(rehearsal: Rehearsal) -> str:
     busy, n = load()
     told = f"about {duration(rehearsal.seconds)} and {rehearsal.memory_bytes / GIB:.1f} GiB"
     if rehearsal.device == "GPU":
-        return f"{told} on this GPU ({rehearsal.n_parameters:,} parameters; from a rehearsal)"
+        return f"{told} on this GPU ({_parameters(rehearsal)}; from a rehearsal)"
     state = "free"
     if busy > BUSY * n:  # others have their share of it
         state = f"busy now, so up to {duration(rehearsal.seconds * (busy + n) / n)}"
     return (
         f"{told} on this CPU with its {n} processors to itself ({state}: load {busy:.1f}; "
-        f"{rehearsal.n_parameters:,} parameters; from a rehearsal on random images)"
+        f"{_parameters(rehearsal)}; from a rehearsal on random images)"
     )
+
+
+def _parameters(rehearsal: Rehearsal) -> str:
+    """Writes how many parameters there are, and how many of them DP-SGD trains."""
+    told = f"{rehearsal.n_parameters:,} parameters"
+    if rehearsal.n_trained is None:
+        return told
+    return f"{told}, of which DP-SGD trains {rehearsal.n_trained:,}"
 
 
 def duration(seconds: float) -> str:

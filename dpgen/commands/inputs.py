@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 
@@ -113,14 +114,14 @@ def open_data(given: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def open_start(
-    generator: Any, data: Any, public: str | None, value_range: str | None,  # noqa: ANN401
-    classes: str | None, *, show: bool,
-) -> Any:  # noqa: ANN401  # fmt: skip
-    """Opens the public images that were named, and gives the generator the settings of a run that
-    starts from them; returns None where none were named.
+    generator: Any, facts: Any, public: str | None, value_range: str | None,  # noqa: ANN401
+    classes: str | None, init: Path | None, *, show: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Opens the public images or the weights that were named, and gives the generator the settings
+    of a run that starts from them; returns them as arguments of its ``fit``.
     """
     from dpgen.data.public import open_public
-    from dpgen.generator.public_start import settings_of
+    from dpgen.generator.public_start import open_weights, settings_of
     from dpgen.images.classes import parse_classes
     from dpgen.progress import progress_bar
 
@@ -129,21 +130,22 @@ def open_start(
             "--public-value-range and --public-classes are of public images: name them with "
             "--public DATA"
         )
-    generator.settings = settings_of(generator, public is not None)
+    weights = None if init is None else open_weights(init, facts)
+    generator.settings = settings_of(generator, public is not None, weights)
     if public is None:
-        return None
+        return {"init": weights}
     with progress_bar("open public images", 1, show=show) as advance:
         window = parse_value_range(value_range, "--public-value-range")
         named = None if classes is None else parse_classes(classes)
         try:
-            opened = open_public(public, data.facts, value_range=window, classes=named)
+            opened = open_public(public, facts, value_range=window, classes=named)
         except ValueError as error:
             said = str(error)
             for option in ("--value-range", "--classes"):
                 said = said.replace(option, f"--public{option[1:]}")
             raise ValueError(said) from None
         advance()
-    return opened
+    return {"public": opened}
 
 
 def reading_choices(given: dict[str, Any]) -> dict[str, Any]:

@@ -158,6 +158,14 @@ public_options = options(
                  help="As --classes, of the public images; labels that are numbers need none."),
 )  # fmt: skip
 
+init_option = click.option(
+    "--init", metavar="FOLDER", type=click.Path(path_type=Path),
+    help="Weights with which the network begins, in place of --public: a folder of diffusers with "
+    "a UNet2DModel, which you declare public, or a finished run of other records (or its `dpgen "
+    "export`), which has a certificate of its own. They are named in the certificate. "
+    "teacher.adapters trains few numbers of a large network.",
+)  # fmt: skip
+
 OVERLAP = ["refuse", "charge", "separate"]
 
 account_options = options(

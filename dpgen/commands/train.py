@@ -24,6 +24,7 @@ from dpgen.commands.options import (
     budget_options,
     data_options,
     hardware_options,
+    init_option,
     json_option,
     public_options,
     quiet_option,
@@ -37,6 +38,7 @@ from dpgen.commands.options import (
 @click.argument("method", required=False)
 @data_options
 @budget_options
+@init_option
 @hardware_options
 @click.option(
     "--preview",
@@ -45,8 +47,9 @@ from dpgen.commands.options import (
 )
 @json_option
 def plan(
-    method: str | None, preview: Path | None, as_json: bool, **given: Any  # noqa: ANN401
-) -> None:
+    method: str | None, init: Path | None, preview: Path | None, as_json: bool,
+    **given: Any,  # noqa: ANN401
+) -> None:  # fmt: skip
     """Show the price and the settings of a run, before any record is read.
 
     Says what each stage will charge, and estimates time and memory from a rehearsal on random
@@ -66,6 +69,8 @@ def plan(
     generator = kind(budget=budget_of(given, facts.n_records), settings=settings)
     if data is not None:
         generator.settings = with_silos(generator, generator.settings, data)
+    if init is not None:
+        open_start(generator, facts, None, None, None, init, show=False)
     generator.settings = generator.resolve(facts)
     if preview is not None:
         from dpgen.commands.plan_preview import save_plan_preview
@@ -112,13 +117,14 @@ def plan(
 @readers_option
 @account_options
 @public_options
+@init_option
 @unverified_option
 @yes_option
 @quiet_option
 @led_by_process_0
 def train(
     method: str | None, out: Path, seed: int | None, public: str | None,
-    public_value_range: str | None, public_classes: str | None,
+    public_value_range: str | None, public_classes: str | None, init: Path | None,
     allow_unverified: bool, yes: bool, quiet: bool, **given: Any,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """Learn from private images under a budget. Run it again to resume: it never spends twice.
@@ -140,7 +146,7 @@ def train(
     generator = kind(budget=budget_of(given, data.facts.n_records), settings=settings)
     generator.settings = with_silos(generator, generator.settings, data)
     start = open_start(
-        generator, data, public, public_value_range, public_classes, show=not quiet
+        generator, data.facts, public, public_value_range, public_classes, init, show=not quiet
     )
     if not data.public and data.facts.origin != "stated":
         facts = data.facts
@@ -166,7 +172,7 @@ def train(
             hardware=hardware(given),
             show=not quiet,
             allow_unverified=allow_unverified,
-            public=start,
+            **start,
         )
     finally:
         if not data.public:

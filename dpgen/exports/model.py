@@ -63,6 +63,12 @@ def model_of(
             f"network {network!r} is a {kind_of(released)} and no UNet: it has no part in other "
             "libraries. Draw a set with dpgen sample, and share that"
         )
+    variant = released.config.variant
+    if variant is not None and variant.target != "edm":
+        raise ValueError(
+            f"the network began with weights of others and puts out {variant.target}, which the "
+            "code of an export does not know: draw a set with dpgen sample, and share that"
+        )
     cure = "--sampler ddim, or heun, is a path that can be exported: sample with it, too"
     if network == "model" and sampler is None and generator.proposer is not None:
         raise ValueError(

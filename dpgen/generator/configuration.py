@@ -32,14 +32,15 @@ def configuration(generator: PrivateGenerator, seed: int) -> dict[str, Any]:
 
 
 def _written(settings: Any) -> Any:  # noqa: ANN401
-    """Returns settings as JSON values; those of a training on public images, and silos, are there
-    only where there were any, so that other runs are read by versions that know none.
+    """Returns settings as JSON values; those of public images, of other weights, of adapters and of
+    silos are there only where there were some, so that other runs are read by versions that know
+    none.
     """
     values = plain(asdict(settings))
-    teacher = values.get("teacher")
-    if teacher is not None and teacher.get("public", ...) is None:
-        del teacher["public"]
-    votes = values.get("votes")
+    teacher, votes = values.get("teacher"), values.get("votes")
+    for name in ("public", "init", "adapters"):
+        if teacher is not None and not teacher.get(name, ...):
+            del teacher[name]
     if votes is not None and votes.get("silos", ...) is None:
         del votes["silos"]
     return values

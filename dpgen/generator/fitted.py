@@ -43,10 +43,10 @@ class Fitted(Released, abc.ABC):
     budget: Budget
     asked: tuple[Budget, Budget] | None = None  # an earlier budget, and as it was settled
     settings: Any
-    # The modes that can start from public images: those with settings `teacher.public`.
+    # The modes that can start from public images or other weights, with settings `teacher.public`.
     public_modes: ClassVar[frozenset[str]] = frozenset()
-    # Trains their network on public images and returns the place with its weights; None where no
-    # mode can.
+    # Trains their network on public images, or takes other weights, and returns the place with its
+    # weights; None where no mode can.
     begun_on: ClassVar[Callable[..., Workplace] | None] = None
     # What a process does that computes shares for another one; None where nothing is shared.
     assist: ClassVar[Callable[..., str] | None] = None

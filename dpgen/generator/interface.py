@@ -155,6 +155,7 @@ class PrivateGenerator(Fitted):
         show: bool = False,
         allow_unverified: bool = False,
         public: Any = None,  # noqa: ANN401
+        init: Any = None,  # noqa: ANN401
     ) -> Self:
         """Learns from private records; `plan` is charged to their ledger before the first is read.
 
@@ -172,6 +173,8 @@ class PrivateGenerator(Fitted):
             public: images that you declare public, of any form that ``data`` may have: networks
                 learn from them before the private stages, and the certificate names them. None of
                 them may be a private record.
+            init: folder of weights with which the network begins, and which the certificate names:
+                a UNet2DModel of diffusers, declared public, or a finished run of other records.
 
         Raises:
             BudgetExceeded: the data set's ledger has no room for the plan; nothing was read.
@@ -193,7 +196,7 @@ class PrivateGenerator(Fitted):
         self.facts = data.facts
         self.budget.check_records(data.facts.n_records)
         with in_memory(lambda: "name fewer public images"):
-            start = begin_publicly(self, data, public)
+            start = begin_publicly(self, data, public, init)
         self.settings = with_silos(self, start.settings, data)
         self.settings = self.resolve(data.facts)
         config = configuration(self, seed) | start.config
@@ -223,10 +226,10 @@ class PrivateGenerator(Fitted):
         with closing(RunFolder(folder, config, read)) as run:
             work = Workplace(run.checkpoints, accelerator, hardware.micro_batch, seed, show)
             try:
-                if start.images is not None and self.begun_on is not None:
+                if start.given is not None and self.begun_on is not None:
                     # Free of charge, and so before it: a training that fails loses nothing.
                     start.note()
-                    work = self.begun_on(start.images, self.settings.teacher, data.facts, work)
+                    work = self.begun_on(start.given, self.settings.teacher, data.facts, work)
                 if isinstance(promise, Plan):
                     data.begin(run.id, run.keys, promise)
                 else:

@@ -92,8 +92,10 @@ class Denoiser(nn.Module):
 
     Args:
         config: the numbers. Rows of the label embedding are the classes, then the null class, then
-            the reserved ids.
+            the reserved ids. With a variant the network may have another preconditioning.
     """
+
+    log_sigmas: Tensor  # of the steps of a variant
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
@@ -115,7 +117,10 @@ class Denoiser(nn.Module):
             norm_num_groups=config.norm_groups,
             num_class_embeds=config.n_embeddings,
             add_attention=bool(config.attention_levels),
+            **({} if config.variant is None else config.variant.options),
         )
+        if config.variant is not None and (levels := config.variant.log_sigmas()):
+            self.register_buffer("log_sigmas", torch.tensor(levels), persistent=False)
         self.prior = (
             GaussianDenoiser(
                 Cosines(config.shape, config.prior_bands), config.n_classes, config.sigma_data
@@ -158,7 +163,7 @@ class Denoiser(nn.Module):
         # At least float32 outside the network: the rounding of c_skip x in half precision would be
         # larger than the contribution of F.
         wide = torch.promote_types(x.dtype, torch.float32)
-        c = coefficients(sigma.to(wide), self.config.sigma_data)
+        c = self._coefficients(sigma.to(wide))
         skip, out, scale = (rearrange(a, "b -> b 1 1 1") for a in (c.skip, c.out, c.input))
         start = skip * x if self.prior is None else self.prior(x.to(wide), sigma.to(wide), labels)
         seen = scale * x
@@ -168,10 +173,17 @@ class Denoiser(nn.Module):
         if level is None and self.config.level is not None:
             level = torch.full_like(sigma, self.config.level)
         if level is not None:
-            told = coefficients(level.to(wide), self.config.sigma_data).noise
+            told = self._coefficients(level.to(wide)).noise
         dtype = next(self.unet.parameters()).dtype
         (f,) = self.unet(seen.to(dtype), told, class_labels=labels, return_dict=False)
         return (start + out * f.to(wide)).to(x.dtype)
+
+    def _coefficients(self, sigma: Tensor) -> Coefficients:
+        """Computes the preconditioning of this network, which may be a variant."""
+        variant = self.config.variant
+        if variant is None or variant.target == "edm":
+            return coefficients(sigma, self.config.sigma_data)
+        return Coefficients(*variant.coefficients(sigma, self.log_sigmas))
 
     def score_fn(self, labels: Tensor, guidance: float = 0.0) -> ScoreFn:
         """Returns the score function ``(D - x) / sigma^2`` for these labels and this guidance.

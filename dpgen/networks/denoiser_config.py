@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from dpgen.networks.fixed.cosines import Cosines
+from dpgen.networks.variant import Variant
 
 __all__ = ["PRESETS", "DenoiserConfig", "Preset", "preset_for"]
 
+HEAD_CHANNELS = 8  # of each head of attention, as diffusers has it by default
 MOST_COEFFICIENTS = 2**14  # cosines of the Gaussian, each of which has a mean per class
 
 
@@ -104,6 +106,7 @@ class DenoiserConfig:
             level. A student of one step sees pure noise and says the image.
         n_reserved: embedding rows after the null class that no label in training uses; an audit
             gives them to its canaries.
+        variant: what a network of others has that those of this package do not; None for nothing.
     """
 
     shape: tuple[int, int, int]
@@ -117,6 +120,7 @@ class DenoiserConfig:
     prior_bands: int = 0
     prior_input: bool = False
     level: float | None = None
+    variant: Variant | None = None
 
     def __post_init__(self) -> None:
         n_levels = len(self.block_out_channels)
@@ -161,6 +165,11 @@ class DenoiserConfig:
                     f"prior_bands must keep at most {MOST_COEFFICIENTS} cosines, got "
                     f"{self.prior_bands}, which keep {n_coefficients}: lower it"
                 )
+        if self.prior_bands and self.variant is not None and self.variant.target != "edm":
+            raise ValueError(
+                f"a network with target {self.variant.target} has no prior: prior_bands must be 0, "
+                f"got {self.prior_bands}"
+            )
         if self.prior_input and not self.prior_bands:
             raise ValueError("prior_input needs a prior: prior_bands must be at least 1, got 0")
 
@@ -170,6 +179,32 @@ class DenoiserConfig:
         the reserved ids.
         """
         return self.n_classes + 1 + self.n_reserved
+
+    @property
+    def attention_sides(self) -> list[int]:
+        """Returns the channels of the heads of each attention block together, which are those of
+        the block rounded down to whole heads.
+        """
+        widths = [self.block_out_channels[level] for level in self.attention_levels]
+        widths += self.block_out_channels[-1:] if widths else ()  # the block in the middle
+        head = HEAD_CHANNELS if self.variant is None else self.variant.attention_head_dim
+        return [width // head * head if head else width for width in widths]
+
+    def check_rank(self, rank: int) -> None:
+        """Refuses adapters of this rank: where there is no attention, or where the rank is not
+        below the sides of all of its layers, so that adapters would save nothing.
+        """
+        if not self.attention_levels:
+            raise ValueError(
+                "adapters are of attention layers, and this network has none: set adapters to 0, "
+                "or take a network that has some, as preset base"
+            )
+        side = min(self.attention_sides)
+        if not 1 <= rank < side:
+            raise ValueError(
+                f"adapters must be a rank from 1 to {side - 1}, below the {side} channels of the "
+                f"smallest attention layer, got {rank}"
+            )
 
     @classmethod
     def preset(

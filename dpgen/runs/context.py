@@ -88,7 +88,7 @@ class Workplace:
         seed: seed of all public randomness.
         show: whether progress bars are shown.
         weights: the weights by name with which the network of the private stages starts, learned
-            from public images; None for untrained ones.
+            from public images or given; None for untrained ones.
     """
 
     checkpoints: Checkpoints
@@ -113,12 +113,15 @@ class Rehearsal:
         memory_bytes: peak memory of the process; on a GPU that of the card.
         n_parameters: number of parameters of all networks.
         device: "CPU" or "GPU".
+        n_trained: number of those that DP-SGD trains, where adapters leave the others as they are;
+            None where it trains all of them.
     """
 
     seconds: float
     memory_bytes: int
     n_parameters: int
     device: str
+    n_trained: int | None = None
 
 
 CPU_IS_FULL = "can't allocate memory"  # in the RuntimeError of torch's allocator

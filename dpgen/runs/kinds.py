@@ -65,7 +65,11 @@ def kind_of(network: nn.Module) -> str:
 
 
 def numbers_of(network: nn.Module) -> Mapping[str, Any]:
-    """Returns the configuration of a network, as JSON values."""
+    """Returns the configuration of a network, as JSON values. A variant is there only where there
+    is one, so that other networks are read by versions that know none.
+    """
     config: Any = network.config
-    numbers: Mapping[str, Any] = plain(asdict(config))
+    numbers: dict[str, Any] = plain(asdict(config))
+    if numbers.get("variant", ...) is None:
+        del numbers["variant"]
     return numbers

@@ -14,6 +14,7 @@ import torch
 
 from dpgen.images.grid import n_preview
 from dpgen.images.images import PublicFacts
+from dpgen.networks.adapters import adapted
 from dpgen.networks.decoder import Decoder
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.fixed.dead_leaves import dead_leaves
@@ -59,7 +60,7 @@ def rehearse(
     student: Distillation | None = None,
 ) -> Rehearsal:
     """Estimates a run from the time of one private micro-batch and one public training step. Raises
-    ValueError for a network whose loss is not finite.
+    ValueError for a network whose loss is not finite, and for adapters in half precision.
 
     Args:
         settings: settings of the private stages.
@@ -69,9 +70,14 @@ def rehearse(
         n_drawn: number of images that are drawn for the preview.
         student: the distillation that follows, if any.
     """
+    settings.check_precision(hardware.precision)
     accelerator = hardware.accelerator()
     device = accelerator.device
     denoiser = untrained(settings, facts, seed=0).to(device)
+    n_parameters, n_trained = sum(p.numel() for p in denoiser.parameters()), None
+    if settings.adapters:
+        denoiser = adapted(denoiser, settings.adapters, torch.Generator().manual_seed(0))
+        n_trained = sum(p.numel() for p in denoiser.parameters())
     parameters = {name: p.detach() for name, p in denoiser.named_parameters()}
     levels = NoiseLevels(n_draws=settings.n_draws)
     objective = DenoisingObjective(denoiser, levels, settings.loss, hardware.precision)
@@ -112,7 +118,7 @@ def rehearse(
             evaluations += student.pool_size * student.path.n_levels
     batch = max(1, min(64, size * settings.n_draws, n_preview(facts.n_classes)))
     seconds += evaluations / batch * seconds_of(lambda: _forward(denoiser, facts, batch), device)
-    return rehearsal_of(seconds, sum(p.numel() for p in parameters.values()), device)
+    return replace(rehearsal_of(seconds, n_parameters, device), n_trained=n_trained)
 
 
 def rehearse_sketch(

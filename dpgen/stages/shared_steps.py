@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dpgen.networks.adapters import adapted, rank_of
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.denoiser_config import DenoiserConfig
 from dpgen.privacy.mechanisms.checked_records import CheckedRecords, SlotDigests
@@ -204,6 +205,8 @@ class Assistant:
                 f"the same answers: {'; '.join(words[:3])}"
             )
         denoiser = Denoiser(from_dict(DenoiserConfig, numbers["config"])).to(self._device)
+        if numbers["adapters"]:  # whatever is drawn here, all tensors are replaced below
+            denoiser = adapted(denoiser, numbers["adapters"], torch.Generator().manual_seed(0))
         denoiser.train(numbers["training"])
         held = _tensors_of(denoiser)
         if held.keys() != tensors.keys():
@@ -226,7 +229,8 @@ def _described(task: Task) -> tuple[dict[str, Any], dict[str, Tensor]]:
     numbers = {
         "config": numbers_of(objective.denoiser), "levels": asdict(objective.levels),
         "loss": objective.name, "precision": objective.precision,
-        "training": objective.denoiser.training, "computes": _computes(task.device),
+        "training": objective.denoiser.training, "adapters": rank_of(objective.denoiser),
+        "computes": _computes(task.device),
     }  # fmt: skip
     return numbers, _tensors_of(objective.denoiser)
 

@@ -1,5 +1,5 @@
-"""The private teacher: a start on public images if there are any, warm start, pre-training on it,
-DP-SGD. `dpdm` and `pge` release it, and `dp-sad` distils it.
+"""The private teacher: a start on public images or with other weights, if there are any, warm
+start, pre-training on it, DP-SGD. `dpdm` and `pge` release it, and `dp-sad` distils it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from dpgen.data.private import PrivateDataset
 from dpgen.images.facts import PublicFacts
 from dpgen.images.public_images import PublicImages
+from dpgen.networks.adapters import adapted, merged
 from dpgen.networks.denoiser import Denoiser
 from dpgen.networks.fixed.cosines import Cosines
 from dpgen.networks.gaussian import GaussianDenoiser
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan
 from dpgen.runs.context import Workplace
+from dpgen.runs.initial_weights import InitialWeights
 from dpgen.stages import denoising, shared_steps, sketch, warm_start
 from dpgen.stages.moments import MEANS, SPREAD
 from dpgen.stages.teacher_plan import LABEL
@@ -73,8 +75,11 @@ def train(
         if s.pretrain_steps > 0 and not begun:
             _pretrain(denoiser, copy.deepcopy(prior).cpu(), levels, s, facts, work)
     if (sgd := plan.mechanism(LABEL, NoisySGD)) is not None:
+        trained = denoiser
+        if s.adapters:
+            trained = adapted(denoiser, s.adapters, work.generator(502))
         denoising.train_teacher(
-            denoiser,
+            trained,
             data,
             sgd,
             levels,
@@ -87,18 +92,26 @@ def train(
             show=work.show,
             shares=shared_steps.shares(),
         )
+        if s.adapters:
+            denoiser.load_state_dict(merged(trained))
     return denoiser, others
 
 
 def begun_on(
-    images: PublicImages, settings: Teacher, facts: PublicFacts, work: Workplace
+    start: PublicImages | InitialWeights, settings: Teacher, facts: PublicFacts, work: Workplace
 ) -> Workplace:
-    """Trains the network on public images, before a run is charged, and returns the place with the
-    weights that the private stages start from. A finished training is not repeated.
+    """Trains the network on public images, or gives it other weights, before a run is charged, and
+    returns the place with the weights that the private stages start from. A finished training is
+    not repeated. Raises ValueError for adapters in half precision.
     """
-    assert settings.public is not None
-    denoiser = untrained(settings, facts, work.seed).to(work.accelerator.device)
-    start_on_public(denoiser, images, settings.public, facts.class_names, work)
+    settings.check_precision(work.accelerator.mixed_precision)
+    denoiser = untrained(settings, facts, work.seed)
+    if isinstance(start, InitialWeights):
+        start.put_into(denoiser, facts.class_names)
+    else:
+        assert settings.public is not None
+        denoiser = denoiser.to(work.accelerator.device)
+        start_on_public(denoiser, start, settings.public, facts.class_names, work)
     return replace(work, weights=denoiser.cpu().state_dict())
 
 

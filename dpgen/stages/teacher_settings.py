@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from dpgen.images.facts import PublicFacts
+from dpgen.networks.architecture import Architecture
 from dpgen.networks.denoiser_config import PRESETS, DenoiserConfig, preset_for
 from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.training import score_matching
@@ -55,7 +56,12 @@ class TeacherSettings:
         warm_start: "moments" (class means and spreads) or "sketch" (embeddings and a decoder; the
             network is pre-trained on its images, whose moments are its Gaussian).
         sketch: settings of the warm start where warm_start is "sketch".
+        adapters: rank of low-rank adapters (LoRA) of the attention layers: DP-SGD then trains only
+            these, the class embedding and the last convolution of a network that starts from public
+            images or other weights; 0 trains the whole network.
         public: settings of the training on public images before all of this, where there are any.
+        init: the size of the network where a run begins with other weights (``--init``): it follows
+            from them and cannot be set.
     """
 
     preset: str | None = None
@@ -75,7 +81,9 @@ class TeacherSettings:
     residual: str | None = None
     warm_start: str = "moments"
     sketch: SketchSettings | None = None
+    adapters: int = 0
     public: PublicSettings | None = None
+    init: Architecture | None = None
 
     def publicly(self) -> Self:
         """Returns these settings for a run that starts from public images."""
@@ -108,6 +116,10 @@ class TeacherSettings:
             defaults |= SKETCHED
         if self.warm_start_share == 0:
             defaults |= {"residual": "off", "pretrain_steps": 0}
+        if self.init is not None:
+            defaults["residual"] = self.init.residual
+            if self.init.residual == "off" and self.warm_start == "moments":
+                defaults |= {"warm_start_share": 0, "pretrain_steps": 0}
         if defaults["batch"] > facts.n_records:
             # A small data set: a quarter of it a step, from public numbers alone.
             defaults |= {"batch": max(1, facts.n_records // 4)}
@@ -154,11 +166,24 @@ class Teacher(TeacherSettings):
             raise ValueError(
                 f"batch must lie in [1, n_records = {facts.n_records}], got {self.batch}"
             )
-        self.network(facts)  # refuses a shape that the network does not support
+        config = self.network(facts)  # refuses a shape that the network does not support
+        if self.adapters:
+            config.check_rank(self.adapters)
         return self
+
+    def check_precision(self, precision: str) -> None:
+        """Refuses adapters in half precision, which is not supported."""
+        if self.adapters and precision != "no":
+            raise ValueError(
+                f"adapters need precision no (float32), got {precision}: take that, or set "
+                "adapters to 0"
+            )
 
     def network(self, facts: PublicFacts) -> DenoiserConfig:
         """Returns the configuration of the teacher's network; refuses an unsupported shape."""
+        if self.init is not None:
+            bands = self.bands if self.residual != "off" else 0
+            return self.init.config(facts.shape, facts.n_classes, prior_bands=bands)
         return DenoiserConfig.preset(
             self.preset,
             facts.shape,
@@ -171,7 +196,10 @@ class Teacher(TeacherSettings):
 def _check(settings: Teacher) -> None:
     """Refuses settings that would fail later, when the budget is spent."""
     s = settings
-    for name, low in (("pretrain_steps", 0), ("pretrain_batch", 1), ("n_steps", 0), ("n_draws", 1)):
+    for name, low in (
+        ("pretrain_steps", 0), ("pretrain_batch", 1), ("n_steps", 0), ("n_draws", 1),
+        ("adapters", 0),
+    ):  # fmt: skip
         if getattr(s, name) < low:
             raise ValueError(f"{name} must be at least {low}, got {getattr(s, name)}")
     if not 0 < s.learning_rate < float("inf"):
@@ -199,6 +227,11 @@ def _check(settings: Teacher) -> None:
             "warm_start sketch needs a share and a network trained on its images, got "
             f"warm_start_share {s.warm_start_share}, pretrain_steps {s.pretrain_steps}"
         )
+    if s.adapters and s.public is None and s.init is None:
+        raise ValueError(
+            f"adapters must be 0 for a network that has learned nothing before, got {s.adapters}: "
+            "name public images with --public DATA, or weights with --init FOLDER"
+        )
     score_matching.find(s.loss)
     if s.residual not in RESIDUALS:
         raise ValueError(f"residual must be one of {', '.join(RESIDUALS)}, got {s.residual!r}")
@@ -206,6 +239,11 @@ def _check(settings: Teacher) -> None:
         raise ValueError(
             f"residual must be 'off' without a warm start, got {s.residual!r}: "
             "raise warm_start_share"
+        )
+    if s.init is not None and s.residual != s.init.residual:
+        raise ValueError(
+            f"residual must be {s.init.residual!r} with the weights of --init FOLDER, whose "
+            f"network was trained so, got {s.residual!r}: leave it out"
         )
     if s.residual == "off" and s.warm_start_share > 0 and s.pretrain_steps == 0:
         raise ValueError(

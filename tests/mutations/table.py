@@ -40,7 +40,7 @@ LEFT_OUT = (
     ),
     (
         "A backbone that has seen the records",
-        "no network comes pre-trained.",
+        "weights to begin with are refused where a ledger shows that, with tests of their own.",
     ),
     (
         "A validation loss in a log, a progress bar or an exception",

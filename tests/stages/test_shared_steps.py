@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,8 @@ import torch
 from torch import Tensor
 
 from dpgen.images.images import PublicFacts
+from dpgen.networks.adapters import adapted
+from dpgen.networks.denoiser import Denoiser
 from dpgen.privacy.mechanisms.checked_records import CheckedRecords, SlotDigests
 from dpgen.privacy.mechanisms.declared import NoisySGD
 from dpgen.privacy.mechanisms.noise import KeyedNoise
@@ -82,11 +85,16 @@ class Images:
         return self.pixels[slots], self.labels[slots], self.valid[slots]
 
 
-def objective(loss: str = "denoising", precision: str = "no") -> DenoisingObjective:
+def objective(
+    loss: str = "denoising", precision: str = "no", rank: int = 0
+) -> DenoisingObjective:  # fmt: skip
     """Of a small network whose weights and prior are none that it could have begun with."""
     settings = TeacherSettings(bands=3, batch=20).resolved(FACTS)
     denoiser = untrained(settings, FACTS, seed=0)
     generator = torch.Generator().manual_seed(1)
+    if rank:
+        denoiser = Denoiser(replace(denoiser.config, attention_levels=(1,)))
+        denoiser = adapted(denoiser, rank, generator)
     with torch.no_grad():
         for tensor in shared_steps._tensors_of(denoiser).values():
             if tensor.is_floating_point():
@@ -111,15 +119,19 @@ def answers(
 
 
 @pytest.mark.parametrize(
-    ("loss", "precision"), [("denoising", "no"), ("denoising", "bf16"), ("sliced-denoising", "no")]
-)
+    ("loss", "precision", "rank"),
+    [
+        ("denoising", "no", 0), ("denoising", "bf16", 0), ("sliced-denoising", "no", 0),
+        ("denoising", "no", 2),
+    ],
+)  # fmt: skip
 def test_a_network_comes_to_the_same_answers_in_one_two_and_four_processes(
-    loss: str, precision: str
+    loss: str, precision: str, rank: int
 ) -> None:
-    alone = list(answers(objective(loss, precision), None))
+    alone = list(answers(asked := objective(loss, precision, rank), None))
     for n_helpers in (1, 3):
         wires = Wires(n_helpers)
-        shared = list(answers(objective(loss, precision), wires))
+        shared = list(answers(asked, wires))
         words = [message.word for to, message in wires.sent if to == n_helpers]
         assert words.count("stage") == 1 and words.count("step") == 2
         assert words.count("share") > 1

@@ -37,7 +37,7 @@ def test_a_methods_own_defaults_go_before_the_common_ones_and_behind_what_is_set
 def test_resolved_settings_leave_nothing_open_and_are_resolved_once() -> None:
     for settings in (TeacherSettings(), TeacherSettings(warm_start_share=0.0)):
         resolved = settings.resolved(FACTS)
-        assert [k for k, v in vars(resolved).items() if v is None] == ["sketch", "public"]
+        assert [k for k, v in vars(resolved).items() if v is None] == ["sketch", "public", "init"]
         assert resolved.resolved(FACTS) is resolved
         # What config.json holds of them resolves to the same.
         assert TeacherSettings(**asdict(resolved)).resolved(FACTS) == resolved
@@ -45,7 +45,7 @@ def test_resolved_settings_leave_nothing_open_and_are_resolved_once() -> None:
 
 def test_resolved_settings_cannot_be_made_with_something_left_open() -> None:
     numbers = asdict(TeacherSettings().resolved(FACTS))
-    may = ("sketch", "public")
+    may = ("sketch", "public", "init")
     opened = [f.name for f in fields(TeacherSettings) if f.default is None and f.name not in may]
     assert len(opened) == 11
     for name in opened:

@@ -84,8 +84,9 @@ def account_of(parts: Sequence[Statement], *, disjoint: bool) -> Account:
             raise ValueError("a mixture is not mixed again: mix the sets that it was made of")
         if KEY in part:
             raise ValueError(
-                "sets whose network learned from public images are not mixed: what was declared "
-                "public for one may be among the records of another, which no price here covers"
+                "sets whose network learned from public images are not mixed, nor those of one "
+                "that began with other weights: what either was learned from may be among the "
+                "records of another set, which no price here covers"
             )
         (model,) = part["artifact"]["parents"]
         model = origin_of(part, model)

@@ -1,17 +1,24 @@
-"""What a statement says of the public images from which networks learned before the private stages.
+"""What a statement says of the images from which networks learned before the private stages, or of
+the weights with which they began.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dpgen.privacy.accounting.accountant import round_up
+from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.statements.certificate import CertificateError
 
 KEY = "public_start"  # in a statement and in config.json; absent where networks start untrained
 SENTENCE = "statement"
 IMAGES = {"name", "n_images", "sha256", "n_steps"}
 CLASSES = {"names", "sha256"}
+WEIGHTS = {"name", "sha256", "classes"}
+RUN = {"sha256", "mechanism", "guarantee", "data_set", "exported"}
+LONGEST = 16  # runs, each of which began with weights of the one before
+GUARANTEE = ("epsilon", "delta", "adjacency", "max_records_per_unit")
 # What a statement says beside the shape and the number of records that it reveals unpaid.
 COMPARED: Mapping[str, str | None] = {
     "what": "that no image that was declared public was found among the records",
@@ -43,19 +50,72 @@ def images_told(
     return told
 
 
-def start_told(start: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the part of a statement about a public start: what it was, and in words.
+def weights_told(
+    name: str, sha256: str, classes: Sequence[str], run: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Describes weights with which a network began, as JSON values.
 
     Args:
-        start: ``{"images": images_told(...)}``, or such a part of a statement.
+        name: name of their folder.
+        sha256: of the file.
+        classes: private classes whose embedding was taken over by their name.
+        run: `run_told` of the run that released them; None for weights that are declared public.
+    """
+    told: dict[str, Any] = {"name": name, "sha256": sha256, "classes": list(classes)}
+    return told if run is None else {**told, "run": dict(run)}
+
+
+def run_told(statement: Mapping[str, Any], *, exported: bool) -> dict[str, Any]:
+    """Describes the run that released the weights with which another one began.
+
+    Args:
+        statement: its certificate.
+        exported: whether the weights are an export, whose files the certificate does not cover.
+    """
+    told: dict[str, Any] = {
+        "sha256": statement["sha256"],
+        "mechanism": statement["mechanism"]["id"],
+        "guarantee": {name: statement["guarantee"][name] for name in GUARANTEE},
+        "data_set": statement["data_set"]["name"],
+        "exported": exported,
+    }
+    if KEY in statement:
+        start = start_told(statement[KEY])
+        told["start"] = {name: start[name] for name in start.keys() - {SENTENCE}}
+    return told
+
+
+def data_sets_of(start: Mapping[str, Any]) -> list[str]:
+    """Returns the names of the data sets from which the weights of a start were learned, those of
+    the run that released them first; none for images, and for weights that are declared public.
+    """
+    run = start.get("weights", {}).get("run")
+    return [] if run is None else [run["data_set"], *data_sets_of(run.get("start", {}))]
+
+
+def start_told(start: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the part of a statement about a start: what it was, and in words.
+
+    Args:
+        start: ``{"images": images_told(...)}`` or ``{"weights": weights_told(...)}``, or such a
+            part of a statement.
 
     Raises:
-        CertificateError: it is no public start that a run writes.
+        CertificateError: it is no start that a run writes.
     """
-    if start.keys() - {SENTENCE} != {"images"}:
-        raise CertificateError(f"a public start has images, got {sorted(start)!s:.200}")
-    images = dict(start["images"])
-    return {"images": images, SENTENCE: _words(images)}
+    keys = start.keys() - {SENTENCE}
+    if keys == {"images"}:
+        images = dict(start["images"])
+        return {"images": images, SENTENCE: _words(images)}
+    if keys == {"weights"}:
+        weights = dict(start["weights"])
+        return {"weights": weights, SENTENCE: _words_of_weights(weights)}
+    raise CertificateError(f"a public start has images or weights, got {sorted(start)!s:.200}")
+
+
+def has_images(statement: Mapping[str, Any]) -> bool:
+    """Returns whether a statement names public images, with which the records were compared."""
+    return "images" in statement.get(KEY, {})
 
 
 def start_of(statement: Mapping[str, Any]) -> str | None:
@@ -84,3 +144,46 @@ def _words(images: Mapping[str, Any]) -> str:
         f"{images['name']!r} (SHA-256 of the pixels {images['sha256']}). {learned}Nobody checked "
         "that they are public, and the guarantee does not cover them."
     )
+
+
+def _words_of_weights(weights: Mapping[str, Any]) -> str:
+    keys = WEIGHTS | ({"run"} if "run" in weights else set())
+    text = all(type(weights.get(key)) is str and weights[key] for key in ("name", "sha256"))
+    if weights.keys() != keys or not text or type(weights["classes"]) is not list:
+        raise CertificateError("weights of a start are stated by name, digest and classes")
+    file = f"{weights['name']!r} (SHA-256 of the file {weights['sha256']})"
+    names = ", ".join(map(str, weights["classes"]))
+    kept = f"Classes of the same name began as they were there: {names}. " if names else ""
+    if "run" in weights:
+        return f"{_words_of_run(weights['run'], file)} {kept}".rstrip()
+    return (
+        "Before the private stages the network began with weights that whoever ran the training "
+        f"declared public, in {file}. {kept}Nobody checked that they are public, and the guarantee "
+        "does not cover what they were learned from."
+    )
+
+
+def _words_of_run(run: Mapping[str, Any], file: str) -> str:
+    if run.keys() - {"start"} != RUN or run["guarantee"].keys() != set(GUARANTEE):
+        raise CertificateError("a run that a start is of is stated by certificate and guarantee")
+    told, most = run["guarantee"], len(data_sets_of({"weights": {"run": run}}))
+    if most > LONGEST:
+        raise CertificateError(f"weights go back to at most {LONGEST} runs, got {most}")
+    delta = round_up(told["delta"], 6)  # `:g` alone would round it to nearest
+    phrase = Relation(told["adjacency"], told["max_records_per_unit"]).phrase
+    source = (
+        f"Before the private stages the network began with weights of a run of {run['mechanism']}, "
+        f"in {file}. What it learned from its own records is covered by its own certificate "
+        f"(SHA-256 {run['sha256']}), which states ({told['epsilon']:g}, {delta:g})-"
+        f"differential privacy with respect to {phrase}, and not by this one."
+    )
+    if run["exported"]:
+        source += " Nobody checked that exported weights are those of that run."
+    source += (
+        " Its data set is another one. A record that is in both all the same is noticed only where "
+        "one installation read both; for such a record both guarantees hold together, and their "
+        "epsilons and deltas add up."
+    )
+    if "start" in run:
+        source += f" Of that run its certificate says: {start_told(run['start'])[SENTENCE]}"
+    return source

@@ -23,7 +23,7 @@ from dpgen.privacy.statements import given_teachers, randomised_labels
 from dpgen.privacy.statements.certificate import SCHEMA, finite_or_word, now
 from dpgen.privacy.statements.implementation import implementation_of
 from dpgen.privacy.statements.proofs import applying
-from dpgen.privacy.statements.public_start import COMPARED, KEY, start_told
+from dpgen.privacy.statements.public_start import COMPARED, KEY, has_images, start_told
 from dpgen.privacy.statements.recorded import Settings, require_relation
 from dpgen.privacy.statements.silos import silos_declared
 from dpgen.privacy.statements.tuning import tuning_of
@@ -201,13 +201,14 @@ def statement_of(
         mechanism: id and settings of each stage that ran.
         files: SHA-256 of every file that the statement covers.
         data_set: the account of the data set's whole ledger.
-        public_start: what networks learned from before the private stages; None for nothing.
+        public_start: what networks learned from before the private stages, or began with; None for
+            nothing.
         labels_randomised: whether labels of made-up images were changed at random.
         teachers: what `dpgen.privacy.statements.given_teachers` tells of the teachers; None for a
             run that learned from records.
     """
     facts, stages = lines[0]["facts"], mechanism["stages"]
-    event, compared = charged_event(lines), public_start is not None
+    event, compared = charged_event(lines), has_images({KEY: public_start or {}})
     basis = Basis(stages, event, delta, relation_of(lines), facts, data_set, compared)
     said = derived(kind, basis)
     statement = {

@@ -65,7 +65,7 @@ def _same_start(config: Mapping[str, Any], statement: Mapping[str, Any]) -> bool
     teacher = config["settings"].get("teacher") or {}
     settings, stated = teacher.get("public"), statement.get(KEY, {})
     images = stated.get("images")
-    if (settings is None) != (images is None):
+    if (settings is None, teacher.get("init") is None) != (images is None, "weights" not in stated):
         return False
     if settings is not None and (images["n_steps"], "classes" in images) != (
         settings["n_steps"], settings["labels"] == "names",

@@ -22,7 +22,7 @@ from dpgen.privacy.accounting.events import compose, event_to_json
 from dpgen.privacy.accounting.relation import Relation
 from dpgen.privacy.statements import earlier, given_teachers, randomised_labels, transcription
 from dpgen.privacy.statements.certificate import EARLIER, CertificateError
-from dpgen.privacy.statements.public_start import KEY, start_told
+from dpgen.privacy.statements.public_start import KEY, data_sets_of, has_images, start_told
 from dpgen.privacy.statements.recorded import leaf_of, n_records_of
 from dpgen.privacy.statements.statement import Basis, derived, is_enforced, stated_relation
 from dpgen.privacy.statements.tuning import INSTALLATION
@@ -62,7 +62,7 @@ def basis_of(statement: Mapping[str, Any]) -> Basis:
         stated_relation(guarantee),
         facts,
         statement["data_set"],
-        KEY in statement,
+        has_images(statement),
     )
 
 
@@ -92,7 +92,9 @@ def promise_checks(statement: Mapping[str, Any]) -> Iterator[Check]:
     yield _theorem_check(statement["mechanism"], None if old else again["theorems"])
     if KEY in statement:
         start = start_told(statement[KEY])
-        yield Check("public start", agree(start, statement[KEY]), start["statement"])
+        same = agree(start, statement[KEY])
+        same = same and statement["data_set"]["name"] not in data_sets_of(start)
+        yield Check("public start", same, start["statement"])
     if transcription.KEY in statement:
         held = statement[transcription.KEY]
         transcription.check_chain(held["chain"])

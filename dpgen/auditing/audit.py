@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -32,6 +32,7 @@ from dpgen.privacy.statements.attack import attack_sentences
 from dpgen.privacy.statements.certificate import CERTIFICATE, sha256_file
 from dpgen.privacy.statements.notice import UnverifiedClaim
 from dpgen.privacy.statements.public_start import KEY
+from dpgen.privacy.verification.transcription import chain_checks
 from dpgen.privacy.verification.verify import verify
 from dpgen.progress import progress_bar
 from dpgen.runs.context import Hardware
@@ -53,7 +54,8 @@ def audit(
     """Audits a finished run: its configuration, not its records, which are not needed.
 
     Args:
-        generator: fitted or loaded, from a run with a certificate; its folder is verified too.
+        generator: fitted or loaded, from a run with a certificate; its folder is verified too. Of a
+            transcription it is what `dpgen.methods.loading.load_trained` returns.
         games: whether to play the games, too; the deterministic tests take about a minute.
         n_label_canaries: if not 0, train once more with this number of reserved-label canaries, at
             least 20, which takes about as long as the run did.
@@ -85,7 +87,7 @@ def audit(
             f"{folder} was charged other events than this version plans for its settings: audit it "
             f"with dpgen {statement['mechanism']['version']}"
         )
-    findings = [_certificate(folder)]
+    findings = [_certificate(folder), *_transcription(folder, statement)]
     n_worlds = 1 + len(neighbours(facts, seed)[1])
     with progress_bar("neighbour replay", n_worlds, show=show) as advance:
         found = _replayed(generator, plan, facts, seed, hardware or Hardware(), advance)
@@ -111,6 +113,20 @@ def _certificate(folder: Path) -> Finding:
     made = sum(check.held is not None for check in checks)
     seen = f"does not hold: {', '.join(wrong)}" if wrong else f"{made} checks passed"
     return Finding(DETERMINISTIC, "certificate", not wrong, seen, power=POWERS["certificate"])
+
+
+def _transcription(folder: Path, statement: Mapping[str, Any]) -> Iterator[Finding]:
+    """Finds whether a transcription is made of the runs that it names; nothing for other runs."""
+    checks = list(chain_checks(folder, statement))
+    if not checks:
+        return
+    seen = "; ".join(f"{check.name}: {check.seen}" for check in checks)
+    yield Finding(
+        DETERMINISTIC, "post-processing", not any(check.failed for check in checks),
+        f"made of released networks, without records: all that follows is about the events of "
+        f"{statement['mechanism']['id']}, of the run at its beginning. {seen}",
+        power=POWERS["post-processing"],
+    )  # fmt: skip
 
 
 def _replayed(

@@ -17,6 +17,8 @@ __all__ = ["POWERS", "power_of_game"]
 POWERS = {
     "certificate": "a file, a number or a line of the ledger that was changed after the run, "
     "unless every hash was changed with it; a price that does not follow from the stages",
+    "post-processing": "another run in the place of one that a transcription was made of, where it "
+    "lies beside it; not networks that somebody made of records and sealed as a transcription",
     "sensitivity": "a sum that one record can move by more than the bound, whatever the record "
     "sends in, alone or among others, in a micro-batch of any size",
     "branches": "a clip that fails in any branch that one in a thousand of these records takes, or "

@@ -23,6 +23,7 @@ from dpgen.generator.interface import PrivateGenerator
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.statements.certificate import NOTICE, sha256_file
 from dpgen.privacy.statements.notice import Claim
+from dpgen.privacy.statements.transcription import KEY
 from dpgen.progress import progress_bar
 from dpgen.runs.context import Hardware
 
@@ -45,9 +46,19 @@ def audit_claim(
         seed: seed of stand-in records and all public randomness; private noise has fresh keys.
         hardware: the hardware of the run; None takes the default of `fit`.
         show: whether to show progress bars.
+
+    Raises:
+        ValueError: it is a transcription, which claims nothing of its own.
     """
     facts, folder, notice = generator.facts, generator.folder, generator.notice
     assert facts is not None and folder is not None
+    if KEY in notice:
+        first = next((f"run {link['folder']!r}" for link in notice[KEY]["chain"]), "")
+        cure = f"audit the {first}, at its beginning" if first else "nobody claims anything of it"
+        raise ValueError(
+            f"{folder} is a transcription without a guarantee, which claims nothing of its own: "
+            f"{cure}"
+        )
     claim, hardware = generator.claim(facts), hardware or Hardware()
     findings = list(_replayed(generator, facts, seed, hardware, show))
     if games and generator.student is not None and facts.n_classes > 1:

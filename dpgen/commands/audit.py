@@ -45,13 +45,16 @@ def audit(
     with status 1 when a violation was found. What rounding does to gradients is measured on
     --device, with --precision and --micro-batch: give those that the run was trained with.
 
+    A transcription is audited by what it keeps of the run that was trained: the plan of that run,
+    whose events its epsilon is of. Runs that it was made of are compared where they lie beside it.
+
     With --allow-unverified a RUN that carries a notice is audited, too: what its paper claims,
     against what is certified.
     """
     from dpgen.auditing.audit import audit as examine
     from dpgen.auditing.page import render
     from dpgen.auditing.unverified import audit_claim
-    from dpgen.methods.loading import load
+    from dpgen.methods.loading import load_trained
     from dpgen.methods.planned import require_planned
     from dpgen.storage.durable import replace_durably
 
@@ -62,7 +65,7 @@ def audit(
             "--quick skips the games and cannot be combined with --label-canaries: "
             "drop one of them"
         )
-    generator = load(run, allow_unverified=allow_unverified)
+    generator = load_trained(run, allow_unverified=allow_unverified)
     common: dict[str, Any] = {
         "games": not quick, "seed": seed, "hardware": hardware(given), "show": not quiet,
     }  # fmt: skip

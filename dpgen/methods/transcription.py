@@ -59,7 +59,9 @@ class Transcription(PrivateGenerator):
     def _promise(self, facts: PublicFacts) -> NoReturn:
         raise ValueError(
             "a transcription learns from no records, so that it plans and charges nothing: it is "
-            "made of a run, by dpgen.transcribe or `dpgen transcribe RUN`"
+            "made of a run, by dpgen.transcribe or `dpgen transcribe RUN`. What was trained at its "
+            "beginning is planned and audited by dpgen.methods.loading.load_trained or `dpgen "
+            "audit RUN`"
         )
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> NoReturn:

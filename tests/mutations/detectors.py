@@ -9,23 +9,26 @@ from tests.mutations.classifier_detectors import CLASSIFIER
 from tests.mutations.condensed_detectors import CONDENSED
 from tests.mutations.data_free_detectors import DATA_FREE
 from tests.mutations.ensemble_detectors import ENSEMBLE
+from tests.mutations.fair_detectors import FAIR
 from tests.mutations.fit_detectors import FIT
 from tests.mutations.key_detectors import KEYS
 from tests.mutations.lineage_detectors import LINEAGE
 from tests.mutations.long_detectors import LONG
 from tests.mutations.mechanism_detectors import MECHANISM
 from tests.mutations.process_detectors import PROCESSES
+from tests.mutations.public_detectors import PUBLIC_START
 from tests.mutations.records_detectors import RECORDS
 from tests.mutations.restored_detectors import RESTORED
 from tests.mutations.run_detectors import RUN
 from tests.mutations.silo_detectors import SILO
 from tests.mutations.spectrum_detectors import SPECTRUM
 from tests.mutations.teacher_detectors import TEACHERS
+from tests.mutations.transcription_detectors import TRANSCRIPTION
 
 DETECTORS: dict[str, Callable[[Path], str]] = {
     **MECHANISM, **LONG, **FIT, **RUN, **KEYS, **LINEAGE, **RESTORED, **RECORDS,
     **SPECTRUM, **CLASSIFIER, **PROCESSES, **DATA_FREE, **CONDENSED, **ENSEMBLE,
-    **TEACHERS, **SILO,
+    **TEACHERS, **SILO, **TRANSCRIPTION, **FAIR, **PUBLIC_START,
 }  # fmt: skip
 GAMES = ("one-run game", "two-world game")
 # Not those that never run the code that is changed, or that put something of their own in its
@@ -52,6 +55,9 @@ ROOMS = {
     "ensemble": tuple(ENSEMBLE),
     "teachers": tuple(TEACHERS),
     "silos": tuple(SILO),
+    "transcription": tuple(TRANSCRIPTION),
+    "fair": tuple(FAIR),
+    "public start": tuple(PUBLIC_START),
     "published": ("neighbour replay", "doors", "ledger"),
 }  # fmt: skip
 # The first sentence of what each says of itself, in one line.

@@ -30,10 +30,12 @@ from tests.mutations import (
     condensed_bugs,
     data_free_bugs,
     ensemble_bugs,
+    fair_bugs,
     key_bugs,
     lineage_bugs,
     noise_bugs,
     process_bugs,
+    public_bugs,
     published_bugs,
     records_bugs,
     repeat_bugs,
@@ -43,6 +45,7 @@ from tests.mutations import (
     spectrum_bugs,
     stage_bugs,
     teacher_bugs,
+    transcription_bugs,
 )
 from tests.mutations.bug import Bug
 from tests.mutations.detectors import DETECTORS, ROOMS
@@ -55,7 +58,8 @@ BUGS = (
     *coin_bugs.BUGS, *key_bugs.BUGS, *secret_bugs.BUGS, *lineage_bugs.BUGS, *stage_bugs.BUGS,
     *account_bugs.BUGS, *restored_bugs.BUGS, *records_bugs.BUGS, *spectrum_bugs.BUGS,
     *classifier_bugs.BUGS, *process_bugs.BUGS, *data_free_bugs.BUGS, *condensed_bugs.BUGS,
-    *ensemble_bugs.BUGS, *teacher_bugs.BUGS, *silo_bugs.BUGS,
+    *ensemble_bugs.BUGS, *teacher_bugs.BUGS, *silo_bugs.BUGS, *transcription_bugs.BUGS,
+    *fair_bugs.BUGS, *public_bugs.BUGS,
 )  # fmt: skip
 PRICING = ("dpgen.privacy.accounting.accountant.", "dpgen.privacy.statements.statement.")
 _ROWS: dict[str, dict[str, str]] = {}

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from dpgen import (
+    DPDFD,
     Budget,
     PrivateDataset,
     RefinementSettings,
@@ -23,7 +24,9 @@ from dpgen import (
     UnverifiedClaim,
     transcribe,
 )
-from dpgen.methods.loading import load
+from dpgen.auditing import audit as auditor
+from dpgen.auditing import replay
+from dpgen.methods.loading import load, load_trained
 from dpgen.methods.planned import planned_check
 from dpgen.methods.transcription import Transcription
 from dpgen.networks.fixed.gabor import GaborFeatures
@@ -37,6 +40,7 @@ from dpgen.privacy.statements.notice import read_notice
 from dpgen.privacy.statements.transcription import KEY, LONGEST_CHAIN, OWN, check_chain, told
 from dpgen.privacy.verification.parentage import trace
 from dpgen.privacy.verification.verify import verify
+from dpgen.runs.context import Hardware
 from dpgen.stages import classifier, sketch_plan
 from dpgen.storage.canonical import digest
 from dpgen.synthetic.mix import mix
@@ -64,7 +68,8 @@ def made(
     records: Any,  # noqa: ANN401
 ) -> Iterator[Path]:
     """``run``, a run of dpdfd; ``cheap``, another with more noise; ``run2``, made of ``run``."""
-    place = tmp_path_factory.mktemp("made")
+    place, n_threads = tmp_path_factory.mktemp("made"), torch.get_num_threads()
+    torch.set_num_threads(1)  # before the fixture of each test, for one rounding in all of them
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DPGEN_HOME", str(place / "home"))
         for module, name in ((classifier, "features_for"), (sketch_plan, "GaborFeatures")):
@@ -76,6 +81,7 @@ def made(
             data.limit = Budget(9.0, 1e-3)
             generator.fit(data, out=place / name, seed=1)
         transcribe(place / "run", place / "run2", settings=SETTINGS, seed=1)
+        torch.set_num_threads(n_threads)
         yield place
 
 
@@ -451,3 +457,70 @@ def test_a_transcription_of_a_run_with_a_notice_has_that_notice(
     assert all(one[key] == two[key] for key in one.keys() - set(OWN))
     assert not (tmp_path / "two" / "privacy.json").exists()
     assert isinstance(load(tmp_path / "two", allow_unverified=True), Transcription)
+
+
+@pytest.fixture
+def short_audit(short_audits: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An audit of a replay with one neighbour, and of the certificate."""
+    every = replay.neighbours
+
+    def one(facts: Any, seed: int) -> Any:  # noqa: ANN401
+        first, others = every(facts, seed)
+        return first, {"copy of another record": others["copy of another record"]}
+
+    monkeypatch.setattr(replay, "neighbours", one)
+    monkeypatch.setattr(auditor, "neighbours", one)
+    monkeypatch.setattr(auditor, "of_stage", lambda *given: [])
+
+
+@pytest.mark.usefixtures("short_audit")
+def test_the_plan_of_the_trained_run_is_audited_beside_that_run_and_without_it(
+    made: Path, tmp_path: Path
+) -> None:
+    generator, trained = load_trained(made / "run2"), load(made / "run")
+    assert isinstance(generator, DPDFD) and generator.settings == trained.settings
+    assert trained.facts is not None
+    assert generator.plan(trained.facts) == trained.plan(trained.facts)
+    assert repr(load_trained(made / "run")) == repr(trained)
+    found = auditor.audit(generator, games=False, hardware=Hardware("cpu"))
+    assert found.passed and found.certificate == read_statement(made / "run2")["sha256"]
+    told = {finding.name: finding.seen for finding in found.findings}
+    assert f"run 'run': {made / 'run'} has statement" in told["post-processing"]
+    assert "of dpdfd/sealed" in told["post-processing"]
+    assert "sketch 1: neighbours before the noise" in told
+    shutil.copytree(made / "run2", tmp_path / "alone")
+    (alone,) = auditor._transcription(tmp_path / "alone", read_statement(tmp_path / "alone"))
+    assert alone.passed and "run 'run': not beside this one, not compared" in alone.seen
+    with pytest.raises(ValueError, match=r"planned and audited by .*load_trained or `dpgen audit"):
+        auditor.audit(load(made / "run2"))
+
+
+@pytest.mark.usefixtures("short_audit")
+def test_another_run_in_the_place_of_the_one_that_it_was_made_of_is_a_violation(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auditor, "of_replay", lambda found: [])
+    monkeypatch.setattr(auditor, "_replayed", lambda *given: SimpleNamespace(base=None))
+    words = ("audit", here / "run2", "--quick", "-q", "--device", "cpu")
+    assert dpgen(*words).exit_code == 0
+    shutil.rmtree(here / "run")
+    (here / "cheap").rename(here / "run")
+    found = dpgen(*words)
+    assert found.exit_code == 1 and "VIOLATION: post-processing" in found.stdout
+
+
+def test_a_transcription_without_a_guarantee_says_what_to_audit(
+    made: Path, tmp_path: Path
+) -> None:
+    settings = TranscriptionSettings(
+        "alone", RefinementSettings(n_steps=1, batch_size=4, anchor_weight=0.0), SETTINGS.student
+    )
+    common: dict[str, Any] = {"seed": 1, "allow_unverified": True}
+    transcribe(
+        made / "run" / "student.safetensors", tmp_path / "one", settings=settings,
+        facts=load(made / "run").facts, **common,
+    )  # fmt: skip
+    transcribe(tmp_path / "one", tmp_path / "two", settings=SETTINGS, **common)
+    for name, words in (("one", "nobody claims anything of it"), ("two", "audit the run 'one'")):
+        refused = dpgen("audit", tmp_path / name, "--allow-unverified", "-q")
+        assert refused.exit_code == 2 and words in refused.stderr

@@ -16,10 +16,12 @@ other theorems. Its bound is looser and must never be the smaller of the two.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 from functools import lru_cache
 from itertools import pairwise
+from numbers import Real
 from typing import Self, cast
 
 from dp_accounting.dp_event import DpEvent
@@ -125,10 +127,13 @@ def check_ranges(epsilon: float, delta: float | None) -> None:
         delta: ``None`` is left to `default_delta`.
 
     Raises:
-        ValueError: epsilon is not a finite number above 0, or delta does not lie in (0, 1).
+        ValueError: epsilon is no finite number above 0, or delta is none in (0, 1).
     """
-    if not (math.isfinite(epsilon) and epsilon > 0):
-        raise ValueError(f"epsilon must be a number greater than 0, got {epsilon}")
+    for name, value in (("epsilon", epsilon), ("delta", 0.5 if delta is None else delta)):
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise ValueError(f"{name} must be a number, got {value!r:.60}")
+    if not 0 < epsilon <= sys.float_info.max:
+        raise ValueError(f"epsilon must be a number greater than 0, got {epsilon!s:.40}")
     if delta is not None and not 0 < delta < 1:
         raise ValueError(f"delta must lie in (0, 1), got {delta}")
 
@@ -207,6 +212,8 @@ def _samples(found: tuple[GaussianLeaf, ...]) -> bool:
 def _epsilon(
     found: tuple[GaussianLeaf, ...], delta: float, relation: Relation, interval: float
 ) -> float:
+    if not 0 <= delta <= 1:  # a delta that is no number would be priced at nothing
+        raise ValueError(f"delta must lie in [0, 1], got {delta}")
     if delta < SMALLEST_DELTA and _samples(found):
         return math.inf
     curve = _curve(found, relation, interval)

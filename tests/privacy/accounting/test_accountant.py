@@ -334,11 +334,21 @@ def test_a_budget_for_records_has_the_stated_delta_or_the_default() -> None:
 
 @pytest.mark.parametrize(
     ("epsilon", "delta"),
-    [(0, 1e-5), (-1, 1e-5), (math.nan, 1e-5), (math.inf, 1e-5), (1, 0), (1, 1)],
-)
+    [
+        (0, 1e-5), (-1, 1e-5), (math.nan, 1e-5), (math.inf, 1e-5), (1, 0), (1, 1), (10**400, 1e-5),
+        ("1", 1e-5), (True, 1e-5), (1, "1e-5"), (1, math.nan),
+    ],
+)  # fmt: skip
 def test_a_budget_that_is_none_is_refused(epsilon: float, delta: float) -> None:
     with pytest.raises(ValueError, match=r"epsilon must|delta must"):
         Budget(epsilon, delta)
+
+
+@pytest.mark.parametrize("delta", [math.nan, -1e-9, 1.5])
+@pytest.mark.parametrize("rate", [0.1, 1.0])
+def test_a_delta_that_is_none_is_never_priced(delta: float, rate: float) -> None:
+    with pytest.raises(ValueError, match=r"delta must lie in \[0, 1\]"):
+        epsilon_of(GaussianLeaf(rate, 1.0, 1).event, delta, ADD_REMOVE)
 
 
 def test_the_epsilon_that_is_printed_is_within_a_fifth_of_a_percent_of_the_finest() -> None:

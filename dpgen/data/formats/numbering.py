@@ -55,30 +55,46 @@ def _tell(folder: Path, name: str, found: str) -> None:
 
 
 def refuse_twice(files: Sequence[DataFile], *, by_content: bool) -> None:
-    """Refuses a file that is there under two names, by links: its records would count twice, or be
-    held out and learned from.
+    """Refuses a file that is there under two names, by links, in two splits: its records would be
+    held out and learned from. In one split, as in stores that keep equal files once, it is told.
 
     Args:
         files: all of the data.
         by_content: whether copies are refused, too, of archives and tables of records.
     """
-    seen: dict[tuple[int, int], Path] = {}
+    seen: dict[tuple[int, int], DataFile] = {}
     alike: dict[tuple[int, bytes], list[Path]] = {}
-    for path in (file.path for file in files):
+    linked: list[tuple[Path, Path]] = []
+    for file in files:
         with suppress(OSError):  # reading it will tell
-            found = os.stat(path)
-            other = seen.setdefault((found.st_dev, found.st_ino), path)
-            if found.st_ino and other != path:
-                raise ValueError(
-                    f"{path} and {other} are one file under two names (a link): remove one, or "
-                    "make it a copy if its records are to count twice"
-                )
-            if by_content:
-                with open_file(path) as file:
-                    alike.setdefault((found.st_size, file.read(HEAD_BYTES)), []).append(path)
+            found = os.stat(file.path)
+            other = seen.setdefault((found.st_dev, found.st_ino), file)
+            if other is not file:
+                linked.append((file.path, other.path))
+                _refuse_both(file, other)
+            elif by_content:
+                with open_file(file.path) as head:
+                    key = found.st_size, head.read(HEAD_BYTES)
+                alike.setdefault(key, []).append(file.path)
     for paths in alike.values():
-        for one, other in itertools.combinations(paths[:MOST_COMPARED], 2):
-            if filecmp.cmp(one, other, shallow=False):
+        for one, another in itertools.combinations(paths[:MOST_COMPARED], 2):
+            if filecmp.cmp(one, another, shallow=False):
                 raise ValueError(
-                    f"{other} is a copy of {one}, and its records would count twice: move it away"
+                    f"{another} is a copy of {one}, and its records would count twice: move it away"
                 )
+    if linked:
+        path, first = linked[0]
+        warnings.warn(
+            f"{path} and {first} are one file under two names (a link), which is read twice; there "
+            f"are {len(linked)} of these",
+            stacklevel=3,
+        )
+
+
+def _refuse_both(file: DataFile, other: DataFile) -> None:
+    if file.split != other.split:
+        raise ValueError(
+            f"{file.path} and {other.path} are one file under two names (a link), one of "
+            f"{file.split or 'no split'} and one of {other.split or 'no split'}: remove one, as "
+            "what is held out must not be learned from"
+        )

@@ -89,13 +89,16 @@ def test_a_backup_of_a_picture_is_no_second_record(
 
 
 @pytest.mark.parametrize("link", [os.link, lambda one, two: os.symlink("../train/0.png", two)])
-def test_one_file_under_two_names_is_refused(
+def test_one_file_in_two_splits_is_refused_and_twice_in_one_is_told(
     link: Callable[[Path, Path], None], put: Callable[..., None], tmp_path: Path
 ) -> None:
     put("train/0.png", "train/1.png", "test/2.png")
     link(tmp_path / "train/0.png", tmp_path / "test/0.png")
-    with pytest.raises(ValueError, match=r"train/0\.png are one file under two names"):
+    with pytest.raises(ValueError, match=r"train/0\.png are one file .* must not be learned from"):
         open_source(tmp_path, split="train")
+    (tmp_path / "test/0.png").rename(tmp_path / "train/9.png")
+    with pytest.warns(match="is read twice; there are 1 of these"):
+        assert len(open_source(tmp_path, split="train")) == 3
 
 
 def test_a_copy_of_an_archive_is_refused_and_another_of_its_size_is_not(tmp_path: Path) -> None:

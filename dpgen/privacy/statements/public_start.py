@@ -180,9 +180,9 @@ def _words_of_run(run: Mapping[str, Any], file: str) -> str:
     if run["exported"]:
         source += " Nobody checked that exported weights are those of that run."
     source += (
-        " Its data set is another one. A record that is in both all the same is noticed only where "
-        "one installation read both; for such a record both guarantees hold together, and their "
-        "epsilons and deltas add up."
+        " Records of the two data sets are compared only where one installation has read both as "
+        "private. For a record that is in both, both guarantees hold together: their epsilons and "
+        "deltas add up."
     )
     if "start" in run:
         source += f" Of that run its certificate says: {start_told(run['start'])[SENTENCE]}"

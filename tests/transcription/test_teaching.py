@@ -168,6 +168,11 @@ def test_a_run_that_was_stopped_goes_on_and_one_with_other_images_or_names_does_
     with pytest.raises(LedgerError, match="share|begun on other data|different teachers"):
         made(place)
     (silos / "silo-3.safetensors").write_bytes(kept)
+    with monkeypatch.context() as patch:  # after the stage is finished and its key is gone
+        stop_after(patch, lambda names: names[-1:] == ["student"])
+        with pytest.raises(Stopped):
+            made(place)
+    assert not list((place / "run" / "checkpoint" / "keys").glob("*.key"))
     found = made(place)
     assert not failed(place / "run") and not (place / "run" / "checkpoint").exists()
     assert held.shape == (6, 3)

@@ -276,7 +276,8 @@ def test_a_finished_stage_gives_its_saved_answers_and_not_one_more(tmp_path: Pat
     states.save("votes", {"answers": answers}, step=4)
     # Nothing is opened.
     data: Any = SimpleNamespace(is_finished=lambda *stage: stage == ("votes", mechanism))
-    answered = Answered(data, mechanism, None, "votes", SimpleNamespace(checkpoints=states))  # type: ignore[arg-type]
+    place: Any = SimpleNamespace(checkpoints=states)
+    answered = Answered(data, mechanism, "votes", place, lambda: pytest.fail("it was opened"))
     parts = [answered.ask(torch.zeros(n, 1, 8, 8)) for n in (3, 1)]
     assert torch.equal(torch.cat(parts), answers)
     with pytest.raises(RuntimeError, match="has 4 saved answers, asked for 5"):

@@ -93,14 +93,14 @@ def read_given(
         FileNotFoundError: there is no such folder.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"--teachers {folder} must be a folder of teachers, and is none")
+        raise FileNotFoundError(f"{folder} must be a folder of teachers, and is none")
     entries = sorted((p for p in folder.iterdir() if p.name[0] != "."), key=lambda p: p.name)
     if not entries:
         raise ValueError(
-            f"--teachers {folder} must hold a file or a folder for each silo, and is empty"
+            f"{folder} must hold a file or a folder for each silo, and is empty"
         )
     if len(entries) > MOST_NAMES:
-        raise ValueError(f"--teachers {folder} must hold at most {MOST_NAMES}, got {len(entries)}")
+        raise ValueError(f"{folder} must hold at most {MOST_NAMES}, got {len(entries)}")
     given = [_read(entry) for entry in entries]
     _check_names(given)
     names = _class_names(given, classes)

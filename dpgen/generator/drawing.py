@@ -261,5 +261,5 @@ def draws_nothing(network: str, known: Sequence[str], folder: Path | None) -> Va
         return ValueError(f"network must be {' or '.join(known)}, got {network!r}")
     return ValueError(
         f"{folder or 'this run'} has released a classifier and no generator: no images can be "
-        "drawn. `dpgen evaluate` scores its classifier, `dpgen export --to onnx` hands it on"
+        "drawn. `dpgen evaluate` scores its classifier, `dpgen export` writes it as ONNX"
     )

@@ -8,8 +8,13 @@ change one vote on each image. The unit of privacy is a teacher with all records
 
 How many silos it takes is the price of a unit that large: 95 % of the noised votes on an image of
 which 80 % of the teachers are sure are right from K = 5.1 sqrt(Q) / (0.8 mu) teachers on, for Q
-images and mu-GDP: 32 teachers for 100 images at epsilon 10, 237 at epsilon 1 (delta 1e-5). With
+images and mu-GDP: 32 teachers for 100 images at epsilon 10, 238 at epsilon 1 (delta 1e-5). With
 fewer the plan is refused.
+
+What it is worth: with a fifth of the training digits held out, 40 silos of 28 digits each, the test
+digits as public images without labels, and epsilon 10, two divisions gave single teachers of 75.6
+and 73.7 %, a plurality without noise of 95.8 and 93.4 %, and a student of 92.0 and 90.2 % (287
+digits held out, so that one of them is 0.35 points; 157 queries).
 """
 
 from __future__ import annotations
@@ -77,8 +82,8 @@ class Teachers(PrivateGenerator):
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> NoReturn:
         raise ValueError(
-            "a student of given teachers learns for minutes and is not rehearsed: `dpgen "
-            "transcribe --teachers FOLDER --plan` says what it costs"
+            "a student of given teachers learns for minutes and is not rehearsed: the plan says "
+            "what it costs"
         )
 
     def _learn(

@@ -67,8 +67,8 @@ def read_queries(images: Path | None, public: Any, facts: PublicFacts) -> Querie
     """
     if (images is None) == (public is None):
         raise ValueError(
-            "teachers are asked about images: name a certified set or run (--images), or images "
-            "that you declare public (--public), one of the two"
+            "teachers are asked about images: name those of a certified set or run, or images that "
+            "you declare public (--public), one of the two"
         )
     if images is None:
         opened = open_public(public, facts)
@@ -103,7 +103,7 @@ def _certified(folder: Path) -> Certificate:
                 "public images"
             )
         raise ValueError(
-            f"--images {folder} must be a synthetic set or a run with a certificate, and has none: "
+            f"{folder} must be a synthetic set or a run with a certificate, and has none: "
             "images that everyone has are named with --public"
         )
     failed = [c.name for c in (*verify(folder), *planned_checks(folder)) if c.failed]

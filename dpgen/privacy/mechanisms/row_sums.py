@@ -24,6 +24,7 @@ __all__ = ["row_squares", "weighted_sum"]
 # Float64 copies are made this many numbers at a time.
 CHUNKS = {"cpu": 2**20, "cuda": 2**25}
 BLOCK, SPAN = 1024, 16384  # numbers of a row that a program holds at once, and reads in total
+FEWEST, PROGRAMS = 16, 1024  # rows that a program adds, at least; programs that keep a GPU busy
 
 
 def row_squares(g: Tensor) -> Tensor:
@@ -46,9 +47,12 @@ def weighted_sum(weights: Tensor, g: Tensor) -> Tensor:
     float64. A row of weight zero is left out, also where it holds NaN or infinity.
     """
     if _fused(g):
-        found = torch.empty(g.shape[1], dtype=torch.float64, device=g.device)
-        _weighted_kernel[(-(-g.shape[1] // BLOCK),)](g, weights, found, *g.shape, BLOCK)
-        return found
+        n_rows, n = g.shape
+        n_blocks, n_spans = _divided(n_rows, n)
+        parts = torch.empty(n_spans, n, dtype=torch.float64, device=g.device)
+        span = -(-n_rows // n_spans)
+        _weighted_kernel[n_blocks, n_spans](g, weights, parts, n_rows, n, span, BLOCK)
+        return parts.sum(0)
     width = max(1, CHUNKS[g.device.type] // len(g))
     return torch.cat([_weighted(weights, part) for part in g.split(width, 1)])
 
@@ -61,6 +65,14 @@ def _weighted(weights: Tensor, g: Tensor) -> Tensor:
     else:
         wide.index_fill_(0, (weights == 0).nonzero().flatten(), 0.0)
     return weights @ wide
+
+
+def _divided(n_rows: int, n: int) -> tuple[int, int]:
+    """Returns into how many blocks of columns and spans of rows a weighted sum is divided, from the
+    shape alone: tensors of few numbers are added by many programs, too.
+    """
+    n_blocks = -(-n // BLOCK)
+    return n_blocks, min(-(-n_rows // FEWEST), -(-PROGRAMS // n_blocks))
 
 
 def _fused(g: Tensor) -> bool:
@@ -81,13 +93,14 @@ if triton is not None:
         tl.store(found + row * n_spans + tl.program_id(1), tl.sum(held, axis=0))
 
     @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-    def _weighted_kernel(g, weights, found, n_rows, n, block: tl.constexpr):  # type: ignore[no-untyped-def]
+    def _weighted_kernel(g, weights, found, n_rows, n, span, block: tl.constexpr):  # type: ignore[no-untyped-def]
         at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
         held = tl.zeros((block,), dtype=tl.float64)
-        place = g + at  # a pointer steps on by whole rows: their product may pass 2**31
-        for row in range(n_rows):
+        first = tl.program_id(1) * span
+        place = g + first.to(tl.int64) * n + at  # it steps on by rows: their product may pass 2**31
+        for row in range(first, tl.minimum(first + span, n_rows)):
             weight = tl.load(weights + row)
             x = tl.load(place, mask=at < n, other=0.0).to(tl.float64)
             place += n
             held += tl.where(weight > 0, weight * x, 0.0)
-        tl.store(found + at, held, mask=at < n)
+        tl.store(found + tl.program_id(1).to(tl.int64) * n + at, held, mask=at < n)

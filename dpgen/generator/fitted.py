@@ -167,8 +167,7 @@ class Fitted(Released, abc.ABC):
             given is not None or draw.guidance or judge or half
         ):
             raise ValueError(
-                f"network {draw.network!r} draws its images itself: it takes no sampler, no "
-                "guidance and no precision"
+                f"network {draw.network!r} draws alone: no sampler, guidance or precision is for it"
             )
         device = draw.device
         if device == "auto":

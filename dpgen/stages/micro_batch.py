@@ -3,6 +3,10 @@
 Every micro-batch of a run has this size, and the last one is filled up with rows of weight zero, so
 that rounding inside a kernel does not reveal how many records were drawn. Added rows are wasted
 work, so the size is chosen for the expected batch.
+
+Gradients are kept per record, in one pass. A second pass that never holds them would cost a third
+more work and save little: of the largest preset at 256x256 they are 31 MB a record (7.7 million
+parameters), beside 464 MiB measured on a CPU for one noised image, of which a record has several.
 """
 
 from __future__ import annotations

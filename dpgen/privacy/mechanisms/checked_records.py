@@ -94,7 +94,9 @@ class CheckedRecords:
         try:
             rows = self._records.read(slots)
             found = row_digests(rows, key)
-        except (OSError, ValueError, IndexError):
+        except MemoryError:
+            raise
+        except Exception:  # of whatever reader: it may name the record
             raise ValueError(OTHERS) from None
         if not np.array_equal(found, digests):
             raise ValueError(OTHERS)

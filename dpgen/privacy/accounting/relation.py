@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Adjacency = Literal["add_remove", "replace_one", "fixed_slots"]
-RECORDS: tuple[Adjacency, ...] = ("add_remove", "replace_one")  # relations of data sets of records
 
 
 @dataclass(frozen=True)

@@ -675,7 +675,9 @@ def test_every_format_is_written_verified_and_read_back(
     layout: str, run: Path, tmp_path: Path
 ) -> None:
     out, preview = tmp_path / "set", tmp_path / "set.png"
-    sample = ["sample", run, "-n", 7, "--seed", 3, "--format", layout, "-q", *CPU]
+    sample = [
+        "sample", run, "-n", 7, "--labels", "uniform", "--seed", 3, "--format", layout, "-q", *CPU
+    ]  # fmt: skip
     done = dpgen(*sample, "--out", out, "--preview", preview)
     assert done.exit_code == 0, done.stderr
     assert "7 images in" in done.stdout

@@ -20,10 +20,10 @@ COMMON: dict[str, Any] = {"batch": 3960, "clip_norm": 0.01, "n_draws": 8}
 TEACHERS: dict[str, dict[str, Any]] = {
     "mnist": {
         "warm_start": "sketch", "residual": "off", "pretrain_steps": 2000, "pretrain_batch": 512,
-        "n_steps": 300, "learning_rate": 7e-4,
+        "n_steps": 180, "learning_rate": 7e-4,
     },
     "cifar10": {
-        "warm_start": "moments", "bands": 8, "n_steps": 300, "learning_rate": 1e-3,
+        "warm_start": "moments", "bands": 8, "n_steps": 180, "learning_rate": 1e-3,
     },
 }  # fmt: skip
 QUIET: dict[str, Any] = {"warm_start_share": 0.15, "ema_decay": 0.98}

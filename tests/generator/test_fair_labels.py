@@ -88,7 +88,7 @@ def test_what_cannot_be_drawn_fairly_is_refused_with_the_cure() -> None:
     with pytest.raises(ValueError, match="share of 0 for all classes of 'm': give weights"):
         FairLabels(fair, nobody)
     asked = (list(CLASSES), None)
-    for labels in ({"ill_f": 3}, ["ill_f"], "uniform"):
+    for labels in ({"ill_f": 3}, ["ill_f"], "balanced"):
         with pytest.raises(ValueError, match="counts the classes itself"):
             FairLabels.asked(fair, labels, *asked)
     with pytest.raises(ValueError, match="fair=: the run holds no .*: drop labels='released',"):

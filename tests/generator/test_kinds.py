@@ -134,9 +134,9 @@ def test_a_method_whose_model_is_no_denoiser_is_trained_verified_loaded_and_samp
     assert isinstance(generator.networks["model"], MeansModel)
     assert generator.privacy["guarantee"]["epsilon"] <= 5.0
     assert not any(check.failed for check in [*verify(run), planned_check(run)])
-    images = generator.sample(7, generator=torch.Generator().manual_seed(3))
+    images = generator.sample(7, labels="uniform", generator=torch.Generator().manual_seed(3))
     assert images.pixels.shape == (7, 1, 8, 8) and images.labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
-    more = generator.sample(300, generator=torch.Generator().manual_seed(3))
+    more = generator.sample(300, labels="uniform", generator=torch.Generator().manual_seed(3))
     assert torch.equal(more.pixels[:7], images.pixels)
     means = generator.networks["model"].means[more.labels]
     inside = means.abs() < 0.5
@@ -152,7 +152,7 @@ def test_a_network_that_draws_its_images_itself_takes_no_sampler_and_no_guidance
     generator = dpgen.load(run)
     heun = make_sampler("heun", n_steps=2, sigma_min=0.1, sigma_max=3.0)
     for given in ({"sampler": heun}, {"guidance": 0.5}):
-        with pytest.raises(ValueError, match="it takes no sampler and no guidance"):
+        with pytest.raises(ValueError, match="no sampler, guidance or precision is for it"):
             generator.sample(1, **given)
     with pytest.raises(ValueError, match="network must be model, got 'teacher'"):
         generator.sample(1, network="teacher")

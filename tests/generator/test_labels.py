@@ -76,7 +76,7 @@ def test_released_shares_give_the_nearest_counts(
         ({"ill": 0}, None, "must count at least one image"),
         ({}, None, "must count at least one image"),
         ("released", 3, "holds no released class counts"),
-        ("balanced", 3, "counts by class or 'released', got 'balanced'"),
+        ("balanced", 3, "counts by class, 'uniform' or 'released', got 'balanced'"),
         (torch.zeros(2), None, "labels must be whole numbers, got torch.float32"),
     ],
     ids=[

@@ -383,7 +383,7 @@ def test_only_the_published_flows_name_the_door_and_only_unverified_branches_nam
     allowed = {
         "unprotected_records": {"data/private.py", "published/data_free.py",
                                 "published/dp_sad.py", "published/pge.py"},
-        "begin_unverified": {"data/private.py", "generator/interface.py"},
+        "begin_unverified": {"data/charged.py", "generator/interface.py"},
         "unprotected": {"published/data_free.py", "published/dp_sad.py", "published/pge.py"},
         "published_dp_sad": {"methods/dp_sad.py"},
         "published_pge": {"methods/pge.py"},

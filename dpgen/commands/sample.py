@@ -70,12 +70,11 @@ def _chosen(
     help="How many images; needed unless --labels counts them.",
 )  # fmt: skip
 @click.option(
-    "--labels", metavar="COUNTS",
-    help="How many images of each class: `released`, in the proportions that the run measured with "
-    "noise; `uniform`, equally many; or counts, as ill=100,well=50 or in a .csv or .toml file, "
-    "where a class that is not named gets none. Do not count the private records for this: the set "
-    "would publish the counts. Default: released, if the run measured them; else, and with --fair, "
-    "uniform.",
+    "--labels", metavar="COUNTS", default="uniform", show_default=True,
+    help="How many images of each class: `uniform`, equally many; `released`, in the proportions "
+    "that the run measured with noise, where it did; or counts, as ill=100,well=50 or in a .csv or "
+    ".toml file, where a class that is not named gets none. Do not count the private records for "
+    "this: the set would publish the counts.",
 )  # fmt: skip
 @click.option(
     "--fair", metavar="FILE", type=click.Path(path_type=Path),

@@ -96,8 +96,8 @@ class Fitted(Released, abc.ABC):
             n: number of images, at least 1; None takes as many as there are labels.
             labels: (n,) positions or names of classes, as ``["ill", "well"]``, or counts by class,
                 as ``{"ill": 100, "well": 50}``; ``"released"`` takes the proportions of
-                `class_shares`; ``"uniform"`` gives image i the class ``i % n_classes``, so that
-                the first images are the same however many are drawn; None takes `usual_labels`.
+                `class_shares`; ``"uniform"`` and None give image i the class ``i % n_classes``,
+                so that the first images are the same however many are drawn.
             fair: `FairClasses`, or a file of them: draws targets independently of groups, by
                 `FairLabels`; ``labels`` may then be None or ``"released"``.
             sampler: from `samplers`, or the settings of one; None takes the method's own. A network

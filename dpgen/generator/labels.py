@@ -26,8 +26,7 @@ def labels_of(
         given: positions or names of classes, one per image; or the number of images of each class
             by name, in an order in which every stretch has about the same balance; 0 or no entry
             for none. `RELEASED` takes ``n`` images in the proportions of ``shares``, `UNIFORM`
-            gives image i the class ``i % n_classes``. None takes `RELEASED` where there are
-            ``shares``, and else `UNIFORM`.
+            and None give image i the class ``i % n_classes``.
         n: number of images; None takes as many as there are labels.
         class_names: names of all classes, in label order.
         shares: proportions of the classes, in label order, 1 in all; None: the run released none.
@@ -35,9 +34,7 @@ def labels_of(
     Raises:
         ValueError: a class does not exist (the nearest is named), or the labels are not ``n``.
     """
-    if given is None:
-        given = UNIFORM if shares is None else RELEASED
-    if isinstance(given, str) and given == UNIFORM:
+    if given is None or isinstance(given, str) and given == UNIFORM:
         return torch.arange(required(n)) % len(class_names)
     if isinstance(given, str):
         given = dict(zip(class_names, _shared_out(given, n, shares), strict=True))

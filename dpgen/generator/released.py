@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dpgen.generator.drawing import DrawnInTurn
 from dpgen.generator.fair_labels import Fair, FairLabels
-from dpgen.generator.labels import RELEASED, UNIFORM, Labels, labels_of
+from dpgen.generator.labels import Labels, labels_of
 from dpgen.images.images import PublicFacts
 from dpgen.privacy.statements.certificate import read_statement
 from dpgen.privacy.statements.document import Certificate, Notice, read_document
@@ -89,15 +89,6 @@ class Released:
         """Returns the labels (n,) of the images to draw: see `labels_of`, and `fair_labels`."""
         if fair is not None:
             given = self.fair_labels(fair, given).counts(n)
-        given = given if given is not None else self.usual_labels
         shares = self.class_shares if isinstance(given, str) else None
         found = None if shares is None else list(shares.values())
         return labels_of(given, n, self._facts.class_names, found)
-
-    @property
-    def usual_labels(self) -> str:
-        """Returns the labels by default: ``"released"`` where the run released class counts and
-        every image is drawn anew, and else ``"uniform"``.
-        """
-        drawn_anew = self.n_distinct is None
-        return RELEASED if drawn_anew and self.class_shares is not None else UNIFORM

@@ -31,15 +31,15 @@ def told_labels(
     first.
 
     Args:
-        given: as for `dpgen.generator.labels.labels_of`, never None unless ``fair`` is given.
+        given: as for `dpgen.generator.labels.labels_of`.
         counts: number of images by class.
         fair: the counts that were asked for, where target and group are independent.
     """
     if fair is not None:
         return _listed(FAIR, counts)
-    if isinstance(given, str):
-        return UNIFORM if given == UNIFORM else _listed(RELEASED, counts)
-    return _listed("chosen", counts)
+    if given is None or isinstance(given, str) and given == UNIFORM:
+        return UNIFORM
+    return _listed(RELEASED if isinstance(given, str) else "chosen", counts)
 
 
 def _listed(whose: str, counts: Mapping[str, int]) -> str:

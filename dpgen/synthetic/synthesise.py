@@ -56,8 +56,8 @@ def synthesise(
     Args:
         n_images: how many; ``None`` takes as many as there are labels.
         draw: how they are drawn; the method's own way unless it says otherwise.
-        labels: as for `dpgen.generator.labels.labels_of`; ``None``: the proportions that the run
-            released, where it did; else the same number of each class, but for a remainder.
+        labels: as for `dpgen.generator.labels.labels_of`; ``None``: the same number of each class,
+            but for a remainder.
         fair: target and group of each class, which are then drawn independently of each other, as
             `dpgen.generator.fair_labels.FairLabels` says; ``labels`` is None, ``"uniform"`` or
             ``"released"``.
@@ -82,8 +82,6 @@ def synthesise(
     generator = load(run, allow_unverified=allow_unverified)
     facts = generator.facts
     assert facts is not None
-    if labels is None and fair is None:
-        labels = generator.usual_labels
     total = n_images
     if isinstance(labels, Mapping):
         total = sum(labels.values())

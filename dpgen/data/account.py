@@ -118,6 +118,7 @@ class AccountedData:
         self._declared_public, self._overlap = public, overlap
         self._ledger: PrivacyLedger | None = None
         self._known: Identity | None = None
+        self._assigned: str | None = None  # as `assigned` says, of the records of `_known`
 
     def __repr__(self) -> str:
         """Describes the public facts of the data, and nothing else."""
@@ -197,7 +198,7 @@ class AccountedData:
         Raises:
             ValueError: the ledger is of other facts, or records were learned from as public.
         """
-        self._known = None  # the records may have changed since
+        self._known = self._assigned = None  # the records may have changed since
         limit = limit.settled(self._facts.n_records) if limit.is_open else limit
         path = self._ledger_path
         if path is None and self.public:
@@ -238,7 +239,7 @@ class AccountedData:
     def _require_same_records(self) -> None:
         """Refuses records that are not those of the open ledger."""
         before, path = self._known, self.ledger.path
-        self._known = None
+        self._known = self._assigned = None
         if before is not None and self._identify().fingerprint != before.fingerprint:
             self._known = before
             raise LedgerError(
@@ -252,7 +253,9 @@ class AccountedData:
 
         Records are part of it because --ledger can name the ledger of data that have since changed.
         """
-        return f"{run} {self.ledger.dataset} {self._identity()}{assigned(self._source)}"
+        if self._assigned is None:
+            self._assigned = assigned(self._source)
+        return f"{run} {self.ledger.dataset} {self._identity()}{self._assigned}"
 
     def account(self, lines: Sequence[dict[str, Any]] | None = None) -> dict[str, Any]:
         """Summarises the data set's whole ledger for the privacy statement; for private data also

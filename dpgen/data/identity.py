@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -99,13 +99,22 @@ def identify(source: Source, key: bytes) -> Identity:
     keyed = hmac.new(key, digestmod="sha256")
     digests, marks = [], bytearray()
     for pixels, label in source.raw_records():
-        content = np.ascontiguousarray(pixels).tobytes()
-        record = keyed.copy()
-        record.update(f"{pixels.shape}:{label}:".encode() + content)
-        digests.append(record.digest())
+        digests.append(record_digest(keyed, pixels, f"{label}:"))
         marks += _mark(pixels, keyed) or b""
-    whole = hmac.new(key, b"".join(sorted(digests)), "sha256").hexdigest()
-    return Identity(whole, np.unique(np.frombuffer(bytes(marks), "<u8").astype(np.uint64)))
+    shown = np.unique(np.frombuffer(bytes(marks), "<u8").astype(np.uint64))
+    return Identity(joined(key, digests), shown)
+
+
+def record_digest(keyed: hmac.HMAC, pixels: np.ndarray, words: str) -> bytes:
+    """Computes the HMAC of a record: its pixels, and in words what else belongs to it."""
+    record = keyed.copy()
+    record.update(f"{pixels.shape}:{words}".encode() + np.ascontiguousarray(pixels).tobytes())
+    return record.digest()
+
+
+def joined(key: bytes, digests: Iterable[bytes]) -> str:
+    """Computes the HMAC of the digests of all records, whatever their order."""
+    return hmac.new(key, b"".join(sorted(digests)), "sha256").hexdigest()
 
 
 def fingerprint(source: Source, key: bytes) -> str:

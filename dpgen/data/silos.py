@@ -12,7 +12,7 @@ import numpy as np
 
 from dpgen.data.formats.records import Records
 from dpgen.data.formats.unit_ids import FOLDERS, unit_id
-from dpgen.data.identity import installation_key
+from dpgen.data.identity import installation_key, joined, record_digest
 from dpgen.privacy.mechanisms.ensemble import NoisyEnsemble
 from dpgen.privacy.mechanisms.silos import Silos
 from dpgen.privacy.plan import Plan
@@ -174,12 +174,11 @@ def assigned(source: Source) -> str:
     """
     if not isinstance(source, OfSilos) or source.silos is None:
         return ""
-    keyed = hmac.new(hmac.digest(installation_key(), PURPOSE, "sha256"), digestmod="sha256")
-    numbers, found = source.silo_of(range(len(source))).tolist(), []
-    for number, (pixels, label) in zip(numbers, source.raw_records(), strict=True):
-        record = keyed.copy()
-        record.update(f"{source.silos.names[number]!r}:{pixels.shape}:{label}:".encode())
-        record.update(np.ascontiguousarray(pixels).tobytes())
-        found.append(record.digest())
-    keyed.update(b"".join(sorted(found)))
-    return f" {keyed.hexdigest()}"
+    key = hmac.digest(installation_key(), PURPOSE, "sha256")
+    keyed, names = hmac.new(key, digestmod="sha256"), source.silos.names
+    numbers = source.silo_of(range(len(source))).tolist()
+    digests = (
+        record_digest(keyed, pixels, f"{label}:{names[number]!r}:")
+        for number, (pixels, label) in zip(numbers, source.raw_records(), strict=True)
+    )
+    return f" {joined(key, digests)}"

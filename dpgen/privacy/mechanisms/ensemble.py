@@ -102,8 +102,35 @@ class Ball:
         return {"answer": "Ball", "shape": list(self.shape), "radius": self.radius}
 
 
+class GaussianAnswers:
+    """What the noise on the sums of answers costs, whoever the teachers are: one Gaussian release
+    for each query, whose noise is in units of the answers' diameter.
+    """
+
+    answer: Votes | Ball
+    n_queries: int
+    noise_multiplier: float
+
+    @property
+    def _leaf(self) -> GaussianLeaf:
+        return GaussianLeaf(1.0, self.noise_multiplier, self.n_queries)
+
+    @property
+    def event(self) -> DpEvent:
+        return self._leaf.event
+
+    @property
+    def n_releases(self) -> int:
+        return self.n_queries
+
+    @property
+    def noise_std(self) -> float:
+        """Returns the standard deviation of the noise on every coordinate of a sum."""
+        return self.noise_multiplier * self.answer.diameter
+
+
 @dataclass(frozen=True)
-class NoisyEnsemble:
+class NoisyEnsemble(GaussianAnswers):
     """``n_queries`` noised sums of the answers of ``n_shards`` teachers, each trained on a shard of
     its own.
 
@@ -140,23 +167,6 @@ class NoisyEnsemble:
                 f"{self.n_shards}"
             )
         self._leaf  # noqa: B018  an event that cannot be priced must not exist
-
-    @property
-    def _leaf(self) -> GaussianLeaf:
-        return GaussianLeaf(1.0, self.noise_multiplier, self.n_queries)
-
-    @property
-    def event(self) -> DpEvent:
-        return self._leaf.event
-
-    @property
-    def n_releases(self) -> int:
-        return self.n_queries
-
-    @property
-    def noise_std(self) -> float:
-        """Returns the standard deviation of the noise on every coordinate of a sum."""
-        return self.noise_multiplier * self.answer.diameter
 
     @property
     def capacity(self) -> int:
@@ -209,7 +219,7 @@ class NoisyEnsemble:
 
 
 @dataclass(frozen=True)
-class FixedEnsemble:
+class FixedEnsemble(GaussianAnswers):
     """``n_queries`` noised sums of the answers of ``n_teachers`` teachers that others have trained,
     each in a slot of its own.
 
@@ -237,23 +247,6 @@ class FixedEnsemble:
     def __post_init__(self) -> None:
         _whole(1, n_teachers=self.n_teachers, n_queries=self.n_queries)
         self._leaf  # noqa: B018  an event that cannot be priced must not exist
-
-    @property
-    def _leaf(self) -> GaussianLeaf:
-        return GaussianLeaf(1.0, self.noise_multiplier, self.n_queries)
-
-    @property
-    def event(self) -> DpEvent:
-        return self._leaf.event
-
-    @property
-    def n_releases(self) -> int:
-        return self.n_queries
-
-    @property
-    def noise_std(self) -> float:
-        """Returns the standard deviation of the noise on every coordinate of a sum."""
-        return self.noise_multiplier * self.answer.diameter
 
     @property
     def settings(self) -> dict[str, Any]:

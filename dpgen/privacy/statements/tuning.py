@@ -8,6 +8,18 @@ from typing import Any
 from dpgen.privacy.accounting.accountant import round_up
 
 INSTALLATION = "installation"  # the place of the ledger of private data
+# What may be shared: in which places, one of them, several, and what of it is recognised.
+RECORDS = (
+    "data sets that have one of its records", "record of it", "records",
+    "by pixels that are exactly the same and of more than one colour; not where a pixel changed, "
+    "as in a resize or a lossy compression, not in other installations, and not in ledgers from "
+    "before records were marked",
+)  # fmt: skip
+TEACHERS = (
+    "lists that have one of the teachers", "teacher", "teachers",
+    "by weights that are exactly the same; not where one was trained anew, not in other "
+    "installations, and not the records behind it, on which a silo may have run something else",
+)  # fmt: skip
 
 
 def tuning_of(data_set: Mapping[str, Any], *, of_teachers: bool = False) -> dict[str, Any]:
@@ -26,8 +38,8 @@ def tuning_of(data_set: Mapping[str, Any], *, of_teachers: bool = False) -> dict
         else "Runs on this data set are not counted together: it was taken for public"
     )
     # Statements of versions that did not mark records say nothing about other data sets.
-    sentence = shared_teachers if of_teachers else shared_sentence
-    shared = f"{sentence(data_set)} " if "record_total_epsilon" in data_set else ""
+    marked = "record_total_epsilon" in data_set
+    shared = f"{shared_sentence(data_set, of_teachers=of_teachers)} " if marked else ""
     return {
         "runs_charged": n,
         "total_epsilon": total,
@@ -37,41 +49,20 @@ def tuning_of(data_set: Mapping[str, Any], *, of_teachers: bool = False) -> dict
     }
 
 
-def shared_sentence(data_set: Mapping[str, Any]) -> str:
-    """States the most that a record can have spent in all data sets that hold it, and which records
-    are not recognised.
+def shared_sentence(data_set: Mapping[str, Any], *, of_teachers: bool = False) -> str:
+    """States the most that a record, or a teacher, can have spent in all data sets, or lists, that
+    hold it, and which ones are not recognised.
     """
+    whose, unit, units, known = TEACHERS if of_teachers else RECORDS
     most = data_set["record_total_epsilon"]
     spent = (
-        f"no record of it has spent more than epsilon = {most:g}"
+        f"no {unit} has spent more than epsilon = {most:g}"
         if isinstance(most, int | float)
-        else "there is no bound on what a record of it has spent"
+        else f"there is no bound on what a {unit} has spent"
     )
     return (
-        f"Runs on other data sets that have one of its records counted in, {spent} at delta = "
+        f"Runs on other {whose} counted in, {spent} at delta = "
         f"{round_up(data_set['limit']['delta'], 6):g}, as far as this installation of dpgen "
-        "recognises records: by pixels that are exactly the same and of more than one colour; not "
-        "where a pixel changed, as in a resize or a lossy compression, not in other installations, "
-        "and not in ledgers from before records were marked. This number has no noise on it: the "
-        "guarantee does not cover whether records are shared."
-    )
-
-
-def shared_teachers(data_set: Mapping[str, Any]) -> str:
-    """States the most that a teacher can have spent in all lists that hold it, and which teachers
-    are not recognised.
-    """
-    most = data_set["record_total_epsilon"]
-    spent = (
-        f"no teacher has spent more than epsilon = {most:g}"
-        if isinstance(most, int | float)
-        else "there is no bound on what a teacher has spent"
-    )
-    return (
-        f"Runs on other lists that have one of the teachers counted in, {spent} at delta = "
-        f"{round_up(data_set['limit']['delta'], 6):g}, as far as this installation of dpgen "
-        "recognises teachers: by weights that are exactly the same; not where one was trained "
-        "anew, not in other installations, and not the records behind it, on which a silo may have "
-        "run something else. This number has no noise on it: the guarantee does not cover whether "
-        "teachers are shared."
+        f"recognises {units}: {known}. This number has no noise on it: the guarantee does not "
+        f"cover whether {units} are shared."
     )

@@ -31,7 +31,7 @@ def test_counts_are_read_from_text_csv_and_toml_alike(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('ill = 100\n"very well" = 0\n')
     for text in ("ill=100,very well=0", *map(str, tmp_path.iterdir())):
         assert parse_labels(text) == expected
-    assert parse_labels(None) is None and parse_labels("uniform") == "uniform"
+    assert parse_labels(None) is parse_labels("uniform") is None
     assert parse_labels("released") == "released"
     assert parse_labels("a=b=3") == {"a=b": 3}
 

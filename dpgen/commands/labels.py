@@ -15,15 +15,17 @@ MOST_DIGITS = 9
 
 
 def parse_labels(text: str | None) -> Mapping[str, int] | str | None:
-    """Parses how many images of each class to draw; ``"uniform"`` for equally many of each,
-    ``"released"`` for the proportions that the run released, None for the run's default.
+    """Parses how many images of each class to draw; None for equally many of each, ``"released"``
+    for the proportions that the run released.
 
     A file is CSV of two columns, class and count, with or without these names above them; or TOML
     with a line as ``ill = 100`` for each class.
 
     Raises ValueError for a class that is there twice, or a count that is not a whole number.
     """
-    if text in (None, UNIFORM, RELEASED):
+    if text is None or text == UNIFORM:
+        return None
+    if text == RELEASED:
         return text
     path = Path(text)
     if path.suffix.lower() == ".toml":

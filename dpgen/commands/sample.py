@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dpgen.commands.labels import UNIFORM
 from dpgen.commands.new_file import NewFile
 from dpgen.commands.next_command import say_evaluate
 from dpgen.commands.options import (
@@ -70,7 +71,7 @@ def _chosen(
     help="How many images; needed unless --labels counts them.",
 )  # fmt: skip
 @click.option(
-    "--labels", metavar="COUNTS", default="uniform", show_default=True,
+    "--labels", metavar="COUNTS", default=UNIFORM, show_default=True,
     help="How many images of each class: `uniform`, equally many; `released`, in the proportions "
     "that the run measured with noise, where it did; or counts, as ill=100,well=50 or in a .csv or "
     ".toml file, where a class that is not named gets none. Do not count the private records for "

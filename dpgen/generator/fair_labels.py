@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from dpgen.arguments import speaks_python
-from dpgen.generator.labels import RELEASED, UNIFORM, Labels, required
+from dpgen.generator.labels import RELEASED, Labels, is_uniform, required
 from dpgen.images.fair_classes import FairClasses, exact, read_fair
 
 Fair = FairClasses | str | Path  # or a file of them
@@ -69,7 +69,7 @@ class FairLabels:
             ValueError: other classes than the run's, or labels that count the classes themselves.
         """
         known = fair if isinstance(fair, FairClasses) else read_fair(Path(fair))
-        if labels is None or isinstance(labels, str) and labels == UNIFORM:
+        if labels is None or is_uniform(labels):
             return cls(known.of(class_names))
         if not isinstance(labels, str) or labels != RELEASED:
             raise ValueError(

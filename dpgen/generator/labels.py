@@ -34,7 +34,7 @@ def labels_of(
     Raises:
         ValueError: a class does not exist (the nearest is named), or the labels are not ``n``.
     """
-    if given is None or isinstance(given, str) and given == UNIFORM:
+    if given is None or is_uniform(given):
         return torch.arange(required(n)) % len(class_names)
     if isinstance(given, str):
         given = dict(zip(class_names, _shared_out(given, n, shares), strict=True))
@@ -50,6 +50,11 @@ def labels_of(
             f"labels must lie in [0, {last}], got {int(labels.min())} to {int(labels.max())}"
         )
     return labels
+
+
+def is_uniform(given: Labels) -> bool:
+    """Returns whether equally many images of each class are asked for by name."""
+    return isinstance(given, str) and given == UNIFORM
 
 
 def required(n: int | None) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from dpgen.data.reading import read_records
 from dpgen.generator.fair_labels import FairLabels
-from dpgen.generator.labels import RELEASED, UNIFORM, Labels
+from dpgen.generator.labels import RELEASED, UNIFORM, Labels, is_uniform
 from dpgen.images.fair_classes import FairClasses, parity_gap
 from dpgen.privacy.statements.certificate import read_statement
 from dpgen.privacy.verification.check import Check
@@ -37,7 +37,7 @@ def told_labels(
     """
     if fair is not None:
         return _listed(FAIR, counts)
-    if given is None or isinstance(given, str) and given == UNIFORM:
+    if given is None or is_uniform(given):
         return UNIFORM
     return _listed(RELEASED if isinstance(given, str) else "chosen", counts)
 

@@ -9,7 +9,6 @@ or folder alone.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from dpgen.runs.classifier_file import CLASSIFIERS, class_names_of
 from dpgen.runs.kinds import kind_of, numbers_of
 from dpgen.runs.released import load_network, read_facts
 from dpgen.storage.canonical import canonical
+from dpgen.storage.tensors import tensors_digest
 
 SUFFIX, FACTS = ".safetensors", "facts.json"
 LONGEST_NAME, MOST_NAMES = 200, 10_000
@@ -161,12 +161,8 @@ def _named(names: object, path: Path) -> tuple[str, ...]:
 
 def _digest(kind: str, network: nn.Module) -> bytes:
     """Computes the SHA-256 of what a teacher computes by."""
-    found = hashlib.sha256(canonical([kind, numbers_of(network)]).encode())
-    for name, tensor in sorted(network.state_dict().items()):
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        found.update(flat.view(torch.uint8).numpy().data)
-    return found.digest()
+    told = canonical([kind, numbers_of(network)]).encode()
+    return tensors_digest(network.state_dict(), begun=told)
 
 
 def _check_names(given: list[Given]) -> None:

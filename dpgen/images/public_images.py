@@ -14,6 +14,16 @@ from dpgen.images.images import to_float
 from dpgen.storage.canonical import canonical
 
 
+def pixels_sha256(pixels: Tensor) -> str:
+    """Computes the SHA-256 of the line ``N C H W`` and of all pixels, (N, C, H, W) uint8, image by
+    image, channel by channel, row by row.
+    """
+    found = hashlib.sha256(" ".join(map(str, pixels.shape)).encode() + b"\n")
+    for part in pixels.split(1024):
+        found.update(part.contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
 @dataclass(frozen=True, eq=False)
 class PublicImages:
     """Images from which a network may learn before the private stages. Nobody checks that they are
@@ -41,13 +51,8 @@ class PublicImages:
 
     @cached_property
     def sha256(self) -> str:
-        """Returns the SHA-256 of the line ``N C H W`` and of all pixels as they are learned from,
-        image by image, channel by channel, row by row.
-        """
-        found = hashlib.sha256(" ".join(map(str, self.pixels.shape)).encode() + b"\n")
-        for part in self.pixels.split(1024):
-            found.update(part.contiguous().numpy().tobytes())
-        return found.hexdigest()
+        """Returns `pixels_sha256` of all pixels as they are learned from."""
+        return pixels_sha256(self.pixels)
 
     def shared_classes(self, class_names: Sequence[str]) -> list[str]:
         """Returns the classes that have the name of one of these, in their own order."""

@@ -7,6 +7,7 @@ made.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from dpgen.storage.files import open_file, parse_json
 
-__all__ = ["Layout", "TensorFile"]
+__all__ = ["Layout", "TensorFile", "tensors_digest"]
 
 HEADER_BYTES = 2**22  # the most bytes of a header, which has about a hundred for each tensor
 MOST_AXES = 8
@@ -34,6 +35,21 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+
+
+def tensors_digest(tensors: Mapping[str, Tensor], *, begun: bytes = b"") -> bytes:
+    """Computes the SHA-256 of tensors: names, types, shapes and every bit, whatever their order.
+
+    Args:
+        tensors: by name.
+        begun: what is hashed before them.
+    """
+    found = hashlib.sha256(begun)
+    for name, tensor in sorted(tensors.items()):
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        found.update(flat.view(torch.uint8).numpy().data)
+    return found.digest()
 
 
 class Layout(NamedTuple):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from dpgen.configurations.teachers import QueryImages
@@ -17,6 +15,7 @@ from dpgen.data.public import open_public, require_unknown
 from dpgen.data.sources import open_source
 from dpgen.images.facts import PublicFacts
 from dpgen.images.images import to_float, to_uint8
+from dpgen.images.public_images import pixels_sha256
 from dpgen.methods.loading import load
 from dpgen.methods.planned import planned_checks
 from dpgen.privacy.statements.certificate import CERTIFICATE, NOTICE, CertificateError
@@ -87,7 +86,7 @@ def read_queries(images: Path | None, public: Any, facts: PublicFacts) -> Querie
             f"{tuple(pixels.shape[1:])}"
         )
     told = QueryImages(
-        SET if is_set else RUN, name, len(pixels), _sha256(pixels),
+        SET if is_set else RUN, name, len(pixels), pixels_sha256(pixels),
         digest(document.content), document.content["statement"],
     )  # fmt: skip
     return Queries(told, to_float(pixels))
@@ -127,11 +126,3 @@ def _drawn(folder: Path) -> Tensor:
 def _require_few(name: str, n: int) -> None:
     if n > MOST_IMAGES:
         raise ValueError(f"{name} must have at most {MOST_IMAGES} images to ask about, got {n}")
-
-
-def _sha256(pixels: Tensor) -> str:
-    """Computes the SHA-256 of pixels as `PublicImages.sha256` does."""
-    found = hashlib.sha256(" ".join(map(str, pixels.shape)).encode() + b"\n")
-    for part in torch.split(pixels, 1024):
-        found.update(part.contiguous().numpy().tobytes())
-    return found.hexdigest()

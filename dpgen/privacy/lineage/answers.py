@@ -20,19 +20,18 @@ not detected: as with a ledger that was copied with its folder, that person is t
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from dpgen.privacy.ledger.chain import LedgerError
 from dpgen.storage.canonical import digest
 from dpgen.storage.durable import replace_durably
 from dpgen.storage.files import read_bytes
+from dpgen.storage.tensors import tensors_digest
 
 HEADER = b"dpgen-answers/2\n"
 DIGEST_BYTES = 32
@@ -42,12 +41,7 @@ ANSWERS_BYTES = 2**30  # the most bytes of a file: the digests of 16 million rel
 
 def answer_digest(tensors: Mapping[str, Tensor]) -> str:
     """Computes the SHA-256 of a release's answer: names, types, shapes and every bit."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        found.update(flat.view(torch.uint8).numpy().data)
-    return found.hexdigest()
+    return tensors_digest(tensors).hex()
 
 
 class Entry(NamedTuple):

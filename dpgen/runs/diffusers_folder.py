@@ -180,14 +180,17 @@ def _require_network(
 
 
 def _beside(folder: Path, root: Path, metadata: Mapping[str, str]) -> Mapping[str, Any] | None:
-    """Returns the certificate that an export has beside its parts; None for weights of no run."""
+    """Returns the certificate that an export has beside its parts; None for weights of no run.
+    Weights beside a recipe are those of a run, also where another program has saved them again, by
+    which they lose what they say of it.
+    """
     if "notice_sha256" in metadata:
         raise ValueError(
             f"--init {folder} comes from a run with a notice: it has no guarantee, and what starts "
             "with its weights could have none"
         )
     path, stated = root / f"run-{CERTIFICATE}", metadata.get("certificate_sha256")
-    if stated is None and not path.exists():
+    if stated is None and not path.exists() and not (root / RECIPE).exists():
         return None
     statement: dict[str, Any] = {}
     try:

@@ -233,6 +233,16 @@ def test_a_run_begins_with_the_weights_of_another_run_and_of_its_export(
     shutil.copy(tmp_path / "run/privacy.json", parts / "run-privacy.json")
     with pytest.raises(CertificateError, match="not its certificate"):
         fit(tmp_path / "late", records, parts)
+    # Nor is one that diffusers has saved again, which forgets the certificate.
+    again = tmp_path / "again"
+    type(first.networks["model"].unet).from_pretrained(parts / "unet").save_pretrained(
+        again / "unet"
+    )
+    shutil.copy(parts / "recipe.json", again)
+    for _ in range(2):  # without any certificate, and with one that does not name these weights
+        with pytest.raises(CertificateError, match=r"exported from a run.*name the whole folder"):
+            fit(tmp_path / "late", records, again)
+        shutil.copy(tmp_path / "run-privacy.json", again)
     # Nor one whose certificate states another epsilon than its own stages come to.
     rewritten(parts, lambda statement: statement["guarantee"].update(epsilon=0.01), "run-")
     path = parts / "unet/diffusion_pytorch_model.safetensors"

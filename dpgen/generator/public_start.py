@@ -24,7 +24,7 @@ from dpgen.privacy.statements.public_start import (
     weights_told,
 )
 from dpgen.privacy.verification.check import Check
-from dpgen.privacy.verification.promise import promise_checks
+from dpgen.privacy.verification.promise import PUBLIC, promise_checks
 from dpgen.privacy.verification.verify import reading, verify
 from dpgen.runs.initial_weights import InitialWeights
 from dpgen.runs.weights_folder import weights_of
@@ -195,8 +195,10 @@ def _require_other_records(
     known = {data.ledger.dataset, *(overlap.dataset for overlap in data.overlaps())}
     facts, own = statement["facts"], data.facts.to_dict()
     names = ("shape", "class_names", "n_records")
-    # The ledgers of public data lie in run folders: they are known by their facts alone.
-    alike = data.public and all(facts[name] == own[name] for name in names)
+    # The ledgers of public data lie in run folders: they are known by their facts alone, also where
+    # the records were public to one of the two runs only.
+    public = data.public or statement["data_set"]["ledger"] in PUBLIC
+    alike = public and all(facts[name] == own[name] for name in names)
     if alike or known & set(data_sets_of(told)):
         raise ValueError(
             "the weights of --init must be learned from other records, these were learned from "

@@ -341,13 +341,17 @@ def test_public_data_of_the_same_facts_are_the_same_records(
     """Their ledgers lie in run folders, and know nothing of each other."""
     facts = PublicFacts(SHAPE, ("a", "b", "c"), 30, origin="stated")
 
-    def begin(folder: str, source: Any, **start: Any) -> Any:  # noqa: ANN401
-        data = PrivateDataset(source, facts=facts, public=True)
+    def begin(folder: str, source: Any, *, public: bool = True, **start: Any) -> Any:  # noqa: ANN401
+        data = PrivateDataset(source, facts=facts, public=public)
         return untrained("dpdm", preset="tiny").fit(data, out=tmp_path / folder, seed=1, **start)
 
     begin("first", records)
-    with pytest.raises(ValueError, match="from data of the same size and classes"):
-        begin("late", others, init=tmp_path / "first")
+    begin("private", records, public=False)
+    for source, public, start in (
+        (others, True, "first"), (records, False, "first"), (records, True, "private"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="from data of the same size and classes"):
+            begin("late", source, public=public, init=tmp_path / start)
 
 
 def test_a_run_is_resumed_with_its_own_weights_only(

@@ -40,12 +40,14 @@ def teach(
     from dpgen.privacy.accounting.accountant import Budget, check_ranges
     from dpgen.runs.context import Hardware
     from dpgen.settings import assign, from_dict, parse_assignment
-    from dpgen.transcription.teaching import open_teaching
+    from dpgen.transcription.teaching import open_teaching, require_apart
 
     if given["epsilon"] is None:
         raise ValueError("--epsilon is missing: the most that each teacher may spend")
     if out is None and not given["plan"]:
         raise ValueError("--out is missing: the run folder to make, or to resume (or --plan)")
+    if out is not None:
+        require_apart(teachers, out)
     check_ranges(given["epsilon"], given["delta"])
     values: dict[str, Any] = {}
     for text in assignments:
@@ -71,6 +73,7 @@ def teach(
     click.echo("\n".join(found.price), err=not given["plan"])
     click.echo(f"declared by you: {found.declared}", err=not given["plan"])
     if given["plan"]:
+        click.echo("nothing was charged")
         return
     assert out is not None
     finished = (out / "privacy.json").exists()

@@ -221,11 +221,11 @@ class AccountedData:
         if known.unit_bound != self._facts.unit_bound:
             raise ValueError(other_bound(path, known))
         if known != self._facts:
-            # The first facts stay: a number of records that followed the data would publish it.
-            if self._facts.origin == "stated" or (known.shape, known.class_names) != (
-                self._facts.shape,
-                self._facts.class_names,
-            ):
+            # The first facts stay: a number of records that followed the data would publish it. A
+            # number of teachers is public, and that of their slots.
+            if self._facts.origin == "stated" or self.of_teachers or (
+                known.shape, known.class_names
+            ) != (self._facts.shape, self._facts.class_names):
                 raise ValueError(other_facts(path, known, self._facts))
             self._facts = known
         if not self.public:

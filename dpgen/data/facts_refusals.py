@@ -33,6 +33,8 @@ def other_facts(path: Path, known: PublicFacts, facts: PublicFacts) -> str:
         cures.append(f"open the data as they were then ({size}--channels {depth})")
     if known.class_names != facts.class_names:
         cures.append(f"name the {known.n_classes} classes as they were then (--classes)")
+    if facts.relation.is_of_teachers and known.n_records != facts.n_records:
+        cures.append(f"name the folder of the {known.n_records} teachers in the slots of then")
     if facts.origin == "stated":
         cures.append("state these facts in the file of --facts, or drop --facts to use them")
     return (

@@ -73,6 +73,6 @@ def price_of(plan: Plan, facts: PublicFacts, delta: float, n_images: int) -> lis
         f"{facts.n_records} teachers of {shape} images in {facts.n_classes} classes vote on "
         f"{asked.n_queries} of {n_images} images",
         f"spends epsilon = {round_up(plan.epsilon(delta)):g} at delta = {delta:g} "
-        f"({facts.relation.phrase}); nothing was charged",
+        f"({facts.relation.phrase})",
         f"noise of standard deviation {asked.noise_std:.3g} on the votes for each class",
     ]

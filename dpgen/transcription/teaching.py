@@ -55,6 +55,16 @@ class Teaching:
         return self.generator.fit(self.data, out=out, seed=seed, hardware=hardware, show=show)
 
 
+def require_apart(folder: str | Path, out: str | Path) -> None:
+    """Refuses a run folder in the folder of the teachers, where it would be read as one of them."""
+    whole = Path(folder).resolve()
+    if Path(out).resolve().is_relative_to(whole):
+        raise ValueError(
+            f"the run folder {out} must not lie in {folder}, where everything is a teacher: name a "
+            "place outside"
+        )
+
+
 def open_teaching(
     teachers: str | Path | PrivateTeachers,
     *,
@@ -126,6 +136,8 @@ def transcribe_teachers(
         UnverifiedClaim: ``images`` carry a notice.
         BudgetExceeded: the teachers' ledger has no room; none was asked.
     """
+    if not isinstance(teachers, PrivateTeachers):
+        require_apart(teachers, out)
     found = open_teaching(
         teachers, images=images, public=public, budget=budget, settings=settings, classes=classes,
         ledger=ledger, limit=limit, overlap=overlap,

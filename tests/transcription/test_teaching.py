@@ -91,9 +91,13 @@ def test_the_whole_path_on_the_command_line(place: Path) -> None:
         told.output
     )
     assert "No record is behind two of the 8 teachers" in told.output
+    assert "nothing was charged" in told.output
     assert not list((place / "home").rglob("*.jsonl")), "a plan charges nothing"
+    inside = dpgen(*given, "--out", place / "silos" / "run")
+    assert inside.exit_code == 2 and "must not lie in" in inside.output
     ran = dpgen(*given, "--out", place / "run")
     assert ran.exit_code == 0, ran.output
+    assert "nothing was charged" not in ran.output
     held = read_statement(place / "run")
     assert held["guarantee"]["epsilon"] == 50 and held["guarantee"]["unit"] == "teacher"
     assert "with respect to exchanging one teacher, with all records behind it" in ran.output
@@ -376,6 +380,23 @@ def test_teachers_and_records_do_not_take_each_others_place(place: Path) -> None
     assert "votes.n_queries" in listed and "confidence" in listed and "images." not in listed
     found = dpgen("train", "teachers", "--data", "digits", "--epsilon", 3, "--out", place / "x")
     assert found.exit_code == 2 and "dpgen transcribe --teachers" in found.output
+
+
+def test_a_ledger_of_other_slots_or_of_records_is_refused_before_anything_is_charged(
+    place: Path,
+) -> None:
+    ledger = place / "slots.jsonl"
+    made(place, ledger=ledger, limit=Budget(500.0, 1e-5))
+    held = ledger.read_bytes()
+    save_classifier(student(9), place / "silos" / "nine.safetensors", NAMES)
+    with pytest.raises(ValueError, match="holds other facts.*folder of the 8 teachers in the slot"):
+        made(place, "run9", ledger=ledger)
+    with pytest.raises(LedgerError, match="If these are those slots, and some of their teachers"):
+        made(place, "run9")
+    make_run(place / "parent", ledger=place / "records.jsonl")
+    with pytest.raises(LedgerError, match="the two do not add up; name another ledger"):
+        made(place, "run9", ledger=place / "records.jsonl")
+    assert ledger.read_bytes() == held and not (place / "run9").exists()
 
 
 def rewritten(path: Path, **metadata: str) -> None:

@@ -60,8 +60,7 @@ class PrivacyLedger:
 
         An existing ledger keeps its own facts and limit. A new one gets a random name, by which
         released files refer to the data set: a hash of records would reveal something about them.
-        Raises LedgerError when the ledger was kept under the other neighbouring relation: charges
-        under the two cannot be added up.
+        Raises LedgerError when the ledger was kept under another neighbouring relation.
 
         Args:
             facts: public facts; without ``max_records_per_unit`` nothing could be priced.
@@ -77,9 +76,11 @@ class PrivacyLedger:
         relation_of([ledger._opening])  # refused before anything is planned on it
         ledger._first = ledger.lines()[0]
         if ledger.adjacency != adjacency:
+            of_teachers = "fixed_slots" in (ledger.adjacency, adjacency)
+            cure = "name another ledger" if of_teachers else f"use --adjacency {ledger.adjacency}"
             raise LedgerError(
                 f"ledger {path} was opened with adjacency {ledger.adjacency!r}, this run asks "
-                f"for {adjacency!r}: the two do not add up; use --adjacency {ledger.adjacency}"
+                f"for {adjacency!r}: the two do not add up; {cure}"
             )
         return ledger
 

@@ -208,8 +208,11 @@ class SharedLedger:
                     else "what it has spent, or would have with this run, has no bound)"
                 )
             )
+        version = "the data are a grown or changed version of that data set"
+        if self._noun == "teachers":
+            version = "these are those slots, and some of their teachers are others now"
         cures = (
-            "If the data are a grown or changed version of that data set, --ledger "
+            f"If {version}, --ledger "
             f"{next(iter(others)).path} adds up there; --overlap charge charges the run to every "
             "one of these ledgers; --overlap separate keeps the accounts apart, and the statement "
             "says what they come to together"

@@ -76,6 +76,7 @@ def test_forty_folders_one_teacher_each_one_certificate(hospitals: Path, tmp_pat
     assert stage["n_shards"] == 40 and stage["shards"]["by"] == "silo"
     assert stage["shards"]["ids"] == "top-folder" and stage["shards"]["max_records"] == 3
     assert "list of silos (40, by top-folder)" in told["declared"]
+    assert "records of a silo that its teacher sees (3)" in told["declared"], "a sketch reads all"
     assert "its silo (top-folder), one of 40" in json.dumps(told["implementation"])
     assert "h07" not in (run / "privacy.json").read_text(), "the list itself is in config.json"
     assert "h07" in (run / "config.json").read_text()

@@ -53,7 +53,7 @@ class SiloIds:
     Args:
         ids: as `dpgen.data.units.Units.ids`; with ``top-folder`` silos are the folders above the
             classes, SILO/CLASS/.
-        most: the most records of a silo that are used, at least 1.
+        most: the most records of a silo that its teacher sees, at least 1.
         names: the ids of all silos, in any order, among them those without records; None declares
             those that the data name.
     """

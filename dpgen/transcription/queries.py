@@ -22,6 +22,7 @@ from dpgen.privacy.statements.certificate import CERTIFICATE, NOTICE, Certificat
 from dpgen.privacy.statements.document import Certificate, read_document
 from dpgen.privacy.statements.given_teachers import PUBLIC, RUN, SET
 from dpgen.privacy.statements.notice import UnverifiedClaim
+from dpgen.privacy.statements.public_start import start_of
 from dpgen.privacy.verification.verify import verify
 from dpgen.storage.canonical import digest
 
@@ -87,9 +88,17 @@ def read_queries(images: Path | None, public: Any, facts: PublicFacts) -> Querie
         )
     told = QueryImages(
         SET if is_set else RUN, name, len(pixels), pixels_sha256(pixels),
-        digest(document.content), document.content["statement"],
+        digest(document.content), " ".join([document.content["statement"], *_started(document)]),
     )  # fmt: skip
     return Queries(told, to_float(pixels))
+
+
+def _started(document: Certificate) -> list[str]:
+    """Returns what a statement says of the images or weights that its network began with: their
+    owners' records may be behind a teacher, too.
+    """
+    told = start_of(document.content)
+    return [] if told is None else [told]
 
 
 def _certified(folder: Path) -> Certificate:

@@ -36,6 +36,7 @@ from dpgen.privacy.accounting.calibration import gaussian_mu
 from dpgen.privacy.ledger.chain import LedgerError
 from dpgen.privacy.statements.certificate import CertificateError, read_statement, statement_bytes
 from dpgen.privacy.statements.given_teachers import KEY
+from dpgen.privacy.statements.public_start import start_told, weights_told
 from dpgen.privacy.verification.verify import verify
 from dpgen.runs.released import hashes
 from dpgen.stages.asked_settings import AskedSettings
@@ -306,12 +307,17 @@ def test_a_configuration_with_other_teachers_is_found(run: Path, tmp_path: Path)
 def test_a_certified_set_is_named_as_another_release(place: Path) -> None:
     parent = make_run(place / "parent", ledger=place / "parent.jsonl")
     images = make_set(place / "set", parent, n=12, side=8)
-    made(place, images=images, public=None)
+    made(place, images=images, public=None, limit=Budget(500.0, 1e-5))
     told = read_statement(place / "run")[KEY]
     assert told["images"]["source"] == "set" and told["images"]["n_images"] == 12
     assert told["images"]["origin"] == digest(read_statement(images))
     assert read_statement(images)["statement"] in told["statement"]
     assert "is another release" in told["statement"] and not failed(place / "run")
+    begun = start_told({"weights": weights_told("hub", "0" * 64, [])})
+    sealed(images, {**read_statement(images), "public_start": begun})
+    made(place, "begun", images=images, public=None, limit=Budget(500.0, 1e-5))
+    assert begun["statement"] in read_statement(place / "begun")[KEY]["statement"]
+    assert not failed(place / "begun")
     (images / "images-00000.npz").write_bytes(b"changed")
     with pytest.raises(CertificateError, match="does not hold"):
         made(place, "run2", images=images, public=None)

@@ -27,6 +27,6 @@ def silos_declared(stages: Mapping[str, Settings]) -> str:
     silos = found[0][SHARDS]
     return (
         f" So were the list of silos ({found[0]['n_shards']}, by {silos['ids']}) and the most "
-        f"records of a silo that were used ({silos['max_records']}): each silo is a shard, and the "
-        "guarantee is for a record (or a person), not for a silo."
+        f"records of a silo that its teacher sees ({silos['max_records']}): each silo is a shard, "
+        "and the guarantee is for a record (or a person), not for a silo."
     )

@@ -14,6 +14,7 @@ from dpgen.data.formats.location import Split
 from dpgen.data.formats.pictures import fit_picture
 from dpgen.data.formats.records import Records, check_value_range, warn_of_dim
 from dpgen.data.formats.refusals import Refusals, SetRefused
+from dpgen.data.noted_records import NotedRecords
 from dpgen.data.reading import read_records
 from dpgen.data.silos import SiloIds, in_silos
 from dpgen.data.units import Units, counted
@@ -146,7 +147,9 @@ class RecordSource:
     """The ``Source`` over any reader's records.
 
     Guarantees: every record was decoded once at construction, so ``read`` fails only if files
-    change or vanish. Sets of at most 1 GiB are cached; larger ones are decoded at every read.
+    change or vanish. Sets of at most 1 GiB are cached; larger ones are decoded at every read, and
+    each record is then compared with the one that `raw_records` last gave, by which a data set is
+    identified and charged.
 
     Args:
         records: the records of a reader.
@@ -168,6 +171,7 @@ class RecordSource:
         self.shape = (0, 0, 0)  # until a record is read
         self._unchanged = True  # read returns every record as it was decoded
         self._cache: np.ndarray | None = None
+        self._noted = NotedRecords(len(records.labels))  # used where they are not cached
         if records.pixels is not None:  # all of one shape, and decoded
             self._take(0)
             if self._unchanged:
@@ -222,7 +226,9 @@ class RecordSource:
         else:
             pixels = np.empty((len(chosen), height, width, depth), np.uint8)
             for position, index in enumerate(chosen.tolist()):
-                fitted = self._fitted(self._records.decode_fn(index), index)
+                raw = self._records.decode_fn(index)
+                self._noted.check(index, raw)
+                fitted = self._fitted(raw, index)
                 self._check_shape(fitted, index)
                 pixels[position] = fitted
         batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
@@ -254,6 +260,8 @@ class RecordSource:
                         f"{self._records.name_fn(i)} changed since it was opened: open the data "
                         "again"
                     )
+            else:
+                self._noted.note(i, raw)
             yield raw, label
 
     def _fitted(self, raw: np.ndarray, index: int) -> np.ndarray:

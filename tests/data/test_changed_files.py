@@ -85,6 +85,23 @@ def test_records_that_are_read_anew_are_looked_for_anew(
     assert data.ledger.spent() > 0 and opened(tmp_path, "two").ledger.path == data.ledger.path
 
 
+def test_records_that_change_after_the_charge_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "CACHE_BYTES", 0)
+    data = opened(tmp_path, "one")
+    begin(data, tmp_path / "one", "one")
+    changed = np.zeros((16, 16), np.uint8)
+    Image.fromarray(changed).save(tmp_path / "images" / "007.png")
+    with pytest.raises(ValueError, match="the records changed since they were") as caught:
+        data.release(MEANS, label="means")
+    assert "007" not in str(caught.value)
+    write(tmp_path, 0)
+    again = opened(tmp_path, "one")
+    begin(again, tmp_path / "one", "one")
+    assert torch.isfinite(again.release(MEANS, label="means")["sums"]).all()
+
+
 def test_a_run_is_not_resumed_on_other_records_of_the_same_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

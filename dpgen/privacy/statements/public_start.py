@@ -181,8 +181,8 @@ def _words_of_run(run: Mapping[str, Any], file: str) -> str:
         source += " Nobody checked that exported weights are those of that run."
     source += (
         " Records of the two data sets are compared only where one installation has read both as "
-        "private. For a record, or a person, that is in both, both guarantees hold together: their "
-        "epsilons and deltas add up."
+        "private, and by exactly equal pixels. For a record, or a person, that is in both, both "
+        "guarantees hold together: their epsilons and deltas add up."
     )
     if "start" in run:
         source += f" Of that run its certificate says: {start_told(run['start'])[SENTENCE]}"

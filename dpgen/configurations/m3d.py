@@ -12,6 +12,7 @@ from dpgen.stages import stacked_plan
 from dpgen.stages.augment import Augmented
 from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.stages.stacked_plan import EmbeddingSettings
+from dpgen.training.condensation import Changes
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,13 @@ class CondensedSettings(Augmented):
         images_per_class: number of images that are stored of each class.
         factor: f: a stored image is f x f smaller ones, each of which is enlarged, so that there
             are f x f times as many images.
-        n_steps: steps of gradient descent on the pixels.
-        learning_rate: learning rate of the pixels (Adam).
+        n_steps: steps of gradient descent, after each round.
+        learning_rate: learning rate of the numbers behind the pixels (Adam).
+        smooth: how smooth images are: standard deviation of the Gaussian blur between the numbers
+            that are fitted and the pixels, as a part of the shorter side; 0 fits the pixels.
+        fit_warp: strength of the warps, where ``augment`` has them, of images while they are
+            fitted, as a part of ``warp``: at 0 stored images have the released embeddings as they
+            are, at 1 as they are when they are drawn again.
         augment: what is declared as public knowledge to leave the class of an image: "none", "warp"
             (turned, bent or moved a little), "mirror" (left and right exchanged) or "both"; an
             image that is drawn again is changed so. Unless given, "warp" for small grey images, as
@@ -36,6 +42,8 @@ class CondensedSettings(Augmented):
     factor: int = 1
     n_steps: int = 200
     learning_rate: float = 0.1
+    smooth: float = 0.036
+    fit_warp: float = 0.5
     augment: str | None = None
     warp: float = 1.0
 
@@ -46,12 +54,18 @@ class CondensedSettings(Augmented):
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be greater than 0, got {self.learning_rate}")
         self.check_augment()
-        if not 0 <= self.warp < math.inf:
-            raise ValueError(f"warp must be at least 0, got {self.warp}")
+        for name in ("smooth", "fit_warp", "warp"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
     def resolved(self, facts: PublicFacts) -> CondensedSettings:
         """Returns the settings with every None filled in for these facts."""
         return replace(self, augment=self.augment or SketchSettings.chosen(None, facts).augment)
+
+    @property
+    def changes(self) -> Changes:
+        """Returns how images are changed while they are fitted."""
+        return Changes(self.fit_warp * self.warps, self.mirrors)
 
     def hurried(self) -> CondensedSettings:
         """Returns shorter settings for the audit; the fit costs no privacy."""
@@ -81,5 +95,5 @@ class M3DSettings:
         return replace(self, condensed=self.condensed.resolved(facts))
 
     def plan(self, facts: PublicFacts, budget: Budget) -> Plan:
-        """Plans everything that `fit` will charge: one release."""
+        """Plans everything that `fit` will charge: one release a round."""
         return stacked_plan.plan(self.embedding, facts, budget)

@@ -34,7 +34,7 @@ from dpgen.runs.context import Hardware, Rehearsal, Workplace
 from dpgen.runs.released import refuse_unloadable
 from dpgen.stages import stacked
 from dpgen.stages.stacked_rehearsal import rehearse_condensation
-from dpgen.training.condensation import condense
+from dpgen.training.condensation import Target, condense
 
 
 class M3D(PrivateGenerator):
@@ -76,24 +76,34 @@ class M3D(PrivateGenerator):
         return self.settings.plan(facts, self.budget)
 
     def rehearse(self, facts: PublicFacts, hardware: Hardware) -> Rehearsal:
-        network, n_steps = self._untrained(self.settings, facts), self.settings.condensed.n_steps
-        return rehearse_condensation(self.plan(facts), network, n_steps, facts, hardware)
+        s, network = self.settings, self._untrained(self.settings, facts)
+        c = s.condensed.resolved(facts)
+        return rehearse_condensation(
+            self.plan(facts), network, s.embedding, c.n_steps, c.changes, facts, hardware
+        )
 
     def _learn(
         self, data: PrivateDataset, promise: Plan, work: Workplace
     ) -> Mapping[str, nn.Module]:
-        targets, s = stacked.run(data, promise, work), self.settings.condensed
-        network = self._untrained(self.settings, data.facts)
-        condense(
-            network,
-            targets,
-            n_steps=s.n_steps,
-            learning_rate=s.learning_rate,
-            generator=work.generator(100),
-            device=work.accelerator.device,
-            checkpoints=work.checkpoints,
-            show=work.show,
-        )
+        s, network = self.settings.condensed, self._untrained(self.settings, data.facts)
+
+        def fitted(k: int, targets: list[Target]) -> Condensed:
+            condense(
+                network,
+                targets,
+                name=f"condensed set, round {k + 1}",
+                n_steps=s.n_steps,
+                learning_rate=s.learning_rate,
+                smooth=s.smooth,
+                changes=s.changes,
+                generator=work.generator(100 + k),
+                device=work.accelerator.device,
+                checkpoints=work.checkpoints,
+                show=work.show,
+            )
+            return network
+
+        stacked.run(self.settings.embedding, data, promise, work, fitted)
         return {"model": network}
 
     def default_sampler(self, network: str = "model") -> None:

@@ -93,7 +93,12 @@ class Condensed(nn.Module):
     def forward(self) -> Tensor:
         """Computes all images (K, n_distinct, C, H, W) in [-1, 1]; differentiable in the weights.
         """
-        return self._enlarged(self.weights.flatten(0, 1)).unflatten(0, self.weights.shape[:2])
+        return self.images_of(self.weights)
+
+    def images_of(self, weights: Tensor) -> Tensor:
+        """Computes the images (K, n, C, H, W) that a set of these weights, (K, n, C, h, w), holds.
+        """
+        return self._enlarged(weights.flatten(0, 1)).unflatten(0, weights.shape[:2])
 
     def _enlarged(self, weights: Tensor) -> Tensor:
         """Computes images (B, C, H, W) from their weights, (B, C, h, w)."""

@@ -65,6 +65,14 @@ class HiddenFeatures:
         return 2 * 2 * self.n_frequencies
 
     @property
+    def bands(self) -> Tensor:
+        """Returns which bandwidth of which layer each feature is of, (n_features,), int64."""
+        import torch
+
+        local, wide = (fourier.bands for fourier in self._maps)
+        return torch.cat([local, len(self.bandwidths) + wide])
+
+    @property
     def settings(self) -> dict[str, Any]:
         return {
             "name": "HiddenFeatures",

@@ -24,7 +24,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dpgen.data.private import PrivateDataset
 from dpgen.images.facts import PublicFacts
@@ -37,7 +36,6 @@ from dpgen.networks.proposer import Proposer, ProposerConfig
 from dpgen.networks.seeding import seeded
 from dpgen.privacy.mechanisms.declared import NoisySGD, NoisySum
 from dpgen.privacy.plan import Plan
-from dpgen.progress import progress_bar
 from dpgen.runs.context import Workplace, multiplies_halves
 from dpgen.stages import classifier, classifier_settings, labeller, spectrum
 from dpgen.stages.embedding import ClassEmbeddings, class_embeddings
@@ -46,6 +44,7 @@ from dpgen.stages.release import released
 from dpgen.stages.sketch_plan import WIDTH, label
 from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.training.matching import Embedding, match
+from dpgen.training.sample_classifier import train_on_samples
 
 FeatureFn = Callable[[Tensor], Tensor]
 
@@ -197,20 +196,10 @@ def _trained(
     network.to(device)
     labels = torch.arange(s.n_samples) % facts.n_classes
     pixels = augmented(decoder.draw(labels, generator), s.warps, s.mirrors, generator)
-    pixels = pixels.to(device)
-    labels = labels.to(device)
-    adam = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, s.classifier_steps)
-    with progress_bar("features of samples", s.classifier_steps, show=work.show) as advance:
-        for _ in range(s.classifier_steps):
-            rows = torch.randint(len(labels), (128,), generator=generator).to(device)
-            loss = functional.cross_entropy(network(pixels[rows]), labels[rows])
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            schedule.step()
-            advance()
-    return network.cpu()
+    return train_on_samples(
+        network, pixels.to(device), labels.to(device),
+        n_steps=s.classifier_steps, generator=generator, show=work.show,
+    )  # fmt: skip
 
 
 def _hidden(

@@ -3,15 +3,20 @@ r"""Condensation: fits the images of a small set to released mean embeddings, wi
 For feature maps phi_1 .. phi_m, released means T_k,y and the images x_1 .. x_n of class y in the
 set, the mean over y of
 
-    sum_k  || w_k^(1/2) (1/n sum_i phi_k(x_i)  -  T_k,y) ||^2
+    sum_k  || w_k^(1/2) (1/n sum_i phi_k(a(x_i))  -  T_k,y) ||^2
 
-is the squared maximum mean discrepancy between the images and the records of the class, up to the
-noise of the release, for a kernel in which features that are mostly noise weigh little. It is
-lowered by gradient descent on the pixels. `condense` is post-processing of the release.
+is the squared maximum mean discrepancy between the images, changed at random by a, and the records
+of the class, up to the noise of the release, for a kernel in which features that are mostly noise
+weigh little. It is lowered by gradient descent. There are far more pixels than released numbers, so
+the fit is told what images are like: it descends on numbers u_i of which the pixels are smooth
+functions, x = tanh(c A u A^T + b), A a Gaussian blur of rows or columns, and each step draws other
+changes a, so that an image stands for all that it may be changed to. `condense` is post-processing
+of the release.
 
 Source: Zhang, Li, Wang, Zeng, Ge (2024), "M3D: Dataset Condensation by Minimizing Maximum Mean
 Discrepancy", AAAI 2024, arXiv 2312.15927; Gretton et al. (2012), "A Kernel Two-Sample Test", for
-the discrepancy.
+the discrepancy; Zhao, Bilen (2021), "Dataset Condensation with Differentiable Siamese
+Augmentation", ICML 2021, arXiv 2102.08259, for changes within the fit.
 """
 
 from __future__ import annotations
@@ -21,18 +26,35 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dpgen.networks.condensed import Condensed
 from dpgen.networks.ema import EMA
+from dpgen.networks.fixed.warps import augmented
+from dpgen.networks.hidden_features import HiddenFeatures
 from dpgen.runs.checkpoint import Checkpoints, TrainingState
 from dpgen.training.loop import Kept, training_steps
 
-LABEL = "condensed"  # name of the saved state
 DARK, SPREAD = -1.0, 0.5  # mean and deviation of the weights at the start: dim noise
 PART = 1000  # images that a feature map sees at once
 WARM_UP = 20  # steps in which the learning rate rises
+
+
+class Changes(NamedTuple):
+    """The random changes of images within the fit.
+
+    Args:
+        warp: strength of the warps; 0 leaves them out.
+        mirror: whether about half of the images are mirrored.
+    """
+
+    warp: float = 0.0
+    mirror: bool = False
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Changes images, (B, C, H, W), differentiable in them."""
+        return augmented(images, self.warp, self.mirror, generator)
 
 
 class Target(NamedTuple):
@@ -49,8 +71,10 @@ class Target(NamedTuple):
     weights: Tensor
 
     def to(self, device: torch.device) -> Target:
-        """Returns the same in float32 on a device; the map follows the device of the images."""
-        return Target(self.features, self.means.float().to(device), self.weights.float().to(device))
+        """Returns the same in float32 on a device; fixed maps follow the device of the images."""
+        phi, means, weights = self.features, self.means.float(), self.weights.float()
+        placed = phi.to(device) if isinstance(phi, HiddenFeatures) else phi
+        return Target(placed, means.to(device), weights.to(device))
 
 
 def discrepancy(features: Tensor, means: Tensor, weights: Tensor) -> Tensor:
@@ -76,12 +100,52 @@ def _in_parts(phi: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     return torch.cat(found)
 
 
+class Smooth(nn.Module):
+    """Weights of a set that are smooth functions of as many numbers.
+
+    Args:
+        shape: (K, n, C, h, w), of the weights of the set.
+        width: standard deviation of the Gaussian blur, as a part of the shorter side; 0 for none.
+    """
+
+    def __init__(self, shape: Sequence[int], width: float) -> None:
+        super().__init__()
+        sides = shape[-2:]
+        down, across = (blur(side, width * min(sides)) for side in sides)
+        self.register_buffer("down", down, persistent=False)
+        self.register_buffer("across", across.T.contiguous(), persistent=False)
+        self.numbers = nn.Parameter(torch.zeros(*shape))
+
+    @torch.no_grad()
+    def begin(self, generator: torch.Generator) -> None:
+        """Sets the numbers to noise."""
+        self.numbers.copy_(SPREAD * torch.randn(self.numbers.shape, generator=generator))
+
+    def forward(self) -> Tensor:
+        """Computes the weights, (K, n, C, h, w)."""
+        return self.down @ self.numbers @ self.across + DARK
+
+
+def blur(side: int, width: float) -> Tensor:
+    """Returns the blur of a row of ``side`` pixels, (side, side): Gaussian of standard deviation
+    ``width`` pixels, scaled so that each pixel of blurred white noise has variance one.
+    """
+    if width == 0:
+        return torch.eye(side)
+    place = torch.arange(side, dtype=torch.float64)
+    weights = torch.exp(-((place[:, None] - place).square()) / (2 * width**2))
+    return (weights / weights.norm(dim=1, keepdim=True)).float()
+
+
 def condense(
     network: Condensed,
     targets: Sequence[Target],
     *,
+    name: str,
     n_steps: int,
     learning_rate: float,
+    smooth: float,
+    changes: Changes,
     generator: torch.Generator,
     device: torch.device,
     checkpoints: Checkpoints | None,
@@ -93,28 +157,30 @@ def condense(
     Args:
         network: the set; it ends on the CPU.
         targets: what the images are fitted to.
+        name: of the saved state and the progress bar.
         n_steps: steps of Adam, each with all images.
-        learning_rate: of the weights, whose tanh are the images.
-        generator: CPU generator of the first images.
+        learning_rate: of the numbers behind the weights, whose tanh are the images.
+        smooth: standard deviation of the blur of the weights, as a part of the shorter side.
+        changes: how images are changed at each step.
+        generator: CPU generator of the first images and of the changes.
         device: where it computes.
         checkpoints: where its state is saved; None saves nothing.
         show: a progress bar.
     """
-    with torch.no_grad():
-        start = torch.randn(network.weights.shape, generator=generator)
-        network.weights.copy_(DARK + SPREAD * start)
-    network.to(device)
+    behind = Smooth(network.weights.shape, smooth)
+    behind.begin(generator)
+    network.to(device), behind.to(device)
     targets = [target.to(device) for target in targets]
-    adam = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99))
-    ema = EMA(network, 0.9, warm_up=True)
-    state = TrainingState({"set": network, "average": ema}, {"set": adam})
-    kept = None if checkpoints is None else Kept(LABEL, checkpoints, state)
+    adam = torch.optim.Adam(behind.parameters(), lr=learning_rate, betas=(0.9, 0.99))
+    ema = EMA(behind, 0.9, warm_up=True)
+    state = TrainingState({"set": behind, "average": ema}, {"set": adam}, {"changes": generator})
+    kept = None if checkpoints is None else Kept(name, checkpoints, state)
     shape = (network.n_classes, network.n_distinct)
-    for step in training_steps("condensed set", n_steps, network, ema, show=show, kept=kept):
+    for step in training_steps(name, n_steps, behind, ema, show=show, kept=kept):
         decay = 0.02 + 0.49 * (1 + math.cos(math.pi * step / n_steps))
         for group in adam.param_groups:
             group["lr"] = learning_rate * min(1.0, (step + 1) / WARM_UP) * decay
-        images = network().flatten(0, 1)
+        images = changes(network.images_of(behind()).flatten(0, 1), generator)
         terms = [
             discrepancy(_in_parts(phi, images).unflatten(0, shape), means, weights)
             for phi, means, weights in targets
@@ -122,4 +188,6 @@ def condense(
         adam.zero_grad()
         torch.stack(terms).sum().backward()
         adam.step()
+    with torch.no_grad():
+        network.weights.copy_(behind())
     network.cpu()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,13 @@ from dpgen.methods.loading import load
 from dpgen.methods.m3d import M3D
 from dpgen.methods.planned import planned_check
 from dpgen.networks.condensed import Condensed
+from dpgen.networks.fixed.random_encoder import RandomEncoder
 from dpgen.privacy.accounting.accountant import Budget
+from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.verification.verify import verify
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.settings import from_dict
+from dpgen.stages.embedding import ClassEmbeddings, StackedFeatures
 from dpgen.stages.stacked_plan import EmbeddingSettings
 from dpgen.synthetic.synthesise import synthesise
 from tests.commands import dpgen
@@ -32,12 +36,16 @@ from tests.methods.stopped import Stopped, assert_same_networks, stop_after
 
 live = replay.live
 N = 3  # images of each class
+ROUNDS = ("embeddings", "embeddings 2")
 
 
 def tiny(name: str = "m3d") -> M3D:
     """The method with few features and images, by whether its stored images are cut in four."""
     settings = M3DSettings(
-        embedding=EmbeddingSettings(n_encoders=2, width=4, n_frequencies=6),
+        embedding=EmbeddingSettings(
+            n_pixel_frequencies=6, n_encoders=1, width=4, n_frequencies=6,
+            n_hidden_frequencies=4, n_samples=40, classifier_steps=2,
+        ),
         condensed=CondensedSettings(
             images_per_class=N, n_steps=3, factor=2 if name == "cut in four" else 1
         ),
@@ -67,8 +75,8 @@ def test_an_added_record_moves_the_release_by_at_most_its_bound_and_shows_in_not
         world = live("cut in four", records.plus(pixels, label), forced=without)
         replay.assert_released_alike(without, world)
         moved = replay.movements(without, world)
-        assert set(moved) == {"embeddings"}
-        assert 0.99 <= max(moved["embeddings"]) <= 1.0
+        assert tuple(moved) == ROUNDS
+        assert all(0.99 <= max(values) <= 1.0 for values in moved.values())
 
 
 def test_a_replaced_record_moves_the_release_by_at_most_twice_its_bound(
@@ -80,10 +88,12 @@ def test_a_replaced_record_moves_the_release_by_at_most_twice_its_bound(
     other = base.plus(replay.BLACK, 1)
     world = live("m3d", other, adjacency="replace_one", canary=last, forced=first)
     replay.assert_released_alike(first, world)
-    assert 1.0 < max(replay.movements(first, world)["embeddings"]) <= 2.0
+    moved = replay.movements(first, world)
+    assert tuple(moved) == ROUNDS
+    assert all(1.0 < max(values) <= 2.0 for values in moved.values())
 
 
-@pytest.mark.parametrize("after", [1, 2, 3])
+@pytest.mark.parametrize("after", [1, 2, 4, 5, 6, 8])
 def test_a_run_stopped_after_any_checkpoint_goes_on_to_the_same_images_and_pays_once(
     after: int,
     tmp_path: Path,
@@ -98,13 +108,16 @@ def test_a_run_stopped_after_any_checkpoint_goes_on_to_the_same_images_and_pays_
     monkeypatch.setenv("DPGEN_HOME", str(tmp_path / "home"))
 
     with monkeypatch.context() as patch:
-        stop_after(patch, lambda names: len(names) == after)
+        saved = stop_after(patch, lambda names: len(names) == after)
         with pytest.raises(Stopped):
             tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
+    one, other = (f"condensed set, round {k}" for k in (1, 2))
+    assert saved == ["embeddings", *3 * [one], "features 2", "embeddings 2", *3 * [other]][:after]
     generator = tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
     assert not any(check.failed for check in verify(tmp_path / "run"))
     assert generator.privacy["data_set"]["runs"] == 1
-    assert generator.privacy["releases"] == {"embeddings": {"charged": 1, "executed": 1}}
+    once = {"charged": 1, "executed": 1}
+    assert generator.privacy["releases"] == dict.fromkeys(ROUNDS, once)
     assert_same_networks(oracle, generator)
 
 
@@ -150,8 +163,9 @@ def test_the_first_images_are_the_same_however_many_are_drawn_and_by_however_man
 
 
 def test_commands_say_how_many_images_there_are_and_when_they_repeat(tmp_path: Path) -> None:
-    small = [f"--set=embedding.n_{name}=2" for name in ("frequencies", "encoders")]
-    small += ["--set=condensed.n_steps=2"]
+    fewer = [f"embedding.n_{name}=2" for name in ("pixel_frequencies", "hidden_frequencies")]
+    fewer += ["embedding.n_samples=20", "embedding.classifier_steps=1", "condensed.n_steps=2"]
+    small = [f"--set={setting}" for setting in fewer]
     train = ["train", "m3d", "--data", "digits", "--epsilon", 3, "--delta", 1e-4, *small, "-q"]
     trained = dpgen(*train, "--device", "cpu", "--yes", "--out", tmp_path / "run")
     assert trained.exit_code == 0, trained.output
@@ -164,11 +178,32 @@ def test_commands_say_how_many_images_there_are_and_when_they_repeat(tmp_path: P
         assert ("Images repeat: the model holds 50 images of each" in drawn.stdout) == repeats
 
 
-def test_one_release_takes_the_whole_budget() -> None:
+def test_the_rounds_take_the_whole_budget_as_they_were_asked_to_share_it() -> None:
     facts = PublicFacts((1, 8, 8), ("a", "b"), 900)
     plan = tiny().plan(facts)
+    assert tuple(stage.label for stage in plan.stages) == ROUNDS
+    assert 2.99 <= plan.epsilon(1e-3) <= 3.0
+    first, second = (plan.required(label, NoisySum).noise_multiplier for label in ROUNDS)
+    assert (second / first) ** 2 == pytest.approx(0.6 / 0.4, rel=1e-3)
+    alone = M3DSettings(embedding=EmbeddingSettings(rounds=(5.0,)))
+    plan = M3D(budget=Budget(3.0, 1e-3), settings=alone).plan(facts)
     assert [stage.label for stage in plan.stages] == ["embeddings"]
     assert 2.99 <= plan.epsilon(1e-3) <= 3.0
+
+
+def test_settings_of_a_run_from_before_there_were_rounds_plan_what_it_released() -> None:
+    """One release of four random encoders, of the numbers that its folder holds."""
+    facts, bandwidths = PublicFacts((1, 8, 8), ("a", "b"), 900), (0.4, 0.8)
+    embedding = {"n_encoders": 4, "width": 8, "n_frequencies": 300, "bandwidths": [*bandwidths]}
+    condensed = {"images_per_class": 50, "factor": 1, "n_steps": 200, "learning_rate": 0.1}
+    values = {"mode": "release", "embedding": embedding, "condensed": condensed}
+    (stage,) = from_dict(M3DSettings, values, held=True).plan(facts, Budget(3.0, 1e-3)).stages
+    parts = [RandomEncoder((1, 8, 8), 300, bandwidths, 8, seed) for seed in range(4)]
+    statistic = ClassEmbeddings(StackedFeatures(tuple(parts)), 2)
+    assert isinstance(stage.mechanism, NoisySum)
+    assert (stage.label, stage.mechanism.statistic) == ("embeddings", statistic)
+    asked = from_dict(M3DSettings, values).plan(facts, Budget(3.0, 1e-3))
+    assert len(asked.stages) == 2
 
 
 @pytest.mark.parametrize(
@@ -179,7 +214,16 @@ def test_one_release_takes_the_whole_budget() -> None:
         ({"condensed": {"augment": "flip"}}, "augment must be one of none, warp, mirror, both"),
         ({"condensed": {"warp": -1.0}}, "warp must be at least 0, got -1.0"),
         ({"condensed": {"learning_rate": 0.0}}, "learning_rate must be greater than 0"),
-        ({"embedding": {"n_encoders": 0}}, "n_encoders must be at least 1, got 0"),
+        ({"condensed": {"smooth": -0.1}}, "smooth must be at least 0, got -0.1"),
+        ({"condensed": {"fit_warp": math.inf}}, "fit_warp must be at least 0, got inf"),
+        ({"embedding": {"n_encoders": -1}}, "n_encoders must be at least 0, got -1"),
+        (
+            {"embedding": {"n_pixel_frequencies": 0}},
+            "n_pixel_frequencies or n_encoders must be at least 1",
+        ),
+        ({"embedding": {"rounds": []}}, "rounds must be shares greater than 0"),
+        ({"embedding": {"rounds": [1.0, 0.0]}}, "rounds must be shares greater than 0"),
+        ({"embedding": {"hidden_bandwidths": [0]}}, "hidden_bandwidths must be positive"),
         ({"embedding": {"bandwidths": []}}, "bandwidths must be positive"),
     ],
 )
@@ -194,9 +238,14 @@ def test_settings_that_cannot_be_are_refused(values: dict[str, Any], message: st
         ({"condensed": {"factor": 9}}, "factor must be at most the shorter side .* 8, got 9"),
         ({"condensed": {"images_per_class": 70_000}}, "numbers must be at most 65536, got 70000"),
         ({"condensed": {"images_per_class": 65_536}}, "condensed must take at most 1,048,576"),
-        ({"embedding": {"bandwidths": [1e-320, 0.4]}}, "finite numbers.* take larger ones"),
+        (
+            {"embedding": {"n_encoders": 1, "bandwidths": [1e-320, 0.4]}},
+            "finite numbers.* take larger ones",
+        ),
+        ({"embedding": {"pixel_bandwidths": [1e-320]}}, "finite numbers.* take larger ones"),
+        ({"embedding": {"n_samples": 5}}, "embedding.n_samples must be at least 2 for each of 3"),
     ],
-    ids=["factor", "number", "size", "bandwidths"],
+    ids=["factor", "number", "size", "bandwidths", "bandwidths of pixels", "samples"],
 )
 def test_what_could_not_be_released_or_read_again_is_refused_before_anything_is_charged(
     values: dict[str, Any], message: str,
@@ -220,7 +269,7 @@ def test_warps_are_the_default_of_small_grey_images_alone() -> None:
 
 def test_the_files_of_a_run_name_what_was_released(run: Path) -> None:
     stages = json.loads((run / "privacy.json").read_text())["mechanism"]["stages"]
-    parts = stages["embeddings"]["statistic"]["features"]["parts"]
-    assert [part["name"] for part in parts] == ["RandomEncoder"] * 2
-    assert [part["seed"] for part in parts] == [0, 1]
+    first, second = (stages[label]["statistic"]["features"]["parts"] for label in ROUNDS)
+    assert [part["name"] for part in first] == ["FourierFeatures", "RandomEncoder"]
+    assert [part["name"] for part in second] == ["HiddenFeatures"]
     assert (run / "class_counts.json").exists()

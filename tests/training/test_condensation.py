@@ -8,7 +8,7 @@ import torch
 from dpgen.networks.condensed import Condensed, CondensedConfig
 from dpgen.networks.fixed.fourier import FourierFeatures
 from dpgen.training import condensation
-from dpgen.training.condensation import Target, condense, discrepancy
+from dpgen.training.condensation import Changes, Target, condense, discrepancy
 
 PHI = FourierFeatures(16, 60, (1.0,))
 
@@ -17,8 +17,11 @@ def _fitted(network: Condensed, pixels: torch.Tensor, n_steps: int = 80) -> None
     condense(
         network,
         [Target(PHI, PHI(pixels).double(), torch.ones(120))],
+        name="set",
         n_steps=n_steps,
         learning_rate=0.2,
+        smooth=0.0,
+        changes=Changes(),
         generator=torch.Generator().manual_seed(0),
         device=torch.device("cpu"),
         checkpoints=None,

@@ -108,6 +108,9 @@ class Smooth(nn.Module):
         width: standard deviation of the Gaussian blur, as a part of the shorter side; 0 for none.
     """
 
+    down: Tensor
+    across: Tensor
+
     def __init__(self, shape: Sequence[int], width: float) -> None:
         super().__init__()
         sides = shape[-2:]

@@ -12,19 +12,20 @@ from torch import Tensor
 
 from dpgen.data.private import PrivateDataset
 from dpgen.data.slots import RecordSlots
+from dpgen.networks.condensed import Condensed
 from dpgen.networks.fixed.random_encoder import RandomEncoder
 from dpgen.privacy.mechanisms.contributions import Nobody
 from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.mechanisms.noise import KeyedNoise
-from dpgen.privacy.plan import Plan
+from dpgen.runs.context import Workplace
 from dpgen.stages import stacked
 from dpgen.stages.embedding import ClassEmbeddings, StackedFeatures, class_embeddings
-from dpgen.stages.stacked_plan import LABEL
+from dpgen.stages.stacked_plan import EmbeddingSettings
 from dpgen.training.condensation import Target
 from tests.mutations.bug import Bug
 from tests.mutations.stage_bugs import raw
 
-RUN = "dpgen.stages.stacked.run"
+RELEASE = "dpgen.stages.stacked._release"
 
 
 def mean_distance(pixels: Tensor) -> float:
@@ -45,19 +46,23 @@ def fitted_to_the_batch(original: Callable[..., Tensor]) -> Callable[..., Tensor
 def fitted_to_the_records(original: Callable[..., Any]) -> Callable[..., Any]:
     """Kernels are weighted by how wide the records lie apart."""
 
-    def run(data: PrivateDataset, *given: Any) -> Any:  # noqa: ANN401
+    def release(data: PrivateDataset, *given: Any) -> Any:  # noqa: ANN401
         pixels, _ = raw(data)
         width = mean_distance(pixels)
         return [one._replace(weights=one.weights**width) for one in original(data, *given)]
 
-    return run
+    return release
 
 
 def released_again(original: Callable[..., Any]) -> Callable[..., Any]:
     """Another encoder is asked with noise of its own, beside what was charged."""
 
-    def run(data: PrivateDataset, plan: Plan, *given: Any) -> Any:  # noqa: ANN401
-        charged = plan.required(LABEL, NoisySum)
+    def release(
+        data: PrivateDataset, charged: NoisySum, k: int, work: Workplace
+    ) -> list[Target]:  # fmt: skip
+        found: list[Target] = original(data, charged, k, work)
+        if k > 0:
+            return found
         statistic: Any = charged.statistic
         encoder = replace(statistic.features.parts[-1], seed=99)
         fresh = ClassEmbeddings(StackedFeatures((encoder,)), statistic.n_classes)
@@ -67,15 +72,15 @@ def released_again(original: Callable[..., Any]) -> Callable[..., Any]:
         sums = mechanism.release(records, noise, witness=Nobody())["sums"]
         means, _ = class_embeddings(sums, fresh, mechanism.noise_std, data.facts.n_records)
         unpaid = Target(encoder, means, torch.ones(encoder.n_features))
-        return [*original(data, plan, *given), unpaid]
+        return [*found, unpaid]
 
-    return run
+    return release
 
 
 def counted_exactly(original: Callable[..., Any]) -> Callable[..., Any]:
     """Sums are divided by how many records each class has."""
 
-    def run(data: PrivateDataset, *given: Any) -> Any:  # noqa: ANN401
+    def release(data: PrivateDataset, *given: Any) -> Any:  # noqa: ANN401
         _, labels = raw(data)
         n = data.facts.n_classes
         counts = torch.bincount(labels, minlength=n)[:n].clamp_min(1).double()
@@ -86,6 +91,25 @@ def counted_exactly(original: Callable[..., Any]) -> Callable[..., Any]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(stacked, "class_embeddings", means)
             return original(data, *given)
+
+    return release
+
+
+def learned_from_records(original: Callable[..., Condensed]) -> Callable[..., Condensed]:
+    """The classifier between the rounds learns from records in place of fitted images."""
+
+    def run(
+        settings: EmbeddingSettings, data: PrivateDataset, *given: Any  # noqa: ANN401
+    ) -> Condensed:  # fmt: skip
+        pixels, labels = raw(data)
+        train = stacked.train_on_samples
+
+        def on_records(network: Any, *_: Any, **numbers: Any) -> Any:  # noqa: ANN401
+            return train(network, pixels, labels, **numbers)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stacked, "train_on_samples", on_records)
+            return original(settings, data, *given)
 
     return run
 
@@ -100,16 +124,21 @@ BUGS = (
     Bug(
         "kernels of a condensed set from distances between the records",
         "an un-noised function of the records goes into the images",
-        "condensed", {RUN: fitted_to_the_records},
+        "condensed", {RELEASE: fitted_to_the_records},
     ),
     Bug(
         "a second release, of another encoder, that nothing pays for",
         "epsilon is stated for one release, and there are two",
-        "condensed", {RUN: released_again},
+        "condensed", {RELEASE: released_again},
     ),
     Bug(
         "mean embeddings by counts without noise",
         "the count of a rare class tells whether somebody is in it",
-        "condensed", {RUN: counted_exactly},
+        "condensed", {RELEASE: counted_exactly},
+    ),
+    Bug(
+        "a classifier between the rounds of a condensed set that learns from records",
+        "the second question, and the images fitted to its answer, are functions of raw records",
+        "condensed", {"dpgen.stages.stacked.run": learned_from_records},
     ),
 )  # fmt: skip

@@ -14,8 +14,11 @@ from tests.mutations import fit_detectors
 
 
 def untrained() -> M3D:
-    """One release of two small encoders, and a set that is hardly fitted."""
-    embedding = EmbeddingSettings(n_encoders=2, width=4, n_frequencies=6)
+    """Two small releases, and a set that is hardly fitted."""
+    embedding = EmbeddingSettings(
+        n_pixel_frequencies=6, n_encoders=1, width=4, n_frequencies=6,
+        n_hidden_frequencies=4, n_samples=40, classifier_steps=2,
+    )  # fmt: skip
     condensed = CondensedSettings(images_per_class=2, n_steps=1)
     settings = M3DSettings(embedding=embedding, condensed=condensed)
     return M3D(budget=fit_detectors.BUDGET, settings=settings)
@@ -33,7 +36,7 @@ def condensed_replay(place: Path) -> str:
 
 
 def condensed_ledger(place: Path) -> str:
-    """As the ledger's detector, for the one release of a condensed set."""
+    """As the ledger's detector, for the releases of a condensed set."""
     return _of_a_condensed_set(fit_detectors.ledger, place)
 
 

@@ -27,9 +27,8 @@ class CondensedSettings(Augmented):
         learning_rate: learning rate of the numbers behind the pixels (Adam).
         smooth: how smooth images are: standard deviation of the Gaussian blur between the numbers
             that are fitted and the pixels, as a part of the shorter side; 0 fits the pixels.
-        fit_warp: strength of the warps, where ``augment`` has them, of images while they are
-            fitted, as a part of ``warp``: at 0 stored images have the released embeddings as they
-            are, at 1 as they are when they are drawn again.
+        fit_warp: strength of the warps, where ``augment`` has them, of the images that every other
+            step of the fit sees, as a part of ``warp``: at 0 it sees them as they are stored.
         augment: what is declared as public knowledge to leave the class of an image: "none", "warp"
             (turned, bent or moved a little), "mirror" (left and right exchanged) or "both"; an
             image that is drawn again is changed so. Unless given, "warp" for small grey images, as
@@ -40,10 +39,10 @@ class CondensedSettings(Augmented):
 
     images_per_class: int = 50
     factor: int = 1
-    n_steps: int = 200
+    n_steps: int = 400
     learning_rate: float = 0.1
     smooth: float = 0.036
-    fit_warp: float = 0.5
+    fit_warp: float = 0.7
     augment: str | None = None
     warp: float = 1.0
 

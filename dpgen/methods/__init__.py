@@ -79,10 +79,10 @@ METHODS = {
     "m3d": Method(
         "dpgen.methods.m3d:M3D",
         "dpgen.configurations.m3d:M3DSettings",
-        "condensed set: 50 images a class, or as many as you say, fitted to one release",
+        "condensed set: 50 images a class, or as many as you say, fitted to two releases",
         {
-            "release": "(epsilon, delta)-DP: one Gaussian release of class embeddings is charged, "
-            "the images are fitted to it for free; a minute on a CPU"
+            "release": "(epsilon, delta)-DP: two Gaussian releases of class embeddings are "
+            "charged, the images are fitted to them for free; two minutes on a CPU"
         },
     ),
     "dpsd": Method(

@@ -1,5 +1,5 @@
-"""M3D, mode ``release``: a condensed set, a few images of each class, fitted to one private release
-of class-wise mean embeddings.
+"""M3D, mode ``release``: a condensed set, a few images of each class, fitted to class-wise mean
+embeddings that were released in two rounds.
 
 Source: Zhang, Li, Wang, Zeng, Ge: "M3D: Dataset Condensation by Minimizing Maximum Mean
 Discrepancy", AAAI 2024, arXiv 2312.15927. The published algorithm protects nothing: at each step it
@@ -7,12 +7,16 @@ compares the condensed images with real ones, under a network drawn anew, starts
 and takes the bandwidth of its kernels from distances between real images. Each of the three is a
 release of its own. What is changed:
 
-    * the random encoders are drawn beforehand, from a public seed, and their embeddings are stacked
-      to one vector of norm one, which is released once (theorem B2);
-    * bandwidths are public numbers, and the kernels are those of random Fourier features, so that a
-      mean embedding is a vector of known length; of several bandwidths, those weigh little whose
-      released embeddings are mostly noise;
-    * the images begin as noise, and are fitted to what was released: post-processing (F4).
+    * feature maps are fixed before each release, and stacked to one vector of norm one (theorem
+      B2): random Fourier features of the pixels and, if asked for, random encoders from a public
+      seed; in the second round the hidden layers of a classifier, which learned from the images
+      that were fitted to the first (theorem F3);
+    * bandwidths are public numbers or come from fitted images, and the kernels are those of random
+      Fourier features, so that a mean embedding is a vector of known length; of several bandwidths,
+      those weigh little whose released embeddings are mostly noise;
+    * the images begin as noise, and are fitted to what was released: post-processing (F4). What
+      was released does not determine them, so they are kept smooth, and where warps are declared
+      harmless, every other step of the fit sees them warped.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ is the squared maximum mean discrepancy between the images, changed at random by
 of the class, up to the noise of the release, for a kernel in which features that are mostly noise
 weigh little. It is lowered by gradient descent. There are far more pixels than released numbers, so
 the fit is told what images are like: it descends on numbers u_i of which the pixels are smooth
-functions, x = tanh(c A u A^T + b), A a Gaussian blur of rows or columns, and each step draws other
-changes a, so that an image stands for all that it may be changed to. `condense` is post-processing
-of the release.
+functions, x = tanh(c A u A^T + b), A a Gaussian blur of rows or columns, and every other step draws
+changes a anew, so that an image stands for all that it may be changed to; at the others a(x) = x,
+so that the images have the embeddings as they are, too. `condense` is post-processing of the
+release.
 
 Source: Zhang, Li, Wang, Zeng, Ge (2024), "M3D: Dataset Condensation by Minimizing Maximum Mean
 Discrepancy", AAAI 2024, arXiv 2312.15927; Gretton et al. (2012), "A Kernel Two-Sample Test", for
@@ -164,7 +165,7 @@ def condense(
         n_steps: steps of Adam, each with all images.
         learning_rate: of the numbers behind the weights, whose tanh are the images.
         smooth: standard deviation of the blur of the weights, as a part of the shorter side.
-        changes: how images are changed at each step.
+        changes: how images are changed at every other step.
         generator: CPU generator of the first images and of the changes.
         device: where it computes.
         checkpoints: where its state is saved; None saves nothing.
@@ -183,7 +184,9 @@ def condense(
         decay = 0.02 + 0.49 * (1 + math.cos(math.pi * step / n_steps))
         for group in adam.param_groups:
             group["lr"] = learning_rate * min(1.0, (step + 1) / WARM_UP) * decay
-        images = changes(network.images_of(behind()).flatten(0, 1), generator)
+        images = network.images_of(behind()).flatten(0, 1)
+        if step % 2:
+            images = changes(images, generator)
         terms = [
             discrepancy(_in_parts(phi, images).unflatten(0, shape), means, weights)
             for phi, means, weights in targets

@@ -265,6 +265,8 @@ def test_warps_are_the_default_of_small_grey_images_alone() -> None:
     assert M3DSettings().resolved(colour).condensed.warps == 0.0
     both = M3DSettings(condensed=CondensedSettings(augment="both", warp=0.5)).resolved(colour)
     assert (both.condensed.warps, both.condensed.mirrors) == (0.5, True)
+    assert both.condensed.changes == (0.5 * both.condensed.fit_warp, True)
+    assert M3DSettings().resolved(colour).condensed.changes == (0.0, False)
 
 
 def test_the_files_of_a_run_name_what_was_released(run: Path) -> None:

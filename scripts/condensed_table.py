@@ -29,9 +29,8 @@ Written by `python scripts/condensed_table.py DATA --out assets/m3d.json` (`--he
 `--seeds` and `--steps` as in the rows): accuracy in % of the CNN of `dpgen evaluate` on training
 records that were held out; add/remove. It learned from the condensed set as it is, each image once,
 and from {n_samples} draws, in which images come again, warped. Test records were not read. Defaults
-were chosen on the digits of such splits, and nothing was charged for that choice. On MNIST epsilon
-10 is hardly better than 1: what is missing there is not budget but what random encoders and some
-hundred steps of the fit give; the CNN learned for 150 steps there, not for the usual 1,000.
+were chosen on MNIST and on the digits of such splits, and nothing was charged for that choice. On
+MNIST the CNN learned for 150 steps, not for the usual 1,000.
 
 """
 COLUMNS = [

@@ -95,7 +95,7 @@ class M3D(PrivateGenerator):
             condense(
                 network,
                 targets,
-                name=f"condensed set, round {k + 1}",
+                name=f"condensed set {k + 1}",
                 n_steps=s.n_steps,
                 learning_rate=s.learning_rate,
                 smooth=s.smooth,

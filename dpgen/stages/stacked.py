@@ -19,14 +19,13 @@ from dpgen.data.private import PrivateDataset
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.condensed import Condensed
 from dpgen.networks.hidden_features import HiddenFeatures
-from dpgen.networks.perceptual import PerceptualNetwork
-from dpgen.networks.seeding import seeded
 from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.plan import Plan
 from dpgen.runs.context import Workplace
 from dpgen.stages.embedding import ClassEmbeddings, StackedFeatures, class_embeddings
 from dpgen.stages.release import released
-from dpgen.stages.stacked_plan import WIDTH, EmbeddingSettings, label
+from dpgen.stages.sketch import untrained_classifier
+from dpgen.stages.stacked_plan import EmbeddingSettings, label
 from dpgen.training.condensation import Target
 from dpgen.training.sample_classifier import train_on_samples
 
@@ -61,9 +60,7 @@ def _asking(mechanism: NoisySum, hidden: HiddenFeatures) -> NoisySum:
     return NoisySum(statistic, mechanism.noise_multiplier)
 
 
-def _release(
-    data: PrivateDataset, mechanism: NoisySum, k: int, work: Workplace
-) -> list[Target]:  # fmt: skip
+def _release(data: PrivateDataset, mechanism: NoisySum, k: int, work: Workplace) -> list[Target]:
     """Makes the release of round k, and returns what each feature map has of it."""
     statistic, std = mechanism.statistic, mechanism.noise_std
     assert isinstance(statistic, ClassEmbeddings)
@@ -78,12 +75,6 @@ def _release(
             features.parts, features.parted(means), features.parted(noise), strict=True
         )
     ]
-
-
-def untrained_classifier(facts: PublicFacts, seed: int) -> PerceptualNetwork:
-    """Makes the untrained classifier between the rounds."""
-    with seeded(seed):
-        return PerceptualNetwork(facts.shape, facts.n_classes, width=WIDTH)
 
 
 def _hidden(

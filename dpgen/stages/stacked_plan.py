@@ -20,10 +20,10 @@ from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.plan import Plan, Stage, split_budget
 from dpgen.stages.embedding import ClassEmbeddings, KernelMap, StackedFeatures
+from dpgen.stages.sketch_plan import WIDTH
 from dpgen.training.refit_settings import require_each_class
 
 LABEL = "embeddings"  # what the first release is charged by
-WIDTH = 16  # channels of the first convolution of the classifier between the rounds
 SEEDS = 10  # between the seeds of the frequencies of two rounds
 
 
@@ -119,8 +119,8 @@ class EmbeddingSettings:
 
     def hidden(self, k: int) -> StackedFeatures:
         """Returns the feature map of a later round k, which has no network yet."""
-        map_ = HiddenFeatures(WIDTH, self.n_hidden_frequencies, self.hidden_bandwidths, SEEDS * k)
-        return StackedFeatures((map_,))
+        numbers = WIDTH, self.n_hidden_frequencies, self.hidden_bandwidths, SEEDS * k
+        return StackedFeatures((HiddenFeatures(*numbers),))
 
     def refuse_infinite(self, shape: tuple[int, int, int]) -> None:
         """Refuses bandwidths so small that features are not finite: no record would count."""

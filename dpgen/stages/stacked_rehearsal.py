@@ -15,7 +15,7 @@ from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.plan import Plan
 from dpgen.runs.context import Hardware, Rehearsal
 from dpgen.stages.embedding import ClassEmbeddings, StackedFeatures
-from dpgen.stages.stacked import untrained_classifier
+from dpgen.stages.sketch import untrained_classifier
 from dpgen.stages.stacked_plan import EmbeddingSettings, label
 from dpgen.stages.timing import CPU, rehearsal_of, seconds_of
 from dpgen.training.condensation import Changes, Target, condense

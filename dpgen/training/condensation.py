@@ -159,7 +159,7 @@ def condense(
     an uninterrupted one.
 
     Args:
-        network: the set; it ends on the CPU.
+        network: the set, on the CPU.
         targets: what the images are fitted to.
         name: of the saved state and the progress bar.
         n_steps: steps of Adam, each with all images.
@@ -173,7 +173,7 @@ def condense(
     """
     behind = Smooth(network.weights.shape, smooth)
     behind.begin(generator)
-    network.to(device), behind.to(device)
+    behind.to(device)
     targets = [target.to(device) for target in targets]
     adam = torch.optim.Adam(behind.parameters(), lr=learning_rate, betas=(0.9, 0.99))
     ema = EMA(behind, 0.9, warm_up=True)
@@ -196,4 +196,3 @@ def condense(
         adam.step()
     with torch.no_grad():
         network.weights.copy_(behind())
-    network.cpu()

@@ -22,6 +22,7 @@ from dpgen.methods.m3d import M3D
 from dpgen.methods.planned import planned_check
 from dpgen.networks.condensed import Condensed
 from dpgen.networks.fixed.random_encoder import RandomEncoder
+from dpgen.networks.hidden_features import HiddenFeatures
 from dpgen.privacy.accounting.accountant import Budget
 from dpgen.privacy.mechanisms.declared import NoisySum
 from dpgen.privacy.verification.verify import verify
@@ -111,7 +112,7 @@ def test_a_run_stopped_after_any_checkpoint_goes_on_to_the_same_images_and_pays_
         saved = stop_after(patch, lambda names: len(names) == after)
         with pytest.raises(Stopped):
             tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
-    one, other = (f"condensed set, round {k}" for k in (1, 2))
+    one, other = (f"condensed set {k}" for k in (1, 2))
     assert saved == ["embeddings", *3 * [one], "features 2", "embeddings 2", *3 * [other]][:after]
     generator = tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
     assert not any(check.failed for check in verify(tmp_path / "run"))
@@ -119,6 +120,25 @@ def test_a_run_stopped_after_any_checkpoint_goes_on_to_the_same_images_and_pays_
     once = {"charged": 1, "executed": 1}
     assert generator.privacy["releases"] == dict.fromkeys(ROUNDS, once)
     assert_same_networks(oracle, generator)
+
+
+def test_the_question_of_the_second_round_is_written_down_and_not_made_up_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dataset: Callable[..., PrivateDataset],
+    records: Any,  # noqa: ANN401
+) -> None:
+    """Made again on another machine it would be another question."""
+    with monkeypatch.context() as patch:
+        stop_after(patch, lambda names: names[-1] == "features 2")
+        with pytest.raises(Stopped):
+            tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
+
+    def again(*_: Any, **__: Any) -> Any:  # noqa: ANN401
+        raise AssertionError("the question was made up again")
+
+    monkeypatch.setattr(HiddenFeatures, "learned", again)
+    tiny().fit(dataset(records), out=tmp_path / "run", seed=1)
 
 
 def test_a_set_as_large_as_the_condensed_one_holds_each_image_once_and_a_larger_one_says_so(

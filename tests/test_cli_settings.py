@@ -32,7 +32,6 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "dp-sad": ("teacher.init.",),
     "dpdm": ("teacher.init.",),
     "pge": ("teacher.init.",),
-    "dpdfd": ("sketch.spectrum.",),
     "dfkd": ("sketch.spectrum.",),
     "dpsd": ("sketch.spectrum.", "sketch.classifier.", "votes.silos."),
     "dgd": ("sketch.spectrum.", "votes.silos."),

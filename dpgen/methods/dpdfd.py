@@ -46,6 +46,7 @@ from dpgen.stages import sketch
 from dpgen.stages.rehearsal import rehearse_data_free
 from dpgen.stages.timing import rehearse_steps
 from dpgen.training.data_free import refine
+from dpgen.training.imitation import imitate
 from dpgen.training.students import teach
 
 
@@ -81,7 +82,9 @@ class DPDFD(PrivateGenerator):
         s = self.resolve(facts)
         if s.paper is not None:
             return rehearse_steps(*published_data_free.rehearsed(s.paper, facts), hardware)
-        return rehearse_data_free(s.sketch, s.refinement, s.student, facts, hardware)
+        return rehearse_data_free(
+            s.sketch, s.refinement, s.student, facts, hardware, s.imitation
+        )
 
     def _learn(
         self, data: PrivateDataset, promise: Plan | Claim, work: Workplace
@@ -91,7 +94,10 @@ class DPDFD(PrivateGenerator):
             return published_data_free.train(s.paper, data.facts, data, promise, work)._asdict()
         found = sketch.run(s.sketch, data.facts, data, promise, work)
         released, teacher = found.proposer, found.classifier or found.proposer.labeller
-        assert released.decoder is not None and teacher is not None
+        assert teacher is not None
+        if released.spectrum is not None:
+            released = released.with_decoder(imitate(released.spectrum, s.imitation, work))
+        assert released.decoder is not None
         decoder = refine(released.decoder, teacher, s.refinement, s.student, work)
         model = released.with_decoder(decoder)
         student = teach(model, teacher, s.student, work)

@@ -39,11 +39,11 @@ def require_classes(facts: PublicFacts, method: str) -> None:
         )
 
 
-def taught(sketch: SketchSettings, share: float) -> SketchSettings:
-    """Returns the sketch with a decoder and a teacher: its classifier, with this share of its mu^2
+def taught(sketch: SketchSettings, share: float, kind: str = "decoder") -> SketchSettings:
+    """Returns the sketch of this kind with a teacher: its classifier, with this share of its mu^2
     unless another one is given, or the labeller, where that has a share.
     """
-    sketch, teacher = replace(sketch, kind="decoder"), sketch.classifier
+    sketch, teacher = replace(sketch, kind=kind), sketch.classifier
     if sketch.labeller_share == 0 and (teacher is None or teacher.share is None):
         return replace(sketch, classifier=replace(teacher or ClassifierSettings(), share=share))
     return sketch

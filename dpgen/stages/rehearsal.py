@@ -45,7 +45,9 @@ from dpgen.training.backdoor import N_COPIES, Shuffled, suspicious
 from dpgen.training.data_free import N_COMPARED, descend
 from dpgen.training.data_free_settings import RefinementSettings, StudentSettings
 from dpgen.training.denoising import NoiseLevels
-from dpgen.training.distillation_settings import BOOT, Distillation
+from dpgen.training.distillation_settings import Distillation
+from dpgen.training.imitation import features_of
+from dpgen.training.imitation_settings import ImitationSettings
 from dpgen.training.matching import match
 from dpgen.training.refit_settings import RefitSettings
 from samplers import Annealed, Sampler
@@ -111,11 +113,7 @@ def rehearse(
     if (public := settings.public) is not None:
         evaluations += public.n_steps * public.batch_size * 3
     if student is not None:
-        # A training step costs about three forward passes of the student and two of the
-        # discriminator.
-        evaluations += student.n_iterations * student.batch_size * 5
-        if student.pairing != BOOT:
-            evaluations += student.pool_size * student.path.n_levels
+        evaluations += student.evaluations
     batch = max(1, min(64, size * settings.n_draws, n_preview(facts.n_classes)))
     seconds += evaluations / batch * seconds_of(lambda: _forward(denoiser, facts, batch), device)
     return replace(rehearsal_of(seconds, n_parameters, device), n_trained=n_trained)
@@ -137,22 +135,23 @@ def rehearse_sketch(
     networks: tuple[torch.nn.Module, ...] = (decoder, denoiser)
     if settings.spectrum is not None:
         networks = (denoiser,)
-        n, leaves = 64, partial(dead_leaves, 64, facts.shape, torch.Generator().manual_seed(0))
-        n_pictures = score.n_samples + N_MEASURED + n_drawn
-        seconds += n_pictures / n * seconds_of(leaves, CPU)
+        seconds += _pictured(score.n_samples + N_MEASURED + n_drawn, facts)
     n_parameters = sum(p.numel() for one in networks for p in one.parameters())
     return rehearsal_of(seconds, n_parameters, device)
 
 
 def rehearse_data_free(
     settings: SketchSettings, refinement: RefinementSettings, student: StudentSettings,
-    facts: PublicFacts, hardware: Hardware,
+    facts: PublicFacts, hardware: Hardware, imitation: ImitationSettings | None = None,
 ) -> Rehearsal:  # fmt: skip
-    """Estimates a run as `rehearse_sketch` does: a sketch, then steps of a generator and of its
-    student, as if the teacher took every image for the class that was asked for.
+    """Estimates a run as `rehearse_sketch` does: a sketch, a decoder of its moments if those are
+    imitated, then steps of a generator and of its student, as if the teacher took every image for
+    the class that was asked for.
     """
     device = hardware.accelerator().device
     decoder, seconds = _sketched(settings, facts)
+    if imitation is not None:
+        seconds += _imitated(imitation, decoder, settings.n_samples, facts, device)
     features = features_for(facts.shape)
     n_axes = min(N_GABOR, features.n_features)
     teacher = Labeller(LabellerConfig.of(features, facts.n_classes, n_axes))
@@ -182,6 +181,29 @@ def rehearse_data_free(
         seconds += n * seconds_of(step, device) if n else 0.0
     n_parameters = sum(p.numel() for one in (decoder, pupil) for p in one.parameters())
     return rehearsal_of(seconds, n_parameters, device)
+
+
+def _pictured(n_pictures: int, facts: PublicFacts) -> float:
+    """Returns the seconds in which pictures of a spectrum are drawn."""
+    leaves = partial(dead_leaves, 64, facts.shape, torch.Generator().manual_seed(0))
+    return n_pictures / 64 * seconds_of(leaves, CPU)
+
+
+def _imitated(
+    imitation: ImitationSettings, decoder: Decoder, n_samples: int, facts: PublicFacts,
+    device: torch.device,
+) -> float:  # fmt: skip
+    """Returns the seconds of a decoder that imitates moments; the teacher sees ``n_samples``."""
+    features = features_of(imitation, facts.shape)
+    step = partial(
+        match, copy.deepcopy(decoder).to(device),
+        [(features, torch.zeros(facts.n_classes, features.n_features))], n_steps=1,
+        n_per_class=imitation.n_per_class, learning_rate=imitation.learning_rate,
+        generator=torch.Generator().manual_seed(0), half=multiplies_halves(device), show=False,
+        title="rehearsal",
+    )  # fmt: skip
+    seconds = _pictured(n_samples + imitation.n_pictures + N_MEASURED, facts)
+    return seconds + imitation.n_steps * seconds_of(step, device)
 
 
 def _sketched(settings: SketchSettings, facts: PublicFacts) -> tuple[Decoder, float]:

@@ -86,6 +86,17 @@ class Distillation:
         return replace(self, n_iterations=2, batch_size=4, pool_size=8)
 
     @property
+    def evaluations(self) -> int:
+        """Returns about how many evaluations of the network for one image the training costs."""
+        n_images = self.n_iterations * self.batch_size
+        if self.pairing == BOOT:
+            # The teacher at two levels, the student at three, at two of them with a backward pass,
+            # which costs as much as two forward ones.
+            return 9 * n_images
+        # About three forward passes of the student and two of the discriminator.
+        return 5 * n_images + self.pool_size * self.path.n_levels
+
+    @property
     def levels(self) -> Explicit:
         """Returns the student's ladder, for training and for sampling."""
         from samplers import Explicit, Karras

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         StudentSettings,
     )
     from dpgen.training.distillation_settings import Distillation
+    from dpgen.training.imitation_settings import ImitationSettings
     from dpgen.training.manifold_settings import ManifoldSettings
     from dpgen.training.public_settings import PublicSettings
     from dpgen.training.refit_settings import RefitSettings
@@ -95,6 +96,7 @@ _HOMES = {
     "FairClasses": "dpgen.images.fair_classes",
     "Hardware": "dpgen.runs.context",
     "Images": "dpgen.images.images",
+    "ImitationSettings": "dpgen.training.imitation_settings",
     "LabelSettings": "dpgen.training.data_free_settings",
     "ManifoldSettings": "dpgen.training.manifold_settings",
     "PrivateDataset": "dpgen.data.private",
@@ -146,6 +148,7 @@ __all__ = [
     "FairClasses",
     "Hardware",
     "Images",
+    "ImitationSettings",
     "LabelSettings",
     "M3DSettings",
     "ManifoldSettings",

@@ -1,11 +1,12 @@
 """Measures what each part of dpdfd does: teacher, prior, refinement, filter and student.
 
     python scripts/dpdfd_table.py --out assets/dpdfd.json
+    python scripts/dpdfd_table.py --parts moments "moments, refined" --out assets/dpdfd.json
 
-Each cell releases a sketch and a teacher once, from a part of the training records of the embedded
-digits, and is scored on the rest; test records are not read. Generators and students are then made
-of the same release, so that rows of a cell differ by what is free alone. A cell that is in the
-output file is not run again; a table in Markdown is written beside it.
+Each cell releases a prior and a teacher once, from a part of the training records, and is scored on
+the rest; test records are not read. Generators and students are then made of the same release, so
+that rows of a cell with one prior differ by what is free alone. A cell that is in the output file
+is not run again; a table in Markdown is written beside it.
 """
 
 from __future__ import annotations
@@ -40,24 +41,29 @@ from dpgen.stages.sketch import untrained
 from dpgen.training.data_free import refine
 from dpgen.training.students import teach
 
-DELTA = 1e-4
 NO_PRIOR = 0.02  # share of mu^2 of a sketch whose decoder is thrown away
 PARTS = {
     "none": "no prior: untrained, then `class`", "released": "sketch, as released",
-    "refined": "sketch, refined",
+    "refined": "sketch, refined", "moments": "moments, as released",
+    "moments, refined": "moments, refined",
 }  # fmt: skip
+# Where a cell says how good the teacher is that each part has.
+TEACHERS = dict.fromkeys(("moments", "moments, refined"), "teacher, moments") | {
+    "none": "teacher, no prior"
+}
 SCORES = ("agreed", "samples", "samples, filtered", "student", "student, filtered")
 WORDS = """# What each part of dpdfd does
 
-Written by `python scripts/dpdfd_table.py --out assets/dpdfd.json`: a fifth of the 1,437 training
-digits is held out, and every number is an accuracy in % on it; test records were not read. Delta
-1e-4, add/remove; the teacher has half of mu^2, and nearly all where there is no prior. `agreed` is
-the share of drawn images that the teacher takes for the class that was asked for; `samples` a CNN
-on 4,000 of them, as `dpgen evaluate` trains it; `filtered` draws again, up to eight times, what
-the teacher takes for another class, and its student learns only from the rest.
+Written by `python scripts/dpdfd_table.py --out assets/dpdfd.json` (`--parts`, `--held-out` and
+`--delta` as in the rows): a part of the training records is held out, and every number is an
+accuracy in % on it; test records were not read. Add/remove; the teacher has half of mu^2, and
+nearly all where there is no prior. Moments are drawn from with the warps that a sketch has.
+`agreed` is the share of drawn images that the teacher takes for the class that was asked for;
+`samples` a CNN on {samples:,} of them, as `dpgen evaluate` trains it; `filtered` draws again, up
+to eight times, what the teacher takes for another class, and its student learns only from the rest.
 
 """
-HEAD = ("data", "epsilon", "seed", "teacher", "generator", *SCORES)
+HEAD = ("data", "held out", "epsilon", "delta", "seed", "teacher", "generator", *SCORES)
 UNANCHORED = RefinementSettings(n_steps=800, anchor_weight=0.0)
 
 
@@ -79,14 +85,14 @@ class Cell:
 
     def __init__(
         self, place: Path, sketch: SketchSettings, learned: Images, held: Images,
-        class_names: tuple[str, ...], epsilon: float, seed: int, n_samples: int,
+        class_names: tuple[str, ...], budget: Budget, seed: int, n_samples: int,
     ) -> None:  # fmt: skip
         quick = RefinementSettings(n_steps=0)
         settings = DPDFDSettings(
             sketch=sketch, refinement=quick, student=StudentSettings(n_steps=1)
         )
         generator = fitted_apart(
-            DPDFD(budget=Budget(epsilon, DELTA), settings=settings),
+            DPDFD(budget=budget, settings=settings),
             learned, class_names, place, seed=seed,
         )  # fmt: skip
         model, teacher = generator.networks["model"], generator.classifier
@@ -144,28 +150,38 @@ def teacher_accuracy(teacher: Labeller, held: Images) -> float:
 
 def measured(
     kind: str, share: float, learned: Images, held: Images, class_names: tuple[str, ...],
-    epsilon: float, seed: int, n_samples: int, parts: list[str],
+    budget: Budget, seed: int, n_samples: int, parts: list[str],
 ) -> dict[str, Any]:  # fmt: skip
     """Makes one release and scores what is made of it."""
     started = time.process_time()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:
-        given = (learned, held, class_names, epsilon, seed, n_samples)
+        given = (learned, held, class_names, budget, seed, n_samples)
         student = StudentSettings()
         if {"released", "refined"} & set(parts):
             cell = Cell(Path(place) / "sketch", settings_of(kind, share), *given)
             found["teacher"] = teacher_accuracy(cell.teacher, held)
-            print(epsilon, kind, share, seed, "teacher", found["teacher"], flush=True)
+            print(budget, kind, share, seed, "teacher", found["teacher"], flush=True)
         if "released" in parts:
             found["released"] = cell.scored("released", cell.model, student)
         if "refined" in parts:
             model = cell.refined("refined", RefinementSettings())
             found["refined"] = cell.scored("refined", model, student)
+        if {"moments", "moments, refined"} & set(parts):
+            spectral = replace(settings_of(kind, share), kind="spectrum", augment="warp")
+            other = Cell(Path(place) / "moments", spectral, *given)
+            found["teacher, moments"] = teacher_accuracy(other.teacher, held)
+            print(budget, kind, seed, "teacher", found["teacher, moments"], flush=True)
+            if "moments" in parts:
+                found["moments"] = other.scored("moments", other.model, student)
+            if "moments, refined" in parts:
+                model = other.refined("moments refined", RefinementSettings())
+                found["moments, refined"] = other.scored("moments, refined", model, student)
         if "none" in parts:
             thrown = replace(settings_of(kind, 1 - NO_PRIOR), n_steps=(150, 150), n_samples=4000)
             bare = Cell(Path(place) / "none", thrown, *given)
             found["teacher, no prior"] = teacher_accuracy(bare.teacher, held)
-            print(epsilon, kind, seed, "teacher", found["teacher, no prior"], flush=True)
+            print(budget, kind, seed, "teacher", found["teacher, no prior"], flush=True)
             model = bare.refined("none", UNANCHORED, prior=False)
             found["none"] = bare.scored("none", model, student)
     return {**_rounded(found), "cpu_seconds": round(time.process_time() - started)}
@@ -185,12 +201,13 @@ def table(rows: list[dict[str, Any]]) -> str:
             if part not in row:
                 continue
             found = row[part]
-            teacher = row["teacher, no prior" if part == "none" else "teacher"]
+            teacher = row[TEACHERS.get(part, "teacher")]
             lines.append([
-                row["data"], f"{row['epsilon']:g}", row["seed"], teacher, words,
+                row["data"], row["held_out"], f"{row['epsilon']:g}", row.get("delta", ""),
+                row["seed"], teacher, words,
                 *(found[name] for name in SCORES),
             ])  # fmt: skip
-    return WORDS + markdown(HEAD, lines)
+    return WORDS.format(samples=rows[0]["samples"]) + markdown(HEAD, lines)
 
 
 def main() -> None:
@@ -198,32 +215,36 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", default="digits")
+    parser.add_argument("--classes", type=int, help="where the data do not name them")
+    parser.add_argument("--delta", type=float, default=1e-4)
     parser.add_argument("--epsilons", type=float, nargs="+", default=[10.0, 1.0])
     parser.add_argument("--kinds", nargs="+", default=["descent"], choices=["descent", "moments"])
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--parts", nargs="+", default=["released", "refined", "none"])
+    parser.add_argument(
+        "--parts", nargs="+", choices=list(PARTS), default=["released", "refined", "none"]
+    )
     parser.add_argument("--samples", type=int, default=4000)
     parser.add_argument("--held-out", type=float, default=0.2)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     rows = Rows(given.out, table)
-    learned, held, class_names = halves(given.data, given.held_out, None)
+    learned, held, class_names = halves(given.data, given.held_out, given.classes)
     for seed in given.seeds:
         for epsilon in given.epsilons:
             for kind in given.kinds:
                 for share in given.shares:
                     cell = {
                         "data": Path(given.data).name, "teacher_kind": kind, "epsilon": epsilon,
-                        "share": share, "seed": seed, "parts": given.parts,
+                        "delta": given.delta, "share": share, "seed": seed, "parts": given.parts,
                         "records": len(learned.labels), "held_out": len(held.labels),
                         "samples": given.samples,
                     }  # fmt: skip
                     if rows.hold(**cell):
                         continue
                     found = measured(
-                        kind, share, learned, held, class_names, epsilon, seed, given.samples,
-                        given.parts,
+                        kind, share, learned, held, class_names, Budget(epsilon, given.delta),
+                        seed, given.samples, given.parts,
                     )  # fmt: skip
                     rows.add({**cell, **found})
                     print(rows.held[-1], flush=True)

@@ -56,7 +56,7 @@ METHODS = {
     "dpdfd": Method(
         "dpgen.methods.dpdfd:DPDFD",
         "dpgen.configurations.dpdfd:DPDFDSettings",
-        "private sketch and classifier, then a generator and a student without data",
+        "private sketch or moments, and a classifier, then a generator and a student without data",
         {
             "sealed": "(epsilon, delta)-DP: a few Gaussian releases and the classifier's steps are "
             "charged, generator and student see only what they released",

@@ -14,11 +14,13 @@ how many images a step has: a mean of b answers moves by 2 c like one of them, a
 amplifies nothing, as they are no records. A proof for records cannot rest on such noise unless it
 hides nearly all of what the teacher knows.
 
-In mode ``sealed`` the teacher is private. Records are touched twice, each time for a price: a
-sketch releases embeddings, to which a decoder is fitted; the teacher is trained by noisy descent,
-or fitted to released moments. Everything after that is a function of what they released, without
-noise or limit (theorems B2, F3 and A3): the generator begins as the decoder and is refined by the
-teacher itself, and the student learns from its images.
+In mode ``sealed`` the teacher is private. Records are touched twice, each time for a price: a prior
+is released, and the teacher is trained by noisy descent, or fitted to released moments. The prior
+is a sketch, which releases embeddings, to which a decoder is fitted; or moments, a Gaussian of low
+frequencies for each class (`dpgen.stages.spectrum`), whose pictures a decoder imitates. Everything
+after that is a function of what was released, without noise or limit (theorems B2, F3 and A3): the
+generator begins as the decoder and is refined by the teacher itself, and the student learns from
+its images.
 
 Mode ``paper`` is the published flow, which has no guarantee and is kept as a negative control.
 """

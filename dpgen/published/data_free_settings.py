@@ -161,10 +161,10 @@ def check_mode(settings: Any, method: str, *certified: str) -> None:  # noqa: AN
     groups = [one.name for one in fields(settings) if one.name not in ("mode", "paper")]
     changed = [name for name in groups if getattr(settings, name) != getattr(usual, name)]
     if changed:
-        named = [
+        written = [
             name if isinstance(getattr(settings, name), str) else f"{name}.*" for name in changed
         ]
         raise ValueError(
-            f"{', '.join(named)} are settings of mode "
+            f"{', '.join(written)} are settings of mode "
             f"{' or '.join(certified)}: mode paper has paper.*"
         )

@@ -122,7 +122,7 @@ def _distilled(untrained: Callable[..., Any]) -> DPSAD:
 
 
 @pytest.mark.parametrize(
-    "method", ["dp-sad", "pge", "dpdfd", "dfkd", "m3d", "dpsd", "dgd"]
+    "method", ["dp-sad", "pge", "dpdfd", "dpdfd of moments", "dfkd", "m3d", "dpsd", "dgd"]
 )
 def test_no_free_fit_of_a_run_can_reach_a_key_a_ledger_or_a_record(
     method: str,
@@ -136,6 +136,7 @@ def test_no_free_fit_of_a_run_can_reach_a_key_a_ledger_or_a_record(
         "dp-sad": lambda: _distilled(untrained), "pge": lambda: tiny("labelled"),
         "dpdfd": test_dpdfd.tiny, "m3d": test_m3d.tiny, "dpsd": test_dpsd.tiny,
         "dfkd": test_dfkd.tiny, "dgd": test_dgd.tiny,
+        "dpdfd of moments": partial(test_dpdfd.tiny, "moments"),
     }  # fmt: skip
     generator = makers[method]()
     for module in (classifier, votes):
@@ -162,6 +163,10 @@ def test_no_free_fit_of_a_run_can_reach_a_key_a_ledger_or_a_record(
             "training.data_free_losses._moments", "training.students.teach",
             "training.students.learn", "training.backdoor.suspicious",
             "training.backdoor.retrospection",
+        },
+        "dpdfd of moments": {
+            "training.imitation.imitate", "training.imitation.class_means",
+            "training.matching.match", "training.data_free.refine", "training.students.teach",
         },
         "dfkd": {
             "training.data_free.refine", "training.labelled.teach_labelled",

@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--samples", type=int, default=4000)
     parser.add_argument("--four", type=int, nargs="*", default=[150], help="steps of training")
-    parser.add_argument("--boot", type=int, nargs="*", default=[150], help="steps of training")
+    parser.add_argument("--boot", type=int, nargs="*", default=[150, 500], help="steps of training")
     parser.add_argument("--rates", type=float, nargs="+", default=[2e-4], help="of BOOT")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--pool", type=int, default=4000)

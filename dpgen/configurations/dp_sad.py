@@ -44,9 +44,9 @@ class DPSADSettings:
             raise ValueError(
                 "paper.* are settings of mode paper: set mode=paper, or drop them"
             )
-        if self.mode == "paper" and (self.teacher, self.student) != (
+        if self.mode == "paper" and (self.teacher, self.student.resolved()) != (
             TeacherSettings(),
-            Distillation(),
+            Distillation().resolved(),
         ):
             raise ValueError(
                 "teacher.* and student.* are settings of mode sealed: mode paper has paper.*"
@@ -54,10 +54,11 @@ class DPSADSettings:
 
     def resolved(self, facts: PublicFacts) -> DPSADSettings:
         """Returns the settings with every None filled in for these facts."""
+        s = replace(self, student=self.student.resolved(), sampler=self.own_sampler)
         if self.mode == "paper":
             paper = published_dp_sad_settings.resolve(self.paper or PaperSettings(), facts)
-            return replace(self, paper=paper, sampler=self.own_sampler)
-        return replace(self, teacher=self.teacher_for(facts), sampler=self.own_sampler)
+            return replace(s, paper=paper)
+        return replace(s, teacher=self.teacher_for(facts))
 
     @property
     def own_sampler(self) -> SamplerSettings:

@@ -18,7 +18,7 @@ def require_decoder(sketch: SketchSettings, method: str) -> None:
     if sketch.kind == SPECTRUM or sketch.spectrum is not None:
         raise ValueError(
             f"{method} refines a decoder, and a spectrum has none: drop sketch.spectrum.*, and "
-            "sketch.kind or set it to decoder"
+            "sketch.kind or set it to decoder, or take dpdfd with prior=moments"
         )
 
 

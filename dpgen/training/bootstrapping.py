@@ -69,9 +69,9 @@ def bootstrap(
     levels = path_of(settings)
     kept = Kept(LABEL, checkpoints, state)
     for step in training_steps(
-        "student (bootstrap)", settings.n_iterations, student.train(), ema, show=show, kept=kept
+        "student (bootstrap)", settings.iterations, student.train(), ema, show=show, kept=kept
     ):
-        decay_rate(adam, settings.learning_rate, step, settings.n_iterations)
+        decay_rate(adam, settings.learning_rate, step, settings.iterations)
         noise = torch.randn(settings.batch_size, *teacher.config.shape, generator=generator)
         labels = torch.randint(teacher.n_classes, (settings.batch_size,), generator=generator)
         rung = torch.randint(N_LEVELS - 1, (settings.batch_size,), generator=generator)

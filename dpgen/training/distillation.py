@@ -129,9 +129,9 @@ def distil(
 
     title, kept = "student (distil)", Kept(LABEL, checkpoints, state)
     for step in training_steps(
-        title, settings.n_iterations, student, ema, show=show, kept=kept
+        title, settings.iterations, student, ema, show=show, kept=kept
     ):  # fmt: skip
-        decay_rate(student_adam, settings.learning_rate, step, settings.n_iterations)
+        decay_rate(student_adam, settings.learning_rate, step, settings.iterations)
         rows = torch.randint(len(pool.labels), (settings.batch_size,), generator=generator)
         rung = torch.randint(len(ladder), (settings.batch_size,), generator=generator)
         swap = torch.rand(settings.batch_size, generator=generator) < 0.5

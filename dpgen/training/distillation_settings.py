@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 LABEL = "student"  # name of the saved state of every training of a student
 BOOT = "boot"
+# Training steps by default. A student of one step by BOOT has more to learn than one of four, which
+# begins as the teacher and stays near it; assets/boot.md has what more steps give.
+N_ITERATIONS, N_BOOT_ITERATIONS = 150, 500
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Distillation:
 
     Args:
         n_steps: network evaluations per image of the student: 1, 2, 4 or 8.
-        n_iterations: training steps.
+        n_iterations: training steps; unless given, 150, and 500 where ``pairing`` is "boot".
         batch_size: images per step.
         learning_rate: learning rate of student and discriminator (Adam).
         adversarial_weight: weight of the adversarial loss (lambda), at least 0; 0 leaves the
@@ -37,7 +40,7 @@ class Distillation:
     """
 
     n_steps: int = 4
-    n_iterations: int = 150
+    n_iterations: int | None = None
     batch_size: int = 128
     learning_rate: float = 2e-4
     adversarial_weight: float = 0.1
@@ -58,7 +61,9 @@ class Distillation:
                 f"pairing boot makes a student of one step, got n_steps {self.n_steps}: set "
                 "n_steps to 1"
             )
-        for name in ("n_iterations", "batch_size", "pool_size", "teacher_steps"):
+        if self.iterations < 1:
+            raise ValueError(f"n_iterations must be at least 1, got {self.n_iterations}")
+        for name in ("batch_size", "pool_size", "teacher_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.learning_rate > 0:
@@ -81,6 +86,16 @@ class Distillation:
         """
         return 1e-30 <= self.sigma_min and 1.001 * self.sigma_min <= self.sigma_max <= 1e30
 
+    @property
+    def iterations(self) -> int:
+        """Returns the number of training steps, also where it is left open."""
+        usual = N_BOOT_ITERATIONS if self.pairing == BOOT else N_ITERATIONS
+        return usual if self.n_iterations is None else self.n_iterations
+
+    def resolved(self) -> Distillation:
+        """Returns these settings with nothing left open."""
+        return replace(self, n_iterations=self.iterations)
+
     def hurried(self) -> Distillation:
         """Returns shorter settings for the audit; the distillation costs no privacy."""
         return replace(self, n_iterations=2, batch_size=4, pool_size=8)
@@ -88,7 +103,7 @@ class Distillation:
     @property
     def evaluations(self) -> int:
         """Returns about how many evaluations of the network for one image the training costs."""
-        n_images = self.n_iterations * self.batch_size
+        n_images = self.iterations * self.batch_size
         if self.pairing == BOOT:
             # The teacher at two levels, the student at three, at two of them with a backward pass,
             # which costs as much as two forward ones.

@@ -117,6 +117,22 @@ def test_it_goes_on_to_the_weights_of_an_uninterrupted_one(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_a_step_costs_what_a_plan_says(
+    teacher: Denoiser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted in forward passes, of which a backward pass is worth two."""
+    passes, forward = [0], Denoiser.forward
+
+    def counted(network: Denoiser, x: Tensor, *given: Tensor) -> Tensor:
+        learns = torch.is_grad_enabled() and any(p.requires_grad for p in network.parameters())
+        passes[0] += len(x) * (3 if learns else 1)
+        return forward(network, x, *given)
+
+    monkeypatch.setattr(Denoiser, "forward", counted)
+    trained(teacher, tmp_path)
+    assert passes[0] == SETTINGS.evaluations
+
+
 def test_more_than_one_step_is_refused() -> None:
     with pytest.raises(ValueError, match="pairing boot makes a student of one step, got n_steps 4"):
         Distillation(pairing="boot")

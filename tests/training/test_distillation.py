@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from dpgen import DPSADSettings, PublicFacts
 from dpgen.networks.denoiser import Denoiser
 from dpgen.runs.checkpoint import Checkpoints
+from dpgen.settings import from_dict
 from dpgen.training import distillation
 from dpgen.training.distillation import Distillation, Pairs, distil, draw_pairs, side_by_side
+from dpgen.training.distillation_settings import N_BOOT_ITERATIONS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -56,6 +60,23 @@ def test_the_teachers_path_passes_every_rung_of_the_students_ladder(
     # One step of the student costs the teacher `teacher_steps`; a student of one step, four times
     # that.
     assert len(path) - 1 == (teacher_steps * n_steps if n_steps > 1 else 4 * teacher_steps)
+
+
+def test_how_long_a_student_learns_follows_from_its_pairing_unless_given() -> None:
+    boot = Distillation(n_steps=1, pairing="boot")
+    assert (Distillation().iterations, boot.iterations) == (150, N_BOOT_ITERATIONS)
+    assert replace(boot, n_iterations=7).iterations == 7
+    for one in (Distillation(), boot):
+        assert one.resolved().n_iterations == one.iterations
+        assert one.resolved().resolved() == one.resolved()
+
+
+def test_runs_that_wrote_down_150_steps_are_still_read() -> None:
+    """Steps were a number before they could be left open, in both modes."""
+    facts, earlier = PublicFacts((1, 8, 8), ("a", "b"), 900), {"student": {"n_iterations": 150}}
+    for mode in ("sealed", "paper"):
+        held = from_dict(DPSADSettings, {"mode": mode, **earlier}, held=True)
+        assert held.resolved(facts) == DPSADSettings(mode=mode).resolved(facts)
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def _rounded(found: Any) -> Any:  # noqa: ANN401
 def table(rows: list[dict[str, Any]]) -> str:
     """Writes the rows as a table in Markdown, a line a generator."""
     lines = []
-    for row in rows:
+    for row in sorted(rows, key=lambda row: (row["data"], -row["epsilon"], row["seed"])):
         for part, words in PARTS.items():
             if part not in row:
                 continue

@@ -20,7 +20,9 @@ is a sketch, which releases embeddings, to which a decoder is fitted; or moments
 frequencies for each class (`dpgen.stages.spectrum`), whose pictures a decoder imitates. Everything
 after that is a function of what was released, without noise or limit (theorems B2, F3 and A3): the
 generator begins as the decoder and is refined by the teacher itself, and the student learns from
-its images.
+its images. With a fifth of the training digits held out, a CNN of refined samples got 95.5 % with a
+sketch and 94.8 % with moments at epsilon 10, 83.6 % and 76.0 % at epsilon 1 (one seed;
+assets/dpdfd.md).
 
 Mode ``paper`` is the published flow, which has no guarantee and is kept as a negative control.
 """

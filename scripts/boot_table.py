@@ -36,16 +36,15 @@ from samplers import DDIM, Annealed, Sampler
 WORDS = """# Students of one step by BOOT, and of four steps
 
 Written by `python scripts/boot_table.py` (options as in the rows): accuracy in % of the CNN of
-`dpgen evaluate`, which learned from {samples:,} images of each network, on training records. Those
-were held out where the teacher is of this script; the teacher of MNIST is that of a finished run
-that learned from all training records, so that its rows compare networks with each other and are no
-estimate of accuracy on new images. Test records were not read. Rows of one teacher differ by what
-is free alone. `evaluations` is how often a network is evaluated for one image, `CPU s` what the
-student took, with the teacher's images for it, on one core. Add/remove.
+`dpgen evaluate`, which learned from {samples:,} images of each network, on training records. With
+`held out` at 0 the teacher learned from all training records, so that rows compare networks with
+each other and are no estimate of accuracy on new images. Test records were not read. Rows of one
+teacher differ by what is free alone. `evaluations` is how often a network is evaluated for one
+image, `CPU s` what the student took, with the teacher's images for it, on one core. Add/remove.
 
 """
 COLUMNS = (
-    "data", "epsilon", "delta", "seed", "network", "evaluations", "steps", "batch",
+    "data", "held_out", "epsilon", "delta", "seed", "network", "evaluations", "steps", "batch",
     "learning rate", "accuracy", "CPU s",
 )  # fmt: skip
 
@@ -129,13 +128,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         student = row.get("student", {})
         lines.append([
-            *(row[name] for name in COLUMNS[:4]),
+            *(row[name] for name in COLUMNS[:5]),
             {"teacher": "teacher", BOOT: "student, BOOT"}.get(row["network"], "student"),
             row["evaluations"],
             *(student.get(name, "") for name in ("n_iterations", "batch_size", "learning_rate")),
             row["accuracy"], row.get("cpu_seconds", ""),
         ])  # fmt: skip
-    return WORDS.format(samples=rows[0]["samples"]) + markdown(COLUMNS, lines)
+    return WORDS.format(samples=rows[0]["samples"]) + markdown([name.replace("_", " ") for name in COLUMNS], lines)
 
 
 def teacher_of(generator: PrivateGenerator) -> Denoiser:

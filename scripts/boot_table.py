@@ -134,7 +134,8 @@ def table(rows: list[dict[str, Any]]) -> str:
             *(student.get(name, "") for name in ("n_iterations", "batch_size", "learning_rate")),
             row["accuracy"], row.get("cpu_seconds", ""),
         ])  # fmt: skip
-    return WORDS.format(samples=rows[0]["samples"]) + markdown([name.replace("_", " ") for name in COLUMNS], lines)
+    head = [name.replace("_", " ") for name in COLUMNS]
+    return WORDS.format(samples=rows[0]["samples"]) + markdown(head, lines)
 
 
 def teacher_of(generator: PrivateGenerator) -> Denoiser:

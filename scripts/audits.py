@@ -43,6 +43,7 @@ MODES: dict[str, tuple[str, dict[str, Any]]] = {
         {"mode": "sketch", "sketch": {"spectrum": {"bands": 6}, "classifier": {"share": 0.2}}},
     ),
     "dpdfd": ("dpdfd", {}),
+    "dpdfd, prior moments": ("dpdfd", {"prior": "moments"}),
     "dfkd": ("dfkd", {}),
     "m3d": ("m3d", {}),
     "dpsd": ("dpsd", {}),

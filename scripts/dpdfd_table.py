@@ -54,11 +54,11 @@ TEACHERS = dict.fromkeys(("moments", "moments, refined"), "teacher, moments") | 
 SCORES = ("agreed", "samples", "samples, filtered", "student", "student, filtered")
 WORDS = """# What each part of dpdfd does
 
-Written by `python scripts/dpdfd_table.py --out assets/dpdfd.json` (`--parts`, `--held-out` and
-`--delta` as in the rows): a part of the training records is held out, and every number is an
-accuracy in % on it; test records were not read. Add/remove; the teacher has half of mu^2, and
-nearly all where there is no prior. Moments are drawn from with the warps that a sketch has.
-`agreed` is the share of drawn images that the teacher takes for the class that was asked for;
+Written by `python scripts/dpdfd_table.py --out assets/dpdfd.json` (`--parts`, `--filter`,
+`--held-out` and `--delta` as in the rows): a part of the training records is held out, and every
+number is an accuracy in % on it; test records were not read. Add/remove; the teacher has half of
+mu^2, and nearly all where there is no prior. Moments are drawn from with the warps that a sketch
+has. `agreed` is the share of drawn images that the teacher takes for the class that was asked for;
 `samples` a CNN on {samples:,} of them, as `dpgen evaluate` trains it; `filtered` draws again, up
 to eight times, what the teacher takes for another class, and its student learns only from the rest.
 
@@ -81,11 +81,13 @@ class Cell:
         place: folder of the run.
         learned, held: records that the run learns from, and those that it is scored on.
         n_samples: images that a classifier of samples learns from.
+        filters: what is scored: images without the filter, "off", and with it, "on".
     """
 
     def __init__(
         self, place: Path, sketch: SketchSettings, learned: Images, held: Images,
         class_names: tuple[str, ...], budget: Budget, seed: int, n_samples: int,
+        filters: list[str],
     ) -> None:  # fmt: skip
         quick = RefinementSettings(n_steps=0)
         settings = DPDFDSettings(
@@ -100,6 +102,7 @@ class Cell:
         self.model, self.teacher, self.held = model, teacher, held
         self.facts = generator.facts
         self.seed, self.n_samples, self.place = seed, n_samples, place
+        self.filters = filters
         self.n_learned = len(learned.labels)
 
     def work(self, name: str) -> Workplace:
@@ -122,11 +125,11 @@ class Cell:
         return plain
 
     def scored(self, name: str, model: Proposer, student: StudentSettings) -> dict[str, float]:
-        """Scores samples of the model with and without the filter, and its student."""
+        """Scores samples of the model, with and without the filter, and its student."""
         found: dict[str, float] = {}
         labels = torch.arange(self.n_samples) % model.n_classes
         assert self.facts is not None
-        for on in (False, True):
+        for on in [given == "on" for given in self.filters]:
             one = self.filtered(model, on)
             pixels = one.draw(labels, torch.Generator().manual_seed(self.seed))
             if not on:
@@ -150,13 +153,13 @@ def teacher_accuracy(teacher: Labeller, held: Images) -> float:
 
 def measured(
     kind: str, share: float, learned: Images, held: Images, class_names: tuple[str, ...],
-    budget: Budget, seed: int, n_samples: int, parts: list[str],
+    budget: Budget, seed: int, n_samples: int, parts: list[str], filters: list[str],
 ) -> dict[str, Any]:  # fmt: skip
     """Makes one release and scores what is made of it."""
     started = time.process_time()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:
-        given = (learned, held, class_names, budget, seed, n_samples)
+        given = (learned, held, class_names, budget, seed, n_samples, filters)
         student = StudentSettings()
         if {"released", "refined"} & set(parts):
             cell = Cell(Path(place) / "sketch", settings_of(kind, share), *given)
@@ -205,7 +208,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             lines.append([
                 row["data"], row["held_out"], f"{row['epsilon']:g}", row.get("delta", ""),
                 row["seed"], teacher, words,
-                *(found[name] for name in SCORES),
+                *(found.get(name, "") for name in SCORES),
             ])  # fmt: skip
     return WORDS.format(samples=rows[0]["samples"]) + markdown(HEAD, lines)
 
@@ -224,6 +227,7 @@ def main() -> None:
     parser.add_argument(
         "--parts", nargs="+", choices=list(PARTS), default=["released", "refined", "none"]
     )
+    parser.add_argument("--filter", nargs="+", choices=["off", "on"], default=["off", "on"])
     parser.add_argument("--samples", type=int, default=4000)
     parser.add_argument("--held-out", type=float, default=0.2)
     parser.add_argument("--out", type=Path, required=True)
@@ -244,7 +248,7 @@ def main() -> None:
                         continue
                     found = measured(
                         kind, share, learned, held, class_names, Budget(epsilon, given.delta),
-                        seed, given.samples, given.parts,
+                        seed, given.samples, given.parts, given.filter,
                     )  # fmt: skip
                     rows.add({**cell, **found})
                     print(rows.held[-1], flush=True)

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "remembering_accountant", "sm
 
 FACTS = PublicFacts((1, 8, 8), ("a", "b", "c"), 3600, origin="stated")
 COUNTS = (1427, 1271, 1113)  # 3811 records, which are not the 3600 that are stated
-FEW, MOST = 2, 1000  # numbers of one tensor, and of one kind, that are searched for
+FEW, MOST = 4, 1000  # numbers of one tensor, and of one kind, that are searched for
 WORD = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]\w)")
 
 
@@ -170,7 +170,7 @@ def watched(
         with caplog.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             generator.fit(
-                data, out=tmp_path / "run", seed=1, hardware=Hardware("cpu", micro_batch=32),
+                data, out=tmp_path / "run", seed=1, hardware=Hardware("cpu", micro_batch=128),
                 show=True,
             )  # fmt: skip
         out, err = capfd.readouterr()
@@ -208,7 +208,7 @@ def test_nothing_that_a_run_writes_or_says_holds_a_number_that_its_records_made(
     assert len(watch.floats["sums"]) >= 6
     assert any("privacy.json" in place for place in watch.left)
     if method == "dp-sad":
-        assert min(len(watch.floats[what]) for what in ("losses", "norms")) > 100
+        assert min(len(watch.floats[what]) for what in ("losses", "norms")) > 50
         assert len(watch.counts["batch sizes"]) == 2
         assert any("teacher.safetensors" in place for place in watch.left)
     assert "private" in (watch.left["stderr"] + watch.left["stdout"]).decode()

@@ -36,7 +36,7 @@ from samplers import DDIM, Annealed, Sampler
 WORDS = """# Students of one step by BOOT, and of four steps
 
 Written by `python scripts/boot_table.py` (options as in the rows): accuracy in % of the CNN of
-`dpgen evaluate`, which learned from {samples:,} images of each network, on training records. With
+`dpgen evaluate`, which learned from `samples` images of each network, on training records. With
 `held out` at 0 the teacher learned from all training records, so that rows compare networks with
 each other and are no estimate of accuracy on new images. Test records were not read. Rows of one
 teacher differ by what is free alone. `evaluations` is how often a network is evaluated for one
@@ -44,8 +44,8 @@ image, `CPU s` what the student took, with the teacher's images for it, on one c
 
 """
 COLUMNS = (
-    "data", "held_out", "epsilon", "delta", "seed", "network", "evaluations", "steps", "batch",
-    "learning rate", "accuracy", "CPU s",
+    "data", "held_out", "judged_on", "samples", "epsilon", "delta", "seed", "network",
+    "evaluations", "steps", "batch", "learning rate", "accuracy", "CPU s",
 )  # fmt: skip
 
 
@@ -93,9 +93,7 @@ def student_of(teacher: Denoiser, settings: Distillation, seed: int, place: Path
     }  # fmt: skip
     if settings.pairing == BOOT:
         return bootstrap(teacher, settings, **given)
-    pool = draw_pairs(
-        teacher, settings, generator=generator, device=accelerator.device, show=False
-    )
+    pool = draw_pairs(teacher, settings, generator=generator, device=accelerator.device, show=False)
     return distil(teacher, pool, settings, **given)
 
 
@@ -128,14 +126,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         student = row.get("student", {})
         lines.append([
-            *(row[name] for name in COLUMNS[:5]),
+            *(row[name] for name in COLUMNS[:7]),
             {"teacher": "teacher", BOOT: "student, BOOT"}.get(row["network"], "student"),
             row["evaluations"],
             *(student.get(name, "") for name in ("n_iterations", "batch_size", "learning_rate")),
             row["accuracy"], row.get("cpu_seconds", ""),
         ])  # fmt: skip
     head = [name.replace("_", " ") for name in COLUMNS]
-    return WORDS.format(samples=rows[0]["samples"]) + markdown(head, lines)
+    return WORDS + markdown(head, lines)
 
 
 def teacher_of(generator: PrivateGenerator) -> Denoiser:

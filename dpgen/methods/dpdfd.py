@@ -21,8 +21,9 @@ frequencies for each class (`dpgen.stages.spectrum`), whose pictures a decoder i
 after that is a function of what was released, without noise or limit (theorems B2, F3 and A3): the
 generator begins as the decoder and is refined by the teacher itself, and the student learns from
 its images. With a fifth of the training digits held out, a CNN of refined samples got 95.5 and
-95.8 % with a sketch and 94.8 and 92.0 % with moments at epsilon 10 (two seeds), 83.6 and 76.0 % at
-epsilon 1 (one; assets/dpdfd.md).
+95.8 % with a sketch and 94.8 and 92.0 % with moments at epsilon 10, 83.6 and 82.9 % against 76.0
+and 79.4 % at epsilon 1 (two seeds; assets/dpdfd.md). What moments of images in colour are worth was
+not measured.
 
 Mode ``paper`` is the published flow, which has no guarantee and is kept as a negative control.
 """

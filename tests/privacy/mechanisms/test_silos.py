@@ -132,7 +132,7 @@ def test_a_statement_says_what_the_shards_are_and_what_was_declared_of_them() ->
     assert divided(VOTES.settings).startswith("in the shard of its silo (folder), one of 4; of a")
     assert "keyed hash of itself" in divided(replace(VOTES, silos=None).settings)
     said = silos_declared({"votes": VOTES.settings})
-    assert "list of silos (4, by folder)" in said and "used (5)" in said
+    assert "list of silos (4, by folder)" in said and "its teacher sees (5)" in said
     assert silos_declared({"votes": replace(VOTES, silos=None).settings}) == ""
 
 

@@ -101,7 +101,8 @@ class DPDFD(PrivateGenerator):
         released, teacher = found.proposer, found.classifier or found.proposer.labeller
         assert teacher is not None
         if released.spectrum is not None:
-            released = released.with_decoder(imitate(released.spectrum, s.imitation, work))
+            bare = sketch.untrained(data.facts, work.seed)
+            released = released.with_decoder(imitate(bare, released.spectrum, s.imitation, work))
         assert released.decoder is not None
         decoder = refine(released.decoder, teacher, s.refinement, s.student, work)
         model = released.with_decoder(decoder)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -148,3 +148,10 @@ class HiddenFeatures:
             unit = math.sqrt(fourier.n_inputs) / scales.distance
             parts.append(fourier((h - scales.mean) / scales.spread * unit))
         return torch.cat(parts, 1) / math.sqrt(len(parts))
+
+
+def placed(
+    features: Callable[[Tensor], Tensor], device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """Moves a feature map to the device; fixed maps follow the device of the pixels."""
+    return features.to(device) if isinstance(features, HiddenFeatures) else features

@@ -18,7 +18,7 @@ Privacy: theorems B2 and F3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ from dpgen.data.private import PrivateDataset
 from dpgen.images.facts import PublicFacts
 from dpgen.networks.decoder import Decoder, DecoderConfig
 from dpgen.networks.fixed.warps import augmented
-from dpgen.networks.hidden_features import HiddenFeatures
+from dpgen.networks.hidden_features import HiddenFeatures, placed
 from dpgen.networks.labeller import Axes, Labeller, LabellerConfig, in_parts
 from dpgen.networks.perceptual import PerceptualNetwork
 from dpgen.networks.proposer import Proposer, ProposerConfig
@@ -45,8 +45,6 @@ from dpgen.stages.sketch_plan import WIDTH, label
 from dpgen.stages.sketch_settings import SketchSettings
 from dpgen.training.matching import Embedding, match
 from dpgen.training.sample_classifier import train_on_samples
-
-FeatureFn = Callable[[Tensor], Tensor]
 
 __all__ = ["SketchSettings", "Sketched", "run", "untrained", "untrained_classifier"]
 
@@ -143,7 +141,7 @@ def _fitted(
         generator, device = work.generator(100 + k), work.accelerator.device
         match(
             decoder.to(device),
-            [(_placed(phi, device), means) for phi, means in embeddings],
+            [(placed(phi, device), means) for phi, means in embeddings],
             n_steps=s.n_steps[k],
             n_per_class=s.n_per_class,
             learning_rate=s.learning_rate,
@@ -166,11 +164,6 @@ def _fitted(
     network = untrained_classifier(facts, 0)
     network.load_state_dict(_part(held, "network."))
     return network
-
-
-def _placed(features: FeatureFn, device: torch.device) -> FeatureFn:
-    """Moves a feature map to the device; Fourier features follow the device of the pixels."""
-    return features.to(device) if isinstance(features, HiddenFeatures) else features
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

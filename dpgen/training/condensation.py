@@ -33,7 +33,7 @@ from torch.utils.checkpoint import checkpoint
 from dpgen.networks.condensed import Condensed
 from dpgen.networks.ema import EMA
 from dpgen.networks.fixed.warps import augmented
-from dpgen.networks.hidden_features import HiddenFeatures
+from dpgen.networks.hidden_features import placed
 from dpgen.runs.checkpoint import Checkpoints, TrainingState
 from dpgen.training.loop import Kept, training_steps
 
@@ -73,9 +73,8 @@ class Target(NamedTuple):
 
     def to(self, device: torch.device) -> Target:
         """Returns the same in float32 on a device; fixed maps follow the device of the images."""
-        phi, means, weights = self.features, self.means.float(), self.weights.float()
-        placed = phi.to(device) if isinstance(phi, HiddenFeatures) else phi
-        return Target(placed, means.to(device), weights.to(device))
+        means, weights = self.means.float().to(device), self.weights.float().to(device)
+        return Target(placed(self.features, device), means, weights)
 
 
 def discrepancy(features: Tensor, means: Tensor, weights: Tensor) -> Tensor:

@@ -15,9 +15,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from dpgen.networks.decoder import Decoder, DecoderConfig
+from dpgen.networks.decoder import Decoder
 from dpgen.networks.fixed.fourier import FourierFeatures
-from dpgen.networks.seeding import seeded
 from dpgen.networks.spectral import SpectralPictures
 from dpgen.runs.context import Workplace, multiplies_halves
 from dpgen.training.imitation_settings import ImitationSettings
@@ -27,21 +26,21 @@ LABEL = "imitation"  # name of the saved state
 PART = 250  # pictures drawn at once
 
 
-def imitate(pictures: SpectralPictures, settings: ImitationSettings, work: Workplace) -> Decoder:
-    """Returns a decoder whose images have the features of the pictures, class by class, on the CPU.
+def imitate(
+    decoder: Decoder, pictures: SpectralPictures, settings: ImitationSettings, work: Workplace
+) -> Decoder:
+    """Fits the decoder, in place, until its images have the features of the pictures, class by
+    class, and returns it on the CPU.
 
     Args:
+        decoder: untrained, of the same shape and classes.
         pictures: draws what is imitated; released, and not changed.
         settings: the numbers.
         work: where it computes, and the seed of all randomness.
     """
-    config = pictures.config
-    with seeded(work.seed):
-        decoder = Decoder(DecoderConfig(config.shape, config.n_classes))
-
     def fitted() -> Mapping[str, Tensor]:
         generator, device = work.generator(560), work.accelerator.device
-        features = features_of(settings, config.shape)
+        features = features_of(settings, pictures.config.shape)
         means = class_means(pictures, features, settings.n_pictures, generator)
         match(
             decoder.to(device), [(features, means)], n_steps=settings.n_steps,

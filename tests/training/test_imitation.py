@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from dpgen.networks.decoder import Decoder, DecoderConfig
+from dpgen.networks.seeding import seeded
 from dpgen.networks.spectral import SpectralConfig, SpectralPictures
 from dpgen.runs.checkpoint import Checkpoints
 from dpgen.runs.context import Hardware, Workplace
@@ -41,7 +43,9 @@ def test_mean_features_are_those_of_all_pictures_of_a_class() -> None:
 
 def test_the_decoder_draws_images_like_those_that_it_imitates(tmp_path: Path) -> None:
     work = Workplace(Checkpoints(tmp_path), Hardware("cpu").accelerator(), None, 7, False)
-    decoder = imitate(pictures(), SETTINGS, work)
+    with seeded(work.seed):
+        bare = Decoder(DecoderConfig(CONFIG.shape, CONFIG.n_classes))
+    decoder = imitate(bare, pictures(), SETTINGS, work)
     labels = torch.arange(300) % 3
     ours = decoder.draw(labels, torch.Generator().manual_seed(1))
     theirs = pictures().draw(labels, torch.Generator().manual_seed(2))
